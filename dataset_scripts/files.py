@@ -1,0 +1,67 @@
+"""Files written whole or not at all, their hashes, and how a script ends when its input is bad."""
+
+import contextlib
+import hashlib
+import json
+import os
+import sys
+from datetime import datetime, timezone
+from pathlib import Path
+
+
+class InputError(ValueError):
+    """Input that cannot be used; the message names the file, the value, the limit and the fix."""
+
+
+@contextlib.contextmanager
+def whole_or_not(path):
+    """A temporary name beside ``path``, moved onto it when the block ends well, removed if not."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path, value) -> None:
+    with whole_or_not(path) as temporary:
+        text = json.dumps(value, indent=2, ensure_ascii=False)
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def read_json(path):
+    path = Path(path)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}: not JSON ({error}). Delete it and make it again.") from error
+
+
+def sha256(path) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def today() -> str:
+    """The day (UTC) that goes into a file; fixed by SOURCE_DATE_EPOCH for identical bytes."""
+    epoch = os.environ.get("SOURCE_DATE_EPOCH")
+    now = datetime.fromtimestamp(int(epoch), timezone.utc) if epoch else datetime.now(timezone.utc)
+    return now.date().isoformat()
+
+
+def run_script(main) -> None:
+    """Run ``main()``; bad input ends with its message and exit code 2, not with a traceback."""
+    try:
+        sys.exit(main())
+    except (ValueError, FileNotFoundError, PermissionError, NotADirectoryError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        sys.exit(130)
