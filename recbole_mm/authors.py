@@ -1,0 +1,108 @@
+r"""Checkpoints of the papers' authors, renamed to our parameters.
+
+Only tensors are read (``weights_only``): nothing in such a file can execute code.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+TIME_SCALE = [
+    (r"mlp4time_scale\.1\.", "time_scale.scale_in."),
+    (r"mlp4time_scale\.3\.", "time_scale.scale_out."),
+    (r"conv1d4time_1\.", "time_scale.conv_in."),
+    (r"conv1d4time_2\.", "time_scale.conv_out."),
+]
+
+# authors' name -> ours, applied in this order; the second modality is called vision there
+MMM4REC = [
+    (r"^text_item_embedding_bias$", "item_embeddings.text"),
+    (r"^vision_item_embedding_bias$", "item_embeddings.image"),
+    (r"^text_in_layer_norm\.", "input_norms.text."),
+    (r"^vision_in_layer_norm\.", "input_norms.image."),
+    (r"^text_adapter\.0\.", "adapters.text."),
+    (r"^vision_adapter\.0\.", "adapters.image."),
+    (r"^layer_norm_time\.", "time_norm."),
+    (r"^fusion_factor$", "fusion.weight"),
+    (r"^encoder_ssd_layers\.(\d+)\.", r"encoder_layers.\1."),
+    (r"^decoder_ssd_layers\.(\d+)\.", r"cross_layers.image.\1."),
+    (r"\.co_ssd\.", ".cross_ssd."),
+    (r"\.(dt_bias|A_log|D)$", r".state_space.\1"),
+    (r"\.ssd\.conv1d_1\.", ".ssd.conv."),
+    (r"\.time_gate_residual\.1\.", ".time_gate.gate."),
+    (r"\.time_layer_norm\.", ".time_gate.norm."),
+    (r"\.u_conv1d\.", ".u_conv."),
+    (r"\.q_conv1d\.", ".q_conv."),
+    *TIME_SCALE,
+    (r"\.text_complex_weight\.0\.", ".time_fusion.first_filter."),  # acts on vision, see quirks
+    (r"\.vision_complex_weight\.0\.", ".time_fusion.second_filter."),
+    (r"\.co_complex_weight\.0\.", ".time_fusion.merge_filter."),
+    (r"\.co_layer_norm\.", ".cross_norm."),
+    (r"\.ffn\.layer_norm\.", ".ffn.norm."),
+    (r"(layers\.(?:image\.)?\d+)\.layer_norm\.", r"\1.norm."),
+]
+# tables that belong to a data set, and the second copy of blocks that two streams share
+MMM4REC_LEFT_OUT = r"^(text|vision)_embedding$|^decoder_ssd_layers\.\d+\.ssd\."
+
+
+class AuthorsCheckpointError(ValueError):
+    """A checkpoint that is not one of the released ones."""
+
+
+def rename_mmm4rec(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Authors' MMM4Rec state to ours (convolutions lose their axis of size 1)."""
+    renamed = {}
+    for name, value in state.items():
+        if re.search(MMM4REC_LEFT_OUT, name):
+            continue
+        is_conv = "conv1d" in name and value.dim() == 3
+        renamed[_rename(name, MMM4REC)] = value.squeeze(1) if is_conv else value
+    return renamed
+
+
+def import_authors_checkpoint(path, model: str) -> dict[str, Tensor]:
+    """Read a released checkpoint and give its parameters our names.
+
+    Args:
+        path: ``.ckpt`` of MMM4Rec (its ``model`` entry) or ``.pth`` of MISSRec (``state_dict``).
+        model: ``MMM4Rec`` or ``MISSRec``.
+
+    Returns:
+        a state dict; tables that belong to a data set are in it if the file has them.
+
+    Raises:
+        AuthorsCheckpointError: no importer for this model; the file is not a checkpoint, holds
+            more than tensors, or has none of the model's parameters.
+    """
+    path = Path(path)
+    if model not in IMPORTERS:
+        raise AuthorsCheckpointError(
+            f"no importer for model {model!r}; there is one for {sorted(IMPORTERS)}."
+        )
+    entry, rename, known_name = IMPORTERS[model]
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise AuthorsCheckpointError(
+            f"{path}: not a checkpoint that can be read without executing code ({error})."
+        ) from error
+    state = checkpoint.get(entry, checkpoint) if isinstance(checkpoint, Mapping) else {}
+    state = {k: v for k, v in state.items() if isinstance(v, Tensor)}
+    if not any(re.search(known_name, name) for name in state):
+        raise AuthorsCheckpointError(
+            f"{path}: no parameter of the authors' {model} in it "
+            f"(looked for names like {known_name!r}; it has {sorted(state)[:5]})."
+        )
+    return rename(state)
+
+
+def _rename(name: str, table: list[tuple[str, str]]) -> str:
+    for pattern, replacement in table:
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
+IMPORTERS = {"MMM4Rec": ("model", rename_mmm4rec, r"^encoder_ssd_layers\.0\.")}

@@ -1,0 +1,47 @@
+r"""Filters of time signals in the frequency domain."""
+
+import torch
+from torch import Tensor, nn
+
+
+class ComplexLinear(nn.Module):
+    r"""Complex linear map over the last axis, held as two real ones with their own biases.
+
+    :math:`z \mapsto (R(\Re z) - I(\Im z)) + i\,(I(\Re z) + R(\Im z))`
+    """
+
+    def __init__(self, size: int):
+        super().__init__()
+        self.real = nn.Linear(size, size)
+        self.imag = nn.Linear(size, size)
+
+    def forward(self, z: Tensor) -> Tensor:
+        return torch.complex(
+            self.real(z.real) - self.imag(z.imag), self.imag(z.real) + self.real(z.imag)
+        )
+
+
+class FourierFusion(nn.Module):
+    r"""Filter two real signals in the frequency domain and merge them into one.
+
+    :math:`\mathrm{irfft}(W_c(W_a(X_a) X_a + W_b(X_b) X_b))`, ``X = rfft(x)`` over the last axis,
+    orthonormal.
+
+    Args:
+        length: size ``L`` of the last axis; the filters have ``L // 2 + 1`` frequencies.
+    """
+
+    def __init__(self, length: int):
+        super().__init__()
+        self.length = length
+        frequencies = length // 2 + 1
+        self.first_filter = ComplexLinear(frequencies)
+        self.second_filter = ComplexLinear(frequencies)
+        self.merge_filter = ComplexLinear(frequencies)
+
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        """``(..., L)`` twice to ``(..., L)``."""
+        a = torch.fft.rfft(first, norm="ortho")
+        b = torch.fft.rfft(second, norm="ortho")
+        merged = self.merge_filter(self.first_filter(a) * a + self.second_filter(b) * b)
+        return torch.fft.irfft(merged, n=self.length, norm="ortho")

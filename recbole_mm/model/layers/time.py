@@ -1,0 +1,134 @@
+r"""Time intervals of a history and the signals that a state space model makes of them.
+
+A time signal ``tau`` is ``(b, h, L)``: one value per head and position. It is always of the full
+length ``L``: its layers mix the positions, so their parameters have the size of ``L``.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from recbole_mm.model.layers.conv import CausalConv1d
+
+SECONDS_PER_DAY = 86400.0
+
+
+def time_intervals(
+    timestamps: Tensor, lengths: Tensor, query_time: Tensor | None = None
+) -> Tensor:
+    """Days between neighboring events; zero behind the history.
+
+    Args:
+        timestamps: unix seconds, ``(b, L)`` float64, right-padded.
+        lengths: ``(b,)``.
+        query_time: ``(b,)``, when the recommendation is asked for. With it, position ``t`` holds
+            the interval that *follows* event ``t`` (the last one: up to the request); without it,
+            the interval that *precedes* it (0 for the first event).
+
+    Returns:
+        ``(b, L)`` float32, ``>= 0`` (times that run backwards count as 0).
+    """
+    position = torch.arange(timestamps.shape[1], device=timestamps.device)
+    real = position < lengths.unsqueeze(1)
+    days = timestamps / SECONDS_PER_DAY
+    if query_time is None:
+        intervals = days.diff(dim=1, prepend=days[:, :1])
+    else:
+        following = days.roll(-1, dims=1)
+        last = position == lengths.unsqueeze(1) - 1
+        following = torch.where(last, query_time.unsqueeze(1) / SECONDS_PER_DAY, following)
+        intervals = following - days
+    return intervals.clamp(min=0).masked_fill(~real, 0).float()
+
+
+def released_time_differences(
+    timestamps: Tensor, lengths: Tensor, target_time: Tensor
+) -> Tensor:
+    """Differences of padded unix seconds as the first release of MMM4Rec forms them.
+
+    The first padded slot holds the time of the *target*, the others 0, so a history shorter than
+    ``L`` shows when the answer happened, and one difference is about ``-1.5e9``. For comparison
+    with released numbers only.
+
+    Args:
+        timestamps: unix seconds, ``(b, L)``, right-padded with 0.
+        lengths: ``(b,)``.
+        target_time: ``(b,)``.
+
+    Returns:
+        ``(b, L)`` float32, the first difference 0.
+    """
+    position = torch.arange(timestamps.shape[1], device=timestamps.device)
+    leaked = torch.where(position == lengths.unsqueeze(1), target_time.unsqueeze(1), timestamps)
+    return leaked.diff(dim=1, prepend=leaked[:, :1]).float()
+
+
+class LengthNorm(nn.Module):
+    """LayerNorm over the ``L`` positions of a time signal.
+
+    Args:
+        length: ``L``.
+        eps: added to the variance.
+    """
+
+    def __init__(self, length: int, eps: float):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(length))
+        self.bias = nn.Parameter(torch.zeros(length))
+        self.eps = eps
+
+    def forward(self, tau: Tensor, real: Tensor | None = None) -> Tensor:
+        """Normalise ``(b, h, L)``.
+
+        Args:
+            real: ``(b, 1, L)`` bool; only these positions enter mean and variance, the others
+                become 0. Without it all positions count.
+        """
+        if real is None:
+            return F.layer_norm(tau, self.weight.shape, self.weight, self.bias, self.eps)
+        count = real.sum(-1, keepdim=True).clamp(min=1)
+        centered = (tau - (tau * real).sum(-1, keepdim=True) / count) * real
+        variance = centered.square().sum(-1, keepdim=True) / count
+        return (centered * (variance + self.eps).rsqrt() * self.weight + self.bias) * real
+
+
+class TimeScale(nn.Module):
+    """What a block multiplies its step sizes by: ``tau (b, h, L) -> (b, h, L)``.
+
+    A scale per position from all positions, then two causal convolutions over the scaled signal,
+    each followed by ``activation``.
+    """
+
+    def __init__(
+        self, n_heads: int, length: int, kernel_size: int, dropout: float, activation=F.silu
+    ):
+        super().__init__()
+        self.activation = activation
+        self.dropout = nn.Dropout(dropout)
+        self.scale_in = nn.Linear(length, length)
+        self.scale_out = nn.Linear(length, length)
+        self.conv_in = CausalConv1d(n_heads, kernel_size)
+        self.conv_out = CausalConv1d(n_heads, kernel_size)
+
+    def forward(self, tau: Tensor) -> Tensor:
+        scale = F.tanhshrink(self.scale_out(F.silu(self.scale_in(self.dropout(tau)))))
+        signal = self.activation(self.conv_in((tau * scale).transpose(1, 2)))
+        return self.activation(self.conv_out(signal)).transpose(1, 2)
+
+
+class TimeGate(nn.Module):
+    r"""Hand a time signal on to the next layer: ``norm(g tau + (1 - g) t)``.
+
+    Args:
+        per_position: one gate per position instead of one per head and history.
+    """
+
+    def __init__(self, length: int, dropout: float, eps: float, per_position: bool = False):
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.gate = nn.Linear(length, length if per_position else 1)
+        self.norm = LengthNorm(length, eps)
+
+    def forward(self, tau: Tensor, t: Tensor, real: Tensor | None = None) -> Tensor:
+        gate = torch.sigmoid(self.gate(self.dropout(tau)))
+        return self.norm(gate * tau + (1 - gate) * t, real)

@@ -1,0 +1,219 @@
+r"""A post-norm Transformer encoder-decoder of which one decoder position is read.
+
+The function and the parameter names are those of :class:`torch.nn.Transformer`; the arithmetic is
+cut to what the position that is read depends on. Symbols: ``b`` rows, ``q`` queries, ``n`` keys,
+``d`` hidden size, ``h`` heads.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Attention(nn.Module):
+    r"""Multi-head attention with key padding, defined for rows without any key.
+
+    A query that may look at no key reads the zero vector (its output is the bias of ``out_proj``),
+    with finite gradients, where :class:`torch.nn.MultiheadAttention` gives NaN. Otherwise the two
+    are equal, parameter names included.
+
+    Args:
+        hidden_size: ``d``, a multiple of ``n_heads``.
+        n_heads: ``h``.
+        dropout: probability of dropping an attention weight in training.
+
+    Note:
+        A single query meets keys and values that were never projected:
+        :math:`q^\top W_k x = (W_k^\top q)^\top x` and :math:`\sum_j a_j W_v x_j = W_v \sum_j a_j
+        x_j`, ``O(b d^2 + b h n d)`` instead of ``O(b n d^2)``.
+    """
+
+    def __init__(self, hidden_size: int, n_heads: int, dropout: float = 0.0):
+        super().__init__()
+        if hidden_size % n_heads:
+            raise ValueError(
+                f"hidden_size={hidden_size} cannot be divided among n_heads={n_heads}: "
+                f"choose a hidden size that is a multiple of the number of heads."
+            )
+        self.n_heads = n_heads
+        self.dropout = dropout
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * hidden_size, hidden_size))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * hidden_size))
+        self.out_proj = nn.Linear(hidden_size, hidden_size)
+        nn.init.xavier_uniform_(self.in_proj_weight)
+        nn.init.zeros_(self.out_proj.bias)
+
+    def forward(self, query: Tensor, keys: Tensor, key_padding: Tensor) -> Tensor:
+        """Read ``keys`` once per query.
+
+        Args:
+            query: ``(b, q, d)``.
+            keys: ``(b, n, d)``, also the values.
+            key_padding: ``(b, n)`` bool, True where a key is not to be seen.
+
+        Returns:
+            ``(b, q, d)``.
+        """
+        if query.shape[1] == 1:
+            return self._single_query(query, keys, key_padding)
+        b, q, d = query.shape
+        if query is keys:
+            q_, k, v = F.linear(query, self.in_proj_weight, self.in_proj_bias).chunk(3, dim=-1)
+        else:
+            weight, bias = self.in_proj_weight, self.in_proj_bias
+            q_ = F.linear(query, weight[:d], bias[:d])
+            k, v = F.linear(keys, weight[d:], bias[d:]).chunk(2, dim=-1)
+        q_, k, v = (x.unflatten(-1, (self.n_heads, -1)).transpose(1, 2) for x in (q_, k, v))
+        scores = q_ @ k.transpose(-1, -2) * (d // self.n_heads) ** -0.5
+        read = self._weights(scores, key_padding) @ v
+        return self.out_proj(read.transpose(1, 2).reshape(b, q, d))
+
+    def _single_query(self, query: Tensor, keys: Tensor, key_padding: Tensor) -> Tensor:
+        b, _, d = query.shape
+        h = self.n_heads
+        w_q, w_k, w_v = self.in_proj_weight.chunk(3)
+        b_q, _, b_v = self.in_proj_bias.chunk(3)  # the keys' bias shifts all scores of a row alike
+        q_ = F.linear(query.squeeze(1), w_q, b_q).view(b, h, d // h).transpose(0, 1)
+        absorbed = torch.bmm(q_, w_k.view(h, d // h, d)).transpose(0, 1)  # (b, h, d)
+        scores = torch.bmm(absorbed, keys.transpose(1, 2)) * (d // h) ** -0.5
+        weights = self._weights(scores.unsqueeze(2), key_padding).squeeze(2)  # (b, h, n)
+        mixed = torch.bmm(weights, keys).transpose(0, 1)  # (h, b, d)
+        read = torch.bmm(mixed, w_v.view(h, d // h, d).transpose(1, 2)).transpose(0, 1)
+        read = read + weights.sum(-1, keepdim=True) * b_v.view(h, d // h)
+        return self.out_proj(read.reshape(b, 1, d))
+
+    def _weights(self, scores: Tensor, key_padding: Tensor) -> Tensor:
+        hidden = key_padding[:, None, None]
+        scores = scores.masked_fill(hidden, torch.finfo(scores.dtype).min)
+        weights = scores.softmax(dim=-1).masked_fill(hidden, 0.0)
+        return F.dropout(weights, self.dropout, self.training)
+
+
+class EncoderLayer(nn.Module):
+    """Self-attention and a feed-forward block, each followed by sum and LayerNorm."""
+
+    def __init__(self, hidden_size, n_heads, inner_size, dropout, activation, layer_norm_eps):
+        super().__init__()
+        self.dropout = dropout
+        self.activation = activation
+        self.self_attn = Attention(hidden_size, n_heads, dropout)
+        self.linear1 = nn.Linear(hidden_size, inner_size)
+        self.linear2 = nn.Linear(inner_size, hidden_size)
+        self.norm1 = nn.LayerNorm(hidden_size, layer_norm_eps)
+        self.norm2 = nn.LayerNorm(hidden_size, layer_norm_eps)
+
+    def forward(self, x: Tensor, padding: Tensor) -> Tensor:
+        """``x`` ``(b, n, d)``, ``padding`` ``(b, n)`` bool -> ``(b, n, d)``."""
+        x = self.norm1(x + self._drop(self.self_attn(x, x, padding)))
+        return self.norm2(x + self._drop(self._feed_forward(x)))
+
+    def _feed_forward(self, x: Tensor) -> Tensor:
+        return self.linear2(self._drop(self.activation(self.linear1(x))))
+
+    def _drop(self, x: Tensor) -> Tensor:
+        return F.dropout(x, self.dropout, self.training)
+
+
+class DecoderLayer(EncoderLayer):
+    """An encoder layer that also reads a memory, between self-attention and feed-forward."""
+
+    def __init__(self, hidden_size, n_heads, inner_size, dropout, activation, layer_norm_eps):
+        super().__init__(hidden_size, n_heads, inner_size, dropout, activation, layer_norm_eps)
+        self.multihead_attn = Attention(hidden_size, n_heads, dropout)
+        self.norm3 = nn.LayerNorm(hidden_size, layer_norm_eps)
+
+    def forward(
+        self, x: Tensor, padding: Tensor, memory: Tensor, memory_padding: Tensor, query: Tensor
+    ) -> Tensor:
+        """Outputs ``(b, q, d)`` for ``query``: ``x`` itself or some of its positions."""
+        query = self.norm1(query + self._drop(self.self_attn(query, x, padding)))
+        read = self.multihead_attn(query, memory, memory_padding)
+        query = self.norm2(query + self._drop(read))
+        return self.norm3(query + self._drop(self._feed_forward(query)))
+
+
+class Stack(nn.Module):
+    """Layers and the norm that ends them."""
+
+    def __init__(self, layers: list[nn.Module], norm: nn.LayerNorm):
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+        self.norm = norm
+
+
+class EncoderDecoder(nn.Module):
+    r"""Post-norm Transformer whose decoder is bidirectional and read at one position.
+
+    Equal to :class:`torch.nn.Transformer` (``norm_first=False``) with key padding for source,
+    target and memory and no causal mask, followed by reading the target at ``position``.
+
+    Args:
+        hidden_size: ``d``, a multiple of ``n_heads``.
+        n_heads: attention heads.
+        n_layers: encoder and decoder layers together, even and ``>= 2``: half each.
+        inner_size: width of the feed-forward blocks.
+        dropout: probability, in every block and on the attention weights.
+        activation: of the feed-forward blocks.
+        layer_norm_eps: of every LayerNorm.
+
+    Raises:
+        ValueError: for an odd or too small ``n_layers``, or heads that do not divide ``d``.
+    """
+
+    def __init__(
+        self,
+        hidden_size: int,
+        n_heads: int,
+        n_layers: int,
+        inner_size: int,
+        dropout: float = 0.0,
+        activation=F.gelu,
+        layer_norm_eps: float = 1e-12,
+    ):
+        super().__init__()
+        if n_layers < 2 or n_layers % 2:
+            raise ValueError(
+                f"n_layers={n_layers} counts encoder and decoder layers, half each: "
+                f"it must be even and at least 2."
+            )
+        sizes = (hidden_size, n_heads, inner_size, dropout, activation, layer_norm_eps)
+        half = range(n_layers // 2)
+        self.encoder = Stack(
+            [EncoderLayer(*sizes) for _ in half], nn.LayerNorm(hidden_size, layer_norm_eps)
+        )
+        self.decoder = Stack(
+            [DecoderLayer(*sizes) for _ in half], nn.LayerNorm(hidden_size, layer_norm_eps)
+        )
+
+    def encode(self, source: Tensor, padding: Tensor) -> Tensor:
+        """Memory ``(b, n, d)`` of ``source`` ``(b, n, d)``.
+
+        Padded positions are seen by none but see the others: their output is defined.
+        """
+        for layer in self.encoder.layers:
+            source = layer(source, padding)
+        return self.encoder.norm(source)
+
+    def decode_at(
+        self,
+        position: Tensor,
+        target: Tensor,
+        padding: Tensor,
+        memory: Tensor,
+        memory_padding: Tensor,
+    ) -> Tensor:
+        """Decoder output ``(b, d)`` at one position of each row.
+
+        Args:
+            position: ``(b,)`` int, the position that is read.
+            target: ``(b, l, d)``.
+            padding: ``(b, l)`` bool, True where the target is not to be seen.
+            memory: ``(b, n, d)`` of :meth:`encode`.
+            memory_padding: ``(b, n)`` bool.
+        """
+        *inner, last = self.decoder.layers
+        for layer in inner:
+            target = layer(target, padding, memory, memory_padding, target)
+        query = target[torch.arange(len(target), device=target.device), position].unsqueeze(1)
+        output = last(target, padding, memory, memory_padding, query)
+        return self.decoder.norm(output).squeeze(1)
