@@ -1,0 +1,151 @@
+"""Mends for RecBole 1.2 on a current numpy, pandas and torch: one function, one reason each.
+
+Every mend is narrow (it acts on RecBole's own calls, not on the process), may be applied twice,
+and goes away by deleting its function once RecBole no longer needs it.
+"""
+
+import functools
+import pickle
+import sys
+import warnings
+
+import numpy as np
+import torch
+
+NUMPY_ALIASES = {
+    "float_": np.float64,
+    "complex_": np.complex128,
+    "unicode_": np.str_,
+    "bool8": np.bool_,
+}
+
+
+def mend_before_import():
+    """What has to be in place before RecBole is imported or a Config is made."""
+    restore_numpy_aliases()
+    silence_warnings_without_a_remedy()
+
+
+def mend_after_import():
+    """Mends of RecBole's own classes and of what its functions call."""
+    leave_numbers_in_the_collector()
+    load_checkpoints_of_recbole()
+
+
+def restore_numpy_aliases():
+    """numpy 2 dropped four aliases that RecBole's Config (and ray) read."""
+    for name, scalar in NUMPY_ALIASES.items():
+        if name not in np.__dict__:
+            setattr(np, name, scalar)
+
+
+def silence_warnings_without_a_remedy():
+    """Warnings at lines of RecBole and ray, about which a user can do nothing.
+
+    Among them: torch's about ``torch.cuda.amp.GradScaler`` and pandas' about chained ``fillna`` and
+    ``Series.agg(len)``. Warnings at the user's and at our own lines stay.
+    """
+    for category in (FutureWarning, DeprecationWarning):
+        warnings.filterwarnings("ignore", category=category, module=r"recbole\.")
+    # ray 2.6.3, which RecBole pins, imports pkg_resources
+    warnings.filterwarnings("ignore", "pkg_resources is deprecated", UserWarning)
+    warnings.filterwarnings("ignore", r".*pkg_resources\.declare_namespace", DeprecationWarning)
+
+
+def leave_numbers_in_the_collector():
+    """ItemCoverage, GiniIndex and kin keep counts in the collector, which calls ``.cpu()`` on all.
+
+    The counts are set aside while RecBole's function moves the tensors, then put back.
+    """
+    from recbole.evaluator import Collector
+
+    original = Collector.get_data_struct
+    if getattr(original, "leaves_numbers", False):
+        return
+
+    @functools.wraps(original)
+    def get_data_struct(self):
+        entries = self.data_struct._data_dict
+        numbers = {k: v for k, v in entries.items() if not isinstance(v, torch.Tensor)}
+        for key in numbers:
+            del entries[key]
+        try:
+            struct = original(self)
+        finally:
+            entries.update(numbers)
+        struct._data_dict.update(numbers)
+        return struct
+
+    get_data_struct.leaves_numbers = True
+    Collector.get_data_struct = get_data_struct
+
+
+def load_checkpoints_of_recbole():
+    """torch >= 2.6 refuses the pickled Config in a checkpoint of RecBole's trainer.
+
+    ``torch.load`` is wrapped; only calls from inside ``recbole`` that do not say ``weights_only``
+    differ from before. They load plain data (our checkpoints, whose config they get as a Config),
+    and else a pickle that names nothing but what RecBole's trainer puts into one.
+    """
+    original = torch.load
+    if getattr(original, "loads_recbole", False):
+        return
+
+    @functools.wraps(original)
+    def load(f, *args, **kwargs):
+        caller = sys._getframe(1).f_globals.get("__name__", "")
+        if not caller.startswith("recbole.") or "weights_only" in kwargs:
+            return original(f, *args, **kwargs)
+        try:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Detected pickle protocol 4", UserWarning)
+                checkpoint = original(f, *args, weights_only=True, **kwargs)
+        except pickle.UnpicklingError:
+            return original(f, *args, weights_only=False, pickle_module=_RecBolePickle, **kwargs)
+        if isinstance(checkpoint, dict) and isinstance(checkpoint.get("config"), dict):
+            from recbole_mm.config import config_from_plain
+
+            checkpoint["config"] = config_from_plain(checkpoint["config"])
+        return checkpoint
+
+    load.loads_recbole = True
+    torch.load = load
+
+
+IN_RECBOLE_CHECKPOINTS = {
+    ("collections", "OrderedDict"),
+    ("numpy", "dtype"),
+    ("numpy._core.multiarray", "scalar"),
+    ("numpy.core.multiarray", "scalar"),
+    ("torch", "device"),
+    ("torch._utils", "_rebuild_parameter"),
+    ("torch._utils", "_rebuild_tensor_v2"),
+    ("yaml.loader", "FullLoader"),
+}
+
+
+class _RecBoleUnpickler(pickle.Unpickler):
+    """Imports only the names that a checkpoint of RecBole's trainer needs."""
+
+    def find_class(self, module, name):
+        if (module, name) in IN_RECBOLE_CHECKPOINTS:
+            return super().find_class(module, name)
+        if module.startswith(("recbole.", "recbole_mm.")):
+            found = super().find_class(module, name)
+            # Judged by where it is defined: a module of RecBole also reaches `os.system`.
+            if isinstance(found, type) and found.__module__.startswith(("recbole.", "recbole_mm.")):
+                return found
+        raise pickle.UnpicklingError(
+            f"the checkpoint would import {module}.{name}, which RecBole's trainer puts into none. "
+            "If you trust its origin, load it with torch.load(..., weights_only=False)"
+        )
+
+
+class _RecBolePickle:
+    """What ``torch.load(pickle_module=...)`` asks of a pickle module."""
+
+    Unpickler = _RecBoleUnpickler
+
+    @staticmethod
+    def load(file, **kwargs):
+        return _RecBoleUnpickler(file, **kwargs).load()

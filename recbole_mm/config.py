@@ -1,0 +1,327 @@
+"""From yaml files and a command line to RecBole's Config, and from a Config to plain data.
+
+The layers, later ones win::
+
+    RecBole's defaults < properties/overall.yaml < properties/model/<Model>.yaml
+        < properties/dataset/<data set>.yaml < config files < config dict < stage < command line
+"""
+
+import ast
+import difflib
+import os
+import re
+from enum import Enum
+from pathlib import Path
+
+import numpy as np
+import recbole
+import torch
+import yaml
+from recbole.config import Config
+from recbole.utils import ModelType
+from recbole.utils.argument_list import (
+    dataset_arguments,
+    evaluation_arguments,
+    general_arguments,
+    training_arguments,
+)
+
+COMMAND_LINE = "the command line"
+RECBOLE_DIR = Path(recbole.__file__).parent
+
+SET_BY_RECBOLE = (
+    "MODEL_TYPE", "MODEL_INPUT_TYPE", "eval_type", "device", "single_spec", "local_rank",
+    "valid_neg_sample_args", "test_neg_sample_args", "valid_metric_bigger",
+)  # fmt: skip
+"""What Config derives from the other keys and from the machine; no part of a plain config."""
+
+PROCESS_KEYS = ("nproc", "world_size", "ip", "port", "offset", "group_offset", "local_rank")
+"""RecBole's keys for a group of processes; a run of ours is one process."""
+
+
+SEARCH_SPACE_WORDS = ("choice", "uniform", "quniform", "loguniform")
+"""HyperTuning reads these from its search space, not from a configuration."""
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be run; the message names the key, its source and the fix."""
+
+
+class RunConfig(Config):
+    """RecBole's Config without the host process in it.
+
+    It never reads ``sys.argv`` (which may be pytest's or a notebook's), takes the values of its
+    dict as they are instead of evaluating strings, and layers our property files for RecBole's
+    own models too, so that all are compared under one protocol.
+    """
+
+    def _load_cmd_line(self):
+        return {}
+
+    def _load_variable_config_dict(self, config_dict):
+        return dict(config_dict or {})
+
+    def _load_internal_config_dict(self, model, model_class, dataset):
+        super()._load_internal_config_dict(model, model_class, dataset)
+        layer_property_files(self, model, dataset)
+        if model in recbole_models():
+            self.internal_config_dict["modalities"] = []  # they read no item features of ours
+        # RecBole's sequential models default to the softmax and to a negative sample, together an
+        # error; the sample has to go unless the user asks for one.
+        merged = {**self.internal_config_dict, **self.external_config_dict}
+        if merged["MODEL_TYPE"] == ModelType.SEQUENTIAL and merged.get("loss_type") == "CE":
+            self.internal_config_dict["train_neg_sample_args"] = None
+
+
+def properties_dir() -> Path:
+    """The folder of our yaml files: installed inside the package, in a checkout beside it."""
+    package = Path(__file__).resolve().parent
+    installed = package / "properties"
+    return installed if installed.is_dir() else package.parent / "properties"
+
+
+def property_files(model: str, dataset: str) -> list[Path]:
+    """Our yaml files for a model on a data set that exist, in the order in which they apply."""
+    root = properties_dir()
+    names = ("overall.yaml", f"model/{model}.yaml", f"dataset/{dataset}.yaml")
+    return [root / name for name in names if (root / name).is_file()]
+
+
+def layer_property_files(config: Config, model: str, dataset: str):
+    """Put our property files over RecBole's defaults in ``config.internal_config_dict``."""
+    for path in property_files(model, dataset):
+        config._update_internal_config_dict(path)
+
+
+def load_config(
+    model: str | None = None,
+    dataset: str | None = None,
+    config_files=(),
+    config_dict: dict | None = None,
+    stage: dict | None = None,
+    overrides: dict | None = None,
+) -> RunConfig:
+    """One Config from all layers.
+
+    Args:
+        model: name of a model of ours or of RecBole; without it some layer must name it.
+        dataset: name of a data set, likewise.
+        config_files: yaml files, later ones win.
+        config_dict: values given by a program.
+        stage: the overlay of one stage of a run.
+        overrides: the command line's values (:func:`parse_overrides`).
+
+    Raises:
+        ConfigError: a file is missing or is no mapping, a key is unknown, the model or the data
+            set is not named or not known, or RecBole refuses a value.
+    """
+    layers = [(str(path), _read_yaml(path)) for path in config_files]
+    layers += [
+        ("config_dict", config_dict or {}),
+        ("the stage", stage or {}),
+        (COMMAND_LINE, overrides or {}),
+    ]
+    for source, values in layers:
+        refuse_unknown_keys(values, source)
+    merged = {key: value for _, values in layers for key, value in values.items()}
+    named = {"model": model or merged.pop("model", None)}
+    named["dataset"] = dataset or merged.pop("dataset", None)
+    for key, value in named.items():
+        if not value:
+            raise ConfigError(f"no {key} is named: give --{key}=NAME (or `{key}:` in a yaml file)")
+    merged.pop("config_files", None)
+    _refuse_unknown_model(str(named["model"]))
+    try:
+        return RunConfig(str(named["model"]), str(named["dataset"]), config_dict=merged)
+    except KeyError as error:
+        raise ConfigError(f"RecBole misses the value of {error}") from error
+    except (NotImplementedError, RuntimeError, TypeError, ValueError) as error:
+        raise ConfigError(str(error)) from error
+
+
+def parse_overrides(arguments) -> dict:
+    """``--key=value`` and ``--key value`` as a dict of Python values.
+
+    A value is a Python literal, else what yaml reads (``~``, ``true``, ``[text, image]``,
+    ``1e-3``), else the string itself. It may hold spaces and ``=``.
+
+    Raises:
+        ConfigError: something is no option, an option has no value, or it stands there twice with
+            different values.
+    """
+    overrides = {}
+    rest = list(arguments)
+    while rest:
+        argument = rest.pop(0)
+        key, equals, value = argument[2:].partition("=")
+        if not argument.startswith("--") or not key:
+            raise ConfigError(f"{argument!r} is no option: write --key=value")
+        if not equals:
+            if not rest or rest[0].startswith("--"):
+                raise ConfigError(f"--{key} has no value: write --{key}=VALUE, e.g. --{key}=True")
+            value = rest.pop(0)
+        parsed = parse_value(value)
+        if key in overrides and overrides[key] != parsed:
+            raise ConfigError(f"--{key} is given twice: {overrides[key]!r} and {parsed!r}")
+        overrides[key] = parsed
+    return overrides
+
+
+def parse_value(text: str):
+    """The Python value of an option's text; see :func:`parse_overrides`."""
+    try:
+        return ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        pass
+    try:
+        value = yaml.load(text, Loader=_yaml_loader())
+    except yaml.YAMLError:
+        return text
+    return text if isinstance(value, str) or not _is_plain(value) else value
+
+
+def refuse_unknown_keys(values: dict, source: str):
+    """Raise when a key is known neither to RecBole nor to us.
+
+    Raises:
+        ConfigError: names the key, its source and the nearest known key.
+    """
+    for key in values:
+        if key in PROCESS_KEYS:
+            raise ConfigError(f"{key!r} in {source}: a run is one process; leave the key out")
+        if key in known_keys() or str(key).startswith("alias_of_"):
+            continue
+        if key in keys_read_by_recbole():
+            continue
+        by_lower = {name.lower(): name for name in known_keys() | keys_read_by_recbole()}
+        near = difflib.get_close_matches(str(key).lower(), by_lower, n=3, cutoff=0.6)
+        hint = f"the keys and what they do are in {properties_dir()}"
+        if near:
+            hint = f"did you mean {' or '.join(repr(by_lower[name]) for name in near)}?"
+        raise ConfigError(f"unknown key {key!r} in {source}: {hint}")
+
+
+def known_keys() -> set[str]:
+    """Every key of RecBole's and of our property files and of RecBole's argument lists."""
+    if not _known_keys:
+        _known_keys.update(
+            ("model", "dataset", "config_files"),
+            general_arguments,
+            training_arguments,
+            evaluation_arguments,
+            dataset_arguments,
+        )
+        for path in sorted((RECBOLE_DIR / "properties").rglob("*.yaml")) + sorted(
+            properties_dir().rglob("*.yaml")
+        ):
+            if "url" not in path.name:  # RecBole's lists of downloads, by data set
+                _known_keys.update(_read_yaml(path))
+    return _known_keys
+
+
+def keys_read_by_recbole() -> set[str]:
+    """Keys that stand in no property file although RecBole's code reads them."""
+    if not _keys_read:
+        pattern = re.compile(r"""config(?:_dict)?(?:\[|\.get\(\s*)["'](\w+)["']""")
+        for path in RECBOLE_DIR.rglob("*.py"):
+            _keys_read.update(pattern.findall(path.read_text(encoding="utf-8")))
+        _keys_read.difference_update(SET_BY_RECBOLE, PROCESS_KEYS, SEARCH_SPACE_WORDS)
+    return _keys_read
+
+
+_known_keys: set[str] = set()
+_keys_read: set[str] = set()
+
+
+def config_to_plain(config: Config) -> dict:
+    """The configuration as data that yaml, JSON and ``torch.load(weights_only=True)`` can hold.
+
+    What RecBole derives from the machine or from other keys is left out;
+    :func:`config_from_plain` derives it again.
+
+    Raises:
+        TypeError: a value is neither a number, a string, a bool, None nor a list, tuple or dict of
+            these; the message names the key.
+    """
+    values = {k: v for k, v in config.final_config_dict.items() if k not in SET_BY_RECBOLE}
+    plain = {}
+    for key, value in values.items():
+        try:
+            plain[key] = _to_plain(value)
+        except TypeError as error:
+            raise TypeError(f"config[{key!r}] cannot be written as plain data: {error}") from None
+    # RecBole has joined the data set's name to the folder and would do so again.
+    plain["data_path"] = str(Path(plain["data_path"]).parent)
+    if plain["train_neg_sample_args"]["distribution"] == "none":
+        plain["train_neg_sample_args"] = None
+    return plain
+
+
+def config_from_plain(plain: dict) -> RunConfig:
+    """The Config that :func:`config_to_plain` wrote down, on the device of this machine."""
+    values = {k: v for k, v in plain.items() if k not in ("model", "dataset")}
+    return RunConfig(plain["model"], plain["dataset"], config_dict=values)
+
+
+def _to_plain(value):
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, (list, tuple)):
+        return [_to_plain(v) for v in value]
+    if isinstance(value, dict):
+        return {_to_plain(k): _to_plain(v) for k, v in value.items()}
+    if isinstance(value, (Enum, torch.device)):
+        return str(value)
+    raise TypeError(f"it is a {type(value).__name__}")
+
+
+def _is_plain(value):
+    try:
+        return _to_plain(value) == value
+    except TypeError:
+        return False
+
+
+def _yaml_loader():
+    return Config._build_yaml_loader(None)
+
+
+def _read_yaml(path) -> dict:
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"config file {str(path)!r}: {error.strerror}") from None
+    try:
+        values = yaml.load(text, Loader=_yaml_loader())
+    except yaml.YAMLError as error:
+        raise ConfigError(f"config file {str(path)!r} is no yaml: {error}") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ConfigError(f"config file {str(path)!r} holds no `key: value` lines")
+    return values
+
+
+def recbole_models(kind: str = "*") -> list[str]:
+    """Names of RecBole's own models, of one kind (``sequential``, ``general``, ...) or all."""
+    modules = RECBOLE_DIR.glob(f"model/{kind}_recommender/[a-z]*.py")
+    by_lower = {p.stem.lower(): p.stem for p in RECBOLE_DIR.glob("properties/model/*.yaml")}
+    return sorted(by_lower[m.stem] for m in modules if m.stem in by_lower)
+
+
+def _refuse_unknown_model(model: str):
+    from recbole_mm.register import MODELS
+
+    if model in MODELS or model in recbole_models():
+        return
+    by_lower = {name.lower(): name for name in [*MODELS, *recbole_models()]}
+    near = difflib.get_close_matches(model.lower(), by_lower, n=1, cutoff=0.5)
+    hint = f"did you mean {by_lower[near[0]]!r}? " if near else ""
+    raise ConfigError(
+        f"unknown model {model!r}: {hint}Ours are {', '.join(MODELS)}; RecBole's sequential models "
+        f"are {', '.join(recbole_models('sequential'))}"
+    )

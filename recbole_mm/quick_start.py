@@ -1,0 +1,221 @@
+"""Train, validate and test a model on a data set: one function for our models and RecBole's."""
+
+import logging
+import resource
+import sys
+import tempfile
+import time
+from logging import getLogger
+from pathlib import Path
+
+import torch
+from recbole.config import Config
+from recbole.data import create_dataset, data_preparation
+from recbole.utils import (
+    get_model,
+    get_trainer,
+    init_logger,
+    init_seed,
+)
+
+from recbole_mm.config import ConfigError, load_config, parse_value
+from recbole_mm.data.builtin import ensure_builtin
+from recbole_mm.data.catalog import require_dataset
+from recbole_mm.register import multi_modal_dataset_for
+
+
+def run(
+    model: str | None = None,
+    dataset: str | None = None,
+    config_files=(),
+    config_dict: dict | None = None,
+    stage: dict | None = None,
+    overrides: dict | None = None,
+) -> dict:
+    """Run one stage from its configuration's layers; see :func:`recbole_mm.config.load_config`.
+
+    Returns:
+        What :func:`fit_and_evaluate` returns.
+
+    Raises:
+        ConfigError: the configuration, the data set or a folder to write to is not usable;
+            nothing has been computed then.
+    """
+    config = load_config(model, dataset, config_files, config_dict, stage, overrides)
+    for folder in ("log", "log_tensorboard", config["checkpoint_dir"]):
+        require_writable(folder)
+    ensure_builtin(config)
+    require_dataset(config)
+    start_logging(config)
+    return fit_and_evaluate(config)
+
+
+def fit_and_evaluate(config: Config, saved: bool = True, verbose: bool = True) -> dict:
+    """Train until RecBole's early stopping, then test the best epoch.
+
+    Every sequential model gets our data set class, hence the same split, event order and
+    candidates; RecBole's own models keep their own trainer.
+
+    Args:
+        config: of any model that RecBole knows by name.
+        saved: keep the best epoch in a checkpoint and test that one; otherwise the last epoch.
+        verbose: log every epoch.
+
+    Returns:
+        ``model``, ``dataset``, ``best_valid_score``, ``valid_score_bigger``,
+        ``best_valid_result``, ``test_result`` (as RecBole returns them), ``best_epoch`` (from 0),
+        ``epochs`` (trained), ``seconds`` (in all), ``seconds_per_epoch`` and
+        ``seconds_per_validation`` (means), ``n_parameters`` (trainable), ``peak_memory`` and
+        ``peak_gpu_memory`` (bytes; of the process so far), ``checkpoint`` (path or None).
+    """
+    logger = getLogger()
+    started = time.perf_counter()
+    init_seed(config["seed"], config["reproducibility"])
+    logger.info(config)
+
+    with multi_modal_dataset_for(config["model"]):
+        dataset = create_dataset(config)
+    logger.info(dataset)
+    train_data, valid_data, test_data = data_preparation(config, dataset)
+
+    init_seed(config["seed"] + config["local_rank"], config["reproducibility"])
+    model = get_model(config["model"])(config, train_data._dataset).to(config["device"])
+    logger.info(model)
+    trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
+
+    training = _Stopwatch(trainer, "_train_epoch")
+    validation = _Stopwatch(trainer, "_valid_epoch")
+    scores = {}
+    best_valid_score, best_valid_result = trainer.fit(
+        train_data,
+        valid_data,
+        verbose=verbose,
+        saved=saved,
+        show_progress=config["show_progress"],
+        callback_fn=scores.__setitem__,
+    )
+    test_result = trainer.evaluate(
+        test_data, load_best_model=saved, show_progress=config["show_progress"]
+    )
+    return {
+        "model": config["model"],
+        "dataset": config["dataset"],
+        "best_valid_score": best_valid_score,
+        "valid_score_bigger": config["valid_metric_bigger"],
+        "best_valid_result": best_valid_result,
+        "test_result": test_result,
+        # RecBole keeps the later one of two equal scores
+        "best_epoch": max((e for e in scores if scores[e] == best_valid_score), default=None),
+        "epochs": training.calls,
+        "seconds": time.perf_counter() - started,
+        "seconds_per_epoch": training.mean(),
+        "seconds_per_validation": validation.mean(),
+        "n_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "peak_memory": peak_memory(),
+        "peak_gpu_memory": torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0,
+        "checkpoint": trainer.saved_model_file if saved else None,
+    }
+
+
+def objective_function(config_dict=None, config_file_list=None, saved: bool = True) -> dict:
+    """The function that RecBole's HyperTuning minimizes or maximizes, for any model.
+
+    Unlike RecBole's it needs no ray, refuses unknown keys and compares all models on the same
+    split. Strings are read like values of the command line.
+
+    Args:
+        config_dict: one point of the search space.
+        config_file_list: yaml files that name the model, the data set and all that is fixed.
+        saved: as in :func:`fit_and_evaluate`.
+    """
+    values = {
+        key: parse_value(value) if isinstance(value, str) else value
+        for key, value in (config_dict or {}).items()
+    }
+    config = load_config(config_files=config_file_list or (), config_dict=values)
+    ensure_builtin(config)
+    require_dataset(config)
+    start_logging(config)
+    return fit_and_evaluate(config, saved=saved, verbose=False)
+
+
+def result_table(result: dict) -> str:
+    """The end of a run as text: both results side by side, and what the run cost."""
+    valid, test = result["best_valid_result"] or {}, result["test_result"] or {}
+    width = max((len(name) for name in (*valid, *test)), default=0)
+    lines = [f"{result['model']} on {result['dataset']}", f"{'':{width}}    valid     test"]
+    for name in test or valid:
+        row = [f"{part[name]:9.4f}" if name in part else f"{'-':>9}" for part in (valid, test)]
+        lines.append(f"{name:{width}}{''.join(row)}")
+    best = "-" if result["best_epoch"] is None else result["best_epoch"]
+    memory = f"{result['peak_memory'] / 2**20:.0f} MiB"
+    if result["peak_gpu_memory"]:
+        memory += f", GPU {result['peak_gpu_memory'] / 2**20:.0f} MiB"
+    per_epoch = f"{result['seconds_per_epoch']:.2f} s training"
+    per_epoch += f" + {result['seconds_per_validation']:.2f} s validation"
+    lines += [
+        f"epochs       {result['epochs']} (best: {best}), each {per_epoch}",
+        f"seconds      {result['seconds']:.1f}",
+        f"parameters   {result['n_parameters']:,}",
+        f"peak memory  {memory}",
+        f"checkpoint   {result['checkpoint'] or 'not saved'}",
+    ]
+    return "\n".join(lines)
+
+
+def require_writable(folder):
+    """Create the folder and write to it once.
+
+    Raises:
+        ConfigError: it cannot be done.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise ConfigError(
+            f"cannot write to the folder {str(Path(folder).absolute())!r}: {error.strerror}. Start "
+            "in another folder (log/, log_tensorboard/ and saved/ are written to the working "
+            "directory) or give --checkpoint_dir=FOLDER"
+        ) from None
+
+
+def start_logging(config: Config):
+    """RecBole's log file and console, in place of those of the run before."""
+    root = logging.getLogger()
+    for handler in _our_handlers:
+        root.removeHandler(handler)
+        handler.close()
+    before = list(root.handlers)
+    init_logger(config)
+    _our_handlers[:] = [handler for handler in root.handlers if handler not in before]
+
+
+_our_handlers: list[logging.Handler] = []
+
+
+def peak_memory() -> int:
+    """Largest resident memory of this process so far, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+class _Stopwatch:
+    """Counts and times the calls of one method of one object."""
+
+    def __init__(self, owner, name: str):
+        self.calls, self.seconds = 0, 0.0
+        method = getattr(owner, name)
+
+        def timed(*args, **kwargs):
+            started = time.perf_counter()
+            try:
+                return method(*args, **kwargs)
+            finally:
+                self.calls += 1
+                self.seconds += time.perf_counter() - started
+
+        setattr(owner, name, timed)
+
+    def mean(self) -> float:
+        return self.seconds / max(self.calls, 1)
