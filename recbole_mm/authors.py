@@ -56,7 +56,7 @@ def rename_mmm4rec(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Authors' MMM4Rec state to ours (convolutions lose their axis of size 1)."""
     renamed = {}
     for name, value in state.items():
-        if re.search(MMM4REC_LEFT_OUT, name):
+        if re.search(MMM4REC_LEFT_OUT, name) or (name == "fusion_factor" and value.dim() == 0):
             continue
         is_conv = "conv1d" in name and value.dim() == 3
         renamed[_rename(name, MMM4REC)] = value.squeeze(1) if is_conv else value

@@ -39,6 +39,18 @@ class FourierFusion(nn.Module):
         self.second_filter = ComplexLinear(frequencies)
         self.merge_filter = ComplexLinear(frequencies)
 
+    def start_as_mean(self) -> None:
+        """Initialise so that the output is the mean of the two signals."""
+        for linear in (self.first_filter, self.second_filter, self.merge_filter):
+            for part in (linear.real, linear.imag):
+                nn.init.zeros_(part.weight)
+                nn.init.zeros_(part.bias)
+        for linear in (self.first_filter, self.second_filter):  # a constant filter of 1 + 0i
+            nn.init.constant_(linear.real.bias, 0.5)
+            nn.init.constant_(linear.imag.bias, -0.5)
+        nn.init.eye_(self.merge_filter.real.weight)
+        self.merge_filter.real.weight.data.mul_(0.5)
+
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         """``(..., L)`` twice to ``(..., L)``."""
         a = torch.fft.rfft(first, norm="ortho")

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from recbole_mm.model.layers.conv import CausalConv1d
 
 SECONDS_PER_DAY = 86400.0
+SILU_INVERSE_OF_ONE = 1.2784645
 
 
 def time_intervals(
@@ -26,7 +27,7 @@ def time_intervals(
             the interval that *precedes* it (0 for the first event).
 
     Returns:
-        ``(b, L)`` float32, ``>= 0`` (times that run backwards count as 0).
+        ``(b, L)`` in the dtype of ``timestamps``, ``>= 0`` (times that run backwards count as 0).
     """
     position = torch.arange(timestamps.shape[1], device=timestamps.device)
     real = position < lengths.unsqueeze(1)
@@ -38,7 +39,7 @@ def time_intervals(
         last = position == lengths.unsqueeze(1) - 1
         following = torch.where(last, query_time.unsqueeze(1) / SECONDS_PER_DAY, following)
         intervals = following - days
-    return intervals.clamp(min=0).masked_fill(~real, 0).float()
+    return intervals.clamp(min=0).masked_fill(~real, 0)
 
 
 def released_time_differences(
@@ -56,11 +57,11 @@ def released_time_differences(
         target_time: ``(b,)``.
 
     Returns:
-        ``(b, L)`` float32, the first difference 0.
+        ``(b, L)`` in the dtype of ``timestamps``, the first difference 0.
     """
     position = torch.arange(timestamps.shape[1], device=timestamps.device)
     leaked = torch.where(position == lengths.unsqueeze(1), target_time.unsqueeze(1), timestamps)
-    return leaked.diff(dim=1, prepend=leaked[:, :1]).float()
+    return leaked.diff(dim=1, prepend=leaked[:, :1])
 
 
 class LengthNorm(nn.Module):
@@ -109,6 +110,17 @@ class TimeScale(nn.Module):
         self.scale_out = nn.Linear(length, length)
         self.conv_in = CausalConv1d(n_heads, kernel_size)
         self.conv_out = CausalConv1d(n_heads, kernel_size)
+
+    def start_as_one(self) -> None:
+        """Initialise so that the output is about 1 (the block without time), yet depends on tau.
+
+        A small ``scale_in`` and ``scale_out`` would be cubed by the tanhshrink and die.
+        """
+        for linear in (self.scale_in, self.scale_out):
+            nn.init.xavier_normal_(linear.weight)
+            nn.init.zeros_(linear.bias)
+        nn.init.ones_(self.scale_out.bias)
+        nn.init.constant_(self.conv_out.bias, SILU_INVERSE_OF_ONE)
 
     def forward(self, tau: Tensor) -> Tensor:
         scale = F.tanhshrink(self.scale_out(F.silu(self.scale_in(self.dropout(tau)))))

@@ -1,0 +1,210 @@
+r"""Sequential data sets with item features, exact times, and prefixes by index."""
+
+import numpy as np
+import torch
+from recbole.data.dataset import SequentialDataset
+from recbole.data.interaction import Interaction
+from recbole.utils import FeatureSource, FeatureType
+
+from recbole_mm.data.builtin import ensure_builtin
+from recbole_mm.data.features import (
+    ItemFeatures,
+    feature_path,
+    find_modalities,
+    read_item_features,
+    reduce_dimension,
+    whiten,
+)
+
+# columns of a target: its history is the rows [first, last) of ``MultiModalDataset.history``
+FIRST_ROW = "_first_row"
+LAST_ROW = "_last_row"
+
+
+class DatasetError(ValueError):
+    """Interactions that cannot be used as they are."""
+
+
+class MultiModalDataset(SequentialDataset):
+    """A RecBole sequential data set that also knows its items by frozen features.
+
+    It reads ``<dataset>.<modality>.npz`` for every modality (see
+    :mod:`recbole_mm.data.features`) and aligns the rows by item token.
+
+    Differences from RecBole's own class, for every model that uses it:
+
+    - Events are ordered by user, time, and row of the ``.inter`` file: events of the same time
+      keep the file's order. Without a time column the file's order is the order.
+    - Times stay float64 and are never normalised: batches hold unix seconds to the last digit.
+    - A prefix is two row numbers, its items are looked up when a batch is made: memory is linear
+      in interactions whatever ``MAX_ITEM_LIST_LENGTH`` is.
+
+    Attributes:
+        modalities: names, in the order of the config, text and image first if found by themselves.
+        features: modality -> :class:`~recbole_mm.data.features.ItemFeatures`.
+        has_time: whether the interactions have times.
+
+    Raises:
+        DatasetError: no interactions, negative or missing times, unknown modalities.
+        FeatureFileError: see :func:`~recbole_mm.data.features.read_item_features`.
+    """
+
+    def _load_data(self, token, dataset_path):
+        ensure_builtin(self.config)
+        super()._load_data(token, dataset_path)
+
+    def _load_inter_feat(self, token, dataset_path):
+        super()._load_inter_feat(token, dataset_path)
+        path = f"{dataset_path}/{token}.inter"
+        if len(self.inter_feat) == 0:
+            raise DatasetError(f"{path}: no interactions. A data set needs at least one.")
+        self.has_time = self.time_field in self.inter_feat
+        if not self.has_time:
+            self.logger.info(
+                f"{path} has no column '{self.time_field}': the order of its rows is the order of "
+                f"events, and models run without time."
+            )
+            self.inter_feat[self.time_field] = np.arange(len(self.inter_feat), dtype=np.float64)
+            self.set_field_property(
+                self.time_field, FeatureType.FLOAT, FeatureSource.INTERACTION, 1
+            )
+            return
+        time = self.inter_feat[self.time_field]
+        bad = ~(time >= 0)  # NaN as well
+        if bad.any():
+            row = int(np.flatnonzero(bad)[0])
+            raise DatasetError(
+                f"{path}: {int(bad.sum())} times are missing or negative, first in row {row + 2} "
+                f"({time.iloc[row]}). Times are unix seconds >= 0; leave the column out if there "
+                f"are none."
+            )
+
+    def _normalize(self):
+        time = self.inter_feat[self.time_field].copy()
+        super()._normalize()
+        self.inter_feat[self.time_field] = time
+
+    def _data_processing(self):
+        super()._data_processing()
+        self._load_features()
+
+    def _load_features(self):
+        names = self.config["modalities"]
+        folder = self.config["feature_path"] or self.dataset_path
+        if names is None:
+            names = find_modalities(folder, self.dataset_name)
+            self.logger.info(f"modalities found in {folder}: {names}")
+        if isinstance(names, str):
+            names = [names]
+        repeated = {n for n in names if names.count(n) > 1}
+        if repeated:
+            raise DatasetError(f"modalities: {sorted(repeated)} stand more than once in {names}.")
+        self.modalities = list(names)
+        tokens = self.field2id_token[self.iid_field]
+        self.features = {}
+        for name in self.modalities:
+            features = read_item_features(
+                feature_path(folder, self.dataset_name, name),
+                tokens,
+                min_coverage=self.config["min_feature_coverage"] or 0.0,
+            )
+            self.features[name] = self._transform(features)
+        self._report_coverage()
+
+    def _transform(self, features: ItemFeatures) -> ItemFeatures:
+        dimension = self.config["feature_dimension"]
+        if self.config["feature_transform"] == "whiten":
+            return whiten(features, dimension)
+        if self.config["feature_transform"] == "pca":
+            return reduce_dimension(features, dimension)
+        if self.config["feature_transform"] is not None:
+            raise DatasetError(
+                f"feature_transform must be one of 'whiten', 'pca' or empty, "
+                f"not {self.config['feature_transform']!r}."
+            )
+        return features
+
+    def _report_coverage(self):
+        if not self.features:
+            return
+        n_items = self.item_num - 1
+        nothing = torch.ones(n_items, dtype=torch.bool)
+        for name, features in self.features.items():
+            nothing &= ~features.present[1:]
+            share = features.present.sum().item() / max(n_items, 1)
+            self.logger.info(
+                f"modality {name}: width {features.values.shape[1]}, {share:.1%} of {n_items} items"
+            )
+        if nothing.any():
+            self.logger.info(
+                f"{int(nothing.sum())} items have no modality at all: they are masked, and "
+                f"recommended by their id alone if there is one."
+            )
+
+    def _dataframe_to_interaction(self, data):
+        interaction = super()._dataframe_to_interaction(data)
+        if self.time_field in data:
+            times = data[self.time_field].to_numpy(dtype=np.float64)
+            interaction.interaction[self.time_field] = torch.from_numpy(times.copy())
+        return interaction
+
+    def data_augmentation(self):
+        """Make every event but a user's first the target of the events before it, by index."""
+        self._aug_presets()
+        self._check_field("uid_field", "time_field")
+        users = self.inter_feat[self.uid_field].numpy()
+        order = np.lexsort((self.inter_feat[self.time_field].numpy(), users))  # stable
+        self.history = self.inter_feat[torch.from_numpy(order)]
+        users = users[order]
+        starts_user = np.r_[True, users[1:] != users[:-1]]
+        first_row = np.maximum.accumulate(np.where(starts_user, np.arange(len(users)), 0))
+        target = np.flatnonzero(~starts_user)
+        if len(target) == 0:
+            raise DatasetError(
+                f"{self.dataset_path}: all {len(users)} sequences of data set "
+                f"{self.dataset_name!r} have length 1, so there is nothing to predict. Users need "
+                f"two interactions or more."
+            )
+        single = int(starts_user.sum()) - len(np.unique(users[target]))
+        if single:
+            self.logger.info(f"{single} users have one interaction only and are left out.")
+        first = np.maximum(first_row[target], target - self.max_item_list_len)
+        self.inter_feat = self.history[torch.from_numpy(target)]
+        self.inter_feat.update(
+            Interaction(
+                {
+                    FIRST_ROW: torch.from_numpy(first),
+                    LAST_ROW: torch.from_numpy(target),
+                    self.item_list_length_field: torch.from_numpy(target - first),
+                }
+            )
+        )
+
+    def __getitem__(self, index, join=True):
+        """Targets with their histories, right-padded with 0 to ``MAX_ITEM_LIST_LENGTH``."""
+        batch = self.inter_feat[index]
+        if FIRST_ROW not in batch:
+            return self.join(batch) if join else batch
+        columns = dict(batch.interaction)
+        first, end = columns.pop(FIRST_ROW), columns.pop(LAST_ROW)
+        rows = first.unsqueeze(-1) + torch.arange(self.max_item_list_len)
+        padding = rows >= end.unsqueeze(-1)
+        rows = rows.masked_fill_(padding, 0)
+        for field in self.history:
+            if field == self.uid_field:
+                continue
+            values = self.history[field][rows]
+            values[padding] = 0
+            columns[getattr(self, f"{field}_list_field")] = values
+        batch = Interaction(columns)
+        return self.join(batch) if join else batch
+
+    def inter_matrix(self, form="coo", value_field=None):
+        """Sparse matrix of the interactions that this split may look at, ``(users, items)``."""
+        if FIRST_ROW not in self.inter_feat:
+            return super().inter_matrix(form, value_field)
+        first, last = self.inter_feat[FIRST_ROW], self.inter_feat[LAST_ROW]
+        seen = torch.cat([last, first[last - first == 1]]).unique()
+        return self._create_sparse_matrix(
+            self.history[seen], self.uid_field, self.iid_field, form, value_field
+        )

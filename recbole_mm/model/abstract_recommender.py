@@ -1,0 +1,200 @@
+r"""What the multi-modal sequential recommenders have in common."""
+
+import torch
+import torch.nn.functional as F
+from recbole.model.abstract_recommender import SequentialRecommender
+from torch import Tensor, nn
+
+TRAIN_STAGES = ("pretrain", "finetune")
+SOFTMAXES = ("full", "in_batch")
+
+
+def read_choice(config, key: str, choices: tuple):
+    """``config[key]``, which must be one of ``choices``.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if config[key] not in choices:
+        raise ValueError(f"{key} must be one of {choices}, not {config[key]!r}.")
+    return config[key]
+
+
+class MultiModalRecommender(SequentialRecommender):
+    """Base of recommenders that know their items by frozen features.
+
+    The features of every modality are looked up in the model: batches carry ids only. They are no
+    part of a checkpoint. A subclass gives :meth:`encode` and :meth:`score_items`, and reads
+    its own config.
+
+    Attributes:
+        modalities: names, in the order of the config; the first is the leading one.
+        adapters: one linear map per modality, from its features to ``hidden_size``.
+        train_stage: ``pretrain`` or ``finetune``.
+        use_item_id: whether items have learned embeddings beside their features.
+        domain_parameters: glob patterns of the parameters that belong to one data set and are not
+            transferred to another.
+
+    Raises:
+        ValueError: no modality; ``use_item_id`` while pre-training.
+    """
+
+    domain_parameters: tuple[str, ...] = ()
+
+    def __init__(self, config, dataset):
+        super().__init__(config, dataset)
+        self.hidden_size = config["hidden_size"]
+        self.train_stage = read_choice(config, "train_stage", TRAIN_STAGES)
+        self.use_item_id = bool(config["use_item_id"])
+        self.softmax = read_choice(config, "softmax", SOFTMAXES)
+        self.mask_repeated_targets = bool(config["mask_repeated_targets"])
+        self.padding_is_candidate = False
+        self.TIME_SEQ = config["TIME_FIELD"] + config["LIST_SUFFIX"]
+        self.TIME = config["TIME_FIELD"]
+        if self.use_item_id and self.train_stage == "pretrain":
+            raise ValueError(
+                "use_item_id is on in the pretrain stage: item ids are not transferred. "
+                "Set use_item_id: False for this stage."
+            )
+        self.modalities = list(dataset.modalities)
+        if not self.modalities:
+            raise ValueError(
+                f"{type(self).__name__} needs at least one modality; name the feature files of "
+                f"data set {config['dataset']!r} in 'modalities'."
+            )
+        self.adapters = nn.ModuleDict()
+        for modality, features in dataset.features.items():
+            self.register_buffer(f"{modality}_feature", features.values, persistent=False)
+            self.register_buffer(f"{modality}_present", features.present, persistent=False)
+            self.adapters[modality] = nn.Linear(features.values.shape[1], self.hidden_size)
+        self._evaluation_items = (None, None)
+
+    def feature(self, modality: str) -> Tensor:
+        """Frozen features ``(n_items, F)``, in the dtype of the file."""
+        return getattr(self, f"{modality}_feature")
+
+    def present(self, modality: str) -> Tensor:
+        """Whether an item has the modality, ``(n_items,)`` bool."""
+        return getattr(self, f"{modality}_present")
+
+    def adapt(self, modality: str, item_id: Tensor | None = None, mask: bool = True) -> Tensor:
+        """Adapted features of some items, or of all.
+
+        Args:
+            modality: its name.
+            item_id: ``(n,)``; ``None`` for the whole table.
+            mask: give 0 for items without the modality, instead of the adapter's bias.
+
+        Returns:
+            ``(n, hidden_size)``
+        """
+        feature, present = self.feature(modality), self.present(modality)
+        if item_id is not None:
+            feature, present = feature[item_id], present[item_id]
+        adapter = self.adapters[modality]
+        adapted = adapter(feature.to(adapter.weight.dtype))
+        return adapted * present.unsqueeze(-1) if mask else adapted
+
+    def embed_items(self, item_id: Tensor | None = None):
+        """Everything that is computed once per item, for some items or for all.
+
+        Returns:
+            what the subclass reads sequences and scores candidates from.
+        """
+        raise NotImplementedError
+
+    def encode(self, interaction, items=None, rows: Tensor | None = None) -> Tensor:
+        """Users as vectors.
+
+        Args:
+            interaction: a batch.
+            items: what :meth:`embed_items` gave; by default that of all items.
+            rows: ``item_seq`` as rows of ``items``; by default the ids themselves.
+
+        Returns:
+            ``(b, hidden_size)``
+        """
+        raise NotImplementedError
+
+    def score_items(self, seq_output: Tensor, items) -> Tensor:
+        """Scores of embedded items: the same function in the loss and in the ranking.
+
+        Args:
+            seq_output: ``(b, hidden_size)``.
+            items: what :meth:`embed_items` gave for ``n`` items.
+
+        Returns:
+            ``(b, n)``
+        """
+        raise NotImplementedError
+
+    def on_epoch_start(self, epoch: int) -> None:
+        """Called by the trainer before each training epoch (0, 1, ...)."""
+
+    def all_items(self):
+        """:meth:`embed_items` of the whole table; in evaluation it is kept until a parameter
+        changes."""
+        if self.training or torch.is_grad_enabled():
+            return self.embed_items()
+        state = tuple((p.data_ptr(), p._version) for p in self.parameters())
+        if self._evaluation_items[0] != state:
+            self._evaluation_items = (state, self.embed_items())
+        return self._evaluation_items[1]
+
+    def embed_batch(self, interaction):
+        """What the loss reads: items, each distinct one embedded once, and ``item_seq`` as rows
+        of them."""
+        item_seq = interaction[self.ITEM_SEQ]
+        if self.softmax == "full":
+            return self.all_items(), item_seq
+        item_id, rows = torch.unique(item_seq, return_inverse=True)
+        return self.embed_items(item_id), rows
+
+    def target_loss(self, seq_output: Tensor, items, target: Tensor) -> Tensor:
+        """Cross entropy of the target, over all items or over the targets of the batch.
+
+        Args:
+            seq_output: ``(b, hidden_size)``.
+            items: what :meth:`embed_batch` gave.
+            target: ``(b,)``.
+        """
+        if self.softmax == "in_batch":
+            return self.in_batch_loss(
+                self.score_items(seq_output, self.embed_items(target)), target
+            )
+        logits = self.score_items(seq_output, items)
+        if self.padding_is_candidate:
+            return F.cross_entropy(logits, target)
+        return F.cross_entropy(logits[:, 1:], target - 1)
+
+    def next_item_loss(self, interaction) -> Tensor:
+        """:meth:`target_loss` of the users of a batch."""
+        items, rows = self.embed_batch(interaction)
+        seq_output = self.encode(interaction, items, rows)
+        return self.target_loss(seq_output, items, interaction[self.POS_ITEM_ID])
+
+    def in_batch_loss(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Cross entropy of ``(b, b)`` logits whose column ``j`` is the target of row ``j``.
+
+        With ``mask_repeated_targets``, another row's column with this row's target is no negative.
+        """
+        own = torch.arange(len(target), device=target.device)
+        if self.mask_repeated_targets:
+            repeated = target.unsqueeze(0) == target.unsqueeze(1)
+            repeated[own, own] = False
+            logits = logits.masked_fill(repeated, -torch.inf)
+        return F.cross_entropy(logits, own)
+
+    def calculate_loss(self, interaction) -> Tensor:
+        return self.next_item_loss(interaction)
+
+    def full_sort_predict(self, interaction) -> Tensor:
+        """Scores of all items, ``(b, n_items)``; column 0 is the padding item."""
+        items = self.all_items()
+        return self.score_items(self.encode(interaction, items), items)
+
+    def predict(self, interaction) -> Tensor:
+        """Scores of one item per row, ``(b,)``."""
+        item_id, column = torch.unique(interaction[self.ITEM_ID], return_inverse=True)
+        scores = self.score_items(self.encode(interaction), self.embed_items(item_id))
+        return scores.gather(1, column.unsqueeze(1)).squeeze(1)

@@ -1,0 +1,68 @@
+r"""Fusion of an item's modalities into the one vector that is ranked."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+FUSIONS = ("static", "dynamic_shared", "dynamic_instance")
+
+
+class CandidateFusion(nn.Module):
+    r"""Weighted sum of the normalised embeddings of an item: :math:`\sum_m w_m \, e_m / |e_m|`.
+
+    The weights depend on neither the user nor the scores, so a ranking is one matrix product.
+
+    Args:
+        mode: ``static``: every weight is 1; ``dynamic_shared``: the softmax of one learned number
+            per modality; ``dynamic_instance``: of one per modality and item.
+        n_modalities: ``M``.
+        n_items: size of the item table, for ``dynamic_instance``.
+
+    Raises:
+        ValueError: for another ``mode``.
+    """
+
+    def __init__(self, mode: str, n_modalities: int, n_items: int):
+        super().__init__()
+        if mode not in FUSIONS:
+            raise ValueError(f"item_mm_fusion must be one of {FUSIONS}, not {mode!r}.")
+        self.mode = mode
+        if mode == "dynamic_shared":
+            self.weight = nn.Parameter(torch.zeros(n_modalities))
+        elif mode == "dynamic_instance":
+            self.weight = nn.Parameter(torch.zeros(n_items, n_modalities))
+
+    def forward(
+        self, embeddings: list[Tensor], available: Tensor | None, item_id: Tensor | None = None
+    ) -> Tensor:
+        """Fuse the embeddings of ``n`` items.
+
+        Args:
+            embeddings: ``M`` times ``(n, D)``.
+            available: ``(n, M)`` bool. The weights of the others are shared out among these, so
+                that an item is not ranked down for lacking a modality. ``None``: all.
+            item_id: ``(n,)``, whose rows these are; ``None`` for the whole table.
+
+        Returns:
+            ``(n, D)``; zero for an item without any modality.
+        """
+        weight = self._weights(embeddings, available, item_id)
+        parts = (F.normalize(e, dim=-1) for e in embeddings)
+        if weight is None:
+            return sum(parts)
+        return sum(w.unsqueeze(-1) * part for w, part in zip(weight.unbind(-1), parts))
+
+    def _weights(self, embeddings, available, item_id) -> Tensor | None:
+        if self.mode == "static":
+            if available is None:
+                return None
+            share = available.to(embeddings[0].dtype)
+            return share * (len(embeddings) / share.sum(-1, keepdim=True).clamp(min=1))
+        weight = self.weight
+        if self.mode == "dynamic_instance" and item_id is not None:
+            weight = weight[item_id]
+        if available is None:
+            return weight.softmax(-1)
+        # a finite mask: an item with nothing available gets finite weights and zero gradients
+        weight = weight.masked_fill(~available, torch.finfo(weight.dtype).min).softmax(-1)
+        return weight * available

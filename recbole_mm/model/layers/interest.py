@@ -1,0 +1,298 @@
+r"""Interests: clusters of item embeddings, and the interests that a history touches.
+
+A clustering is any callable ``(vectors, n_clusters, init) -> Clustering`` without gradient:
+:func:`kmeans`, :func:`faiss_kmeans`, :func:`dpc_knn`. Symbols: ``n`` vectors, ``k`` clusters,
+``d`` hidden size, ``M`` modalities, ``V`` items with the padding item 0.
+"""
+
+import warnings
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+ROWS_PER_CHUNK = 4096
+
+
+class Clustering(NamedTuple):
+    """Attributes: ``centroids`` ``(k, d)``; ``assignment`` ``(n,)`` int64 in ``[0, k)``."""
+
+    centroids: Tensor
+    assignment: Tensor
+
+
+def kmeans(
+    vectors: Tensor,
+    n_clusters: int,
+    init: Tensor | None = None,
+    max_iter: int = 10,
+    seed: int = 0,
+) -> Clustering:
+    """Lloyd's k-means by scikit-learn, on the CPU.
+
+    Args:
+        vectors: ``(n, d)``, finite.
+        n_clusters: ``1 <= k <= n``.
+        init: first centroids ``(k, d)``; without, ``k`` of the vectors drawn with ``seed``
+            (k-means++ would take ``k`` passes over the data).
+        max_iter: passes at most; fewer when no vector changes its cluster.
+        seed: of the draw.
+
+    Returns:
+        Centroids in the dtype and on the device of ``vectors``; each vector is assigned to its
+        nearest. Empty clusters are filled with far vectors while there are distinct ones left.
+
+    Raises:
+        ValueError: for ``n_clusters`` out of range or vectors that are not finite.
+    """
+    from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
+
+    _check(vectors, n_clusters)
+    start = "random" if init is None else init.detach().cpu().numpy()
+    lloyd = KMeans(
+        n_clusters, init=start, n_init=1, max_iter=max_iter, tol=0, random_state=seed, copy_x=False
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct vectors than clusters
+        lloyd.fit(vectors.detach().cpu().numpy())
+    centroids = torch.from_numpy(lloyd.cluster_centers_).to(vectors)
+    return Clustering(centroids, torch.from_numpy(lloyd.labels_).to(vectors.device).long())
+
+
+def faiss_kmeans(
+    vectors: Tensor,
+    n_clusters: int,
+    init: Tensor | None = None,
+    max_iter: int = 10,
+    seed: int = 0,
+) -> Clustering:
+    """Lloyd's k-means by faiss, for a million vectors and more; arguments as :func:`kmeans`.
+
+    Raises:
+        ImportError: if faiss is not installed.
+        ValueError: for ``n_clusters`` out of range or vectors that are not finite.
+    """
+    try:
+        import faiss
+    except ImportError as error:
+        raise ImportError(
+            "interest_clustering: faiss needs faiss: 'pip install faiss-cpu', "
+            "or choose interest_clustering: kmeans."
+        ) from error
+
+    _check(vectors, n_clusters)
+    data = vectors.detach().float().cpu().numpy()
+    lloyd = faiss.Kmeans(
+        data.shape[1],
+        n_clusters,
+        niter=max_iter,
+        seed=seed,
+        min_points_per_centroid=1,
+        max_points_per_centroid=len(data),
+    )
+    lloyd.train(data, init_centroids=None if init is None else init.float().cpu().numpy())
+    centroids = torch.from_numpy(lloyd.centroids).to(vectors)
+    return Clustering(centroids, assign(vectors, centroids))
+
+
+def dpc_knn(
+    vectors: Tensor,
+    n_clusters: int,
+    init: Tensor | None = None,
+    n_neighbors: int = 5,
+    weight: Tensor | None = None,
+) -> Clustering:
+    r"""Density-peak clustering: centers are dense and far from anything denser.
+
+    With distances :math:`d_{ij} = \lVert x_i - x_j \rVert / \sqrt{d}`, the density of a vector is
+    :math:`\rho_i = \exp(-\mathrm{mean}_{j \in kNN(i)} d_{ij}^2)` (itself included),
+    :math:`\delta_i` its distance to the nearest vector of larger density (the largest distance of
+    all where there is none), and the ``k`` largest :math:`\rho_i \delta_i` are the centers.
+
+    Args:
+        vectors: ``(n, d)``, finite.
+        n_clusters: ``1 <= k <= n``.
+        init: not used; the method has no state.
+        n_neighbors: vectors that make up a density, cut to ``n``.
+        weight: ``(n,)`` weight of each vector in its centroid, default 1.
+
+    Returns:
+        Weighted means :math:`\sum w x / (\sum w + 10^{-4})` and the nearest center of each vector.
+
+    Raises:
+        ValueError: for ``n_clusters`` out of range or vectors that are not finite.
+
+    Note:
+        ``O(n^2 d)`` time, ``O(n)`` memory beside one block of distances. Vectors of equal density
+        do not stand in each other's way: equal vectors may be centers of two equal clusters.
+
+    Reference:
+        Du et al. "Study on density peaks clustering based on k-nearest neighbors and principal
+        component analysis." Knowledge-Based Systems 99, 2016.
+    """
+    _check(vectors, n_clusters)
+    n, d = vectors.shape
+    scale = d**-0.5
+    density = vectors.new_empty(n)
+    largest = vectors.new_zeros(())
+    for rows in torch.arange(n, device=vectors.device).split(ROWS_PER_CHUNK):
+        distance = torch.cdist(vectors[rows], vectors) * scale
+        largest = torch.maximum(largest, distance.max())
+        nearest = distance.topk(min(n_neighbors, n), largest=False).values
+        density[rows] = (-nearest.square().mean(dim=1)).exp()
+    to_denser = vectors.new_empty(n)
+    for rows in torch.arange(n, device=vectors.device).split(ROWS_PER_CHUNK):
+        distance = torch.cdist(vectors[rows], vectors) * scale
+        denser = density > density[rows].unsqueeze(1)
+        to_denser[rows] = torch.where(denser, distance, largest).min(dim=1).values
+
+    centers = (density * to_denser).topk(n_clusters).indices
+    assignment = assign(vectors, vectors[centers])
+    assignment[centers] = torch.arange(n_clusters, device=vectors.device)
+    weight = torch.ones_like(density) if weight is None else weight.to(vectors)
+    total = vectors.new_zeros(n_clusters).index_add_(0, assignment, weight)
+    summed = vectors.new_zeros(n_clusters, d)
+    summed.index_add_(0, assignment, vectors.detach() * weight.unsqueeze(1))
+    return Clustering(summed / (total + 1e-4).unsqueeze(1), assignment)
+
+
+def assign(vectors: Tensor, centroids: Tensor) -> Tensor:
+    """Index of the nearest centroid of each vector ``(n,)``, by matrix product, block by block."""
+    half = centroids.square().sum(dim=1) / 2
+    blocks = vectors.detach().split(ROWS_PER_CHUNK)
+    return torch.cat([(half - block @ centroids.T).argmin(dim=1) for block in blocks])
+
+
+def cluster_means(vectors: Tensor, assignment: Tensor, empty: Tensor) -> Tensor:
+    """Mean of the vectors of each cluster ``(k, d)``; the row of ``empty`` where there is none."""
+    count = torch.bincount(assignment, minlength=len(empty)).to(vectors.dtype)
+    total = torch.zeros_like(empty).index_add_(0, assignment, vectors.detach())
+    return torch.where(count.unsqueeze(1) > 0, total / count.clamp(min=1).unsqueeze(1), empty)
+
+
+def _check(vectors: Tensor, n_clusters: int) -> None:
+    if not 1 <= n_clusters <= len(vectors):
+        raise ValueError(
+            f"{n_clusters} interests cannot be made of {len(vectors)} item vectors: "
+            f"interest_ratio must be in (0, 1]."
+        )
+    if not vectors.isfinite().all():
+        raise ValueError(
+            f"{int((~vectors.isfinite()).any(dim=1).sum())} of {len(vectors)} item embeddings are "
+            f"not finite, so they cannot be clustered: training has diverged; lower learning_rate."
+        )
+
+
+class Interests(nn.Module):
+    """Tables from item to interest, one per modality, and the interests' embeddings.
+
+    Interest 0 is no interest: that of the padding item and of missing modalities. Both tables are
+    buffers, so that they belong to the checkpoint.
+
+    Args:
+        present: ``(M, V)`` bool, which item has which modality.
+        n_interests: ``k``, ``1 <= k <= present.sum()``.
+        hidden_size: ``d``.
+
+    Raises:
+        ValueError: if ``n_interests`` is out of range.
+    """
+
+    def __init__(self, present: Tensor, n_interests: int, hidden_size: int):
+        super().__init__()
+        n_vectors = int(present.sum())
+        if not 1 <= n_interests <= n_vectors:
+            raise ValueError(
+                f"{n_interests} interests cannot be made of {n_vectors} item vectors "
+                f"({len(present)} modalities of {present.shape[1] - 1} items): "
+                f"interest_ratio must be in (0, 1]."
+            )
+        self.register_buffer("present", present, persistent=False)
+        self.register_buffer("lookup", torch.zeros_like(present, dtype=torch.long))
+        self.register_buffer("embeddings", torch.zeros(n_interests + 1, hidden_size))
+        self._filled = False
+
+    @property
+    def filled(self) -> bool:
+        """Whether the tables hold a clustering: made here or loaded."""
+        self._filled = self._filled or bool(self.lookup.any())
+        return self._filled
+
+    @torch.no_grad()
+    def update(self, vectors: Tensor, clustering: Callable) -> None:
+        """Cluster anew, starting from where the last clusters' vectors are now.
+
+        Args:
+            vectors: ``(M, V, d)`` item embeddings; those of missing modalities take no part.
+            clustering: ``(vectors, n_clusters, init) -> Clustering``.
+        """
+        taken = vectors[self.present]
+        init = None
+        if self.filled:
+            last = self.lookup[self.present] - 1
+            init = cluster_means(taken, last, empty=self.embeddings[1:].to(taken.dtype))
+        centroids, assignment = clustering(taken, len(self.embeddings) - 1, init)
+        self.embeddings[1:] = centroids
+        self.lookup[self.present] = assignment + 1
+
+    def of_items(self, *item_seqs: Tensor) -> Tensor:
+        """Interests of items ``(b, l)``, one sequence per modality -> ``(b, M l)``, 0 for none."""
+        pairs = zip(self.lookup, item_seqs, strict=True)
+        return torch.cat([table[items] for table, items in pairs], dim=1)
+
+
+def unique_rows(ids: Tensor) -> tuple[Tensor, Tensor]:
+    """The distinct positive ids of each row, in order, by one sort.
+
+    Args:
+        ids: ``(b, s)`` int64, ``>= 0``; 0 is none.
+
+    Returns:
+        Ids ``(b, w)``, right-padded with 0, ``w >= 1`` the most of any row; counts ``(b,)``.
+    """
+    ids = ids.sort(dim=1).values
+    first = ids > 0
+    first[:, 1:] &= ids[:, 1:] != ids[:, :-1]
+    count = first.sum(dim=1)
+    width = max(1, int(count.max()))
+    # what is not first of its kind goes to a spare column, cut off afterwards
+    column = (first.cumsum(dim=1) - 1).masked_fill(~first, width)
+    unique = ids.new_zeros(len(ids), width + 1).scatter_(1, column, ids)
+    return unique[:, :width], count
+
+
+def interest_regularizer(
+    summed: Tensor, padding: tuple[Tensor, Tensor], count: Tensor, width: Tensor
+) -> Tensor:
+    r"""Squared norm of each row's weighted sum over its interests *and its padding*.
+
+    :math:`R = \frac1d \sum_r \lVert \sum_{j \le W} w_r m_{rj} \rVert^2` with the share of interests
+    :math:`w_r = c_r / W`, over memories that were padded from :math:`c_r` to the width :math:`W`
+    of the batch. As padded positions differ by dropout only, two independent ones stand for all
+    of them: the same value without dropout, the same expectation with it.
+
+    Args:
+        summed: sum of the memory over the interests of each row, ``(b, d)``.
+        padding: memory at two padded positions, ``(b, d)`` each.
+        count: ``(b,)``, interests of each row.
+        width: 0-d, the padded width.
+
+    Returns:
+        0-d.
+
+    Note:
+        The paper calls it an orthogonality loss; as it is, long histories of many interests pay
+        most, whatever the directions of their interests.
+    """
+    first, second = padding
+    count = count.to(summed.dtype).unsqueeze(1)
+    n_padded = width.to(summed.dtype) - count
+    squared = (
+        summed.square()
+        + n_padded * summed * (first + second)
+        + n_padded * (first.square() + second.square()) / 2
+        + n_padded * (n_padded - 1) * first * second
+    )
+    return ((count / width).square() * squared).sum() / summed.shape[-1]

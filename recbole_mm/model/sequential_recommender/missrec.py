@@ -1,0 +1,366 @@
+r"""MISSRec: multi-modal, interest-aware sequence representation for recommendation."""
+
+import math
+from functools import partial
+from time import perf_counter
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from recbole_mm.model.abstract_recommender import MultiModalRecommender, read_choice
+from recbole_mm.model.layers.augmentation import drop_features, drop_items
+from recbole_mm.model.layers.bucketing import map_by_length
+from recbole_mm.model.layers.interest import (
+    Interests,
+    dpc_knn,
+    faiss_kmeans,
+    interest_regularizer,
+    kmeans,
+    unique_rows,
+)
+from recbole_mm.model.layers.score_fusion import ScoreFusion
+from recbole_mm.model.layers.transformer import EncoderDecoder
+
+CLUSTERINGS = ("kmeans", "faiss", "dpc_knn")
+SEQUENCE_FUSIONS = ("add", "contextual")
+ACTIVATIONS = {"gelu": F.gelu, "relu": F.relu, "silu": F.silu, "tanh": torch.tanh}
+
+# what the release does where our defaults differ, see the notes of the class
+RELEASED = {
+    "mask_missing": False,
+    "item_drop_view": "released",
+    "mask_repeated_targets": False,
+}
+
+
+class EmbeddedItems(NamedTuple):
+    """Items as the model reads and ranks them.
+
+    Attributes:
+        embeddings: per modality ``(n, D)``.
+        id_embedding: ``(n, D)``, or ``None`` without ID.
+        candidates: unit vectors that are ranked, ``(n, D)`` each.
+        id_candidate: unit vector of the id embedding where it is ranked by itself, else ``None``.
+        available: ``(n, M)`` bool, or ``None`` when all count.
+        item_id: ``(n,)``, or ``None`` for the whole table.
+    """
+
+    embeddings: list[Tensor]
+    id_embedding: Tensor | None
+    candidates: list[Tensor]
+    id_candidate: Tensor | None
+    available: Tensor | None
+    item_id: Tensor | None
+
+
+class View(NamedTuple):
+    """A history as it is read; with item drop as released, modalities differ in their items.
+
+    Attributes:
+        length: ``(b,)``.
+        item_seqs: ids of each modality, ``(b, L)``.
+        rows: the same items as rows of :class:`EmbeddedItems`.
+        feature_drop: ``(b, L)`` bool, where the leading modality is read from dropped features.
+    """
+
+    length: Tensor
+    item_seqs: list[Tensor]
+    rows: list[Tensor]
+    feature_drop: Tensor | None = None
+
+
+class MISSRec(MultiModalRecommender):
+    r"""An encoder reads the interests (clusters of item embeddings) that a history touches, a
+    decoder reads the history itself and asks the encoder; items are ranked by the cosine with each
+    of their modalities, weighted by these cosines.
+
+    Interests are clustered anew before an epoch (:meth:`on_epoch_start`); before the first
+    clustering they are made when they are first needed. Tables and centroids are buffers.
+
+    With ID, an item's score is the mean over its modalities and its id,
+    :math:`(c_{id} + M s) / (M + 1)`; with one modality it is the cosine with the sum of the two.
+
+    NOTE: the presence mask decides what is missing and has no part in sequences, interests and
+    candidates (``mask_missing``); the release takes zero rows, which become the adapter's bias.
+    NOTE: clusters are those of a correct k-means (the released one is broken, and is not here).
+    NOTE: item drop removes an item from all modalities (``item_drop_view``); as released it
+    removes it from the leading one alone, and sometimes the wrong one.
+    NOTE: the padding item is no candidate in the softmax, and a target that stands in the batch
+    twice is no negative (``mask_repeated_targets``); in the release both are.
+    NOTE: the regularizer is the released one: it counts padding and acts as a length penalty; see
+    :func:`~recbole_mm.model.layers.interest.interest_regularizer`.
+    NOTE: without a file of word-dropped text features (``word_drop_features``), entries of the
+    feature vectors are dropped instead of words.
+    NOTE: a user without any interest, or without any item that has the modality, attends to
+    nothing and reads zero; the release gives NaN.
+
+    Reference:
+        Jinpeng Wang et al. "MISSRec: Pre-training and Transferring Multi-modal Interest-aware
+        Sequence Representation for Recommendation." ACM MM 2023 (arXiv 2308.11175).
+    """
+
+    domain_parameters = ("item_embedding.*", "interests.*")
+
+    def __init__(self, config, dataset):
+        super().__init__(config, dataset)
+        released = bool(config["released"])
+        option = {**config.final_config_dict, **(RELEASED if released else {})}
+        self.mask_missing = option["mask_missing"]
+        self.mask_repeated_targets = option["mask_repeated_targets"]
+        self.padding_is_candidate = released
+        self.temperature = config["temperature"]
+        self.reg_weight = config["reg_weight"]
+        self.sequence_loss_weight = config["sequence_loss_weight"]
+        self.rows_per_group = config["length_group_size"]
+        self.initializer_range = config["initializer_range"]
+        self.stacks_modalities = (
+            read_choice(config, "seq_mm_fusion", SEQUENCE_FUSIONS) == "contextual"
+        )
+        self.recluster_every = config["recluster_every"]
+        self.clustering = _clustering(config)
+
+        self.item_drop_coefficient = config["item_drop_coefficient"]
+        self.item_drop_ratio = config["item_drop_ratio"]
+        self.item_drop_released = option["item_drop_view"] == "released"
+        self.feature_drop_ratio = config["feature_drop_ratio"]
+        word_dropped = None
+        if config["word_drop_features"]:
+            word_dropped = dataset.read_features(config["word_drop_features"]).values
+        self.register_buffer("word_dropped", word_dropped, persistent=False)
+
+        eps = config["layer_norm_eps"]
+        self.position_embedding = nn.Embedding(self.max_seq_length, self.hidden_size)
+        self.transformer = EncoderDecoder(
+            self.hidden_size,
+            config["n_heads"],
+            config["n_layers"],
+            config["inner_size"],
+            config["hidden_dropout_prob"],
+            ACTIVATIONS[read_choice(config, "hidden_act", tuple(ACTIVATIONS))],
+            eps,
+        )
+        self.input_norm = nn.LayerNorm(self.hidden_size, eps)
+        self.input_dropout = nn.Dropout(config["hidden_dropout_prob"])
+        self.fusion = ScoreFusion(config["item_mm_fusion"], len(self.modalities), self.n_items)
+        if self.use_item_id:
+            self.item_embedding = nn.Embedding(self.n_items, self.hidden_size)
+
+        present = torch.stack([self.present(m) for m in self.modalities])
+        self.lacks_some = bool((~present[:, 1:]).any())
+        if not self.mask_missing:
+            present = torch.ones_like(present)
+            present[:, 0] = False
+        ratio = config["interest_ratio"]
+        n_interests = math.ceil(ratio * int(present.sum()))
+        self.interests = Interests(present, n_interests, self.hidden_size)
+        self._init_weights()
+
+    def _init_weights(self) -> None:
+        """Normal weights, zero biases; attention inputs and adapters keep torch's own start."""
+        blocks = [m for m in self.transformer.modules() if isinstance(m, nn.Linear)]
+        tables = [m for m in self.children() if isinstance(m, nn.Embedding)]
+        for module in blocks + tables:
+            nn.init.normal_(module.weight, std=self.initializer_range)
+        for module in blocks:
+            nn.init.zeros_(module.bias)
+
+    # interests
+
+    def on_epoch_start(self, epoch: int) -> None:
+        due = self.recluster_every > 0 and epoch % self.recluster_every == 0
+        if due or not self.interests.filled:
+            start = perf_counter()
+            self.update_interests()
+            self.logger.info(
+                f"epoch {epoch} clustering [time: {perf_counter() - start:.2f}s, "
+                f"interests: {len(self.interests.embeddings) - 1}]"
+            )
+
+    @torch.no_grad()
+    def update_interests(self) -> None:
+        """Cluster the item embeddings as they are now; several processes share the first's."""
+        distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+        if not distributed or torch.distributed.get_rank() == 0:
+            vectors = torch.stack([self.adapt(m, mask=self.mask_missing) for m in self.modalities])
+            self.interests.update(vectors, self.clustering)
+        if distributed:
+            torch.distributed.broadcast(self.interests.lookup, src=0)
+            torch.distributed.broadcast(self.interests.embeddings, src=0)
+
+    # items
+
+    def embed_items(self, item_id: Tensor | None = None) -> EmbeddedItems:
+        embeddings = [self.adapt(m, item_id, mask=self.mask_missing) for m in self.modalities]
+        id_embedding = None
+        if self.use_item_id:
+            table = self.item_embedding.weight
+            id_embedding = table if item_id is None else F.embedding(item_id, table)
+        id_candidate = None
+        if id_embedding is None:
+            candidates = embeddings
+        elif len(embeddings) == 1:
+            candidates = [embeddings[0] + id_embedding]
+        else:
+            candidates, id_candidate = embeddings, F.normalize(id_embedding, dim=-1)
+        return EmbeddedItems(
+            embeddings=embeddings,
+            id_embedding=id_embedding,
+            candidates=[F.normalize(e, dim=-1) for e in candidates],
+            id_candidate=id_candidate,
+            available=self._available(item_id),
+            item_id=item_id,
+        )
+
+    def _available(self, item_id: Tensor | None) -> Tensor | None:
+        if not (self.mask_missing and self.lacks_some) or len(self.modalities) == 1:
+            return None
+        available = torch.stack([self.present(m) for m in self.modalities], dim=-1)
+        return available if item_id is None else available[item_id]
+
+    def score_items(self, seq_output: Tensor, items: EmbeddedItems) -> Tensor:
+        query = seq_output / self.temperature
+        if self.fusion.factor is None:
+            scores = self.fusion(query, items.candidates, items.available, items.item_id)
+        else:  # its weights depend on the cosines themselves
+            scores = self.fusion(seq_output, items.candidates, items.available, items.item_id)
+            scores = scores / self.temperature
+        if items.id_candidate is None:
+            return scores
+        n = len(self.modalities) if items.available is None else items.available.sum(-1)
+        return (query @ items.id_candidate.T + n * scores) / (n + 1)
+
+    # users
+
+    def encode(self, interaction, items=None, rows: Tensor | None = None) -> Tensor:
+        items = self.all_items() if items is None else items
+        return self._read(self._view(interaction, rows), items)[0]
+
+    def _view(self, interaction, rows: Tensor | None) -> View:
+        item_seq = interaction[self.ITEM_SEQ]
+        n = len(self.modalities)
+        rows = item_seq if rows is None else rows
+        return View(interaction[self.ITEM_SEQ_LEN], [item_seq] * n, [rows] * n)
+
+    def _read(
+        self, view: View, items: EmbeddedItems, regularize: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
+        """Unit vectors of the users ``(b, D)`` and the interest regularizer (0-d)."""
+        if not self.interests.filled:
+            self.update_interests()
+        touched = self.interests.of_items(*view.item_seqs)
+        interests, count = unique_rows(touched)
+        position = torch.arange(touched.shape[1] // len(self.modalities), device=touched.device)
+        real = position < view.length.unsqueeze(1)
+        tokens = self._tokens(view, items, real)  # (1 or M, number of real positions, D)
+        slot = (real.flatten().cumsum(0) - 1).clamp(min=0).view_as(real)
+        padding = [~real]
+        if self.stacks_modalities:
+            pairs = zip(self.modalities, view.item_seqs)
+            padding = [~real | ~self.present(m)[items_m] for m, items_m in pairs]
+
+        def read_group(group: Tensor, longest: int) -> Tensor:
+            ids = interests[group, : max(1, int(count[group].max()))]
+            if regularize:
+                ids = F.pad(ids, (0, 2))
+            memory = self.transformer.encode(F.embedding(ids, self.interests.embeddings), ids == 0)
+            slots = slot[group, :longest]
+            output = self.transformer.decode_at(
+                view.length[group] - 1,
+                torch.cat([F.embedding(slots, table) for table in tokens], dim=1),
+                torch.cat([hidden[group, :longest] for hidden in padding], dim=1),
+                memory,
+                ids == 0,
+            )
+            user = F.normalize(output, dim=-1)
+            if not regularize:
+                return user
+            summed = (memory * (ids > 0).unsqueeze(-1)).sum(dim=1)
+            return torch.cat([user, summed, memory[:, -2], memory[:, -1]], dim=-1)
+
+        outputs = map_by_length(read_group, view.length, self.rows_per_group)
+        if not regularize:
+            return outputs, None
+        user, summed, *pad = outputs.chunk(4, dim=-1)
+        width = (count + (touched == 0).any(dim=1)).max()
+        return user, interest_regularizer(summed, pad, count, width)
+
+    def _tokens(self, view: View, items: EmbeddedItems, real: Tensor) -> Tensor:
+        """Decoder inputs of the real positions only, one after another."""
+        index = real.flatten().nonzero().squeeze(1)
+        parts = [
+            F.embedding(rows.flatten()[index], table)
+            for rows, table in zip(view.rows, items.embeddings)
+        ]
+        if view.feature_drop is not None:
+            where = view.feature_drop.flatten()[index].nonzero().squeeze(1)
+            item_id = view.item_seqs[0].flatten()[index[where]]
+            parts[0] = parts[0].index_copy(0, where, self._feature_dropped(item_id))
+        shared = self.position_embedding(index % real.shape[1])
+        if items.id_embedding is not None:
+            shared = shared + F.embedding(view.rows[0].flatten()[index], items.id_embedding)
+        tokens = torch.stack(parts) if self.stacks_modalities else sum(parts).unsqueeze(0)
+        return self.input_dropout(self.input_norm(tokens + shared))
+
+    # losses
+
+    def calculate_loss(self, interaction) -> Tensor:
+        items, rows = self.embed_batch(interaction)
+        target = interaction[self.POS_ITEM_ID]
+        regularize = self.reg_weight > 0
+        view = self._view(interaction, rows)
+        seq_output, regularizer = self._read(view, items, regularize)
+        loss = self.target_loss(seq_output, items, target)
+        if regularize:
+            loss = loss + self.reg_weight * regularizer
+        if self.train_stage == "finetune":
+            return loss
+        augmented, regularizer = self._read(self.augment(view), items, regularize)
+        own = torch.arange(len(target), device=target.device)
+        similarity = seq_output @ augmented.T / self.temperature
+        loss = loss + self.sequence_loss_weight * F.cross_entropy(similarity, own)
+        return loss + self.reg_weight * regularizer if regularize else loss
+
+    def augment(self, view: View) -> View:
+        """Another view of each history of a batch: items dropped, or features dropped.
+
+        One coin decides for the whole batch.
+        """
+        drop = torch.rand(view.rows[0].shape, device=view.length.device) < self.item_drop_ratio
+        if torch.rand(()) < self.item_drop_coefficient:
+            return self._items_dropped(view, drop)
+        return view._replace(feature_drop=drop)
+
+    def _items_dropped(self, view: View, drop: Tensor) -> View:
+        def dropped(sequence: Tensor) -> tuple[Tensor, Tensor]:
+            return drop_items(sequence, view.length, ~drop, self.item_drop_released)
+
+        item_seq, length = dropped(view.item_seqs[0])
+        rows, _ = dropped(view.rows[0])
+        if self.item_drop_released:
+            return View(length, [item_seq, *view.item_seqs[1:]], [rows, *view.rows[1:]])
+        n = len(self.modalities)
+        return View(length, [item_seq] * n, [rows] * n)
+
+    def _feature_dropped(self, item_id: Tensor) -> Tensor:
+        """Leading modality's embeddings of items, ``(n, D)``, from features with some dropped."""
+        leading = self.modalities[0]
+        adapter = self.adapters[leading]
+        if self.word_dropped is not None:
+            embedding = adapter(self.word_dropped[item_id].to(adapter.weight.dtype))
+        else:
+            feature = self.feature(leading)[item_id].to(adapter.weight.dtype)
+            embedding = adapter(drop_features(feature, self.feature_drop_ratio))
+        if not self.mask_missing:
+            return embedding
+        return embedding * self.present(leading)[item_id].unsqueeze(-1)
+
+
+def _clustering(config):
+    """The clustering of the config, bound to its settings."""
+    method = read_choice(config, "interest_clustering", CLUSTERINGS)
+    if method == "dpc_knn":
+        return partial(dpc_knn, n_neighbors=config["interest_neighbors"])
+    lloyd = kmeans if method == "kmeans" else faiss_kmeans
+    return partial(lloyd, max_iter=config["interest_iterations"], seed=config["seed"])

@@ -1,0 +1,228 @@
+r"""MMM4Rec: multi-modal Mamba for sequential recommendation."""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from recbole_mm.model.abstract_recommender import MultiModalRecommender, read_choice
+from recbole_mm.model.layers.backend import choose_scan
+from recbole_mm.model.layers.bucketing import map_by_length
+from recbole_mm.model.layers.fusion import CandidateFusion
+from recbole_mm.model.layers.mamba import CrossLayer, MambaSize, TiSSDLayer
+from recbole_mm.model.layers.time import (
+    LengthNorm,
+    TimeScale,
+    released_time_differences,
+    time_intervals,
+)
+
+INITIALIZER_RANGE = 0.02
+QUERY_TIMES = ("none", "request")
+TIME_INPUTS = ("intervals", "log_intervals")
+
+# what the first release does where our defaults differ, see the notes of the class
+RELEASED = {
+    "ssd_skip": "dt_x",
+    "time_norm_eps": 1e-12,
+    "mask_missing": False,
+    "mask_repeated_targets": False,
+}
+
+
+class EmbeddedItems(NamedTuple):
+    """Items as the model reads and ranks them: per modality ``(n, D)``, and fused ``(n, D)``."""
+
+    embeddings: dict[str, Tensor]
+    candidates: Tensor
+
+
+class MMM4Rec(MultiModalRecommender):
+    r"""A state space model that mixes the leading modality's stream, then lets every other
+    modality's stream, mixed by the same block, ask it (Cross-SSD); step sizes follow the time
+    between events, whose signals are merged through Fourier filters.
+
+    With one modality there is nothing to cross and its own stream is read; with more than two,
+    every further modality has its cross layers and the mean of their outputs is read.
+
+    NOTE: ``time_norm`` looks at real events only and intervals are in days (``released: True``
+    forms differences of padded unix seconds, which hold the target's time).
+    NOTE: the time path starts alive, as the identity; the released initialisation leaves it at
+    1e-8, where it stays.
+    NOTE: an item that lacks a modality is ranked by those that it has (``mask_missing``); the
+    release ranks the adapter's bias.
+    NOTE: the padding item is no candidate in the softmax, and a target that stands in the batch
+    twice is no negative (``mask_repeated_targets``).
+    NOTE: only the last position is computed in the last cross layer; the function is the same.
+
+    Reference:
+        "MMM4Rec: A Transfer-Efficient Framework for Multi-modal Sequential Recommendation."
+        arXiv 2506.02916.
+    """
+
+    domain_parameters = ("item_embeddings.*", "fusion.weight")
+
+    def __init__(self, config, dataset):
+        super().__init__(config, dataset)
+        self.released = bool(config["released"])
+        option = {key: RELEASED[key] if self.released else config[key] for key in RELEASED}
+        self.use_time = bool(config["use_time"])
+        self.query_time = read_choice(config, "query_time", QUERY_TIMES)
+        self.time_input = read_choice(config, "time_input", TIME_INPUTS)
+        self.mask_missing = option["mask_missing"]
+        self.mask_repeated_targets = option["mask_repeated_targets"]
+        self.padding_is_candidate = self.released
+        self.temperature = config["temperature"]
+        self.rows_per_group = config["length_group_size"]
+        if self.use_time and not dataset.has_time:
+            raise ValueError(
+                f"use_time is on, but data set {config['dataset']!r} has no timestamps "
+                f"(column {self.TIME!r} in its .inter file). Set use_time: False."
+            )
+        n_layers, inner_size = config["n_layers"], config["inner_size"]
+        size = MambaSize(
+            hidden_size=self.hidden_size,
+            expand=config["expand"],
+            head_dim=config["head_dim"],
+            d_state=config["d_state"],
+            n_groups=config["n_groups"],
+            d_conv=config["d_conv"],
+            max_length=self.max_seq_length,
+            use_time=self.use_time,
+            dropout=config["hidden_dropout_prob"],
+            time_dropout=config["time_dropout_prob"],
+            norm_eps=config["layer_norm_eps"],
+            time_norm_eps=option["time_norm_eps"],
+            skip=option["ssd_skip"],
+            time_gate_per_position=bool(config["time_gate_per_position"]),
+            cross_activation=config["cross_activation"],
+        )
+        self.size = size
+        scan = choose_scan(config["ssd_backend"], self.device)
+
+        self.embedding_dropout = nn.Dropout(config["embedding_dropout_prob"])
+        self.input_norms = nn.ModuleDict(
+            {m: nn.LayerNorm(size.hidden_size, size.norm_eps) for m in self.modalities}
+        )
+        self.encoder_layers = nn.ModuleList(
+            TiSSDLayer(size, inner_size, scan) for _ in range(n_layers)
+        )
+        self.cross_layers = nn.ModuleDict(
+            {
+                m: nn.ModuleList(CrossLayer(size, inner_size, scan) for _ in range(n_layers))
+                for m in self.modalities[1:]
+            }
+        )
+        if self.use_time:
+            self.time_dropout = nn.Dropout(size.time_dropout)
+            self.time_norm = LengthNorm(size.max_length, size.time_norm_eps)
+        self.item_embeddings = nn.ParameterDict()
+        if self.use_item_id:
+            for m in self.modalities:
+                table = torch.zeros(self.n_items, size.hidden_size)
+                self.item_embeddings[m] = nn.Parameter(table)
+        self.fusion = CandidateFusion(
+            config["item_mm_fusion"], len(self.modalities), self.n_items
+        )
+        self.apply(self._init_weights)
+
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=INITIALIZER_RANGE)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, TimeScale) and not self.released:
+            module.start_as_one()
+        elif isinstance(module, CrossLayer) and self.use_time and not self.released:
+            module.time_fusion.start_as_mean()
+
+    def embed_items(self, item_id: Tensor | None = None) -> EmbeddedItems:
+        embeddings = {}
+        for m in self.modalities:
+            embeddings[m] = self.adapt(m, item_id, mask=self.mask_missing)
+            if self.use_item_id:
+                table = self.item_embeddings[m]
+                embeddings[m] = embeddings[m] + (table if item_id is None else table[item_id])
+        candidates = self.fusion(list(embeddings.values()), self._available(item_id), item_id)
+        return EmbeddedItems(embeddings, candidates)
+
+    def _available(self, item_id: Tensor | None) -> Tensor | None:
+        """``(n, M)`` bool, or ``None`` when every item has an embedding of every modality."""
+        if self.use_item_id or not self.mask_missing:
+            return None
+        available = torch.stack([self.present(m) for m in self.modalities], dim=-1)
+        return available if item_id is None else available[item_id]
+
+    def score_items(self, seq_output: Tensor, items: EmbeddedItems) -> Tensor:
+        return seq_output @ (items.candidates / self.temperature).T
+
+    def encode(self, interaction, items=None, rows: Tensor | None = None) -> Tensor:
+        items = self.all_items() if items is None else items
+        lengths = interaction[self.ITEM_SEQ_LEN]
+        rows = interaction[self.ITEM_SEQ] if rows is None else rows
+        time, real = self._time_input(interaction) if self.use_time else (None, None)
+
+        def encode_group(group: Tensor, longest: int) -> Tensor:
+            streams = {
+                m: self.input_norms[m](
+                    self.embedding_dropout(F.embedding(rows[group, :longest], table))
+                )
+                for m, table in items.embeddings.items()
+            }
+            if time is None:
+                return self._mix(streams, lengths[group])
+            group_real = None if real is None else real[group].unsqueeze(1)
+            return self._mix(streams, lengths[group], time[group], group_real)
+
+        return map_by_length(encode_group, lengths, self.rows_per_group)
+
+    def _time_input(self, interaction) -> tuple[Tensor, Tensor | None]:
+        """Raw time differences ``(b, L)``, and which positions are events (``None``: all count)."""
+        timestamps, lengths = interaction[self.TIME_SEQ], interaction[self.ITEM_SEQ_LEN]
+        dtype = self.time_norm.weight.dtype
+        if self.released:
+            differences = released_time_differences(timestamps, lengths, interaction[self.TIME])
+            return differences.to(dtype), None
+        query_time = interaction[self.TIME] if self.query_time == "request" else None
+        intervals = time_intervals(timestamps, lengths, query_time)
+        if self.time_input == "log_intervals":
+            intervals = intervals.log1p()
+        position = torch.arange(timestamps.shape[1], device=timestamps.device)
+        return intervals.to(dtype), position < lengths.unsqueeze(1)
+
+    def _time_signal(self, time: Tensor | None, real: Tensor | None) -> Tensor | None:
+        """A normalised signal for every head, ``(b, h, L)``, with its own dropout."""
+        if time is None:
+            return None
+        tau = self.time_dropout(time.unsqueeze(1).expand(-1, self.size.n_heads, -1))
+        return self.time_norm(tau, real)
+
+    def _mix(
+        self,
+        streams: dict[str, Tensor],
+        lengths: Tensor,
+        time: Tensor | None = None,
+        real: Tensor | None = None,
+    ) -> Tensor:
+        """Streams ``(b, l, D)`` of every modality to the user vectors ``(b, D)``."""
+        leading, *others = self.modalities
+        encoded = streams[leading]
+        tau = self._time_signal(time, real)
+        other_tau = {m: self._time_signal(time, real) for m in others}
+        for depth, layer in enumerate(self.encoder_layers):
+            is_last = depth == len(self.encoder_layers) - 1
+            encoded, tau = layer(encoded, tau, real)
+            for m in others:
+                streams[m], other_tau[m] = self.cross_layers[m][depth](
+                    streams[m],
+                    encoded,
+                    layer.ssd,
+                    other_tau[m],
+                    tau,
+                    real,
+                    lengths if is_last else None,
+                )
+        if not others:
+            return encoded[torch.arange(len(encoded), device=encoded.device), lengths - 1]
+        return torch.stack([streams[m] for m in others]).mean(0)

@@ -1,0 +1,287 @@
+"""Compare our models with vectors that the authors' code computed.
+
+    python tests/parity.py DIR
+
+DIR holds ``<name>.npz`` with ``<name>.json`` beside it: for every case parameters under the
+authors' names, inputs, outputs, loss and gradients. Prints the largest error of each case in
+float64 and float32 and exits with 0 only if all are within tolerance.
+"""
+
+import argparse
+import json
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+
+from recbole_mm.authors import rename_mmm4rec
+from recbole_mm.data.features import ItemFeatures
+from recbole_mm.model.sequential_recommender.mmm4rec import MMM4Rec
+from recbole_mm.trainer import AccumulatedSteps
+
+FLOAT64_LIMIT = 1e-9
+OUTPUT_ATOL, OUTPUT_RTOL = 2e-5, 1e-4
+GRADIENT_RTOL, GRADIENT_ATOL = 2e-3, 1e-6
+LOSS_STEP_LIMIT, PARAMETER_STEP_LIMIT = 2e-5, 5e-5
+SINGLE_PARAMETER_LIMIT, FEW_PARAMETERS = 1e-3, 3
+DEAD_GRADIENT = 1e-7  # below this a released gradient is rounding noise (case authors_init)
+
+
+@dataclass
+class Report:
+    """Errors of one case, each as (error, limit)."""
+
+    case: str
+    dtype: str
+    entries: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    def add(self, name: str, error: float, limit: float) -> None:
+        worst, _ = self.entries.get(name, (0.0, limit))
+        self.entries[name] = (max(error, worst), limit)
+
+    @property
+    def holds(self) -> bool:
+        return bool(self.entries) and all(e <= limit for e, limit in self.entries.values())
+
+    def __str__(self) -> str:
+        errors = "  ".join(f"{name} {error:.1e}" for name, (error, _) in self.entries.items())
+        return f"{'ok  ' if self.holds else 'FAIL'} {self.case:32s} {self.dtype:8s} {errors}"
+
+
+class Vectors:
+    """One ``.npz`` with its ``.json``, read case by case."""
+
+    def __init__(self, path: Path):
+        self.arrays = np.load(path, allow_pickle=False)
+        self.cases = json.loads(path.with_suffix(".json").read_text())["cases"]
+
+    def section(self, case: str, name: str) -> dict[str, torch.Tensor]:
+        prefix = f"{case}/{name}/"
+        return {
+            key[len(prefix) :]: torch.from_numpy(self.arrays[key])
+            for key in self.arrays.files
+            if key.startswith(prefix)
+        }
+
+
+def compare_outputs(report: Report, name: str, ours, theirs) -> None:
+    """Relative to the tolerance of the dtype: the limit is 1."""
+    error = (ours.detach().double() - theirs.double()).abs()
+    if report.dtype == "float64":
+        report.add(name, error.max().item(), FLOAT64_LIMIT)
+    else:
+        allowed = OUTPUT_ATOL + OUTPUT_RTOL * theirs.double().abs()
+        report.add(name, (error / allowed).max().item(), 1.0)
+
+
+def compare_gradients(report: Report, ours: dict, theirs: dict) -> None:
+    """Largest error of any tensor over what is allowed for it: the limit is 1.
+
+    The stored gradients are float32, so float64 is held to the same limit.
+    """
+    for name, expected in theirs.items():
+        largest = expected.abs().max().item()
+        if largest <= DEAD_GRADIENT:
+            continue
+        got = ours.get(name)
+        if got is None:
+            report.add(f"no gradient for {name}", 1.0, 0.0)
+            continue
+        error = (got.double() - expected.double()).abs().max().item()
+        report.add("gradients", error / (GRADIENT_RTOL * largest + GRADIENT_ATOL), 1.0)
+
+
+def compare_parameters(report: Report, ours: dict, theirs: dict) -> None:
+    """Parameters after training steps.
+
+    An optimizer of Adam's kind divides by the size of the gradient, so a gradient that is zero but
+    for rounding moves its element at full speed: a few single elements may be farther off.
+    """
+    errors = torch.cat([(ours[name] - theirs[name]).abs().flatten().double() for name in theirs])
+    errors = errors.sort(descending=True).values
+    report.add("single parameters", errors[0].item(), SINGLE_PARAMETER_LIMIT)
+    report.add("parameters", errors[FEW_PARAMETERS].item(), PARAMETER_STEP_LIMIT)
+
+
+# ---------------------------------------------------------------------------------- MMM4Rec
+
+
+def mmm4rec_config(case: dict) -> dict:
+    """Our configuration of a case that is described in the authors' words."""
+    theirs, on_cuda = case["config"], case["path"] == "cuda"
+    n_heads = theirs["expand"] * theirs["hidden_size"] // theirs["head_dim"]
+    return {
+        "USER_ID_FIELD": "user_id",
+        "ITEM_ID_FIELD": "item_id",
+        "TIME_FIELD": "timestamp",
+        "LIST_SUFFIX": "_list",
+        "ITEM_LIST_LENGTH_FIELD": "item_length",
+        "NEG_PREFIX": "neg_",
+        "MAX_ITEM_LIST_LENGTH": theirs["max_len"],
+        "dataset": "vectors",
+        "device": torch.device("cpu"),
+        "hidden_size": theirs["hidden_size"],
+        "inner_size": theirs["inner_size"] if theirs["is_ffn"] else 0,
+        "n_layers": theirs["num_layers"],
+        "expand": theirs["expand"],
+        "head_dim": theirs["head_dim"],
+        "d_state": theirs["d_state"],
+        "n_groups": theirs["n_groups"],
+        "d_conv": theirs["d_conv"],
+        "layer_norm_eps": theirs["norm_eps"],
+        "use_time": theirs["is_time"],
+        "time_gate_per_position": theirs["p2p_residual"],
+        "use_item_id": theirs["is_modality_bias"],
+        "item_mm_fusion": theirs["item_mm_fusion"],
+        "softmax": "in_batch" if theirs["in_batch_loss"] else "full",
+        "temperature": theirs["temperature"],
+        # the authors' cross block falls back to Hardswish when heads are no multiple of 8
+        "cross_activation": "silu" if on_cuda and n_heads % 8 == 0 else "hardswish",
+        "ssd_backend": "torch",
+        "query_time": "none",
+        "time_input": "intervals",
+        "embedding_dropout_prob": 0.0,
+        "hidden_dropout_prob": 0.0,
+        "time_dropout_prob": 0.0,
+        # groups must not change a result; in training steps one group, so that rounding is alike
+        "length_group_size": 2 if case.get("kind") is None else 128,
+        "train_stage": "finetune",
+        "released": True,
+    }
+
+
+def build_mmm4rec(vectors: Vectors, case: str, dtype: torch.dtype) -> MMM4Rec:
+    inputs = vectors.section(case, "in")
+    state = vectors.section(case, "state")
+    features = {
+        "text": with_padding_row(inputs["text"], dtype),
+        "image": with_padding_row(inputs["img"], dtype),
+    }
+    n_items = len(inputs["text"]) + 1
+    dataset = SimpleNamespace(
+        modalities=list(features), features=features, has_time=True, num=lambda _: n_items
+    )
+    config = {"mask_repeated_targets": False, **mmm4rec_config(vectors.cases[case])}
+    model = MMM4Rec(ReadOnce(config), dataset).to(dtype)
+    model.load_state_dict(rename_mmm4rec(state))
+    return model
+
+
+class ReadOnce(dict):
+    """A config that answers like RecBole's: ``None`` for what is not set."""
+
+    def __getitem__(self, key):
+        return self.get(key)
+
+
+def with_padding_row(feature: torch.Tensor, dtype: torch.dtype) -> ItemFeatures:
+    padding = torch.zeros(1, feature.shape[1])
+    present = torch.arange(len(feature) + 1) > 0
+    return ItemFeatures(torch.cat([padding, feature]).to(dtype), present)
+
+
+def mmm4rec_batch(inputs: dict) -> dict:
+    """The released batch in our words: the target's time stands in the first padded slot."""
+    lengths, stamps = inputs["item_seq_len"], inputs["timestamps"].double()
+    slot = lengths.clamp(max=stamps.shape[1] - 1).unsqueeze(1)
+    return {
+        "item_id_list": inputs["item_seq"],
+        "item_length": lengths,
+        "timestamp_list": stamps,
+        "timestamp": stamps.gather(1, slot).squeeze(1),
+        "item_id": inputs["labels"],
+    }
+
+
+def mmm4rec_gradients(model: MMM4Rec, names) -> dict[str, torch.Tensor]:
+    """Our gradients under the authors' names."""
+    by_our_name = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+    gradients = {}
+    for name in names:
+        (ours,) = rename_mmm4rec({name: torch.zeros(1, 1, 1)})
+        if ours in by_our_name:
+            grad = by_our_name[ours]
+            gradients[name] = grad.unsqueeze(1) if "conv1d" in name and grad.dim() == 2 else grad
+    return gradients
+
+
+def run_mmm4rec_case(vectors: Vectors, case: str, dtype: torch.dtype) -> Report:
+    report = Report(case, str(dtype).removeprefix("torch."))
+    model = build_mmm4rec(vectors, case, dtype)
+    if vectors.cases[case].get("kind", "").startswith("training steps"):
+        run_training_steps(report, vectors, case, model)
+        return report
+    model.eval()
+    expected = vectors.section(case, "out64")
+    batch = mmm4rec_batch(vectors.section(case, "in"))
+    with torch.no_grad():
+        compare_outputs(report, "user", model.encode(batch), expected["seq_output"])
+        compare_outputs(report, "scores", model.full_sort_predict(batch), expected["scores"])
+        rows = torch.arange(len(batch["item_id"]))
+        compare_outputs(
+            report, "predict", model.predict(batch), expected["scores"][rows, batch["item_id"]]
+        )
+    loss = model.calculate_loss(batch)
+    compare_outputs(report, "loss", loss, expected["loss"])
+    loss.backward()
+    theirs = vectors.section(case, "grad")
+    compare_gradients(report, mmm4rec_gradients(model, theirs), theirs)
+    return report
+
+
+def run_training_steps(report: Report, vectors: Vectors, case: str, model: MMM4Rec) -> None:
+    info = vectors.cases[case]
+    optimizer = AccumulatedSteps(
+        torch.optim.NAdam(model.parameters(), lr=0.001, weight_decay=0.005),
+        info["accumulation_steps"],
+        mean=False,
+    )
+    losses = []
+    for i in range(info["micro_batches"]):
+        optimizer.zero_grad()
+        loss = model.calculate_loss(mmm4rec_batch(vectors.section(case, f"in{i}")))
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.detach())
+    optimizer.flush()
+    error = (torch.stack(losses) - vectors.section(case, "out")["losses"]).abs().max().item()
+    report.add("losses", error, LOSS_STEP_LIMIT)
+    compare_parameters(
+        report, model.state_dict(), rename_mmm4rec(vectors.section(case, "state_after"))
+    )
+
+
+RUNNERS = {"mmm4rec_cases": run_mmm4rec_case}
+
+
+def run(folder: Path) -> list[Report]:
+    """Every case of every known file in ``folder``, in float64 and float32."""
+    reports = []
+    for name, run_case in RUNNERS.items():
+        path = Path(folder) / f"{name}.npz"
+        if not path.is_file():
+            continue
+        vectors = Vectors(path)
+        for case in vectors.cases:
+            for dtype in (torch.float64, torch.float32):
+                reports.append(run_case(vectors, case, dtype))
+    return reports
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, help="folder with <name>.npz and <name>.json")
+    reports = run(parser.parse_args().folder)
+    print("float32 outputs and all gradients: error / tolerance; float64 outputs: absolute error")
+    for report in reports:
+        print(report)
+    failed = sum(not report.holds for report in reports)
+    print(f"{len(reports) - failed} of {len(reports)} hold")
+    return 0 if reports and not failed else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
