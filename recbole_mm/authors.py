@@ -47,6 +47,18 @@ MMM4REC = [
 # tables that belong to a data set, and the second copy of blocks that two streams share
 MMM4REC_LEFT_OUT = r"^(text|vision)_embedding$|^decoder_ssd_layers\.\d+\.ssd\."
 
+# the second modality is called img there; the Transformer has torch's own names
+MISSREC = [
+    (r"^fusion_factor$", "fusion.factor"),
+    (r"^trm_model\.", "transformer."),
+    (r"^LayerNorm\.", "input_norm."),
+    (r"^text_adaptor\.", "adapters.text."),
+    (r"^img_adaptor\.", "adapters.image."),
+    (r"^interest_embeddings$", "interests.embeddings"),
+]
+MISSREC_LEFT_OUT = r"^(plm|img)_embedding(\.weight|_empty_mask)$"
+MISSREC_LOOKUPS = ("plm_interest_lookup_table", "img_interest_lookup_table")
+
 
 class AuthorsCheckpointError(ValueError):
     """A checkpoint that is not one of the released ones."""
@@ -60,6 +72,19 @@ def rename_mmm4rec(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             continue
         is_conv = "conv1d" in name and value.dim() == 3
         renamed[_rename(name, MMM4REC)] = value.squeeze(1) if is_conv else value
+    return renamed
+
+
+def rename_missrec(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Authors' MISSRec state to ours (one look-up table of interests for all modalities)."""
+    lookups = [state[name] for name in MISSREC_LOOKUPS if name in state]
+    renamed = {
+        _rename(name, MISSREC): value
+        for name, value in state.items()
+        if name not in MISSREC_LOOKUPS and not re.search(MISSREC_LEFT_OUT, name)
+    }
+    if lookups:
+        renamed["interests.lookup"] = torch.stack(lookups)
     return renamed
 
 
@@ -105,4 +130,7 @@ def _rename(name: str, table: list[tuple[str, str]]) -> str:
     return name
 
 
-IMPORTERS = {"MMM4Rec": ("model", rename_mmm4rec, r"^encoder_ssd_layers\.0\.")}
+IMPORTERS = {
+    "MMM4Rec": ("model", rename_mmm4rec, r"^encoder_ssd_layers\.0\."),
+    "MISSRec": ("state_dict", rename_missrec, r"^trm_model\."),
+}

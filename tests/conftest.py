@@ -1,0 +1,70 @@
+"""Fixtures for all tests; each test runs in an empty folder of its own."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from recbole_mm.data.features import feature_path, write_item_features
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def empty_working_directory(tmp_path, monkeypatch):
+    """RecBole writes to the working directory and reads the command line of its process."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["pytest"])
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread():
+    """Tiny tensors are fastest on one thread, and the other cores run other tests."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The root of the checkout."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def golden_dir() -> Path:
+    """Test vectors of the authors' implementations, as far as they are committed."""
+    return REPOSITORY / "tests" / "golden"
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Path:
+    """Real data and all test vectors, which are no part of the repository."""
+    folder = REPOSITORY.parent / "shared"
+    if not folder.is_dir():
+        pytest.skip("needs real data in ../shared, which is not there")
+    return folder
+
+
+@pytest.fixture
+def toy(tmp_path) -> dict:
+    """A data set whose next item is always the following one on a circle of twelve.
+
+    Returns:
+        what a configuration needs to find it: ``dataset`` and ``data_path``.
+    """
+    n_items, n_users, length = 12, 40, 7
+    folder = tmp_path / "dataset" / "toy"
+    folder.mkdir(parents=True)
+    rows = ["user_id:token\titem_id:token\ttimestamp:float"]
+    for user in range(n_users):
+        for step in range(length):
+            rows.append(f"u{user}\ti{(user + step) % n_items}\t{1_400_000_000 + 86_400 * step}")
+    (folder / "toy.inter").write_text("\n".join(rows) + "\n")
+    angle = 2 * np.pi * np.arange(n_items) / n_items
+    circle = np.stack([np.cos(angle), np.sin(angle), np.cos(2 * angle), np.sin(2 * angle)], axis=1)
+    tokens = [f"i{item}" for item in range(n_items)]
+    for modality, width in (("text", 4), ("image", 3)):
+        path = feature_path(folder, "toy", modality)
+        write_item_features(path, tokens, circle[:, :width].astype(np.float32))
+    return {"dataset": "toy", "data_path": str(folder.parent)}
