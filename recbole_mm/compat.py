@@ -5,6 +5,7 @@ and goes away by deleting its function once RecBole no longer needs it.
 """
 
 import functools
+import importlib
 import pickle
 import sys
 import warnings
@@ -28,6 +29,7 @@ def mend_before_import():
 
 def mend_after_import():
     """Mends of RecBole's own classes and of what its functions call."""
+    switch_off_anomaly_detection()
     leave_numbers_in_the_collector()
     load_checkpoints_of_recbole()
 
@@ -50,6 +52,16 @@ def silence_warnings_without_a_remedy():
     # ray 2.6.3, which RecBole pins, imports pkg_resources
     warnings.filterwarnings("ignore", "pkg_resources is deprecated", UserWarning)
     warnings.filterwarnings("ignore", r".*pkg_resources\.declare_namespace", DeprecationWarning)
+
+
+def switch_off_anomaly_detection():
+    """Importing RecBole's sequential models switches autograd's anomaly detection on (in SINE).
+
+    It checks every gradient of every model of the process for NaN and halves the speed. A user who
+    wants it calls ``torch.autograd.set_detect_anomaly(True)`` after the import.
+    """
+    importlib.import_module("recbole.model.sequential_recommender.sine")
+    torch.autograd.set_detect_anomaly(False)
 
 
 def leave_numbers_in_the_collector():
