@@ -100,16 +100,18 @@ class MultiModalDataset(SequentialDataset):
         if repeated:
             raise DatasetError(f"modalities: {sorted(repeated)} stand more than once in {names}.")
         self.modalities = list(names)
-        tokens = self.field2id_token[self.iid_field]
-        self.features = {}
-        for name in self.modalities:
-            features = read_item_features(
-                feature_path(folder, self.dataset_name, name),
-                tokens,
-                min_coverage=self.config["min_feature_coverage"] or 0.0,
-            )
-            self.features[name] = self._transform(features)
+        self.features = {name: self.read_features(name) for name in self.modalities}
         self._report_coverage()
+
+    def read_features(self, name: str) -> ItemFeatures:
+        """One feature file of this data set, aligned with its items."""
+        folder = self.config["feature_path"] or self.dataset_path
+        features = read_item_features(
+            feature_path(folder, self.dataset_name, name),
+            self.field2id_token[self.iid_field],
+            min_coverage=self.config["min_feature_coverage"] or 0.0,
+        )
+        return self._transform(features)
 
     def _transform(self, features: ItemFeatures) -> ItemFeatures:
         dimension = self.config["feature_dimension"]
