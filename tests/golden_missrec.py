@@ -1,6 +1,5 @@
 """MISSRec's half of tests/parity.py."""
 
-import json
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -124,7 +123,7 @@ def run_missrec_case(vectors: Vectors, case: str, dtype: torch.dtype) -> Report:
     batch = missrec_batch(inputs)
     with torch.no_grad():
         items, rows = model.embed_batch(batch)
-        user, regularizer = model._read(model._view(batch, rows), items, regularize=True)
+        user, regularizer = model.read(model.view_of(batch, rows), items, regularize=True)
         compare_outputs(report, "user", user, expected["seq_output"])
         if dtype == torch.float64:
             compare_outputs(report, "reg", regularizer, expected["reg"])
@@ -140,7 +139,7 @@ def run_missrec_case(vectors: Vectors, case: str, dtype: torch.dtype) -> Report:
     if "keep_mask" in inputs:
         drop = ~inputs["keep_mask"]
         if vectors.cases[case]["item_drop_coefficient"]:
-            model.augment = lambda view: model._items_dropped(view, drop)
+            model.augment = lambda view: model.with_items_dropped(view, drop)
         else:
             model.augment = lambda view: view._replace(feature_drop=drop)
     loss = model.calculate_loss(batch)

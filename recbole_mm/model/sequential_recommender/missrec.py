@@ -25,6 +25,7 @@ from recbole_mm.model.layers.transformer import EncoderDecoder
 
 CLUSTERINGS = ("kmeans", "faiss", "dpc_knn")
 SEQUENCE_FUSIONS = ("add", "contextual")
+ITEM_DROP_VIEWS = ("intended", "released")
 ACTIVATIONS = {"gelu": F.gelu, "relu": F.relu, "silu": F.silu, "tanh": torch.tanh}
 
 # what the release does where our defaults differ, see the notes of the class
@@ -106,9 +107,9 @@ class MISSRec(MultiModalRecommender):
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
         released = bool(config["released"])
-        option = {**config.final_config_dict, **(RELEASED if released else {})}
-        self.mask_missing = option["mask_missing"]
-        self.mask_repeated_targets = option["mask_repeated_targets"]
+        option = RELEASED if released else config
+        self.mask_missing = bool(option["mask_missing"])
+        self.mask_repeated_targets = bool(option["mask_repeated_targets"])
         self.padding_is_candidate = released
         self.temperature = config["temperature"]
         self.reg_weight = config["reg_weight"]
@@ -123,7 +124,9 @@ class MISSRec(MultiModalRecommender):
 
         self.item_drop_coefficient = config["item_drop_coefficient"]
         self.item_drop_ratio = config["item_drop_ratio"]
-        self.item_drop_released = option["item_drop_view"] == "released"
+        self.item_drop_released = (
+            read_choice(option, "item_drop_view", ITEM_DROP_VIEWS) == "released"
+        )
         self.feature_drop_ratio = config["feature_drop_ratio"]
         word_dropped = None
         if config["word_drop_features"]:
@@ -235,18 +238,25 @@ class MISSRec(MultiModalRecommender):
 
     def encode(self, interaction, items=None, rows: Tensor | None = None) -> Tensor:
         items = self.all_items() if items is None else items
-        return self._read(self._view(interaction, rows), items)[0]
+        return self.read(self.view_of(interaction, rows), items)[0]
 
-    def _view(self, interaction, rows: Tensor | None) -> View:
+    def view_of(self, interaction, rows: Tensor | None) -> View:
+        """The histories of a batch as they are."""
         item_seq = interaction[self.ITEM_SEQ]
         n = len(self.modalities)
         rows = item_seq if rows is None else rows
         return View(interaction[self.ITEM_SEQ_LEN], [item_seq] * n, [rows] * n)
 
-    def _read(
+    def read(
         self, view: View, items: EmbeddedItems, regularize: bool = False
     ) -> tuple[Tensor, Tensor | None]:
-        """Unit vectors of the users ``(b, D)`` and the interest regularizer (0-d)."""
+        """Unit vectors of the users ``(b, D)`` and the interest regularizer (0-d).
+
+        Args:
+            view: histories.
+            items: what :meth:`embed_items` gave.
+            regularize: whether the regularizer is asked for; ``None`` otherwise.
+        """
         if not self.interests.filled:
             self.update_interests()
         touched = self.interests.of_items(*view.item_seqs)
@@ -309,14 +319,14 @@ class MISSRec(MultiModalRecommender):
         items, rows = self.embed_batch(interaction)
         target = interaction[self.POS_ITEM_ID]
         regularize = self.reg_weight > 0
-        view = self._view(interaction, rows)
-        seq_output, regularizer = self._read(view, items, regularize)
+        view = self.view_of(interaction, rows)
+        seq_output, regularizer = self.read(view, items, regularize)
         loss = self.target_loss(seq_output, items, target)
         if regularize:
             loss = loss + self.reg_weight * regularizer
         if self.train_stage == "finetune":
             return loss
-        augmented, regularizer = self._read(self.augment(view), items, regularize)
+        augmented, regularizer = self.read(self.augment(view), items, regularize)
         own = torch.arange(len(target), device=target.device)
         similarity = seq_output @ augmented.T / self.temperature
         loss = loss + self.sequence_loss_weight * F.cross_entropy(similarity, own)
@@ -329,10 +339,12 @@ class MISSRec(MultiModalRecommender):
         """
         drop = torch.rand(view.rows[0].shape, device=view.length.device) < self.item_drop_ratio
         if torch.rand(()) < self.item_drop_coefficient:
-            return self._items_dropped(view, drop)
+            return self.with_items_dropped(view, drop)
         return view._replace(feature_drop=drop)
 
-    def _items_dropped(self, view: View, drop: Tensor) -> View:
+    def with_items_dropped(self, view: View, drop: Tensor) -> View:
+        """A view without the items where ``drop`` ``(b, L)`` is True; the first always stays."""
+
         def dropped(sequence: Tensor) -> tuple[Tensor, Tensor]:
             return drop_items(sequence, view.length, ~drop, self.item_drop_released)
 
