@@ -177,7 +177,8 @@ def parse_value(text: str):
         value = yaml.load(text, Loader=_yaml_loader())
     except yaml.YAMLError:
         return text
-    return text if isinstance(value, str) or not _is_plain(value) else value
+    # An empty value stays empty; a date or a mapping with live objects stays text.
+    return value if text and not isinstance(value, str) and _is_plain(value) else text
 
 
 def refuse_unknown_keys(values: dict, source: str):

@@ -7,10 +7,13 @@ import tempfile
 import time
 from logging import getLogger
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
+from recbole.data.dataloader import AbstractDataLoader
+from recbole.trainer import AbstractTrainer
 from recbole.utils import (
     get_model,
     get_trainer,
@@ -22,6 +25,7 @@ from recbole_mm.config import ConfigError, load_config, parse_value
 from recbole_mm.data.builtin import ensure_builtin
 from recbole_mm.data.catalog import require_dataset
 from recbole_mm.register import multi_modal_dataset_for
+from recbole_mm.trainer import RankCollector, trainable_parameters
 
 
 def run(
@@ -47,7 +51,21 @@ def run(
     ensure_builtin(config)
     require_dataset(config)
     start_logging(config)
-    return fit_and_evaluate(config)
+    try:
+        prepared = prepare(config)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    return train_and_test(prepared)
+
+
+class Prepared(NamedTuple):
+    """A run with all its parts in place and nothing computed yet."""
+
+    config: Config
+    trainer: AbstractTrainer
+    train_data: AbstractDataLoader
+    valid_data: AbstractDataLoader
+    test_data: AbstractDataLoader
 
 
 def fit_and_evaluate(config: Config, saved: bool = True, verbose: bool = True) -> dict:
@@ -64,25 +82,40 @@ def fit_and_evaluate(config: Config, saved: bool = True, verbose: bool = True) -
     Returns:
         ``model``, ``dataset``, ``best_valid_score``, ``valid_score_bigger``,
         ``best_valid_result``, ``test_result`` (as RecBole returns them), ``best_epoch`` (from 0),
-        ``epochs`` (trained), ``seconds`` (in all), ``seconds_per_epoch`` and
+        ``epochs`` (trained), ``seconds`` (training to test), ``seconds_per_epoch`` and
         ``seconds_per_validation`` (means), ``n_parameters`` (trainable), ``peak_memory`` and
         ``peak_gpu_memory`` (bytes; of the process so far), ``checkpoint`` (path or None).
     """
+    return train_and_test(prepare(config), saved, verbose)
+
+
+def prepare(config: Config) -> Prepared:
+    """Load the data and make the model and its trainer, with a line in the log about each.
+
+    Raises:
+        ValueError: data, features or values of the configuration that cannot be used.
+    """
     logger = getLogger()
-    started = time.perf_counter()
     init_seed(config["seed"], config["reproducibility"])
     logger.info(config)
 
     with multi_modal_dataset_for(config["model"]):
         dataset = create_dataset(config)
     logger.info(dataset)
-    train_data, valid_data, test_data = data_preparation(config, dataset)
+    loaders = data_preparation(config, dataset)
 
     init_seed(config["seed"] + config["local_rank"], config["reproducibility"])
-    model = get_model(config["model"])(config, train_data._dataset).to(config["device"])
+    model = get_model(config["model"])(config, loaders[0]._dataset).to(config["device"])
     logger.info(model)
     trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
+    trainer.eval_collector = RankCollector(config)
+    return Prepared(config, trainer, *loaders)
 
+
+def train_and_test(prepared: Prepared, saved: bool = True, verbose: bool = True) -> dict:
+    """The second half of :func:`fit_and_evaluate`."""
+    config, trainer, train_data, valid_data, test_data = prepared
+    started = time.perf_counter()
     training = _Stopwatch(trainer, "_train_epoch")
     validation = _Stopwatch(trainer, "_valid_epoch")
     scores = {}
@@ -110,7 +143,7 @@ def fit_and_evaluate(config: Config, saved: bool = True, verbose: bool = True) -
         "seconds": time.perf_counter() - started,
         "seconds_per_epoch": training.mean(),
         "seconds_per_validation": validation.mean(),
-        "n_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "n_parameters": trainable_parameters(trainer.model),
         "peak_memory": peak_memory(),
         "peak_gpu_memory": torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0,
         "checkpoint": trainer.saved_model_file if saved else None,

@@ -1,0 +1,168 @@
+import io
+import pickle
+import warnings
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from recbole.config import Config
+from recbole.evaluator import Collector
+from recbole.trainer import Trainer
+
+from recbole_mm import compat
+from recbole_mm.config import RunConfig, config_to_plain, load_config
+
+LOADERS = {}
+# `torch.load` as a function of RecBole and as one of somebody else would call it
+for name in ("recbole.trainer.trainer", "somebody.else", "recbole_mm.transfer"):
+    namespace = {"__name__": name, "torch": torch}
+    exec("def load(path, **options): return torch.load(path, **options)", namespace)
+    LOADERS[name] = namespace["load"]
+load_in_recbole = LOADERS["recbole.trainer.trainer"]
+
+
+class Bomb:
+    """Runs code when it is unpickled."""
+
+    def __reduce__(self):
+        return eval, ("__import__('pathlib').Path('exploded').touch()",)
+
+
+def test_numpy_has_the_names_that_recbole_reads():
+    assert np.float_ is np.float64
+    assert np.complex_ is np.complex128
+    assert np.unicode_ is np.str_
+    assert np.bool8 is np.bool_
+
+
+def test_an_alias_that_numpy_still_has_is_left_alone(monkeypatch):
+    own = object()
+    monkeypatch.setattr(np, "float_", own)
+
+    compat.restore_numpy_aliases()
+
+    assert np.float_ is own
+
+
+def test_mending_twice_changes_nothing():
+    before = (torch.load, Collector.get_data_struct)
+
+    compat.mend_before_import()
+    compat.mend_after_import()
+
+    assert (torch.load, Collector.get_data_struct) == before
+
+
+@pytest.mark.parametrize("category", [FutureWarning, DeprecationWarning])
+def test_warnings_at_recboles_lines_are_silent_and_others_are_not(category):
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        compat.silence_warnings_without_a_remedy()
+        for module in ("recbole.trainer.trainer", "recbole_mm.trainer", "users.script"):
+            warnings.warn_explicit("old", category, "file.py", 1, module=module)
+
+    assert len(heard) == 2
+
+
+def test_the_scaler_that_recboles_trainer_makes_warns_nobody():
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        compat.silence_warnings_without_a_remedy()
+        exec(
+            "import torch.cuda.amp as amp; amp.GradScaler(enabled=False)", {"__name__": "recbole.x"}
+        )
+
+    assert heard == []
+
+
+def test_the_collector_keeps_counts_beside_tensors():
+    config = load_config("SASRec", "demo", overrides={"metrics": ["ItemCoverage"]})
+    collector = Collector(config)
+    counts = Counter({1: 2})
+    collector.data_struct.set("data.num_items", 7)
+    collector.data_struct.set("data.count_items", counts)
+    collector.data_struct.set("rec.items", torch.tensor([[1, 2]]))
+
+    for _ in range(2):  # validation, then test: counts stay, recommendations are handed over
+        struct = collector.get_data_struct()
+        assert struct["data.num_items"] == 7
+        assert struct["data.count_items"] == counts
+        assert "data.num_items" in collector.data_struct
+        assert "rec.items" not in collector.data_struct
+    assert "rec.items" not in struct
+
+
+def checkpoint(config, path, **more):
+    torch.save({"config": config, "state_dict": {"w": torch.ones(2)}, **more}, path)
+    return path
+
+
+def test_recbole_reads_its_own_pickled_checkpoint(tmp_path):
+    config = load_config("SASRec", "demo")
+    trainer = Trainer(config, torch.nn.Linear(2, 2))
+    trainer.model.other_parameter = lambda: None
+    trainer.best_valid_score = np.float64(0.5)
+    trainer._save_checkpoint(3, verbose=False, saved_model_file=tmp_path / "recbole.pth")
+
+    loaded = load_in_recbole(tmp_path / "recbole.pth", map_location="cpu")
+
+    assert loaded["config"].final_config_dict == config.final_config_dict
+    assert loaded["epoch"] == 3
+    assert loaded["best_valid_score"] == 0.5
+    torch.testing.assert_close(loaded["state_dict"]["weight"], trainer.model.weight.detach())
+
+
+def test_recbole_gets_a_config_from_our_plain_checkpoint(tmp_path):
+    config = load_config("SASRec", "demo", overrides={"seed": 5})
+    path = checkpoint(config_to_plain(config), tmp_path / "ours.pth")
+
+    loaded = load_in_recbole(path)["config"]
+
+    assert isinstance(loaded, RunConfig)
+    assert loaded.final_config_dict == config.final_config_dict
+
+
+def test_recbole_does_not_execute_a_foreign_pickle(tmp_path):
+    path = checkpoint(load_config("SASRec", "demo"), tmp_path / "bad.pth", other=Bomb())
+
+    with pytest.raises(
+        pickle.UnpicklingError, match=r"would import __builtin__.eval.*trust its origin"
+    ):
+        load_in_recbole(path)
+
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_what_a_module_of_recbole_imports_is_not_recboles():
+    unpickler = compat._RecBoleUnpickler(io.BytesIO(b"\x80\x04N."))
+    unpickler.load()  # a dotted name is looked up under protocol 4
+
+    with pytest.raises(pickle.UnpicklingError, match="recbole.utils.utils.os.system"):
+        unpickler.find_class("recbole.utils.utils", "os.system")
+    assert unpickler.find_class("recbole.config.configurator", "Config") is Config
+
+
+@pytest.mark.parametrize("module", ["somebody.else", "recbole_mm.transfer"])
+def test_torch_load_is_as_strict_as_ever_outside_recbole(tmp_path, module):
+    config = load_config("SASRec", "demo")
+    pickled = checkpoint(config, tmp_path / "pickled.pth")
+    plain = checkpoint(config_to_plain(config), tmp_path / "plain.pth")
+
+    with pytest.raises(pickle.UnpicklingError):
+        LOADERS[module](pickled)
+    assert type(LOADERS[module](plain)["config"]) is dict
+
+
+def test_a_caller_in_recbole_that_says_what_it_wants_gets_it(tmp_path):
+    path = checkpoint(config_to_plain(load_config("SASRec", "demo")), tmp_path / "plain.pth")
+
+    assert type(load_in_recbole(path, weights_only=True)["config"]) is dict
+
+
+def test_importing_recbole_does_not_leave_anomaly_detection_on():
+    import recbole.model.sequential_recommender.sine  # noqa: F401  (switches it on)
+
+    torch.autograd.set_detect_anomaly(True)
+    compat.switch_off_anomaly_detection()
+    assert not torch.is_anomaly_enabled()

@@ -1,0 +1,244 @@
+import sys
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from recbole_mm.config import (
+    ConfigError,
+    config_from_plain,
+    config_to_plain,
+    known_keys,
+    load_config,
+    parse_overrides,
+    parse_value,
+    properties_dir,
+)
+
+
+def write(path, **values):
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("3", 3),
+        ("1e-3", 1e-3),
+        ("-1", -1),
+        ("None", None),
+        ("~", None),
+        ("True", True),
+        ("false", False),
+        ("[5,10]", [5, 10]),
+        ("[text, image]", ["text", "image"]),
+        ("{'LS': 'valid_and_test'}", {"LS": "valid_and_test"}),
+        ("{LS: valid_and_test}", {"LS": "valid_and_test"}),
+        ("[0,inf)", "[0,inf)"),
+        ("saved/my run", "saved/my run"),
+        ("1/0", "1/0"),
+        ("sum", "sum"),
+        ("2020-01-02", "2020-01-02"),
+        ("a: b: c", "a: b: c"),
+        ("", ""),
+    ],
+)
+def test_an_option_is_read_as_the_value_that_it_looks_like(text, value):
+    assert parse_value(text) == value
+
+
+def test_an_option_may_stand_apart_from_its_value_and_hold_equal_signs_and_spaces():
+    arguments = ["--checkpoint_dir=runs/lr=1e-3, seed 1", "--epochs", "2", "--seed", "-1"]
+
+    assert parse_overrides(arguments) == {
+        "checkpoint_dir": "runs/lr=1e-3, seed 1",
+        "epochs": 2,
+        "seed": -1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["epochs=2"], "'epochs=2' is no option: write --key=value"),
+        (["--epochs"], "--epochs has no value"),
+        (["--epochs", "--seed=1"], "--epochs has no value"),
+        (["--seed=1", "--seed=2"], "--seed is given twice: 1 and 2"),
+    ],
+)
+def test_a_command_line_that_cannot_be_read_is_refused(arguments, message):
+    with pytest.raises(ConfigError, match=message):
+        parse_overrides(arguments)
+
+
+def test_later_layers_win(tmp_path):
+    first = write(tmp_path / "first.yaml", seed=1, epochs=1, topk=[1], stopping_step=1, eval_step=1)
+    second = write(tmp_path / "second.yaml", epochs=2, topk=[2], stopping_step=2, eval_step=2)
+
+    config = load_config(
+        "SASRec",
+        "demo",
+        [first, second],
+        config_dict={"topk": [3], "stopping_step": 3, "eval_step": 3},
+        stage={"stopping_step": 4, "eval_step": 4},
+        overrides={"eval_step": 5},
+    )
+
+    values = [config[key] for key in ("seed", "epochs", "topk", "stopping_step", "eval_step")]
+    assert values == [1, 2, [3], 4, 5]
+
+
+def test_our_defaults_come_between_recboles_and_the_users(tmp_path):
+    config = load_config("SASRec", "demo")
+
+    assert config["valid_metric"] == "NDCG@10", "properties/overall.yaml"
+    assert config["n_heads"] == 2, "RecBole's SASRec.yaml"
+    assert config["learning_rate"] == 0.001, "RecBole's overall.yaml"
+
+
+def test_a_model_of_recbole_reads_no_features_and_needs_no_word_about_negative_samples():
+    config = load_config("SASRec", "demo")
+
+    assert config["modalities"] == []
+    assert config["train_neg_sample_args"]["distribution"] == "none"
+    assert (
+        load_config("SASRec", "demo", overrides={"loss_type": "BPR"})["train_neg_sample_args"][
+            "sample_num"
+        ]
+        == 1
+    )
+
+
+def test_the_command_line_of_the_host_process_is_not_read(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["pytest", "--seed=99", "-x", "tests/"])
+
+    assert load_config("SASRec", "demo")["seed"] == 2020
+
+
+@pytest.mark.parametrize(
+    ("key", "near"),
+    [
+        ("learning_rat", "'learning_rate'"),
+        ("max_item_list_length", "'MAX_ITEM_LIST_LENGTH'"),
+        ("modality", "'modalities'"),
+    ],
+)
+def test_an_unknown_key_is_refused_with_the_nearest_known_one_and_its_source(tmp_path, key, near):
+    path = write(tmp_path / "mine.yaml", **{key: 1})
+
+    with pytest.raises(ConfigError, match=f"unknown key '{key}' in .*mine.yaml.*{near}"):
+        load_config("SASRec", "demo", [path])
+    with pytest.raises(ConfigError, match=f"unknown key '{key}' in the command line.*{near}"):
+        load_config("SASRec", "demo", overrides={key: 1})
+
+
+def test_an_unknown_key_that_resembles_none_is_refused_with_the_place_of_all():
+    with pytest.raises(ConfigError, match=f"'zzzzzz'.*{properties_dir()}"):
+        load_config("SASRec", "demo", overrides={"zzzzzz": 1})
+
+
+@pytest.mark.parametrize("key", ["encoding", "alias_of_item_id", "verbose", "tail_ratio"])
+def test_keys_that_recbole_reads_without_a_property_file_are_known(key):
+    load_config("SASRec", "demo", overrides={key: None})
+
+
+def test_keys_of_a_group_of_processes_are_refused():
+    with pytest.raises(ConfigError, match="'nproc' in the command line: a run is one process"):
+        load_config("SASRec", "demo", overrides={"nproc": 2})
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("sasrec", "unknown model 'sasrec': did you mean 'SASRec'"),
+        ("MMM4rec", "unknown model 'MMM4rec': did you mean 'MMM4Rec'"),
+        ("Nonsense-9", "Ours are MMM4Rec, MISSRec; RecBole's sequential models are BERT4Rec"),
+    ],
+)
+def test_an_unknown_model_is_refused_with_the_known_ones(model, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(model, "demo")
+
+
+@pytest.mark.parametrize("missing", ["model", "dataset"])
+def test_model_and_data_set_must_be_named(missing):
+    named = {"model": "SASRec", "dataset": "demo"}
+    del named[missing]
+
+    with pytest.raises(ConfigError, match=f"no {missing} is named: give --{missing}=NAME"):
+        load_config(**named)
+
+
+def test_model_and_data_set_may_be_named_in_a_file(tmp_path):
+    path = write(tmp_path / "mine.yaml", model="SASRec", dataset="demo")
+
+    config = load_config(config_files=[path])
+
+    assert (config["model"], config["dataset"]) == ("SASRec", "demo")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"metrics": ["Precission"]}, "There is no metric named 'Precission'"),
+        ({"topk": [0]}, "topk must be a positive integer"),
+        ({"repeatable": False}, "set `repeatable` as `True`"),
+    ],
+)
+def test_a_value_that_recbole_refuses_is_a_config_error(overrides, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config("SASRec", "demo", overrides=overrides)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("- a\n- b\n", "holds no `key: value` lines"), ("a: [1\n", "is no yaml")],
+)
+def test_a_config_file_that_is_no_mapping_is_refused(tmp_path, text, message):
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+
+    with pytest.raises(ConfigError, match=f"bad.yaml' {message}"):
+        load_config("SASRec", "demo", [path])
+
+
+def test_a_missing_config_file_is_named():
+    with pytest.raises(ConfigError, match="'nowhere.yaml': No such file"):
+        load_config("SASRec", "demo", ["nowhere.yaml"])
+
+
+def test_an_empty_config_file_changes_nothing(tmp_path):
+    path = tmp_path / "empty.yaml"
+    path.write_text("# nothing yet\n")
+
+    config = load_config("SASRec", "demo", [path])
+
+    assert config.final_config_dict == load_config("SASRec", "demo").final_config_dict
+
+
+@pytest.mark.parametrize("dataset", ["demo", "ml-100k"])
+def test_a_config_survives_plain_yaml_json_and_a_safe_checkpoint(tmp_path, dataset):
+    config = load_config("SASRec", dataset, overrides={"learning_rate": np.float64(0.01)})
+
+    plain = config_to_plain(config)
+    torch.save(plain, tmp_path / "config.pth")
+    through_yaml = yaml.safe_load(yaml.safe_dump(plain))
+    through_torch = torch.load(tmp_path / "config.pth", weights_only=True)
+
+    for again in (through_yaml, through_torch):
+        assert config_from_plain(again).final_config_dict == config.final_config_dict
+
+
+def test_a_config_with_a_live_object_is_refused_by_key():
+    config = load_config("SASRec", "demo")
+    config["callback"] = print
+
+    with pytest.raises(TypeError, match=r"config\['callback'\].*builtin_function_or_method"):
+        config_to_plain(config)
+
+
+def test_every_key_of_our_property_files_is_known():
+    for path in properties_dir().glob("*/*.yaml"):
+        assert set(yaml.safe_load(path.read_text()) or {}) <= known_keys(), path

@@ -1,0 +1,113 @@
+"""The package as a user gets it: a wheel in a fresh environment, outside the checkout."""
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+TINY = ("--epochs=1", "--hidden_size=8", "--head_dim=8", "--d_state=4", "--n_groups=1")
+
+
+def run(*command, **options):
+    # A PYTHONPATH of the caller may name the checkout.
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    done = subprocess.run(
+        [str(c) for c in command], capture_output=True, text=True, env=environment, **options
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def wheel(repository, tmp_path_factory):
+    """Built from a copy, because a build leaves files behind in its source."""
+    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+    for name in ("recbole_mm", "properties"):
+        ignore = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(repository / name, source / name, ignore=ignore)
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(repository / name, source)
+    pip = (sys.executable, "-m", "pip", "wheel", "--no-index", "--no-deps", "--no-build-isolation")
+    run(*pip, "-w", out, source)
+    (path,) = out.glob("recbole_mm-*.whl")
+    return path
+
+
+@pytest.fixture(scope="module")
+def fresh(wheel, tmp_path_factory):
+    """An environment with the wheel, and this one's dependencies but not its checkout."""
+    folder = tmp_path_factory.mktemp("fresh")
+    run(sys.executable, "-m", "venv", "--without-pip", folder)
+    python = folder / "bin" / "python"
+    purelib = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    site = run(python, "-c", purelib).strip()
+    with open(f"{site}/dependencies.pth", "w") as file:
+        file.write(sysconfig.get_path("purelib") + "\n")
+    pip = (sys.executable, "-m", "pip", "--python", python, "install", "--no-index", "--no-deps")
+    run(*pip, "--force-reinstall", wheel)
+    return folder
+
+
+def test_the_wheel_brings_its_property_files(fresh, repository, tmp_path):
+    show = "from recbole_mm.config import properties_dir; print(properties_dir())"
+    installed = run(fresh / "bin" / "python", "-c", show, cwd=tmp_path).strip().splitlines()[-1]
+
+    assert installed.startswith(str(fresh))
+    wanted = (repository / "properties").rglob("*.yaml")
+    for path in wanted:
+        name = path.relative_to(repository / "properties")
+        assert os.path.isfile(f"{installed}/{name}"), name
+
+
+def test_the_wheel_brings_its_license_and_version(wheel):
+    assert re.fullmatch(r"recbole_mm-\d+\.\d+\.\d+-py3-none-any\.whl", wheel.name)
+    names = run(sys.executable, "-m", "zipfile", "-l", wheel)
+    assert "LICENSE" in names
+    assert "tests/" not in names
+
+
+def test_the_installed_command_helps_and_runs(fresh, toy, tmp_path):
+    command = fresh / "bin" / "recbole-mm"
+
+    assert "MMM4Rec" in run(command, "--help", cwd=tmp_path)
+    data = [f"--{key}={value}" for key, value in toy.items()]
+    output = run(command, "--model=MMM4Rec", *data, *TINY, cwd=tmp_path)
+    assert "checkpoint   saved/MMM4Rec-" in output
+    assert list((tmp_path / "saved").glob("MMM4Rec-*.pth"))
+
+
+def test_setup_and_package_name_one_version(repository):
+    values = {}
+    for path, name in (("setup.py", "VERSION"), ("recbole_mm/__init__.py", "__version__")):
+        for node in ast.parse((repository / path).read_text()).body:
+            if isinstance(node, ast.Assign) and node.targets[0].id == name:
+                values[path] = node.value.value
+    assert len(values) == 2
+    assert len(set(values.values())) == 1, values
+
+
+def test_the_ci_runs_the_command_of_the_readme(repository):
+    readme = (repository / "README.md").read_text()
+    pattern = re.search(r"grep -E '(.*)' README.md", (repository / ".ci/run").read_text()).group(1)
+
+    (command,) = re.findall(f"{pattern}.*", readme, flags=re.MULTILINE)
+    assert "pip install -c constraints.txt" in command
+
+
+def test_every_core_dependency_is_constrained(repository):
+    constrained = {
+        line.split("==")[0].lower().replace("_", "-")
+        for line in (repository / "constraints.txt").read_text().splitlines()
+        if "==" in line
+    }
+    setup = ast.parse((repository / "setup.py").read_text()).body[-1].value
+    (wanted,) = [k.value for k in setup.keywords if k.arg == "install_requires"]
+    for requirement in ast.literal_eval(wanted):
+        assert re.split(r"[<>=\[]", requirement)[0] in constrained, requirement
