@@ -1,0 +1,89 @@
+r"""Data sets that need no preparation: made, or completed, the first time they are asked for."""
+
+import logging
+import os
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+
+from recbole_mm.data import demo
+from recbole_mm.data.extractor import embed_texts
+from recbole_mm.data.features import feature_path, write_item_features
+
+logger = logging.getLogger(__name__)
+
+DEMO_FILES = ("demo.inter", "demo.item", "demo.text.npz", "demo.image.npz")
+
+
+def ensure_builtin(config) -> None:
+    """Make the missing files of ``config['dataset']`` if it is one of :data:`BUILTIN`.
+
+    Args:
+        config: RecBole's, with ``dataset``, ``data_path`` (the folder of the data set) and
+            ``feature_path`` (of its feature files; ``None``: the same folder).
+
+    Raises:
+        PermissionError: the folder cannot be written.
+    """
+    name = config["dataset"]
+    if name in BUILTIN:
+        data_path = Path(config["data_path"])
+        BUILTIN[name](data_path, Path(config["feature_path"] or data_path))
+
+
+def ensure_demo(data_path: Path, feature_folder: Path) -> None:
+    """The generated demo set (:mod:`recbole_mm.data.demo`)."""
+    if all((data_path / name).is_file() for name in DEMO_FILES):
+        return
+    logger.info(f"making the demo data set in [{data_path}], once")
+    _check_writable(data_path)
+    with tempfile.TemporaryDirectory(prefix=".demo-", dir=data_path.parent) as scratch:
+        made = demo.make_demo(Path(scratch) / "demo")
+        _move_into(made, data_path)
+
+
+def ensure_ml_100k(data_path: Path, feature_folder: Path) -> None:
+    """Text features for the MovieLens-100k that RecBole's wheel carries: title, year, genres."""
+    path = feature_path(feature_folder, "ml-100k", "text")
+    items = data_path / "ml-100k.item"
+    if path.is_file() or not items.is_file():
+        return
+    logger.info(f"making text features of ml-100k in [{path}], once")
+    _check_writable(feature_folder)
+    table = pd.read_csv(items, sep="\t", dtype=str, keep_default_na=False)
+    texts = table[["movie_title:token_seq", "release_year:token", "class:token_seq"]]
+    vectors = embed_texts(texts.agg(" ".join, axis=1).tolist())
+    info = {
+        "encoder": "embedded",
+        "dimension": vectors.shape[1],
+        "normalization": "l2",
+        "coverage": 1.0,
+    }
+    write_item_features(path, table["item_id:token"].tolist(), vectors, info)
+
+
+BUILTIN = {"demo": ensure_demo, "ml-100k": ensure_ml_100k}
+
+
+def _move_into(source: Path, target: Path) -> None:
+    """Put the files of ``source`` into ``target``, each whole or not at all."""
+    for path in sorted(source.rglob("*"), key=lambda path: path.suffix == ".inter"):
+        place = target / path.relative_to(source)
+        if path.is_dir():
+            place.mkdir(parents=True, exist_ok=True)
+        else:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(path, place)
+
+
+def _check_writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise PermissionError(
+            f"{folder}: cannot be written ({error.strerror}); name a folder that can with "
+            f"--data_path (or --feature_path)."
+        ) from error
