@@ -46,10 +46,9 @@ def run(
             nothing has been computed then.
     """
     config = load_config(model, dataset, config_files, config_dict, stage, overrides)
+    require_dataset(config)
     for folder in ("log", "log_tensorboard", config["checkpoint_dir"]):
         require_writable(folder)
-    ensure_builtin(config)
-    require_dataset(config)
     start_logging(config)
     try:
         prepared = prepare(config)
@@ -99,6 +98,7 @@ def prepare(config: Config) -> Prepared:
     init_seed(config["seed"], config["reproducibility"])
     logger.info(config)
 
+    ensure_builtin(config)
     with multi_modal_dataset_for(config["model"]):
         dataset = create_dataset(config)
     logger.info(dataset)
@@ -166,7 +166,6 @@ def objective_function(config_dict=None, config_file_list=None, saved: bool = Tr
         for key, value in (config_dict or {}).items()
     }
     config = load_config(config_files=config_file_list or (), config_dict=values)
-    ensure_builtin(config)
     require_dataset(config)
     start_logging(config)
     return fit_and_evaluate(config, saved=saved, verbose=False)

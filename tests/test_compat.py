@@ -1,5 +1,6 @@
 import io
 import pickle
+import types
 import warnings
 from collections import Counter
 
@@ -13,13 +14,20 @@ from recbole.trainer import Trainer
 from recbole_mm import compat
 from recbole_mm.config import RunConfig, config_to_plain, load_config
 
-LOADERS = {}
-# `torch.load` as a function of RecBole and as one of somebody else would call it
-for name in ("recbole.trainer.trainer", "somebody.else", "recbole_mm.transfer"):
-    namespace = {"__name__": name, "torch": torch}
-    exec("def load(path, **options): return torch.load(path, **options)", namespace)
-    LOADERS[name] = namespace["load"]
-load_in_recbole = LOADERS["recbole.trainer.trainer"]
+
+def as_if_in(module, function):
+    """The function, as if it stood in another module."""
+    names = {"__name__": module, "torch": torch}
+    return types.FunctionType(function.__code__, names, argdefs=function.__defaults__)
+
+
+def load(path, weights_only=None):
+    if weights_only is None:
+        return torch.load(path)
+    return torch.load(path, weights_only=weights_only)
+
+
+load_in_recbole = as_if_in("recbole.trainer.trainer", load)
 
 
 class Bomb:
@@ -69,9 +77,7 @@ def test_the_scaler_that_recboles_trainer_makes_warns_nobody():
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
         compat.silence_warnings_without_a_remedy()
-        exec(
-            "import torch.cuda.amp as amp; amp.GradScaler(enabled=False)", {"__name__": "recbole.x"}
-        )
+        as_if_in("recbole.x", lambda: torch.cuda.amp.GradScaler(enabled=False))()
 
     assert heard == []
 
@@ -105,7 +111,7 @@ def test_recbole_reads_its_own_pickled_checkpoint(tmp_path):
     trainer.best_valid_score = np.float64(0.5)
     trainer._save_checkpoint(3, verbose=False, saved_model_file=tmp_path / "recbole.pth")
 
-    loaded = load_in_recbole(tmp_path / "recbole.pth", map_location="cpu")
+    loaded = load_in_recbole(tmp_path / "recbole.pth")
 
     assert loaded["config"].final_config_dict == config.final_config_dict
     assert loaded["epoch"] == 3
@@ -150,8 +156,8 @@ def test_torch_load_is_as_strict_as_ever_outside_recbole(tmp_path, module):
     plain = checkpoint(config_to_plain(config), tmp_path / "plain.pth")
 
     with pytest.raises(pickle.UnpicklingError):
-        LOADERS[module](pickled)
-    assert type(LOADERS[module](plain)["config"]) is dict
+        as_if_in(module, load)(pickled)
+    assert type(as_if_in(module, load)(plain)["config"]) is dict
 
 
 def test_a_caller_in_recbole_that_says_what_it_wants_gets_it(tmp_path):

@@ -19,7 +19,12 @@ def run(*command, **options):
     # A PYTHONPATH of the caller may name the checkout.
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     done = subprocess.run(
-        [str(c) for c in command], capture_output=True, text=True, env=environment, **options
+        [str(c) for c in command],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=environment,
+        **options,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr

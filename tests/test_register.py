@@ -144,29 +144,35 @@ def test_a_pickled_run_function_brings_this_package_along(name):
     assert b"recbole_mm.spawned" in pickle.dumps(function)
 
 
-@pytest.mark.parametrize("ours_first", [True, False])
-def test_a_spawned_process_knows_our_models(toy, ours_first):
+def test_run_functions_imported_before_this_package_bring_it_along_too():
+    program = """
+        import numpy
+        numpy.bool8 = numpy.bool_  # ray misses it on numpy 2
+        from recbole.quick_start import run_recbole
+        import recbole_mm
+        assert run_recbole.__module__ == "recbole_mm.spawned", run_recbole.__module__
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=True)
+
+
+@pytest.mark.slow
+def test_a_spawned_process_knows_our_models(toy):
     """The parent has no file that the child could import again, as in a notebook."""
-    imports = ["import recbole_mm", "import recbole.quick_start"]
-    if not ours_first:
-        imports.reverse()
     program = f"""
-        {imports[0]}
-        {imports[1]}
         import multiprocessing
+        import recbole_mm
+        from recbole.quick_start import run_recbole
 
         context = multiprocessing.get_context("spawn")
         queue = context.SimpleQueue()
         options = {{"config_dict": {{**{toy!r}, **{TINY!r}}}, "queue": queue}}
-        child = context.Process(
-            target=recbole.quick_start.run_recbole, args=("MMM4Rec", "toy"), kwargs=options
-        )
+        child = context.Process(target=run_recbole, args=("MMM4Rec", "toy"), kwargs=options)
         child.start()
         child.join()
         assert child.exitcode == 0, child.exitcode
-        print("hits", queue.get()["test_result"]["hit@5"])
+        print("hit@5", queue.get()["test_result"]["hit@5"])
     """
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(program)], check=True, capture_output=True, text=True
     )
-    assert "hits 0." in done.stdout or "hits 1." in done.stdout
+    assert done.stdout.startswith("hit@5 ")

@@ -5,6 +5,7 @@ from pathlib import Path
 from recbole.config import Config
 
 from recbole_mm.config import RECBOLE_DIR, ConfigError, properties_dir
+from recbole_mm.data.builtin import BUILTIN
 
 
 def described_datasets() -> dict[str, str]:
@@ -20,7 +21,9 @@ def datasets_in(folder) -> list[str]:
 
 
 def require_dataset(config: Config):
-    """Check that the interactions of ``config['dataset']`` are there or can be fetched by RecBole.
+    """Check that the interactions of ``config['dataset']`` are there, or will be.
+
+    Sets that make themselves and sets that RecBole's loader downloads will be.
 
     Raises:
         ConfigError: they are not. The message says how the data set is made, if that is known,
@@ -30,7 +33,7 @@ def require_dataset(config: Config):
     parts = config["benchmark_filename"]
     wanted = [f"{name}.{part}.inter" for part in parts] if parts else [f"{name}.inter"]
     missing = [file for file in wanted if not (folder / file).is_file()]
-    if not missing or name in _downloaded_by_recbole():
+    if not missing or name in BUILTIN or name in _downloaded_by_recbole():
         return
     described = described_datasets()
     lines = [f"data set {name!r}: there is no {folder / missing[0]}."]

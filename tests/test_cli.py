@@ -1,0 +1,195 @@
+import subprocess
+import sys
+
+import pytest
+
+from recbole_mm.cli import main
+from recbole_mm.data.catalog import datasets_in, described_datasets
+from recbole_mm.quick_start import run
+from recbole_mm.register import MODELS
+
+SCRIPT = "run_recbole_mm.py"
+TINY = {
+    "epochs": 2,
+    "hidden_size": 8,
+    "inner_size": 8,
+    "MAX_ITEM_LIST_LENGTH": 5,
+    "train_batch_size": 64,
+    "show_progress": False,
+}
+TINY_MMM4REC = {**TINY, "head_dim": 8, "d_state": 4, "n_groups": 1}
+TINY_OF_RECBOLE = {
+    "SASRec": TINY,
+    "GRU4Rec": {k: v for k, v in TINY.items() if k != "inner_size"} | {"embedding_size": 8},
+    "BERT4Rec": TINY,
+}
+
+
+def options(**values):
+    return [f"--{key}={value}" for key, value in values.items()]
+
+
+def fails(capsys, status, *arguments):
+    """Run a command that cannot work; its last words."""
+    assert main(list(arguments)) == status
+    captured = capsys.readouterr()
+    assert captured.err.startswith("recbole-mm: error: ")
+    assert "Traceback" not in captured.err
+    return captured.err
+
+
+def test_help_names_every_model_every_data_set_and_how_it_is_made(capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["--help"])
+
+    text = capsys.readouterr().out
+    assert end.value.code == 0
+    for name in (*MODELS, "SASRec", *described_datasets(), *described_datasets().values()):
+        assert name in text
+    assert "--model=MMM4Rec --dataset=demo" in text
+    assert "exit status" in text
+
+
+@pytest.mark.parametrize("model", TINY_OF_RECBOLE)
+def test_a_model_of_recbole_runs_on_the_same_data(toy, model):
+    result = run(model, config_dict={**toy, **TINY_OF_RECBOLE[model]})
+
+    assert 0 <= result["test_result"]["ndcg@10"] <= 1
+    assert result["epochs"] == 2
+    assert result["best_epoch"] in (0, 1)
+    assert result["n_parameters"] > 0
+
+
+def test_what_the_command_prints(toy, tmp_path, repository):
+    """In a process of its own: under pytest the console is pytest's."""
+    command = [sys.executable, repository / SCRIPT, *options(model="MMM4Rec", **toy)]
+    done = subprocess.run(
+        command + options(**TINY_MMM4REC), capture_output=True, text=True, check=True
+    )
+
+    output = done.stdout + done.stderr
+    table = output[output.index("MMM4Rec on toy") :]
+    for word in ("valid     test", "ndcg@10", "epochs       2 (best: ", "seconds", "parameters"):
+        assert word in table
+    assert "peak memory" in table
+    path = table.rpartition("checkpoint   ")[2].strip()
+    assert (tmp_path / path).is_file()
+    assert "Warning" not in output
+    (log,) = (tmp_path / "log" / "MMM4Rec").glob("*.log")
+    assert "MMM4Rec on toy" in log.read_text()
+
+
+def test_progress_bars_are_shown_unless_switched_off(toy, repository):
+    command = [sys.executable, repository / SCRIPT, *options(model="MMM4Rec", **toy)]
+    tiny = {**TINY_MMM4REC, "epochs": 1}
+    for show in (True, False):
+        done = subprocess.run(
+            command + options(**{**tiny, "show_progress": show}),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert ("Train     0" in done.stderr) == show
+
+
+def test_the_result_of_a_run_says_what_it_was_and_what_it_cost(toy, tmp_path):
+    result = run("MMM4Rec", config_dict={**toy, **TINY_MMM4REC})
+
+    assert (result["model"], result["dataset"]) == ("MMM4Rec", "toy")
+    assert result["best_valid_result"]["ndcg@10"] == result["best_valid_score"]
+    assert result["valid_score_bigger"] is True
+    assert result["seconds"] >= result["epochs"] * result["seconds_per_epoch"] > 0
+    assert result["peak_memory"] > 50 * 2**20
+    assert (tmp_path / result["checkpoint"]).is_file()
+
+
+def test_the_same_seed_gives_the_same_result(toy):
+    first, again, other = (
+        run("MMM4Rec", config_dict={**toy, **TINY_MMM4REC, "seed": seed})["best_valid_score"]
+        for seed in (1, 1, 2)
+    )
+
+    assert first == again
+    assert first != other
+
+
+def test_an_unknown_data_set_lists_the_known_ones_and_how_each_is_made(capsys, toy):
+    message = fails(capsys, 2, *options(model="SASRec", dataset="Toyz", data_path=toy["data_path"]))
+
+    assert "data set 'Toyz': there is no" in message
+    for name, how in described_datasets().items():
+        assert f"{name}: {how}" in message
+    assert ": toy (another folder: --data_path=FOLDER)" in message
+
+
+def test_a_known_data_set_that_is_not_there_says_how_it_is_made(capsys):
+    message = fails(capsys, 2, "--model=SASRec", "--dataset=Toys")
+
+    assert "there is no dataset/Toys/Toys.inter" in message
+    assert f"Make it: {described_datasets()['Toys']}" in message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model=SASRec"], "no dataset is named"),
+        (["--model=SASRek", "--dataset=demo"], "did you mean 'SASRec'"),
+        (["--model=SASRec", "--dataset=demo", "--epoch=1"], "did you mean 'epochs'"),
+        (["--model=SASRec", "--dataset=demo", "epochs=1"], "is no option"),
+        (["--model=SASRec", "--dataset=demo", "--config_files=no.yaml"], "'no.yaml': No such file"),
+    ],
+)
+def test_a_wrong_command_ends_with_status_2_before_any_work(capsys, tmp_path, arguments, message):
+    assert message in fails(capsys, 2, *arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_features_that_cannot_be_used_end_with_status_2(capsys, toy, tmp_path):
+    (tmp_path / "dataset/toy/toy.text.npz").write_bytes(b"no archive")
+
+    message = fails(capsys, 2, *options(model="MMM4Rec", **toy, **TINY_MMM4REC))
+
+    assert "toy.text.npz" in message
+
+
+@pytest.mark.parametrize("folder", ["saved", "log", "log_tensorboard"])
+def test_a_folder_that_cannot_be_written_is_refused_before_any_work(capsys, toy, tmp_path, folder):
+    (tmp_path / folder).write_text("a file where a folder should be")
+
+    message = fails(capsys, 2, *options(model="SASRec", **toy))
+
+    assert f"cannot write to the folder '{tmp_path / folder}'" in message
+    assert "--checkpoint_dir=FOLDER" in message
+
+
+def test_debug_shows_where_an_error_arose(capsys):
+    assert main(["--model=SASRec", "--dataset=Toys", "--debug"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_config_files_may_be_several_in_one_option(toy, tmp_path):
+    for name, text in (("a.yaml", "epochs: 1\nmodel: SASRec\n"), ("b.yaml", "topk: [3]\n")):
+        (tmp_path / name).write_text(text)
+    tiny = {k: v for k, v in TINY.items() if k != "epochs"}
+
+    status = main(["--config_files=a.yaml b.yaml", *options(**toy, **tiny, valid_metric="NDCG@3")])
+
+    assert status == 0
+    assert len(list((tmp_path / "saved").glob("SASRec-*.pth"))) == 1
+
+
+def test_data_sets_in_a_folder_have_interactions(toy, tmp_path):
+    (tmp_path / "dataset" / "empty").mkdir()
+
+    assert datasets_in(toy["data_path"]) == ["toy"]
+    assert datasets_in(tmp_path / "nowhere") == []
+
+
+def test_the_script_of_the_repository_stays_small_and_helps(repository):
+    script = repository / SCRIPT
+
+    assert len(script.read_text().splitlines()) <= 30
+    done = subprocess.run(
+        [sys.executable, script, "--help"], capture_output=True, text=True, check=True
+    )
+    assert "MMM4Rec" in done.stdout

@@ -1,0 +1,69 @@
+"""Every property file parses, is used, and says what each of its values does."""
+
+import re
+
+import pytest
+import yaml
+
+from recbole_mm.config import known_keys, load_config, properties_dir
+from recbole_mm.data.builtin import BUILTIN
+from recbole_mm.register import MODELS
+
+PATHS = sorted(
+    p for kind in ("", "dataset", "model") for p in (properties_dir() / kind).glob("*.yaml")
+)
+
+
+def name(path):
+    return str(path.relative_to(properties_dir()))
+
+
+@pytest.mark.parametrize("path", PATHS, ids=name)
+def test_every_line_of_a_property_file_says_its_type_and_what_it_does(path):
+    for line in path.read_text().splitlines():
+        if line.strip() and not line.startswith("#") and not re.match(r"^ {4}\w+: \[", line):
+            assert re.search(r"# \([\w ]+\) \S.+", line), line
+
+
+@pytest.mark.parametrize("path", PATHS, ids=name)
+def test_a_property_file_begins_with_the_command_that_uses_or_makes_it(path):
+    first = path.read_text().splitlines()[0]
+
+    assert first.startswith("#")
+    assert re.search(r"python \w+/?\w+\.py|recbole-mm", first)
+
+
+@pytest.mark.parametrize("path", PATHS, ids=name)
+def test_every_key_of_a_property_file_is_known_and_stands_once(path):
+    keys = re.findall(r"^(\w+):", path.read_text(), flags=re.MULTILINE)
+
+    assert set(keys) == set(yaml.safe_load(path.read_text()))
+    assert len(keys) == len(set(keys))
+    assert set(keys) <= known_keys()
+
+
+def test_every_model_has_its_file_and_every_file_its_model():
+    assert {p.stem for p in (properties_dir() / "model").glob("*.yaml")} == set(MODELS)
+
+
+def test_every_data_set_that_makes_itself_has_its_file():
+    assert set(BUILTIN) <= {p.stem for p in (properties_dir() / "dataset").glob("*.yaml")}
+
+
+@pytest.mark.parametrize("dataset", [p.stem for p in PATHS if p.parent.name == "dataset"])
+@pytest.mark.parametrize("model", [*MODELS, "SASRec", "FDSA"])
+def test_every_model_has_a_configuration_on_every_data_set(model, dataset):
+    config = load_config(model, dataset)
+
+    assert config["eval_args"]["split"] == {"LS": "valid_and_test"}
+    assert config["eval_args"]["mode"] == {"valid": "full", "test": "full"}
+    assert config["valid_metric"] == "NDCG@10"
+
+
+def test_models_are_compared_on_the_same_metrics_split_and_candidates():
+    keys = ("eval_args", "metrics", "topk", "valid_metric", "repeatable", "load_col")
+    settings = [
+        {key: load_config(model, "demo")[key] for key in keys} for model in (*MODELS, "SASRec")
+    ]
+
+    assert all(setting == settings[0] for setting in settings)
