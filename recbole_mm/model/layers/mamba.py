@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recbole_mm.model.layers.conv import CausalConv1d
+from recbole_mm.model.layers.dropout import Dropout
 from recbole_mm.model.layers.fourier import FourierFusion
 from recbole_mm.model.layers.ssd import ssd, ssd_at_end
 from recbole_mm.model.layers.time import TimeGate, TimeScale
@@ -284,7 +285,7 @@ class FeedForward(nn.Module):
         super().__init__()
         self.fc1 = nn.Linear(hidden_size, inner_size)
         self.fc2 = nn.Linear(inner_size, hidden_size)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.norm = nn.LayerNorm(hidden_size, eps)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -304,7 +305,7 @@ class TiSSDLayer(nn.Module):
     def __init__(self, size: MambaSize, inner_size: int, scan=ssd):
         super().__init__()
         self.ssd = TiSSD(size, scan)
-        self.dropout = nn.Dropout(size.dropout)
+        self.dropout = Dropout(size.dropout)
         self.norm = nn.LayerNorm(size.hidden_size, size.norm_eps)
         self.ffn = _feed_forward(size, inner_size)
 
@@ -325,7 +326,7 @@ class CrossLayer(nn.Module):
     def __init__(self, size: MambaSize, inner_size: int, scan=ssd):
         super().__init__()
         self.cross_ssd = CrossSSD(size, scan)
-        self.dropout = nn.Dropout(size.dropout)
+        self.dropout = Dropout(size.dropout)
         self.norm = nn.LayerNorm(size.hidden_size, size.norm_eps)
         self.cross_norm = nn.LayerNorm(size.hidden_size, size.norm_eps)
         self.ffn = _feed_forward(size, inner_size)

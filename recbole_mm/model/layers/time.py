@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recbole_mm.model.layers.conv import CausalConv1d
+from recbole_mm.model.layers.dropout import Dropout
 
 SECONDS_PER_DAY = 86400.0
 SILU_INVERSE_OF_ONE = 1.2784645
@@ -105,7 +106,7 @@ class TimeScale(nn.Module):
     ):
         super().__init__()
         self.activation = activation
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.scale_in = nn.Linear(length, length)
         self.scale_out = nn.Linear(length, length)
         self.conv_in = CausalConv1d(n_heads, kernel_size)
@@ -137,7 +138,7 @@ class TimeGate(nn.Module):
 
     def __init__(self, length: int, dropout: float, eps: float, per_position: bool = False):
         super().__init__()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.gate = nn.Linear(length, length if per_position else 1)
         self.norm = LengthNorm(length, eps)
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from recbole_mm.model.abstract_recommender import MultiModalRecommender, read_choice
 from recbole_mm.model.layers.backend import choose_scan
 from recbole_mm.model.layers.bucketing import map_by_length
+from recbole_mm.model.layers.dropout import Dropout
 from recbole_mm.model.layers.fusion import CandidateFusion
 from recbole_mm.model.layers.mamba import CrossLayer, MambaSize, TiSSDLayer
 from recbole_mm.model.layers.time import (
@@ -101,7 +102,7 @@ class MMM4Rec(MultiModalRecommender):
         self.size = size
         scan = choose_scan(config["ssd_backend"], self.device)
 
-        self.embedding_dropout = nn.Dropout(config["embedding_dropout_prob"])
+        self.embedding_dropout = Dropout(config["embedding_dropout_prob"])
         self.input_norms = nn.ModuleDict(
             {m: nn.LayerNorm(size.hidden_size, size.norm_eps) for m in self.modalities}
         )
@@ -115,7 +116,7 @@ class MMM4Rec(MultiModalRecommender):
             }
         )
         if self.use_time:
-            self.time_dropout = nn.Dropout(size.time_dropout)
+            self.time_dropout = Dropout(size.time_dropout)
             self.time_norm = LengthNorm(size.max_length, size.time_norm_eps)
         self.item_embeddings = nn.ParameterDict()
         if self.use_item_id:

@@ -1,0 +1,35 @@
+r"""Dropout whose random mask costs next to nothing on a CPU."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+LEVELS = 1 << 16
+
+
+class Dropout(nn.Dropout):
+    """``nn.Dropout`` with a faster mask on CPUs.
+
+    torch draws one Bernoulli number per element, about 11 ns each on one core; here every random
+    64-bit word gives four. The probability is rounded to a multiple of ``1 / 65536`` and the
+    scale is that of the rounded one. The masks follow torch's seed, but are not those of
+    ``nn.Dropout``. On other devices it is ``nn.Dropout``.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.p == 0:
+            return x
+        if x.device.type != "cpu":
+            return F.dropout(x, self.p)
+        dropped = round(self.p * LEVELS)
+        if dropped == LEVELS:
+            return x * 0
+        kept = random_levels(x.shape) >= dropped - LEVELS // 2
+        return x * kept.to(x.dtype).mul_(LEVELS / (LEVELS - dropped))
+
+
+def random_levels(shape: torch.Size) -> Tensor:
+    """Uniform int16 over all its 65536 values."""
+    n = shape.numel()
+    words = torch.empty((n + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
+    return words.view(torch.int16)[:n].view(shape)
