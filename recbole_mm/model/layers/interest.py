@@ -51,9 +51,7 @@ def kmeans(
 
     _check(vectors, n_clusters)
     start = "random" if init is None else init.detach().cpu().numpy()
-    lloyd = KMeans(
-        n_clusters, init=start, n_init=1, max_iter=max_iter, tol=0, random_state=seed, copy_x=False
-    )
+    lloyd = KMeans(n_clusters, init=start, n_init=1, max_iter=max_iter, tol=0, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct vectors than clusters
         lloyd.fit(vectors.detach().cpu().numpy())

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from recbole_mm.model.layers.dropout import Dropout
+
 
 class Attention(nn.Module):
     r"""Multi-head attention with key padding, defined for rows without any key.
@@ -36,7 +38,7 @@ class Attention(nn.Module):
                 f"choose a hidden size that is a multiple of the number of heads."
             )
         self.n_heads = n_heads
-        self.dropout = dropout
+        self.dropout = Dropout(dropout)
         self.in_proj_weight = nn.Parameter(torch.empty(3 * hidden_size, hidden_size))
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * hidden_size))
         self.out_proj = nn.Linear(hidden_size, hidden_size)
@@ -86,7 +88,7 @@ class Attention(nn.Module):
         hidden = key_padding[:, None, None]
         scores = scores.masked_fill(hidden, torch.finfo(scores.dtype).min)
         weights = scores.softmax(dim=-1).masked_fill(hidden, 0.0)
-        return F.dropout(weights, self.dropout, self.training)
+        return self.dropout(weights)
 
 
 class EncoderLayer(nn.Module):
@@ -94,7 +96,7 @@ class EncoderLayer(nn.Module):
 
     def __init__(self, hidden_size, n_heads, inner_size, dropout, activation, layer_norm_eps):
         super().__init__()
-        self.dropout = dropout
+        self.dropout = Dropout(dropout)
         self.activation = activation
         self.self_attn = Attention(hidden_size, n_heads, dropout)
         self.linear1 = nn.Linear(hidden_size, inner_size)
@@ -104,14 +106,11 @@ class EncoderLayer(nn.Module):
 
     def forward(self, x: Tensor, padding: Tensor) -> Tensor:
         """``x`` ``(b, n, d)``, ``padding`` ``(b, n)`` bool -> ``(b, n, d)``."""
-        x = self.norm1(x + self._drop(self.self_attn(x, x, padding)))
-        return self.norm2(x + self._drop(self._feed_forward(x)))
+        x = self.norm1(x + self.dropout(self.self_attn(x, x, padding)))
+        return self.norm2(x + self.dropout(self._feed_forward(x)))
 
     def _feed_forward(self, x: Tensor) -> Tensor:
-        return self.linear2(self._drop(self.activation(self.linear1(x))))
-
-    def _drop(self, x: Tensor) -> Tensor:
-        return F.dropout(x, self.dropout, self.training)
+        return self.linear2(self.dropout(self.activation(self.linear1(x))))
 
 
 class DecoderLayer(EncoderLayer):
@@ -126,10 +125,10 @@ class DecoderLayer(EncoderLayer):
         self, x: Tensor, padding: Tensor, memory: Tensor, memory_padding: Tensor, query: Tensor
     ) -> Tensor:
         """Outputs ``(b, q, d)`` for ``query``: ``x`` itself or some of its positions."""
-        query = self.norm1(query + self._drop(self.self_attn(query, x, padding)))
+        query = self.norm1(query + self.dropout(self.self_attn(query, x, padding)))
         read = self.multihead_attn(query, memory, memory_padding)
-        query = self.norm2(query + self._drop(read))
-        return self.norm3(query + self._drop(self._feed_forward(query)))
+        query = self.norm2(query + self.dropout(read))
+        return self.norm3(query + self.dropout(self._feed_forward(query)))
 
 
 class Stack(nn.Module):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from recbole_mm.model.abstract_recommender import MultiModalRecommender, read_choice
 from recbole_mm.model.layers.augmentation import drop_features, drop_items
 from recbole_mm.model.layers.bucketing import map_by_length
+from recbole_mm.model.layers.dropout import Dropout
 from recbole_mm.model.layers.interest import (
     Interests,
     dpc_knn,
@@ -145,7 +146,7 @@ class MISSRec(MultiModalRecommender):
             eps,
         )
         self.input_norm = nn.LayerNorm(self.hidden_size, eps)
-        self.input_dropout = nn.Dropout(config["hidden_dropout_prob"])
+        self.input_dropout = Dropout(config["hidden_dropout_prob"])
         self.fusion = ScoreFusion(config["item_mm_fusion"], len(self.modalities), self.n_items)
         if self.use_item_id:
             self.item_embedding = nn.Embedding(self.n_items, self.hidden_size)
