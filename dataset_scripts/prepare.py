@@ -20,11 +20,13 @@ import polars as pl
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from dataset_scripts import tables
-from dataset_scripts.files import InputError, run_script, sha256, today, write_json
+from dataset_scripts import extract_features, tables
+from dataset_scripts.files import InputError, run_script, sha256, today
+from dataset_scripts.prepared import PreparedDataset, write_dataset
 from recbole_mm.data.features import feature_path, write_item_features
 
 VECTORS_NAME = "clip_vit_b32.npz"
+PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".gif"}
 
 
 def read_items(path, columns: dict[str, str | None], item_ids: pl.Series) -> pl.DataFrame:
@@ -80,28 +82,27 @@ def read_vectors(path, modality: str, item_ids: pl.Series) -> tuple[np.ndarray, 
     return token[rows], vector[rows]
 
 
-def write_vectors(folder: Path, name: str, path, items: pl.Series) -> dict[str, dict]:
-    """Write text and image vectors of a ready-made file; returns each modality's description."""
-    written = {}
+def write_vectors(dataset: PreparedDataset, path) -> None:
+    """Write the text and image features of a data set from a ready-made file."""
+    items = dataset.items["item_id"]
     for modality in ("text", "image"):
         token, vector = read_vectors(path, modality, items)
         info = {
             "encoder": Path(path).stem,
-            "source_sha256": sha256(path),
+            "revision": sha256(path)[:16],
             "dimension": vector.shape[1],
             "normalization": "none",
             "date": today(),
             "coverage": len(token) / len(items),
         }
-        write_item_features(feature_path(folder, name, modality), token, vector, info)
-        written[modality] = info
-    return written
+        write_item_features(
+            feature_path(dataset.folder, dataset.name, modality), token, vector, info
+        )
+    dataset.write_card()
 
 
-def prepare(args) -> Path:
-    """Make the data set and return its folder."""
-    folder = Path(args.output) / args.name
-    folder.mkdir(parents=True, exist_ok=True)
+def prepare(args) -> PreparedDataset:
+    """Make the data set that the command line describes."""
     columns = {
         "user_id": args.user_column,
         "item_id": args.item_column,
@@ -113,79 +114,107 @@ def prepare(args) -> Path:
     typed, bad_rows = tables.check_interactions(
         raw, args.interactions, args.time_unit, args.drop_bad_rows
     )
-    interactions = tables.core_of(typed, args.core, args.core, args.repeats, folder)
+    args.output.mkdir(parents=True, exist_ok=True)
+    interactions = tables.core_of(typed, args.core, args.core, args.repeats, args.output)
     if len(interactions) == 0:
-        raise InputError(f"{args.interactions}: nothing is left of it after {args.core}-core.")
-    item_columns = {"item_id": args.item_column} | {name: None for name in tables.ITEM_FIELDS}
+        raise InputError(
+            f"{args.interactions}: no user and item has {args.core} interactions or more; "
+            f"lower --core."
+        )
+    item_columns = {"item_id": args.item_column} | dict(args.item_text)
     items = read_items(args.items, item_columns, interactions["item_id"])
-    tables.write_interactions(folder / f"{args.name}.inter", interactions)
-    tables.write_items(folder / f"{args.name}.item", items)
-    features = {}
-    if args.vectors:
-        features = write_vectors(folder, args.name, args.vectors, items["item_id"])
+    if args.images and "image" not in items.columns:
+        items = items.with_columns(image=find_pictures(args.images, items["item_id"]))
     sources = [path for path in (args.interactions, args.items, args.vectors) if path]
-    card = {
-        "name": args.name,
-        "users": interactions["user_id"].n_unique(),
-        "items": len(items),
-        "interactions": len(interactions),
-        "columns": interactions.columns,
-        "core": args.core,
-        "repeats": args.repeats,
-        "rows_left_out": bad_rows,
-        "pictures": str(args.images) if args.images else None,
-        "sources": {str(path): sha256(path) for path in sources},
-        "features": features,
-        "files": {
-            path.name: sha256(path)
-            for path in sorted(folder.glob(f"{args.name}.*"))
-            if not path.name.endswith("card.json")
-        },
-    }
-    write_json(folder / f"{args.name}.card.json", card)
-    return folder
+    dataset = write_dataset(
+        args.output,
+        args.name,
+        interactions,
+        items,
+        core=args.core,
+        repeats=args.repeats,
+        rows_left_out=bad_rows,
+        pictures=str(args.images or (args.items or args.interactions).parent),
+        sources={str(path): sha256(path) for path in sources},
+    )
+    if args.vectors:
+        write_vectors(dataset, args.vectors)
+    elif not args.no_features:
+        extract_features.extract([dataset], extract_features.load_encoder(args.encoder))
+    return dataset
+
+
+def find_pictures(folder: Path, item_ids: pl.Series) -> pl.Series:
+    """Names of the pictures called after their item, ``<item>.<jpg, png, webp, gif>``."""
+    there = {path.stem: path.name for path in sorted(folder.iterdir()) if path.suffix in PICTURES}
+    if not any(item in there for item in item_ids):
+        raise InputError(
+            f"{folder}: no picture is called after an item, as in {item_ids[0]}.jpg; rename them, "
+            f"or give the items a column with the picture's path (--item-text image=COLUMN)."
+        )
+    return pl.Series([there.get(item) for item in item_ids], dtype=pl.String)
 
 
 def read_arguments(arguments=None):
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folder", nargs="?", type=Path, help="interactions.csv, items.jsonl, ...")
-    parser.add_argument("--name", help="of the data set; the folder's if not given")
-    parser.add_argument("--output", type=Path, default="dataset", help="[dataset]")
+    parser.add_argument("folder", nargs="?", type=Path, help="with interactions.csv, items.jsonl")
+    parser.add_argument("--name", help="of the data set [the folder's]")
+    parser.add_argument("--output", type=Path, default=Path("dataset"), help="[dataset]")
     parser.add_argument("--interactions", type=Path, help="csv, tsv, parquet or jsonl")
     parser.add_argument("--items", type=Path, help="csv, tsv, parquet or jsonl")
-    parser.add_argument("--images", type=Path, help="folder that the picture paths start from")
-    parser.add_argument("--vectors", type=Path, help="ready-made vectors (a folder or .npz file)")
+    parser.add_argument("--images", type=Path, help="folder of the pictures")
+    parser.add_argument("--vectors", type=Path, help=f"a file like {VECTORS_NAME}, or its folder")
     parser.add_argument("--user-column", default="user", help="[user]")
-    parser.add_argument("--item-column", default="item", help="[item]")
+    parser.add_argument("--item-column", default="item", help="in both tables [item]")
     parser.add_argument("--rating-column", help="[rating, if there is one]")
     parser.add_argument("--time-column", help="[timestamp, if there is one]")
+    parser.add_argument(
+        "--item-text",
+        action="append",
+        default=[],
+        metavar="FIELD=COLUMN",
+        help=f"where {', '.join(tables.ITEM_FIELDS)} of an item stand [columns of these names]",
+    )
     parser.add_argument("--time-unit", choices=list(tables.SECONDS_PER_UNIT), default="s")
-    parser.add_argument("--core", type=int, default=0, help="k of the iterated k-core [0: none]")
+    parser.add_argument("--core", type=int, default=0, help="k of the iterated k-core [none]")
     parser.add_argument("--repeats", choices=["keep", "first", "last"], default="keep")
-    parser.add_argument("--drop-bad-rows", action="store_true", help="leave out and count")
+    parser.add_argument("--drop-bad-rows", action="store_true", help="leave them out, count them")
+    parser.add_argument("--encoder", help="of texts and pictures [embedded: no weights]")
+    parser.add_argument("--no-features", action="store_true", help="tables only")
     args = parser.parse_args(arguments)
     if args.folder:
         if not args.folder.is_dir():
             parser.error(f"{args.folder}: no such folder")
         args.interactions = args.interactions or args.folder / "interactions.csv"
-        items = args.folder / "items.jsonl"
-        args.items = args.items or (items if items.is_file() else None)
-        vectors = args.folder / VECTORS_NAME
-        args.vectors = args.vectors or (vectors if vectors.is_file() else None)
-        args.images = args.images or args.folder
+        args.items = args.items or _if_there(args.folder / "items.jsonl")
+        args.vectors = args.vectors or _if_there(args.folder / VECTORS_NAME)
+    if not args.interactions:
+        parser.error("name a folder, or --interactions=FILE")
     if args.vectors and args.vectors.is_dir():
         args.vectors = args.vectors / VECTORS_NAME
-    if not args.interactions:
-        parser.error("name a folder or --interactions")
     args.name = args.name or args.interactions.resolve().parent.name
+    args.item_text = {name: None for name in tables.ITEM_FIELDS} | {
+        field: column for field, _, column in (one.partition("=") for one in args.item_text)
+    }
+    unknown = set(args.item_text) - set(tables.ITEM_FIELDS)
+    if unknown:
+        parser.error(f"--item-text {sorted(unknown)}: the fields are {tables.ITEM_FIELDS}")
     return args
 
 
-def main() -> None:
-    folder = prepare(read_arguments())
-    print(f"{folder}: ready")
+def _if_there(path: Path) -> Path | None:
+    return path if path.is_file() else None
+
+
+def main(arguments=None) -> None:
+    dataset = prepare(read_arguments(arguments))
+    card = dataset.card
+    print(
+        f"{dataset.folder}: {card['users']:,} users, {card['items']:,} items, "
+        f"{card['interactions']:,} interactions, features {dataset.modalities() or 'none'}"
+    )
 
 
 if __name__ == "__main__":

@@ -72,10 +72,8 @@ def image_statistics(image) -> np.ndarray:
     if not isinstance(image, Image.Image):
         with Image.open(image) as opened:
             opened.draft("RGB", (2 * SIDE, 2 * SIDE))
-            return image_statistics(opened.convert("RGBA"))
-    white = Image.new("RGBA", image.size, "white")
-    flat = Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
-    pixels = np.asarray(flat.resize((SIDE, SIDE), Image.Resampling.BOX), dtype=np.float32) / 255
+            return image_statistics(on_white(opened))
+    pixels = np.asarray(on_white(image).resize((SIDE, SIDE), Image.Resampling.BOX), dtype=np.float32) / 255
 
     levels = np.minimum((pixels * 4).astype(np.int64), 3)
     color = np.bincount(levels.reshape(-1, 3) @ np.array([16, 4, 1]), minlength=64)
@@ -96,6 +94,14 @@ def image_statistics(image) -> np.ndarray:
         ],
         dtype=np.float32,
     )
+
+
+def on_white(image: Image.Image) -> Image.Image:
+    """The picture in RGB, its transparent parts white."""
+    if image.mode == "RGB":
+        return image.copy()
+    image = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
 
 
 def project_statistics(statistics: np.ndarray, dimension: int = DIMENSION) -> np.ndarray:

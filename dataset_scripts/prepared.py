@@ -1,0 +1,114 @@
+"""A prepared data set: its folder, its items' texts and pictures, its card."""
+
+from functools import cached_property
+from pathlib import Path
+
+import polars as pl
+
+from dataset_scripts import tables
+from dataset_scripts.files import InputError, read_json, sha256, write_json
+from recbole_mm.data.features import feature_path, find_modalities, read_feature_info
+
+TEXT_FIELDS = ("title", "brand", "categories", "description")
+
+
+class PreparedDataset:
+    """One folder ``<root>/<name>`` with ``.inter``, ``.item`` and ``.card.json``.
+
+    Raises:
+        InputError: the folder has no ``.inter`` file.
+    """
+
+    def __init__(self, root, name: str):
+        self.name = name
+        self.folder = Path(root) / name
+        if not self.path("inter").is_file():
+            raise InputError(
+                f"{self.path('inter')}: no such file. Make the data set first "
+                f"(dataset_scripts/prepare.py or amazon.py), or name its folder with --output."
+            )
+
+    def path(self, ending: str) -> Path:
+        return self.folder / f"{self.name}.{ending}"
+
+    @cached_property
+    def interactions(self) -> pl.DataFrame:
+        """Rows in the order of the file; ``rating`` and ``timestamp`` only if the data has them."""
+        return _read_atomic_file(self.path("inter"))
+
+    @cached_property
+    def items(self) -> pl.DataFrame:
+        """``item_id`` and the texts that the data has; the items of ``.inter`` without a file."""
+        if self.path("item").is_file():
+            return _read_atomic_file(self.path("item"))
+        return self.interactions.select("item_id").unique(maintain_order=True)
+
+    @cached_property
+    def card(self) -> dict:
+        return read_json(self.path("card.json")) if self.path("card.json").is_file() else {}
+
+    def texts(self, fields=TEXT_FIELDS) -> list[str]:
+        """One text per item, the fields one after the other; empty where an item has none."""
+        there = [name for name in fields if name in self.items.columns]
+        if not there:
+            return [""] * len(self.items)
+        joined = pl.concat_str(there, separator=" ", ignore_nulls=True)
+        return self.items.select(joined.str.strip_chars())[there[0]].to_list()
+
+    def pictures(self) -> list[Path | None]:
+        """One path per item, ``None`` where the data names no picture."""
+        if "image" not in self.items.columns:
+            return [None] * len(self.items)
+        root = Path(self.card.get("pictures") or self.folder)
+        return [root / name if name else None for name in self.items["image"]]
+
+    def modalities(self) -> list[str]:
+        return find_modalities(self.folder, self.name)
+
+    def write_card(self, **facts) -> None:
+        """Write the card: the facts on record, these, and the hashes of the files as they are."""
+        features = {
+            name: read_feature_info(feature_path(self.folder, self.name, name))
+            for name in self.modalities()
+        }
+        files = sorted(self.folder.glob(f"{self.name}.*"))
+        files = {path.name: sha256(path) for path in files if ".card." not in path.name}
+        facts = {**self.card, **facts, "features": features, "files": files}
+        write_json(self.path("card.json"), facts)
+        self.__dict__.pop("card", None)
+
+
+def write_dataset(
+    root, name: str, interactions: pl.DataFrame, items: pl.DataFrame, **facts
+) -> PreparedDataset:
+    """Write ``.inter``, ``.item`` and the card of a data set.
+
+    Args:
+        root: folder of the data sets.
+        name: of this one.
+        interactions: as from :func:`dataset_scripts.tables.core_of`.
+        items: ``item_id`` and texts.
+        facts: what the card says beside the counts.
+    """
+    folder = Path(root) / name
+    tables.write_items(folder / f"{name}.item", items)
+    tables.write_interactions(folder / f"{name}.inter", interactions)
+    dataset = PreparedDataset(root, name)
+    dataset.write_card(
+        name=name,
+        users=interactions["user_id"].n_unique(),
+        items=len(items),
+        interactions=len(interactions),
+        columns=interactions.columns,
+        order="by user, then time; same-time events as in the source",
+        **facts,
+    )
+    return dataset
+
+
+def _read_atomic_file(path: Path) -> pl.DataFrame:
+    table = pl.read_csv(path, separator="\t", infer_schema=False)
+    kinds = dict(name.split(":") for name in table.columns)
+    table = table.rename({f"{name}:{kind}": name for name, kind in kinds.items()})
+    numbers = [name for name, kind in kinds.items() if kind == "float"]
+    return table.with_columns(pl.col(numbers).cast(pl.Float64))
