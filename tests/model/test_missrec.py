@@ -1,0 +1,372 @@
+"""MISSRec: the authors' numbers, its options, its bad inputs."""
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+import yaml
+from parity import RUNNERS, Vectors
+from torch.testing import assert_close
+
+from recbole_mm.config import properties_dir
+from recbole_mm.data.features import ItemFeatures
+from recbole_mm.model.sequential_recommender.missrec import MISSRec
+
+N_ITEMS, LENGTH = 9, 5
+WIDTH = {"text": 6, "image": 5, "audio": 4}
+SMALL = {
+    "hidden_size": 8,
+    "inner_size": 6,
+    "n_heads": 2,
+    "hidden_dropout_prob": 0.0,
+    "layer_norm_eps": 1e-12,
+    "reg_weight": 0.01,
+    "sequence_loss_weight": 0.1,
+    "MAX_ITEM_LIST_LENGTH": LENGTH,
+    "length_group_size": 2,
+}
+RECBOLE = {
+    "USER_ID_FIELD": "user_id",
+    "ITEM_ID_FIELD": "item_id",
+    "TIME_FIELD": "timestamp",
+    "LIST_SUFFIX": "_list",
+    "ITEM_LIST_LENGTH_FIELD": "item_length",
+    "NEG_PREFIX": "neg_",
+    "device": torch.device("cpu"),
+    "dataset": "toy",
+    "seed": 0,
+}
+
+
+def features(name: str, missing=()) -> ItemFeatures:
+    generator = torch.Generator().manual_seed(len(name))
+    values = torch.randn(N_ITEMS, WIDTH[name], generator=generator)
+    present = torch.ones(N_ITEMS, dtype=torch.bool)
+    present[[0, *missing]] = False
+    values[~present] = 0
+    return ItemFeatures(values, present)
+
+
+def build(modalities=("text", "image"), missing=None, extra=None, **settings) -> MISSRec:
+    """A small model with the defaults of its property file, in float64."""
+    torch.manual_seed(0)
+    missing = missing or {}
+    table = {name: features(name, missing.get(name, ())) for name in modalities}
+    dataset = SimpleNamespace(
+        modalities=list(modalities),
+        features=table,
+        num=lambda _: N_ITEMS,
+        read_features=lambda name: extra[name],
+    )
+    defaults = yaml.safe_load((properties_dir() / "model" / "MISSRec.yaml").read_text())
+    config = {**defaults, **SMALL, **RECBOLE, **settings}
+    model = MISSRec(config, dataset).double().eval()
+    if model.fusion.factor is not None:
+        torch.nn.init.constant_(model.fusion.factor, 2.0)
+    return model
+
+
+def batch(*histories, target=None) -> dict:
+    item_seq = torch.zeros(len(histories), LENGTH, dtype=torch.long)
+    for row, history in zip(item_seq, histories):
+        row[: len(history)] = torch.tensor(history)
+    lengths = torch.tensor([len(history) for history in histories])
+    target = target or [1 + i for i in range(len(histories))]
+    return {"item_id_list": item_seq, "item_length": lengths, "item_id": torch.tensor(target)}
+
+
+HISTORIES = batch([1, 2, 3, 4, 5], [6], [7, 8], [2, 2, 1])
+
+
+def golden_cases():
+    golden = Path(__file__).parents[1] / "golden"
+    for name in ("missrec_cases", "dpc_knn", "item_drop"):
+        for case in Vectors(golden / f"{name}.npz").cases:
+            yield golden / f"{name}.npz", case
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("path, case", list(golden_cases()))
+def test_it_computes_the_authors_numbers(path, case, dtype):
+    report = RUNNERS[path.stem](Vectors(path), case, dtype)
+
+    assert report.holds, report
+
+
+# every shape of the model
+
+
+@pytest.mark.parametrize("modalities", [("text",), ("image", "text"), ("text", "image", "audio")])
+@pytest.mark.parametrize("fusion", ["static", "dynamic_shared", "dynamic_instance"])
+@pytest.mark.parametrize("seq_fusion", ["add", "contextual"])
+@pytest.mark.parametrize("stage, use_item_id", [("pretrain", False), ("finetune", True)])
+@pytest.mark.parametrize("coefficient", [0.0, 1.0])
+def test_every_shape_trains(modalities, fusion, seq_fusion, stage, use_item_id, coefficient):
+    model = build(
+        modalities,
+        missing={"image": [2]},
+        item_mm_fusion=fusion,
+        seq_mm_fusion=seq_fusion,
+        train_stage=stage,
+        use_item_id=use_item_id,
+        softmax="in_batch" if stage == "pretrain" else "full",
+        item_drop_coefficient=coefficient,
+    ).train()
+
+    loss = model.calculate_loss(HISTORIES)
+    loss.backward()
+
+    assert loss.isfinite()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None and parameter.grad.isfinite().all(), name
+        assert (parameter.grad != 0).any(), name
+
+
+@pytest.mark.parametrize("rows", [0, 1, 3, 100])
+@pytest.mark.parametrize("seq_fusion", ["add", "contextual"])
+def test_grouping_rows_by_length_changes_nothing(rows, seq_fusion):
+    model = build(seq_mm_fusion=seq_fusion, n_layers=4)
+    loss, scores = model.calculate_loss(HISTORIES), model.full_sort_predict(HISTORIES)
+
+    model.rows_per_group = rows
+
+    assert_close(model.calculate_loss(HISTORIES), loss)
+    assert_close(model.full_sort_predict(HISTORIES), scores)
+
+
+@pytest.mark.parametrize("seq_fusion", ["add", "contextual"])
+@pytest.mark.parametrize("n_layers", [2, 4])
+def test_a_users_scores_depend_on_neither_padding_nor_the_other_users(seq_fusion, n_layers):
+    model = build(seq_mm_fusion=seq_fusion, n_layers=n_layers)
+    together = model.full_sort_predict(HISTORIES)
+
+    alone = batch([7, 8])
+    alone["item_id_list"] = alone["item_id_list"][:, :2]
+
+    assert_close(model.full_sort_predict(alone)[0], together[2])
+
+
+# interests
+
+
+def test_it_scores_before_the_first_clustering():
+    model = build()
+    assert not model.interests.filled
+
+    assert model.full_sort_predict(HISTORIES).isfinite().all()
+    assert model.interests.filled
+
+
+def test_a_reloaded_model_scores_the_same_without_clustering(monkeypatch):
+    model, other = build(), build()
+    torch.nn.init.normal_(model.adapters["text"].weight)
+    expected = model.full_sort_predict(HISTORIES)
+
+    other.load_state_dict(model.state_dict())
+    monkeypatch.setattr(other, "update_interests", lambda: pytest.fail("clustered again"))
+
+    assert_close(other.full_sort_predict(HISTORIES), expected)
+
+
+@pytest.mark.parametrize("every, expected", [(1, [0, 1, 2, 3]), (2, [0, 2]), (0, [0])])
+def test_interests_are_clustered_before_every_nth_epoch(monkeypatch, every, expected):
+    model, times = build(recluster_every=every), []
+    cluster = model.update_interests
+    monkeypatch.setattr(model, "update_interests", lambda: (times.append(1), cluster()))
+
+    clustered = []
+    for epoch in range(4):
+        before = len(times)
+        model.on_epoch_start(epoch)
+        clustered += [epoch] * (len(times) - before)
+
+    assert clustered == expected
+
+
+@pytest.mark.parametrize("method", ["kmeans", "dpc_knn"])
+@pytest.mark.parametrize("ratio, n_interests", [(1e-9, 1), (0.5, 8), (1.0, 16)])
+def test_from_one_interest_to_one_per_vector(method, ratio, n_interests):
+    model = build(interest_clustering=method, interest_ratio=ratio)
+
+    assert model.calculate_loss(HISTORIES).isfinite()
+    assert len(model.interests.embeddings) == n_interests + 1
+
+
+@pytest.mark.parametrize("ratio", [0, -0.1, 1.1])
+def test_an_interest_ratio_out_of_range_is_refused(ratio):
+    with pytest.raises(ValueError, match=r"of 16 item vectors.*interest_ratio must be in \(0, 1\]"):
+        build(interest_ratio=ratio)
+
+
+def test_an_unknown_clustering_is_refused():
+    with pytest.raises(ValueError, match="interest_clustering must be one of.*'ward'"):
+        build(interest_clustering="ward")
+
+
+def test_faiss_that_is_not_installed_is_asked_for(monkeypatch):
+    monkeypatch.setitem(sys.modules, "faiss", None)
+
+    with pytest.raises(ImportError, match="pip install faiss-cpu"):
+        build(interest_clustering="faiss").update_interests()
+
+
+# what is missing
+
+
+def test_what_is_missing_has_no_part():
+    """Whatever stands in the features of a missing modality, and for the adapter's bias."""
+    model = build(missing={"image": [2, 8]}, use_item_id=False)
+    scores = model.full_sort_predict(HISTORIES)
+
+    torch.nn.init.constant_(model.image_feature[[2, 8]], 100.0)
+    model.image_feature[[0, 2, 8]] = 100.0
+    assert_close(model.full_sort_predict(HISTORIES), scores)
+
+    assert (model.interests.lookup[1][[2, 8]] == 0).all()
+    user = model.encode(HISTORIES)
+    text = torch.nn.functional.normalize(model.adapt("text"), dim=-1)
+    assert_close(scores[:, [2, 8]], (user @ text[[2, 8]].T) / model.temperature)
+
+
+@pytest.mark.parametrize("released, mask_missing", [(True, True), (False, False)])
+def test_as_released_a_missing_modality_is_the_bias_of_its_adapter(released, mask_missing):
+    model = build(
+        missing={"image": [2, 8]}, use_item_id=False, released=released, mask_missing=mask_missing
+    )
+    scores = model.full_sort_predict(HISTORIES)
+    torch.nn.init.normal_(model.adapters["image"].bias)
+
+    assert (model.interests.lookup[1][[2, 8]] > 0).all()
+    assert not torch.allclose(model.full_sort_predict(HISTORIES)[:, 8], scores[:, 8])
+
+
+@pytest.mark.parametrize("seq_fusion", ["add", "contextual"])
+@pytest.mark.parametrize("absent", ["text", "image"])
+def test_a_modality_that_no_item_has_is_as_if_it_were_not_there(seq_fusion, absent):
+    model = build(missing={absent: range(1, N_ITEMS)}, seq_mm_fusion=seq_fusion)
+
+    loss = model.train().calculate_loss(HISTORIES)
+    loss.backward()
+
+    assert loss.isfinite()
+    assert all(p.grad.isfinite().all() for p in model.parameters())
+    assert (model.interests.lookup[model.modalities.index(absent)] == 0).all()
+
+
+def test_items_without_any_modality_at_all_are_refused():
+    everything = range(1, N_ITEMS)
+    with pytest.raises(ValueError, match=r"of 0 item vectors \(2 modalities of 8 items\)"):
+        build(missing={"text": everything, "image": everything})
+
+
+@pytest.mark.parametrize("use_item_id", [True, False])
+@pytest.mark.parametrize("seq_fusion", ["add", "contextual"])
+@pytest.mark.parametrize("others", [[], [[1, 2, 3]]])
+def test_a_user_without_any_interest_is_defined(use_item_id, seq_fusion, others):
+    model = build(
+        missing={"text": [8], "image": [8]}, use_item_id=use_item_id, seq_mm_fusion=seq_fusion
+    ).train()
+    histories = batch([8, 8], *others)
+
+    scores = model.full_sort_predict(histories)
+    loss = model.calculate_loss(histories)
+    loss.backward()
+
+    assert scores.isfinite().all() and loss.isfinite()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+
+
+# other options
+
+
+@pytest.mark.parametrize("released", [True, False])
+def test_the_padding_item_is_a_candidate_as_released_only(released):
+    model = build(reg_weight=0.0, released=released)
+    scores, target = model.full_sort_predict(HISTORIES), HISTORIES["item_id"]
+
+    if released:
+        expected = torch.nn.functional.cross_entropy(scores, target)
+    else:
+        expected = torch.nn.functional.cross_entropy(scores[:, 1:], target - 1)
+
+    assert_close(model.calculate_loss(HISTORIES), expected)
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_a_repeated_target_is_a_negative_only_if_asked_for(masked):
+    model = build(softmax="in_batch", mask_repeated_targets=masked, reg_weight=0.0)
+    histories = batch([1, 2], [3], [4, 5], target=[6, 6, 7])
+    scores = model.full_sort_predict(histories)[:, [6, 6, 7]]
+    if masked:
+        scores[0, 1] = scores[1, 0] = -torch.inf
+
+    expected = torch.nn.functional.cross_entropy(scores, torch.arange(3))
+
+    assert_close(model.calculate_loss(histories), expected)
+
+
+@pytest.mark.parametrize("view", ["intended", "released"])
+def test_item_drop_removes_an_item_from_all_modalities_or_from_the_leading_one(view):
+    model = build(item_drop_view=view)
+    history = model.view_of(batch([1, 2, 3]), None)
+    drop = torch.tensor([[False, True, False, False, False]])
+
+    dropped = model.with_items_dropped(history, drop)
+
+    text, image = dropped.item_seqs
+    assert dropped.length.tolist() == [2]
+    if view == "intended":
+        assert text.tolist() == image.tolist() == [[1, 3, 0, 0, 0]]
+    else:
+        assert text.tolist() == [[2, 3, 0, 0, 0]] and image.tolist() == [[1, 2, 3, 0, 0]]
+
+
+def test_feature_drop_reads_the_file_of_word_dropped_texts():
+    extra = features("text")._replace(values=torch.full((N_ITEMS, WIDTH["text"]), 0.5))
+    model = build(word_drop_features="text.dropped", extra={"text.dropped": extra})
+
+    embedding = model._feature_dropped(torch.tensor([3, 4]))
+
+    assert_close(embedding, model.adapters["text"](torch.full((2, 6), 0.5).double()))
+
+
+def test_feature_drop_without_such_a_file_drops_entries():
+    model = build(feature_drop_ratio=0.0)
+    item_id = torch.tensor([3, 4])
+    assert_close(model._feature_dropped(item_id), model.adapt("text", item_id))
+
+    model.feature_drop_ratio = 0.9
+    assert not torch.allclose(model._feature_dropped(item_id), model.adapt("text", item_id))
+
+
+def test_one_coin_decides_between_item_drop_and_feature_drop():
+    view = (model := build()).view_of(HISTORIES, None)
+
+    model.item_drop_coefficient = 1.0
+    assert model.augment(view).feature_drop is None
+    model.item_drop_coefficient = 0.0
+    assert model.augment(view).feature_drop is not None
+
+
+def test_a_batch_of_one_history_can_be_augmented():
+    model = build(train_stage="pretrain", use_item_id=False, softmax="in_batch")
+
+    assert model.calculate_loss(batch([3])).isfinite()
+
+
+def test_the_regularizer_is_left_out_at_weight_zero():
+    model = build(reg_weight=0.0)
+    items, rows = model.embed_batch(HISTORIES)
+    user, regularizer = model.read(model.view_of(HISTORIES, rows), items)
+
+    assert regularizer is None
+    assert_close(
+        model.calculate_loss(HISTORIES), model.target_loss(user, items, HISTORIES["item_id"])
+    )
+
+
+def test_an_odd_number_of_layers_is_refused():
+    with pytest.raises(ValueError, match="n_layers=3"):
+        build(n_layers=3)
