@@ -8,6 +8,8 @@ import sys
 from datetime import datetime, timezone
 from pathlib import Path
 
+from recbole_mm.data.features import FeatureFileError
+
 
 class InputError(ValueError):
     """Input that cannot be used; the message names the file, the value, the limit and the fix."""
@@ -59,7 +61,7 @@ def run_script(main) -> None:
     """Run ``main()``; bad input ends with its message and exit code 2, not with a traceback."""
     try:
         sys.exit(main())
-    except (ValueError, FileNotFoundError, PermissionError, NotADirectoryError) as error:
+    except (InputError, FeatureFileError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:

@@ -109,20 +109,22 @@ def prepare(args) -> PreparedDataset:
         "rating": args.rating_column,
         "timestamp": args.time_column,
     }
-    source = tables.scan_table(args.interactions)
-    raw = tables.pick_columns(source, columns, args.interactions)
-    typed, bad_rows = tables.check_interactions(
-        raw, args.interactions, args.time_unit, args.drop_bad_rows
-    )
     args.output.mkdir(parents=True, exist_ok=True)
-    interactions = tables.core_of(typed, args.core, args.core, args.repeats, args.output)
+    with tables.reading(args.interactions):
+        source = tables.scan_table(args.interactions)
+        raw = tables.pick_columns(source, columns, args.interactions)
+        typed, bad_rows = tables.check_interactions(
+            raw, args.interactions, args.time_unit, args.drop_bad_rows
+        )
+        interactions = tables.core_of(typed, args.core, args.core, args.repeats, args.output)
     if len(interactions) == 0:
         raise InputError(
             f"{args.interactions}: no user and item has {args.core} interactions or more; "
             f"lower --core."
         )
     item_columns = {"item_id": args.item_column} | dict(args.item_text)
-    items = read_items(args.items, item_columns, interactions["item_id"])
+    with tables.reading(args.items):
+        items = read_items(args.items, item_columns, interactions["item_id"])
     if args.images and "image" not in items.columns:
         items = items.with_columns(image=find_pictures(args.images, items["item_id"]))
     sources = [path for path in (args.interactions, args.items, args.vectors) if path]

@@ -5,6 +5,7 @@ absent), items ``item_id, title, brand, categories, description, image`` (all bu
 be absent). Interactions stay lazy until the k-core has made them small.
 """
 
+import contextlib
 import tempfile
 from pathlib import Path
 
@@ -46,6 +47,16 @@ def scan_table(path) -> pl.LazyFrame:
     if suffix in (".jsonl", ".ndjson"):
         return pl.scan_ndjson(path, infer_schema_length=None)
     raise InputError(f"{path}: format '{suffix}' is unknown; use csv, tsv, parquet or jsonl.")
+
+
+@contextlib.contextmanager
+def reading(path):
+    """Turn what polars says of a malformed table into an error that names the file."""
+    try:
+        yield
+    except pl.exceptions.PolarsError as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise InputError(f"{path}: not a readable table: {reason}") from error
 
 
 def pick_columns(table: pl.LazyFrame, columns: dict[str, str | None], path) -> pl.LazyFrame:

@@ -124,6 +124,14 @@ def test_a_core_that_leaves_nothing_says_so(shop, tmp_path):
         prepare.main([str(shop), "--output", str(tmp_path / "out"), "--core=9"])
 
 
+@pytest.mark.parametrize("content", ["user,item\nu,i,3,4,5\n", "", "\x00\x01"])
+def test_a_malformed_table_is_named(tmp_path, content):
+    (tmp_path / "a.csv").write_text(content)
+
+    with pytest.raises(InputError, match=r"a\.csv: "):
+        prepare.main([f"--interactions={tmp_path}/a.csv", f"--output={tmp_path}/out"])
+
+
 @pytest.mark.slow
 def test_the_script_runs_as_a_file_and_bad_input_ends_without_traceback(repository, tmp_path):
     script = repository / "dataset_scripts" / "prepare.py"
