@@ -21,6 +21,7 @@ from recbole_mm.authors import rename_missrec, rename_mmm4rec
 from recbole_mm.data.features import ItemFeatures
 from recbole_mm.model.layers.augmentation import drop_items
 from recbole_mm.model.layers.interest import dpc_knn
+from recbole_mm.model.layers.mamba import CrossLayer, MambaSize, TiSSDLayer
 from recbole_mm.model.sequential_recommender.missrec import MISSRec
 from recbole_mm.model.sequential_recommender.mmm4rec import MMM4Rec
 from recbole_mm.trainer import AccumulatedSteps
@@ -114,8 +115,7 @@ def compare_parameters(report: Report, ours: dict, theirs: dict) -> None:
 
 def mmm4rec_config(case: dict) -> dict:
     """Our configuration of a case that is described in the authors' words."""
-    theirs, on_cuda = case["config"], case["path"] == "cuda"
-    n_heads = theirs["expand"] * theirs["hidden_size"] // theirs["head_dim"]
+    theirs = case["config"]
     return {
         "USER_ID_FIELD": "user_id",
         "ITEM_ID_FIELD": "item_id",
@@ -141,8 +141,7 @@ def mmm4rec_config(case: dict) -> dict:
         "item_mm_fusion": theirs["item_mm_fusion"],
         "softmax": "in_batch" if theirs["in_batch_loss"] else "full",
         "temperature": theirs["temperature"],
-        # the authors' cross block falls back to Hardswish when heads are no multiple of 8
-        "cross_activation": "silu" if on_cuda and n_heads % 8 == 0 else "hardswish",
+        "cross_activation": cross_activation(case),
         "ssd_backend": "torch",
         "query_time": "none",
         "time_input": "intervals",
@@ -154,6 +153,13 @@ def mmm4rec_config(case: dict) -> dict:
         "train_stage": "finetune",
         "released": True,
     }
+
+
+def cross_activation(case: dict) -> str:
+    """The authors' cross block falls back to Hardswish when heads are no multiple of 8."""
+    theirs = case["config"]
+    n_heads = theirs["expand"] * theirs["hidden_size"] // theirs["head_dim"]
+    return "silu" if case["path"] == "cuda" and n_heads % 8 == 0 else "hardswish"
 
 
 def build_mmm4rec(vectors: Vectors, case: str, dtype: torch.dtype) -> MMM4Rec:
@@ -232,6 +238,52 @@ def run_mmm4rec_case(vectors: Vectors, case: str, dtype: torch.dtype) -> Report:
     loss.backward()
     theirs = vectors.section(case, "grad")
     compare_gradients(report, mmm4rec_gradients(model, theirs), theirs)
+    return report
+
+
+def run_mmm4rec_layers_case(vectors: Vectors, case: str, dtype: torch.dtype) -> Report:
+    """One encoder and one cross layer whose two time signals differ."""
+    report = Report(f"layers {case}", str(dtype).removeprefix("torch."))
+    theirs = vectors.cases[case]["config"]
+    same = ("hidden_size", "expand", "head_dim", "d_state", "n_groups", "d_conv", "norm_eps")
+    size = MambaSize(
+        **{key: theirs[key] for key in same},
+        max_length=theirs["max_len"],
+        use_time=theirs["is_time"],
+        time_norm_eps=theirs["norm_eps"],
+        time_gate_per_position=theirs["p2p_residual"],
+        cross_activation=cross_activation(vectors.cases[case]),
+    )
+    inner_size = theirs["inner_size"]
+    layers = torch.nn.ModuleDict(
+        {
+            "encoder_layers": torch.nn.ModuleList([TiSSDLayer(size, inner_size)]),
+            "cross_layers": torch.nn.ModuleDict(
+                {"image": torch.nn.ModuleList([CrossLayer(size, inner_size)])}
+            ),
+        }
+    ).to(dtype)
+    layers.load_state_dict(rename_mmm4rec(vectors.section(case, "state")))
+    encoder, cross = layers["encoder_layers"][0], layers["cross_layers"]["image"][0]
+    given = {k: v.to(dtype).requires_grad_() for k, v in vectors.section(case, "in").items()}
+    expected = vectors.section(case, "out64")
+
+    text, tau_text = encoder(given["text"], given.get("tau_text"))
+    vision, tau_vision = cross(
+        given["vision"], text, encoder.ssd, given.get("tau_vision"), tau_text
+    )
+    compare_outputs(report, "text", text, expected["text"])
+    compare_outputs(report, "vision", vision, expected["vision"])
+    objective = (vision * given["cot"]).sum()
+    if tau_vision is not None:
+        compare_outputs(report, "tau_text", tau_text, expected["tau_text"])
+        compare_outputs(report, "tau_vision", tau_vision, expected["tau_vision"])
+        objective = objective + (tau_vision * given["cot_tau"]).sum()
+    objective.backward()
+    inputs = {name: given[name].grad for name in vectors.section(case, "gin")}
+    compare_gradients(report, inputs, vectors.section(case, "gin"))
+    theirs = vectors.section(case, "grad")
+    compare_gradients(report, mmm4rec_gradients(layers, theirs), theirs)
     return report
 
 
@@ -439,6 +491,7 @@ def run_item_drop_case(vectors: Vectors, case: str, dtype: torch.dtype) -> Repor
 
 RUNNERS = {
     "mmm4rec_cases": run_mmm4rec_case,
+    "mmm4rec_layers": run_mmm4rec_layers_case,
     "missrec_cases": run_missrec_case,
     "dpc_knn": run_dpc_knn_case,
     "item_drop": run_item_drop_case,

@@ -13,6 +13,16 @@ import numpy as np
 
 SECTIONS = ("state", "state_after", "grad", "out64")
 SELECTED = {
+    "mmm4rec_cases": (
+        "layers2_g8",
+        "no_time",
+        "dyn_instance",
+        "inbatch_dyn_shared_dup",
+        "fallback_heads8",
+        "train_steps",
+    ),
+    "mmm4rec_layers": ("g1",),
+    "ssd_kernel": ("g1", "g2_heads8", "len1"),
     "missrec_cases": (
         "trans_static_ctx",
         "trans_dinst_add",
@@ -27,6 +37,9 @@ SELECTED = {
 }
 # the other float32 outputs are in float64 as well, or not compared
 KEPT_OUTPUTS = (
+    "core64",
+    "y_authors64",
+    "y_mamba64",
     "losses",
     "cluster_idx",
     "centroids",

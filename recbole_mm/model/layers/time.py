@@ -15,9 +15,7 @@ SECONDS_PER_DAY = 86400.0
 SILU_INVERSE_OF_ONE = 1.2784645
 
 
-def time_intervals(
-    timestamps: Tensor, lengths: Tensor, query_time: Tensor | None = None
-) -> Tensor:
+def time_intervals(timestamps: Tensor, lengths: Tensor, query_time: Tensor | None = None) -> Tensor:
     """Days between neighboring events; zero behind the history.
 
     Args:
@@ -43,9 +41,7 @@ def time_intervals(
     return intervals.clamp(min=0).masked_fill(~real, 0)
 
 
-def released_time_differences(
-    timestamps: Tensor, lengths: Tensor, target_time: Tensor
-) -> Tensor:
+def released_time_differences(timestamps: Tensor, lengths: Tensor, target_time: Tensor) -> Tensor:
     """Differences of padded unix seconds as the first release of MMM4Rec forms them.
 
     The first padded slot holds the time of the *target*, the others 0, so a history shorter than
