@@ -181,13 +181,15 @@ def rank_by_counting(scores: torch.Tensor, positive: torch.Tensor) -> torch.Tens
         positive: ``(b,)`` column of the item.
 
     Returns:
-        ``(b,)`` int, rounded down; NaN counts against the item.
+        ``(b,)`` int, rounded down. NaN counts against the item: another's as better, its own puts
+        it behind every list.
     """
     own = scores.gather(1, positive.unsqueeze(1))
     worse = (scores < own).sum(dim=1)
     equal = (scores == own).sum(dim=1) - 1
     better = scores.shape[1] - 1 - worse - equal
-    return better + torch.div(equal, 2, rounding_mode="floor")
+    rank = better + torch.div(equal, 2, rounding_mode="floor")
+    return rank.masked_fill(own.squeeze(1).isnan(), torch.iinfo(torch.long).max)
 
 
 def trainable_parameters(model: nn.Module) -> int:

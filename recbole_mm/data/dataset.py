@@ -1,6 +1,7 @@
 r"""Sequential data sets with item features, exact times, and prefixes by index."""
 
 import numpy as np
+import pandas as pd
 import torch
 from recbole.data.dataset import SequentialDataset
 from recbole.data.interaction import Interaction
@@ -54,8 +55,12 @@ class MultiModalDataset(SequentialDataset):
         super()._load_data(token, dataset_path)
 
     def _load_inter_feat(self, token, dataset_path):
-        super()._load_inter_feat(token, dataset_path)
         path = f"{dataset_path}/{token}.inter"
+        try:
+            super()._load_inter_feat(token, dataset_path)
+        except ValueError as error:
+            self._refuse_text_in_number_columns(path, error)
+            raise
         if len(self.inter_feat) == 0:
             raise DatasetError(f"{path}: no interactions. A data set needs at least one.")
         self.has_time = self.time_field in self.inter_feat
@@ -78,6 +83,22 @@ class MultiModalDataset(SequentialDataset):
                 f"({time.iloc[row]}). Times are unix seconds >= 0; leave the column out if there "
                 f"are none."
             )
+
+    def _refuse_text_in_number_columns(self, path: str, error: ValueError):
+        """pandas does not say where a column of numbers holds something else."""
+        if "Unable to convert column" not in str(error):
+            return
+        separator = self.config["field_separator"]
+        table = pd.read_csv(path, sep=separator, dtype=str, encoding=self.config["encoding"])
+        for column in table.columns[table.columns.str.endswith(":float")]:
+            bad = pd.to_numeric(table[column], errors="coerce").isna() & table[column].notna()
+            if bad.any():
+                row = int(np.flatnonzero(bad)[0])
+                raise DatasetError(
+                    f"{path}: column '{column}' holds numbers, but row {row + 2} says "
+                    f"{table[column].iloc[row]!r} ({int(bad.sum())} such rows). Correct them, or "
+                    f"leave the column out."
+                ) from error
 
     def _normalize(self):
         time = self.inter_feat[self.time_field].copy()

@@ -1,0 +1,186 @@
+import numpy as np
+import pytest
+import torch
+from recbole.data import data_preparation
+from recbole.data.dataset import SequentialDataset
+
+from recbole_mm.config import load_config
+from recbole_mm.data.dataset import DatasetError, MultiModalDataset
+from recbole_mm.data.features import FeatureFileError, feature_path, write_item_features
+
+BASE = 1_700_000_000
+
+
+def write_set(folder, rows, columns="user_id:token\titem_id:token\ttimestamp:float", **features):
+    """A data set 'small' of (user, item, time) rows, with one-column features by modality."""
+    folder = folder / "small"
+    folder.mkdir(parents=True)
+    lines = [columns, *("\t".join(str(v) for v in row) for row in rows)]
+    (folder / "small.inter").write_text("\n".join(lines) + "\n")
+    for modality, tokens in features.items():
+        values = np.arange(1, len(tokens) + 1, dtype=np.float32)[:, None]
+        write_item_features(feature_path(folder, "small", modality), tokens, values)
+    return folder.parent
+
+
+def config(data_path, model="MMM4Rec", **overrides):
+    return load_config(model, "small", (), {"data_path": str(data_path), **overrides}, None, {})
+
+
+ROWS = [
+    ("u", "a", BASE + 1),
+    ("v", "b", BASE + 5),
+    ("u", "b", BASE + 2),
+    ("u", "c", BASE + 2),
+    ("v", "a", BASE + 5),
+    ("u", "d", BASE + 130),
+    ("v", "c", BASE + 5),
+    ("w", "a", BASE),
+]
+
+
+def split(data_path, **overrides):
+    settings = config(data_path, **overrides)
+    dataset = MultiModalDataset(settings)
+    return data_preparation(settings, dataset), dataset
+
+
+def histories(loader, dataset):
+    tokens = dataset.field2id_token["item_id"]
+    users = dataset.field2id_token["user_id"]
+    rows = loader._dataset[np.arange(len(loader._dataset))]
+    return {
+        (users[u], tokens[target]): [tokens[i] for i in seq[:n]]
+        for u, target, seq, n in zip(
+            rows["user_id"], rows["item_id"], rows["item_id_list"].tolist(), rows["item_length"]
+        )
+    }
+
+
+def test_events_of_the_same_time_keep_the_order_of_the_file(tmp_path):
+    (train, valid, test), dataset = split(write_set(tmp_path, ROWS, text=["a", "b"]))
+    assert histories(test, dataset) == {
+        ("u", "d"): ["a", "b", "c"],
+        ("v", "c"): ["b", "a"],
+    }
+    assert histories(valid, dataset) == {("u", "c"): ["a", "b"]}
+    assert histories(train, dataset) == {("u", "b"): ["a"], ("v", "a"): ["b"]}
+
+
+def test_times_stay_exact_and_the_batch_holds_the_targets_time(tmp_path):
+    (_, _, test), _ = split(write_set(tmp_path, ROWS, text=["a"]))
+    rows = test._dataset[np.arange(2)]
+    row = int((rows["item_length"] == 3).nonzero())
+    assert rows["timestamp_list"].dtype == torch.float64
+    assert rows["timestamp_list"][row, :3].tolist() == [BASE + 1, BASE + 2, BASE + 2]
+    assert rows["timestamp"][row].item() == BASE + 130
+
+
+def test_normalisation_of_other_fields_leaves_time_alone(tmp_path):
+    path = write_set(tmp_path, ROWS, text=["a"])
+    settings = config(path, normalize_all=True)
+    assert MultiModalDataset(settings).inter_feat["timestamp"].max() == BASE + 130
+
+
+def random_rows(n_users=30, n_items=17, n=400, seed=0):
+    random = np.random.default_rng(seed)
+    times = random.permutation(n) * 1000  # distinct, so that RecBole's order is defined as well
+    return [
+        (f"u{random.integers(n_users)}", f"i{random.integers(n_items)}", int(t)) for t in times
+    ]
+
+
+def test_batches_equal_those_of_recbole(tmp_path):
+    path = write_set(tmp_path, random_rows())
+    settings = config(path, model="SASRec", modalities=[], MAX_ITEM_LIST_LENGTH=6)
+    ours = data_preparation(settings, MultiModalDataset(settings))
+    theirs = data_preparation(settings, SequentialDataset(settings))
+    for our_loader, their_loader in zip(ours, theirs):
+        assert len(our_loader._dataset) == len(their_loader._dataset)
+        for our_batch, their_batch in zip(our_loader, their_loader):
+            if isinstance(our_batch, tuple):
+                our_batch, their_batch = our_batch[0], their_batch[0]
+            for field in ("user_id", "item_id", "item_id_list", "item_length"):
+                assert torch.equal(our_batch[field], their_batch[field]), field
+            assert torch.equal(
+                our_batch["timestamp_list"].float(), their_batch["timestamp_list"]
+            )
+
+
+def test_interactions_of_a_split_as_a_matrix_equal_those_of_recbole(tmp_path):
+    path = write_set(tmp_path, random_rows())
+    settings = config(path, model="SASRec", modalities=[])
+    ours, theirs = (
+        data_preparation(settings, dataset_class(settings))[0]._dataset.inter_matrix().toarray()
+        for dataset_class in (MultiModalDataset, SequentialDataset)
+    )
+    assert (ours > 0).tolist() == (theirs > 0).tolist()
+
+
+def test_memory_does_not_grow_with_the_length_of_histories(tmp_path):
+    path = write_set(tmp_path, random_rows())
+    sizes = []
+    for length in (5, 200):
+        settings = config(path, model="SASRec", modalities=[], MAX_ITEM_LIST_LENGTH=length)
+        dataset = MultiModalDataset(settings)
+        dataset.build()
+        columns = [*dataset.history.interaction.values(), *dataset.inter_feat.interaction.values()]
+        sizes.append(sum(c.numel() * c.element_size() for c in columns))
+    assert sizes[0] == sizes[1]
+
+
+def test_a_set_without_times_is_read_in_file_order(tmp_path):
+    rows = [(u, i) for u, i, _ in ROWS]
+    path = write_set(tmp_path, rows, columns="user_id:token\titem_id:token", text=["a"])
+    (_, _, test), dataset = split(path, use_time=False)
+    assert not dataset.has_time
+    assert histories(test, dataset)["u", "d"] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("time, shown", [("-1", "-1.0"), ("", "nan")])
+def test_bad_times_are_refused_with_their_row(tmp_path, time, shown):
+    path = write_set(tmp_path, [*ROWS[:2], ("u", "z", time)], text=["a"])
+    with pytest.raises(DatasetError, match=rf"small.inter: 1 times.*row 4 \({shown}\)"):
+        MultiModalDataset(config(path))
+
+
+def test_times_that_are_no_numbers_are_refused(tmp_path):
+    path = write_set(tmp_path, [*ROWS[:2], ("u", "z", "yesterday")], text=["a"])
+    with pytest.raises(ValueError, match=r"small.inter.*'timestamp:float'.*row 4 says 'yesterday'"):
+        MultiModalDataset(config(path))
+
+
+def test_an_empty_set_and_sequences_of_length_one(tmp_path):
+    path = write_set(tmp_path / "empty", [], text=["a"])
+    with pytest.raises(DatasetError, match="small.inter: no interactions"):
+        MultiModalDataset(config(path))
+    path = write_set(tmp_path / "single", [("u", "a", 1), ("v", "b", 2)], text=["a"])
+    with pytest.raises(DatasetError, match="all 2 sequences.*length 1"):
+        split(path)
+
+
+def test_a_declared_modality_that_is_not_there_is_an_error(tmp_path):
+    path = write_set(tmp_path, ROWS, text=["a", "b", "c", "d"])
+    with pytest.raises(FeatureFileError, match=r"small.image.npz: no such feature file"):
+        MultiModalDataset(config(path, modalities=["text", "image"]))
+    with pytest.raises(DatasetError, match="stand more than once"):
+        MultiModalDataset(config(path, modalities=["text", "text"]))
+
+
+def test_modalities_and_masks(tmp_path):
+    path = write_set(tmp_path, ROWS, image=["d", "a"], text=["a", "b", "c"])
+    dataset = MultiModalDataset(config(path))
+    assert dataset.modalities == ["text", "image"]
+    tokens = dataset.field2id_token["item_id"].tolist()
+    present = dataset.features["image"].present
+    assert {tokens[i] for i in present.nonzero().flatten()} == {"a", "d"}
+    assert dataset.features["text"].values[tokens.index("b")].item() == 2
+    assert not dataset.features["text"].present[tokens.index("d")]
+
+
+def test_features_may_be_whitened_or_reduced(tmp_path):
+    path = write_set(tmp_path, ROWS, text=["a", "b", "c", "d"])
+    values = MultiModalDataset(config(path, feature_transform="whiten")).features["text"].values
+    assert abs(values[1:].var().item() - 1) < 1e-4
+    with pytest.raises(DatasetError, match="feature_transform.*'zca'"):
+        MultiModalDataset(config(path, feature_transform="zca"))

@@ -1,0 +1,167 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch.testing import assert_close
+
+from recbole_mm.data.features import (
+    FeatureFileError,
+    ItemFeatures,
+    feature_path,
+    find_modalities,
+    read_feature_info,
+    read_item_features,
+    reduce_dimension,
+    whiten,
+    write_item_features,
+)
+
+
+def test_features_follow_their_item_whatever_the_order_on_disk(tmp_path):
+    path = tmp_path / "toy.text.npz"
+    np.savez(path, item_id=["b", "a", "unused"], feature=[[2.0], [1.0], [9.0]])
+
+    features = read_item_features(path, item_tokens=["[PAD]", "a", "c", "b"])
+
+    assert features.values.flatten().tolist() == [0, 1, 0, 2]
+    assert features.present.tolist() == [False, True, False, True]
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_written_features_are_read_back_in_their_dtype(tmp_path, dtype):
+    path = tmp_path / "toy.text.npz"
+    feature = np.arange(6, dtype=dtype).reshape(3, 2)
+    write_item_features(path, ["a", "b", "c"], feature, {"encoder": "x"})
+
+    features = read_item_features(path, ["[PAD]", "c", "b", "a"])
+
+    assert features.values.numpy().dtype == dtype
+    assert features.values[1:].tolist() == feature[::-1].tolist()
+    assert read_feature_info(path) == {"encoder": "x"}
+
+
+def test_compressed_and_double_files_are_read_too(tmp_path):
+    path = tmp_path / "toy.text.npz"
+    np.savez_compressed(path, item_id=["a"], feature=np.array([[1.5, 2.5]]))
+    features = read_item_features(path, ["[PAD]", "a"])
+    assert features.values.dtype == torch.float32
+    assert features.values[1].tolist() == [1.5, 2.5]
+    assert read_feature_info(path) == {}
+
+
+def test_the_padding_token_never_has_features(tmp_path):
+    path = tmp_path / "toy.text.npz"
+    write_item_features(path, ["[PAD]", "a"], np.ones((2, 1)))
+    assert read_item_features(path, ["[PAD]", "a"]).present.tolist() == [False, True]
+
+
+def test_a_file_that_fails_to_be_written_leaves_the_old_one(tmp_path):
+    path = tmp_path / "toy.text.npz"
+    write_item_features(path, ["a"], np.ones((1, 2)))
+    before = path.read_bytes()
+    with pytest.raises(FeatureFileError, match="NaN.*1 items.*'b'"):
+        write_item_features(path, ["a", "b"], [[1.0], [float("nan")]])
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_missing_file_names_the_way_out(tmp_path):
+    with pytest.raises(FeatureFileError, match=r"toy.text.npz: no such.*dataset_scripts.*modal"):
+        read_item_features(tmp_path / "toy.text.npz", ["[PAD]", "a"])
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.3, 0.9, 0.99])
+def test_truncated_file_is_refused(tmp_path, keep):
+    path = tmp_path / "toy.text.npz"
+    write_item_features(path, [f"i{n}" for n in range(50)], np.ones((50, 8)))
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(keep * len(whole))])
+    with pytest.raises(FeatureFileError, match="toy.text.npz"):
+        read_item_features(path, ["[PAD]", "i1"])
+
+
+def test_features_of_another_data_set_name_the_share(tmp_path):
+    path = tmp_path / "toy.text.npz"
+    write_item_features(path, ["x1", "x2", "a"], np.ones((3, 1)))
+    with pytest.raises(FeatureFileError, match=r"1 of the data set's 4 items \(25.0%\).*50.0%.*'x1'"):
+        read_item_features(path, ["[PAD]", "a", "b", "c", "d"], min_coverage=0.5)
+    with pytest.raises(FeatureFileError, match=r"0 of the data set's 1 items"):
+        read_item_features(path, ["[PAD]", "b"])
+
+
+def test_repeated_tokens_and_bad_values_are_refused(tmp_path):
+    path = tmp_path / "toy.text.npz"
+    np.savez(path, item_id=["a", "a", "b"], feature=np.ones((3, 1), np.float32))
+    with pytest.raises(FeatureFileError, match=r"1 item tokens stand more than once.*'a'"):
+        read_item_features(path, ["[PAD]", "a"])
+    np.savez(path, item_id=["a", "b"], feature=np.array([[1.0], [np.inf]], np.float32))
+    with pytest.raises(FeatureFileError, match=r"NaN or infinite values in 1 items.*'b'"):
+        read_item_features(path, ["[PAD]", "a", "b"])
+
+
+@pytest.mark.parametrize(
+    "arrays, words",
+    [
+        ({"feature": np.ones((2, 2))}, "no array .*item_id"),
+        ({"item_id": ["a"], "feature": np.ones((2, 2))}, "do not match"),
+        ({"item_id": ["a"], "feature": np.ones(1)}, "do not match"),
+        ({"item_id": ["a"], "feature": np.ones((1, 0))}, "empty features"),
+        ({"item_id": ["a"], "feature": np.array([["x"]])}, "expected float16 or float32"),
+    ],
+)
+def test_files_of_another_shape_are_refused(tmp_path, arrays, words):
+    path = tmp_path / "toy.text.npz"
+    np.savez(path, **arrays)
+    with pytest.raises(FeatureFileError, match=words):
+        read_item_features(path, ["[PAD]", "a"])
+
+
+def test_a_pickle_in_a_feature_file_is_never_loaded(tmp_path):
+    path = tmp_path / "toy.text.npz"
+    np.savez(path, item_id=["a"], feature=np.array([[{}]], dtype=object))
+    with pytest.raises(FeatureFileError):
+        read_item_features(path, ["[PAD]", "a"])
+
+
+def test_modalities_are_found_with_text_and_image_first(tmp_path):
+    for name in ("audio", "image", "text"):
+        write_item_features(feature_path(tmp_path, "toy", name), ["a"], np.ones((1, 1)))
+    (tmp_path / "other.text.npz").touch()
+    assert find_modalities(tmp_path, "toy") == ["text", "image", "audio"]
+
+
+def random_features(n=200, width=6):
+    generator = torch.Generator().manual_seed(0)
+    mixing = torch.randn(width, width, generator=generator)
+    values = torch.randn(n, width, generator=generator) @ mixing + 5
+    present = torch.ones(n, dtype=torch.bool)
+    present[[0, 3]] = False
+    values[~present] = 0
+    return ItemFeatures(values, present)
+
+
+def test_whitened_features_have_unit_covariance():
+    features = random_features()
+    white = whiten(features)
+    assert_close(white.values[white.present].T.cov(), torch.eye(6), atol=1e-3, rtol=0)
+    assert (white.values[[0, 3]] == 0).all()
+    assert whiten(features, 2).values.shape == (200, 2)
+
+
+def test_whitening_keeps_no_axis_without_variance():
+    values = torch.randn(50, 2) @ torch.randn(2, 5)
+    white = whiten(ItemFeatures(values, torch.ones(50, dtype=torch.bool)))
+    assert white.values.shape == (50, 2)
+
+
+def test_principal_axes_keep_distances():
+    features = random_features()
+    rotated = reduce_dimension(features, 6).values[features.present].double()
+    x = features.values[features.present].double()
+    assert_close(torch.cdist(rotated, rotated), torch.cdist(x, x), atol=1e-3, rtol=1e-3)
+
+
+def test_info_is_json(tmp_path):
+    path = write_item_features(tmp_path / "toy.text.npz", ["a"], np.ones((1, 1)), {"n": 1})
+    assert json.loads(str(np.load(path)["info"])) == {"n": 1}
