@@ -1,9 +1,13 @@
 r"""Checkpoints of the papers' authors, renamed to our parameters.
 
-Only tensors are read (``weights_only``): nothing in such a file can execute code.
+Only tensors are read: nothing in such a file can execute code. The released MISSRec checkpoints
+also hold pickled RecBole objects, which ``weights_only`` refuses as a whole; here everything but
+tensors and plain containers is read as an empty stand-in.
 """
 
+import pickle
 import re
+import types
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -99,8 +103,8 @@ def import_authors_checkpoint(path, model: str) -> dict[str, Tensor]:
         a state dict; tables that belong to a data set are in it if the file has them.
 
     Raises:
-        AuthorsCheckpointError: no importer for this model; the file is not a checkpoint, holds
-            more than tensors, or has none of the model's parameters.
+        AuthorsCheckpointError: no importer for this model; the file is not a checkpoint or has none
+            of the model's parameters.
     """
     path = Path(path)
     if model not in IMPORTERS:
@@ -109,7 +113,7 @@ def import_authors_checkpoint(path, model: str) -> dict[str, Tensor]:
         )
     entry, rename, known_name = IMPORTERS[model]
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = torch.load(path, map_location="cpu", weights_only=False, pickle_module=_inert)
     except Exception as error:
         raise AuthorsCheckpointError(
             f"{path}: not a checkpoint that can be read without executing code ({error})."
@@ -129,6 +133,49 @@ def _rename(name: str, table: list[tuple[str, str]]) -> str:
         name = re.sub(pattern, replacement, name)
     return name
 
+
+class StandIn(dict):
+    """Takes the place of an object that is not read: accepts any state, does nothing."""
+
+    def __new__(cls, *args, **kwargs):
+        return super().__new__(cls)
+
+    def __init__(self, *args, **kwargs):
+        super().__init__()
+
+    def __setstate__(self, state):
+        pass
+
+    def append(self, item):
+        pass
+
+    def extend(self, items):
+        pass
+
+
+# what torch.save writes for tensors and parameters; none of it runs code of the file's choice
+READ = {
+    ("collections", "OrderedDict"),
+    ("torch._utils", "_rebuild_tensor_v2"),
+    ("torch._utils", "_rebuild_parameter"),
+    ("torch", "Size"),
+    *(
+        ("torch", f"{kind}Storage")
+        for kind in ("Double", "Float", "Half", "BFloat16", "Long", "Int", "Bool")
+    ),
+}
+
+
+class InertUnpickler(pickle.Unpickler):
+    """Knows tensors; whatever else a file names becomes a :class:`StandIn`."""
+
+    def find_class(self, module, name):
+        return super().find_class(module, name) if (module, name) in READ else StandIn
+
+
+_inert = types.ModuleType("inert_pickle")
+_inert.Unpickler = InertUnpickler
+_inert.load = lambda file, **options: InertUnpickler(file, **options).load()
 
 IMPORTERS = {
     "MMM4Rec": ("model", rename_mmm4rec, r"^encoder_ssd_layers\.0\."),
