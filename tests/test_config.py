@@ -90,8 +90,8 @@ def test_later_layers_win(tmp_path):
     assert values == [1, 2, [3], 4, 5]
 
 
-def test_our_defaults_come_between_recboles_and_the_users(tmp_path):
-    config = load_config("SASRec", "demo")
+def test_our_defaults_come_between_recboles_and_the_users():
+    config = load_config("SASRec", "toy")
 
     assert config["valid_metric"] == "NDCG@10", "properties/overall.yaml"
     assert config["n_heads"] == 2, "RecBole's SASRec.yaml"

@@ -56,13 +56,13 @@ def test_recboles_own_names_are_untouched():
 
 
 def test_recboles_config_has_our_defaults_for_our_models_only():
-    ours = Config("MMM4Rec", "demo")
-    theirs = Config("SASRec", "demo", config_dict={"train_neg_sample_args": None})
+    ours = Config("MMM4Rec", "toy")
+    theirs = Config("SASRec", "toy", config_dict={"train_neg_sample_args": None})
 
     assert ours["d_state"] == 64
     assert ours["valid_metric"] == "NDCG@10"
     assert theirs["valid_metric"] == "MRR@10"
-    assert Config("MMM4Rec", "demo", config_dict={"d_state": 3})["d_state"] == 3
+    assert Config("MMM4Rec", "toy", config_dict={"d_state": 3})["d_state"] == 3
 
 
 def test_registering_twice_changes_nothing():
