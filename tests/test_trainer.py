@@ -73,7 +73,9 @@ def trained(toy, **settings):
 def test_metrics_by_counting_equal_those_of_recbole(toy):
     from recbole.evaluator import Collector
 
-    trainer, train, valid, _ = trained(toy, topk=[1, 3, 5], metrics=["NDCG", "MRR", "Recall"], valid_metric="NDCG@5")
+    trainer, train, valid, _ = trained(
+        toy, topk=[1, 3, 5], metrics=["NDCG", "MRR", "Recall"], valid_metric="NDCG@5"
+    )
     trainer.fit(train, valid, saved=False)
     counted = trainer.evaluate(valid, load_best_model=False)
     trainer.eval_collector = Collector(trainer.config)

@@ -85,9 +85,7 @@ def test_normalisation_of_other_fields_leaves_time_alone(tmp_path):
 def random_rows(n_users=30, n_items=17, n=400, seed=0):
     random = np.random.default_rng(seed)
     times = random.permutation(n) * 1000  # distinct, so that RecBole's order is defined as well
-    return [
-        (f"u{random.integers(n_users)}", f"i{random.integers(n_items)}", int(t)) for t in times
-    ]
+    return [(f"u{random.integers(n_users)}", f"i{random.integers(n_items)}", int(t)) for t in times]
 
 
 def test_batches_equal_those_of_recbole(tmp_path):
@@ -102,9 +100,7 @@ def test_batches_equal_those_of_recbole(tmp_path):
                 our_batch, their_batch = our_batch[0], their_batch[0]
             for field in ("user_id", "item_id", "item_id_list", "item_length"):
                 assert torch.equal(our_batch[field], their_batch[field]), field
-            assert torch.equal(
-                our_batch["timestamp_list"].float(), their_batch["timestamp_list"]
-            )
+            assert torch.equal(our_batch["timestamp_list"].float(), their_batch["timestamp_list"])
 
 
 def test_interactions_of_a_split_as_a_matrix_equal_those_of_recbole(tmp_path):

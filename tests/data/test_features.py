@@ -84,7 +84,9 @@ def test_truncated_file_is_refused(tmp_path, keep):
 def test_features_of_another_data_set_name_the_share(tmp_path):
     path = tmp_path / "toy.text.npz"
     write_item_features(path, ["x1", "x2", "a"], np.ones((3, 1)))
-    with pytest.raises(FeatureFileError, match=r"1 of the data set's 4 items \(25.0%\).*50.0%.*'x1'"):
+    with pytest.raises(
+        FeatureFileError, match=r"1 of the data set's 4 items \(25.0%\).*50.0%.*'x1'"
+    ):
         read_item_features(path, ["[PAD]", "a", "b", "c", "d"], min_coverage=0.5)
     with pytest.raises(FeatureFileError, match=r"0 of the data set's 1 items"):
         read_item_features(path, ["[PAD]", "b"])

@@ -176,11 +176,17 @@ class TiSSD(nn.Module):
     """Time-aware state space block.
 
     Without time (``size.use_time`` false) its step sizes depend on the items alone.
+
+    Args:
+        size: sizes and variants.
+        scan: see :class:`SelectiveStateSpace`.
+        hands_on_time: whether a later layer needs the time signal.
     """
 
-    def __init__(self, size: MambaSize, scan=ssd):
+    def __init__(self, size: MambaSize, scan=ssd, hands_on_time: bool = True):
         super().__init__()
         self.size = size
+        self.hands_on_time = size.use_time and hands_on_time
         E, S = size.inner_size, size.state_size
         self.in_proj = nn.Linear(size.hidden_size, 2 * E + 2 * S + size.n_heads)
         self.conv = CausalConv1d(E + 2 * S, size.d_conv)
@@ -191,6 +197,7 @@ class TiSSD(nn.Module):
             self.time_scale = TimeScale(
                 size.n_heads, size.max_length, size.d_conv, size.time_dropout
             )
+        if self.hands_on_time:
             self.time_gate = TimeGate(
                 size.max_length,
                 size.time_dropout,
@@ -209,7 +216,7 @@ class TiSSD(nn.Module):
             real: ``(b, 1, L)`` bool, see :class:`~recbole_mm.model.layers.time.LengthNorm`.
 
         Returns:
-            the block's output ``(b, l, D)`` and the time signal for the next layer.
+            the block's output ``(b, l, D)`` and the time signal for the next layer, if any.
         """
         size = self.size
         E, S = size.inner_size, size.state_size
@@ -218,7 +225,7 @@ class TiSSD(nn.Module):
         if tau is not None:
             t = self.time_scale(tau)
             dt = dt * t[..., : u.shape[1]].transpose(1, 2)
-            tau = self.time_gate(tau, t, real)
+            tau = self.time_gate(tau, t, real) if self.hands_on_time else None
         y = self.state_space(x, dt, B, C)
         return self.out_proj(self.norm(y, z)), tau
 
@@ -300,11 +307,12 @@ class TiSSDLayer(nn.Module):
         size: sizes and variants.
         inner_size: of the feed-forward layer; 0 leaves it out.
         scan: see :class:`SelectiveStateSpace`.
+        hands_on_time: see :class:`TiSSD`.
     """
 
-    def __init__(self, size: MambaSize, inner_size: int, scan=ssd):
+    def __init__(self, size: MambaSize, inner_size: int, scan=ssd, hands_on_time: bool = True):
         super().__init__()
-        self.ssd = TiSSD(size, scan)
+        self.ssd = TiSSD(size, scan, hands_on_time)
         self.dropout = Dropout(size.dropout)
         self.norm = nn.LayerNorm(size.hidden_size, size.norm_eps)
         self.ffn = _feed_forward(size, inner_size)

@@ -106,8 +106,10 @@ class MMM4Rec(MultiModalRecommender):
         self.input_norms = nn.ModuleDict(
             {m: nn.LayerNorm(size.hidden_size, size.norm_eps) for m in self.modalities}
         )
+        # the time signal of the last layer is read by its cross layers, if there are any
         self.encoder_layers = nn.ModuleList(
-            TiSSDLayer(size, inner_size, scan) for _ in range(n_layers)
+            TiSSDLayer(size, inner_size, scan, depth < n_layers - 1 or len(self.modalities) > 1)
+            for depth in range(n_layers)
         )
         self.cross_layers = nn.ModuleDict(
             {
@@ -123,9 +125,7 @@ class MMM4Rec(MultiModalRecommender):
             for m in self.modalities:
                 table = torch.zeros(self.n_items, size.hidden_size)
                 self.item_embeddings[m] = nn.Parameter(table)
-        self.fusion = CandidateFusion(
-            config["item_mm_fusion"], len(self.modalities), self.n_items
-        )
+        self.fusion = CandidateFusion(config["item_mm_fusion"], len(self.modalities), self.n_items)
         self.apply(self._init_weights)
 
     def _init_weights(self, module: nn.Module) -> None:

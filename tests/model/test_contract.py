@@ -1,0 +1,195 @@
+"""What every model of the package promises, whatever its paper."""
+
+from importlib import import_module
+
+import pytest
+import torch
+from recbole.data import data_preparation
+from recbole.utils import get_model, get_trainer
+from torch.testing import assert_close
+
+from recbole_mm.config import load_config
+from recbole_mm.data.dataset import MultiModalDataset
+from recbole_mm.data.features import feature_path, write_item_features
+from recbole_mm.register import MODELS
+
+# sizes at which a test takes moments; a model that is not here fails the first test
+SMALL = {
+    "MMM4Rec": {"hidden_size": 16, "head_dim": 8, "d_state": 4, "n_groups": 2, "inner_size": 16},
+    "MISSRec": {"hidden_size": 16, "inner_size": 16, "n_heads": 2},
+}
+MODALITIES = [["text"], ["text", "image"], ["image", "text", "audio"]]
+STAGES = [
+    {"train_stage": "pretrain", "use_item_id": False, "softmax": "in_batch"},
+    {"train_stage": "finetune", "use_item_id": False, "softmax": "full"},
+    {"train_stage": "finetune", "use_item_id": True, "softmax": "full"},
+]
+
+
+def test_every_model_is_under_contract():
+    assert set(SMALL) == set(MODELS)
+
+
+@pytest.fixture
+def toy_with_audio(toy, tmp_path):
+    """The toy set with a third modality that most items lack."""
+    path = feature_path(tmp_path / "dataset" / "toy", "toy", "audio")
+    write_item_features(path, ["i1", "i5", "i7"], torch.randn(3, 5).numpy())
+    return toy
+
+
+def prepare(name, toy, **settings):
+    config = load_config(name, None, (), {**toy, **SMALL[name], **settings}, None, {})
+    dataset = MultiModalDataset(config)
+    loaders = data_preparation(config, dataset)
+    torch.manual_seed(0)
+    model = get_model(name)(config, loaders[0]._dataset)
+    return config, model, loaders
+
+
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("modalities", MODALITIES, ids="-".join)
+@pytest.mark.parametrize("stage", STAGES, ids=["pretrain", "without-id", "with-id"])
+def test_it_trains_scores_and_survives_its_checkpoint(name, modalities, stage, toy_with_audio):
+    config, model, (train, valid, _) = prepare(name, toy_with_audio, modalities=modalities, **stage)
+    model.train()
+    model.on_epoch_start(0)
+    loss = model.calculate_loss(next(iter(train)))
+    loss.backward()
+
+    assert torch.isfinite(loss)
+    for parameter, value in model.named_parameters():
+        if value.requires_grad:
+            assert value.grad is not None, f"{parameter} gets no gradient"
+            assert torch.isfinite(value.grad).all(), parameter
+
+    model.eval()
+    batch = next(iter(valid))[0]
+    with torch.no_grad():
+        scores = model.full_sort_predict(batch)
+        assert scores.shape == (len(batch), model.n_items)
+        assert torch.isfinite(scores).all()
+        own = scores.gather(1, batch["item_id"].unsqueeze(1)).squeeze(1)
+        assert_close(model.predict(batch), own)
+
+        _, again, _ = prepare(name, toy_with_audio, modalities=modalities, **stage)
+        again.load_state_dict(model.state_dict())
+        assert torch.equal(again.eval().full_sort_predict(batch), scores)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_padding_never_changes_a_score(name, toy):
+    _, model, (_, valid, _) = prepare(name, toy)
+    model.eval()
+    model.on_epoch_start(0)
+    batch = next(iter(valid))[0]
+    with torch.no_grad():
+        before = model.full_sort_predict(batch)
+        padding = torch.arange(batch["item_id_list"].shape[1]) >= batch["item_length"].unsqueeze(1)
+        batch["timestamp_list"][padding] = 1.0e9
+        assert torch.equal(model.full_sort_predict(batch), before)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_row_is_scored_alike_in_any_company(name, toy):
+    _, model, (_, valid, _) = prepare(name, toy, length_group_size=3)
+    model.eval()
+    model.on_epoch_start(0)
+    batch = next(iter(valid))[0]
+    with torch.no_grad():
+        together = model.full_sort_predict(batch)
+        alone = torch.cat([model.full_sort_predict(batch[i : i + 1]) for i in range(len(batch))])
+    assert_close(alone, together, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_features_are_no_part_of_a_checkpoint(name, toy):
+    _, model, _ = prepare(name, toy)
+    n_values = model.feature("text").numel()
+    assert not [k for k in model.state_dict() if "feature" in k]
+    assert n_values == model.n_items * 4
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_domain_parameters_are_patterns_that_match(name, toy):
+    from fnmatch import fnmatch
+
+    settings = {"item_mm_fusion": "dynamic_instance", "use_item_id": True}
+    _, model, _ = prepare(name, toy, **settings)
+    names = list(model.state_dict())
+    for pattern in model.domain_parameters:
+        assert any(fnmatch(n, pattern) for n in names), pattern
+    bound = [n for n, p in model.named_parameters() if p.dim() and p.shape[0] == model.n_items]
+    for n in bound:  # whatever has one row per item belongs to the data set
+        assert any(fnmatch(n, pattern) for pattern in model.domain_parameters), n
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_item_ids_are_refused_while_pretraining(name, toy):
+    with pytest.raises(ValueError, match="use_item_id is on in the pretrain stage"):
+        prepare(name, toy, train_stage="pretrain", use_item_id=True)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_no_modality_and_unknown_choices_are_refused(name, toy):
+    with pytest.raises(ValueError, match=f"{name} needs at least one modality"):
+        prepare(name, toy, modalities=[])
+    with pytest.raises(ValueError, match="softmax must be one of.*'sampled'"):
+        prepare(name, toy, softmax="sampled")
+    with pytest.raises(ValueError, match="item_mm_fusion must be one of.*'sum'"):
+        prepare(name, toy, item_mm_fusion="sum")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("use_item_id", [True, False], ids=["with-id", "without-id"])
+def test_planted_order_is_found_and_noise_is_not(name, use_item_id, toy, tmp_path):
+    settings = {
+        "use_item_id": use_item_id,
+        "epochs": 60,
+        "stopping_step": 60,
+        "learning_rate": 0.01,
+        "train_batch_size": 64,
+        "topk": [10],
+        "embedding_dropout_prob": 0.0,
+        "hidden_dropout_prob": 0.0,
+        "time_dropout_prob": 0.0,
+        "temperature": 0.1,
+        "metrics": ["NDCG"],
+    }
+    if name == "MISSRec":
+        settings = {k: v for k, v in settings.items() if not k.startswith(("emb", "time_"))}
+
+    def ndcg(data):
+        config, model, (train, valid, test) = prepare(name, data, **settings)
+        trainer = get_trainer(config["MODEL_TYPE"], name)(config, model)
+        trainer.fit(train, valid, saved=False)
+        return trainer.evaluate(test, load_best_model=False)["ndcg@10"]
+
+    assert ndcg(toy) > 0.8
+    assert ndcg(shuffled(toy, tmp_path)) < 0.6  # twelve items: chance is about 0.43
+
+
+def shuffled(toy, tmp_path):
+    """The toy set with random items in place of the circle."""
+    lines = (tmp_path / "dataset/toy/toy.inter").read_text().splitlines()
+    header, rows = lines[0], [line.split("\t") for line in lines[1:]]
+    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0)).tolist()
+    mixed = ["\t".join([u, rows[j][1], t]) for (u, _, t), j in zip(rows, order)]
+    folder = tmp_path / "noise" / "toy"
+    folder.mkdir(parents=True)
+    (folder / "toy.inter").write_text("\n".join([header, *mixed]) + "\n")
+    for modality in ("text", "image"):
+        source = tmp_path / "dataset" / "toy" / f"toy.{modality}.npz"
+        (folder / source.name).write_bytes(source.read_bytes())
+    return {"dataset": "toy", "data_path": str(folder.parent)}
+
+
+def test_model_modules_read_config_and_layers_do_not(repository):
+    for path in (repository / "recbole_mm/model/layers").glob("*.py"):
+        text = path.read_text()
+        assert "config" not in text, path
+        assert "import recbole\n" not in text and "from recbole." not in text, path
+    for name in MODELS:
+        module = import_module(f"recbole_mm.model.sequential_recommender.{name.lower()}")
+        assert getattr(module, name).__doc__

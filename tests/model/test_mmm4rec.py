@@ -1,0 +1,187 @@
+"""MMM4Rec: the authors' numbers, its options, its bad inputs."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from parity import RUNNERS, Vectors
+from recbole.data import data_preparation
+from torch.testing import assert_close
+
+from recbole_mm.config import load_config
+from recbole_mm.data.dataset import MultiModalDataset
+from recbole_mm.model.layers.backend import choose_scan
+from recbole_mm.model.sequential_recommender.mmm4rec import MMM4Rec
+
+SMALL = {"hidden_size": 16, "head_dim": 8, "d_state": 4, "n_groups": 2, "inner_size": 16}
+
+
+def golden_cases():
+    golden = Path(__file__).parents[1] / "golden"
+    for name in ("mmm4rec_cases", "mmm4rec_layers"):
+        for case in Vectors(golden / f"{name}.npz").cases:
+            yield golden / f"{name}.npz", case
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("path, case", list(golden_cases()))
+def test_it_computes_the_authors_numbers(path, case, dtype):
+    report = RUNNERS[path.stem](Vectors(path), case, dtype)
+
+    assert report.holds, report
+
+
+def build(toy, **settings):
+    config = load_config("MMM4Rec", None, (), {**toy, **SMALL, **settings}, None, {})
+    train, valid, _ = data_preparation(config, MultiModalDataset(config))
+    torch.manual_seed(0)
+    return MMM4Rec(config, train._dataset).eval(), next(iter(valid))[0]
+
+
+def scores(model, batch):
+    with torch.no_grad():
+        return model.full_sort_predict(batch)
+
+
+def test_scores_follow_the_times_and_without_time_they_do_not(toy):
+    for use_time in (True, False):
+        model, batch = build(toy, use_time=use_time)
+        before = scores(model, batch)
+        batch["timestamp_list"] = batch["timestamp_list"] + 86400 * 30 * torch.rand(20).cumsum(0)
+        moved = (scores(model, batch) - before).abs().max().item()
+        assert (moved > 1e-5) == use_time
+
+
+def test_the_targets_time_is_read_only_when_the_request_is_known(toy):
+    for query_time in ("none", "request"):
+        model, batch = build(toy, query_time=query_time)
+        before = scores(model, batch)
+        batch["timestamp"] = batch["timestamp"] + 86400 * 50
+        moved = not torch.equal(scores(model, batch), before)
+        assert moved == (query_time == "request")
+
+
+def test_the_released_function_reads_the_targets_time(toy):
+    """It is what the release does (see the class), and why it is no default."""
+    model, batch = build(toy, released=True)
+    torch.nn.init.normal_(model.encoder_layers[0].ssd.time_scale.scale_out.weight)
+    model.encoder_layers[0].ssd.time_scale.scale_out.bias.data.fill_(2.0)
+    before = scores(model, batch)
+    batch["timestamp"] = batch["timestamp"] * 0.5
+    assert not torch.equal(scores(model, batch), before)
+
+
+def test_every_parameter_of_the_time_path_learns_and_in_the_release_none_does(toy):
+    def largest_gradient(**settings):
+        model, batch = build(toy, **settings)
+        model.calculate_loss(batch).backward()
+        return {
+            name: p.grad.abs().max().item()
+            for name, p in model.named_parameters()
+            if ".time_scale.scale_" in name and name.endswith("weight")
+        }
+
+    assert min(largest_gradient().values()) > 1e-7
+    assert max(largest_gradient(released=True).values()) < 1e-9
+
+
+def test_the_skip_terms_are_two_functions(toy):
+    (with_dt, batch), (without, _) = (build(toy, ssd_skip=skip) for skip in ("dt_x", "x"))
+    without.load_state_dict(with_dt.state_dict())
+    assert not torch.allclose(scores(with_dt, batch), scores(without, batch))
+
+
+def test_an_item_is_not_ranked_down_for_a_missing_modality(toy):
+    """Two items with the same text, of which one has no picture that points elsewhere."""
+    model, batch = build(toy, use_item_id=False, use_time=False)
+    model.text_feature[3] = model.text_feature[2]
+    model.image_present[3] = False
+    items = model.embed_items()
+    text_only = torch.nn.functional.normalize(items.embeddings["text"][3], dim=0)
+    assert_close(items.candidates[3], 2 * text_only)
+    model.mask_missing = False
+    assert not torch.allclose(model.embed_items().candidates[3], 2 * text_only)
+
+
+def test_an_item_without_any_modality_is_found_by_its_id_alone(toy):
+    model, batch = build(toy, use_item_id=True)
+    for modality in ("text", "image"):
+        model.present(modality)[4] = False
+        torch.nn.init.normal_(model.item_embeddings[modality])
+    items = model.embed_items()
+    assert_close(items.embeddings["text"][4], model.item_embeddings["text"][4])
+    model, batch = build(toy, use_item_id=False)
+    for modality in ("text", "image"):
+        model.present(modality)[4] = False
+    assert (scores(model, batch)[:, 4] == 0).all()
+
+
+def test_repeated_targets_are_no_negatives(toy):
+    model, batch = build(toy, softmax="in_batch")
+    batch["item_id"][:] = 5
+    assert model.calculate_loss(batch).item() == 0  # the only candidate is the target
+    model.mask_repeated_targets = False
+    assert_close(model.calculate_loss(batch).item(), torch.tensor(float(len(batch))).log().item())
+
+
+def test_the_padding_item_is_a_candidate_only_as_released(toy):
+    for released in (True, False):
+        model, batch = build(toy, released=released)
+        logits = scores(model, batch)
+        first = 0 if released else 1
+        expected = torch.nn.functional.cross_entropy(logits[:, first:], batch["item_id"] - first)
+        assert_close(model.calculate_loss(batch), expected)
+
+
+def test_bad_settings_are_refused(toy):
+    with pytest.raises(ValueError, match="head_dim 7"):
+        build(toy, head_dim=7)
+    with pytest.raises(ValueError, match="query_time must be one of.*'now'"):
+        build(toy, query_time="now")
+    with pytest.raises(ValueError, match="ssd_backend must be one of.*'cuda'"):
+        build(toy, ssd_backend="cuda")
+
+
+def test_a_set_without_times_needs_use_time_off(toy, tmp_path):
+    path = tmp_path / "dataset/toy/toy.inter"
+    rows = [line.rsplit("\t", 1)[0] for line in path.read_text().splitlines()]
+    path.write_text("\n".join(rows) + "\n")
+    with pytest.raises(
+        ValueError, match="use_time is on.*'toy' has no timestamps.*use_time: False"
+    ):
+        build(toy)
+    model, batch = build(toy, use_time=False)
+    assert torch.isfinite(scores(model, batch)).all()
+
+
+def test_a_backend_that_cannot_run_here_is_an_error_with_the_install_line():
+    from importlib.util import find_spec
+
+    cpu = torch.device("cpu")
+    words = "CUDA only" if find_spec("mamba_ssm") else r"pip install 'recbole_mm\[gpu\]'"
+    with pytest.raises(RuntimeError, match=words):
+        choose_scan("mamba_ssm", cpu)
+    from recbole_mm.model.layers.ssd import ssd
+
+    assert choose_scan("auto", cpu) is ssd
+
+
+def test_cached_items_follow_the_parameters(toy):
+    model, batch = build(toy)
+    before = scores(model, batch)
+    with torch.no_grad():
+        model.adapters["text"].weight.add_(0.1)
+    assert not torch.equal(scores(model, batch), before)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_fused_kernels_compute_the_same():
+    pytest.importorskip("mamba_ssm", reason="needs mamba_ssm")
+    from recbole_mm.model.layers.backend import mamba_ssm_scan
+    from recbole_mm.model.layers.ssd import ssd
+
+    torch.manual_seed(0)
+    x, dA = torch.randn(2, 50, 8, 64).cuda(), -torch.rand(2, 50, 8).cuda()
+    B, C = torch.randn(2, 2, 50, 8, 64).cuda()
+    assert_close(mamba_ssm_scan(x, dA, B, C), ssd(x, dA, B, C), atol=1e-2, rtol=1e-2)
