@@ -107,7 +107,7 @@ def check_interactions(
     if "rating" in schema:
         typed.append(_number("rating", schema["rating"]).cast(pl.Float32))
     if "timestamp" in schema:
-        typed.append(_unix_seconds(schema["timestamp"], time_unit))
+        typed.append(_unix_seconds(table, time_unit))
     optional = [name for name in ("rating", "timestamp") if name in schema]
     given = [
         (pl.col(name).cast(pl.String).fill_null("").str.strip_chars() != "").alias(f"{name}_given")
@@ -156,6 +156,12 @@ def check_interactions(
     return typed.select(keep), bad_rows
 
 
+def on_disk(table: pl.LazyFrame, path) -> pl.LazyFrame:
+    """The same table, streamed into a parquet file that later passes read."""
+    table.sink_parquet(path)
+    return pl.scan_parquet(path)
+
+
 def core_of(
     interactions: pl.LazyFrame, user_core: int, item_core: int, repeats: str, scratch
 ) -> pl.DataFrame:
@@ -180,8 +186,7 @@ def core_of(
             before = table.select(pl.len()).collect(engine="streaming").item()
             if before <= EAGER_ROWS:
                 break
-            _cut(table, user_core, item_core).sink_parquet(smaller)
-            table, turn = pl.scan_parquet(smaller), turn + 1
+            table, turn = on_disk(_cut(table, user_core, item_core), smaller), turn + 1
             if table.select(pl.len()).collect().item() > 0.9 * before:
                 break
         table = table.collect(engine="streaming")
@@ -236,12 +241,14 @@ def _finite(name: str) -> pl.Expr:
     return pl.col(name).is_finite().fill_null(False)
 
 
-def _unix_seconds(dtype, unit: str) -> pl.Expr:
-    column = pl.col("timestamp")
+def _unix_seconds(table: pl.LazyFrame, unit: str) -> pl.Expr:
+    """Dates by type, or texts, which are all numbers or all ISO dates as the first of them is."""
+    column, dtype = pl.col("timestamp"), table.collect_schema()["timestamp"]
+    if dtype == pl.String:
+        text = column.str.strip_chars()
+        first = table.select(text).filter(column != "").head(1).collect().to_series()
+        if first.cast(pl.Float64, strict=False).null_count():
+            column, dtype = text.str.to_datetime(time_unit="us", strict=False), pl.Datetime("us")
     if dtype.is_temporal():
         return column.cast(pl.Datetime("us")).dt.epoch("us") / 1e6
-    seconds = _number("timestamp", dtype) * SECONDS_PER_UNIT[unit]
-    if dtype == pl.String:
-        moment = column.str.strip_chars().str.to_datetime(time_unit="us", strict=False)
-        seconds = pl.coalesce(seconds, moment.dt.epoch("us") / 1e6)
-    return seconds
+    return _number("timestamp", dtype) * SECONDS_PER_UNIT[unit]
