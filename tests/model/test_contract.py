@@ -51,7 +51,7 @@ def prepare(name, toy, **settings):
 @pytest.mark.parametrize("modalities", MODALITIES, ids="-".join)
 @pytest.mark.parametrize("stage", STAGES, ids=["pretrain", "without-id", "with-id"])
 def test_it_trains_scores_and_survives_its_checkpoint(name, modalities, stage, toy_with_audio):
-    config, model, (train, valid, _) = prepare(name, toy_with_audio, modalities=modalities, **stage)
+    _, model, (train, valid, _) = prepare(name, toy_with_audio, modalities=modalities, **stage)
     model.train()
     model.on_epoch_start(0)
     loss = model.calculate_loss(next(iter(train)))

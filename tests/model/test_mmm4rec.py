@@ -93,7 +93,7 @@ def test_the_skip_terms_are_two_functions(toy):
 
 def test_an_item_is_not_ranked_down_for_a_missing_modality(toy):
     """Two items with the same text, of which one has no picture that points elsewhere."""
-    model, batch = build(toy, use_item_id=False, use_time=False)
+    model, _ = build(toy, use_item_id=False, use_time=False)
     model.text_feature[3] = model.text_feature[2]
     model.image_present[3] = False
     items = model.embed_items()

@@ -88,7 +88,7 @@ def _cumulated(dA: Tensor) -> Tensor:
 
 def _quadratic(x: Tensor, dA: Tensor, B: Tensor, C: Tensor) -> tuple[Tensor, Tensor]:
     """``y`` of one chunk from the zero state, and the cumulated log-decay ``(b, l, h)``."""
-    b, l, h, p = x.shape
+    b, l, h = x.shape[:3]
     g = B.shape[2]
     total = _cumulated(dA)
     by_head = total.transpose(1, 2)  # (b, h, l)
