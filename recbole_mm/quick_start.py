@@ -24,6 +24,7 @@ from recbole.utils import (
 from recbole_mm.config import ConfigError, load_config, parse_value
 from recbole_mm.data.builtin import ensure_builtin
 from recbole_mm.data.catalog import require_dataset
+from recbole_mm.memory import keep_freed_memory
 from recbole_mm.register import multi_modal_dataset_for
 from recbole_mm.trainer import RankCollector, trainable_parameters
 
@@ -95,6 +96,7 @@ def prepare(config: Config) -> Prepared:
         ValueError: data, features or values of the configuration that cannot be used.
     """
     logger = getLogger()
+    keep_freed_memory()
     init_seed(config["seed"], config["reproducibility"])
     logger.info(config)
 

@@ -1,0 +1,28 @@
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import resource, sys, torch
+if sys.argv[1] == "keep":
+    from recbole_mm.memory import keep_freed_memory
+    assert keep_freed_memory()
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(2):
+    torch.ones(20_000_000)
+before = faults()
+for _ in range(5):
+    torch.ones(20_000_000)
+print(faults() - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs glibc")
+def test_memory_that_is_kept_is_not_faulted_in_again():
+    def faults(mode):
+        command = [sys.executable, "-c", PROGRAM, mode]
+        return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+    assert faults("keep") < faults("return") / 10
