@@ -35,39 +35,50 @@ class ScoreFusion(nn.Module):
         self,
         query: Tensor,
         embeddings: list[Tensor],
+        scale: Tensor,
         available: Tensor | None = None,
         item_id: Tensor | None = None,
     ) -> Tensor:
-        """Fused scores of ``n`` items.
+        """Fused scores of ``n`` items, times a scale.
 
         Args:
             query: ``(b, d)``.
             embeddings: ``M`` times ``(n, d)``, what each modality is scored by; zero where the
                 item lacks it.
+            scale: of each item ``(n,)`` or of all ``()``, ``> 0``. It costs next to nothing here,
+                and a pass over ``(b, n)`` afterwards.
             available: ``(n, M)`` bool: the others get no weight; ``None``: all.
             item_id: ``(n,)``, whose rows these are; ``None`` for the whole table.
 
         Returns:
             ``(b, n)``; 0 for an item without any modality.
         """
+        embeddings = [e * scale.unsqueeze(-1) for e in embeddings]
         if self.factor is None:
             share = _shares(available, embeddings)
             return query @ sum(e * s for e, s in zip(embeddings, share)).T
         factor = self.factor
         if factor.dim() and item_id is not None:
             factor = factor[item_id]
+        factor = factor / scale  # the weights are those of the scores before scaling
         scores = [query @ e.T for e in embeddings]
-        offset = [0.0] * len(scores)
-        if available is not None:
-            lacking = (~available).to(query.dtype).unbind(-1)
-            offset = [NOT_AVAILABLE * x for x in lacking]
         if len(scores) == 2:
-            first, second = scores
-            difference = first - second
-            weight = torch.sigmoid(factor * difference + (offset[0] - offset[1]))
-            return torch.addcmul(second, weight, difference)
-        weights = torch.stack([c * factor + o for c, o in zip(scores, offset)]).softmax(dim=0)
-        return (torch.stack(scores) * weights).sum(dim=0)
+            difference = scores[0] - scores[1]
+            logit = factor * difference
+            if available is not None:
+                first, second = _offsets(available, query.dtype)
+                logit = logit + (first - second)
+            return torch.addcmul(scores[1], torch.sigmoid(logit), difference)
+        stacked = torch.stack(scores)
+        logits = stacked * factor
+        if available is not None:
+            logits = logits + _offsets(available, query.dtype).unsqueeze(1)
+        return (stacked * logits.softmax(dim=0)).sum(dim=0)
+
+
+def _offsets(available: Tensor, dtype: torch.dtype) -> Tensor:
+    """What is added to the logits of each modality's weight, ``(M, n)``."""
+    return (~available).to(dtype).T * NOT_AVAILABLE
 
 
 def _shares(available: Tensor | None, embeddings: list[Tensor]):

@@ -224,16 +224,20 @@ class MISSRec(MultiModalRecommender):
         return available if item_id is None else available[item_id]
 
     def score_items(self, seq_output: Tensor, items: EmbeddedItems) -> Tensor:
-        query = seq_output / self.temperature
-        if self.fusion.factor is None:
-            scores = self.fusion(query, items.candidates, items.available, items.item_id)
-        else:  # its weights depend on the cosines themselves
-            scores = self.fusion(seq_output, items.candidates, items.available, items.item_id)
-            scores = scores / self.temperature
+        scale = seq_output.new_tensor(1 / self.temperature)
         if items.id_candidate is None:
-            return scores
-        n = len(self.modalities) if items.available is None else items.available.sum(-1)
-        return (query @ items.id_candidate.T + n * scores) / (n + 1)
+            return self._fuse(seq_output, items, scale)
+        n = seq_output.new_tensor(len(self.modalities))
+        if items.available is not None:
+            n = items.available.sum(-1).to(n.dtype)
+        scale = scale / (n + 1)
+        by_id = items.id_candidate * scale.unsqueeze(-1)
+        # the fused score of an item without any modality is 0 at every scale
+        fused = self._fuse(seq_output, items, scale * n.clamp(min=1))
+        return torch.addmm(fused, seq_output, by_id.T)
+
+    def _fuse(self, seq_output: Tensor, items: EmbeddedItems, scale: Tensor) -> Tensor:
+        return self.fusion(seq_output, items.candidates, scale, items.available, items.item_id)
 
     # users
 
