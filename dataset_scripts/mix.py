@@ -1,0 +1,106 @@
+"""Make one pre-training set of several prepared data sets, its domains.
+
+    python dataset_scripts/mix.py FHCKM Food Home CDs Kindle Movies
+
+Written are dataset/NAME/NAME.inter, in which users and items carry the name of their domain
+(``Food:B00004W4UP``), and NAME.yaml, which lists the domains. Features are not copied: those of
+``Food:B00004W4UP`` are the row ``B00004W4UP`` of dataset/Food/Food.<modality>.npz.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import polars as pl
+import yaml
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from dataset_scripts.files import InputError, run_script, whole_or_not
+from dataset_scripts.prepared import PreparedDataset, write_dataset
+from recbole_mm.data.features import feature_path, read_feature_info
+
+
+def mix(domains: list[PreparedDataset], root, name: str) -> PreparedDataset:
+    """Write the mixture.
+
+    Raises:
+        InputError: a domain twice or empty, or domains whose features of one modality are of
+            different widths, encoders or spaces.
+    """
+    names = [domain.name for domain in domains]
+    repeated = sorted({one for one in names if names.count(one) > 1})
+    if repeated or name in names:
+        raise InputError(f"{repeated or name} stands twice in the mixture {name} of {names}.")
+    empty = [domain.path("inter") for domain in domains if len(domain.interactions) == 0]
+    if empty:
+        raise InputError(f"{empty[0]}: no interactions; take this domain out of the mixture.")
+    modalities = _common_modalities(domains)
+
+    columns = [
+        column
+        for column in domains[0].interactions.columns
+        if all(column in domain.interactions.columns for domain in domains)
+    ]
+    interactions = pl.concat(
+        _prefixed(domain.interactions.select(columns), domain.name) for domain in domains
+    )
+    items = pl.concat(_prefixed(domain.items.select("item_id"), domain.name) for domain in domains)
+    dataset = write_dataset(root, name, interactions, items, domains=names)
+    settings = {"domains": names, "modalities": modalities}
+    with whole_or_not(dataset.path("yaml")) as temporary:
+        first = f"# Made by: python dataset_scripts/mix.py {name} {' '.join(names)}\n"
+        temporary.write_text(first + yaml.safe_dump(settings, default_flow_style=None))
+    dataset.write_card()
+    return dataset
+
+
+def _prefixed(table: pl.DataFrame, domain: str) -> pl.DataFrame:
+    tokens = [name for name in ("user_id", "item_id") if name in table.columns]
+    return table.with_columns((pl.lit(f"{domain}:") + pl.col(name)).alias(name) for name in tokens)
+
+
+def _common_modalities(domains: list[PreparedDataset]) -> list[str]:
+    """Modalities that every domain has; their features must be of one kind."""
+    common = [m for m in domains[0].modalities() if all(m in d.modalities() for d in domains)]
+    for domain in domains:
+        left = [modality for modality in domain.modalities() if modality not in common]
+        if left:
+            print(f"{domain.name}: {left} not in every domain, left out of the mixture")
+    for modality in common:
+        kinds = {}
+        for domain in domains:
+            info = read_feature_info(feature_path(domain.folder, domain.name, modality))
+            kind = (info.get("encoder"), info.get("dimension"), info.get("normalization"))
+            if info.get("encoder") == "embedded":
+                kind = (*kind, f"space of {info.get('shared_with')}")
+            kinds.setdefault(kind, []).append(domain.name)
+        if len(kinds) > 1:
+            listing = "; ".join(f"{names}: {kind}" for kind, names in kinds.items())
+            raise InputError(
+                f"{modality} features of the domains differ in encoder, width, scale or space: "
+                f"{listing}. Make them together: python dataset_scripts/extract_features.py "
+                f"{' '.join(domain.name for domain in domains)}"
+            )
+    return common
+
+
+def main(arguments=None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("name", help="of the mixture")
+    parser.add_argument("domains", nargs="+", help="prepared data sets")
+    parser.add_argument("--output", type=Path, default=Path("dataset"), help="[dataset]")
+    args = parser.parse_args(arguments)
+    domains = [PreparedDataset(args.output, name) for name in args.domains]
+    dataset = mix(domains, args.output, args.name)
+    card = dataset.card
+    print(
+        f"{dataset.folder}: {len(domains)} domains, {card['users']:,} users, {card['items']:,} "
+        f"items, {card['interactions']:,} interactions"
+    )
+
+
+if __name__ == "__main__":
+    run_script(main)
