@@ -10,11 +10,15 @@ if sys.argv[1] == "keep":
     assert keep_freed_memory()
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(2):
-    torch.ones(20_000_000)
+x = torch.randn(2000, 2000)
+def step():
+    products = [x @ x for _ in range(4)]
+    return [product + 1 for product in products]
+for _ in range(8):
+    step()
 before = faults()
-for _ in range(5):
-    torch.ones(20_000_000)
+for _ in range(4):
+    step()
 print(faults() - before)
 """
 
