@@ -1,6 +1,7 @@
 """MISSRec: the authors' numbers, its options, its bad inputs."""
 
 import sys
+from fnmatch import fnmatch
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -370,3 +371,19 @@ def test_the_regularizer_is_left_out_at_weight_zero():
 def test_an_odd_number_of_layers_is_refused():
     with pytest.raises(ValueError, match="n_layers=3"):
         build(n_layers=3)
+
+
+@pytest.mark.parametrize("fusion", ["static", "dynamic_shared", "dynamic_instance"])
+def test_what_is_as_large_as_the_item_table_belongs_to_the_domain(fusion):
+    model = build(item_mm_fusion=fusion, interest_ratio=0.5)
+
+    of_domain = {
+        name
+        for name in model.state_dict()
+        if any(fnmatch(name, pattern) for pattern in model.domain_parameters)
+    }
+
+    expected = {"item_embedding.weight", "interests.lookup", "interests.embeddings"}
+    if fusion == "dynamic_instance":
+        expected.add("fusion.factor")
+    assert of_domain == expected

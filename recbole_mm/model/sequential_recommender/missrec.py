@@ -148,6 +148,8 @@ class MISSRec(MultiModalRecommender):
         self.input_norm = nn.LayerNorm(self.hidden_size, eps)
         self.input_dropout = Dropout(config["hidden_dropout_prob"])
         self.fusion = ScoreFusion(config["item_mm_fusion"], len(self.modalities), self.n_items)
+        if config["item_mm_fusion"] == "dynamic_instance":  # a factor per item
+            self.domain_parameters = (*self.domain_parameters, "fusion.factor")
         if self.use_item_id:
             self.item_embedding = nn.Embedding(self.n_items, self.hidden_size)
 
