@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from recbole_mm.config import load_config
 from recbole_mm.data.dataset import MultiModalDataset
-from recbole_mm.model.layers.backend import choose_scan
+from recbole_mm.model.layers.backend import PACKAGES, TORCH, choose_kernels
 from recbole_mm.model.sequential_recommender.mmm4rec import MMM4Rec
 
 SMALL = {"hidden_size": 16, "head_dim": 8, "d_state": 4, "n_groups": 2, "inner_size": 16}
@@ -158,12 +158,11 @@ def test_a_backend_that_cannot_run_here_is_an_error_with_the_install_line():
     from importlib.util import find_spec
 
     cpu = torch.device("cpu")
-    words = "CUDA only" if find_spec("mamba_ssm") else r"pip install 'recbole_mm\[gpu\]'"
+    installed = all(find_spec(name) for name in PACKAGES)
+    words = "CUDA only" if installed else r"pip install 'recbole_mm\[gpu\]'"
     with pytest.raises(RuntimeError, match=words):
-        choose_scan("mamba_ssm", cpu)
-    from recbole_mm.model.layers.ssd import ssd
-
-    assert choose_scan("auto", cpu) is ssd
+        choose_kernels("mamba_ssm", cpu)
+    assert choose_kernels("auto", cpu) is TORCH
 
 
 def test_cached_items_follow_the_parameters(toy):

@@ -1,22 +1,42 @@
-r"""Which implementation of the selective scan runs."""
+r"""Which implementation of the selective scan and of the causal convolution runs."""
 
+from collections.abc import Callable
 from importlib.util import find_spec
 from logging import getLogger
+from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
+from recbole_mm.model.layers.conv import causal_conv1d
 from recbole_mm.model.layers.ssd import ssd
 
 BACKENDS = ("auto", "torch", "mamba_ssm")
+PACKAGES = ("mamba_ssm", "causal_conv1d")
 INSTALL = "pip install 'recbole_mm[gpu]' (needs CUDA and its compiler)"
 
 
-def choose_scan(backend: str, device: torch.device):
-    """A scan ``(x, dA, B, C) -> y`` with the meaning of :func:`recbole_mm.model.layers.ssd.ssd`.
+class Kernels(NamedTuple):
+    """The two operations that a state space block is made of.
+
+    Attributes:
+        scan: ``(x, dA, B, C) -> y`` as :func:`~recbole_mm.model.layers.ssd.ssd`.
+        conv: ``(x, weight, bias) -> y`` as :func:`~recbole_mm.model.layers.conv.causal_conv1d`.
+    """
+
+    scan: Callable[..., Tensor]
+    conv: Callable[..., Tensor]
+
+
+TORCH = Kernels(ssd, causal_conv1d)
+
+
+def choose_kernels(backend: str, device: torch.device) -> Kernels:
+    """The kernels for a backend; what was chosen is logged.
 
     Args:
-        backend: ``torch``: exact, on every device; ``mamba_ssm``: the fused kernels, on CUDA only;
-            ``auto``: the second where it runs, else the first. What was chosen is logged.
+        backend: ``torch``: exact, on every device; ``mamba_ssm``: the fused kernels of mamba_ssm
+            and causal_conv1d, on CUDA only; ``auto``: the second where it runs, else the first.
         device: where the model runs.
 
     Raises:
@@ -25,21 +45,23 @@ def choose_scan(backend: str, device: torch.device):
     """
     if backend not in BACKENDS:
         raise ValueError(f"ssd_backend must be one of {BACKENDS}, not {backend!r}.")
-    installed = find_spec("mamba_ssm") is not None
+    missing = [name for name in PACKAGES if find_spec(name) is None]
     on_cuda = torch.device(device).type == "cuda"
-    if backend == "mamba_ssm" and not installed:
-        raise RuntimeError(f"ssd_backend is mamba_ssm, which is not installed: {INSTALL}.")
+    if backend == "mamba_ssm" and missing:
+        raise RuntimeError(
+            f"ssd_backend is mamba_ssm, but {' and '.join(missing)} is not installed: {INSTALL}."
+        )
     if backend == "mamba_ssm" and not on_cuda:
         raise RuntimeError(
             f"ssd_backend is mamba_ssm, whose kernels run on CUDA only; the device is {device}. "
             f"Set ssd_backend: torch."
         )
-    fused = backend == "mamba_ssm" or (backend == "auto" and installed and on_cuda)
+    fused = on_cuda and not missing and backend != "torch"
     getLogger().info(f"ssd_backend: {'mamba_ssm' if fused else 'torch'} (asked for: {backend})")
-    return mamba_ssm_scan if fused else ssd
+    return Kernels(mamba_ssm_scan, fused_causal_conv1d) if fused else TORCH
 
 
-def mamba_ssm_scan(x, dA, B, C):
+def mamba_ssm_scan(x: Tensor, dA: Tensor, B: Tensor, C: Tensor) -> Tensor:
     """:func:`~recbole_mm.model.layers.ssd.ssd` by the Triton kernels of mamba_ssm.
 
     The kernel takes ``dt`` and ``A`` apart and multiplies them; here ``dA`` is their product
@@ -53,3 +75,10 @@ def mamba_ssm_scan(x, dA, B, C):
     return mamba_chunk_scan_combined(
         unscaled.contiguous(), step, minus_one, B.contiguous(), C.contiguous(), chunk_size=64
     )
+
+
+def fused_causal_conv1d(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """:func:`~recbole_mm.model.layers.conv.causal_conv1d` by the CUDA kernel of that name."""
+    from causal_conv1d import causal_conv1d_fn
+
+    return causal_conv1d_fn(x.transpose(1, 2), weight, bias).transpose(1, 2)

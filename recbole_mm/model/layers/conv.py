@@ -1,5 +1,7 @@
 r"""Causal depthwise convolution over the length axis."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -9,16 +11,22 @@ class CausalConv1d(nn.Module):
 
     ``(b, l, channels)`` in and out; steps before the start count as zero. Parameters are those of
     ``nn.Conv1d(channels, channels, kernel_size, groups=channels)``, its initialisation included.
+
+    Args:
+        channels: ``c``.
+        kernel_size: ``K``.
+        convolve: what computes it, by default the torch :func:`causal_conv1d`.
     """
 
-    def __init__(self, channels: int, kernel_size: int):
+    def __init__(self, channels: int, kernel_size: int, convolve: Callable | None = None):
         super().__init__()
+        self.convolve = convolve or causal_conv1d
         template = nn.Conv1d(channels, channels, kernel_size, groups=channels)
         self.weight = nn.Parameter(template.weight.detach().squeeze(1))
         self.bias = nn.Parameter(template.bias.detach())
 
     def forward(self, x: Tensor) -> Tensor:
-        return causal_conv1d(x, self.weight, self.bias)
+        return self.convolve(x, self.weight, self.bias)
 
     def at_end(self, window: Tensor) -> Tensor:
         """The output of the last step alone.

@@ -17,10 +17,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from recbole_mm.model.layers.backend import TORCH, Kernels
 from recbole_mm.model.layers.conv import CausalConv1d
 from recbole_mm.model.layers.dropout import Dropout
 from recbole_mm.model.layers.fourier import FourierFusion
-from recbole_mm.model.layers.ssd import ssd, ssd_at_end
+from recbole_mm.model.layers.ssd import ssd_at_end
 from recbole_mm.model.layers.time import TimeGate, TimeScale
 
 SKIPS = ("dt_x", "x")
@@ -120,12 +121,12 @@ class SelectiveStateSpace(nn.Module):
 
     Args:
         size: sizes and variants.
-        scan: ``(x, dA, B, C) -> y``, by default the torch :func:`~..layers.ssd.ssd`.
+        kernels: see :class:`~recbole_mm.model.layers.backend.Kernels`.
     """
 
-    def __init__(self, size: MambaSize, scan=ssd):
+    def __init__(self, size: MambaSize, kernels: Kernels = TORCH):
         super().__init__()
-        self.size, self.scan = size, scan
+        self.size, self.scan = size, kernels.scan
         dt = torch.rand(size.n_heads) * math.log(DT_MAX / DT_MIN) + math.log(DT_MIN)
         dt = dt.exp()
         self.dt_bias = nn.Parameter(dt + torch.log(-torch.expm1(-dt)))  # softplus gives dt again
@@ -179,18 +180,18 @@ class TiSSD(nn.Module):
 
     Args:
         size: sizes and variants.
-        scan: see :class:`SelectiveStateSpace`.
+        kernels: see :class:`~recbole_mm.model.layers.backend.Kernels`.
         hands_on_time: whether a later layer needs the time signal.
     """
 
-    def __init__(self, size: MambaSize, scan=ssd, hands_on_time: bool = True):
+    def __init__(self, size: MambaSize, kernels: Kernels = TORCH, hands_on_time: bool = True):
         super().__init__()
         self.size = size
         self.hands_on_time = size.use_time and hands_on_time
         E, S = size.inner_size, size.state_size
         self.in_proj = nn.Linear(size.hidden_size, 2 * E + 2 * S + size.n_heads)
-        self.conv = CausalConv1d(E + 2 * S, size.d_conv)
-        self.state_space = SelectiveStateSpace(size, scan)
+        self.conv = CausalConv1d(E + 2 * S, size.d_conv, kernels.conv)
+        self.state_space = SelectiveStateSpace(size, kernels)
         self.norm = RMSNorm(E, size.norm_eps)
         self.out_proj = nn.Linear(E, size.hidden_size)
         if size.use_time:
@@ -233,7 +234,7 @@ class TiSSD(nn.Module):
 class CrossSSD(nn.Module):
     """State space block in which one stream asks (``q``) and another is read (``u``)."""
 
-    def __init__(self, size: MambaSize, scan=ssd):
+    def __init__(self, size: MambaSize, kernels: Kernels = TORCH):
         super().__init__()
         self.size = size
         self.activation = ACTIVATIONS[size.cross_activation]
@@ -241,9 +242,9 @@ class CrossSSD(nn.Module):
         self.u_in_proj = nn.Linear(size.hidden_size, E + S + size.n_heads)
         self.z_in_proj = nn.Linear(size.hidden_size, E)
         self.q_in_proj = nn.Linear(size.hidden_size, S)
-        self.u_conv = CausalConv1d(E + S, size.d_conv)
-        self.q_conv = CausalConv1d(S, size.d_conv)
-        self.state_space = SelectiveStateSpace(size, scan)
+        self.u_conv = CausalConv1d(E + S, size.d_conv, kernels.conv)
+        self.q_conv = CausalConv1d(S, size.d_conv, kernels.conv)
+        self.state_space = SelectiveStateSpace(size, kernels)
         self.norm = RMSNorm(E, size.norm_eps)
         self.out_proj = nn.Linear(E, size.hidden_size)
         if size.use_time:
@@ -306,13 +307,15 @@ class TiSSDLayer(nn.Module):
     Args:
         size: sizes and variants.
         inner_size: of the feed-forward layer; 0 leaves it out.
-        scan: see :class:`SelectiveStateSpace`.
+        kernels: see :class:`~recbole_mm.model.layers.backend.Kernels`.
         hands_on_time: see :class:`TiSSD`.
     """
 
-    def __init__(self, size: MambaSize, inner_size: int, scan=ssd, hands_on_time: bool = True):
+    def __init__(
+        self, size: MambaSize, inner_size: int, kernels: Kernels = TORCH, hands_on_time: bool = True
+    ):
         super().__init__()
-        self.ssd = TiSSD(size, scan, hands_on_time)
+        self.ssd = TiSSD(size, kernels, hands_on_time)
         self.dropout = Dropout(size.dropout)
         self.norm = nn.LayerNorm(size.hidden_size, size.norm_eps)
         self.ffn = _feed_forward(size, inner_size)
@@ -331,9 +334,9 @@ class CrossLayer(nn.Module):
     The mixing block is not its own: it is the one of the layer that encoded ``e``.
     """
 
-    def __init__(self, size: MambaSize, inner_size: int, scan=ssd):
+    def __init__(self, size: MambaSize, inner_size: int, kernels: Kernels = TORCH):
         super().__init__()
-        self.cross_ssd = CrossSSD(size, scan)
+        self.cross_ssd = CrossSSD(size, kernels)
         self.dropout = Dropout(size.dropout)
         self.norm = nn.LayerNorm(size.hidden_size, size.norm_eps)
         self.cross_norm = nn.LayerNorm(size.hidden_size, size.norm_eps)

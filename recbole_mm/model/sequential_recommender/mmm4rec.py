@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recbole_mm.model.abstract_recommender import MultiModalRecommender, read_choice
-from recbole_mm.model.layers.backend import choose_scan
+from recbole_mm.model.layers.backend import choose_kernels
 from recbole_mm.model.layers.bucketing import map_by_length
 from recbole_mm.model.layers.dropout import Dropout
 from recbole_mm.model.layers.fusion import CandidateFusion
@@ -100,7 +100,7 @@ class MMM4Rec(MultiModalRecommender):
             cross_activation=config["cross_activation"],
         )
         self.size = size
-        scan = choose_scan(config["ssd_backend"], self.device)
+        kernels = choose_kernels(config["ssd_backend"], self.device)
 
         self.embedding_dropout = Dropout(config["embedding_dropout_prob"])
         self.input_norms = nn.ModuleDict(
@@ -108,12 +108,12 @@ class MMM4Rec(MultiModalRecommender):
         )
         # the time signal of the last layer is read by its cross layers, if there are any
         self.encoder_layers = nn.ModuleList(
-            TiSSDLayer(size, inner_size, scan, depth < n_layers - 1 or len(self.modalities) > 1)
+            TiSSDLayer(size, inner_size, kernels, depth < n_layers - 1 or len(self.modalities) > 1)
             for depth in range(n_layers)
         )
         self.cross_layers = nn.ModuleDict(
             {
-                m: nn.ModuleList(CrossLayer(size, inner_size, scan) for _ in range(n_layers))
+                m: nn.ModuleList(CrossLayer(size, inner_size, kernels) for _ in range(n_layers))
                 for m in self.modalities[1:]
             }
         )
