@@ -103,7 +103,7 @@ class MISSRec(MultiModalRecommender):
         Sequence Representation for Recommendation." ACM MM 2023 (arXiv 2308.11175).
     """
 
-    domain_parameters = ("item_embedding.*", "interests.*", "fusion.factor")
+    domain_parameters = ("item_embedding.*", "interests.*")
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
