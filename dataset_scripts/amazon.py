@@ -135,7 +135,7 @@ def make_amazon(args) -> PreparedDataset:
             raw, args.reviews, TIME_UNIT[args.layout], drop_bad_rows=True
         )
         typed = tables.on_disk(typed, Path(scratch) / "typed.parquet")
-        interactions = tables.core_of(typed, args.core, args.core, args.repeats, scratch)
+        interactions, dropped = tables.core_of(typed, args.core, args.core, args.repeats, scratch)
     if len(interactions) == 0:
         raise InputError(f"{args.reviews}: no user and item has {args.core} reviews; lower --core.")
     if bad_rows:
@@ -164,10 +164,11 @@ def make_amazon(args) -> PreparedDataset:
         items.drop("url"),
         core=args.core,
         repeats=args.repeats,
+        repeats_dropped=dropped,
         layout=args.layout,
         rows_left_out=bad_rows,
         meta=counts,
-        pictures=str(folder),
+        pictures=folder,
         sources={str(path): sha256(path) for path in sources},
     )
     if not args.no_features:

@@ -229,7 +229,7 @@ def _write(output, name, interactions, items, folder) -> PreparedDataset:
         items,
         core=0,
         repeats="keep",
-        pictures=str(folder),
+        pictures=folder,
         sources={str(path): sha256(path) for path in files},
     )
 

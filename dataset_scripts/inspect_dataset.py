@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dataset_scripts.extract_features import PICTURE_ERRORS
 from dataset_scripts.files import run_script, whole_or_not
-from dataset_scripts.prepared import PreparedDataset
+from dataset_scripts.prepared import PreparedDataset, same_time_share
 from recbole_mm.data.extractor import on_white
 from recbole_mm.data.features import feature_path, read_item_features
 
@@ -47,11 +47,9 @@ def figures(dataset: PreparedDataset) -> dict:
         "repeated user-item pairs": len(table) - len(pairs.unique()),
     }
     if "timestamp" in table.columns:
-        same_user = table["user_id"] == table["user_id"].shift(1)
-        same_time = (table["timestamp"] == table["timestamp"].shift(1)) & same_user
         moments = [table["timestamp"].min(), table["timestamp"].max()]
         found["times"] = [datetime.fromtimestamp(m, timezone.utc).isoformat() for m in moments]
-        found["neighbours of the same time"] = round(same_time.sum() / max(same_user.sum(), 1), 4)
+        found["neighbours of the same time"] = same_time_share(table)
     for modality in dataset.modalities():
         present = _features(dataset, modality).present[1:]
         found[f"items with {modality}"] = round(present.float().mean().item(), 4)

@@ -46,7 +46,7 @@ def mix(domains: list[PreparedDataset], root, name: str) -> PreparedDataset:
         _prefixed(domain.interactions.select(columns), domain.name) for domain in domains
     )
     items = pl.concat(_prefixed(domain.items.select("item_id"), domain.name) for domain in domains)
-    dataset = write_dataset(root, name, interactions, items, domains=names)
+    dataset = write_dataset(root, name, interactions, items, root, domains=names)
     settings = {"domains": names, "modalities": modalities}
     with whole_or_not(dataset.path("yaml")) as temporary:
         first = f"# Made by: python dataset_scripts/mix.py {name} {' '.join(names)}\n"

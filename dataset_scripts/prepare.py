@@ -116,7 +116,9 @@ def prepare(args) -> PreparedDataset:
         typed, bad_rows = tables.check_interactions(
             raw, args.interactions, args.time_unit, args.drop_bad_rows
         )
-        interactions = tables.core_of(typed, args.core, args.core, args.repeats, args.output)
+        interactions, dropped = tables.core_of(
+            typed, args.core, args.core, args.repeats, args.output
+        )
     if len(interactions) == 0:
         raise InputError(
             f"{args.interactions}: no user and item has {args.core} interactions or more; "
@@ -135,8 +137,9 @@ def prepare(args) -> PreparedDataset:
         items,
         core=args.core,
         repeats=args.repeats,
+        repeats_dropped=dropped,
         rows_left_out=bad_rows,
-        pictures=str(args.images or (args.items or args.interactions).parent),
+        pictures=args.images or (args.items or args.interactions).parent,
         sources={str(path): sha256(path) for path in sources},
     )
     if args.vectors:

@@ -1,5 +1,6 @@
 """A prepared data set: its folder, its items' texts and pictures, its card."""
 
+import os
 from functools import cached_property
 from pathlib import Path
 
@@ -59,7 +60,7 @@ class PreparedDataset:
         """One path per item, ``None`` where the data names no picture."""
         if "image" not in self.items.columns:
             return [None] * len(self.items)
-        root = Path(self.card.get("pictures") or self.folder)
+        root = self.folder / self.card.get("pictures", ".")
         return [root / name if name else None for name in self.items["image"]]
 
     def modalities(self) -> list[str]:
@@ -79,7 +80,7 @@ class PreparedDataset:
 
 
 def write_dataset(
-    root, name: str, interactions: pl.DataFrame, items: pl.DataFrame, **facts
+    root, name: str, interactions: pl.DataFrame, items: pl.DataFrame, pictures, **facts
 ) -> PreparedDataset:
     """Write ``.inter``, ``.item`` and the card of a data set.
 
@@ -88,9 +89,11 @@ def write_dataset(
         name: of this one.
         interactions: as from :func:`dataset_scripts.tables.core_of`.
         items: ``item_id`` and texts.
+        pictures: folder that the items' picture paths start from.
         facts: what the card says beside the counts.
     """
     folder = Path(root) / name
+    (folder / f"{name}.card.json").unlink(missing_ok=True)  # of what stood here before
     tables.write_items(folder / f"{name}.item", items)
     tables.write_interactions(folder / f"{name}.inter", interactions)
     dataset = PreparedDataset(root, name)
@@ -101,9 +104,21 @@ def write_dataset(
         interactions=len(interactions),
         columns=interactions.columns,
         order="by user, then time; same-time events as in the source",
+        same_time_neighbours=same_time_share(interactions),
+        repeated_pairs=len(interactions) - len(interactions.select("user_id", "item_id").unique()),
+        pictures=Path(os.path.relpath(pictures, folder)).as_posix(),
         **facts,
     )
     return dataset
+
+
+def same_time_share(interactions: pl.DataFrame) -> float | None:
+    """Share of neighbouring events of a user with equal times; rows by user and time."""
+    if "timestamp" not in interactions.columns:
+        return None
+    same_user = interactions["user_id"] == interactions["user_id"].shift(1)
+    same_time = interactions["timestamp"] == interactions["timestamp"].shift(1)
+    return round((same_user & same_time).sum() / max(same_user.sum(), 1), 4)
 
 
 def _read_atomic_file(path: Path) -> pl.DataFrame:

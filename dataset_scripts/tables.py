@@ -164,7 +164,7 @@ def on_disk(table: pl.LazyFrame, path) -> pl.LazyFrame:
 
 def core_of(
     interactions: pl.LazyFrame, user_core: int, item_core: int, repeats: str, scratch
-) -> pl.DataFrame:
+) -> tuple[pl.DataFrame, int]:
     """Iterated k-core, sorted by user and time; same-time events stay in the order of the file.
 
     Args:
@@ -174,6 +174,10 @@ def core_of(
         repeats: what becomes of a user's repeated interactions with one item, before counting:
             ``keep`` them, or only the ``first`` or ``last`` in time.
         scratch: folder for intermediate files.
+
+    Returns:
+        The interactions, and how many repeats were dropped (of users and items that might have
+        been in the core with them).
 
     Note:
         Repeats only add to the counts, so cutting before they go removes nothing that the core
@@ -192,13 +196,14 @@ def core_of(
         table = table.collect(engine="streaming")
     order = ["user_id", "timestamp", "row"] if "timestamp" in table.columns else ["user_id", "row"]
     table = table.sort(order)
+    with_repeats = len(table)
     if repeats != "keep":
         table = table.unique(["user_id", "item_id"], keep=repeats, maintain_order=True)
-    before = None
+    dropped, before = with_repeats - len(table), None
     while (user_core > 1 or item_core > 1) and before != len(table):
         before = len(table)
         table = _cut(table, user_core, item_core)
-    return table.drop("row")
+    return table.drop("row"), dropped
 
 
 def write_interactions(path, interactions: pl.DataFrame) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from dataset_scripts import prepare
 from dataset_scripts.files import InputError
+from dataset_scripts.prepared import PreparedDataset
 from recbole_mm.data.features import read_feature_info, read_item_features
 
 
@@ -146,3 +147,13 @@ def test_the_script_runs_as_a_file_and_bad_input_ends_without_traceback(reposito
 
     assert done.returncode == 2
     assert done.stderr.strip() == "error: no.csv: no such file."
+
+
+def test_pictures_are_found_from_any_working_directory(shop, tmp_path, monkeypatch):
+    monkeypatch.chdir(shop.parent)
+    prepare.main(["shop", "--output=out", "--no-features"])
+    monkeypatch.chdir(tmp_path.parent)
+
+    pictures = PreparedDataset(tmp_path / "out", "shop").pictures()
+
+    assert [picture.is_file() for picture in pictures if picture] == [True] * 3

@@ -22,7 +22,8 @@ def frame(pairs, times=None):
 
 
 def core(table, k, repeats="keep", tmp_path=None):
-    return tables.core_of(table.lazy(), k, k, repeats, tmp_path).select("user_id", "item_id").rows()
+    kept, _ = tables.core_of(table.lazy(), k, k, repeats, tmp_path)
+    return kept.select("user_id", "item_id").rows()
 
 
 @pytest.mark.parametrize("ending", ["csv", "tsv", "parquet", "jsonl"])
@@ -128,8 +129,9 @@ def test_the_core_is_its_definition(tmp_path, monkeypatch, k, on_disk):
 def test_repeats_are_kept_or_the_first_or_last_in_time(tmp_path, repeats, times):
     table = frame([("u", "a"), ("u", "b"), ("u", "a")], times=[2.0, 3.0, 1.0])
 
-    kept = tables.core_of(table.lazy(), 0, 0, repeats, tmp_path)
+    kept, dropped = tables.core_of(table.lazy(), 0, 0, repeats, tmp_path)
 
+    assert dropped == 3 - len(times)
     assert kept["timestamp"].to_list() == times
 
 
