@@ -68,8 +68,6 @@ def extract(
         normalize: scale an encoder's vectors to length 1 (the embedded ones are).
     """
     for modality in modalities:
-        if encoder is not None:
-            encoder.require(modality)
         parts = []
         for dataset in datasets:
             source = dataset.texts(fields) if modality == "text" else dataset.pictures()
@@ -77,6 +75,8 @@ def extract(
         if not any(parts):
             print(f"{', '.join(d.name for d in datasets)}: no {modality}, no {modality} features")
             continue
+        if encoder is not None:
+            encoder.require(modality)
         if encoder is None:
             results = _embed(datasets, modality, parts, batch_size, dimension)
         else:

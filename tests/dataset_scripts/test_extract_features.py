@@ -57,6 +57,25 @@ def test_vectors_and_their_description_are_written(dataset):
     assert dataset.card["features"]["text"] == info
 
 
+class TextsOnly(StandInEncoder):
+    def require(self, modality):
+        if modality != "text":
+            raise InputError("cannot encode images")
+
+
+def test_an_encoder_of_texts_serves_a_set_without_pictures(dataset):
+    with pytest.raises(InputError, match="cannot encode images"):
+        extract([dataset], TextsOnly(), ["image"])
+    items = dataset.path("item").read_text().replace("images/", "").replace(".png", "")
+    for token in "abc":
+        items = items.replace(f"\t{token}\n", "\t\n")
+    dataset.path("item").write_text(items)
+
+    extract([PreparedDataset(dataset.folder.parent, "shop")], TextsOnly())
+
+    assert dataset.modalities() == ["text"]
+
+
 def test_a_killed_run_goes_on_without_encoding_anything_twice(dataset, one_batch_a_chunk, capsys):
     killed, second, whole = StandInEncoder(dies_after=2), StandInEncoder(), StandInEncoder()
     with pytest.raises(KeyboardInterrupt):
