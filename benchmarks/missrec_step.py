@@ -8,75 +8,31 @@ padding. The plain reference computes the same function on whole padded batches:
 through encoder and decoder, features projected per position, interests by a loop over users.
 """
 
-import argparse
-import time
-from types import SimpleNamespace
-
 import torch
 import torch.nn.functional as F
-import yaml
+from synthetic import (
+    alternating_milliseconds,
+    benchmark_arguments,
+    matrix_product_rate,
+    model_settings,
+    print_table,
+    random_batch,
+    random_dataset,
+    training_step,
+)
 from torch import nn
 
-from recbole_mm.config import properties_dir
-from recbole_mm.data.features import ItemFeatures
+from recbole_mm.memory import keep_freed_memory
 from recbole_mm.model.sequential_recommender.missrec import MISSRec
 
 WIDTH = 512
-RECBOLE = {
-    "USER_ID_FIELD": "user_id",
-    "ITEM_ID_FIELD": "item_id",
-    "TIME_FIELD": "timestamp",
-    "LIST_SUFFIX": "_list",
-    "ITEM_LIST_LENGTH_FIELD": "item_length",
-    "NEG_PREFIX": "neg_",
-    "device": torch.device("cpu"),
-    "dataset": "random",
-    "seed": 0,
-}
-
-
-class Settings(dict):
-    def __missing__(self, key):
-        return None
-
-
-def released_settings(**changes) -> Settings:
-    text = (properties_dir() / "model" / "MISSRec.yaml").read_text(encoding="utf-8")
-    settings = {k: _number(v) for k, v in yaml.safe_load(text).items()}
-    return Settings({**RECBOLE, **settings, **changes})
-
-
-def _number(value):
-    try:
-        return float(value) if isinstance(value, str) else value
-    except ValueError:
-        return value
-
-
-def random_dataset(n_items: int) -> SimpleNamespace:
-    features = {}
-    for name in ("text", "image"):
-        values = torch.randn(n_items, WIDTH) * 0.05
-        values[0] = 0
-        present = torch.arange(n_items) > 0
-        features[name] = ItemFeatures(values, present)
-    return SimpleNamespace(modalities=list(features), features=features, num=lambda _: n_items)
-
-
-def random_batch(rows: int, n_items: int, length: int) -> dict:
-    """Geometric lengths of which 86% of the positions are padding at L 50, as on Amazon data."""
-    mean = 0.14 * length
-    lengths = torch.empty(rows).geometric_(1 / mean).clamp(max=length).long()
-    item_seq = torch.randint(1, n_items, (rows, length))
-    item_seq[torch.arange(length) >= lengths.unsqueeze(1)] = 0
-    target = torch.randint(1, n_items, (rows,))
-    return {"item_id_list": item_seq, "item_length": lengths, "item_id": target}
+REAL_SHARE = 0.14
 
 
 class Plain(nn.Module):
     """MISSRec's parameters in a straightforward forward pass."""
 
-    def __init__(self, model: MISSRec, settings: Settings):
+    def __init__(self, model: MISSRec, settings):
         super().__init__()
         self.model = model
         self.transformer = nn.Transformer(
@@ -133,65 +89,39 @@ class Plain(nn.Module):
         return self.scores(self.user(batch)[0])
 
 
-def milliseconds(step, batches, clock) -> float:
-    step(batches[0])
-    start = clock()
-    for batch in batches[1:]:
-        step(batch)
-    return (clock() - start) / (len(batches) - 1) * 1000
-
-
-def trainer(module):
-    optimizer = torch.optim.Adam([p for p in module.parameters() if p.requires_grad], lr=1e-3)
-
-    def step(batch):
-        optimizer.zero_grad()
-        module.calculate_loss(batch).backward()
-        optimizer.step()
-
-    return step
-
-
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--items", type=int, default=4899, help="item table, padding included")
-    parser.add_argument("--steps", type=int, default=5)
-    parser.add_argument(
-        "--cpu",
-        action="store_true",
-        help="CPU time of the process: for a machine that is not quiet",
-    )
-    arguments = parser.parse_args()
-    clock = time.process_time if arguments.cpu else time.perf_counter
-    torch.set_num_threads(arguments.threads)
-    torch.manual_seed(0)
-    settings = released_settings()
-    model = MISSRec(settings, random_dataset(arguments.items))
-    start = clock()
-    model.update_interests()
-    cold = clock() - start
-    start = clock()
-    model.update_interests()
-    warm = clock() - start
-    print(f"clustering {cold:.2f} s the first time, {warm:.2f} s from the last clusters")
+    arguments = benchmark_arguments(__doc__.splitlines()[0], items=4899)
+    clock = arguments.clock
+    keep_freed_memory()
+    settings = model_settings("MISSRec")
+    model = MISSRec(settings, random_dataset(arguments.items, WIDTH))
+    seconds = []
+    for _ in range(2):
+        start = clock()
+        model.update_interests()
+        seconds.append(clock() - start)
+    print("clustering {:.2f} s the first time, {:.2f} s from the last clusters".format(*seconds))
     plain = Plain(model, settings)
-    length = settings["MAX_ITEM_LIST_LENGTH"]
-    train = [random_batch(512, arguments.items, length) for _ in range(arguments.steps + 1)]
-    users = [random_batch(1024, arguments.items, length) for _ in range(arguments.steps + 1)]
 
-    results = {"training": [milliseconds(trainer(m), train, clock) for m in (model, plain)]}
+    def batches(rows):
+        length = settings["MAX_ITEM_LIST_LENGTH"]
+        shape = rows, arguments.items, length, REAL_SHARE
+        return [random_batch(*shape) for _ in range(arguments.steps + 1)]
+
+    def train():
+        steps = [training_step(module, torch.optim.Adam) for module in (model, plain)]
+        return alternating_milliseconds(steps, batches(512), clock)
+
+    results = {"training (512)": train()}
     for module in (model.transformer, model.position_embedding, plain.transformer):
         module.requires_grad_(False)
-    results["frozen encoder"] = [milliseconds(trainer(m), train, clock) for m in (model, plain)]
+    results["frozen encoder (512)"] = train()
     model.eval(), plain.eval()
     with torch.no_grad():
-        results["evaluation"] = [
-            milliseconds(m.full_sort_predict, users, clock) for m in (model, plain)
-        ]
-    print(f"{'ms per step':16s} {'MISSRec':>9s} {'plain':>9s} {'ratio':>6s}")
-    for name, (ours, theirs) in results.items():
-        print(f"{name:16s} {ours:9.0f} {theirs:9.0f} {theirs / ours:6.1f}")
+        evaluations = [model.full_sort_predict, plain.full_sort_predict]
+        results["evaluation (1024)"] = alternating_milliseconds(evaluations, batches(1024), clock)
+    print_table("MISSRec", results)
+    print(f"{matrix_product_rate():.0f} GFLOP/s of float32 matrix product on this machine")
 
 
 if __name__ == "__main__":
