@@ -128,6 +128,17 @@ class MultiModalRecommender(SequentialRecommender):
         """
         raise NotImplementedError
 
+    def without_padding(self, items):
+        """Candidates of the whole table but item 0: cutting rows here spares cutting logits.
+
+        Args:
+            items: what :meth:`embed_items` gave for the whole table.
+
+        Returns:
+            the same for items 1 to ``n_items - 1``, as far as :meth:`score_items` reads it.
+        """
+        raise NotImplementedError
+
     def on_epoch_start(self, epoch: int) -> None:
         """Called by the trainer before each training epoch (0, 1, ...)."""
 
@@ -162,10 +173,10 @@ class MultiModalRecommender(SequentialRecommender):
             return self.in_batch_loss(
                 self.score_items(seq_output, self.embed_items(target)), target
             )
-        logits = self.score_items(seq_output, items)
         if self.padding_is_candidate:
-            return F.cross_entropy(logits, target)
-        return F.cross_entropy(logits[:, 1:], target - 1)
+            return F.cross_entropy(self.score_items(seq_output, items), target)
+        logits = self.score_items(seq_output, self.without_padding(items))
+        return F.cross_entropy(logits, target - 1)
 
     def next_item_loss(self, interaction) -> Tensor:
         """:meth:`target_loss` of the users of a batch."""
