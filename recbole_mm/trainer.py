@@ -19,13 +19,17 @@ OPTIMIZERS = {
     "rmsprop": torch.optim.RMSprop,
 }
 RANK_METRICS = {"recall", "mrr", "ndcg", "hit", "precision", "map"}
+LIST_METRICS = {
+    "itemcoverage", "averagepopularity", "shannonentropy", "giniindex", "tailpercentage",
+}  # fmt: skip
 
 
 class MultiModalTrainer(Trainer):
     """RecBole's :class:`Trainer` with
 
     - NAdam, and an error for a learner that does not exist;
-    - parameters that no weight decay is applied to (``no_weight_decay``, glob patterns);
+    - parameters that no weight decay is applied to (``no_weight_decay``, glob patterns), and
+      parameters with a learning rate of their own (``group_learning_rates``);
     - gradient accumulation (``gradient_accumulation_steps``, ``accumulation_mean``);
     - a hook before each epoch (``model.on_epoch_start``);
     - ranking by counting instead of sorting;
@@ -40,16 +44,18 @@ class MultiModalTrainer(Trainer):
         """The optimizer of ``config['learner']`` over the trainable parameters.
 
         Raises:
-            ValueError: unknown learner; a ``no_weight_decay`` pattern that matches nothing;
+            ValueError: unknown learner; a pattern of ``no_weight_decay`` or
+                ``group_learning_rates`` that matches nothing;
                 gradient accumulation together with RecBole's gradient scaler.
         """
         learner = kwargs.pop("learner", self.learner).lower()
         if learner not in OPTIMIZERS:
             raise ValueError(f"learner must be one of {sorted(OPTIMIZERS)}, not {learner!r}.")
         weight_decay = kwargs.pop("weight_decay", self.weight_decay)
+        learning_rate = kwargs.pop("learning_rate", self.learning_rate)
         optimizer = OPTIMIZERS[learner](
-            kwargs.pop("params", None) or self._parameter_groups(weight_decay),
-            lr=kwargs.pop("learning_rate", self.learning_rate),
+            kwargs.pop("params", None) or self._parameter_groups(learning_rate, weight_decay),
+            lr=learning_rate,
             weight_decay=weight_decay,
         )
         steps = self.config["gradient_accumulation_steps"] or 1
@@ -62,22 +68,28 @@ class MultiModalTrainer(Trainer):
             )
         return AccumulatedSteps(optimizer, steps, mean=bool(self.config["accumulation_mean"]))
 
-    def _parameter_groups(self, weight_decay: float) -> list[dict]:
-        named = [(n, p) for n, p in self.model.named_parameters() if p.requires_grad]
-        patterns = self.config["no_weight_decay"] or []
-        for pattern in patterns:
-            if not any(fnmatch(name, pattern) for name, _ in self.model.named_parameters()):
-                raise ValueError(
-                    f"no_weight_decay: {pattern!r} matches no parameter of "
-                    f"{type(self.model).__name__}; names look like {named[0][0]!r}."
-                )
-        free = [p for n, p in named if any(fnmatch(n, pattern) for pattern in patterns)]
-        others = [p for n, p in named if not any(fnmatch(n, pattern) for pattern in patterns)]
-        groups = [
-            {"params": others, "weight_decay": weight_decay},
-            {"params": free, "weight_decay": 0.0},
+    def _parameter_groups(self, learning_rate: float, weight_decay: float) -> list[dict]:
+        """Trainable parameters by learning rate and weight decay."""
+        rates = self.config["group_learning_rates"] or {}
+        free = self.config["no_weight_decay"] or []
+        names = [name for name, _ in self.model.named_parameters()]
+        for key, patterns in (("no_weight_decay", free), ("group_learning_rates", rates)):
+            for pattern in patterns:
+                if not any(fnmatch(name, pattern) for name in names):
+                    raise ValueError(
+                        f"{key}: {pattern!r} matches no parameter of "
+                        f"{type(self.model).__name__}; names look like {names[0]!r}."
+                    )
+        groups = {}
+        for name, parameter in self.model.named_parameters():
+            if parameter.requires_grad:
+                own = (rate for pattern, rate in rates.items() if fnmatch(name, pattern))
+                decay = 0.0 if any(fnmatch(name, pattern) for pattern in free) else weight_decay
+                groups.setdefault((next(own, learning_rate), decay), []).append(parameter)
+        return [
+            {"params": parameters, "lr": rate, "weight_decay": decay}
+            for (rate, decay), parameters in groups.items()
         ]
-        return [group for group in groups if group["params"]]
 
     def _train_epoch(self, train_data, epoch_idx, loss_func=None, show_progress=False):
         self.model.on_epoch_start(epoch_idx)
@@ -153,24 +165,31 @@ class RankCollector(Collector):
     """RecBole's collector, which finds the rank of a row's only positive item by counting.
 
     An item of the same score as the positive one counts half: with scores that are all equal the
-    positive stands in the middle, which favours nobody. Other metrics than rank metrics, and rows
-    with several positives, are left to RecBole.
+    positive stands in the middle, which favours nobody. Metrics of the recommended lists
+    (coverage, popularity, ...) get the lists as RecBole makes them; other metrics, and rows with
+    several positives, are left to RecBole.
     """
 
     def __init__(self, config):
         super().__init__(config)
-        self.only_ranks = {m.lower() for m in config["metrics"]} <= RANK_METRICS
+        self.counts_ranks = {m.lower() for m in config["metrics"]} <= RANK_METRICS | LIST_METRICS
 
     def eval_batch_collect(self, scores_tensor, interaction, positive_u, positive_i):
         rows = torch.arange(len(scores_tensor), device=positive_u.device)
-        if not self.only_ranks or not torch.equal(positive_u, rows):
+        if not self.counts_ranks or not torch.equal(positive_u, rows):
             super().eval_batch_collect(scores_tensor, interaction, positive_u, positive_i)
             return
-        rank = rank_by_counting(scores_tensor, positive_i.to(scores_tensor.device))
         k = max(self.topk)
+        if self.register.need("rec.items"):
+            self.data_struct.update_tensor("rec.items", scores_tensor.topk(k, dim=1).indices)
+        rank = rank_by_counting(scores_tensor, positive_i.to(scores_tensor.device))
+        self.on_ranks(rank, scores_tensor)
         hits = rank.unsqueeze(1) == torch.arange(k, device=rank.device)
         n_positive = torch.ones(len(rank), 1, dtype=torch.int, device=rank.device)
         self.data_struct.update_tensor("rec.topk", torch.cat([hits.int(), n_positive], dim=1))
+
+    def on_ranks(self, rank: torch.Tensor, scores: torch.Tensor) -> None:
+        """Called with the 0-based ranks ``(b,)`` and the scores ``(b, n_items)`` of a batch."""
 
 
 def rank_by_counting(scores: torch.Tensor, positive: torch.Tensor) -> torch.Tensor:
