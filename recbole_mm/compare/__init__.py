@@ -1,0 +1,1 @@
+"""Comparison of recommenders on one split: runs, ranks per user, statistics, slices, report."""

@@ -1,0 +1,171 @@
+r"""The rank of every test target: one row per target, stored as parquet.
+
+Rank 1 is the best. An item of the same score as the target counts half (the sum is rounded down),
+so that ties favour nobody; a score that is not a number puts the target last. All later numbers
+(metrics, intervals, slices) are computed from these rows.
+"""
+
+import math
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+import torch
+from recbole.evaluator import Evaluator
+from torch import Tensor
+
+from recbole_mm.config import ConfigError, config_from_plain, config_to_plain
+from recbole_mm.data.dataset import LAST_ROW
+from recbole_mm.quick_start import Prepared
+from recbole_mm.trainer import RankCollector
+
+LIST_LENGTH = 10
+"""How many recommended items are stored with a rank."""
+
+GAINS = {
+    "recall": lambda rank: 1.0,
+    "hit": lambda rank: 1.0,
+    "ndcg": lambda rank: 1 / math.log2(rank + 1),
+    "mrr": lambda rank: 1 / rank,
+}
+"""Value of a target at a rank within the list; 0 behind it."""
+
+LIST_METRICS = ("ItemCoverage", "AveragePopularity")
+"""RecBole's metrics of whole lists: how much of the catalog, and how popular (not novel)."""
+
+
+class Evaluation(NamedTuple):
+    """What one trained model did on the test targets.
+
+    Attributes:
+        ranks: ``user``, ``item`` (tokens), ``rank`` (from 1), ``history_length`` (all earlier
+            events), ``recommended`` (tokens, best first).
+        metrics: RecBole's numbers: of ranks, and those of :data:`LIST_METRICS`.
+    """
+
+    ranks: pl.DataFrame
+    metrics: dict[str, float]
+
+
+def parse_metric(metric: str) -> tuple[str, int]:
+    """``'NDCG@10'`` as ``('ndcg', 10)``.
+
+    Raises:
+        ConfigError: no metric that can be computed from a rank.
+    """
+    name, _, k = metric.partition("@")
+    if name.lower() not in GAINS or not k.isdigit() or int(k) == 0:
+        raise ConfigError(
+            f"metric {metric!r}: write NAME@K with a NAME of {', '.join(GAINS)} and K >= 1, "
+            f"e.g. NDCG@10"
+        )
+    return name.lower(), int(k)
+
+
+def metric_values(rank: np.ndarray, metric: str) -> np.ndarray:
+    """A metric of every target.
+
+    Args:
+        rank: ``(n,)`` int, from 1.
+        metric: see :func:`parse_metric`.
+
+    Returns:
+        ``(n,)`` float64.
+    """
+    name, k = parse_metric(metric)
+    gains = np.array([GAINS[name](r) for r in range(1, k + 1)] + [0.0])
+    return gains[np.minimum(rank, k + 1) - 1]
+
+
+def evaluate_ranks(prepared: Prepared, mask_seen: bool = False) -> Evaluation:
+    """Rank the test targets with the model as it is now.
+
+    Args:
+        prepared: a run; its trainer's model is evaluated.
+        mask_seen: rank all that the user has had before behind everything (not the target itself).
+
+    Raises:
+        ConfigError: the model has a data set class of its own, which has no index of events.
+    """
+    trainer, test = prepared.trainer, prepared.test_data.dataset
+    if LAST_ROW not in test.inter_feat:
+        raise ConfigError(
+            f"{prepared.config['model']} has a data set class of its own, whose test targets "
+            f"cannot be compared one by one: leave it out"
+        )
+    plain = config_to_plain(prepared.config)
+    lengths = [k for k in plain["topk"] if k < test.item_num] or [1]  # a list has no item twice
+    metrics = [*plain["metrics"], *LIST_METRICS]
+    config = config_from_plain({**plain, "metrics": metrics, "topk": lengths})
+    collector, evaluator = trainer.eval_collector, trainer.evaluator
+    recorder = RankRecorder(config, test, mask_seen)
+    recorder.data_collect(prepared.train_data)
+    trainer.eval_collector, trainer.evaluator = recorder, Evaluator(config)
+    try:
+        metrics = trainer.evaluate(prepared.test_data, load_best_model=False)
+    finally:
+        trainer.eval_collector, trainer.evaluator = collector, evaluator
+    return Evaluation(recorder.table(), {name: float(value) for name, value in metrics.items()})
+
+
+class RankRecorder(RankCollector):
+    """A collector that also keeps every rank and the head of every list.
+
+    Args:
+        config: RecBole's.
+        dataset: the test targets, in the order in which they are evaluated.
+        mask_seen: see :func:`evaluate_ranks`.
+    """
+
+    def __init__(self, config, dataset, mask_seen: bool):
+        super().__init__(config)
+        self.dataset, self.mask_seen = dataset, mask_seen
+        users = dataset.history[dataset.uid_field].numpy()
+        self.end = dataset.inter_feat[LAST_ROW].numpy()
+        self.start = np.searchsorted(users, dataset.inter_feat[dataset.uid_field].numpy())
+        self.ranks: list[Tensor] = []
+        self.lists: list[Tensor] = []
+
+    def eval_batch_collect(self, scores_tensor, interaction, positive_u, positive_i):
+        if self.mask_seen:
+            self._mask_seen(scores_tensor, positive_i)
+        super().eval_batch_collect(scores_tensor, interaction, positive_u, positive_i)
+
+    def on_ranks(self, rank: Tensor, scores: Tensor) -> None:
+        length = min(LIST_LENGTH, scores.shape[1] - 1)
+        self.ranks.append((rank + 1).clamp(max=scores.shape[1] - 1).cpu())
+        self.lists.append(scores.topk(length, dim=1).indices.cpu())
+
+    def _mask_seen(self, scores: Tensor, target: Tensor) -> None:
+        rows = torch.arange(len(scores), device=scores.device)
+        target = target.to(scores.device)
+        own = scores[rows, target]
+        first = sum(map(len, self.ranks))
+        seen = self.dataset.history[self.dataset.iid_field]
+        for row in range(len(scores)):
+            scores[row, seen[self.start[first + row] : self.end[first + row]]] = -torch.inf
+        scores[rows, target] = own
+
+    def table(self) -> pl.DataFrame:
+        """The rows of :class:`Evaluation`."""
+        dataset = self.dataset
+        tokens = np.asarray(dataset.field2id_token[dataset.iid_field]).astype(str)
+        users = np.asarray(dataset.field2id_token[dataset.uid_field]).astype(str)
+        return pl.DataFrame(
+            {
+                "user": users[dataset.inter_feat[dataset.uid_field].numpy()],
+                "item": tokens[dataset.inter_feat[dataset.iid_field].numpy()],
+                "rank": torch.cat(self.ranks).numpy(),
+                "history_length": self.end - self.start,
+                "recommended": tokens[torch.cat(self.lists).numpy()].tolist(),
+            }
+        )
+
+
+def write_table(table: pl.DataFrame, path: Path) -> None:
+    """Write parquet, whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    table.write_parquet(temporary)
+    os.replace(temporary, path)
