@@ -34,12 +34,18 @@ class MultiModalRecommender(SequentialRecommender):
         use_item_id: whether items have learned embeddings beside their features.
         domain_parameters: glob patterns of the parameters that belong to one data set and are not
             transferred to another.
+        modality_parameters: glob patterns of the parameters that a model of fewer modalities
+            does not have.
+        layer_stacks: glob patterns of the lists of layers, whose upper ones a shallower model does
+            not have.
 
     Raises:
         ValueError: no modality; ``use_item_id`` while pre-training.
     """
 
     domain_parameters: tuple[str, ...] = ()
+    modality_parameters: tuple[str, ...] = ("adapters.*",)
+    layer_stacks: tuple[str, ...] = ()
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)

@@ -1,28 +1,53 @@
 r"""Rows of similar length are computed together, so that padding costs next to nothing."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 
+class LengthGroup(NamedTuple):
+    """Rows ``index`` of a batch, none of which is longer than ``longest``."""
+
+    index: Tensor
+    longest: int
+
+
+def group_by_length(lengths: Tensor, rows: int) -> list[LengthGroup]:
+    """Split a batch into groups of rows of similar length, short ones first.
+
+    Args:
+        lengths: ``(b,)`` int, ``>= 1``.
+        rows: size of a group; 0 keeps all rows together (a GPU likes one large group).
+    """
+    order = lengths.argsort(stable=True)
+    return [
+        LengthGroup(index, int(lengths[index[-1]])) for index in order.split(rows or len(order))
+    ]
+
+
+def ungroup(outputs: list[Tensor], groups: list[LengthGroup]) -> Tensor:
+    """One output per row of each group, back in the order of the batch: ``(b, ...)``."""
+    order = torch.cat([group.index for group in groups])
+    position = torch.empty_like(order)
+    position[order] = torch.arange(len(order), device=order.device)
+    return torch.cat(outputs)[position]
+
+
 def map_by_length(
     function: Callable[[Tensor, int], Tensor], lengths: Tensor, rows: int = 128
 ) -> Tensor:
-    """Compute one output per row, in groups of rows of similar length.
+    """Compute one output per row, group by group.
 
     Args:
         function: ``(index, longest) -> (len(index), ...)``: the outputs of the rows ``index``, none
             of which is longer than ``longest``; it must not depend on the other rows.
         lengths: ``(b,)`` int, ``>= 1``.
-        rows: size of a group; 0 keeps all rows together (a GPU likes one large group).
+        rows: see :func:`group_by_length`.
 
     Returns:
         ``(b, ...)``, in the order of the rows.
     """
-    order = lengths.argsort(stable=True)
-    groups = order.split(rows or len(order))
-    outputs = torch.cat([function(group, int(lengths[group[-1]])) for group in groups])
-    position = torch.empty_like(order)
-    position[order] = torch.arange(len(order), device=order.device)
-    return outputs[position]
+    groups = group_by_length(lengths, rows)
+    return ungroup([function(*group) for group in groups], groups)

@@ -71,7 +71,7 @@ def ssd_at_end(x: Tensor, dA: Tensor, B: Tensor, C: Tensor) -> Tensor:
     decay = (total[:, -1:] - total).exp()
     similarity = (B * C.unsqueeze(1)).sum(dim=-1)
     weight = similarity.repeat_interleave(heads_per_group, dim=-1) * decay.to(x.dtype)
-    return torch.einsum("blh,blhp->bhp", weight, x)
+    return (weight.unsqueeze(-1) * x).sum(dim=1)
 
 
 def _check_groups(x: Tensor, B: Tensor) -> None:

@@ -104,6 +104,8 @@ class MISSRec(MultiModalRecommender):
     """
 
     domain_parameters = ("item_embedding.*", "interests.*")
+    modality_parameters = ("adapters.*", "fusion.factor")
+    layer_stacks = ("transformer.encoder.layers", "transformer.decoder.layers")
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)

@@ -3,12 +3,11 @@ r"""MMM4Rec: multi-modal Mamba for sequential recommendation."""
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recbole_mm.model.abstract_recommender import MultiModalRecommender, read_choice
 from recbole_mm.model.layers.backend import choose_kernels
-from recbole_mm.model.layers.bucketing import map_by_length
+from recbole_mm.model.layers.bucketing import group_by_length, ungroup
 from recbole_mm.model.layers.dropout import Dropout
 from recbole_mm.model.layers.fusion import CandidateFusion
 from recbole_mm.model.layers.mamba import CrossLayer, MambaSize, TiSSDLayer
@@ -63,6 +62,9 @@ class MMM4Rec(MultiModalRecommender):
     """
 
     domain_parameters = ("item_embeddings.*", "fusion.weight")
+    # a single modality has nothing to cross, nor a time signal to hand on
+    modality_parameters = ("adapters.*", "input_norms.*", "cross_layers.*", "*.time_gate.*")
+    layer_stacks = ("encoder_layers", "cross_layers.*")
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
@@ -166,20 +168,28 @@ class MMM4Rec(MultiModalRecommender):
         lengths = interaction[self.ITEM_SEQ_LEN]
         rows = interaction[self.ITEM_SEQ] if rows is None else rows
         time, real = self._time_input(interaction) if self.use_time else (None, None)
-
-        def encode_group(group: Tensor, longest: int) -> Tensor:
-            streams = {
-                m: self.input_norms[m](
-                    self.embedding_dropout(F.embedding(rows[group, :longest], table))
+        groups = group_by_length(lengths, self.rows_per_group)
+        tokens = [rows[index, :longest] for index, longest in groups]
+        streams = [self._streams(items, tokens, m) for m in self.modalities]
+        outputs = []
+        for (index, _), *group_streams in zip(groups, *streams):
+            outputs.append(
+                self._mix(
+                    dict(zip(self.modalities, group_streams)),
+                    lengths[index],
+                    None if time is None else time[index],
+                    None if real is None else real[index].unsqueeze(1),
                 )
-                for m, table in items.embeddings.items()
-            }
-            if time is None:
-                return self._mix(streams, lengths[group])
-            group_real = None if real is None else real[group].unsqueeze(1)
-            return self._mix(streams, lengths[group], time[group], group_real)
+            )
+        return ungroup(outputs, groups)
 
-        return map_by_length(encode_group, lengths, self.rows_per_group)
+    def _streams(self, items: EmbeddedItems, tokens: list[Tensor], m: str) -> list[Tensor]:
+        """Inputs of one modality for every group, ``(b, l, D)`` each, looked up in one go."""
+        flat = torch.cat([ids.flatten() for ids in tokens])
+        embedded = items.embeddings[m].index_select(0, flat)
+        stream = self.input_norms[m](self.embedding_dropout(embedded))
+        parts = stream.split([ids.numel() for ids in tokens])
+        return [part.view(*ids.shape, -1) for part, ids in zip(parts, tokens)]
 
     def _time_input(self, interaction) -> tuple[Tensor, Tensor | None]:
         """Raw time differences ``(b, L)``, and which positions are events (``None``: all count)."""
