@@ -27,6 +27,7 @@ from recbole_mm.data.catalog import require_dataset
 from recbole_mm.memory import keep_freed_memory
 from recbole_mm.register import multi_modal_dataset_for
 from recbole_mm.trainer import RankCollector, trainable_parameters
+from recbole_mm.transfer import start_from_config
 
 
 def run(
@@ -108,6 +109,7 @@ def prepare(config: Config) -> Prepared:
 
     init_seed(config["seed"] + config["local_rank"], config["reproducibility"])
     model = get_model(config["model"])(config, loaders[0]._dataset).to(config["device"])
+    start_from_config(model, config)
     logger.info(model)
     trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
     trainer.eval_collector = RankCollector(config)
