@@ -41,7 +41,7 @@ class CausalConv1d(nn.Module):
         Returns:
             ``(b, channels)``
         """
-        return torch.einsum("bkc,ck->bc", window, self.weight) + self.bias
+        return (window * self.weight.T).sum(dim=1) + self.bias
 
 
 def causal_conv1d(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
