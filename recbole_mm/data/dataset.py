@@ -17,7 +17,8 @@ from recbole_mm.data.features import (
     whiten,
 )
 
-# columns of a target: its history is the rows [first, last) of ``MultiModalDataset.history``
+# columns of a target: its history is the rows [first, last) of ``MultiModalDataset.history``, where
+# it is row ``last`` itself unless it is held out
 FIRST_ROW = "_first_row"
 LAST_ROW = "_last_row"
 
@@ -177,7 +178,7 @@ class MultiModalDataset(SequentialDataset):
         self._check_field("uid_field", "time_field")
         users = self.inter_feat[self.uid_field].numpy()
         order = np.lexsort((self.inter_feat[self.time_field].numpy(), users))  # stable
-        self.history = self.inter_feat[torch.from_numpy(order)]
+        events = self.inter_feat[torch.from_numpy(order)]
         users = users[order]
         starts_user = np.r_[True, users[1:] != users[:-1]]
         first_row = np.maximum.accumulate(np.where(starts_user, np.arange(len(users)), 0))
@@ -191,17 +192,85 @@ class MultiModalDataset(SequentialDataset):
         single = int(starts_user.sum()) - len(np.unique(users[target]))
         if single:
             self.logger.info(f"{single} users have one interaction only and are left out.")
-        first = np.maximum(first_row[target], target - self.max_item_list_len)
-        self.inter_feat = self.history[torch.from_numpy(target)]
+        first, last = first_row[target], target
+        self.history = events
+        if self.config["held_out_items"]:
+            kept = ~self.held_out()[events[self.iid_field]].numpy()
+            self.history = events[torch.from_numpy(kept)]
+            row = np.cumsum(kept) - kept  # of an event, or of the next one that is kept
+            first, last = row[first], row[last]
+            follows = last > first
+            target, first, last = target[follows], first[follows], last[follows]
+        first = np.maximum(first, last - self.max_item_list_len)
+        self.inter_feat = events[torch.from_numpy(target)]
         self.inter_feat.update(
             Interaction(
                 {
                     FIRST_ROW: torch.from_numpy(first),
-                    LAST_ROW: torch.from_numpy(target),
-                    self.item_list_length_field: torch.from_numpy(target - first),
+                    LAST_ROW: torch.from_numpy(last),
+                    self.item_list_length_field: torch.from_numpy(last - first),
                 }
             )
         )
+
+    def held_out(self) -> torch.Tensor:
+        """Items that take no part in training (``held_out_items``), ``(n_items,)`` bool.
+
+        They are drawn by token, so that neither the seed nor the order of the file changes them.
+
+        Raises:
+            DatasetError: the share is not in [0, 1).
+        """
+        share = self.config["held_out_items"] or 0.0
+        if not 0 <= share < 1:
+            raise DatasetError(f"held_out_items is a share of the items in [0, 1), not {share}.")
+        tokens = np.asarray(self.field2id_token[self.iid_field]).astype(str)
+        ids = np.argsort(tokens[1:], kind="stable") + 1
+        drawn = np.random.default_rng(0).permutation(ids)[: round(share * len(ids))]
+        held_out = torch.zeros(self.item_num, dtype=torch.bool)
+        held_out[torch.from_numpy(drawn)] = True
+        return held_out
+
+    def build(self):
+        """Training, validation and test; held-out items are targets of the test alone."""
+        datasets = super().build()
+        if not self.config["held_out_items"]:
+            return datasets
+        held_out = self.held_out()
+        train, valid, test = (d.inter_feat for d in datasets)
+        train, valid = (part[~held_out[part[self.iid_field]]] for part in (train, valid))
+        n_cold = int(held_out[test[self.iid_field]].sum())
+        self.logger.info(
+            f"{int(held_out.sum())} items are held out: they are the targets of {n_cold} of "
+            f"{len(test)} test users, and stand in no history."
+        )
+        return [self.copy(part) for part in (train, valid, test)]
+
+    def split_by_ratio(self, ratios, group_by=None):
+        """As RecBole's; a global split puts events of one moment on one side, the later one.
+
+        Raises:
+            DatasetError: a global split of events without times, or into parts of which one is
+                empty.
+        """
+        if group_by is not None:
+            return super().split_by_ratio(ratios, group_by)
+        if not self.has_time:
+            raise DatasetError(
+                f"{self.dataset_path}: a split by time needs times, and the interactions have no "
+                f"column '{self.time_field}'."
+            )
+        times = self.inter_feat[self.time_field].numpy()
+        total = sum(ratios)
+        cuts = self._calcu_split_ids(tot=len(times), ratios=[ratio / total for ratio in ratios])
+        edges = [0, *np.searchsorted(times, times[cuts]).tolist(), len(times)]
+        if min(np.diff(edges)) == 0:
+            raise DatasetError(
+                f"{self.dataset_path}: too many events at one time to be split by time into parts "
+                f"of {ratios}: the parts would have {np.diff(edges).tolist()} events."
+            )
+        self._drop_unused_col()
+        return [self.copy(self.inter_feat[a:b]) for a, b in zip(edges, edges[1:])]
 
     def __getitem__(self, index, join=True):
         """Targets with their histories, right-padded with 0 to ``MAX_ITEM_LIST_LENGTH``."""

@@ -180,3 +180,57 @@ def test_features_may_be_whitened_or_reduced(tmp_path):
     assert abs(values[1:].var().item() - 1) < 1e-4
     with pytest.raises(DatasetError, match="feature_transform.*'zca'"):
         MultiModalDataset(config(path, feature_transform="zca"))
+
+
+def test_a_global_split_is_temporal_and_keeps_moments_together(tmp_path):
+    rows = [(f"u{i % 4}", f"i{i % 7}", BASE + i // 3) for i in range(60)]
+    eval_args = {"split": {"RS": [0.8, 0.1, 0.1]}, "order": "TO", "group_by": "none"}
+    loaders, _ = split(write_set(tmp_path, rows, text=["i1"]), eval_args=eval_args)
+    train, valid, test = (loader._dataset.inter_feat["timestamp"] for loader in loaders)
+
+    assert train.max() < valid.min()
+    assert valid.max() < test.min()
+    assert (len(train), len(valid), len(test)) == (44, 6, 6)
+
+
+def test_a_global_split_without_times_or_with_one_time_is_refused(tmp_path):
+    eval_args = {"split": {"RS": [0.8, 0.1, 0.1]}, "order": "TO", "group_by": "none"}
+    rows = [(f"u{i % 4}", f"i{i % 7}", BASE) for i in range(30)]
+    with pytest.raises(DatasetError, match="too many events at one time"):
+        split(write_set(tmp_path / "one", rows, text=["i1"]), eval_args=eval_args)
+    timeless = write_set(
+        tmp_path / "none", [row[:2] for row in rows], "user_id:token\titem_id:token", text=["i1"]
+    )
+    with pytest.raises(DatasetError, match="a split by time needs times"):
+        split(timeless, eval_args=eval_args, use_time=False)
+
+
+def test_held_out_items_are_targets_of_the_test_alone(tmp_path):
+    rows = [(f"u{u}", f"i{(u + s) % 10}", BASE + s) for u in range(20) for s in range(6)]
+    data_path = write_set(tmp_path, rows, text=[f"i{i}" for i in range(10)])
+    loaders, dataset = split(data_path, held_out_items=0.3)
+    cold = set(np.flatnonzero(dataset.held_out()))
+
+    assert len(cold) == 3
+    for loader in loaders:
+        rows = loader._dataset[np.arange(len(loader._dataset))]
+        assert not cold & set(rows["item_id_list"].flatten().tolist())
+        assert (rows["item_length"] > 0).all()
+    train, valid, test = ({*loader._dataset.inter_feat["item_id"].tolist()} for loader in loaders)
+    assert not cold & (train | valid)
+    assert cold & test
+    matrix = loaders[0]._dataset.inter_matrix()
+    assert not cold & set(matrix.col.tolist())
+
+
+def test_the_history_of_a_held_out_target_is_what_came_before_it(tmp_path):
+    rows = [("u", item, BASE + step) for step, item in enumerate("abcdefghij")]
+    rows += [("v", item, BASE + step) for step, item in enumerate("jihgfedcba")]
+    loaders, dataset = split(write_set(tmp_path, rows, text=["a"]), held_out_items=0.4)
+    cold = {dataset.field2id_token["item_id"][i] for i in np.flatnonzero(dataset.held_out())}
+
+    for loader in loaders:
+        for (user, target), items in histories(loader, dataset).items():
+            order = "abcdefghij" if user == "u" else "jihgfedcba"
+            before = order[: order.index(target)]
+            assert items == [item for item in before if item not in cold]
