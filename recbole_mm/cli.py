@@ -9,6 +9,7 @@ from recbole_mm import __version__
 from recbole_mm.config import ConfigError, parse_overrides, properties_dir, recbole_models
 from recbole_mm.data.catalog import described_datasets
 from recbole_mm.register import MODELS
+from recbole_mm.stages import has_stages
 
 OK, RUN_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -34,6 +35,7 @@ examples:
   recbole-mm --model=MMM4Rec --dataset=ml-100k --epochs=5 --learning_rate=5e-4
   recbole-mm --model=SASRec --dataset=demo --show_progress=False
   recbole-mm --config_files="mine.yaml more.yaml" --modalities="[text]"
+  recbole-mm --config_files=properties/transfer/MMM4Rec_toys.yaml
 
 exit status: 0 done, 1 the run failed, 2 the command, the configuration or the data is wrong,
 130 interrupted"""
@@ -54,16 +56,23 @@ def main(arguments=None) -> int:
     debug = options.debug
     try:
         overrides = parse_overrides(rest)
-        from recbole_mm.quick_start import result_table, run
+        from recbole_mm.quick_start import result_table, run, run_stages, stages_table
 
-        result = run(options.model, options.dataset, _files(options), overrides=overrides)
+        layers = (options.model, options.dataset, _files(options))
+        if has_stages(_files(options)):
+            results = run_stages(*layers, overrides=overrides)
+        else:
+            results = [run(*layers, overrides=overrides)]
     except KeyboardInterrupt:
         return _fail(INTERRUPTED, "interrupted; checkpoints written so far are kept", debug)
     except ConfigError as error:
         return _fail(BAD_INPUT, str(error), debug)
     except OSError as error:
         return _fail(RUN_FAILED, str(error), debug)
-    logging.getLogger().info("\n" + result_table(result))
+    for result in results:
+        logging.getLogger().info("\n" + result_table(result))
+    if len(results) > 1:
+        logging.getLogger().info("\n" + stages_table(results))
     return OK
 
 

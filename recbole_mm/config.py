@@ -124,6 +124,8 @@ def load_config(
     for source, values in layers:
         refuse_unknown_keys(values, source)
     merged = {key: value for _, values in layers for key, value in values.items()}
+    if merged.pop("stages", None) and stage is None:
+        raise ConfigError("this configuration lists stages: run them with run_stages")
     named = {"model": model or merged.pop("model", None)}
     named["dataset"] = dataset or merged.pop("dataset", None)
     for key, value in named.items():
@@ -137,6 +139,12 @@ def load_config(
         raise ConfigError(f"RecBole misses the value of {error}") from error
     except (NotImplementedError, RuntimeError, TypeError, ValueError) as error:
         raise ConfigError(str(error)) from error
+
+
+def read_layers(config_files=(), config_dict: dict | None = None) -> dict:
+    """The values of the files and of the dict, as they stand there; later ones win."""
+    layers = [_read_yaml(path) for path in config_files] + [config_dict or {}]
+    return {key: value for values in layers for key, value in values.items()}
 
 
 def parse_overrides(arguments) -> dict:
@@ -206,7 +214,7 @@ def known_keys() -> set[str]:
     """Every key of RecBole's and of our property files and of RecBole's argument lists."""
     if not _known_keys:
         _known_keys.update(
-            ("model", "dataset", "config_files"),
+            ("model", "dataset", "config_files", "stages"),
             general_arguments,
             training_arguments,
             evaluation_arguments,

@@ -26,8 +26,19 @@ from recbole_mm.data.builtin import ensure_builtin
 from recbole_mm.data.catalog import require_dataset
 from recbole_mm.memory import keep_freed_memory
 from recbole_mm.register import multi_modal_dataset_for
+from recbole_mm.stages import Stage, plan_stages
 from recbole_mm.trainer import RankCollector, trainable_parameters
 from recbole_mm.transfer import start_from_config
+
+
+class Prepared(NamedTuple):
+    """A run with all its parts in place and nothing computed yet."""
+
+    config: Config
+    trainer: AbstractTrainer
+    train_data: AbstractDataLoader
+    valid_data: AbstractDataLoader
+    test_data: AbstractDataLoader
 
 
 def run(
@@ -49,24 +60,63 @@ def run(
     """
     config = load_config(model, dataset, config_files, config_dict, stage, overrides)
     require_dataset(config)
+    return train_and_test(_prepare_to_write(config))
+
+
+def run_stages(
+    model: str | None = None,
+    dataset: str | None = None,
+    config_files=(),
+    config_dict: dict | None = None,
+    overrides: dict | None = None,
+) -> list[dict]:
+    """Run the stages that the configuration lists; see :mod:`recbole_mm.stages`.
+
+    A stage that is finished is not run again, and one that was killed goes on where it was.
+
+    Returns:
+        The result of each stage, as :func:`fit_and_evaluate` returns it.
+
+    Raises:
+        ConfigError: as :func:`run`; all data sets are looked for before the first stage starts.
+    """
+    stages = plan_stages(model, dataset, config_files, config_dict, overrides)
+    for stage in stages:
+        require_dataset(stage.config)
+    results = []
+    for number, stage in enumerate(stages, 1):
+        if stage.source is not None:
+            stage.config["pre_model_path"] = results[stage.source]["checkpoint"]
+        results.append(run_stage(stage, f"stage {number} of {len(stages)}"))
+    return results
+
+
+def run_stage(stage: Stage, called: str = "stage") -> dict:
+    """Run one stage, the rest of it, or nothing if it is finished."""
+    result = stage.result()
+    if result is not None:
+        getLogger().info(f"{called} ({stage}) is finished: {stage.path('.json')}")
+        return result
+    prepared = _prepare_to_write(stage.config)
+    getLogger().info(f"{called}: {stage}")
+    trainer = prepared.trainer
+    trainer.saved_model_file = str(stage.path(".pth"))
+    trainer.progress_file = stage.path(".progress.pth")
+    if trainer.progress_file.is_file():
+        trainer.resume_progress(prepared.train_data)
+    result = train_and_test(prepared)
+    stage.finish(result)
+    return result
+
+
+def _prepare_to_write(config: Config) -> Prepared:
     for folder in ("log", "log_tensorboard", config["checkpoint_dir"]):
         require_writable(folder)
     start_logging(config)
     try:
-        prepared = prepare(config)
+        return prepare(config)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    return train_and_test(prepared)
-
-
-class Prepared(NamedTuple):
-    """A run with all its parts in place and nothing computed yet."""
-
-    config: Config
-    trainer: AbstractTrainer
-    train_data: AbstractDataLoader
-    valid_data: AbstractDataLoader
-    test_data: AbstractDataLoader
 
 
 def fit_and_evaluate(config: Config, saved: bool = True, verbose: bool = True) -> dict:
@@ -81,9 +131,11 @@ def fit_and_evaluate(config: Config, saved: bool = True, verbose: bool = True) -
         verbose: log every epoch.
 
     Returns:
-        ``model``, ``dataset``, ``best_valid_score``, ``valid_score_bigger``,
+        ``model``, ``dataset``, ``train_stage``, ``valid_metric``, ``best_valid_score``,
+        ``valid_score_bigger``,
         ``best_valid_result``, ``test_result`` (as RecBole returns them), ``best_epoch`` (from 0),
-        ``epochs`` (trained), ``seconds`` (training to test), ``seconds_per_epoch`` and
+        ``epochs`` (trained), ``history`` (of each validated epoch: ``epoch``, ``valid_score``,
+        ``seconds`` since the start), ``seconds`` (training to test), ``seconds_per_epoch`` and
         ``seconds_per_validation`` (means), ``n_parameters`` (trainable), ``peak_memory`` and
         ``peak_gpu_memory`` (bytes; of the process so far), ``checkpoint`` (path or None).
     """
@@ -113,6 +165,7 @@ def prepare(config: Config) -> Prepared:
     logger.info(model)
     trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
     trainer.eval_collector = RankCollector(config)
+    trainer.history = []
     return Prepared(config, trainer, *loaders)
 
 
@@ -122,29 +175,40 @@ def train_and_test(prepared: Prepared, saved: bool = True, verbose: bool = True)
     started = time.perf_counter()
     training = _Stopwatch(trainer, "_train_epoch")
     validation = _Stopwatch(trainer, "_valid_epoch")
-    scores = {}
+    before = trainer.history[-1]["seconds"] if trainer.history else 0.0
+
+    def record(epoch, score):
+        seconds = before + time.perf_counter() - started
+        trainer.history.append({"epoch": epoch, "valid_score": float(score), "seconds": seconds})
+
     best_valid_score, best_valid_result = trainer.fit(
         train_data,
         valid_data,
         verbose=verbose,
         saved=saved,
         show_progress=config["show_progress"],
-        callback_fn=scores.__setitem__,
+        callback_fn=record,
     )
+    if config["epochs"] == 0:
+        best_valid_score, best_valid_result = trainer._valid_epoch(valid_data)
+    scores = {entry["epoch"]: entry["valid_score"] for entry in trainer.history}
     test_result = trainer.evaluate(
         test_data, load_best_model=saved, show_progress=config["show_progress"]
     )
     return {
         "model": config["model"],
         "dataset": config["dataset"],
+        "train_stage": config["train_stage"],
+        "valid_metric": config["valid_metric"].lower(),
         "best_valid_score": best_valid_score,
         "valid_score_bigger": config["valid_metric_bigger"],
         "best_valid_result": best_valid_result,
         "test_result": test_result,
         # RecBole keeps the later one of two equal scores
         "best_epoch": max((e for e in scores if scores[e] == best_valid_score), default=None),
-        "epochs": training.calls,
-        "seconds": time.perf_counter() - started,
+        "epochs": trainer.start_epoch + training.calls,
+        "history": trainer.history,
+        "seconds": before + time.perf_counter() - started,
         "seconds_per_epoch": training.mean(),
         "seconds_per_validation": validation.mean(),
         "n_parameters": trainable_parameters(trainer.model),
@@ -173,6 +237,25 @@ def objective_function(config_dict=None, config_file_list=None, saved: bool = Tr
     require_dataset(config)
     start_logging(config)
     return fit_and_evaluate(config, saved=saved, verbose=False)
+
+
+def stages_table(results: list[dict]) -> str:
+    """The stages of a run as text, a line each, after the tables of the single stages."""
+    rows = [("stage", "valid", "test", "best epoch", "epochs", "seconds")]
+    for result in results:
+        rows.append(
+            (
+                f"{result['train_stage'] or result['model']} on {result['dataset']}",
+                f"{result['best_valid_score']:.4f}",
+                f"{result['test_result'][result['valid_metric']]:.4f}",
+                "-" if result["best_epoch"] is None else str(result["best_epoch"]),
+                str(result["epochs"]),
+                f"{result['seconds']:.1f}",
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    lines = ["  ".join(f"{cell:{w}}" for cell, w in zip(row, widths)).rstrip() for row in rows]
+    return "\n".join([f"{results[0]['valid_metric']} of each stage", *lines])
 
 
 def result_table(result: dict) -> str:

@@ -32,6 +32,8 @@ class MultiModalTrainer(Trainer):
       parameters with a learning rate of their own (``group_learning_rates``);
     - gradient accumulation (``gradient_accumulation_steps``, ``accumulation_mean``);
     - a hook before each epoch (``model.on_epoch_start``);
+    - the state before each epoch in a file, if one is named (``progress_file``), from which a
+      killed run goes on as if it had not been killed;
     - ranking by counting instead of sorting;
     - checkpoints of plain data, written whole or not at all.
     """
@@ -39,6 +41,8 @@ class MultiModalTrainer(Trainer):
     def __init__(self, config, model):
         super().__init__(config, model)
         self.eval_collector = RankCollector(config)
+        self.progress_file = None
+        self.history = []
 
     def _build_optimizer(self, **kwargs):
         """The optimizer of ``config['learner']`` over the trainable parameters.
@@ -92,6 +96,8 @@ class MultiModalTrainer(Trainer):
         ]
 
     def _train_epoch(self, train_data, epoch_idx, loss_func=None, show_progress=False):
+        if self.progress_file:
+            self._save_progress(train_data, epoch_idx)
         self.model.on_epoch_start(epoch_idx)
         loss = super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)
         if isinstance(self.optimizer, AccumulatedSteps):
@@ -102,7 +108,12 @@ class MultiModalTrainer(Trainer):
         if not self.config["single_spec"] and self.config["local_rank"] != 0:
             return
         path = kwargs.pop("saved_model_file", self.saved_model_file)
-        state = {
+        _write_whole(self._state(epoch), path)
+        if verbose:
+            self.logger.info(f"Saving current: {path}")
+
+    def _state(self, epoch: int) -> dict:
+        return {
             "config": config_to_plain(self.config),
             "epoch": epoch,
             "cur_step": self.cur_step,
@@ -111,15 +122,46 @@ class MultiModalTrainer(Trainer):
             "other_parameter": self.model.other_parameter(),
             "optimizer": self.optimizer.state_dict(),
         }
-        temporary = f"{path}.{os.getpid()}.tmp"
-        try:
-            torch.save(state, temporary)
-            os.replace(temporary, path)
-        finally:
-            if os.path.exists(temporary):
-                os.remove(temporary)
-        if verbose:
-            self.logger.info(f"Saving current: {path}")
+
+    def _save_progress(self, train_data, epoch_idx: int) -> None:
+        """Everything that the epoch depends on."""
+        best = self.best_valid_result
+        state = self._state(epoch_idx - 1) | {
+            "best_valid_result": best and {name: float(value) for name, value in best.items()},
+            "train_losses": self.train_loss_dict,
+            "history": self.history,
+            "shuffle": train_data.generator.get_state(),
+            "random": torch.get_rng_state(),
+            "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        }
+        _write_whole(state, self.progress_file)
+
+    def resume_progress(self, train_data) -> None:
+        """Go on from ``progress_file``."""
+        state = torch.load(self.progress_file, map_location="cpu", weights_only=True)
+        self.model.load_state_dict(state["state_dict"])
+        self.model.load_other_parameter(state["other_parameter"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.start_epoch = state["epoch"] + 1
+        self.cur_step = state["cur_step"]
+        self.best_valid_score = state["best_valid_score"]
+        self.best_valid_result = state["best_valid_result"]
+        self.train_loss_dict = state["train_losses"]
+        self.history = state["history"]
+        train_data.generator.set_state(state["shuffle"])
+        torch.set_rng_state(state["random"])
+        torch.cuda.set_rng_state_all(state["random_cuda"])
+        self.logger.info(f"going on with epoch {self.start_epoch} from {self.progress_file}")
+
+
+def _write_whole(state: dict, path) -> None:
+    temporary = f"{path}.{os.getpid()}.tmp"
+    try:
+        torch.save(state, temporary)
+        os.replace(temporary, path)
+    finally:
+        if os.path.exists(temporary):
+            os.remove(temporary)
 
 
 class AccumulatedSteps:

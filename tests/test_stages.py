@@ -1,0 +1,126 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from recbole_mm.cli import main
+from recbole_mm.config import ConfigError
+from recbole_mm.quick_start import run, run_stages
+from recbole_mm.stages import plan_stages
+from recbole_mm.trainer import MultiModalTrainer
+
+TINY = {
+    "model": "MMM4Rec",
+    "epochs": 4,
+    "hidden_size": 8,
+    "inner_size": 8,
+    "head_dim": 8,
+    "d_state": 4,
+    "n_groups": 1,
+    "MAX_ITEM_LIST_LENGTH": 5,
+    "train_batch_size": 64,
+    "show_progress": False,
+}
+PRETRAIN = {"train_stage": "pretrain", "softmax": "in_batch", "use_item_id": False}
+
+
+def staged(toy, *stages, **common):
+    return {**TINY, **toy, **common, "stages": [dict(stage) for stage in stages]}
+
+
+def losses_of(results):
+    return [(r["history"][-1]["valid_score"], r["test_result"]) for r in results]
+
+
+def test_a_finetune_stage_starts_from_the_nearest_pretrain_stage_above(toy):
+    plan = plan_stages(
+        config_dict=staged(
+            toy,
+            PRETRAIN,
+            {"model": "MISSRec", "n_heads": 2, **PRETRAIN},
+            {**PRETRAIN, "seed": 1},
+            {"freeze": ["encoder_layers.*"]},
+            {"pre_model_path": None},
+            {"pre_model_path": "given.pth"},
+            {"model": "MISSRec", "n_heads": 2},
+        )
+    )
+    assert [stage.source for stage in plan] == [None, None, None, 2, None, None, 1]
+    assert plan[5].config["pre_model_path"] == "given.pth"
+
+
+@pytest.mark.parametrize("model", ["MMM4Rec", "MISSRec"])
+def test_finished_stages_are_not_run_again(toy, model, monkeypatch):
+    stages = staged(toy, PRETRAIN, {}, {"epochs": 0, "use_item_id": False}, model=model, n_heads=2)
+    results = run_stages(config_dict=stages)
+    assert [r["epochs"] for r in results] == [4, 4, 0]
+    assert results[2]["best_valid_result"]["ndcg@10"] == results[2]["best_valid_score"] > 0
+    assert not list(Path("saved").glob("*.progress.pth"))
+
+    monkeypatch.setattr(MultiModalTrainer, "_train_epoch", None)  # nothing is trained now
+    assert run_stages(config_dict=stages) == results
+    with pytest.raises(TypeError):
+        run_stages(config_dict={**stages, "seed": 1})
+
+
+@pytest.mark.parametrize("model", ["MMM4Rec", "MISSRec"])
+@pytest.mark.parametrize("killed_in", [2, 5])
+def test_a_killed_run_goes_on_as_if_it_had_not_been_killed(toy, model, killed_in, monkeypatch):
+    stages = staged(toy, PRETRAIN, {"learner": "adam"}, model=model, n_heads=2)
+    reference = run_stages(config_dict={**stages, "checkpoint_dir": "reference"})
+    original, calls = torch.optim.Optimizer.zero_grad, []
+
+    def killed(self, *args, **kwargs):
+        calls.append(0)
+        if len(calls) == 4 * killed_in + 2:  # in the middle of an epoch of four batches or fewer
+            raise KeyboardInterrupt
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(torch.optim.Optimizer, "zero_grad", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run_stages(config_dict=stages)
+    results = run_stages(config_dict=stages)
+
+    assert losses_of(results) == losses_of(reference)
+    assert [r["best_epoch"] for r in results] == [r["best_epoch"] for r in reference]
+    for one, other in zip(results, reference):
+        own = torch.load(one["checkpoint"], weights_only=True)["state_dict"]
+        wanted = torch.load(other["checkpoint"], weights_only=True)["state_dict"]
+        assert all(torch.equal(own[name], wanted[name]) for name in wanted)
+
+
+def test_a_stage_that_starts_from_other_weights_is_another_stage(toy):
+    first = run_stages(config_dict=staged(toy, PRETRAIN, {}))
+    again = run_stages(config_dict=staged(toy, {**PRETRAIN, "seed": 7}, {}))
+    assert first[1]["checkpoint"] != again[1]["checkpoint"]
+    record = json.loads(Path(first[1]["checkpoint"]).with_suffix(".json").read_text())
+    assert record["config"]["pre_model_path"] == first[0]["checkpoint"]
+
+
+def test_orders_and_lists_that_cannot_be_run_are_refused(toy):
+    frozen = {"freeze": ["encoder_layers.*"]}
+    with pytest.raises(ConfigError, match="stage 1 .*freeze but nothing to start from"):
+        plan_stages(config_dict=staged(toy, frozen))
+    with pytest.raises(ConfigError, match="stands before its pretrain stage 2"):
+        plan_stages(config_dict=staged(toy, {}, PRETRAIN))
+    with pytest.raises(ConfigError, match="has to be a list"):
+        plan_stages(config_dict={**TINY, **toy, "stages": {}})
+    with pytest.raises(ConfigError, match="something else than mappings"):
+        plan_stages(config_dict={**TINY, **toy, "stages": ["pretrain"]})
+    with pytest.raises(ConfigError, match="unknown key 'frieze' in the stage: did you mean"):
+        plan_stages(config_dict=staged(toy, {"frieze": []}))
+    with pytest.raises(ConfigError, match="lists stages"):
+        run(config_dict=staged(toy, PRETRAIN))
+
+
+def test_the_command_runs_the_stages_of_a_file(toy, capsys, caplog):
+    caplog.set_level("INFO")
+    Path("transfer.yaml").write_text(yaml.safe_dump(staged(toy, PRETRAIN, {}, epochs=1)))
+
+    assert main(["--config_files=transfer.yaml", "--seed=3"]) == 0
+
+    assert "pretrain on toy" in caplog.text and "finetune on toy" in caplog.text
+    assert main(["--config_files=transfer.yaml", "--freeze=['nothing.*']"]) == 2
+    assert "freeze: 'nothing.*' matches no parameter" in capsys.readouterr().err
