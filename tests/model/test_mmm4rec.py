@@ -43,9 +43,21 @@ def scores(model, batch):
         return model.full_sort_predict(batch)
 
 
-def test_scores_follow_the_times_and_without_time_they_do_not(toy):
+def train_a_little(model, batch):
+    optimizer = torch.optim.NAdam(model.train().parameters(), lr=0.01, weight_decay=1e-3)
+    for _ in range(20):
+        optimizer.zero_grad()
+        model.calculate_loss(batch).backward()
+        optimizer.step()
+    model.eval()
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_scores_follow_the_times_and_without_time_they_do_not(toy, trained):
     for use_time in (True, False):
         model, batch = build(toy, use_time=use_time)
+        if trained:
+            train_a_little(model, batch)
         before = scores(model, batch)
         batch["timestamp_list"] = batch["timestamp_list"] + 86400 * 30 * torch.rand(20).cumsum(0)
         moved = (scores(model, batch) - before).abs().max().item()
