@@ -1,5 +1,7 @@
 r"""What the multi-modal sequential recommenders have in common."""
 
+from collections.abc import Collection
+
 import torch
 import torch.nn.functional as F
 from recbole.model.abstract_recommender import SequentialRecommender
@@ -54,6 +56,17 @@ class MultiModalRecommender(SequentialRecommender):
         self.use_item_id = bool(config["use_item_id"])
         self.softmax = read_choice(config, "softmax", SOFTMAXES)
         self.mask_repeated_targets = bool(config["mask_repeated_targets"])
+        self.same_domain_negatives = bool(config["same_domain_negatives"])
+        if self.same_domain_negatives:
+            if self.softmax != "in_batch":
+                raise ValueError(
+                    f"same_domain_negatives is for softmax: in_batch, not {self.softmax}."
+                )
+            if not dataset.domains:
+                raise ValueError(
+                    f"same_domain_negatives needs a mixture; {config['dataset']!r} has no domains."
+                )
+            self.register_buffer("item_domain", dataset.item_domain, persistent=False)
         self.padding_is_candidate = False
         self.TIME_SEQ = config["TIME_FIELD"] + config["LIST_SUFFIX"]
         self.TIME = config["TIME_FIELD"]
@@ -100,6 +113,31 @@ class MultiModalRecommender(SequentialRecommender):
         adapter = self.adapters[modality]
         adapted = adapter(feature.to(adapter.weight.dtype))
         return adapted * present.unsqueeze(-1) if mask else adapted
+
+    def keep_modalities(self, modalities: Collection[str]) -> None:
+        """From now on no item has another modality than these; nothing is trained again.
+
+        Raises:
+            ValueError: the model does not have one of them.
+        """
+        unknown = set(modalities) - set(self.modalities)
+        if unknown:
+            raise ValueError(f"no modality {sorted(unknown)}; the model has {self.modalities}.")
+        for modality in set(self.modalities) - set(modalities):
+            self.feature(modality).zero_()
+            self.present(modality).zero_()
+        self._evaluation_items = (None, None)
+
+    def permute_features(self, source: Tensor) -> None:
+        """From now on item ``i`` has the features of item ``source[i]``, of every modality.
+
+        Args:
+            source: ``(n_items,)``, a permutation that keeps the padding item 0.
+        """
+        for modality in self.modalities:
+            self.feature(modality).copy_(self.feature(modality)[source])
+            self.present(modality).copy_(self.present(modality)[source])
+        self._evaluation_items = (None, None)
 
     def embed_items(self, item_id: Tensor | None = None):
         """Everything that is computed once per item, for some items or for all.
@@ -193,13 +231,17 @@ class MultiModalRecommender(SequentialRecommender):
     def in_batch_loss(self, logits: Tensor, target: Tensor) -> Tensor:
         """Cross entropy of ``(b, b)`` logits whose column ``j`` is the target of row ``j``.
 
-        With ``mask_repeated_targets``, another row's column with this row's target is no negative.
+        With ``mask_repeated_targets``, another row's column with this row's target is no negative;
+        with ``same_domain_negatives``, nor is a target of another domain.
         """
         own = torch.arange(len(target), device=target.device)
         if self.mask_repeated_targets:
             repeated = target.unsqueeze(0) == target.unsqueeze(1)
             repeated[own, own] = False
             logits = logits.masked_fill(repeated, -torch.inf)
+        if self.same_domain_negatives:
+            domain = self.item_domain[target]
+            logits = logits.masked_fill(domain.unsqueeze(0) != domain.unsqueeze(1), -torch.inf)
         return F.cross_entropy(logits, own)
 
     def calculate_loss(self, interaction) -> Tensor:

@@ -1,6 +1,7 @@
 r"""MISSRec: multi-modal, interest-aware sequence representation for recommendation."""
 
 import math
+from collections.abc import Collection
 from functools import partial
 from time import perf_counter
 from typing import NamedTuple
@@ -196,6 +197,19 @@ class MISSRec(MultiModalRecommender):
         if distributed:
             torch.distributed.broadcast(self.interests.lookup, src=0)
             torch.distributed.broadcast(self.interests.embeddings, src=0)
+
+    def keep_modalities(self, modalities: Collection[str]) -> None:
+        """See the base class; the interests stay, without the items of the other modalities."""
+        super().keep_modalities(modalities)
+        for row, modality in enumerate(self.modalities):
+            if modality not in modalities:
+                self.interests.lookup[row] = 0
+        self.lacks_some = True
+
+    def permute_features(self, source: Tensor) -> None:
+        """See the base class; an item's interests follow its features."""
+        super().permute_features(source)
+        self.interests.lookup.copy_(self.interests.lookup[:, source])
 
     # items
 
