@@ -1,6 +1,7 @@
 """The command line, as ``recbole-mm`` and as ``python run_recbole_mm.py``."""
 
 import argparse
+import importlib
 import logging
 import sys
 import traceback
@@ -29,11 +30,15 @@ COMMON_KEYS = {
     "show_progress": "False hides the progress bars",
 }
 
+COMMANDS = {"compare": "recbole_mm.compare.command"}
+"""Commands beside training, each a module with ``main(arguments) -> exit status``."""
+
 EXAMPLES = """\
 examples:
   recbole-mm --model=MMM4Rec --dataset=demo
   recbole-mm --model=MMM4Rec --dataset=ml-100k --epochs=5 --learning_rate=5e-4
   recbole-mm --model=SASRec --dataset=demo --show_progress=False
+  recbole-mm compare --models=MMM4Rec,SASRec --dataset=demo --seeds=3
   recbole-mm --config_files="mine.yaml more.yaml" --modalities="[text]"
   recbole-mm --config_files=properties/transfer/MMM4Rec_toys.yaml
 
@@ -52,6 +57,8 @@ def main(arguments=None) -> int:
         configuration or data, 130 interrupted. Any other failure is raised.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if arguments[:1] and arguments[0] in COMMANDS:
+        return _run_command(*arguments)
     options, rest = _parser().parse_known_args(arguments)
     debug = options.debug
     try:
@@ -74,6 +81,20 @@ def main(arguments=None) -> int:
     if len(results) > 1:
         logging.getLogger().info("\n" + stages_table(results))
     return OK
+
+
+def _run_command(name: str, *arguments: str) -> int:
+    """One of :data:`COMMANDS`, with the same exit statuses."""
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    try:
+        return importlib.import_module(COMMANDS[name]).main(arguments)
+    except KeyboardInterrupt:
+        return _fail(INTERRUPTED, "interrupted; what is finished is kept", debug)
+    except ConfigError as error:
+        return _fail(BAD_INPUT, str(error), debug)
+    except OSError as error:
+        return _fail(RUN_FAILED, str(error), debug)
 
 
 def _files(options) -> list[str]:

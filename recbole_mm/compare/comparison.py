@@ -1,0 +1,254 @@
+r"""A whole comparison: planned, checked before anything runs, run, and summed up."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+
+from recbole_mm.compare.entries import Entry, config_of
+from recbole_mm.compare.items import Described, describe, file_hashes
+from recbole_mm.compare.knockout import ALL
+from recbole_mm.compare.protocols import find_protocol, leak_warning
+from recbole_mm.compare.ranks import LIST_METRICS, parse_metric
+from recbole_mm.compare.runs import Failure, Run, execute, plan_run
+from recbole_mm.compare.slices import Slice, slices
+from recbole_mm.compare.statistics import (
+    Comparison,
+    Interval,
+    compare,
+    deviation,
+    intervals,
+    seed_values,
+    user_table,
+)
+from recbole_mm.compare.worker import RANKS
+from recbole_mm.config import ConfigError
+from recbole_mm.data.builtin import ensure_builtin
+from recbole_mm.data.catalog import require_dataset
+
+COMMON_METRICS = ("Recall", "NDCG", "MRR", "Hit")
+
+
+class Settings(NamedTuple):
+    """What is compared and how.
+
+    Attributes:
+        entries: models with their settings.
+        dataset: name of the data set.
+        seeds: of the runs of every entry.
+        baseline: label of the entry that the others are tested against.
+        protocol: name of the split.
+        mask_seen: whether what a user has had before is no candidate at test.
+        metric: the one of tests, intervals and slices.
+        topk: lengths of the lists in the table of metrics.
+        overrides: configuration keys for all entries.
+        out: folder of runs and report.
+    """
+
+    entries: list[Entry]
+    dataset: str
+    seeds: list[int]
+    baseline: str
+    protocol: str
+    mask_seen: bool
+    metric: str
+    topk: list[int]
+    overrides: dict
+    out: Path
+
+
+class Row(NamedTuple):
+    """One entry in the main table.
+
+    Attributes:
+        label: its name.
+        seeds: finished runs.
+        means: metric -> mean over seeds.
+        deviations: metric -> standard deviation over seeds, ``None`` for one seed.
+        interval: of the metric of the tests, over users.
+        against_baseline: ``None`` for the baseline.
+        cost: means of epochs, seconds, parameters.
+    """
+
+    label: str
+    seeds: int
+    means: dict[str, float]
+    deviations: dict[str, float | None]
+    interval: Interval
+    against_baseline: Comparison | None
+    cost: dict[str, float]
+
+
+class Summary(NamedTuple):
+    """All numbers of a report.
+
+    Attributes:
+        settings: what was compared.
+        conditions: split, candidates, masking, ties: printed with every number.
+        warning: what the protocol leaks, if anything.
+        described: the data set under the protocol.
+        hashes: SHA-256 of its files.
+        rows: the main table.
+        slices: by popularity, history length and modality.
+        knockouts: label -> set of features -> value with interval.
+        curves: label -> per seed, the validation score of every epoch.
+        failures: runs that did not finish.
+        ranks: every rank, all features.
+    """
+
+    settings: Settings
+    conditions: str
+    warning: str | None
+    described: Described
+    hashes: dict[str, str]
+    rows: list[Row]
+    slices: list[Slice]
+    knockouts: dict[str, dict[str, Interval]]
+    curves: dict[str, list[list[float]]]
+    failures: list[Failure]
+    ranks: pl.DataFrame
+
+
+def run_comparison(settings: Settings, jobs: int, log: Callable[[str], None]) -> Summary:
+    """Run what is missing, then sum up all that is finished.
+
+    Args:
+        settings: what is compared.
+        jobs: processes at once.
+        log: told of what happens.
+
+    Raises:
+        ConfigError: an entry's configuration or the data cannot be used (nothing has run then),
+            or no run of the baseline has finished.
+    """
+    configs = check(settings)
+    first = next(iter(configs.values()))
+    described, hashes = describe(first), file_hashes(first)
+    warning = leak_warning(settings.protocol, described.later)
+    if warning:
+        log(f"warning: {warning}")
+    runs = [
+        plan_run(entry, configs[entry.label, seed], settings.out, settings.mask_seen, hashes)
+        for entry in settings.entries
+        for seed in settings.seeds
+    ]
+    failures = execute(runs, jobs, log)
+    return summarize(settings, runs, failures, described, hashes)
+
+
+def check(settings: Settings) -> dict:
+    """The configuration of every run, by label and seed.
+
+    Raises:
+        ConfigError: see :func:`run_comparison`.
+    """
+    parse_metric(settings.metric)
+    for k in settings.topk:
+        parse_metric(f"NDCG@{k}")
+    overlay = find_protocol(settings.protocol).overlay
+    labels = [entry.label for entry in settings.entries]
+    if settings.baseline not in labels:
+        raise ConfigError(f"baseline {settings.baseline!r} is none of {', '.join(labels)}")
+    configs = {}
+    for entry in settings.entries:
+        for seed in settings.seeds:
+            overrides = {**settings.overrides, "seed": seed}
+            config = config_of(entry, settings.dataset, overlay, overrides)
+            require_dataset(config)
+            ensure_builtin(config)
+            configs[entry.label, seed] = config
+    return configs
+
+
+def conditions(settings: Settings, described: Described) -> str:
+    """How the numbers were made, in a sentence or two."""
+    seen = "are no candidates" if settings.mask_seen else "are candidates as well (not masked)"
+    return (
+        f"{find_protocol(settings.protocol).description} Each target is ranked among all "
+        f"{described.counts['items']:,} items; items that the user had before {seen}. Of equal "
+        f"scores half count as better."
+    )
+
+
+def summarize(
+    settings: Settings,
+    runs: list[Run],
+    failures: list[Failure],
+    described: Described,
+    hashes: dict[str, str],
+) -> Summary:
+    """All numbers from the finished runs.
+
+    Raises:
+        ConfigError: no run of the baseline has finished.
+    """
+    finished = [run for run in runs if run.finished]
+    if settings.baseline not in {run.label for run in finished}:
+        reasons = "; ".join(f"{f.run.label}, seed {f.run.seed}: {f.reason}" for f in failures)
+        raise ConfigError(f"no run of the baseline {settings.baseline} has finished ({reasons})")
+    tables = pl.concat([pl.read_parquet(run.folder / RANKS) for run in finished])
+    ranks = tables.filter(pl.col("features") == ALL)
+    return Summary(
+        settings,
+        conditions(settings, described),
+        leak_warning(settings.protocol, described.later),
+        described,
+        hashes,
+        _rows(settings, finished, ranks),
+        slices(ranks, described.items, settings.metric),
+        _knockouts(tables, settings.metric),
+        _curves(finished),
+        failures,
+        ranks,
+    )
+
+
+def _rows(settings: Settings, finished: list[Run], ranks: pl.DataFrame) -> list[Row]:
+    names = [f"{name}@{k}" for name in COMMON_METRICS for k in settings.topk]
+    values = {name: seed_values(ranks, name) for name in {*names, settings.metric}}
+    compared = compare(ranks, settings.metric, settings.baseline)
+    labels, sums, counts = user_table(ranks, settings.metric)
+    spans = dict(zip(labels, intervals(sums, counts), strict=True))
+    rows = []
+    for label in dict.fromkeys(run.label for run in finished):
+        results = [run.result() for run in finished if run.label == label]
+        listed = {
+            name: [result["metrics"][name] for result in results]
+            for name in results[0]["metrics"]
+            if name.startswith(tuple(metric.lower() for metric in LIST_METRICS))
+        }
+        own = {**{name: of_label[label] for name, of_label in values.items()}, **listed}
+        keys = ("epochs", "seconds", "n_parameters")
+        rows.append(
+            Row(
+                label,
+                len(results),
+                {name: sum(v) / len(v) for name, v in own.items()},
+                {name: deviation(v) for name, v in own.items()},
+                spans[label],
+                compared.get(label),
+                {key: sum(result[key] for result in results) / len(results) for key in keys},
+            )
+        )
+    return rows
+
+
+def _knockouts(tables: pl.DataFrame, metric: str) -> dict[str, dict[str, Interval]]:
+    values = {}
+    for (label,), rows in tables.group_by(["label"], maintain_order=True):
+        if rows["features"].n_unique() > 1:
+            renamed = rows.with_columns(label=pl.col("features"))
+            names, sums, counts = user_table(renamed, metric)
+            found = dict(zip(names, intervals(sums, counts), strict=True))
+            order = rows["features"].unique(maintain_order=True)
+            values[label] = {name: found[name] for name in order}
+    return values
+
+
+def _curves(finished: list[Run]) -> dict[str, list[list[float]]]:
+    curves = {}
+    for run in finished:
+        scores = [entry["valid_score"] for entry in run.result()["history"]]
+        curves.setdefault(run.label, []).append(scores)
+    return curves

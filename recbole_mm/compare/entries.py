@@ -1,0 +1,103 @@
+r"""What is compared: models, each with the settings that are its own.
+
+An entry is written ``MODEL[@FILE.yaml][+KEY=VALUE...]``, several with commas between them::
+
+    MMM4Rec,MMM4Rec+use_item_id=False,SASRec@tuned/SASRec.yaml
+"""
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+
+from recbole_mm.compare.item_columns import columns_for
+from recbole_mm.config import (
+    RECBOLE_DIR,
+    ConfigError,
+    RunConfig,
+    load_config,
+    parse_overrides,
+    recbole_models,
+)
+from recbole_mm.register import MODELS
+
+
+class Entry(NamedTuple):
+    """One model with its settings.
+
+    Attributes:
+        label: its name in tables and folders.
+        model: a model of ours or a sequential model of RecBole.
+        files: yaml files over the property files.
+        settings: keys over these.
+    """
+
+    label: str
+    model: str
+    files: list[str]
+    settings: dict
+
+
+def parse_entries(text) -> list[Entry]:
+    """Read ``--models``: a string as in the module's docstring, or a list of such entries.
+
+    Raises:
+        ConfigError: no entry, a name that is no sequential model (all of them are listed), a
+            setting without a value, or two entries that are the same.
+    """
+    parts = [str(part) for part in text] if isinstance(text, (list, tuple)) else _split(text)
+    entries = [_parse_entry(part.strip()) for part in parts if part.strip()]
+    if not entries:
+        raise ConfigError("--models names no model: write e.g. --models=MMM4Rec,SASRec")
+    known = {*MODELS, *recbole_models("sequential")}
+    unknown = sorted({entry.model for entry in entries} - known)
+    if unknown:
+        raise ConfigError(
+            f"--models: {', '.join(map(repr, unknown))} unknown; known are "
+            f"{', '.join(MODELS)} and RecBole's {', '.join(recbole_models('sequential'))}"
+        )
+    labels = [entry.label for entry in entries]
+    repeated = sorted({label for label in labels if labels.count(label) > 1})
+    if repeated:
+        raise ConfigError(f"--models: {', '.join(repeated)} stand more than once")
+    return entries
+
+
+def config_of(entry: Entry, dataset: str, overlay: dict, overrides: dict) -> RunConfig:
+    """The configuration of an entry.
+
+    Args:
+        entry: what runs.
+        dataset: on which data set.
+        overlay: the protocol's keys.
+        overrides: keys for all entries; an entry's own settings win.
+
+    Raises:
+        ConfigError: see :func:`~recbole_mm.config.load_config`.
+    """
+    layers = {**overlay, **overrides, **entry.settings}
+    if needs_item_columns(entry.model) and "selected_features" not in layers:
+        plain = load_config(entry.model, dataset, entry.files, layers)
+        layers = {**columns_for(entry.model, plain), **layers}
+    return load_config(entry.model, dataset, entry.files, layers)
+
+
+def needs_item_columns(model: str) -> bool:
+    """Whether a model of RecBole reads columns of the ``.item`` file (``selected_features``)."""
+    path = RECBOLE_DIR / "properties" / "model" / f"{model}.yaml"
+    return path.is_file() and "selected_features" in yaml.safe_load(path.read_text("utf-8"))
+
+
+def _parse_entry(text: str) -> Entry:
+    head, *settings = re.split(r"\+(?=[A-Za-z_]\w*=)", text)
+    model, _, file = head.partition("@")
+    label = "+".join([model, *settings])
+    if file:
+        label = f"{label} ({Path(file).stem})"
+    return Entry(label, model, [file] if file else [], parse_overrides(f"--{s}" for s in settings))
+
+
+def _split(text: str) -> list[str]:
+    """At commas outside brackets."""
+    return re.split(r",(?![^\[\](){}]*[\])}])", str(text))

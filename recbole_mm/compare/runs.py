@@ -1,0 +1,168 @@
+r"""The runs of a comparison: every entry with every seed, each in a folder and a process of its own.
+
+A run is finished when its ``result.json`` is there. Its folder is named by a hash of all that it
+computes from, the content of the data set included: a finished run is not repeated, and one with
+other settings is another run.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from queue import Queue
+from typing import NamedTuple
+
+import torch
+
+from recbole_mm.compare.entries import Entry
+from recbole_mm.compare.worker import PLAN, RESULT, write_json
+from recbole_mm.config import RunConfig, config_to_plain
+from recbole_mm.stages import WITHOUT_EFFECT
+
+MOST_JOBS = 4
+OUTPUT = "output.txt"
+
+
+class Run(NamedTuple):
+    """One entry with one seed.
+
+    Attributes:
+        label: of the entry.
+        seed: of all random numbers.
+        folder: of its files.
+    """
+
+    label: str
+    seed: int
+    folder: Path
+
+    @property
+    def finished(self) -> bool:
+        return (self.folder / RESULT).is_file()
+
+    def result(self) -> dict:
+        """What the finished run computed."""
+        return json.loads((self.folder / RESULT).read_text(encoding="utf-8"))
+
+
+class Failure(NamedTuple):
+    """A run that did not finish, and why, in a line."""
+
+    run: Run
+    reason: str
+
+
+def plan_run(
+    entry: Entry, config: RunConfig, out: Path, mask_seen: bool, hashes: dict[str, str]
+) -> Run:
+    """Write down one run; nothing is computed.
+
+    Args:
+        entry: what runs.
+        config: its configuration, with the seed.
+        out: folder of the comparison.
+        mask_seen: see :func:`~recbole_mm.compare.ranks.evaluate_ranks`.
+        hashes: of the data set's files.
+    """
+    plain = config_to_plain(config)
+    effective = {k: plain[k] for k in sorted(plain) if k not in (*WITHOUT_EFFECT, "data_path")}
+    effective |= {"mask_seen": mask_seen, "data": hashes, "feature_path": None}
+    digest = hashlib.sha256(json.dumps(effective).encode()).hexdigest()[:10]
+    name = "".join(c if c.isalnum() or c in "._-" else "_" for c in entry.label)
+    folder = out / "runs" / f"{name}-seed{config['seed']}-{digest}"
+    plain["checkpoint_dir"] = str(folder)
+    plain["show_progress"] = False
+    folder.mkdir(parents=True, exist_ok=True)
+    plan = {"label": entry.label, "mask_seen": mask_seen, "config": plain}
+    write_json(plan, folder / PLAN)
+    return Run(entry.label, config["seed"], folder)
+
+
+def default_jobs() -> int:
+    """Processes at once: one per GPU, or one per core up to :data:`MOST_JOBS`."""
+    return torch.cuda.device_count() or min(os.cpu_count() or 1, MOST_JOBS)
+
+
+def execute(runs: list[Run], jobs: int, log: Callable[[str], None]) -> list[Failure]:
+    """Run what is not finished, ``jobs`` at a time.
+
+    Args:
+        runs: all of the comparison.
+        jobs: processes at once; on GPUs each has one of them.
+        log: told of the end of every run.
+
+    Returns:
+        what failed; the others are finished.
+    """
+    todo = [run for run in runs if not run.finished]
+    log(f"{len(runs)} runs, {len(runs) - len(todo)} of them finished before; {jobs} at a time")
+    places: Queue[int] = Queue()
+    for place in range(jobs):
+        places.put(place)
+    processes: set[subprocess.Popen] = set()
+
+    def work(run: Run) -> str | None:
+        place = places.get()
+        try:
+            return _execute_one(run, place, jobs, processes)
+        finally:
+            places.put(place)
+
+    failures = []
+    pool = ThreadPoolExecutor(max_workers=jobs)
+    try:
+        waiting = {pool.submit(work, run): run for run in todo}
+        for number, future in enumerate(as_completed(waiting), 1):
+            run, reason = waiting[future], future.result()
+            if reason:
+                failures.append(Failure(run, reason))
+            said = f"FAILED: {reason}" if reason else f"{run.result()['seconds']:.0f} s"
+            log(f"[{number}/{len(todo)}] {run.label}, seed {run.seed}: {said}")
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in processes:
+            process.terminate()
+        raise
+    pool.shutdown()
+    return failures
+
+
+def _execute_one(run: Run, place: int, jobs: int, processes: set) -> str | None:
+    """Run one and wait for it; why it failed, or ``None``."""
+    _start_afresh(run.folder)
+    environment = dict(os.environ)
+    environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
+    if torch.cuda.device_count() > 1:
+        plan = json.loads((run.folder / PLAN).read_text(encoding="utf-8"))
+        plan["config"]["gpu_id"] = str(place % torch.cuda.device_count())
+        write_json(plan, run.folder / PLAN)
+    command = [sys.executable, "-m", "recbole_mm.compare.worker", str(run.folder)]
+    with open(run.folder / OUTPUT, "wb") as output:
+        process = subprocess.Popen(
+            command, stdout=output, stderr=subprocess.STDOUT, env=environment
+        )
+        processes.add(process)
+        status = process.wait()
+        processes.discard(process)
+    if status == 0:
+        return None
+    if status < 0:
+        hint = " (out of memory? fewer --jobs need less)" if -status == signal.SIGKILL else ""
+        return f"ended by {signal.Signals(-status).name}{hint}"
+    said = (run.folder / OUTPUT).read_text(encoding="utf-8", errors="replace").strip()
+    return said.splitlines()[-1] if said else f"exit status {status}"
+
+
+def _start_afresh(folder: Path) -> None:
+    """Remove what an attempt before left, all but the plan."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != PLAN:
+            path.unlink()

@@ -1,0 +1,78 @@
+r"""Where an entry wins: the same ranks by popularity of the target, length of history, modality.
+
+Popularity is counted in training: ``cold`` items have no training interaction, ``head`` items are
+the most popular fifth of the others, ``tail`` the rest.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+
+from recbole_mm.compare.statistics import Interval, intervals, user_table
+
+HEAD_SHARE = 0.2
+LENGTHS = (("1 to 4", 1, 4), ("5 to 9", 5, 9), ("10 to 19", 10, 19), ("20 or more", 20, None))
+
+
+class Slice(NamedTuple):
+    """One part of the test targets.
+
+    Attributes:
+        kind: what it is by, e.g. ``popularity``.
+        name: e.g. ``cold``.
+        users, targets: how many.
+        values: label -> value with interval; empty when no user is in the slice.
+    """
+
+    kind: str
+    name: str
+    users: int
+    targets: int
+    values: dict[str, Interval]
+
+
+def slice_conditions(items: pl.DataFrame) -> list[tuple[str, str, pl.Expr]]:
+    """Kind, name and condition of every slice.
+
+    Args:
+        items: ``item``, ``training_count``, and one bool column ``has_<modality>`` per modality.
+    """
+    warm = items.filter(pl.col("training_count") > 0)["training_count"].sort(descending=True)
+    least = int(warm[max(0, int(np.ceil(HEAD_SHARE * len(warm))) - 1)]) if len(warm) else 1
+    count, length = pl.col("training_count"), pl.col("history_length")
+    conditions = [
+        ("popularity", "cold (no training interaction)", count == 0),
+        ("popularity", f"tail (1 to {least - 1})", (count > 0) & (count < least)),
+        ("popularity", f"head ({least} or more)", count >= least),
+    ]
+    for name, low, high in LENGTHS:
+        upper = pl.lit(True) if high is None else length <= high
+        conditions.append(("history length", name, (length >= low) & upper))
+    for column in items.columns:
+        if column.startswith("has_"):
+            modality = column.removeprefix("has_")
+            conditions.append(("modality", f"{modality} present", pl.col(column)))
+            conditions.append(("modality", f"{modality} missing", ~pl.col(column)))
+    return conditions
+
+
+def slices(ranks: pl.DataFrame, items: pl.DataFrame, metric: str) -> list[Slice]:
+    """Every slice with its number of users and its values.
+
+    Args:
+        ranks: ``label``, ``seed``, ``user``, ``item``, ``rank``, ``history_length``.
+        items: see :func:`slice_conditions`.
+        metric: e.g. ``NDCG@10``.
+    """
+    joined = ranks.join(items, on="item", how="left")
+    parts = []
+    for kind, name, condition in slice_conditions(items):
+        rows = joined.filter(condition)
+        if rows.is_empty():
+            parts.append(Slice(kind, name, 0, 0, {}))
+            continue
+        labels, sums, counts = user_table(rows, metric)
+        values = dict(zip(labels, intervals(sums, counts), strict=True))
+        parts.append(Slice(kind, name, len(counts), round(counts.sum()), values))
+    return parts

@@ -1,0 +1,171 @@
+r"""Uncertainty of a comparison: over seeds, and over users.
+
+The spread over seeds says how much training varies; the interval and the test over users say
+whether a difference would hold for other users, with the trained models as they are. A user's
+targets are drawn together.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+
+from recbole_mm.compare.ranks import metric_values
+
+RESAMPLES = 10_000
+LEVEL = 0.95
+CELLS_PER_BLOCK = 4_000_000
+
+
+class Interval(NamedTuple):
+    """A value with its bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Comparison(NamedTuple):
+    """One entry against the baseline.
+
+    Attributes:
+        difference: entry minus baseline.
+        p: of the paired randomization test, two-sided.
+        corrected_p: after Holm's correction for the number of entries.
+    """
+
+    difference: Interval
+    p: float
+    corrected_p: float
+
+
+def seed_values(ranks: pl.DataFrame, metric: str) -> dict[str, list[float]]:
+    """Mean of a metric over targets, by label, one value per seed.
+
+    Args:
+        ranks: columns ``label``, ``seed``, ``rank``.
+    """
+    values = {}
+    for (label, _), rows in ranks.sort("seed").group_by(["label", "seed"], maintain_order=True):
+        mean = metric_values(rows["rank"].to_numpy(), metric).mean()
+        values.setdefault(label, []).append(float(mean))
+    return values
+
+
+def deviation(values: list[float]) -> float | None:
+    """Standard deviation over seeds; ``None`` for one seed, which has none."""
+    return float(np.std(values, ddof=1)) if len(values) > 1 else None
+
+
+def user_table(ranks: pl.DataFrame, metric: str) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """A metric by user and label, averaged over seeds.
+
+    Args:
+        ranks: columns ``label``, ``user``, ``rank``; every label has the same targets.
+
+    Returns:
+        labels ``k``; sums over a user's targets ``(users, k)``; targets of a user ``(users,)``.
+
+    Raises:
+        ValueError: labels differ in their targets.
+    """
+    valued = ranks.with_columns(value=pl.Series(metric_values(ranks["rank"].to_numpy(), metric)))
+    n_seeds = valued.group_by("label").agg(pl.col("seed").n_unique().alias("seeds"))
+    table = (
+        valued.group_by("label", "user")
+        .agg(pl.col("value").sum(), pl.len().alias("n"))
+        .join(n_seeds, on="label")
+        .with_columns(pl.col("value") / pl.col("seeds"), pl.col("n") / pl.col("seeds"))
+    )
+    sums = table.pivot(on="label", index="user", values="value").sort("user").drop("user")
+    counts = table.pivot(on="label", index="user", values="n").sort("user").drop("user")
+    n = counts.to_numpy()
+    if np.isnan(n.astype(float)).any() or (n != n[:, :1]).any():
+        raise ValueError(
+            f"the entries {', '.join(sums.columns)} were tested on different targets; "
+            f"they are not comparable"
+        )
+    return sums.columns, sums.to_numpy(), n[:, 0].astype(float)
+
+
+def bootstrap(sums: np.ndarray, counts: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Means over targets when users are drawn with replacement.
+
+    Args:
+        sums: ``(users, k)``.
+        counts: ``(users,)`` targets behind each sum.
+
+    Returns:
+        ``(RESAMPLES, k)``; the columns share their draws, so their differences are paired.
+    """
+    rng, n = np.random.default_rng(seed), len(counts)
+    both = np.column_stack([sums, counts])
+    means = []
+    for size in _blocks(n):
+        drawn = rng.integers(n, size=(size, n)) + n * np.arange(size)[:, None]
+        weight = np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n)
+        total = weight @ both
+        means.append(total[:, :-1] / total[:, -1:])
+    return np.concatenate(means)
+
+
+def intervals(sums: np.ndarray, counts: np.ndarray) -> list[Interval]:
+    """The mean over targets of every column, with its percentile interval over users."""
+    drawn = np.quantile(bootstrap(sums, counts), [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    values = sums.sum(0) / counts.sum()
+    return [Interval(*map(float, row)) for row in zip(values, *drawn, strict=True)]
+
+
+def randomization_test(differences: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Two-sided p of 'the signs of the users' differences are arbitrary'.
+
+    Args:
+        differences: ``(users, k)``.
+
+    Returns:
+        ``(k,)``, at least ``1 / (RESAMPLES + 1)``.
+    """
+    rng, n = np.random.default_rng(seed), len(differences)
+    observed = np.abs(differences.sum(0))
+    tolerance = 1e-12 * np.abs(differences).sum(0)  # sums in another order differ by rounding
+    as_large = np.ones(differences.shape[1])
+    for size in _blocks(n):
+        signs = rng.integers(2, size=(size, n), dtype=np.int8) * 2.0 - 1.0
+        as_large += (np.abs(signs @ differences) >= observed - tolerance).sum(0)
+    return as_large / (RESAMPLES + 1)
+
+
+def holm(p: np.ndarray) -> np.ndarray:
+    """Holm's step-down correction of ``(k,)`` p-values."""
+    order = np.argsort(p)
+    steps = np.minimum(1, p[order] * np.arange(len(p), 0, -1))
+    corrected = np.empty(len(p))
+    corrected[order] = np.maximum.accumulate(steps)
+    return corrected
+
+
+def compare(ranks: pl.DataFrame, metric: str, baseline: str) -> dict[str, Comparison]:
+    """Every other label against the baseline.
+
+    Args:
+        ranks: see :func:`user_table`.
+        metric: e.g. ``NDCG@10``.
+        baseline: a label.
+    """
+    labels, sums, counts = user_table(ranks, metric)
+    others = [label for label in labels if label != baseline]
+    if not others:
+        return {}
+    differences = sums[:, [labels.index(label) for label in others]]
+    differences = differences - sums[:, [labels.index(baseline)]]
+    p = randomization_test(differences)
+    parts = zip(others, intervals(differences, counts), p, holm(p), strict=True)
+    return {
+        label: Comparison(d, float(raw), float(corrected)) for label, d, raw, corrected in parts
+    }
+
+
+def _blocks(n: int) -> list[int]:
+    """Sizes of blocks of resamples that bound the memory."""
+    size = max(1, CELLS_PER_BLOCK // n)
+    return [min(size, RESAMPLES - start) for start in range(0, RESAMPLES, size)]

@@ -1,0 +1,68 @@
+r"""One run of a comparison in a process of its own: ``python -m recbole_mm.compare.worker FOLDER``.
+
+A run that crashes, or that the system kills for its memory, ends alone.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import polars as pl
+
+from recbole_mm.compare.knockout import ALL, knocked_out, knockouts
+from recbole_mm.compare.ranks import evaluate_ranks, write_table
+from recbole_mm.config import config_from_plain
+from recbole_mm.quick_start import Prepared, prepare, start_logging, train_and_test
+
+PLAN, RESULT, RANKS = "run.json", "result.json", "ranks.parquet"
+
+
+def run_one(folder: Path) -> None:
+    """Train, test and knock out what ``run.json`` in the folder says; ``result.json`` comes last.
+
+    ``ranks.parquet`` has one row per test target and set of features (column ``features``:
+    ``all``, or a knock-out).
+    """
+    plan = json.loads((folder / PLAN).read_text(encoding="utf-8"))
+    config = config_from_plain(plan["config"])
+    start_logging(config)
+    prepared = prepare(config)
+    result = train_and_test(prepared)
+    ranks, metrics = rank_all(prepared, plan["mask_seen"])
+    ranks = ranks.with_columns(
+        label=pl.lit(plan["label"]), model=pl.lit(config["model"]), seed=pl.lit(config["seed"])
+    )
+    write_table(ranks, folder / RANKS)
+    result = {
+        **{k: result[k] for k in ("best_valid_score", "best_epoch", "epochs", "seconds")},
+        **{k: result[k] for k in ("seconds_per_epoch", "n_parameters", "peak_memory")},
+        "history": result["history"],
+        "metrics": metrics,
+    }
+    write_json(result, folder / RESULT)
+
+
+def rank_all(prepared: Prepared, mask_seen: bool) -> tuple[pl.DataFrame, dict[str, float]]:
+    """Ranks with all features and with every knock-out; RecBole's metrics with all features."""
+    trainer = prepared.trainer
+    ranks, metrics = evaluate_ranks(prepared, mask_seen)
+    tables = [ranks.with_columns(features=pl.lit(ALL))]
+    model = trainer.model
+    for name in knockouts(model):
+        trainer.model = knocked_out(model, name)
+        ranks = evaluate_ranks(prepared, mask_seen).ranks
+        tables.append(ranks.with_columns(features=pl.lit(name)))
+    trainer.model = model
+    return pl.concat(tables), metrics
+
+
+def write_json(values: dict, path: Path) -> None:
+    """Write JSON, whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(json.dumps(values, indent=1), encoding="utf-8")
+    os.replace(temporary, path)
+
+
+if __name__ == "__main__":
+    run_one(Path(sys.argv[1]))

@@ -1,0 +1,90 @@
+"""The whole command on the toy set; every run is a process of its own."""
+
+import json
+
+import polars as pl
+import pytest
+
+from recbole_mm.cli import main
+from recbole_mm.compare.entries import parse_entries
+from recbole_mm.config import ConfigError
+
+TINY = {
+    "epochs": 1,
+    "hidden_size": 8,
+    "inner_size": 8,
+    "n_heads": 1,
+    "head_dim": 8,
+    "d_state": 4,
+    "n_groups": 1,
+    "MAX_ITEM_LIST_LENGTH": 5,
+    "topk": "[5,10]",
+}
+
+
+def options(**values):
+    return ["compare", *(f"--{key}={value}" for key, value in values.items())]
+
+
+@pytest.mark.slow
+def test_a_comparison_runs_goes_on_and_survives_a_failing_run(toy, tmp_path, capsys):
+    models = "MMM4Rec,SASRec+n_heads=3,SASRec"  # 3 heads do not divide a width of 8
+    command = options(models=models, **toy, **TINY, seeds=1, jobs=2, out="out")
+
+    assert main(command) == 1
+    first = capsys.readouterr().out
+    assert "3 runs, 0 of them finished before; 2 at a time" in first
+    assert "SASRec+n_heads=3, seed 1: FAILED: ValueError: The hidden size (8)" in first
+    assert "warning: Leave-one-out leaks the future" in first
+    assert "one seed" in first
+    assert "ranked among all 12 items" in first
+    (folder,) = (tmp_path / "out" / "runs").glob("MMM4Rec-seed1-*")
+    ranks = pl.read_parquet(folder / "ranks.parquet")
+    assert set(ranks["features"]) == {"all", "text only", "image only", "shuffled"}
+    assert len(ranks) == 4 * 40
+    assert json.loads((folder / "result.json").read_text())["epochs"] == 1
+
+    assert main(command) == 1
+    assert "3 runs, 2 of them finished before" in capsys.readouterr().out
+
+
+def test_an_unknown_model_ends_the_command_before_anything_runs(toy, tmp_path, capsys):
+    before = sorted(tmp_path.iterdir())
+
+    assert main(options(models="MMM4Rec,SASRek", **toy)) == 2
+
+    assert "--models: 'SASRek' unknown; known are MMM4Rec" in capsys.readouterr().err
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"metric": "AUC@10"}, "metric 'AUC@10': write NAME@K"),
+        ({"baseline": "GRU4Rec"}, "baseline 'GRU4Rec' is none of SASRec"),
+        ({"protocol": "random"}, "protocol 'random': known are leave_one_out"),
+        ({"seeds": 0}, "--seeds=0: give a number >= 1"),
+        ({"mask_seen": "maybe"}, "--mask_seen=maybe: give True or False"),
+        ({"epoch": 1}, "did you mean 'epochs'"),
+        ({"dataset": "Toyz"}, "data set 'Toyz'"),
+    ],
+)
+def test_wrong_options_end_the_command_before_anything_runs(toy, tmp_path, capsys, wrong, message):
+    assert main(options(**{"models": "SASRec", **toy, **wrong})) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "compare").exists()
+
+
+def test_entries_have_their_own_settings():
+    entries = parse_entries("MMM4Rec+modalities=[text, image]+use_item_id=False,SASRec@a/b.yaml")
+
+    first, second = entries
+    assert first.label == "MMM4Rec+modalities=[text, image]+use_item_id=False"
+    assert first.settings == {"modalities": ["text", "image"], "use_item_id": False}
+    assert (second.label, second.model, second.files) == ("SASRec (b)", "SASRec", ["a/b.yaml"])
+
+
+@pytest.mark.parametrize("text", ["", "SASRec,SASRec"])
+def test_no_entry_or_the_same_twice_is_refused(text):
+    with pytest.raises(ConfigError, match="names no model|SASRec stand more than once"):
+        parse_entries(text)

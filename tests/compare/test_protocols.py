@@ -1,0 +1,72 @@
+import numpy as np
+import pytest
+
+from recbole_mm.compare.entries import config_of, parse_entries
+from recbole_mm.compare.items import describe, file_hashes
+from recbole_mm.compare.protocols import PROTOCOLS, leak_warning, share_of_later_training
+from recbole_mm.config import ConfigError, load_config
+from recbole_mm.quick_start import prepare
+
+SMALL = {"hidden_size": 8, "inner_size": 8, "n_heads": 1}
+
+
+def described(toy, protocol):
+    overlay = PROTOCOLS[protocol].overlay
+    return describe(load_config("SASRec", None, (), {**toy, **SMALL, **overlay}))
+
+
+def test_the_future_that_a_test_event_is_trained_on():
+    assert share_of_later_training(np.array([1, 2, 3, 4]), np.array([2, 4])) == 0.25
+    assert "Here 25% of the training events are later" in leak_warning("leave_one_out", 0.25)
+    assert leak_warning("temporal", 0.0) is None
+
+
+def test_leave_one_out_and_temporal_parts(toy):
+    loo = described(toy, "leave_one_out")
+    assert loo.counts["test targets"] == loo.counts["users"] == 40
+    assert loo.items["training_count"].sum() == 40 * 5
+    assert {"has_text", "has_image"} <= set(loo.items.columns)
+
+    # seven moments, 40 events each: the last two days are validation and test
+    temporal = described(toy, "temporal")
+    assert temporal.later == 0
+    assert temporal.counts["test targets"] == temporal.counts["validation targets"] == 40
+
+
+def test_cold_items_have_no_training_interaction(toy):
+    cold = described(toy, "cold_start").items
+
+    assert (cold["training_count"] == 0).sum() == 1  # a tenth of twelve
+
+
+def test_hashes_follow_the_content_of_the_files(toy, tmp_path):
+    config = load_config("SASRec", None, (), toy)
+    before = file_hashes(config)
+    path = tmp_path / "dataset/toy/toy.inter"
+    path.write_text(path.read_text() + "u1\ti1\t2000000000\n")
+
+    after = file_hashes(config)
+
+    assert set(before) == {"toy.inter", "toy.text.npz", "toy.image.npz"}
+    assert [name for name in before if before[name] != after[name]] == ["toy.inter"]
+
+
+@pytest.mark.parametrize("model", ["FDSA", "SASRecF"])
+def test_models_with_item_columns_get_them_and_keep_the_candidates(model, toy, tmp_path):
+    rows = [f"i{i}\tblue {'kite' if i % 2 else 'mug'}\tmaker{i % 3}\timages/{i}" for i in range(12)]
+    header = "item_id:token\ttitle:token_seq\tbrand:token\timage:token"
+    rows.append("never_bought\tred kite\tmaker9\timages/99")
+    (tmp_path / "dataset/toy/toy.item").write_text("\n".join([header, *rows]) + "\n")
+    (entry,) = parse_entries(model)
+
+    config = config_of(entry, None, {}, {**toy, **SMALL})
+    run = prepare(config)
+
+    assert config["selected_features"] == ["title", "brand"]
+    assert run.train_data.dataset.item_num == 13
+
+
+def test_a_model_with_item_columns_is_refused_where_there_are_none(toy):
+    (entry,) = parse_entries("FDSA")
+    with pytest.raises(ConfigError, match="FDSA reads item columns, but there is no .*toy.item"):
+        config_of(entry, None, {}, toy)

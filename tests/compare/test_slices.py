@@ -1,0 +1,50 @@
+import polars as pl
+
+from recbole_mm.compare.slices import slices
+
+ITEMS = pl.DataFrame(
+    {
+        "item": ["a", "b", "c", "d", "e", "f"],
+        "training_count": [50, 3, 2, 1, 1, 0],
+        "has_text": [True] * 6,
+        "has_image": [True, False, True, True, True, False],
+    }
+)
+RANKS = pl.DataFrame(
+    {
+        "label": "A",
+        "seed": 1,
+        "user": ["u", "v", "w", "x"],
+        "item": ["a", "b", "f", "c"],
+        "rank": [1, 2, 3, 11],
+        "history_length": [1, 4, 5, 19],
+    }
+)
+
+
+def by_name(metric="Recall@2"):
+    return {part.name: part for part in slices(RANKS, ITEMS, metric)}
+
+
+def test_popularity_is_that_of_training():
+    parts = by_name()
+
+    assert parts["cold (no training interaction)"].values["A"].value == 0  # f at rank 3
+    assert parts["head (50 or more)"].values["A"].value == 1
+    assert parts["tail (1 to 49)"].values["A"].value == 0.5
+    assert sum(part.targets for part in parts.values() if part.kind == "popularity") == 4
+
+
+def test_every_target_has_one_history_length_and_each_modality_or_not():
+    parts = slices(RANKS, ITEMS, "Recall@2")
+
+    assert sum(part.targets for part in parts if part.kind == "history length") == 4
+    image = {part.name: part.targets for part in parts if part.name.startswith("image")}
+    assert image == {"image present": 2, "image missing": 2}
+
+
+def test_a_slice_without_users_is_empty_and_no_error():
+    part = by_name()["text missing"]
+
+    assert (part.users, part.targets, part.values) == (0, 0, {})
+    assert by_name()["20 or more"].users == 0
