@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dataset_scripts.files import InputError, run_script, whole_or_not
 from dataset_scripts.prepared import PreparedDataset, write_dataset
-from recbole_mm.data.features import feature_path, read_feature_info
+from recbole_mm.data.mixture import MixtureError, common_modalities, refuse_different_features
 
 
 def mix(domains: list[PreparedDataset], root, name: str) -> PreparedDataset:
@@ -35,7 +35,7 @@ def mix(domains: list[PreparedDataset], root, name: str) -> PreparedDataset:
     empty = [domain.path("inter") for domain in domains if len(domain.interactions) == 0]
     if empty:
         raise InputError(f"{empty[0]}: no interactions; take this domain out of the mixture.")
-    modalities = _common_modalities(domains)
+    modalities = _common_modalities(root, names)
 
     columns = [
         column
@@ -60,28 +60,16 @@ def _prefixed(table: pl.DataFrame, domain: str) -> pl.DataFrame:
     return table.with_columns((pl.lit(f"{domain}:") + pl.col(name)).alias(name) for name in tokens)
 
 
-def _common_modalities(domains: list[PreparedDataset]) -> list[str]:
+def _common_modalities(root, names: list[str]) -> list[str]:
     """Modalities that every domain has; their features must be of one kind."""
-    common = [m for m in domains[0].modalities() if all(m in d.modalities() for d in domains)]
-    for domain in domains:
-        left = [modality for modality in domain.modalities() if modality not in common]
-        if left:
-            print(f"{domain.name}: {left} not in every domain, left out of the mixture")
-    for modality in common:
-        kinds = {}
-        for domain in domains:
-            info = read_feature_info(feature_path(domain.folder, domain.name, modality))
-            kind = (info.get("encoder"), info.get("dimension"), info.get("normalization"))
-            if info.get("encoder") == "embedded":
-                kind = (*kind, f"space of {info.get('shared_with')}")
-            kinds.setdefault(kind, []).append(domain.name)
-        if len(kinds) > 1:
-            listing = "; ".join(f"{names}: {kind}" for kind, names in kinds.items())
-            raise InputError(
-                f"{modality} features of the domains differ in encoder, width, scale or space: "
-                f"{listing}. Make them together: python dataset_scripts/extract_features.py "
-                f"{' '.join(domain.name for domain in domains)}"
-            )
+    common, left_out = common_modalities(root, names)
+    for domain, modalities in left_out.items():
+        print(f"{domain}: {modalities} not in every domain, left out of the mixture")
+    try:
+        for modality in common:
+            refuse_different_features(root, names, modality)
+    except MixtureError as error:
+        raise InputError(str(error)) from error
     return common
 
 

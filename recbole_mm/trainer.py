@@ -31,7 +31,7 @@ class MultiModalTrainer(Trainer):
     - parameters that no weight decay is applied to (``no_weight_decay``, glob patterns), and
       parameters with a learning rate of their own (``group_learning_rates``);
     - gradient accumulation (``gradient_accumulation_steps``, ``accumulation_mean``);
-    - a hook before each epoch (``model.on_epoch_start``);
+    - a hook before each epoch (``on_epoch_start`` of the model and of its data set);
     - the state before each epoch in a file, if one is named (``progress_file``), from which a
       killed run goes on as if it had not been killed;
     - ranking by counting instead of sorting;
@@ -99,6 +99,7 @@ class MultiModalTrainer(Trainer):
         if self.progress_file:
             self._save_progress(train_data, epoch_idx)
         self.model.on_epoch_start(epoch_idx)
+        train_data._dataset.on_epoch_start(epoch_idx)
         loss = super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)
         if isinstance(self.optimizer, AccumulatedSteps):
             self.optimizer.flush()

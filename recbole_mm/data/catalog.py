@@ -6,6 +6,7 @@ from recbole.config import Config
 
 from recbole_mm.config import RECBOLE_DIR, ConfigError, properties_dir
 from recbole_mm.data.builtin import BUILTIN
+from recbole_mm.data.mixture import MixtureError, domain_folder, domains_of
 
 
 def described_datasets() -> dict[str, str]:
@@ -21,7 +22,8 @@ def datasets_in(folder) -> list[str]:
 
 
 def require_dataset(config: Config):
-    """Check that the interactions of ``config['dataset']`` are there, or will be.
+    """Check that the interactions of ``config['dataset']``, or of its domains, are there, or will
+    be.
 
     Sets that make themselves and sets that RecBole's loader downloads will be.
 
@@ -30,10 +32,22 @@ def require_dataset(config: Config):
             and which data sets there are.
     """
     name, folder = config["dataset"], Path(config["data_path"])
+    try:
+        domains = domains_of(config)
+    except MixtureError as error:
+        raise ConfigError(str(error)) from error
+    if domains and not (folder / f"{name}.inter").is_file():
+        for domain in domains:
+            _require(config, domain, domain_folder(config, domain))
+    elif name not in BUILTIN and name not in _downloaded_by_recbole():
+        _require(config, name, folder)
+
+
+def _require(config: Config, name: str, folder: Path):
     parts = config["benchmark_filename"]
     wanted = [f"{name}.{part}.inter" for part in parts] if parts else [f"{name}.inter"]
     missing = [file for file in wanted if not (folder / file).is_file()]
-    if not missing or name in BUILTIN or name in _downloaded_by_recbole():
+    if not missing:
         return
     described = described_datasets()
     lines = [f"data set {name!r}: there is no {folder / missing[0]}."]

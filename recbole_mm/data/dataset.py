@@ -1,5 +1,8 @@
 r"""Sequential data sets with item features, exact times, and prefixes by index."""
 
+import os
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 import torch
@@ -16,11 +19,22 @@ from recbole_mm.data.features import (
     reduce_dimension,
     whiten,
 )
+from recbole_mm.data.mixture import (
+    common_modalities,
+    domain_folder,
+    domain_of_items,
+    domains_of,
+    read_mixture_features,
+    with_domain,
+)
 
 # columns of a target: its history is the rows [first, last) of ``MultiModalDataset.history``, where
 # it is row ``last`` itself unless it is held out
 FIRST_ROW = "_first_row"
 LAST_ROW = "_last_row"
+
+
+DOMAIN_SAMPLINGS = ("proportional", "balanced")
 
 
 class DatasetError(ValueError):
@@ -38,6 +52,9 @@ class MultiModalDataset(SequentialDataset):
     - Events are ordered by user, time, and row of the ``.inter`` file: events of the same time
       keep the file's order. Without a time column the file's order is the order.
     - Times stay float64 and are never normalised: batches hold unix seconds to the last digit.
+    - A set with ``domains`` is a mixture (:mod:`recbole_mm.data.mixture`): its interactions are
+      those of its domains, unless it has a file of its own. ``domain_sampling: balanced`` draws
+      as many training examples from each, anew every epoch.
     - A prefix is two row numbers, its items are looked up when a batch is made: memory is linear
       in interactions whatever ``MAX_ITEM_LIST_LENGTH`` is.
 
@@ -45,25 +62,32 @@ class MultiModalDataset(SequentialDataset):
         modalities: names, in the order of the config, text and image first if found by themselves.
         features: modality -> :class:`~recbole_mm.data.features.ItemFeatures`.
         has_time: whether the interactions have times.
+        domains: names of the domains, empty for a set that is no mixture.
+        item_domain: of a mixture, the index of each item's domain, ``(n_items,)``, -1 for the
+            padding item.
 
     Raises:
+        MixtureError: domains that do not go together.
         DatasetError: no interactions, negative or missing times, unknown modalities.
         FeatureFileError: see :func:`~recbole_mm.data.features.read_item_features`.
     """
 
     def _load_data(self, token, dataset_path):
         ensure_builtin(self.config)
+        self.domains = domains_of(self.config)
+        self.example_of_row = None
         super()._load_data(token, dataset_path)
+
+    def _download(self):
+        if not self.domains:  # a mixture needs no folder of its own
+            super()._download()
 
     def _load_inter_feat(self, token, dataset_path):
         path = f"{dataset_path}/{token}.inter"
-        try:
-            super()._load_inter_feat(token, dataset_path)
-        except ValueError as error:
-            self._refuse_text_in_number_columns(path, error)
-            raise
-        if len(self.inter_feat) == 0:
-            raise DatasetError(f"{path}: no interactions. A data set needs at least one.")
+        if self.domains and not os.path.isfile(path):
+            self._load_domains()
+        else:
+            self._read_interactions(token, dataset_path)
         self.has_time = self.time_field in self.inter_feat
         if not self.has_time:
             self.logger.info(
@@ -84,6 +108,37 @@ class MultiModalDataset(SequentialDataset):
                 f"({time.iloc[row]}). Times are unix seconds >= 0; leave the column out if there "
                 f"are none."
             )
+
+    def _read_interactions(self, token, dataset_path):
+        path = f"{dataset_path}/{token}.inter"
+        try:
+            super()._load_inter_feat(token, dataset_path)
+        except ValueError as error:
+            self._refuse_text_in_number_columns(path, error)
+            raise
+        if len(self.inter_feat) == 0:
+            raise DatasetError(f"{path}: no interactions. A data set needs at least one.")
+
+    def _load_domains(self):
+        """The interactions of all domains, one domain after the other."""
+        if self.benchmark_filename_list or self.config["feature_path"]:
+            raise DatasetError(
+                f"{self.dataset_name} is a mixture: benchmark_filename and feature_path have no "
+                f"meaning for it. Leave them empty."
+            )
+        parts = []
+        for domain in self.domains:
+            self._read_interactions(domain, str(domain_folder(self.config, domain)))
+            for field in (self.uid_field, self.iid_field):
+                self.inter_feat[field] = with_domain(self.inter_feat[field], domain)
+            self.logger.info(f"domain {domain}: {len(self.inter_feat)} interactions")
+            parts.append(self.inter_feat)
+        self.inter_feat = pd.concat(parts, ignore_index=True)
+        for field in list(self.inter_feat.columns):
+            lacking = [d for d, part in zip(self.domains, parts) if field not in part]
+            if lacking:
+                self.logger.info(f"column '{field}' is left out: {lacking} do not have it")
+                self._del_col(self.inter_feat, field)
 
     def _refuse_text_in_number_columns(self, path: str, error: ValueError):
         """pandas does not say where a column of numbers holds something else."""
@@ -108,12 +163,17 @@ class MultiModalDataset(SequentialDataset):
 
     def _data_processing(self):
         super()._data_processing()
+        if self.domains:
+            self.item_domain = domain_of_items(self.field2id_token[self.iid_field], self.domains)
         self._load_features()
 
     def _load_features(self):
         names = self.config["modalities"]
         folder = self.config["feature_path"] or self.dataset_path
-        if names is None:
+        if names is None and self.domains:
+            names, left_out = common_modalities(os.path.dirname(folder), self.domains)
+            self.logger.info(f"modalities of all domains: {names}; left out: {left_out or 'none'}")
+        elif names is None:
             names = find_modalities(folder, self.dataset_name)
             self.logger.info(f"modalities found in {folder}: {names}")
         if isinstance(names, str):
@@ -128,11 +188,14 @@ class MultiModalDataset(SequentialDataset):
     def read_features(self, name: str) -> ItemFeatures:
         """One feature file of this data set, aligned with its items."""
         folder = self.config["feature_path"] or self.dataset_path
-        features = read_item_features(
-            feature_path(folder, self.dataset_name, name),
-            self.field2id_token[self.iid_field],
-            min_coverage=self.config["min_feature_coverage"] or 0.0,
-        )
+        tokens = self.field2id_token[self.iid_field]
+        coverage = self.config["min_feature_coverage"] or 0.0
+        if self.domains:
+            root = os.path.dirname(folder)
+            features = read_mixture_features(root, self.domains, name, tokens, coverage)
+        else:
+            path = feature_path(folder, self.dataset_name, name)
+            features = read_item_features(path, tokens, coverage)
         return self._transform(features)
 
     def _transform(self, features: ItemFeatures) -> ItemFeatures:
@@ -234,8 +297,39 @@ class MultiModalDataset(SequentialDataset):
     def build(self):
         """Training, validation and test; held-out items are targets of the test alone."""
         datasets = super().build()
-        if not self.config["held_out_items"]:
-            return datasets
+        if self.config["held_out_items"]:
+            datasets = self._without_held_out(datasets)
+        sampling = self.config["domain_sampling"]
+        if sampling not in DOMAIN_SAMPLINGS:
+            raise DatasetError(f"domain_sampling must be one of {DOMAIN_SAMPLINGS}: {sampling!r}.")
+        if sampling == "balanced":
+            if not self.domains:
+                raise DatasetError(
+                    f"domain_sampling: balanced needs a mixture; {self.dataset_name} has no domains"
+                )
+            datasets[0].example_of_row = torch.arange(len(datasets[0]))
+            datasets[0].on_epoch_start(0)
+        return datasets
+
+    def on_epoch_start(self, epoch: int) -> None:
+        """Draw the examples of an epoch, if domains are balanced: as many of each domain, none
+        again before all others of its domain."""
+        if self.example_of_row is None:
+            return
+        random = torch.Generator().manual_seed(self.config["seed"] + epoch)
+        domain = self.item_domain[self.inter_feat[self.iid_field]]
+        shares = torch.arange(len(self)).tensor_split(len(self.domains))
+        drawn = []
+        for number, share in enumerate(shares):
+            examples = (domain == number).nonzero().squeeze(1)
+            if len(examples) == 0:
+                raise DatasetError(f"domain {self.domains[number]} has no training example.")
+            rounds = -(-len(share) // len(examples))
+            order = [torch.randperm(len(examples), generator=random) for _ in range(rounds)]
+            drawn.append(examples[torch.cat(order)[: len(share)]])
+        self.example_of_row = torch.cat(drawn)
+
+    def _without_held_out(self, datasets):
         held_out = self.held_out()
         train, valid, test = (d.inter_feat for d in datasets)
         train, valid = (part[~held_out[part[self.iid_field]]] for part in (train, valid))
@@ -270,10 +364,12 @@ class MultiModalDataset(SequentialDataset):
                 f"of {ratios}: the parts would have {np.diff(edges).tolist()} events."
             )
         self._drop_unused_col()
-        return [self.copy(self.inter_feat[a:b]) for a, b in zip(edges, edges[1:])]
+        return [self.copy(self.inter_feat[a:b]) for a, b in pairwise(edges)]
 
     def __getitem__(self, index, join=True):
         """Targets with their histories, right-padded with 0 to ``MAX_ITEM_LIST_LENGTH``."""
+        if self.example_of_row is not None:
+            index = self.example_of_row[index]
         batch = self.inter_feat[index]
         if FIRST_ROW not in batch:
             return self.join(batch) if join else batch

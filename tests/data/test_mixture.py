@@ -1,0 +1,143 @@
+import numpy as np
+import pytest
+import torch
+from recbole.data import data_preparation
+from recbole.utils import get_model, get_trainer
+
+from recbole_mm.config import ConfigError, load_config
+from recbole_mm.data.catalog import require_dataset
+from recbole_mm.data.dataset import DatasetError, MultiModalDataset
+from recbole_mm.data.features import FeatureFileError, feature_path, write_item_features
+from recbole_mm.data.mixture import MixtureError
+
+SMALL = {"hidden_size": 16, "head_dim": 8, "d_state": 4, "n_groups": 2, "inner_size": 16}
+PRETRAIN = {"train_stage": "pretrain", "softmax": "in_batch", "use_item_id": False}
+
+
+def write_domain(root, name, users, width=3, info=None, time=True, modalities=("text", "image")):
+    """Users walk over the items a, b, c, d; item 'a' is not the same thing in two domains."""
+    folder = root / name
+    folder.mkdir(parents=True)
+    rows = ["user_id:token\titem_id:token" + ("\ttimestamp:float" if time else "")]
+    for user in range(users):
+        for step in range(4):
+            rows.append(f"u{user}\t{'abcd'[step]}" + (f"\t{1_400_000_000 + step}" if time else ""))
+    (folder / f"{name}.inter").write_text("\n".join(rows) + "\n")
+    for modality in modalities:
+        values = np.random.default_rng(len(name)).normal(size=(4, width)).astype(np.float32)
+        path = feature_path(folder, name, modality)
+        write_item_features(path, list("dcba"), values, info or {"encoder": "clip"})
+
+
+@pytest.fixture
+def root(tmp_path):
+    root = tmp_path / "dataset"
+    write_domain(root, "Food", 9)
+    write_domain(root, "Homes", 3)
+    return root
+
+
+def load(root, **settings):
+    settings = {"data_path": str(root), "domains": ["Food", "Homes"], **SMALL, **settings}
+    config = load_config("MMM4Rec", "Both", (), settings)
+    require_dataset(config)
+    return config, MultiModalDataset(config)
+
+
+def test_a_mixture_is_its_domains_with_their_names_and_their_own_features(root):
+    _, both = load(root)
+    assert (both.user_num - 1, both.item_num - 1, len(both)) == (12, 8, 48)
+    assert both.modalities == ["text", "image"]
+    stored = np.load(feature_path(root / "Homes", "Homes", "text"))
+    wanted = dict(zip(stored["item_id"], stored["feature"]))
+    for token in "abcd":
+        item = both.token2id("item_id", f"Homes:{token}")
+        assert both.item_domain[item] == 1
+        np.testing.assert_array_equal(both.features["text"].values[item], wanted[token])
+    assert not (root / "Both").exists()
+
+
+def test_it_is_the_same_as_the_mixture_that_the_script_writes(root):
+    pytest.importorskip("polars")
+    from dataset_scripts import mix
+
+    _, by_name = load(root)
+    mix.main(["Both", "Food", "Homes", f"--output={root}"])
+    _, written = load(root, domains=None)
+    assert written.domains == ["Food", "Homes"]
+    assert list(written.field2id_token["item_id"]) == list(by_name.field2id_token["item_id"])
+    for name in ("text", "image"):
+        assert torch.equal(written.features[name].values, by_name.features[name].values)
+
+
+def test_columns_and_modalities_that_not_all_domains_have_are_left_out(root, caplog):
+    caplog.set_level("INFO")
+    write_domain(root, "Bare", 2, time=False, modalities=["text"])
+    _, mixed = load(root, domains=["Food", "Bare"])
+    assert not mixed.has_time and mixed.modalities == ["text"]
+    assert "column 'timestamp' is left out: ['Bare'] do not have it" in caplog.text
+    assert "left out: {'Food': ['image']}" in caplog.text
+    with pytest.raises(FeatureFileError, match=r"Bare.image.npz: no such feature file"):
+        load(root, domains=["Food", "Bare"], modalities=["text", "image"])
+
+
+def test_domains_that_do_not_go_together_are_refused(root):
+    write_domain(root, "Wide", 2, width=5)
+    write_domain(root, "Other", 2, info={"encoder": "siglip"})
+    write_domain(root, "Empty", 0)
+    with pytest.raises(MixtureError, match=r"Wide.text.npz: width 5, but Food has 3"):
+        load(root, domains=["Food", "Wide"])
+    with pytest.raises(MixtureError, match=r"differ in encoder.*'Food'.*clip.*'Other'.*siglip"):
+        load(root, domains=["Food", "Other"])
+    with pytest.raises(DatasetError, match=r"Empty.inter: no interactions"):
+        load(root, domains=["Food", "Empty"])
+    with pytest.raises(ConfigError, match=r"\['Food'\] stands twice in the mixture Both"):
+        load(root, domains=["Food", "Food"])
+    with pytest.raises(ConfigError, match="data set 'Nowhere': there is no .*Nowhere.inter"):
+        load(root, domains=["Food", "Nowhere"])
+
+
+def test_balanced_domains_give_as_many_examples_each_and_none_is_forgotten(root):
+    config, both = load(root, domain_sampling="balanced")
+    train, _, _ = data_preparation(config, both)
+    domain = both.item_domain[torch.cat([batch["item_id"] for batch in train])]
+    assert torch.bincount(domain).tolist() == [6, 6]  # 9 and 3 users with one example each
+    seen = set()
+    for epoch in range(4):
+        train._dataset.on_epoch_start(epoch)
+        users = torch.cat([batch["user_id"] for batch in train]).tolist()
+        assert len(set(users)) == 6 + 3  # every example of the small domain, twice
+        seen |= set(users)
+    assert len(seen) == 12
+    settings = {"data_path": str(root), "domain_sampling": "balanced", **SMALL}
+    config = load_config("MMM4Rec", "Food", (), settings)
+    food = MultiModalDataset(config)
+    with pytest.raises(DatasetError, match="balanced needs a mixture; Food has no domains"):
+        data_preparation(config, food)
+
+
+def test_negatives_may_be_kept_to_the_domain(root):
+    losses = []
+    for same in (False, True):
+        config, both = load(root, **PRETRAIN, same_domain_negatives=same)
+        train, _, _ = data_preparation(config, both)
+        model = get_model("MMM4Rec")(config, train._dataset)
+        target = torch.tensor([both.token2id("item_id", t) for t in ("Food:a", "Homes:a")])
+        losses.append(model.in_batch_loss(torch.zeros(2, 2), target).item())
+    assert losses == [pytest.approx(np.log(2)), 0.0]
+    with pytest.raises(ValueError, match="same_domain_negatives is for softmax: in_batch"):
+        load_and_make(root, same_domain_negatives=True)
+
+
+def load_and_make(root, **settings):
+    config, both = load(root, **settings)
+    train, valid, test = data_preparation(config, both)
+    model = get_model("MMM4Rec")(config, train._dataset)
+    return get_trainer(config["MODEL_TYPE"], "MMM4Rec")(config, model), train, valid, test
+
+
+def test_a_pretrain_stage_on_a_mixture_trains_and_can_be_evaluated(root):
+    settings = {**PRETRAIN, "domain_sampling": "balanced", "same_domain_negatives": True}
+    trainer, train, valid, test = load_and_make(root, **settings, epochs=2)
+    trainer.fit(train, valid, saved=False)
+    assert 0 <= trainer.evaluate(test, load_best_model=False)["ndcg@10"] <= 1
