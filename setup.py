@@ -6,6 +6,8 @@ from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
 VERSION = "0.1.0"
+DATA = ["polars>=1.0"]
+FEATURES = ["transformers>=4.40"]
 
 setup(
     name="recbole_mm",
@@ -37,8 +39,11 @@ setup(
         "tqdm>=4.65",
     ],
     extras_require={
-        "data": ["polars>=1.0", "pyarrow>=15"],
+        "data": DATA,
+        # the tests run every script and build small encoders
         "dev": [
+            *DATA,
+            *FEATURES,
             "build>=1.0",
             "hyperopt==0.2.5",
             "pytest>=8",
@@ -46,7 +51,7 @@ setup(
             "ruff>=0.6",
             "wheel",
         ],
-        "features": ["transformers>=4.40"],
+        "features": FEATURES,
         "gpu": ["causal-conv1d>=1.4", "mamba-ssm>=2.2"],
         "tune": ["hyperopt==0.2.5", "ray[tune]==2.6.3"],  # later hyperopt fails in RecBole's grid
     },

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import zipfile
 
 import pytest
 
@@ -104,6 +105,17 @@ def test_the_ci_runs_the_command_of_the_readme(repository):
 
     (command,) = re.findall(f"{pattern}.*", readme, flags=re.MULTILINE)
     assert "pip install -c constraints.txt" in command
+
+
+def test_the_dev_extra_brings_what_the_tests_of_the_scripts_need(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        (metadata,) = [name for name in archive.namelist() if name.endswith("METADATA")]
+        lines = archive.read(metadata).decode().splitlines()
+
+    for extra in ("data", "features"):
+        for line in lines:
+            if line.startswith("Requires-Dist") and line.endswith(f'extra == "{extra}"'):
+                assert line.replace(f'"{extra}"', '"dev"') in lines
 
 
 def test_every_core_dependency_is_constrained(repository):
