@@ -30,6 +30,7 @@ from recbole_mm.config import layer_property_files
 MODELS = {
     "MMM4Rec": "state-space model over fused text and picture features (arXiv 2506.02916)",
     "MISSRec": "interest-aware transformer over text and picture features (arXiv 2308.11175)",
+    "UniSRec": "transformer over features through whitening experts (arXiv 2206.05941)",
 }
 """Every model of this package and what it is; its class is
 ``recbole_mm.model.sequential_recommender.<lower>.<Model>``."""

@@ -17,6 +17,7 @@ from recbole_mm.register import MODELS
 SMALL = {
     "MMM4Rec": {"hidden_size": 16, "head_dim": 8, "d_state": 4, "n_groups": 2, "inner_size": 16},
     "MISSRec": {"hidden_size": 16, "inner_size": 16, "n_heads": 2},
+    "UniSRec": {"hidden_size": 16, "inner_size": 16, "n_heads": 2, "n_experts": 2},
 }
 MODALITIES = [["text"], ["text", "image"], ["image", "text", "audio"]]
 STAGES = [
@@ -136,6 +137,10 @@ def test_no_modality_and_unknown_choices_are_refused(name, toy):
         prepare(name, toy, modalities=[])
     with pytest.raises(ValueError, match="softmax must be one of.*'sampled'"):
         prepare(name, toy, softmax="sampled")
+
+
+@pytest.mark.parametrize("name", ["MMM4Rec", "MISSRec"])
+def test_an_unknown_fusion_is_refused(name, toy):
     with pytest.raises(ValueError, match="item_mm_fusion must be one of.*'sum'"):
         prepare(name, toy, item_mm_fusion="sum")
 
@@ -157,7 +162,7 @@ def test_planted_order_is_found_and_noise_is_not(name, use_item_id, toy, tmp_pat
         "temperature": 0.1,
         "metrics": ["NDCG"],
     }
-    if name == "MISSRec":
+    if name != "MMM4Rec":
         settings = {k: v for k, v in settings.items() if not k.startswith(("emb", "time_"))}
 
     def ndcg(data):

@@ -1,0 +1,155 @@
+r"""UniSRec: universal sequence representations from the texts of items, here from all modalities."""
+
+import torch
+import torch.nn.functional as F
+from recbole.model.layers import TransformerEncoder
+from torch import Tensor, nn
+
+from recbole_mm.model.abstract_recommender import MultiModalRecommender
+from recbole_mm.model.layers.augmentation import drop_features, drop_items
+from recbole_mm.model.layers.bucketing import map_by_length
+from recbole_mm.model.layers.moe import MoEAdapter
+
+
+class UniSRec(MultiModalRecommender):
+    r"""Features through a mixture of whitening experts, a causal Transformer over the history, and
+    the cosine with every item.
+
+    An item is the sum of its adapted modalities, of those that it has; each modality has its own
+    experts. With ID a learned embedding is added. With one modality this is the paper's model.
+
+    Pre-training adds the contrast between a history and an augmented view of it: with items
+    dropped, or with features dropped, as one coin per batch says.
+
+    NOTE: where the paper drops words of a text and encodes it again, entries of the feature
+    vectors are dropped.
+    NOTE: the experts' dropout and the gates' noise are drawn once per item and step, for histories
+    and candidates together; the release draws them twice.
+    NOTE: the padding item is no candidate in the softmax; in the release it is.
+
+    Reference:
+        Yupeng Hou et al. "Towards Universal Sequence Representation Learning for Recommender
+        Systems." KDD 2022 (arXiv 2206.05941).
+    """
+
+    domain_parameters = ("item_embedding.*",)
+
+    def __init__(self, config, dataset):
+        super().__init__(config, dataset)
+        self.temperature = config["temperature"]
+        self.initializer_range = config["initializer_range"]
+        self.sequence_loss_weight = config["sequence_loss_weight"]
+        self.item_drop_coefficient = config["item_drop_coefficient"]
+        self.item_drop_ratio = config["item_drop_ratio"]
+        self.feature_drop_ratio = config["feature_drop_ratio"]
+        self.rows_per_group = config["length_group_size"]
+        eps, dropout = config["layer_norm_eps"], config["hidden_dropout_prob"]
+        self.position_embedding = nn.Embedding(self.max_seq_length, self.hidden_size)
+        self.encoder = TransformerEncoder(
+            n_layers=config["n_layers"],
+            n_heads=config["n_heads"],
+            hidden_size=self.hidden_size,
+            inner_size=config["inner_size"],
+            hidden_dropout_prob=dropout,
+            attn_dropout_prob=config["attn_dropout_prob"],
+            hidden_act=config["hidden_act"],
+            layer_norm_eps=eps,
+        )
+        self.input_norm = nn.LayerNorm(self.hidden_size, eps)
+        self.input_dropout = nn.Dropout(dropout)
+        if self.use_item_id:
+            self.item_embedding = nn.Embedding(self.n_items, self.hidden_size)
+        self.apply(self._init_weights)
+        for modality in self.modalities:
+            self.adapters[modality] = MoEAdapter(
+                self.feature(modality).shape[1],
+                self.hidden_size,
+                config["n_experts"],
+                config["adapter_dropout_prob"],
+                self.initializer_range,
+            )
+
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, (nn.Linear, nn.Embedding)):
+            nn.init.normal_(module.weight, std=self.initializer_range)
+        if isinstance(module, nn.Linear):
+            nn.init.zeros_(module.bias)
+
+    def embed_items(self, item_id: Tensor | None = None, feature_drop: float = 0.0) -> Tensor:
+        """Items as they are read and, normalised, ranked: ``(n, hidden_size)``.
+
+        Args:
+            item_id: ``(n,)``; ``None`` for the whole table.
+            feature_drop: share of the features' entries that are dropped.
+        """
+        embedding = 0.0
+        for modality in self.modalities:
+            feature, present = self.feature(modality), self.present(modality)
+            if item_id is not None:
+                feature, present = feature[item_id], present[item_id]
+            feature = feature.to(self.position_embedding.weight.dtype)
+            if feature_drop:
+                feature = drop_features(feature, feature_drop)
+            embedding = embedding + self.adapters[modality](feature) * present.unsqueeze(-1)
+        if self.use_item_id:
+            table = self.item_embedding.weight
+            embedding = embedding + (table if item_id is None else F.embedding(item_id, table))
+        return embedding
+
+    def without_padding(self, items: Tensor) -> Tensor:
+        return items[1:]
+
+    def score_items(self, seq_output: Tensor, items: Tensor) -> Tensor:
+        return seq_output @ (F.normalize(items, dim=-1) / self.temperature).T
+
+    def encode(self, interaction, items=None, rows: Tensor | None = None) -> Tensor:
+        items = self.all_items() if items is None else items
+        rows = interaction[self.ITEM_SEQ] if rows is None else rows
+        return self.read(items, rows, interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN])
+
+    def read(self, items: Tensor, rows: Tensor, item_seq: Tensor, length: Tensor) -> Tensor:
+        """Unit vectors of the users, ``(b, hidden_size)``.
+
+        Args:
+            items: what :meth:`embed_items` gave.
+            rows: histories as rows of ``items``, ``(b, l)``.
+            item_seq: the same as item ids.
+            length: ``(b,)``.
+        """
+
+        def read_group(group: Tensor, longest: int) -> Tensor:
+            tokens = F.embedding(rows[group, :longest], items)
+            tokens = tokens + self.position_embedding.weight[:longest]
+            mask = self.get_attention_mask(item_seq[group, :longest])
+            hidden = self.input_dropout(self.input_norm(tokens))
+            output = self.encoder(hidden, mask, output_all_encoded_layers=False)[-1]
+            return F.normalize(self.gather_indexes(output, length[group] - 1), dim=-1)
+
+        return map_by_length(read_group, length, self.rows_per_group)
+
+    def calculate_loss(self, interaction) -> Tensor:
+        items, rows = self.embed_batch(interaction)
+        seq_output = self.encode(interaction, items, rows)
+        target = interaction[self.POS_ITEM_ID]
+        loss = self.target_loss(seq_output, items, target)
+        if self.train_stage == "finetune":
+            return loss
+        augmented = self.read_augmented(interaction, items, rows)
+        similarity = seq_output @ augmented.T / self.temperature
+        if self.mask_repeated_targets:
+            repeated = (target.unsqueeze(1) == target).fill_diagonal_(False)
+            similarity = similarity.masked_fill(repeated, -torch.inf)
+        own = torch.arange(len(target), device=target.device)
+        return loss + self.sequence_loss_weight * F.cross_entropy(similarity, own)
+
+    def read_augmented(self, interaction, items: Tensor, rows: Tensor) -> Tensor:
+        """Unit vectors of another view of each history, ``(b, hidden_size)``."""
+        item_seq, length = interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN]
+        if torch.rand(()) < self.item_drop_coefficient:
+            keep = torch.rand(item_seq.shape, device=item_seq.device) >= self.item_drop_ratio
+            rows, _ = drop_items(rows, length, keep)
+            item_seq, length = drop_items(item_seq, length, keep)
+            return self.read(items, rows, item_seq, length)
+        item_id, rows = torch.unique(item_seq, return_inverse=True)
+        dropped = self.embed_items(item_id, self.feature_drop_ratio)
+        return self.read(dropped, rows, item_seq, length)
