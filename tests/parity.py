@@ -144,6 +144,7 @@ def mmm4rec_config(case: dict) -> dict:
         "cross_activation": cross_activation(case),
         "ssd_backend": "torch",
         "query_time": "none",
+        "initializer_range": 0.02,
         "time_input": "intervals",
         "embedding_dropout_prob": 0.0,
         "hidden_dropout_prob": 0.0,

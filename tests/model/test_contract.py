@@ -15,7 +15,14 @@ from recbole_mm.register import MODELS
 
 # sizes at which a test takes moments; a model that is not here fails the first test
 SMALL = {
-    "MMM4Rec": {"hidden_size": 16, "head_dim": 8, "d_state": 4, "n_groups": 2, "inner_size": 16},
+    "MMM4Rec": {
+        "hidden_size": 16,
+        "head_dim": 8,
+        "d_state": 4,
+        "n_groups": 2,
+        "inner_size": 16,
+        "use_time": True,
+    },
     "MISSRec": {"hidden_size": 16, "inner_size": 16, "n_heads": 2},
     "UniSRec": {"hidden_size": 16, "inner_size": 16, "n_heads": 2, "n_experts": 2},
 }

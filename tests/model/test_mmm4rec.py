@@ -14,6 +14,7 @@ from recbole_mm.model.layers.backend import PACKAGES, TORCH, choose_kernels
 from recbole_mm.model.sequential_recommender.mmm4rec import MMM4Rec
 
 SMALL = {"hidden_size": 16, "head_dim": 8, "d_state": 4, "n_groups": 2, "inner_size": 16}
+SMALL["use_time"] = True
 
 
 def golden_cases():

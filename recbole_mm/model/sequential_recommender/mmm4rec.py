@@ -18,7 +18,6 @@ from recbole_mm.model.layers.time import (
     time_intervals,
 )
 
-INITIALIZER_RANGE = 0.02
 QUERY_TIMES = ("none", "request")
 TIME_INPUTS = ("intervals", "log_intervals")
 
@@ -78,6 +77,7 @@ class MMM4Rec(MultiModalRecommender):
         self.padding_is_candidate = self.released
         self.temperature = config["temperature"]
         self.rows_per_group = config["length_group_size"]
+        self.initializer_range = config["initializer_range"]
         if self.use_time and not dataset.has_time:
             raise ValueError(
                 f"use_time is on, but data set {config['dataset']!r} has no timestamps "
@@ -132,7 +132,7 @@ class MMM4Rec(MultiModalRecommender):
 
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, nn.Linear):
-            nn.init.normal_(module.weight, std=INITIALIZER_RANGE)
+            nn.init.normal_(module.weight, std=self.initializer_range)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
         elif isinstance(module, TimeScale) and not self.released:
