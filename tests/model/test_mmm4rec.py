@@ -178,6 +178,14 @@ def test_a_backend_that_cannot_run_here_is_an_error_with_the_install_line():
     assert choose_kernels("auto", cpu) is TORCH
 
 
+@pytest.mark.parametrize("spread", [0.02, 0.2])
+def test_the_first_weights_have_the_spread_of_the_configuration(toy, spread):
+    model, _ = build(toy, hidden_size=64, initializer_range=spread)
+    weights = model.encoder_layers[0].ssd.in_proj.weight
+
+    assert weights.std().item() == pytest.approx(spread, rel=0.1)
+
+
 def test_cached_items_follow_the_parameters(toy):
     model, batch = build(toy)
     before = scores(model, batch)
