@@ -6,7 +6,7 @@ import logging
 import sys
 import traceback
 
-from recbole_mm import __version__
+from recbole_mm import __version__, processes
 from recbole_mm.config import ConfigError, parse_overrides, properties_dir, recbole_models
 from recbole_mm.data.catalog import described_datasets
 from recbole_mm.register import MODELS
@@ -76,6 +76,8 @@ def main(arguments=None) -> int:
         return _fail(BAD_INPUT, str(error), debug)
     except OSError as error:
         return _fail(RUN_FAILED, str(error), debug)
+    finally:
+        processes.stop()
     for result in results:
         logging.getLogger().info("\n" + result_table(result))
     if len(results) > 1:

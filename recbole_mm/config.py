@@ -26,6 +26,8 @@ from recbole.utils.argument_list import (
     training_arguments,
 )
 
+from recbole_mm import processes
+
 COMMAND_LINE = "the command line"
 RECBOLE_DIR = Path(recbole.__file__).parent
 
@@ -36,7 +38,7 @@ SET_BY_RECBOLE = (
 """What Config derives from the other keys and from the machine; no part of a plain config."""
 
 PROCESS_KEYS = ("nproc", "world_size", "ip", "port", "offset", "group_offset", "local_rank")
-"""RecBole's keys for a group of processes; a run of ours is one process."""
+"""RecBole's keys for a group of processes; ours are started by torchrun."""
 
 
 SEARCH_SPACE_WORDS = ("choice", "uniform", "quniform", "loguniform")
@@ -60,6 +62,12 @@ class RunConfig(Config):
 
     def _load_variable_config_dict(self, config_dict):
         return dict(config_dict or {})
+
+    def _init_device(self):
+        if processes.size() > 1 and self.final_config_dict["gpu_id"] != "":
+            # one GPU for each process; RecBole would make this one visible to all
+            self.final_config_dict["gpu_id"] = os.environ["CUDA_VISIBLE_DEVICES"]
+        super()._init_device()
 
     def _load_internal_config_dict(self, model, model_class, dataset):
         super()._load_internal_config_dict(model, model_class, dataset)
@@ -197,7 +205,9 @@ def refuse_unknown_keys(values: dict, source: str):
     """
     for key in values:
         if key in PROCESS_KEYS:
-            raise ConfigError(f"{key!r} in {source}: a run is one process; leave the key out")
+            raise ConfigError(
+                f"{key!r} in {source}: processes are started by torchrun; leave the key out"
+            )
         if key in known_keys() or str(key).startswith("alias_of_"):
             continue
         if key in keys_read_by_recbole():

@@ -21,13 +21,14 @@ from recbole.utils import (
     init_seed,
 )
 
+from recbole_mm import processes
 from recbole_mm.config import ConfigError, load_config, parse_value
 from recbole_mm.data.builtin import ensure_builtin
 from recbole_mm.data.catalog import require_dataset
 from recbole_mm.memory import keep_freed_memory
-from recbole_mm.register import multi_modal_dataset_for
+from recbole_mm.register import MODELS, multi_modal_dataset_for
 from recbole_mm.stages import Stage, plan_stages
-from recbole_mm.trainer import RankCollector, trainable_parameters
+from recbole_mm.trainer import MultiModalTrainer, RankCollector, trainable_parameters
 from recbole_mm.transfer import start_from_config
 
 
@@ -58,9 +59,11 @@ def run(
         ConfigError: the configuration, the data set or a folder to write to is not usable;
             nothing has been computed then.
     """
+    processes.start()
     config = load_config(model, dataset, config_files, config_dict, stage, overrides)
     require_dataset(config)
-    return train_and_test(_prepare_to_write(config))
+    _start_writing(config)
+    return train_and_test(_prepare_input(config))
 
 
 def run_stages(
@@ -80,6 +83,7 @@ def run_stages(
     Raises:
         ConfigError: as :func:`run`; all data sets are looked for before the first stage starts.
     """
+    processes.start()
     stages = plan_stages(model, dataset, config_files, config_dict, overrides)
     for stage in stages:
         require_dataset(stage.config)
@@ -93,26 +97,32 @@ def run_stages(
 
 def run_stage(stage: Stage, called: str = "stage") -> dict:
     """Run one stage, the rest of it, or nothing if it is finished."""
+    _start_writing(stage.config)
     result = stage.result()
     if result is not None:
         getLogger().info(f"{called} ({stage}) is finished: {stage.path('.json')}")
         return result
-    prepared = _prepare_to_write(stage.config)
     getLogger().info(f"{called}: {stage}")
+    prepared = _prepare_input(stage.config)
     trainer = prepared.trainer
     trainer.saved_model_file = str(stage.path(".pth"))
     trainer.progress_file = stage.path(".progress.pth")
     if trainer.progress_file.is_file():
         trainer.resume_progress(prepared.train_data)
     result = train_and_test(prepared)
-    stage.finish(result)
+    if processes.is_first():
+        stage.finish(result)
+    processes.barrier()
     return result
 
 
-def _prepare_to_write(config: Config) -> Prepared:
+def _start_writing(config: Config):
     for folder in ("log", "log_tensorboard", config["checkpoint_dir"]):
         require_writable(folder)
     start_logging(config)
+
+
+def _prepare_input(config: Config) -> Prepared:
     try:
         return prepare(config)
     except ValueError as error:
@@ -157,16 +167,31 @@ def prepare(config: Config) -> Prepared:
     with multi_modal_dataset_for(config["model"]):
         dataset = create_dataset(config)
     logger.info(dataset)
-    loaders = data_preparation(config, dataset)
+    loaders = make_loaders(config, dataset)
 
     init_seed(config["seed"] + config["local_rank"], config["reproducibility"])
     model = get_model(config["model"])(config, loaders[0]._dataset).to(config["device"])
     start_from_config(model, config)
     logger.info(model)
     trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
+    if processes.size() > 1 and not isinstance(trainer, MultiModalTrainer):
+        raise ValueError(
+            f"{config['model']} trains in one process; torchrun is for {', '.join(MODELS)}."
+        )
     trainer.eval_collector = RankCollector(config)
     trainer.history = []
+    torch.manual_seed(config["seed"] + processes.rank())  # each process has a dropout of its own
     return Prepared(config, trainer, *loaders)
+
+
+def make_loaders(config: Config, dataset) -> list[AbstractDataLoader]:
+    """Training, validation and test data; of several processes, each gets its share of them."""
+    size = config["train_batch_size"]
+    config["train_batch_size"] = size * processes.size()
+    loaders = data_preparation(config, dataset)
+    config["train_batch_size"] = size
+    processes.split_batches(loaders[0])
+    return loaders
 
 
 def train_and_test(prepared: Prepared, saved: bool = True, verbose: bool = True) -> dict:
@@ -193,7 +218,9 @@ def train_and_test(prepared: Prepared, saved: bool = True, verbose: bool = True)
         best_valid_score, best_valid_result = trainer._valid_epoch(valid_data)
     scores = {entry["epoch"]: entry["valid_score"] for entry in trainer.history}
     test_result = trainer.evaluate(
-        test_data, load_best_model=saved, show_progress=config["show_progress"]
+        test_data,
+        load_best_model=saved and config["epochs"] > 0,
+        show_progress=config["show_progress"],
     )
     return {
         "model": config["model"],
@@ -302,6 +329,10 @@ def require_writable(folder):
 def start_logging(config: Config):
     """RecBole's log file and console, in place of those of the run before."""
     root = logging.getLogger()
+    if not processes.is_first():
+        config["show_progress"] = False
+        root.setLevel(logging.ERROR)
+        return
     for handler in _our_handlers:
         root.removeHandler(handler)
         handler.close()

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from recbole.config import Config
 
+from recbole_mm import processes
 from recbole_mm.config import ConfigError, config_to_plain, load_config, read_layers
 
 WITHOUT_EFFECT = (
@@ -32,7 +33,7 @@ class Stage:
     """One stage: its configuration, the stage that it starts from, and its files.
 
     The files lie in ``checkpoint_dir``, named by model, data set, stage and a hash of all that the
-    stage computes from: the configuration and the content of the checkpoint that it starts from
+    stage computes from: the configuration, the number of processes and the content of the checkpoint that it starts from
     (the data set by its name only).
 
     Attributes:
@@ -51,7 +52,7 @@ class Stage:
     def name(self) -> str:
         values = config_to_plain(self.config)
         values = {key: values[key] for key in sorted(values) if key not in WITHOUT_EFFECT}
-        digest = hashlib.sha256(json.dumps(values).encode())
+        digest = hashlib.sha256(json.dumps([values, processes.size()]).encode())
         if self.config["pre_model_path"]:
             digest.update(Path(self.config["pre_model_path"]).read_bytes())
         return f"{self}-{digest.hexdigest()[:12]}"

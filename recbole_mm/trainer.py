@@ -7,7 +7,9 @@ import torch
 from recbole.evaluator import Collector
 from recbole.trainer import Trainer
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
+from recbole_mm import processes
 from recbole_mm.config import config_to_plain
 
 OPTIMIZERS = {
@@ -34,6 +36,8 @@ class MultiModalTrainer(Trainer):
     - a hook before each epoch (``on_epoch_start`` of the model and of its data set);
     - the state before each epoch in a file, if one is named (``progress_file``), from which a
       killed run goes on as if it had not been killed;
+    - several processes (:mod:`recbole_mm.processes`): gradients are those of the common batch,
+      every process ranks its share of the users, the first one writes;
     - ranking by counting instead of sorting;
     - checkpoints of plain data, written whole or not at all.
     """
@@ -41,7 +45,13 @@ class MultiModalTrainer(Trainer):
     def __init__(self, config, model):
         super().__init__(config, model)
         self.eval_collector = RankCollector(config)
+        self.saved_model_file = processes.of_first(self.saved_model_file)
         self.progress_file = None
+        self.parallel_loss = None
+        if processes.size() > 1:
+            self.parallel_loss = DistributedDataParallel(
+                LossModule(model), broadcast_buffers=False, find_unused_parameters=True
+            )
         self.history = []
 
     def _build_optimizer(self, **kwargs):
@@ -100,16 +110,18 @@ class MultiModalTrainer(Trainer):
             self._save_progress(train_data, epoch_idx)
         self.model.on_epoch_start(epoch_idx)
         train_data._dataset.on_epoch_start(epoch_idx)
+        loss_func = loss_func or self.parallel_loss
         loss = super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)
+        loss = processes.mean(loss, self.device)
         if isinstance(self.optimizer, AccumulatedSteps):
             self.optimizer.flush()
         return loss
 
     def _save_checkpoint(self, epoch, verbose=True, **kwargs):
-        if not self.config["single_spec"] and self.config["local_rank"] != 0:
-            return
         path = kwargs.pop("saved_model_file", self.saved_model_file)
-        _write_whole(self._state(epoch), path)
+        if processes.is_first():
+            _write_whole(self._state(epoch), path)
+        processes.barrier()
         if verbose:
             self.logger.info(f"Saving current: {path}")
 
@@ -127,15 +139,16 @@ class MultiModalTrainer(Trainer):
     def _save_progress(self, train_data, epoch_idx: int) -> None:
         """Everything that the epoch depends on."""
         best = self.best_valid_result
+        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
         state = self._state(epoch_idx - 1) | {
             "best_valid_result": best and {name: float(value) for name, value in best.items()},
             "train_losses": self.train_loss_dict,
             "history": self.history,
             "shuffle": train_data.generator.get_state(),
-            "random": torch.get_rng_state(),
-            "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            "random": processes.of_all((torch.get_rng_state(), cuda)),
         }
-        _write_whole(state, self.progress_file)
+        if processes.is_first():
+            _write_whole(state, self.progress_file)
 
     def resume_progress(self, train_data) -> None:
         """Go on from ``progress_file``."""
@@ -150,9 +163,23 @@ class MultiModalTrainer(Trainer):
         self.train_loss_dict = state["train_losses"]
         self.history = state["history"]
         train_data.generator.set_state(state["shuffle"])
-        torch.set_rng_state(state["random"])
-        torch.cuda.set_rng_state_all(state["random_cuda"])
+        cpu, cuda = state["random"][processes.rank()]
+        torch.set_rng_state(cpu)
+        torch.cuda.set_rng_state_all(cuda)
         self.logger.info(f"going on with epoch {self.start_epoch} from {self.progress_file}")
+
+
+class LossModule(nn.Module):
+    """The loss as a forward pass, weighed so that the mean of the processes' gradients is the
+    gradient of the mean over all their rows."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, interaction) -> torch.Tensor:
+        share = processes.mean_share(len(interaction), interaction[self.model.ITEM_ID].device)
+        return self.model.calculate_loss(interaction) * share
 
 
 def _write_whole(state: dict, path) -> None:
@@ -233,6 +260,15 @@ class RankCollector(Collector):
 
     def on_ranks(self, rank: torch.Tensor, scores: torch.Tensor) -> None:
         """Called with the 0-based ranks ``(b,)`` and the scores ``(b, n_items)`` of a batch."""
+
+    def get_data_struct(self):
+        struct = super().get_data_struct()
+        if processes.size() > 1:
+            for key, value in struct._data_dict.items():
+                if key.startswith("rec."):
+                    rows = value.to(self.config["device"])
+                    struct._data_dict[key] = processes.gather_rows(rows)[0].cpu()
+        return struct
 
 
 def rank_by_counting(scores: torch.Tensor, positive: torch.Tensor) -> torch.Tensor:

@@ -10,6 +10,7 @@ from recbole.data.dataset import SequentialDataset
 from recbole.data.interaction import Interaction
 from recbole.utils import FeatureSource, FeatureType
 
+from recbole_mm import processes
 from recbole_mm.data.builtin import ensure_builtin
 from recbole_mm.data.features import (
     ItemFeatures,
@@ -309,7 +310,19 @@ class MultiModalDataset(SequentialDataset):
                 )
             datasets[0].example_of_row = torch.arange(len(datasets[0]))
             datasets[0].on_epoch_start(0)
+        if processes.size() > 1:
+            for part in datasets[1:]:
+                part.inter_feat = self._own_share(part.inter_feat)
         return datasets
+
+    def _own_share(self, users):
+        """Users that this process evaluates."""
+        if len(users) < processes.size():
+            raise DatasetError(
+                f"{self.dataset_path}: {len(users)} users to evaluate are fewer than the "
+                f"{processes.size()} processes; start fewer."
+            )
+        return users[torch.arange(processes.rank(), len(users), processes.size())]
 
     def on_epoch_start(self, epoch: int) -> None:
         """Draw the examples of an epoch, if domains are balanced: as many of each domain, none

@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from recbole.model.abstract_recommender import SequentialRecommender
 from torch import Tensor, nn
 
+from recbole_mm import processes
+
 TRAIN_STAGES = ("pretrain", "finetune")
 SOFTMAXES = ("full", "in_batch")
 
@@ -214,9 +216,9 @@ class MultiModalRecommender(SequentialRecommender):
             target: ``(b,)``.
         """
         if self.softmax == "in_batch":
-            return self.in_batch_loss(
-                self.score_items(seq_output, self.embed_items(target)), target
-            )
+            candidates, own = processes.gather_rows(target)
+            logits = self.score_items(seq_output, self.embed_items(candidates))
+            return self.in_batch_loss(logits, candidates, own)
         if self.padding_is_candidate:
             return F.cross_entropy(self.score_items(seq_output, items), target)
         logits = self.score_items(seq_output, self.without_padding(items))
@@ -228,20 +230,29 @@ class MultiModalRecommender(SequentialRecommender):
         seq_output = self.encode(interaction, items, rows)
         return self.target_loss(seq_output, items, interaction[self.POS_ITEM_ID])
 
-    def in_batch_loss(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Cross entropy of ``(b, b)`` logits whose column ``j`` is the target of row ``j``.
+    def in_batch_loss(
+        self, logits: Tensor, candidates: Tensor, own: Tensor | None = None
+    ) -> Tensor:
+        """Cross entropy over the targets of a batch.
 
         With ``mask_repeated_targets``, another row's column with this row's target is no negative;
         with ``same_domain_negatives``, nor is a target of another domain.
+
+        Args:
+            logits: ``(b, n)``, ``n >= b``: several processes share their targets.
+            candidates: item of each column, ``(n,)``.
+            own: column of each row's target, ``(b,)``; by default column ``j`` is row ``j``'s.
         """
-        own = torch.arange(len(target), device=target.device)
+        if own is None:
+            own = torch.arange(len(candidates), device=candidates.device)
+        target = candidates[own].unsqueeze(1)
         if self.mask_repeated_targets:
-            repeated = target.unsqueeze(0) == target.unsqueeze(1)
-            repeated[own, own] = False
+            repeated = candidates == target
+            repeated.scatter_(1, own.unsqueeze(1), False)
             logits = logits.masked_fill(repeated, -torch.inf)
         if self.same_domain_negatives:
-            domain = self.item_domain[target]
-            logits = logits.masked_fill(domain.unsqueeze(0) != domain.unsqueeze(1), -torch.inf)
+            others = self.item_domain[candidates] != self.item_domain[target]
+            logits = logits.masked_fill(others, -torch.inf)
         return F.cross_entropy(logits, own)
 
     def calculate_loss(self, interaction) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from recbole_mm import processes
 from recbole_mm.model.abstract_recommender import MultiModalRecommender, read_choice
 from recbole_mm.model.layers.augmentation import drop_features, drop_items
 from recbole_mm.model.layers.bucketing import map_by_length
@@ -190,11 +191,10 @@ class MISSRec(MultiModalRecommender):
     @torch.no_grad()
     def update_interests(self) -> None:
         """Cluster the item embeddings as they are now; several processes share the first's."""
-        distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
-        if not distributed or torch.distributed.get_rank() == 0:
+        if processes.is_first():
             vectors = torch.stack([self.adapt(m, mask=self.mask_missing) for m in self.modalities])
             self.interests.update(vectors, self.clustering)
-        if distributed:
+        if processes.size() > 1:
             torch.distributed.broadcast(self.interests.lookup, src=0)
             torch.distributed.broadcast(self.interests.embeddings, src=0)
 
@@ -359,6 +359,7 @@ class MISSRec(MultiModalRecommender):
             return loss
         augmented, regularizer = self.read(self.augment(view), items, regularize)
         own = torch.arange(len(target), device=target.device)
+        # the negatives are those of this process
         similarity = seq_output @ augmented.T / self.temperature
         loss = loss + self.sequence_loss_weight * F.cross_entropy(similarity, own)
         return loss + self.reg_weight * regularizer if regularize else loss

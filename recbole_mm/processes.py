@@ -1,0 +1,127 @@
+r"""Several processes that make one run, started by torchrun; without it there is one.
+
+    torchrun --nproc_per_node=2 run_recbole_mm.py --model=MMM4Rec --dataset=demo
+
+Every process has the whole data set and its share of every batch: ``train_batch_size`` counts the
+examples of one process. gloo connects CPUs, nccl GPUs, one GPU for each process.
+"""
+
+import os
+from functools import partial
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def start() -> None:
+    """Join the processes that torchrun started; nothing without it, or when that is done."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
+        return
+    local = int(os.environ["LOCAL_RANK"])
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    devices = [str(local)] * (local + 1) if visible is None else visible.split(",")
+    os.environ["CUDA_VISIBLE_DEVICES"] = devices[local] if local < len(devices) else ""
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backend)
+
+
+def stop() -> None:
+    """Leave the group."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def size() -> int:
+    """Number of processes of this run."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """Number of this process, from 0."""
+    return dist.get_rank() if size() > 1 else 0
+
+
+def is_first() -> bool:
+    """Whether this process is the one that writes files and logs."""
+    return rank() == 0
+
+
+def barrier() -> None:
+    """Wait until every process is here."""
+    if size() > 1:
+        dist.barrier()
+
+
+def of_first(value):
+    """The first process's value."""
+    values = [value]
+    if size() > 1:
+        dist.broadcast_object_list(values, src=0)
+    return values[0]
+
+
+def of_all(value) -> list:
+    """The values of all processes, in their order."""
+    values = [value]
+    if size() > 1:
+        values = [None] * size()
+        dist.all_gather_object(values, value)
+    return values
+
+
+def gather_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """The rows of all processes, which need not have equally many; without gradient.
+
+    Args:
+        rows: ``(b, ...)``.
+
+    Returns:
+        all rows, in the order of the processes; indices of this process's own among them, ``(b,)``.
+    """
+    own = torch.arange(len(rows), device=rows.device)
+    if size() == 1:
+        return rows, own
+    count = torch.tensor([len(rows)], device=rows.device)
+    counts = [torch.zeros_like(count) for _ in range(size())]
+    dist.all_gather(counts, count)
+    counts = torch.cat(counts).tolist()
+    padded = rows.new_zeros(max(counts), *rows.shape[1:])
+    padded[: len(rows)] = rows
+    parts = [torch.empty_like(padded) for _ in counts]
+    dist.all_gather(parts, padded)
+    gathered = torch.cat([part[:n] for part, n in zip(parts, counts)])
+    return gathered, own + sum(counts[: rank()])
+
+
+def mean_share(n_rows: int, device) -> float:
+    """What this process's mean over ``n_rows`` rows weighs in the mean over all processes of such
+    means, for it to be the mean over all rows: near 1, and 1 when all have equally many."""
+    total = torch.tensor(float(n_rows), device=device)
+    dist.all_reduce(total)
+    return n_rows * size() / total.item()
+
+
+def mean(value: float, device) -> float:
+    """Mean of a number over the processes."""
+    if size() == 1:
+        return value
+    total = torch.tensor(value, dtype=torch.float64, device=device)
+    dist.all_reduce(total)
+    return total.item() / size()
+
+
+def split_batches(loader) -> None:
+    """From now on a training loader gives this process its share of each batch.
+
+    A batch of fewer examples than processes is repeated, so that all have as many and the mean
+    over them is that of the batch.
+    """
+    if size() > 1:
+        loader.collate_fn = partial(_collate_share, loader.collate_fn, rank(), size())
+
+
+def _collate_share(collate, rank: int, size: int, index: list):
+    if len(index) < size:
+        index = index * size
+    return collate(index[rank::size])
