@@ -233,7 +233,8 @@ def known_keys() -> set[str]:
         for path in sorted((RECBOLE_DIR / "properties").rglob("*.yaml")) + sorted(
             properties_dir().rglob("*.yaml")
         ):
-            if "url" not in path.name:  # RecBole's lists of downloads, by data set
+            # RecBole's lists of downloads, by data set; and our lists of stages, which are checked
+            if "url" not in path.name and path.parent.name != "transfer":
                 _known_keys.update(_read_yaml(path))
     return _known_keys
 

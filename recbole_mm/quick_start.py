@@ -214,7 +214,7 @@ def train_and_test(prepared: Prepared, saved: bool = True, verbose: bool = True)
         show_progress=config["show_progress"],
         callback_fn=record,
     )
-    if config["epochs"] == 0:
+    if best_valid_result is None:  # not validated on the way: epochs or eval_step is 0
         best_valid_score, best_valid_result = trainer._valid_epoch(valid_data)
     scores = {entry["epoch"]: entry["valid_score"] for entry in trainer.history}
     test_result = trainer.evaluate(
