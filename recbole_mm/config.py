@@ -121,7 +121,8 @@ def load_config(
 
     Raises:
         ConfigError: a file is missing or is no mapping, a key is unknown, the model or the data
-            set is not named or not known, or RecBole refuses a value.
+            set is not named or not known, a number is given as text, ``valid_metric`` is none of
+            the metrics, or RecBole refuses a value.
     """
     layers = [(str(path), _read_yaml(path)) for path in config_files]
     layers += [
@@ -142,11 +143,15 @@ def load_config(
     merged.pop("config_files", None)
     _refuse_unknown_model(str(named["model"]))
     try:
-        return RunConfig(str(named["model"]), str(named["dataset"]), config_dict=merged)
+        config = RunConfig(str(named["model"]), str(named["dataset"]), config_dict=merged)
     except KeyError as error:
         raise ConfigError(f"RecBole misses the value of {error}") from error
     except (NotImplementedError, RuntimeError, TypeError, ValueError) as error:
         raise ConfigError(str(error)) from error
+    for source, values in layers:
+        _refuse_text_for_a_number(values, source, config.internal_config_dict)
+    _refuse_unmeasured_valid_metric(config)
+    return config
 
 
 def read_layers(config_files=(), config_dict: dict | None = None) -> dict:
@@ -218,6 +223,28 @@ def refuse_unknown_keys(values: dict, source: str):
         if near:
             hint = f"did you mean {' or '.join(repr(by_lower[name]) for name in near)}?"
         raise ConfigError(f"unknown key {key!r} in {source}: {hint}")
+
+
+def _refuse_text_for_a_number(values: dict, source: str, defaults: dict):
+    for key, value in values.items():
+        default = defaults.get(key)
+        if isinstance(value, str) and isinstance(default, (bool, int, float)):
+            wanted = "True or False" if isinstance(default, bool) else "a number"
+            raise ConfigError(
+                f"{key!r} in {source} is {value!r}, but it is {wanted}: {default} by default"
+            )
+
+
+def _refuse_unmeasured_valid_metric(config: Config):
+    """RecBole would find out after the first epoch."""
+    name, _, k = str(config["valid_metric"]).lower().partition("@")
+    topk = config["topk"] if isinstance(config["topk"], (list, tuple)) else [config["topk"]]
+    metrics = [metric.lower() for metric in config["metrics"]]
+    if name not in metrics or (k and k not in map(str, topk)):
+        raise ConfigError(
+            f"valid_metric {config['valid_metric']!r} is not measured: metrics are "
+            f"{config['metrics']} at topk {list(topk)}; add it there or choose one of these"
+        )
 
 
 def known_keys() -> set[str]:

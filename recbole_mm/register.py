@@ -25,7 +25,7 @@ import recbole.model.sequential_recommender
 import recbole.trainer
 from recbole.config import Config
 
-from recbole_mm.config import layer_property_files
+from recbole_mm.config import layer_property_files, recbole_models
 
 MODELS = {
     "MMM4Rec": "state-space model over fused text and picture features (arXiv 2506.02916)",
@@ -53,10 +53,10 @@ def multi_modal_dataset_for(model):
     """Within the context RecBole loads ``model``'s data with our data set class.
 
     It gives RecBole's own sequential models the split, the event order and the memory use of
-    ours. A model with a data set class of its own keeps it.
+    ours. A model with a data set class of its own, or of another kind, keeps what RecBole gives it.
     """
     name = f"{model}Dataset"
-    if hasattr(recbole.data.dataset, name):
+    if hasattr(recbole.data.dataset, name) or model not in recbole_models("sequential"):
         yield
         return
     setattr(recbole.data.dataset, name, _dataset_class())

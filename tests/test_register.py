@@ -79,6 +79,9 @@ def test_a_model_of_recbole_has_our_data_set_class_within_the_context_only():
         assert recbole.data.dataset.SASRecDataset is MultiModalDataset
     assert not hasattr(recbole.data.dataset, "SASRecDataset")
 
+    with multi_modal_dataset_for("BPR"):  # no sequential model
+        assert not hasattr(recbole.data.dataset, "BPRDataset")
+
     own = recbole.data.dataset.DIENDataset
     with multi_modal_dataset_for("DIEN"):
         assert recbole.data.dataset.DIENDataset is own

@@ -160,12 +160,16 @@ def whiten(features: ItemFeatures, dimension: int | None = None) -> ItemFeatures
     return ItemFeatures(values, features.present)
 
 
-def reduce_dimension(features: ItemFeatures, dimension: int) -> ItemFeatures:
-    """Project the present rows on their first ``dimension`` principal axes, scale kept (PCA)."""
+def reduce_dimension(features: ItemFeatures, dimension: int | None = None) -> ItemFeatures:
+    """Project the present rows on their first ``dimension`` principal axes, scale kept (PCA).
+
+    All axes are kept if ``dimension`` is ``None``.
+    """
     x = features.values[features.present].float()
     mean, axes, _ = _principal_axes(x)
-    values = torch.zeros(len(features.values), min(dimension, axes.shape[1]))
-    values[features.present] = (x - mean) @ axes[:, :dimension]
+    axes = axes[:, :dimension]
+    values = torch.zeros(len(features.values), axes.shape[1])
+    values[features.present] = (x - mean) @ axes
     return ItemFeatures(values, features.present)
 
 

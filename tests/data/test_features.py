@@ -159,9 +159,15 @@ def test_whitening_keeps_no_axis_without_variance():
 
 def test_principal_axes_keep_distances():
     features = random_features()
-    rotated = reduce_dimension(features, 6).values[features.present].double()
+    rotated = reduce_dimension(features).values[features.present].double()
     x = features.values[features.present].double()
     assert_close(torch.cdist(rotated, rotated), torch.cdist(x, x), atol=1e-3, rtol=1e-3)
+    assert_close(
+        reduce_dimension(features, 2).values[features.present].double(),
+        rotated[:, :2],
+        atol=1e-5,
+        rtol=0,
+    )
 
 
 def test_info_is_json(tmp_path):

@@ -13,6 +13,7 @@ from recbole_mm.model.layers.ssd import ssd
 
 BACKENDS = ("auto", "torch", "mamba_ssm")
 PACKAGES = ("mamba_ssm", "causal_conv1d")
+SMALLEST_STEP = 1e-12
 INSTALL = "pip install 'recbole_mm[gpu]' (needs CUDA and its compiler)"
 
 
@@ -40,19 +41,19 @@ def choose_kernels(backend: str, device: torch.device) -> Kernels:
         device: where the model runs.
 
     Raises:
-        ValueError: another name.
-        RuntimeError: ``mamba_ssm`` is asked for and not installed, or the device is not CUDA.
+        ValueError: another name; ``mamba_ssm`` is asked for and not installed, or the device is not
+            CUDA.
     """
     if backend not in BACKENDS:
         raise ValueError(f"ssd_backend must be one of {BACKENDS}, not {backend!r}.")
     missing = [name for name in PACKAGES if find_spec(name) is None]
     on_cuda = torch.device(device).type == "cuda"
     if backend == "mamba_ssm" and missing:
-        raise RuntimeError(
-            f"ssd_backend is mamba_ssm, but {' and '.join(missing)} is not installed: {INSTALL}."
+        raise ValueError(
+            f"ssd_backend is mamba_ssm, which needs {' and '.join(missing)}: {INSTALL}."
         )
     if backend == "mamba_ssm" and not on_cuda:
-        raise RuntimeError(
+        raise ValueError(
             f"ssd_backend is mamba_ssm, whose kernels run on CUDA only; the device is {device}. "
             f"Set ssd_backend: torch."
         )
@@ -65,11 +66,12 @@ def mamba_ssm_scan(x: Tensor, dA: Tensor, B: Tensor, C: Tensor) -> Tensor:
     """:func:`~recbole_mm.model.layers.ssd.ssd` by the Triton kernels of mamba_ssm.
 
     The kernel takes ``dt`` and ``A`` apart and multiplies them; here ``dA`` is their product
-    already, so it gets ``dt = -dA`` with ``A = -1`` and values divided by that step.
+    already, so it gets ``dt = -dA`` with ``A = -1`` and values divided by that step. A ``dA`` of 0
+    (the state is kept) becomes a step whose decay rounds to 1 and that can be divided by.
     """
     from mamba_ssm.ops.triton.ssd_combined import mamba_chunk_scan_combined
 
-    step = (-dA).clamp(min=torch.finfo(torch.float32).tiny)
+    step = (-dA).clamp(min=SMALLEST_STEP)
     minus_one = -torch.ones(dA.shape[-1], device=dA.device, dtype=torch.float32)
     unscaled = x / step.unsqueeze(-1).to(x.dtype)
     return mamba_chunk_scan_combined(

@@ -1,0 +1,31 @@
+import sys
+import types
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from recbole_mm.model.layers.backend import mamba_ssm_scan
+from recbole_mm.model.layers.ssd import ssd
+
+
+@pytest.fixture
+def kernel(monkeypatch):
+    """mamba_ssm's scan by its documentation, in place of the CUDA kernel."""
+
+    def mamba_chunk_scan_combined(x, dt, A, B, C, chunk_size):
+        return ssd(x * dt.unsqueeze(-1), dt * A, B, C)
+
+    for name in ("mamba_ssm", "mamba_ssm.ops", "mamba_ssm.ops.triton"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    module = types.ModuleType("mamba_ssm.ops.triton.ssd_combined")
+    module.mamba_chunk_scan_combined = mamba_chunk_scan_combined
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+
+
+def test_the_kernel_is_called_so_that_it_computes_ssd(kernel):
+    x, B, C = torch.randn(2, 5, 4, 3), torch.randn(2, 5, 2, 6), torch.randn(2, 5, 2, 6)
+    dA = -torch.rand(2, 5, 4)
+    dA[:, 2] = 0  # the state is kept
+
+    assert_close(mamba_ssm_scan(x, dA, B, C), ssd(x, dA, B, C))
