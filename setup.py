@@ -8,6 +8,7 @@ HERE = Path(__file__).parent
 VERSION = "0.1.0"
 DATA = ["polars>=1.0"]
 FEATURES = ["transformers>=4.40"]
+REPORT = ["jinja2>=3.1", "matplotlib>=3.8", "polars>=1.0"]
 
 setup(
     name="recbole_mm",
@@ -25,7 +26,10 @@ setup(
     # and are installed inside the package.
     package_dir={"recbole_mm.properties": "properties"},
     packages=[*find_packages(include=["recbole_mm", "recbole_mm.*"]), "recbole_mm.properties"],
-    package_data={"recbole_mm.properties": ["*.yaml", "*/*.yaml", "tuning/*"]},
+    package_data={
+        "recbole_mm.properties": ["*.yaml", "*/*.yaml", "tuning/*"],
+        "recbole_mm.compare": ["templates/*"],
+    },
     install_requires=[
         "recbole==1.2.*",
         "torch>=2.6",  # loads checkpoints without executing pickled code
@@ -44,6 +48,7 @@ setup(
         "dev": [
             *DATA,
             *FEATURES,
+            *REPORT,
             "build>=1.0",
             "hyperopt==0.2.5",
             "pytest>=8",
@@ -53,6 +58,7 @@ setup(
         ],
         "features": FEATURES,
         "gpu": ["causal-conv1d>=1.4", "mamba-ssm>=2.2"],
+        "report": REPORT,
         "tune": ["hyperopt==0.2.5", "ray[tune]==2.6.3"],  # later hyperopt fails in RecBole's grid
     },
     entry_points={"console_scripts": ["recbole-mm=recbole_mm.cli:main"]},

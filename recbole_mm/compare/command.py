@@ -2,6 +2,7 @@ r"""The command ``recbole-mm compare``."""
 
 import argparse
 import logging
+import shlex
 from pathlib import Path
 
 from recbole_mm.config import ConfigError, parse_overrides, parse_value
@@ -27,8 +28,9 @@ def main(arguments: list[str]) -> int:
     options, rest = _parser().parse_known_args(arguments)
     overrides = parse_overrides(rest)
     try:
-        from recbole_mm.compare.comparison import Settings, run_comparison
+        from recbole_mm.compare.comparison import Settings, check, run_comparison
         from recbole_mm.compare.entries import parse_entries
+        from recbole_mm.compare.examples import examples
         from recbole_mm.compare.report import text_table, write_report
         from recbole_mm.compare.runs import default_jobs
     except ModuleNotFoundError as error:
@@ -51,11 +53,13 @@ def main(arguments: list[str]) -> int:
         out=Path(out),
     )
     logging.disable(logging.INFO)  # RecBole's lines on every configuration
+    configs = check(settings)
     jobs = options.jobs or default_jobs()
-    command = " ".join(["recbole-mm compare", *arguments])
-    summary = run_comparison(settings, jobs, lambda line: print(line, flush=True))
+    summary = run_comparison(settings, configs, jobs, lambda line: print(line, flush=True))
     print(text_table(summary))
-    for path in write_report(summary, command):
+    command = " ".join(["recbole-mm compare", *map(shlex.quote, arguments)])
+    shown = examples(summary.ranks, next(iter(configs.values())))
+    for path in write_report(summary, command, shown):
         print(f"written: {path}")
     return 1 if summary.failures else 0
 

@@ -27,7 +27,7 @@ from recbole_mm.config import ConfigError
 from recbole_mm.data.builtin import ensure_builtin
 from recbole_mm.data.catalog import require_dataset
 
-COMMON_METRICS = ("Recall", "NDCG", "MRR", "Hit")
+COMMON_METRICS = ("Recall", "NDCG", "MRR")
 
 
 class Settings(NamedTuple):
@@ -92,9 +92,10 @@ class Summary(NamedTuple):
         rows: the main table.
         slices: by popularity, history length and modality.
         knockouts: label -> set of features -> value with interval.
-        curves: label -> per seed, the validation score of every epoch.
+        valid_metric: what early stopping watches.
+        curves: label -> per seed, that metric on the validation targets after every epoch.
         failures: runs that did not finish.
-        ranks: every rank, all features.
+        ranks: every rank with all features.
     """
 
     settings: Settings
@@ -105,24 +106,26 @@ class Summary(NamedTuple):
     rows: list[Row]
     slices: list[Slice]
     knockouts: dict[str, dict[str, Interval]]
+    valid_metric: str
     curves: dict[str, list[list[float]]]
     failures: list[Failure]
     ranks: pl.DataFrame
 
 
-def run_comparison(settings: Settings, jobs: int, log: Callable[[str], None]) -> Summary:
+def run_comparison(
+    settings: Settings, configs: dict, jobs: int, log: Callable[[str], None]
+) -> Summary:
     """Run what is missing, then sum up all that is finished.
 
     Args:
         settings: what is compared.
+        configs: what :func:`check` gave.
         jobs: processes at once.
         log: told of what happens.
 
     Raises:
-        ConfigError: an entry's configuration or the data cannot be used (nothing has run then),
-            or no run of the baseline has finished.
+        ConfigError: no run of the baseline has finished.
     """
-    configs = check(settings)
     first = next(iter(configs.values()))
     described, hashes = describe(first), file_hashes(first)
     warning = leak_warning(settings.protocol, described.later)
@@ -138,10 +141,10 @@ def run_comparison(settings: Settings, jobs: int, log: Callable[[str], None]) ->
 
 
 def check(settings: Settings) -> dict:
-    """The configuration of every run, by label and seed.
+    """The configuration of every run, by label and seed; nothing is run.
 
     Raises:
-        ConfigError: see :func:`run_comparison`.
+        ConfigError: an entry's configuration or the data cannot be used.
     """
     parse_metric(settings.metric)
     for k in settings.topk:
@@ -198,6 +201,7 @@ def summarize(
         _rows(settings, finished, ranks),
         slices(ranks, described.items, settings.metric),
         _knockouts(tables, settings.metric),
+        finished[0].plan()["config"]["valid_metric"],
         _curves(finished),
         failures,
         ranks,
@@ -206,7 +210,7 @@ def summarize(
 
 def _rows(settings: Settings, finished: list[Run], ranks: pl.DataFrame) -> list[Row]:
     names = [f"{name}@{k}" for name in COMMON_METRICS for k in settings.topk]
-    values = {name: seed_values(ranks, name) for name in {*names, settings.metric}}
+    values = {name: seed_values(ranks, name) for name in dict.fromkeys([*names, settings.metric])}
     compared = compare(ranks, settings.metric, settings.baseline)
     labels, sums, counts = user_table(ranks, settings.metric)
     spans = dict(zip(labels, intervals(sums, counts), strict=True))

@@ -1,29 +1,225 @@
-r"""The report of a comparison: text for the console."""
+r"""The report of a comparison: a table for the console, one HTML page, the same as Markdown.
+
+The page is one file: figures and pictures stand in it, nothing is loaded from elsewhere.
+"""
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import NamedTuple
+
+from jinja2 import Environment, PackageLoader
+from markupsafe import Markup
 
 from recbole_mm.compare.comparison import Summary
+from recbole_mm.compare.examples import Example
+from recbole_mm.compare.figures import grouped_bars, learning_curves, slice_bars
+from recbole_mm.compare.ranks import write_table
+from recbole_mm.compare.statistics import LEVEL, RESAMPLES, Interval
+
+PACKAGES = ("recbole_mm", "recbole", "torch", "numpy", "pandas", "polars", "scipy", "scikit-learn")
+
+
+class Table(NamedTuple):
+    """Text cells."""
+
+    head: list[str]
+    rows: list[list[str]]
 
 
 def text_table(summary: Summary) -> str:
-    """The main table for the console, with the conditions under which its numbers hold."""
-    metric, baseline = summary.settings.metric, summary.settings.baseline
-    width = max(len(row.label) for row in summary.rows)
-    lines = [
-        summary.conditions,
-        f"{'':{width}}  {metric:>9}  over seeds   over users (95 %)  against {baseline}",
-    ]
-    for row in summary.rows:
-        spread = row.deviations[metric]
-        spread = "one seed" if spread is None else f"+- {spread:.4f}"
-        span = f"[{row.interval.low:.4f}, {row.interval.high:.4f}]"
-        line = f"{row.label:{width}}  {row.means[metric]:9.4f}  {spread:>10}   {span:>17}"
-        if row.against_baseline:
-            difference, _, p = row.against_baseline
-            line += f"  {difference.value:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}]"
-            line += f" p {p:.4f}"
-        lines.append(line)
+    """The differences for the console, with the conditions under which the numbers hold."""
+    table = differences_table(summary)
+    widths = [max(map(len, column)) for column in zip(table.head, *table.rows, strict=True)]
+    lines = [summary.conditions]
+    for row in (table.head, *table.rows):
+        first, *others = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+        lines.append("  ".join([first.strip().ljust(widths[0]), *others]))
     lines += [f"FAILED: {f.run.label}, seed {f.run.seed}: {f.reason}" for f in summary.failures]
     return "\n".join(lines)
 
 
-def write_report(summary: Summary, command: str) -> list:
-    return []
+def write_report(summary: Summary, command: str, examples: list[Example]) -> list[Path]:
+    """Write ``report.html``, ``report.md`` and all ranks, ``ranks.parquet``.
+
+    Args:
+        summary: the numbers.
+        command: how they were made.
+        examples: users to be shown.
+
+    Returns:
+        the paths.
+    """
+    settings = summary.settings
+    kinds = dict.fromkeys(part.kind for part in summary.slices)
+    labels = [row.label for row in summary.rows]
+    sets = list(dict.fromkeys(name for of in summary.knockouts.values() for name in of))
+    bars = {
+        kind: Markup(
+            slice_bars([p for p in summary.slices if p.kind == kind], labels, settings.metric)
+        )
+        for kind in kinds
+    }
+    content = {
+        "title": f"{', '.join(labels)} on {settings.dataset}",
+        "conditions": summary.conditions,
+        "warning": summary.warning,
+        "failures": summary.failures,
+        "metric": settings.metric,
+        "tables": {
+            "metrics": metrics_table(summary),
+            "differences": differences_table(summary),
+            "cost": cost_table(summary),
+            "slices": slices_table(summary),
+            "knockouts": knockouts_table(summary),
+            "data": Table(
+                ["data", ""], [[k, f"{v:,}"] for k, v in summary.described.counts.items()]
+            ),
+            "hashes": Table(["file", "SHA-256"], [[k, v] for k, v in summary.hashes.items()]),
+            "environment": environment_table(),
+        },
+        "figures": {
+            "curves": Markup(learning_curves(summary.curves, summary.valid_metric)),
+            "slices": bars,
+            "knockouts": Markup(grouped_bars(summary.knockouts, sets, settings.metric))
+            if sets
+            else "",
+        },
+        "notes": _notes(summary),
+        "examples": examples,
+        "command": command,
+    }
+    paths = []
+    for name, escape in (("report.html", True), ("report.md", False)):
+        text = render(name, content, escape)
+        path = settings.out / name
+        temporary = path.with_name(f".{name}.{os.getpid()}.tmp")
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+        paths.append(path)
+    write_table(summary.ranks, settings.out / "ranks.parquet")
+    return [*paths, settings.out / "ranks.parquet"]
+
+
+def metrics_table(summary: Summary) -> Table:
+    """Mean and standard deviation over seeds of every metric."""
+    names = list(summary.rows[0].means)
+    rows = [
+        [row.label, str(row.seeds), *(_mean(row.means[n], row.deviations[n]) for n in names)]
+        for row in summary.rows
+    ]
+    return Table(["", "seeds", *names], rows)
+
+
+def differences_table(summary: Summary) -> Table:
+    """The metric of the tests, its interval over users, and each difference from the baseline."""
+    metric, baseline = summary.settings.metric, summary.settings.baseline
+    rows = []
+    for row in summary.rows:
+        cells = [row.label, _mean(row.means[metric], row.deviations[metric]), _span(row.interval)]
+        if row.against_baseline is None:
+            rows.append([*cells, "baseline", "", "", ""])
+            continue
+        difference, p, corrected = row.against_baseline
+        base = row.interval.value - difference.value
+        share = f"{difference.value / base:+.1%}" if base else "-"
+        span = f"{difference.value:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}]"
+        rows.append([*cells, span, share, f"{p:.4f}", f"{corrected:.4f}"])
+    head = ["", metric, "interval over users", f"minus {baseline}", "", "p", "p (Holm)"]
+    return Table(head, rows)
+
+
+def cost_table(summary: Summary) -> Table:
+    """Means over seeds of what training cost."""
+    rows = [
+        [
+            row.label,
+            f"{row.cost['epochs']:.1f}",
+            f"{row.cost['seconds']:.0f}",
+            f"{row.cost['n_parameters']:,.0f}",
+        ]
+        for row in summary.rows
+    ]
+    return Table(["", "epochs", "seconds", "trainable parameters"], rows)
+
+
+def slices_table(summary: Summary) -> Table:
+    """One row per slice, one column per entry."""
+    labels = [row.label for row in summary.rows]
+    rows = [
+        [
+            f"{part.kind}: {part.name}",
+            f"{part.users:,}",
+            f"{part.targets:,}",
+            *(_span_of(part.values.get(label)) for label in labels),
+        ]
+        for part in summary.slices
+    ]
+    return Table(["slice", "users", "targets", *labels], rows)
+
+
+def knockouts_table(summary: Summary) -> Table:
+    """One row per entry with item features, one column per set of features."""
+    names = list(dict.fromkeys(name for of in summary.knockouts.values() for name in of))
+    rows = [
+        [label, *(_span_of(values.get(name)) for name in names)]
+        for label, values in summary.knockouts.items()
+    ]
+    return Table(["", *names], rows)
+
+
+def environment_table() -> Table:
+    """Versions and machine."""
+    rows = [["Python", platform.python_version()]]
+    for package in PACKAGES:
+        try:
+            rows.append([package, version(package)])
+        except PackageNotFoundError:
+            rows.append([package, "not installed as a package"])
+    rows += [["machine", platform.platform()], ["cores", str(os.cpu_count())]]
+    return Table(["environment", ""], rows)
+
+
+def render(name: str, content: dict, escape: bool) -> str:
+    """A template of this package with its content; figures are markup already."""
+    environment = Environment(loader=PackageLoader("recbole_mm.compare"), autoescape=escape)
+    return environment.get_template(f"{name}.j2").render(content)
+
+
+def _notes(summary: Summary) -> dict[str, str]:
+    metric, baseline = summary.settings.metric, summary.settings.baseline
+    one_seed = all(row.seeds == 1 for row in summary.rows)
+    spread = (
+        "One seed: nothing is said about the spread over seeds."
+        if one_seed
+        else "Mean and standard deviation over seeds."
+    )
+    interval = f"{LEVEL:.0%} bootstrap intervals over users ({RESAMPLES:,} resamples)"
+    return {
+        "metrics": f"{spread} Hit@k equals Recall@k: there is one truth. itemcoverage is the share of the catalog that is recommended to "
+        f"anybody, averagepopularity the mean number of training interactions of what is "
+        f"recommended (less is more novel). {summary.conditions}",
+        "differences": f"{interval}, paired: every entry is compared with {baseline} on the same "
+        f"users, its metric averaged over seeds. p: paired randomization test over users, "
+        f"two-sided; the last column is corrected for the number of entries (Holm). Both take "
+        f"the trained models as they are: the spread over seeds is the first column's.",
+        "slices": f"{metric} with {interval}. {summary.conditions} An empty slice has no value.",
+        "knockouts": f"{metric} with {interval}. The trained model is scored again with the "
+        f"features of one modality only, and with the features of all items shuffled; its "
+        f"weights and item ids stay. {summary.conditions}",
+        "examples": "Test users drawn at random among those for whom some entry has the truth in "
+        "its first five. What came next has a thick frame.",
+    }
+
+
+def _mean(mean: float, deviation: float | None) -> str:
+    return f"{mean:.4f}" if deviation is None else f"{mean:.4f} ± {deviation:.4f}"
+
+
+def _span(interval: Interval) -> str:
+    return f"[{interval.low:.4f}, {interval.high:.4f}]"
+
+
+def _span_of(interval: Interval | None) -> str:
+    return "-" if interval is None else f"{interval.value:.4f} {_span(interval)}"

@@ -46,6 +46,10 @@ class Run(NamedTuple):
     def finished(self) -> bool:
         return (self.folder / RESULT).is_file()
 
+    def plan(self) -> dict:
+        """What it was told to do."""
+        return json.loads((self.folder / PLAN).read_text(encoding="utf-8"))
+
     def result(self) -> dict:
         """What the finished run computed."""
         return json.loads((self.folder / RESULT).read_text(encoding="utf-8"))
@@ -139,7 +143,7 @@ def _execute_one(run: Run, place: int, jobs: int, processes: set) -> str | None:
     environment = dict(os.environ)
     environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
     if torch.cuda.device_count() > 1:
-        plan = json.loads((run.folder / PLAN).read_text(encoding="utf-8"))
+        plan = run.plan()
         plan["config"]["gpu_id"] = str(place % torch.cuda.device_count())
         write_json(plan, run.folder / PLAN)
     command = [sys.executable, "-m", "recbole_mm.compare.worker", str(run.folder)]

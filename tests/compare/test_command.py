@@ -36,7 +36,6 @@ def test_a_comparison_runs_goes_on_and_survives_a_failing_run(toy, tmp_path, cap
     assert "3 runs, 0 of them finished before; 2 at a time" in first
     assert "SASRec+n_heads=3, seed 1: FAILED: ValueError: The hidden size (8)" in first
     assert "warning: Leave-one-out leaks the future" in first
-    assert "one seed" in first
     assert "ranked among all 12 items" in first
     (folder,) = (tmp_path / "out" / "runs").glob("MMM4Rec-seed1-*")
     ranks = pl.read_parquet(folder / "ranks.parquet")
@@ -46,6 +45,26 @@ def test_a_comparison_runs_goes_on_and_survives_a_failing_run(toy, tmp_path, cap
 
     assert main(command) == 1
     assert "3 runs, 2 of them finished before" in capsys.readouterr().out
+
+    page = (tmp_path / "out" / "report.html").read_text()
+    for word in (
+        "12 items",
+        "Leak.",
+        "Failed runs:",
+        "text only",
+        "One seed",
+        "recbole-mm compare --models=",
+    ):
+        assert word in page
+    assert page.count("<svg") == 5  # curves, three kinds of slices, knock-outs
+    assert "http://" not in page.replace("http://www.w3.org", "")  # nothing is loaded
+    assert "https://" not in page
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert "| MMM4Rec | 1 |" in text
+    assert set(pl.read_parquet(tmp_path / "out" / "ranks.parquet")["label"]) == {
+        "MMM4Rec",
+        "SASRec",
+    }
 
 
 def test_an_unknown_model_ends_the_command_before_anything_runs(toy, tmp_path, capsys):

@@ -1,0 +1,149 @@
+r"""A few users with their history, what each entry recommends, and what came next."""
+
+import base64
+import io
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import polars as pl
+from PIL import Image, UnidentifiedImageError
+from recbole.data import create_dataset
+
+from recbole_mm.data.dataset import LAST_ROW
+from recbole_mm.register import multi_modal_dataset_for
+
+HISTORY, RECOMMENDED, PICTURE_SIDE = 5, 5, 88
+
+
+class Item(NamedTuple):
+    """An item to be shown.
+
+    Attributes:
+        token: its token in the data.
+        title: or the token, where there is none.
+        picture: JPEG as a data address, or ``None``.
+        is_truth: whether it is what came next.
+    """
+
+    token: str
+    title: str
+    picture: str | None
+    is_truth: bool
+
+
+class Example(NamedTuple):
+    """One user.
+
+    Attributes:
+        user: token.
+        history: the last items before the target, oldest first.
+        truth: the target.
+        recommended: label -> the first items of its list.
+        ranks: label -> rank of the target.
+    """
+
+    user: str
+    history: list[Item]
+    truth: Item
+    recommended: dict[str, list[Item]]
+    ranks: dict[str, int]
+
+
+class Catalog:
+    """Titles and pictures of a prepared data set, as far as there are any."""
+
+    def __init__(self, config):
+        folder, name = Path(config["data_path"]), config["dataset"]
+        self.titles, self.paths = {}, {}
+        path = folder / f"{name}.item"
+        if not path.is_file():
+            return
+        table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, quoting=3)
+        table.columns = [column.partition(":")[0] for column in table.columns]
+        tokens = table[config["ITEM_ID_FIELD"]]
+        for column in ("title", "movie_title", "name"):
+            if column in table:
+                self.titles = dict(zip(tokens, table[column], strict=True))
+                break
+        card = folder / f"{name}.card.json"
+        root = json.loads(card.read_text("utf-8")).get("pictures") if card.is_file() else None
+        if "image" in table:
+            paths = ((folder / (root or ".") / image) for image in table["image"])
+            self.paths = dict(zip(tokens, paths, strict=True))
+
+    def item(self, token: str, truth: str) -> Item:
+        return Item(
+            token, self.titles.get(token) or token, self.picture(token), is_truth=token == truth
+        )
+
+    def picture(self, token: str) -> str | None:
+        path = self.paths.get(token)
+        if path is None or not path.is_file():
+            return None
+        try:
+            with Image.open(path) as opened:
+                small = opened.convert("RGB")
+        except (OSError, UnidentifiedImageError):
+            return None
+        small.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
+        buffer = io.BytesIO()
+        small.save(buffer, "JPEG", quality=80)
+        return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def examples(ranks: pl.DataFrame, config, n_users: int = 6, seed: int = 0) -> list[Example]:
+    """Users drawn at random among those whose target some entry has in its list, with one seed.
+
+    Args:
+        ranks: of all entries; those of the smallest seed are shown.
+        config: of any entry, for data and split.
+        n_users: how many.
+        seed: of the draw.
+    """
+    shown = ranks.filter(pl.col("seed") == pl.col("seed").min().over("label"))
+    shown = shown.unique(["label", "user"], keep="last", maintain_order=True)
+    best = shown.group_by("user").agg(pl.col("rank").min()).sort("user")
+    found = best.filter(pl.col("rank") <= RECOMMENDED)["user"].to_list()
+    if not found:
+        found = best["user"].to_list()
+    drawn = np.random.default_rng(seed).permutation(found)[:n_users].tolist()
+    catalog, histories = Catalog(config), _histories(config)
+    made = []
+    for user in drawn:
+        rows = shown.filter(pl.col("user") == user)
+        truth = rows["item"][0]
+        lists = dict(rows.select("label", "recommended").iter_rows())
+        made.append(
+            Example(
+                user,
+                [catalog.item(token, truth) for token in histories[user, truth]],
+                catalog.item(truth, truth),
+                {
+                    label: [catalog.item(token, truth) for token in tokens[:RECOMMENDED]]
+                    for label, tokens in lists.items()
+                },
+                dict(rows.select("label", "rank").iter_rows()),
+            )
+        )
+    return made
+
+
+def _histories(config) -> dict[tuple[str, str], list[str]]:
+    """The last items before every test target, by user and target."""
+    with multi_modal_dataset_for(config["model"]):
+        dataset = create_dataset(config)
+    test = dataset.build()[2]
+    users = np.asarray(test.field2id_token[test.uid_field]).astype(str)
+    tokens = np.asarray(test.field2id_token[test.iid_field]).astype(str)
+    events = tokens[test.history[test.iid_field].numpy()]
+    owners = test.history[test.uid_field].numpy()
+    user_ids, last = test.inter_feat[test.uid_field].numpy(), test.inter_feat[LAST_ROW].numpy()
+    first = np.maximum(np.searchsorted(owners, user_ids), last - HISTORY)
+    targets = tokens[test.inter_feat[test.iid_field].numpy()]
+    return {
+        (user, target): events[a:b].tolist()
+        for user, target, a, b in zip(users[user_ids], targets, first, last, strict=True)
+    }

@@ -1,0 +1,94 @@
+r"""Figures of a report as SVG text: told apart by dashes and hatches, not by color alone."""
+
+import io
+
+import matplotlib
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from recbole_mm.compare.slices import Slice
+from recbole_mm.compare.statistics import Interval
+
+DASHES = ["-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3))]
+HATCHES = ["", "///", "...", "xxx", "\\\\\\", "++", "oo", "--"]
+GRAYS = ["0.25", "0.85", "0.6", "0.95", "0.45", "0.75", "0.9", "0.5"]
+METADATA = ("Creator", "Date", "Format", "Type")
+MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*"]
+
+
+def learning_curves(curves: dict[str, list[list[float]]], metric: str) -> str:
+    """Validation score by epoch: one line style per label, one line per seed."""
+    figure = Figure(figsize=(8, 3.6), layout="constrained")
+    axes = figure.subplots()
+    for number, (label, seeds) in enumerate(curves.items()):
+        for repeat, scores in enumerate(seeds):
+            axes.plot(
+                range(1, len(scores) + 1),
+                scores,
+                color=str(0.15 * (number % 4)),
+                linestyle=DASHES[number % len(DASHES)],
+                marker=MARKERS[number % len(MARKERS)],
+                markevery=max(1, len(scores) // 8),
+                markersize=4,
+                linewidth=1,
+                label=label if repeat == 0 else None,
+            )
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("epoch")
+    axes.set_ylabel(f"validation {metric}")
+    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return _svg(figure)
+
+
+def slice_bars(parts: list[Slice], labels: list[str], metric: str) -> str:
+    """Bars with intervals: one group per slice, one bar per label."""
+    groups = {f"{part.name}\nn = {part.targets:,}": part.values for part in parts}
+    return grouped_bars(groups, labels, metric)
+
+
+def grouped_bars(groups: dict[str, dict[str, Interval]], labels: list[str], metric: str) -> str:
+    """Bars with intervals.
+
+    Args:
+        groups: name of a group -> label -> value; a label that is not in a group has no bar.
+        labels: in the order of the bars.
+        metric: of the axis.
+    """
+    figure = Figure(figsize=(max(8, 1.9 * len(groups)), 3.4), layout="constrained")
+    axes = figure.subplots()
+    width = 0.8 / len(labels)
+    for number, label in enumerate(labels):
+        places = [i for i, values in enumerate(groups.values()) if label in values]
+        spans = [values[label] for values in groups.values() if label in values]
+        heights = [span.value for span in spans]
+        errors = [
+            [max(0.0, span.value - span.low) for span in spans],
+            [max(0.0, span.high - span.value) for span in spans],
+        ]
+        axes.bar(
+            [place + (number - (len(labels) - 1) / 2) * width for place in places],
+            heights,
+            width,
+            yerr=errors if spans else None,
+            label=label,
+            color=GRAYS[number % len(GRAYS)],
+            hatch=HATCHES[number % len(HATCHES)],
+            edgecolor="black",
+            linewidth=0.6,
+            error_kw={"elinewidth": 1, "capsize": 2},
+        )
+    axes.set_xlim(-0.5, len(groups) - 0.5)
+    axes.set_xticks(range(len(groups)), list(groups), fontsize=8)
+    axes.set_ylabel(metric)
+    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return _svg(figure)
+
+
+def _svg(figure: Figure) -> str:
+    for axes in figure.axes:
+        axes.spines[["top", "right"]].set_visible(False)
+    buffer = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "recbole_mm"}):
+        figure.savefig(buffer, format="svg", metadata=dict.fromkeys(METADATA))
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]
