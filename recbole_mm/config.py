@@ -361,14 +361,13 @@ def recbole_models(kind: str = "*") -> list[str]:
 
 
 def _refuse_unknown_model(model: str):
-    from recbole_mm.register import MODELS
-
-    if model in MODELS or model in recbole_models():
+    ours = sorted(path.stem for path in (properties_dir() / "model").glob("*.yaml"))
+    if model in ours or model in recbole_models():
         return
-    by_lower = {name.lower(): name for name in [*MODELS, *recbole_models()]}
+    by_lower = {name.lower(): name for name in [*ours, *recbole_models()]}
     near = difflib.get_close_matches(model.lower(), by_lower, n=1, cutoff=0.5)
     hint = f"did you mean {by_lower[near[0]]!r}? " if near else ""
     raise ConfigError(
-        f"unknown model {model!r}: {hint}Ours are {', '.join(MODELS)}; RecBole's sequential models "
+        f"unknown model {model!r}: {hint}Ours are {', '.join(ours)}; RecBole's sequential models "
         f"are {', '.join(recbole_models('sequential'))}"
     )
