@@ -30,7 +30,10 @@ COMMON_KEYS = {
     "show_progress": "False hides the progress bars",
 }
 
-COMMANDS = {"compare": "recbole_mm.compare.command"}
+COMMANDS = {
+    "compare": "recbole_mm.compare.command",
+    "transfer-report": "recbole_mm.transfer_report",
+}
 """Commands beside training, each a module with ``main(arguments) -> exit status``."""
 
 EXAMPLES = """\
@@ -41,6 +44,7 @@ examples:
   recbole-mm compare --models=MMM4Rec,SASRec --dataset=demo --seeds=3
   recbole-mm --config_files="mine.yaml more.yaml" --modalities="[text]"
   recbole-mm --config_files=properties/transfer/MMM4Rec_toys.yaml
+  recbole-mm transfer-report --config_files=properties/transfer/MMM4Rec_toys.yaml --seeds=3
 
 exit status: 0 done, 1 the run failed, 2 the command, the configuration or the data is wrong,
 130 interrupted"""

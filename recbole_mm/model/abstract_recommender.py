@@ -40,6 +40,7 @@ class MultiModalRecommender(SequentialRecommender):
             transferred to another.
         modality_parameters: glob patterns of the parameters that a model of fewer modalities
             does not have.
+        encoder_parameters: glob patterns of what reads sequences, frozen in the transfer report.
         layer_stacks: glob patterns of the lists of layers, whose upper ones a shallower model does
             not have.
 
@@ -49,6 +50,7 @@ class MultiModalRecommender(SequentialRecommender):
 
     domain_parameters: tuple[str, ...] = ()
     modality_parameters: tuple[str, ...] = ("adapters.*",)
+    encoder_parameters: tuple[str, ...] = ()
     layer_stacks: tuple[str, ...] = ()
 
     def __init__(self, config, dataset):

@@ -107,6 +107,7 @@ class MISSRec(MultiModalRecommender):
 
     domain_parameters = ("item_embedding.*", "interests.*")
     modality_parameters = ("adapters.*", "fusion.factor")
+    encoder_parameters = ("position_embedding.*", "transformer.*")
     layer_stacks = ("transformer.encoder.layers", "transformer.decoder.layers")
 
     def __init__(self, config, dataset):

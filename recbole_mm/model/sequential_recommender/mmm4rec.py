@@ -63,6 +63,7 @@ class MMM4Rec(MultiModalRecommender):
     domain_parameters = ("item_embeddings.*", "fusion.weight")
     # a single modality has nothing to cross, nor a time signal to hand on
     modality_parameters = ("adapters.*", "input_norms.*", "cross_layers.*", "*.time_gate.*")
+    encoder_parameters = ("*_layers.*",)
     layer_stacks = ("encoder_layers", "cross_layers.*")
 
     def __init__(self, config, dataset):

@@ -33,6 +33,8 @@ class UniSRec(MultiModalRecommender):
     """
 
     domain_parameters = ("item_embedding.*",)
+    encoder_parameters = ("position_embedding.*", "encoder.*")
+    layer_stacks = ("encoder.layer",)
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)

@@ -1,0 +1,81 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from recbole_mm.cli import main
+from recbole_mm.config import ConfigError
+from recbole_mm.transfer_report import Variant, report_table, time_to, variant_stages
+
+TINY = {
+    "epochs": 2,
+    "hidden_size": 8,
+    "inner_size": 8,
+    "MAX_ITEM_LIST_LENGTH": 5,
+    "show_progress": False,
+}
+MODELS = {
+    "MMM4Rec": {"head_dim": 8, "d_state": 4, "n_groups": 1},
+    "MISSRec": {"n_heads": 2, "interest_ratio": 0.2},
+}
+PRETRAIN = {"train_stage": "pretrain", "softmax": "in_batch", "use_item_id": False}
+
+
+def write_file(toy, model, *targets):
+    stages = [PRETRAIN, *targets]
+    common = {**TINY, **toy, "model": model, **MODELS[model], "stages": stages}
+    Path("transfer.yaml").write_text(yaml.safe_dump(common))
+    return ["transfer.yaml"]
+
+
+def test_every_target_gets_its_controls_once(toy):
+    files = write_file(toy, "MISSRec", {}, {"use_item_id": False}, {"pre_model_path": None})
+    overlays, labels = variant_stages(files, {})
+    assert [label[1] for label in labels] == [
+        *("MISSRec", "scratch", "frozen", "unfrozen", "zero-shot"),
+        *("scratch", "frozen", "unfrozen"),
+    ]
+    assert {target for target, _ in labels[5:]} == {"MISSRec, toy without ID"}
+    assert overlays[1]["pre_model_path"] is None
+    assert overlays[2]["freeze"] == ["position_embedding.*", "transformer.*"]
+    with pytest.raises(ConfigError, match="no finetune stage starts from a pre-trained model"):
+        variant_stages(write_file(toy, "MISSRec", {"pre_model_path": None}), {})
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_command_writes_one_table_and_one_figure(toy, model, capsys):
+    pytest.importorskip("matplotlib")
+    (file,) = write_file(toy, model, {})
+    command = ["transfer-report", f"--config_files={file}", "--seeds=2", "--out=report"]
+    assert main(command) == 0
+    table = Path("report/transfer.md").read_text()
+    rows = [line.split(" | ") for line in table.splitlines() if line.startswith("| ")]
+    assert [row[1] for row in rows[2:]] == [model, "scratch", "frozen", "unfrozen", "zero-shot"]
+    assert all("±" in row[3] for row in rows[2:])
+    assert Path("report/convergence.png").read_bytes().startswith(b"\x89PNG")
+    assert table.strip() in capsys.readouterr().out
+
+
+def result(*scores):
+    history = [{"epoch": e, "valid_score": s, "seconds": 2.0 * e} for e, s in enumerate(scores)]
+    best = max(scores, default=0.5)
+    return {
+        "history": history,
+        "valid_metric": "ndcg@10",
+        "best_valid_score": best,
+        "test_result": {"ndcg@10": best / 2},
+    }
+
+
+def test_the_table_says_when_the_best_and_95_percent_of_it_were_reached():
+    assert time_to(result(0.1, 0.97, 0.2, 1.0), 1.0) == (4, 6.0)
+    assert time_to(result(0.1, 0.97, 0.2, 1.0), 0.95) == (2, 2.0)
+    assert time_to(result(), 1.0) is None
+    table = report_table(
+        [
+            Variant("t", "scratch", [result(0.1, 1.0), result(0.2, 0.4)]),
+            Variant("t", "zero-shot", [result()]),
+        ]
+    )
+    assert "| t | scratch | 2 | 0.3500 ± 0.2121 | 0.7000 ± 0.4243 | 2.0 ± 0.0 |" in table
+    assert "| t | zero-shot | 1 | 0.2500 | 0.5000 | - | - | - | - |" in table
