@@ -32,6 +32,7 @@ COMMON_KEYS = {
 
 COMMANDS = {
     "compare": "recbole_mm.compare.command",
+    "tune": "recbole_mm.tuning",
     "transfer-report": "recbole_mm.transfer_report",
 }
 """Commands beside training, each a module with ``main(arguments) -> exit status``."""
@@ -42,6 +43,7 @@ examples:
   recbole-mm --model=MMM4Rec --dataset=ml-100k --epochs=5 --learning_rate=5e-4
   recbole-mm --model=SASRec --dataset=demo --show_progress=False
   recbole-mm compare --models=MMM4Rec,SASRec --dataset=demo --seeds=3
+  recbole-mm tune --model=SASRec --dataset=demo --budget=10
   recbole-mm --config_files="mine.yaml more.yaml" --modalities="[text]"
   recbole-mm --config_files=properties/transfer/MMM4Rec_toys.yaml
   recbole-mm transfer-report --config_files=properties/transfer/MMM4Rec_toys.yaml --seeds=3

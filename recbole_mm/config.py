@@ -294,7 +294,7 @@ def config_to_plain(config: Config) -> dict:
     plain = {}
     for key, value in values.items():
         try:
-            plain[key] = _to_plain(value)
+            plain[key] = to_plain(value)
         except TypeError as error:
             raise TypeError(f"config[{key!r}] cannot be written as plain data: {error}") from None
     # RecBole has joined the data set's name to the folder and would do so again.
@@ -310,7 +310,12 @@ def config_from_plain(plain: dict) -> RunConfig:
     return RunConfig(plain["model"], plain["dataset"], config_dict=values)
 
 
-def _to_plain(value):
+def to_plain(value):
+    """A value as numbers, strings, bools, None, and lists and dicts of these.
+
+    Raises:
+        TypeError: it is something else.
+    """
     if value is None or type(value) in (bool, int, float, str):
         return value
     if isinstance(value, np.generic):
@@ -318,9 +323,9 @@ def _to_plain(value):
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     if isinstance(value, (list, tuple)):
-        return [_to_plain(v) for v in value]
+        return [to_plain(v) for v in value]
     if isinstance(value, dict):
-        return {_to_plain(k): _to_plain(v) for k, v in value.items()}
+        return {to_plain(k): to_plain(v) for k, v in value.items()}
     if isinstance(value, (Enum, torch.device)):
         return str(value)
     raise TypeError(f"it is a {type(value).__name__}")
@@ -328,7 +333,7 @@ def _to_plain(value):
 
 def _is_plain(value):
     try:
-        return _to_plain(value) == value
+        return to_plain(value) == value
     except TypeError:
         return False
 

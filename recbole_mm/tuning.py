@@ -1,0 +1,237 @@
+r"""Search for settings by RecBole's HyperTuning: the command ``recbole-mm tune``.
+
+Every finished trial is a line of ``trials.jsonl``. The draws follow from a seed, so the same
+command goes on where it was: trials on record are looked up instead of run, and a larger budget
+adds trials. Only validation scores are kept: nothing is chosen by the test.
+"""
+
+import argparse
+import json
+import os
+import shlex
+from contextlib import contextmanager
+from logging import getLogger
+from pathlib import Path
+
+import yaml
+from recbole.trainer import HyperTuning
+
+from recbole_mm.config import (
+    ConfigError,
+    load_config,
+    parse_overrides,
+    properties_dir,
+    refuse_unknown_keys,
+    to_plain,
+)
+from recbole_mm.data.catalog import require_dataset
+from recbole_mm.quick_start import objective_function
+
+ALGORITHMS = ("exhaustive", "random", "bayes")
+TRIALS, BEST = "trials.jsonl", "best.yaml"
+SEED_VARIABLE = "HYPEROPT_FMIN_SEED"
+
+
+class Trials:
+    """The finished trials of a search, on disk, and the objective that looks them up.
+
+    Args:
+        path: one JSON object per line: ``params``, ``valid_score`` or ``error``, ``epochs``,
+            ``seconds``.
+        fixed: model, data set and all that is not searched.
+        files: yaml files below it.
+    """
+
+    def __init__(self, path: Path, fixed: dict, files: list[str]):
+        self.path, self.fixed, self.files = path, fixed, files
+        self.bigger = load_config(config_files=files, config_dict=fixed)["valid_metric_bigger"]
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        self.done = [json.loads(line) for line in lines]
+
+    def objective(self, params: dict, _files=None) -> dict:
+        """What HyperTuning calls: the result of a trial, run now or on record.
+
+        A trial that cannot be trained (widths that do not divide, a loss that is not a number)
+        counts as the worst, and the search goes on.
+        """
+        params = to_plain(params)
+        trial = next((trial for trial in self.done if trial["params"] == params), None)
+        if trial is None:
+            trial = {"params": params, **self._run(params)}
+            self.done.append(trial)
+            with open(self.path, "a", encoding="utf-8") as file:
+                file.write(json.dumps(trial) + "\n")
+        return {
+            "model": self.fixed["model"],
+            "best_valid_score": trial.get("valid_score", 0.0 if self.bigger else 1e9),
+            "valid_score_bigger": self.bigger,
+            "best_valid_result": {k: v for k, v in trial.items() if k != "params"},
+            "test_result": None,
+        }
+
+    def best(self) -> dict:
+        """The best trial.
+
+        Raises:
+            ConfigError: all have failed.
+        """
+        scored = [trial for trial in self.done if "valid_score" in trial]
+        if not scored:
+            reasons = sorted({trial["error"] for trial in self.done})
+            raise ConfigError(f"all {len(self.done)} trials failed: {'; '.join(reasons)}")
+        choose = max if self.bigger else min
+        return choose(scored, key=lambda trial: trial["valid_score"])
+
+    def _run(self, params: dict) -> dict:
+        try:
+            result = objective_function({**self.fixed, **params}, self.files, saved=False)
+        except (RuntimeError, ValueError) as error:
+            getLogger().warning(f"trial {params} failed: {error}")
+            return {"error": str(error)}
+        return {
+            "valid_score": float(result["best_valid_score"]),
+            "epochs": result["epochs"],
+            "seconds": round(result["seconds"], 1),
+        }
+
+
+def tune(
+    fixed: dict,
+    space: Path,
+    out: Path,
+    algorithm: str = "random",
+    budget: int = 20,
+    patience: int | None = None,
+    files: list[str] | None = None,
+    seed: int = 2020,
+) -> Path:
+    """Search and write the best configuration as a yaml file that runs.
+
+    Args:
+        fixed: ``model``, ``dataset`` and all that is not searched.
+        space: file in RecBole's format, a line ``key type values`` per parameter.
+        out: folder of ``trials.jsonl`` and ``best.yaml``.
+        algorithm: ``exhaustive`` (the whole grid, whatever the budget), ``random``, ``bayes``.
+        budget: trials.
+        patience: trials without a better one after which ``random`` and ``bayes`` end; ``None``:
+            never.
+        files: yaml files below ``fixed``.
+        seed: of the draws.
+
+    Raises:
+        ConfigError: an unknown algorithm or key, no search space, or every trial failed.
+    """
+    if algorithm not in ALGORITHMS:
+        raise ConfigError(f"--algorithm={algorithm}: known are {', '.join(ALGORITHMS)}")
+    if not space.is_file():
+        known = sorted(path.stem for path in (properties_dir() / "tuning").glob("*.hyper"))
+        raise ConfigError(
+            f"no search space {str(space)!r}: there are ones for {', '.join(known)}; give another "
+            f"with --space=FILE, a line like `learning_rate choice [0.001,0.01]` per key"
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    trials = Trials(out / TRIALS, fixed, files or [])
+    limit = budget if patience is None else patience
+    try:
+        search = HyperTuning(
+            trials.objective,
+            params_file=str(space),
+            algo=algorithm,
+            max_evals=budget,
+            early_stop=limit,
+        )
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"tune needs {error.name}: pip install 'recbole_mm[tune]' (or hyperopt==0.2.5)"
+        ) from error
+    except (ValueError, SyntaxError, NameError) as error:
+        raise ConfigError(f"search space {str(space)!r}: {error}") from error
+    refuse_unknown_keys(search.space, f"search space {str(space)!r}")
+    if algorithm == "exhaustive":
+        ranges = [key for key, node in search.space.items() if node.name != "switch"]
+        if ranges:
+            raise ConfigError(f"{', '.join(ranges)}: only a `choice` has a grid, in {str(space)!r}")
+        from hyperopt.early_stop import no_progress_loss
+
+        search.early_stop_fn = no_progress_loss(int(search.max_evals))  # a grid runs to its end
+    with _seed_of_draws(seed):
+        search.run()
+    return _write_best(out / BEST, trials, f"{algorithm}, {len(trials.done)} trials")
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command; 0 when the search has ended.
+
+    Raises:
+        ConfigError: see :func:`tune`.
+    """
+    options, rest = _parser().parse_known_args(arguments)
+    overrides = parse_overrides(rest)
+    fixed = {"model": options.model, "dataset": options.dataset, "show_progress": False}
+    fixed |= overrides
+    require_dataset(load_config(config_files=options.config_files.split(), config_dict=fixed))
+    space = options.space or properties_dir() / "tuning" / f"{options.model}.hyper"
+    best = tune(
+        fixed,
+        Path(space),
+        Path(options.out or f"tuning/{options.model}-{options.dataset}"),
+        options.algorithm,
+        options.budget,
+        options.patience,
+        options.config_files.split(),
+    )
+    print(best.read_text(encoding="utf-8"))
+    print(f"written: {best}\nrun it: recbole-mm --config_files={shlex.quote(str(best))}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="recbole-mm tune",
+        usage="recbole-mm tune --model=MODEL --dataset=DATASET [--budget=N] [--KEY=VALUE ...]",
+        description="Search for settings by their validation score. A finished trial is not "
+        "repeated: the same command goes on where it was, a larger budget adds trials.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("-m", "--model", required=True, help="a model's name")
+    parser.add_argument("-d", "--dataset", required=True, help="a data set's name")
+    parser.add_argument("--algorithm", default="random", help="exhaustive, random or bayes")
+    parser.add_argument("--budget", type=int, default=20, help="trials (20); a grid has its own")
+    parser.add_argument("--patience", type=int, help="end after so many trials without gain")
+    parser.add_argument("--space", help="file of the search space (properties/tuning/MODEL.hyper)")
+    parser.add_argument("--out", help="folder of the trials (tuning/MODEL-DATASET)")
+    parser.add_argument("--config_files", default="", help="yaml files, with spaces between them")
+    return parser
+
+
+def _write_best(path: Path, trials: Trials, how: str) -> Path:
+    best = trials.best()
+    values = {**trials.fixed, **best["params"]}
+    seconds = sum(trial.get("seconds", 0.0) for trial in trials.done)
+    config = load_config(config_files=trials.files, config_dict=trials.fixed)
+    layers = {}
+    for file in trials.files:
+        layers |= yaml.safe_load(Path(file).read_text(encoding="utf-8")) or {}
+    text = (
+        f"# recbole-mm --config_files={path}\n"
+        f"# Best of {how} on {trials.fixed['dataset']}, {seconds:.0f} s of training in all; "
+        f"validation {config['valid_metric']} {best['valid_score']:.4f}.\n"
+    ) + yaml.safe_dump({**layers, **values}, sort_keys=False)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+    return path
+
+
+@contextmanager
+def _seed_of_draws(seed: int):
+    """hyperopt takes its seed from the environment when its caller, RecBole, names none."""
+    before = os.environ.get(SEED_VARIABLE)
+    os.environ[SEED_VARIABLE] = str(seed)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[SEED_VARIABLE]
+        else:
+            os.environ[SEED_VARIABLE] = before

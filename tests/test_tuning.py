@@ -1,0 +1,131 @@
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from recbole_mm import tuning
+from recbole_mm.cli import main
+from recbole_mm.config import ConfigError, load_config, properties_dir
+from recbole_mm.quick_start import run
+from recbole_mm.tuning import tune
+
+pytest.importorskip("hyperopt", reason="tuning needs recbole_mm[tune]")
+
+SPACES = sorted((properties_dir() / "tuning").glob("*.hyper"))
+TINY = {"hidden_size": 8, "inner_size": 8, "n_heads": 1, "n_layers": 1, "epochs": 1}
+GRID = "learning_rate choice [0.001,0.01]\nhidden_dropout_prob choice [0.1,0.3]\n"
+
+
+@pytest.fixture
+def played(monkeypatch):
+    """Trials without training: the score is known, every call is on record."""
+    calls = []
+
+    def objective(config_dict, _files, saved):
+        calls.append(config_dict)
+        if config_dict.get("n_heads") == 3:
+            raise ValueError("3 heads do not divide 8")
+        score = config_dict["learning_rate"] - config_dict.get("hidden_dropout_prob", 0) / 1000
+        return {"best_valid_score": score, "epochs": 1, "seconds": 1.0}
+
+    monkeypatch.setattr(tuning, "objective_function", objective)
+    return calls
+
+
+def search(tmp_path, toy, space=GRID, **settings):
+    (tmp_path / "space").write_text(space)
+    fixed = {"model": "SASRec", **toy, **TINY}
+    return yaml.safe_load(tune(fixed, tmp_path / "space", Path("out"), **settings).read_text())
+
+
+def test_a_grid_runs_to_its_end_and_the_best_is_written(tmp_path, toy, played):
+    grid = "learning_rate choice [" + ",".join(str(0.001 * i) for i in range(20, 0, -1)) + "]\n"
+
+    best = search(tmp_path, toy, grid, algorithm="exhaustive", patience=1, budget=1)
+
+    assert len(played) == 20  # RecBole alone would stop after ten trials without a better one
+    assert best["learning_rate"] == pytest.approx(0.02)
+    assert (best["model"], best["dataset"], best["epochs"]) == ("SASRec", "toy", 1)
+
+
+@pytest.mark.parametrize("algorithm", ["exhaustive", "random", "bayes"])
+def test_a_search_goes_on_where_it_was(tmp_path, toy, played, algorithm):
+    search(tmp_path, toy, algorithm=algorithm, budget=4)
+    first = len(played)
+    records = (tmp_path / "out/trials.jsonl").read_text().splitlines()
+    assert len(records) == first
+
+    # the last trial is lost, as if the search had been killed in it
+    (tmp_path / "out/trials.jsonl").write_text("".join(f"{line}\n" for line in records[:-1]))
+    search(tmp_path, toy, algorithm=algorithm, budget=4)
+
+    assert played[first:] == [played[first - 1]]
+
+
+def test_a_failing_trial_is_on_record_and_not_the_best(tmp_path, toy, played):
+    best = search(
+        tmp_path, toy, "n_heads choice [1,3]\nlearning_rate choice [0.01]\n", algorithm="exhaustive"
+    )
+
+    assert best["n_heads"] == 1
+    lines = (tmp_path / "out/trials.jsonl").read_text().splitlines()
+    errors = [json.loads(line).get("error") for line in lines]
+    assert "3 heads do not divide 8" in errors
+
+
+def test_trials_that_all_fail_end_the_search(tmp_path, toy, played):
+    with pytest.raises(ConfigError, match="all 1 trials failed: 3 heads do not divide 8"):
+        search(tmp_path, toy, "n_heads choice [3]\n", algorithm="exhaustive")
+
+
+@pytest.mark.parametrize(
+    ("space", "settings", "message"),
+    [
+        ("learning_rat choice [1,2]\n", {}, "unknown key 'learning_rat' in search space"),
+        ("learning_rate among [1,2]\n", {}, "Illegal param type"),
+        ("learning_rate choice [1,2\n", {}, "search space"),
+        (GRID, {"algorithm": "genetic"}, "--algorithm=genetic: known are exhaustive"),
+        (
+            "learning_rate uniform 0.1,0.2\n",
+            {"algorithm": "exhaustive"},
+            "learning_rate: only a `choice`",
+        ),
+    ],
+)
+def test_a_search_that_cannot_be_made_is_refused(tmp_path, toy, played, space, settings, message):
+    with pytest.raises(ConfigError, match=message):
+        search(tmp_path, toy, space, **settings)
+    assert not played
+
+
+def test_no_search_space_lists_those_that_there_are(toy):
+    with pytest.raises(ConfigError, match="there are ones for .*MMM4Rec"):
+        tune({"model": "NARM", **toy}, Path("NARM.hyper"), Path("out"))
+
+
+def test_the_best_configuration_runs(tmp_path, toy):
+    space = tmp_path / "space"
+    space.write_text("learning_rate choice [0.01]\n")
+    options = {"model": "SASRec", **toy, **TINY, "space": space, "budget": 1, "out": "out"}
+
+    assert main(["tune", *(f"--{key}={value}" for key, value in options.items())]) == 0
+
+    trial = json.loads((tmp_path / "out/trials.jsonl").read_text())
+    result = run(config_files=["out/best.yaml"])
+    assert result["best_valid_score"] == trial["valid_score"]
+    assert "test" not in json.dumps(trial)
+
+
+@pytest.mark.parametrize("path", SPACES, ids=lambda path: path.stem)
+def test_every_value_of_a_search_space_makes_a_configuration(path):
+    search = tuning.HyperTuning(print, params_file=str(path), algo="random")
+    choices = [line.split(" ", 2) for line in path.read_text().splitlines()]
+
+    assert set(search.space) == {key for key, _, _ in choices}
+    defaults = load_config(path.stem, "demo")
+    for key, kind, values in choices:
+        assert kind == "choice"
+        assert defaults[key] is not None, f"{path.stem} has no key {key}"
+        for value in yaml.safe_load(values):
+            load_config(path.stem, "demo", (), {key: value})
