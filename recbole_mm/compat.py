@@ -32,6 +32,7 @@ def mend_after_import():
     switch_off_anomaly_detection()
     leave_numbers_in_the_collector()
     load_checkpoints_of_recbole()
+    keep_modules_out_of_other_parameters()
 
 
 def restore_numpy_aliases():
@@ -90,6 +91,27 @@ def leave_numbers_in_the_collector():
 
     get_data_struct.leaves_numbers = True
     Collector.get_data_struct = get_data_struct
+
+
+def keep_modules_out_of_other_parameters():
+    """FDSA and SASRecF pickle a submodule, and with it the whole data set, into each checkpoint.
+
+    Such a checkpoint names more classes than can be allowed when it is loaded. The submodule's
+    parameters are in the ``state_dict`` as well, so it is left out of the other parameters.
+    """
+    from recbole.model.abstract_recommender import AbstractRecommender
+
+    original = AbstractRecommender.other_parameter
+    if getattr(original, "leaves_modules", False):
+        return
+
+    @functools.wraps(original)
+    def other_parameter(self):
+        values = original(self).items()
+        return {key: value for key, value in values if not isinstance(value, torch.nn.Module)}
+
+    other_parameter.leaves_modules = True
+    AbstractRecommender.other_parameter = other_parameter
 
 
 def load_checkpoints_of_recbole():

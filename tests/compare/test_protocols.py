@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
+import torch
 
 from recbole_mm.compare.entries import config_of, parse_entries
 from recbole_mm.compare.items import describe, file_hashes
 from recbole_mm.compare.protocols import PROTOCOLS, leak_warning, share_of_later_training
 from recbole_mm.config import ConfigError, load_config
-from recbole_mm.quick_start import prepare
+from recbole_mm.quick_start import prepare, train_and_test
 
 SMALL = {"hidden_size": 8, "inner_size": 8, "n_heads": 1}
 
@@ -59,11 +60,16 @@ def test_models_with_item_columns_get_them_and_keep_the_candidates(model, toy, t
     (tmp_path / "dataset/toy/toy.item").write_text("\n".join([header, *rows]) + "\n")
     (entry,) = parse_entries(model)
 
-    config = config_of(entry, None, {}, {**toy, **SMALL})
+    config = config_of(entry, None, {}, {**toy, **SMALL, "epochs": 1, "show_progress": False})
     run = prepare(config)
+    result = train_and_test(run)
 
     assert config["selected_features"] == ["title", "brand"]
     assert run.train_data.dataset.item_num == 13
+    assert 0 <= result["test_result"]["ndcg@10"] <= 1
+    checkpoint = torch.load(result["checkpoint"], weights_only=False)
+    assert checkpoint["other_parameter"] == {}  # the module whose parameters are all here:
+    assert any(name.startswith("feature_embed_layer.") for name in checkpoint["state_dict"])
 
 
 def test_a_model_with_item_columns_is_refused_where_there_are_none(toy):
