@@ -163,6 +163,7 @@ def _spread(values: list[float], form: str = ".4f") -> str:
 def convergence_figure(variants: list[Variant]):
     """Validation score by epoch, one panel per target, one line per seed; zero-shot is level."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     trained = [v for v in variants if v.start in STARTS and v.start != "zero-shot"]
     targets = list(dict.fromkeys(variant.target for variant in trained))
@@ -188,6 +189,7 @@ def convergence_figure(variants: list[Variant]):
                 epochs = [entry["epoch"] + 1 for entry in result["history"]]
                 axes.plot(epochs, [entry["valid_score"] for entry in result["history"]], **line)
         axes.set_title(target, fontsize=10)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("epoch")
         axes.set_ylabel(f"validation {shown[0].results[0]['valid_metric']}")
         axes.legend(frameon=False, fontsize=8)
