@@ -1,12 +1,15 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
 
+from recbole_mm.authors import import_authors_checkpoint
 from recbole_mm.cli import main
 from recbole_mm.config import ConfigError
+from recbole_mm.data.features import feature_path, write_item_features
 from recbole_mm.quick_start import run, run_stages
 from recbole_mm.stages import plan_stages
 from recbole_mm.trainer import MultiModalTrainer
@@ -124,3 +127,50 @@ def test_the_command_runs_the_stages_of_a_file(toy, capsys, caplog):
     assert "pretrain on toy" in caplog.text and "finetune on toy" in caplog.text
     assert main(["--config_files=transfer.yaml", "--freeze=['nothing.*']"]) == 2
     assert "freeze: 'nothing.*' matches no parameter" in capsys.readouterr().err
+
+
+GOLDEN = {
+    "MMM4Rec": ("mmm4rec_cases", "layers2_g8", "model", (24, 20)),
+    "MISSRec": ("missrec_cases", "trans_dinst_add", "state_dict", (12, 10)),
+}
+LIKE_GOLDEN = {
+    "MMM4Rec": {"head_dim": 4, "d_state": 8, "n_groups": 8, "use_time": True, "n_layers": 1},
+    "MISSRec": {"n_heads": 4, "item_mm_fusion": "dynamic_instance"},
+}
+
+
+@pytest.mark.parametrize("model", GOLDEN)
+def test_a_released_checkpoint_starts_a_finetune_stage(toy, model, golden_dir):
+    vectors, case, entry, widths = GOLDEN[model]
+    arrays = np.load(golden_dir / f"{vectors}.npz")
+    prefix = f"{case}/state/"
+    state = {
+        key.removeprefix(prefix): torch.from_numpy(arrays[key])
+        for key in arrays.files
+        if key.startswith(prefix)
+    }
+    torch.save({entry: state, "config": Path("an/object")}, "released.ckpt")
+    for modality, width in zip(("text", "image"), widths):
+        path = feature_path(Path(toy["data_path"]) / "toy", "toy", modality)
+        tokens = [f"i{item}" for item in range(12)]
+        write_item_features(path, tokens, np.random.default_rng(0).normal(size=(12, width)))
+    renamed = import_authors_checkpoint("released.ckpt", model)
+    length = 20 if model == "MMM4Rec" else len(renamed["position_embedding.weight"])
+    settings = {
+        "model": model,
+        "pre_model_path": "released.ckpt",
+        "allow_fewer_layers": True,
+        "hidden_size": 16,
+        "inner_size": 24,
+        "MAX_ITEM_LIST_LENGTH": length,
+        **LIKE_GOLDEN[model],
+    }
+    stages = {**TINY, **toy, **settings, "epochs": 1, "stages": [{"freeze": ["adapters.*"]}]}
+    if model == "MISSRec":
+        stages = {k: v for k, v in stages.items() if k not in ("head_dim", "d_state", "n_groups")}
+
+    (result,) = run_stages(config_dict=stages)
+
+    trained = torch.load(result["checkpoint"], weights_only=True)["state_dict"]
+    assert torch.equal(trained["adapters.text.weight"], renamed["adapters.text.weight"])
+    assert result["epochs"] == 1
