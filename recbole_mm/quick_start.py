@@ -141,8 +141,8 @@ def fit_and_evaluate(config: Config, saved: bool = True, verbose: bool = True) -
         verbose: log every epoch.
 
     Returns:
-        ``model``, ``dataset``, ``train_stage``, ``valid_metric``, ``best_valid_score``,
-        ``valid_score_bigger``,
+        ``model``, ``dataset``, ``train_stage``, ``use_item_id``, ``pre_model_path`` (as
+        configured), ``valid_metric``, ``best_valid_score``, ``valid_score_bigger``,
         ``best_valid_result``, ``test_result`` (as RecBole returns them), ``best_epoch`` (from 0),
         ``epochs`` (trained), ``history`` (of each validated epoch: ``epoch``, ``valid_score``,
         ``seconds`` since the start), ``seconds`` (training to test), ``seconds_per_epoch`` and
@@ -226,6 +226,8 @@ def train_and_test(prepared: Prepared, saved: bool = True, verbose: bool = True)
         "model": config["model"],
         "dataset": config["dataset"],
         "train_stage": config["train_stage"],
+        "use_item_id": config["use_item_id"],
+        "pre_model_path": config["pre_model_path"],
         "valid_metric": config["valid_metric"].lower(),
         "best_valid_score": best_valid_score,
         "valid_score_bigger": config["valid_metric_bigger"],
@@ -272,7 +274,7 @@ def stages_table(results: list[dict]) -> str:
     for result in results:
         rows.append(
             (
-                f"{result['train_stage'] or result['model']} on {result['dataset']}",
+                _stage_in_words(result),
                 f"{result['best_valid_score']:.4f}",
                 f"{result['test_result'][result['valid_metric']]:.4f}",
                 "-" if result["best_epoch"] is None else str(result["best_epoch"]),
@@ -283,6 +285,14 @@ def stages_table(results: list[dict]) -> str:
     widths = [max(map(len, column)) for column in zip(*rows)]
     lines = ["  ".join(f"{cell:{w}}" for cell, w in zip(row, widths)).rstrip() for row in rows]
     return "\n".join([f"{results[0]['valid_metric']} of each stage", *lines])
+
+
+def _stage_in_words(result: dict) -> str:
+    if result["train_stage"] != "finetune":
+        return f"{result['train_stage'] or result['model']} on {result['dataset']}"
+    with_id = "with" if result["use_item_id"] else "without"
+    start = "transferred" if result["pre_model_path"] else "from scratch"
+    return f"finetune on {result['dataset']} {with_id} ID, {start}"
 
 
 def result_table(result: dict) -> str:

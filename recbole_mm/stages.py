@@ -15,6 +15,7 @@ scratch.
 import hashlib
 import json
 import os
+from functools import cached_property
 from pathlib import Path
 
 from recbole.config import Config
@@ -48,8 +49,9 @@ class Stage:
         parts = (self.config["model"], self.config["dataset"], self.config["train_stage"])
         return "-".join(str(part) for part in parts if part)
 
-    @property
+    @cached_property
     def name(self) -> str:
+        """Of its files; ``pre_model_path`` has to be known."""
         values = config_to_plain(self.config)
         values = {key: values[key] for key in sorted(values) if key not in WITHOUT_EFFECT}
         digest = hashlib.sha256(json.dumps([values, processes.size()]).encode())
