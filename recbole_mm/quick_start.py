@@ -167,6 +167,13 @@ def prepare(config: Config) -> Prepared:
     with multi_modal_dataset_for(config["model"]):
         dataset = create_dataset(config)
     logger.info(dataset)
+    for field in config["selected_features"] or ():
+        if field not in dataset.field2type:
+            raise ValueError(
+                f"{config['model']} reads the column {field!r} of the items (selected_features), "
+                f"which is not loaded from data set {config['dataset']!r}. Name columns of its .item "
+                f"file in selected_features and in load_col: {{item: [item_id, ...]}}"
+            )
     loaders = make_loaders(config, dataset)
 
     init_seed(config["seed"] + config["local_rank"], config["reproducibility"])

@@ -60,6 +60,21 @@ def test_a_model_of_recbole_runs_on_the_same_data(toy, model):
     assert result["n_parameters"] > 0
 
 
+@pytest.mark.parametrize("model", ["FDSA", "SASRecF"])
+def test_a_model_of_recbole_that_reads_item_columns_runs_or_names_the_one_it_lacks(
+    capsys, toy, tmp_path, model
+):
+    lacking = fails(capsys, 2, *options(model=model, **toy))
+    assert "the column 'class' of the items (selected_features)" in lacking
+
+    items = [f"i{i}\tround number{i}" for i in range(12)]
+    path = tmp_path / "dataset" / "toy" / "toy.item"
+    path.write_text("\n".join(["item_id:token\ttitle:token_seq", *items]) + "\n")
+    columns = {"inter": ["user_id", "item_id", "timestamp"], "item": ["item_id", "title"]}
+    more = {"load_col": columns, "selected_features": ["title"], "hidden_size": 8, "epochs": 1}
+    assert main(options(model=model, **toy, **more)) == 0
+
+
 def test_what_the_command_prints(toy, tmp_path, repository):
     """In a process of its own: under pytest the console is pytest's."""
     command = [sys.executable, repository / SCRIPT, *options(model="MMM4Rec", **toy)]

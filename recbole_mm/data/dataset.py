@@ -101,17 +101,19 @@ class MultiModalDataset(SequentialDataset):
             )
             return
         time = self.inter_feat[self.time_field]
-        bad = ~(time >= 0)  # NaN as well
+        bad = ~((time >= 0) & np.isfinite(time))  # NaN as well
         if bad.any():
             row = int(np.flatnonzero(bad)[0])
             raise DatasetError(
-                f"{path}: {int(bad.sum())} times are missing or negative, first in row {row + 2} "
+                f"{path}: {int(bad.sum())} times are missing, negative or infinite, first in row {row + 2} "
                 f"({time.iloc[row]}). Times are unix seconds >= 0; leave the column out if there "
                 f"are none."
             )
 
     def _read_interactions(self, token, dataset_path):
         path = f"{dataset_path}/{token}.inter"
+        if os.path.isfile(path):  # with `benchmark_filename` there are several others
+            self._check_columns(path)
         try:
             super()._load_inter_feat(token, dataset_path)
         except ValueError as error:
@@ -140,6 +142,22 @@ class MultiModalDataset(SequentialDataset):
             if lacking:
                 self.logger.info(f"column '{field}' is left out: {lacking} do not have it")
                 self._del_col(self.inter_feat, field)
+
+    def _check_columns(self, path: str):
+        try:
+            with open(path, encoding=self.config["encoding"]) as file:
+                columns = file.readline().rstrip("\r\n").split(self.config["field_separator"])
+        except UnicodeDecodeError as error:
+            raise DatasetError(
+                f"{path}: no text in {self.config['encoding']} ({error})."
+            ) from error
+        names = [column.partition(":")[0] for column in columns]
+        lacking = [field for field in (self.uid_field, self.iid_field) if field not in names]
+        if lacking or any(":" not in column for column in columns):
+            raise DatasetError(
+                f"{path}: its first line is {columns}, but should name every column with its type, "
+                f"{self.uid_field}:token and {self.iid_field}:token among them."
+            )
 
     def _refuse_text_in_number_columns(self, path: str, error: ValueError):
         """pandas does not say where a column of numbers holds something else."""

@@ -10,6 +10,7 @@ A feature file is an uncompressed ``.npz`` with three arrays, read without pickl
 import json
 import os
 import struct
+import tokenize
 import zipfile
 from pathlib import Path
 from typing import NamedTuple
@@ -217,12 +218,17 @@ def _memory_map(path: Path, name: str) -> np.ndarray:
         local_header = file.read(30)
         name_length, extra_length = struct.unpack("<HH", local_header[26:30])
         file.seek(member.header_offset + 30 + name_length + extra_length)
-        version = np.lib.format.read_magic(file)
-        read_header = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }[version]
-        shape, fortran_order, dtype = read_header(file)
+        try:
+            version = np.lib.format.read_magic(file)
+            read_header = {
+                (1, 0): np.lib.format.read_array_header_1_0,
+                (2, 0): np.lib.format.read_array_header_2_0,
+            }[version]
+            shape, fortran_order, dtype = read_header(file)
+        except (KeyError, SyntaxError, ValueError, tokenize.TokenError) as error:
+            raise FeatureFileError(
+                f"{path}: the header of array '{name}' is damaged ({error}). Make it again."
+            ) from error
         offset = file.tell()
     if offset + dtype.itemsize * int(np.prod(shape)) > path.stat().st_size:
         raise FeatureFileError(f"{path}: truncated inside array '{name}'. Make it again.")

@@ -234,3 +234,29 @@ def test_the_history_of_a_held_out_target_is_what_came_before_it(tmp_path):
             order = "abcdefghij" if user == "u" else "jihgfedcba"
             before = order[: order.index(target)]
             assert items == [item for item in before if item not in cold]
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ("user\titem\ttime", r"first line is \['user', 'item', 'time'\], .* user_id:token"),
+        ("someone:token\titem_id:token\ttimestamp:float", "first line .* user_id:token"),
+    ],
+)
+def test_a_first_line_that_names_no_columns_is_a_clear_error(tmp_path, header, message):
+    path = write_set(tmp_path, ROWS, columns=header, text=["a"])
+    with pytest.raises(DatasetError, match=f"small.inter: its {message}"):
+        MultiModalDataset(config(path))
+
+
+def test_interactions_that_are_no_text_are_a_clear_error(tmp_path):
+    path = write_set(tmp_path, ROWS, text=["a"])
+    (path / "small" / "small.inter").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(DatasetError, match="small.inter: no text in utf-8"):
+        MultiModalDataset(config(path))
+
+
+def test_an_infinite_time_is_a_clear_error(tmp_path):
+    path = write_set(tmp_path, [*ROWS, ("w", "b", "inf")], text=["a"])
+    with pytest.raises(DatasetError, match=r"1 times .* infinite, first in row 10 \(inf\)"):
+        MultiModalDataset(config(path))

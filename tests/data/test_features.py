@@ -126,6 +126,17 @@ def test_a_pickle_in_a_feature_file_is_never_loaded(tmp_path):
         read_item_features(path, ["[PAD]", "a"])
 
 
+def test_a_damaged_header_is_a_clear_error(tmp_path):
+    path = write_item_features(tmp_path / "toy.text.npz", ["a"], np.ones((1, 3)))
+    content = bytearray(path.read_bytes())
+    start = content.index(b"\x93NUMPY", content.index(b"feature.npy")) + 12
+    content[start : start + 30] = b"\0" * 30
+    path.write_bytes(content)
+
+    with pytest.raises(FeatureFileError, match="toy.text.npz: the header of array 'feature'"):
+        read_item_features(path, ["[PAD]", "a"])
+
+
 def test_modalities_are_found_with_text_and_image_first(tmp_path):
     for name in ("audio", "image", "text"):
         write_item_features(feature_path(tmp_path, "toy", name), ["a"], np.ones((1, 1)))
