@@ -6,7 +6,6 @@ and goes away by deleting its function once RecBole no longer needs it.
 
 import functools
 import importlib
-import os
 import pickle
 import sys
 import warnings
@@ -32,7 +31,6 @@ def mend_after_import():
     """Mends of RecBole's own classes and of what its functions call."""
     switch_off_anomaly_detection()
     leave_numbers_in_the_collector()
-    remember_checkpoints_written_here()
     load_checkpoints_of_recbole()
     keep_modules_out_of_other_parameters()
 
@@ -95,7 +93,6 @@ def leave_numbers_in_the_collector():
     Collector.get_data_struct = get_data_struct
 
 
-<<<<<<< Updated upstream
 def keep_modules_out_of_other_parameters():
     """FDSA and SASRecF pickle a submodule, and with it the whole data set, into each checkpoint.
 
@@ -115,45 +112,6 @@ def keep_modules_out_of_other_parameters():
 
     other_parameter.leaves_modules = True
     AbstractRecommender.other_parameter = other_parameter
-=======
-def remember_checkpoints_written_here():
-    """FDSA, SASRecF and GRU4RecF keep whole modules, with the data set, in their checkpoint.
-
-    Such a file can only be unpickled, which is safe for the one that this process has just written
-    and now reads again for the test: its place, size and time are remembered.
-    """
-    from recbole.trainer import Trainer
-
-    original = Trainer._save_checkpoint
-    if getattr(original, "is_remembered", False):
-        return
-
-    @functools.wraps(original)
-    def _save_checkpoint(self, epoch, verbose=True, **kwargs):
-        original(self, epoch, verbose=verbose, **kwargs)
-        path = kwargs.get("saved_model_file", self.saved_model_file)
-        _written_here[os.path.abspath(path)] = _size_and_time(path)
-
-    _save_checkpoint.is_remembered = True
-    Trainer._save_checkpoint = _save_checkpoint
-
-
-_written_here: dict[str, tuple[int, int] | None] = {}
-
-
-def _size_and_time(path) -> tuple[int, int] | None:
-    if not os.path.isfile(path):
-        return None
-    stat = os.stat(path)
-    return stat.st_size, stat.st_mtime_ns
-
-
-def _is_written_here(file) -> bool:
-    if not isinstance(file, (str, os.PathLike)):
-        return False
-    known = _written_here.get(os.path.abspath(file))
-    return known is not None and known == _size_and_time(file)
->>>>>>> Stashed changes
 
 
 def load_checkpoints_of_recbole():
@@ -161,8 +119,7 @@ def load_checkpoints_of_recbole():
 
     ``torch.load`` is wrapped; only calls from inside ``recbole`` that do not say ``weights_only``
     differ from before. They load plain data (our checkpoints, whose config they get as a Config),
-    else a pickle that names nothing but what RecBole's trainer puts into one, or that this process
-    wrote itself.
+    and else a pickle that names nothing but what RecBole's trainer puts into one.
     """
     original = torch.load
     if getattr(original, "loads_recbole", False):
@@ -173,8 +130,6 @@ def load_checkpoints_of_recbole():
         caller = sys._getframe(1).f_globals.get("__name__", "")
         if not caller.startswith("recbole.") or "weights_only" in kwargs:
             return original(f, *args, **kwargs)
-        if _is_written_here(f):
-            return original(f, *args, weights_only=False, **kwargs)
         try:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "Detected pickle protocol 4", UserWarning)

@@ -30,16 +30,6 @@ def load(path, weights_only=None):
 load_in_recbole = as_if_in("recbole.trainer.trainer", load)
 
 
-class Stateful:
-    """Stands in for a model whose checkpoint holds more than numbers, as FDSA's."""
-
-    def state_dict(self):
-        return {}
-
-    def other_parameter(self):
-        return Stateful()
-
-
 class Bomb:
     """Runs code when it is unpickled."""
 
@@ -94,13 +84,7 @@ def test_the_scaler_that_recboles_trainer_makes_warns_nobody():
 
 def test_the_collector_keeps_counts_beside_tensors():
     config = load_config(
-        "SASRec",
-        "demo",
-        overrides={
-            "metrics": ["ItemCoverage"],
-            "valid_metric": "ItemCoverage@5",
-            "valid_metric": "ItemCoverage@5",
-        },
+        "SASRec", "demo", overrides={"metrics": ["ItemCoverage"], "valid_metric": "ItemCoverage@5"}
     )
     collector = Collector(config)
     counts = Counter({1: 2})
@@ -156,22 +140,6 @@ def test_recbole_does_not_execute_a_foreign_pickle(tmp_path):
         load_in_recbole(path)
 
     assert not (tmp_path / "exploded").exists()
-
-
-def test_a_checkpoint_that_this_process_wrote_is_read_whatever_is_in_it(tmp_path):
-    path = tmp_path / "own.pth"
-    trainer = types.SimpleNamespace(
-        saved_model_file=str(path), config=load_config("SASRec", "demo")
-    )
-    trainer.config["single_spec"] = True
-    parts = {"cur_step": 0, "best_valid_score": 0.0, "optimizer": Stateful(), "model": Stateful()}
-    vars(trainer).update(parts)
-    Trainer._save_checkpoint(trainer, 0, verbose=False)
-
-    assert type(load_in_recbole(path)["other_parameter"]) is Stateful
-    path.write_bytes(path.read_bytes() + b" ")  # somebody else's now
-    with pytest.raises(pickle.UnpicklingError, match="Stateful"):
-        load_in_recbole(path)
 
 
 def test_what_a_module_of_recbole_imports_is_not_recboles():
