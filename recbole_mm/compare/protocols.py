@@ -4,7 +4,8 @@ r"""How events are divided into training, validation and test, and what each way
 - ``temporal``: the earliest 80 % of all events train, the next 10 % validate, the last 10 % test;
   events of one moment stay together;
 - ``cold_start``: as leave_one_out, but a share of the items (``held_out_items``, by default 0.1)
-  takes no part in training and validation; at test they are ranked among all items.
+  takes no part in training and validation; at test they are ranked among all items. A model whose
+  softmax is over all items still has them among its negatives.
 """
 
 from typing import NamedTuple
@@ -51,7 +52,8 @@ PROTOCOLS = {
             "held_out_items": HELD_OUT_ITEMS,
         },
         "Cold start: leave-one-out, with a share of the items (drawn once, the same for all) "
-        "held out of training, validation and histories; at test they are among the candidates.",
+        "held out of training, validation and histories; at test they are among the candidates. "
+        "(A softmax over all items has them among its negatives.)",
     ),
 }
 

@@ -107,3 +107,22 @@ def test_entries_have_their_own_settings():
 def test_no_entry_or_the_same_twice_is_refused(text):
     with pytest.raises(ConfigError, match="names no model|SASRec stand more than once"):
         parse_entries(text)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("protocol", "said"),
+    [
+        ("temporal", "Global temporal split: the earliest 80 % of events train"),
+        ("cold_start", "held out of training"),
+    ],
+)
+def test_other_protocols_and_masking_are_said_with_the_numbers(toy, capsys, protocol, said):
+    command = options(models="SASRec", **toy, **TINY, seeds=1, protocol=protocol, mask_seen=True)
+
+    assert main(command) == 0
+
+    output = capsys.readouterr().out
+    assert said in output
+    assert "items that the user had before are no candidates" in output
+    assert ("warning: Leave-one-out leaks" in output) == (protocol == "cold_start")
