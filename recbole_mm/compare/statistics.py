@@ -72,7 +72,7 @@ def user_table(ranks: pl.DataFrame, metric: str) -> tuple[list[str], np.ndarray,
     valued = ranks.with_columns(value=pl.Series(metric_values(ranks["rank"].to_numpy(), metric)))
     n_seeds = valued.group_by("label").agg(pl.col("seed").n_unique().alias("seeds"))
     table = (
-        valued.group_by("label", "user")
+        valued.group_by("label", "user", maintain_order=True)
         .agg(pl.col("value").sum(), pl.len().alias("n"))
         .join(n_seeds, on="label")
         .with_columns(pl.col("value") / pl.col("seeds"), pl.col("n") / pl.col("seeds"))
