@@ -184,12 +184,15 @@ def summarize(
     """All numbers from the finished runs.
 
     Raises:
-        ConfigError: no run of the baseline has finished.
+        ConfigError: no run of the baseline has finished, or entries differ in their candidates.
     """
     finished = [run for run in runs if run.finished]
     if settings.baseline not in {run.label for run in finished}:
         reasons = "; ".join(f"{f.run.label}, seed {f.run.seed}: {f.reason}" for f in failures)
         raise ConfigError(f"no run of the baseline {settings.baseline} has finished ({reasons})")
+    candidates = {run.label: run.result()["n_items"] for run in finished}
+    if len(set(candidates.values())) > 1:
+        raise ConfigError(f"the entries rank different numbers of items: {candidates}")
     tables = pl.concat([pl.read_parquet(run.folder / RANKS) for run in finished])
     ranks = tables.filter(pl.col("features") == ALL)
     return Summary(

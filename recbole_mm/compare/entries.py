@@ -78,8 +78,10 @@ def config_of(entry: Entry, dataset: str, overlay: dict, overrides: dict) -> Run
     """
     layers = {**overlay, **overrides, **entry.settings}
     if needs_item_columns(entry.model) and "selected_features" not in layers:
-        plain = load_config(entry.model, dataset, entry.files, layers)
-        layers = {**columns_for(entry.model, plain), **layers}
+        config = load_config(entry.model, dataset, entry.files, layers)
+        loaded = (config["load_col"] or {}).get("item", [])
+        if not set(config["selected_features"]) <= set(loaded):  # nobody has named columns
+            layers = {**columns_for(entry.model, config), **layers}
     return load_config(entry.model, dataset, entry.files, layers)
 
 

@@ -37,6 +37,7 @@ def run_one(folder: Path) -> None:
     result = {
         **{k: result[k] for k in ("best_valid_score", "best_epoch", "epochs", "seconds")},
         **{k: result[k] for k in ("seconds_per_epoch", "n_parameters", "peak_memory")},
+        "n_items": prepared.test_data.dataset.item_num - 1,
         "history": result["history"],
         "metrics": metrics,
     }
