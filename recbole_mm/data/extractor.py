@@ -73,7 +73,10 @@ def image_statistics(image) -> np.ndarray:
         with Image.open(image) as opened:
             opened.draft("RGB", (2 * SIDE, 2 * SIDE))
             return image_statistics(on_white(opened))
-    pixels = np.asarray(on_white(image).resize((SIDE, SIDE), Image.Resampling.BOX), dtype=np.float32) / 255
+    pixels = (
+        np.asarray(on_white(image).resize((SIDE, SIDE), Image.Resampling.BOX), dtype=np.float32)
+        / 255
+    )
 
     levels = np.minimum((pixels * 4).astype(np.int64), 3)
     color = np.bincount(levels.reshape(-1, 3) @ np.array([16, 4, 1]), minlength=64)
