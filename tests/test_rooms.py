@@ -8,6 +8,8 @@ ROOMS = (
     "__init__",
     "cli",
     "compare.",
+    "transfer_report",
+    "tuning",
     "quick_start",
     "stages",
     "data.catalog",
