@@ -6,9 +6,8 @@ from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
 VERSION = "0.1.0"
-DATA = ["polars>=1.0"]
 FEATURES = ["transformers>=4.40"]
-REPORT = ["jinja2>=3.1", "matplotlib>=3.8", "polars>=1.0"]
+REPORT = ["jinja2>=3.1", "matplotlib>=3.8"]
 
 setup(
     name="recbole_mm",
@@ -36,6 +35,7 @@ setup(
         "numpy>=1.26",
         "pandas>=2.0,<3",  # pandas 3: RecBole's chained fillna(inplace=True) does nothing
         "pillow>=10",  # the demo set draws its pictures
+        "polars>=1.0",  # the tables of dataset_scripts and of comparisons
         "pyyaml>=6.0",
         "scikit-learn>=1.3",
         "setuptools<81",  # ray 2.6.3 imports pkg_resources, which later releases dropped
@@ -43,10 +43,8 @@ setup(
         "tqdm>=4.65",
     ],
     extras_require={
-        "data": DATA,
         # the tests run every script and build small encoders
         "dev": [
-            *DATA,
             *FEATURES,
             *REPORT,
             "build>=1.0",
