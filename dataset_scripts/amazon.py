@@ -322,12 +322,7 @@ def main(arguments=None) -> None:
         category = names.get(args.category, args.category)
         args.reviews = _fetch(args, category, "reviews")
         args.meta = args.meta or _fetch(args, category, "meta")
-    dataset = make_amazon(args)
-    card = dataset.card
-    print(
-        f"{dataset.folder}: {card['users']:,} users, {card['items']:,} items, "
-        f"{card['interactions']:,} interactions, features {dataset.modalities() or 'none'}"
-    )
+    print(make_amazon(args).summary())
 
 
 if __name__ == "__main__":

@@ -264,12 +264,7 @@ def main(arguments=None) -> None:
         raise InputError(f"{args.folder}: no such folder.")
     name = args.name or args.folder.resolve().name
     convert = convert_missrec if args.layout == "missrec" else convert_mmm4rec
-    dataset = convert(args.folder, name, args.output)
-    card = dataset.card
-    print(
-        f"{dataset.folder}: {card['users']:,} users, {card['items']:,} items, "
-        f"{card['interactions']:,} interactions, features {dataset.modalities() or 'none'}"
-    )
+    print(convert(args.folder, name, args.output).summary())
 
 
 if __name__ == "__main__":

@@ -214,12 +214,7 @@ def _if_there(path: Path) -> Path | None:
 
 
 def main(arguments=None) -> None:
-    dataset = prepare(read_arguments(arguments))
-    card = dataset.card
-    print(
-        f"{dataset.folder}: {card['users']:,} users, {card['items']:,} items, "
-        f"{card['interactions']:,} interactions, features {dataset.modalities() or 'none'}"
-    )
+    print(prepare(read_arguments(arguments)).summary())
 
 
 if __name__ == "__main__":

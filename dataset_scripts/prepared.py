@@ -66,6 +66,13 @@ class PreparedDataset:
     def modalities(self) -> list[str]:
         return find_modalities(self.folder, self.name)
 
+    def summary(self) -> str:
+        """What a script says of the data set that it made, one line."""
+        counts = ", ".join(
+            f"{self.card[key]:,} {key}" for key in ("users", "items", "interactions")
+        )
+        return f"{self.folder}: {counts}, features {self.modalities() or 'none'}"
+
     def write_card(self, **facts) -> None:
         """Write the card: the facts on record, these, and the hashes of the files as they are."""
         features = {
