@@ -5,43 +5,14 @@ import time
 from types import SimpleNamespace
 
 import torch
-import yaml
 
-from recbole_mm.config import properties_dir
+from recbole_mm.config import RunConfig, load_config
 from recbole_mm.data.features import ItemFeatures
 
-RECBOLE = {
-    "USER_ID_FIELD": "user_id",
-    "ITEM_ID_FIELD": "item_id",
-    "TIME_FIELD": "timestamp",
-    "LIST_SUFFIX": "_list",
-    "ITEM_LIST_LENGTH_FIELD": "item_length",
-    "NEG_PREFIX": "neg_",
-    "device": torch.device("cpu"),
-    "dataset": "random",
-    "seed": 0,
-}
 
-
-class Settings(dict):
-    """Answers ``None`` for what is not set, like RecBole's Config."""
-
-    def __missing__(self, key):
-        return None
-
-
-def model_settings(model: str, **changes) -> Settings:
-    """The property file of a model with some values changed."""
-    text = (properties_dir() / "model" / f"{model}.yaml").read_text(encoding="utf-8")
-    values = {key: _number(value) for key, value in yaml.safe_load(text).items()}
-    return Settings({**RECBOLE, **values, **changes})
-
-
-def _number(value):
-    try:
-        return float(value) if isinstance(value, str) else value
-    except ValueError:
-        return value
+def model_settings(model: str, **changes) -> RunConfig:
+    """The defaults of a model with some values changed, on the CPU."""
+    return load_config(model, "random", config_dict={"use_gpu": False, **changes})
 
 
 def random_dataset(n_items: int, width: int) -> SimpleNamespace:

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from recbole_mm.authors import rename_missrec, rename_mmm4rec
+from recbole_mm.config import load_config
 from recbole_mm.data.features import ItemFeatures
 from recbole_mm.model.layers.augmentation import drop_items
 from recbole_mm.model.layers.interest import dpc_knn
@@ -117,15 +118,8 @@ def mmm4rec_config(case: dict) -> dict:
     """Our configuration of a case that is described in the authors' words."""
     theirs = case["config"]
     return {
-        "USER_ID_FIELD": "user_id",
-        "ITEM_ID_FIELD": "item_id",
-        "TIME_FIELD": "timestamp",
-        "LIST_SUFFIX": "_list",
-        "ITEM_LIST_LENGTH_FIELD": "item_length",
-        "NEG_PREFIX": "neg_",
         "MAX_ITEM_LIST_LENGTH": theirs["max_len"],
-        "dataset": "vectors",
-        "device": torch.device("cpu"),
+        "use_gpu": False,
         "hidden_size": theirs["hidden_size"],
         "inner_size": theirs["inner_size"] if theirs["is_ffn"] else 0,
         "n_layers": theirs["num_layers"],
@@ -174,17 +168,10 @@ def build_mmm4rec(vectors: Vectors, case: str, dtype: torch.dtype) -> MMM4Rec:
     dataset = SimpleNamespace(
         modalities=list(features), features=features, has_time=True, num=lambda _: n_items
     )
-    config = {"mask_repeated_targets": False, **mmm4rec_config(vectors.cases[case])}
-    model = MMM4Rec(ReadOnce(config), dataset).to(dtype)
+    config = load_config("MMM4Rec", "vectors", config_dict=mmm4rec_config(vectors.cases[case]))
+    model = MMM4Rec(config, dataset).to(dtype)
     model.load_state_dict(rename_mmm4rec(state))
     return model
-
-
-class ReadOnce(dict):
-    """A config that answers like RecBole's: ``None`` for what is not set."""
-
-    def __getitem__(self, key):
-        return self.get(key)
 
 
 def with_padding_row(feature: torch.Tensor, dtype: torch.dtype) -> ItemFeatures:
@@ -323,15 +310,8 @@ def missrec_config(case: dict) -> dict:
     theirs = case["config"]
     pretrain = theirs["train_stage"] == "pretrain"
     return {
-        "USER_ID_FIELD": "user_id",
-        "ITEM_ID_FIELD": "item_id",
-        "TIME_FIELD": "timestamp",
-        "LIST_SUFFIX": "_list",
-        "ITEM_LIST_LENGTH_FIELD": "item_length",
-        "NEG_PREFIX": "neg_",
         "MAX_ITEM_LIST_LENGTH": theirs["MAX_ITEM_LIST_LENGTH"],
-        "dataset": "vectors",
-        "device": torch.device("cpu"),
+        "use_gpu": False,
         "seed": 0,
         **{
             key: theirs[key]
@@ -375,10 +355,10 @@ def build_missrec(vectors: Vectors, case: str, dtype: torch.dtype) -> MISSRec:
         num=lambda _: len(inputs["text"]),
         read_features=lambda name: ItemFeatures(inputs[name], None),
     )
-    config = missrec_config(vectors.cases[case])
+    settings = missrec_config(vectors.cases[case])
     n_vectors = len(modalities) * (len(inputs["text"]) - 1)
-    config["interest_ratio"] = (len(inputs["interest_embeddings"]) - 1) / n_vectors
-    model = MISSRec(ReadOnce(config), dataset)
+    settings["interest_ratio"] = (len(inputs["interest_embeddings"]) - 1) / n_vectors
+    model = MISSRec(load_config("MISSRec", "vectors", config_dict=settings), dataset)
     state = dict(vectors.section(case, "state"))
     if not model.use_item_id:
         state.pop("item_embedding.weight", None)

@@ -7,11 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-import yaml
 from parity import RUNNERS, Vectors
 from torch.testing import assert_close
 
-from recbole_mm.config import properties_dir
+from recbole_mm.config import load_config
 from recbole_mm.data.features import ItemFeatures
 from recbole_mm.model.sequential_recommender.missrec import MISSRec
 
@@ -27,17 +26,6 @@ SMALL = {
     "sequence_loss_weight": 0.1,
     "MAX_ITEM_LIST_LENGTH": LENGTH,
     "length_group_size": 2,
-}
-RECBOLE = {
-    "USER_ID_FIELD": "user_id",
-    "ITEM_ID_FIELD": "item_id",
-    "TIME_FIELD": "timestamp",
-    "LIST_SUFFIX": "_list",
-    "ITEM_LIST_LENGTH_FIELD": "item_length",
-    "NEG_PREFIX": "neg_",
-    "device": torch.device("cpu"),
-    "dataset": "toy",
-    "seed": 0,
 }
 
 
@@ -61,8 +49,7 @@ def build(modalities=("text", "image"), missing=None, extra=None, **settings) ->
         num=lambda _: N_ITEMS,
         read_features=lambda name: extra[name],
     )
-    defaults = yaml.safe_load((properties_dir() / "model" / "MISSRec.yaml").read_text())
-    config = {**defaults, **SMALL, **RECBOLE, **settings}
+    config = load_config("MISSRec", "toy", config_dict={**SMALL, "seed": 0, **settings})
     model = MISSRec(config, dataset).double().eval()
     if model.fusion.factor is not None:
         torch.nn.init.constant_(model.fusion.factor, 2.0)
