@@ -8,6 +8,7 @@ HERE = Path(__file__).parent
 VERSION = "0.1.0"
 FEATURES = ["transformers>=4.40"]
 REPORT = ["jinja2>=3.1", "matplotlib>=3.8"]
+TUNE = ["hyperopt==0.2.5", "ray[tune]==2.6.3"]  # later hyperopt fails in RecBole's grid
 
 setup(
     name="recbole_mm",
@@ -19,7 +20,7 @@ setup(
     license_files=["LICENSE"],
     # RecBole 1.2 requires ray <= 2.6.3, which has wheels for Python 3.10 and 3.11 only. Python 3.12
     # needs a RecBole release without that bound (or `pip install --no-deps recbole` and the other
-    # dependencies by hand: our own command never imports ray).
+    # dependencies by hand: of our own commands only `tune --tool=ray` imports ray).
     python_requires=">=3.10,<3.12",
     # The property files stay at the top of the repository, where a RecBole user looks for them,
     # and are installed inside the package.
@@ -43,12 +44,12 @@ setup(
         "tqdm>=4.65",
     ],
     extras_require={
-        # the tests run every script and build small encoders
+        # the tests run every script and search, and build small encoders
         "dev": [
             *FEATURES,
             *REPORT,
+            *TUNE,
             "build>=1.0",
-            "hyperopt==0.2.5",
             "pytest>=8",
             "pytest-xdist>=3.5",
             "ruff>=0.6",
@@ -57,7 +58,7 @@ setup(
         "features": FEATURES,
         "gpu": ["causal-conv1d>=1.4", "mamba-ssm>=2.2"],
         "report": REPORT,
-        "tune": ["hyperopt==0.2.5", "ray[tune]==2.6.3"],  # later hyperopt fails in RecBole's grid
+        "tune": TUNE,
     },
     entry_points={"console_scripts": ["recbole-mm=recbole_mm.cli:main"]},
     classifiers=[

@@ -2,7 +2,8 @@ r"""Search for settings by RecBole's HyperTuning: the command ``recbole-mm tune`
 
 Every finished trial is a line of ``trials.jsonl``. The draws follow from a seed, so the same
 command goes on where it was: trials on record are looked up instead of run, and a larger budget
-adds trials. Only validation scores are kept: nothing is chosen by the test.
+adds trials. Only validation scores are kept: nothing is chosen by the test. Ray Tune
+(:mod:`recbole_mm.ray_search`) runs the same trials several at a time.
 """
 
 import argparse
@@ -25,9 +26,11 @@ from recbole_mm.config import (
     to_plain,
 )
 from recbole_mm.data.catalog import require_dataset
+from recbole_mm.jobs import default_jobs
 from recbole_mm.quick_start import objective_function
 
 ALGORITHMS = ("exhaustive", "random", "bayes")
+TOOLS = ("hyperopt", "ray")
 TRIALS, BEST = "trials.jsonl", "best.yaml"
 SEED_VARIABLE = "HYPEROPT_FMIN_SEED"
 
@@ -45,20 +48,27 @@ class Trials:
     def __init__(self, path: Path, fixed: dict, files: list[str]):
         self.path, self.fixed, self.files = path, fixed, files
         self.bigger = load_config(config_files=files, config_dict=fixed)["valid_metric_bigger"]
-        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        self.done = [json.loads(line) for line in lines]
 
-    def objective(self, params: dict, _files=None) -> dict:
-        """What HyperTuning calls: the result of a trial, run now or on record.
+    @property
+    def done(self) -> list[dict]:
+        """The trials on disk, where other processes may add to them."""
+        lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.is_file() else []
+        return [json.loads(line) for line in lines]
+
+    def objective(self, params: dict, _files=None, **place) -> dict:
+        """What HyperTuning and Ray call: the result of a trial, run now or on record.
 
         A trial that cannot be trained (widths that do not divide, a loss that is not a number)
         counts as the worst, and the search goes on.
+
+        Args:
+            params: one point of the search space.
+            place: keys that decide where it runs.
         """
         params = to_plain(params)
         trial = next((trial for trial in self.done if trial["params"] == params), None)
         if trial is None:
-            trial = {"params": params, **self._run(params)}
-            self.done.append(trial)
+            trial = {"params": params, **self._run(params, place)}
             with open(self.path, "a", encoding="utf-8") as file:
                 file.write(json.dumps(trial) + "\n")
         return {
@@ -75,16 +85,18 @@ class Trials:
         Raises:
             ConfigError: all have failed.
         """
-        scored = [trial for trial in self.done if "valid_score" in trial]
+        done = self.done
+        scored = [trial for trial in done if "valid_score" in trial]
         if not scored:
-            reasons = sorted({trial["error"] for trial in self.done})
-            raise ConfigError(f"all {len(self.done)} trials failed: {'; '.join(reasons)}")
+            reasons = sorted({trial["error"] for trial in done})
+            raise ConfigError(f"all {len(done)} trials failed: {'; '.join(reasons)}")
         choose = max if self.bigger else min
         return choose(scored, key=lambda trial: trial["valid_score"])
 
-    def _run(self, params: dict) -> dict:
+    def _run(self, params: dict, place: dict) -> dict:
+        values = {**self.fixed, **params, **place}
         try:
-            result = objective_function({**self.fixed, **params}, self.files, saved=False)
+            result = objective_function(values, self.files, saved=False)
         except (RuntimeError, ValueError) as error:
             getLogger().warning(f"trial {params} failed: {error}")
             return {"error": str(error)}
@@ -104,6 +116,8 @@ def tune(
     patience: int | None = None,
     files: list[str] | None = None,
     seed: int = 2020,
+    tool: str = "hyperopt",
+    jobs: int | None = None,
 ) -> Path:
     """Search and write the best configuration as a yaml file that runs.
 
@@ -117,12 +131,26 @@ def tune(
             never.
         files: yaml files below ``fixed``.
         seed: of the draws.
+        tool: ``hyperopt`` runs one trial after another, ``ray`` several at a time.
+        jobs: how many; ``None``: one per GPU or core, and one for ``bayes``.
 
     Raises:
-        ConfigError: an unknown algorithm or key, no search space, or every trial failed.
+        ConfigError: an unknown algorithm, tool or key, no search space, settings that exclude each
+            other, or every trial failed.
     """
     if algorithm not in ALGORITHMS:
         raise ConfigError(f"--algorithm={algorithm}: known are {', '.join(ALGORITHMS)}")
+    if tool not in TOOLS:
+        raise ConfigError(f"--tool={tool}: known are {', '.join(TOOLS)}")
+    if tool == "ray" and patience is not None:
+        raise ConfigError("--patience needs --tool=hyperopt: trials at once have no order")
+    if jobs is not None and jobs < 1:
+        raise ConfigError(f"--jobs={jobs}: give a number >= 1")
+    if tool == "hyperopt" and jobs is not None:
+        raise ConfigError("--jobs needs --tool=ray: hyperopt runs one trial after another")
+    if algorithm == "bayes" and (jobs or 1) > 1:
+        raise ConfigError(f"--jobs={jobs}: bayes draws a trial from those before, one at a time")
+    jobs = jobs or (1 if algorithm == "bayes" else default_jobs())
     if not space.is_file():
         known = sorted(path.stem for path in (properties_dir() / "tuning").glob("*.hyper"))
         raise ConfigError(
@@ -140,10 +168,10 @@ def tune(
             max_evals=budget,
             early_stop=limit,
         )
+        if tool == "ray":
+            from recbole_mm import ray_search
     except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"tune needs {error.name}: pip install 'recbole_mm[tune]' (or hyperopt==0.2.5)"
-        ) from error
+        raise ConfigError(f"tune needs {error.name}: pip install 'recbole_mm[tune]'") from error
     except (ValueError, SyntaxError, NameError) as error:
         raise ConfigError(f"search space {str(space)!r}: {error}") from error
     refuse_unknown_keys(search.space, f"search space {str(space)!r}")
@@ -154,8 +182,12 @@ def tune(
         from hyperopt.early_stop import no_progress_loss
 
         search.early_stop_fn = no_progress_loss(int(search.max_evals))  # a grid runs to its end
-    with _seed_of_draws(seed):
-        search.run()
+    if tool == "ray":
+        with _environment(ray_search.SETTINGS):
+            ray_search.run_by_ray(search, trials.bigger, seed, jobs)
+    else:
+        with _environment({SEED_VARIABLE: str(seed)}):
+            search.run()
     return _write_best(out / BEST, trials, f"{algorithm}, {len(trials.done)} trials")
 
 
@@ -179,6 +211,8 @@ def main(arguments: list[str]) -> int:
         options.budget,
         options.patience,
         options.config_files.split(),
+        tool=options.tool,
+        jobs=options.jobs,
     )
     print(best.read_text(encoding="utf-8"))
     print(f"written: {best}\nrun it: recbole-mm --config_files={shlex.quote(str(best))}")
@@ -197,6 +231,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-d", "--dataset", required=True, help="a data set's name")
     parser.add_argument("--algorithm", default="random", help="exhaustive, random or bayes")
     parser.add_argument("--budget", type=int, default=20, help="trials (20); a grid has its own")
+    parser.add_argument("--tool", default="hyperopt", help="hyperopt or ray, the same trials")
+    parser.add_argument("--jobs", type=int, help="of ray: trials at once (one per GPU, or core)")
     parser.add_argument("--patience", type=int, help="end after so many trials without gain")
     parser.add_argument("--space", help="file of the search space (properties/tuning/MODEL.hyper)")
     parser.add_argument("--out", help="folder of the trials (tuning/MODEL-DATASET)")
@@ -224,14 +260,16 @@ def _write_best(path: Path, trials: Trials, how: str) -> Path:
 
 
 @contextmanager
-def _seed_of_draws(seed: int):
-    """hyperopt takes its seed from the environment when its caller, RecBole, names none."""
-    before = os.environ.get(SEED_VARIABLE)
-    os.environ[SEED_VARIABLE] = str(seed)
+def _environment(values: dict[str, str]):
+    """Environment variables, the only way to some settings: hyperopt's seed (RecBole passes none)
+    and those of Ray."""
+    before = {key: os.environ.get(key) for key in values}
+    os.environ.update(values)
     try:
         yield
     finally:
-        if before is None:
-            del os.environ[SEED_VARIABLE]
-        else:
-            os.environ[SEED_VARIABLE] = before
+        for key, value in before.items():
+            if value is None:
+                del os.environ[key]
+            else:
+                os.environ[key] = value

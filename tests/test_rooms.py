@@ -10,6 +10,7 @@ ROOMS = (
     "compare.",
     "transfer_report",
     "tuning",
+    "ray_search",
     "quick_start",
     "stages",
     "data.catalog",
@@ -24,6 +25,7 @@ ROOMS = (
     "model.layers.",
     "data.",
     "authors",
+    "jobs",
     "memory",
     "processes",
 )

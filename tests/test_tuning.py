@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,11 @@ def test_trials_that_all_fail_end_the_search(tmp_path, toy, played):
         ("learning_rate among [1,2]\n", {}, "Illegal param type"),
         ("learning_rate choice [1,2\n", {}, "search space"),
         (GRID, {"algorithm": "genetic"}, "--algorithm=genetic: known are exhaustive"),
+        (GRID, {"tool": "optuna"}, "--tool=optuna: known are hyperopt, ray"),
+        (GRID, {"tool": "ray", "jobs": 0}, "--jobs=0: give a number >= 1"),
+        (GRID, {"tool": "ray", "patience": 3}, "--patience needs --tool=hyperopt"),
+        (GRID, {"jobs": 2}, "--jobs needs --tool=ray"),
+        (GRID, {"tool": "ray", "jobs": 2, "algorithm": "bayes"}, "--jobs=2: bayes draws"),
         (
             "learning_rate uniform 0.1,0.2\n",
             {"algorithm": "exhaustive"},
@@ -115,6 +121,32 @@ def test_the_best_configuration_runs(tmp_path, toy):
     result = run(config_files=["out/best.yaml"])
     assert result["best_valid_score"] == trial["valid_score"]
     assert "test" not in json.dumps(trial)
+
+
+@pytest.mark.slow
+def test_ray_finds_what_the_grid_finds_and_leaves_nothing_behind(tmp_path, toy, capfd):
+    pytest.importorskip("pyarrow", reason="Ray Tune needs recbole_mm[tune]")
+    space = tmp_path / "space"
+    space.write_text("learning_rate choice [0.001,0.01]\n")
+    fixed = {"model": "MMM4Rec", **toy, **TINY, "head_dim": 8, "d_state": 4, "n_groups": 1}
+    found = {}
+    for tool in tuning.TOOLS:
+        out = tmp_path / tool
+        best = tune(fixed, space, out, "exhaustive", tool=tool, jobs=2 if tool == "ray" else None)
+        captured = capfd.readouterr()
+        trials = [json.loads(line) for line in (out / "trials.jsonl").read_text().splitlines()]
+        scores = {trial["params"]["learning_rate"]: trial["valid_score"] for trial in trials}
+        found[tool] = scores, yaml.safe_load(best.read_text())
+
+    assert set(found["ray"][0]) == {0.001, 0.01}
+    assert found["ray"] == found["hyperopt"]
+    assert len(captured.out.splitlines()) == 2  # a line per trial
+    assert captured.err == ""
+    folders = {"dataset", "hyperopt", "log", "log_tensorboard", "ray", "saved", "space"}
+    assert {path.name for path in tmp_path.iterdir()} <= folders
+    from recbole_mm.ray_search import SETTINGS
+
+    assert not set(SETTINGS) & set(os.environ)
 
 
 @pytest.mark.parametrize("path", SPACES, ids=lambda path: path.stem)

@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 
 from recbole_mm.config import ConfigError, parse_overrides, parse_value
+from recbole_mm.jobs import default_jobs
 
 DESCRIPTION = "Compare models on one split: runs, uncertainty, slices, and a report to read."
 EPILOG = """\
@@ -32,7 +33,6 @@ def main(arguments: list[str]) -> int:
         from recbole_mm.compare.entries import parse_entries
         from recbole_mm.compare.examples import examples
         from recbole_mm.compare.report import text_table, write_report
-        from recbole_mm.compare.runs import default_jobs
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"compare needs {error.name}: pip install 'recbole_mm[report]'"

@@ -25,7 +25,6 @@ from recbole_mm.compare.worker import PLAN, RESULT, write_json
 from recbole_mm.config import RunConfig, config_to_plain
 from recbole_mm.stages import WITHOUT_EFFECT
 
-MOST_JOBS = 4
 OUTPUT = "output.txt"
 
 
@@ -86,11 +85,6 @@ def plan_run(
     plan = {"label": entry.label, "mask_seen": mask_seen, "config": plain}
     write_json(plan, folder / PLAN)
     return Run(entry.label, config["seed"], folder)
-
-
-def default_jobs() -> int:
-    """Processes at once: one per GPU, or one per core up to :data:`MOST_JOBS`."""
-    return torch.cuda.device_count() or min(os.cpu_count() or 1, MOST_JOBS)
 
 
 def execute(runs: list[Run], jobs: int, log: Callable[[str], None]) -> list[Failure]:
