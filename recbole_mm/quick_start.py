@@ -104,11 +104,7 @@ def run_stage(stage: Stage, called: str = "stage") -> dict:
         return result
     getLogger().info(f"{called}: {stage}")
     prepared = _prepare_input(stage.config)
-    trainer = prepared.trainer
-    trainer.saved_model_file = str(stage.path(".pth"))
-    trainer.progress_file = stage.path(".progress.pth")
-    if trainer.progress_file.is_file():
-        trainer.resume_progress(prepared.train_data)
+    keep_progress(prepared, stage.path(".pth"), stage.path(".progress.pth"))
     result = train_and_test(prepared)
     if processes.is_first():
         stage.finish(result)
@@ -199,6 +195,17 @@ def make_loaders(config: Config, dataset) -> list[AbstractDataLoader]:
     config["train_batch_size"] = size
     processes.split_batches(loaders[0])
     return loaders
+
+
+def keep_progress(prepared: Prepared, best: Path, latest: Path):
+    """Keep the best and the latest epoch in these files, and go on from them if they are there.
+
+    RecBole's own trainer keeps the best epoch only and starts anew.
+    """
+    prepared.trainer.saved_model_file = str(best)
+    prepared.trainer.progress_file = latest
+    if latest.is_file():
+        prepared.trainer.resume_progress(prepared.train_data)
 
 
 def train_and_test(prepared: Prepared, saved: bool = True, verbose: bool = True) -> dict:

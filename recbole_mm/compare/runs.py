@@ -1,8 +1,9 @@
 r"""The runs of a comparison: every entry with every seed, each in a folder and a process of its own.
 
 A run is finished when its ``result.json`` is there. Its folder is named by a hash of all that it
-computes from, the content of the data set included: a finished run is not repeated, and one with
-other settings is another run.
+computes from, the content of the data set included: a finished run is not repeated, one that was
+killed goes on with the epoch it was in (RecBole's models start anew), and one with other settings
+is another run.
 """
 
 import hashlib
@@ -21,7 +22,7 @@ from typing import NamedTuple
 import torch
 
 from recbole_mm.compare.entries import Entry
-from recbole_mm.compare.worker import PLAN, RESULT, write_json
+from recbole_mm.compare.worker import BEST_EPOCH, LATEST_EPOCH, PLAN, RESULT, write_json
 from recbole_mm.config import RunConfig, config_to_plain
 from recbole_mm.stages import WITHOUT_EFFECT
 
@@ -133,7 +134,7 @@ def execute(runs: list[Run], jobs: int, log: Callable[[str], None]) -> list[Fail
 
 def _execute_one(run: Run, place: int, jobs: int, processes: set) -> str | None:
     """Run one and wait for it; why it failed, or ``None``."""
-    _start_afresh(run.folder)
+    _clear(run.folder)
     environment = dict(os.environ)
     environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
     if torch.cuda.device_count() > 1:
@@ -157,10 +158,13 @@ def _execute_one(run: Run, place: int, jobs: int, processes: set) -> str | None:
     return said.splitlines()[-1] if said else f"exit status {status}"
 
 
-def _start_afresh(folder: Path) -> None:
-    """Remove what an attempt before left, all but the plan."""
+def _clear(folder: Path) -> None:
+    """Remove what an attempt before left, all but the plan and the epochs to go on from."""
+    kept = {PLAN}
+    if (folder / LATEST_EPOCH).is_file():
+        kept |= {BEST_EPOCH, LATEST_EPOCH}
     for path in folder.iterdir():
         if path.is_dir():
             shutil.rmtree(path)
-        elif path.name != PLAN:
+        elif path.name not in kept:
             path.unlink()

@@ -13,14 +13,22 @@ import polars as pl
 from recbole_mm.compare.knockout import ALL, knocked_out, knockouts
 from recbole_mm.compare.ranks import evaluate_ranks, write_table
 from recbole_mm.config import config_from_plain
-from recbole_mm.quick_start import Prepared, prepare, start_logging, train_and_test
+from recbole_mm.quick_start import (
+    Prepared,
+    keep_progress,
+    prepare,
+    start_logging,
+    train_and_test,
+)
 
 PLAN, RESULT, RANKS = "run.json", "result.json", "ranks.parquet"
+BEST_EPOCH, LATEST_EPOCH = "best.pth", "latest.pth"
 
 
 def run_one(folder: Path) -> None:
     """Train, test and knock out what ``run.json`` in the folder says; ``result.json`` comes last.
 
+    One of our models that was killed goes on with the epoch it was in; RecBole's start anew.
     ``ranks.parquet`` has one row per test target and set of features (column ``features``:
     ``all``, or a knock-out).
     """
@@ -28,6 +36,7 @@ def run_one(folder: Path) -> None:
     config = config_from_plain(plan["config"])
     start_logging(config)
     prepared = prepare(config)
+    keep_progress(prepared, folder / BEST_EPOCH, folder / LATEST_EPOCH)
     result = train_and_test(prepared)
     ranks, metrics = rank_all(prepared, plan["mask_seen"])
     ranks = ranks.with_columns(
@@ -42,6 +51,7 @@ def run_one(folder: Path) -> None:
         "metrics": metrics,
     }
     write_json(result, folder / RESULT)
+    (folder / LATEST_EPOCH).unlink(missing_ok=True)
 
 
 def rank_all(prepared: Prepared, mask_seen: bool) -> tuple[pl.DataFrame, dict[str, float]]:

@@ -1,0 +1,54 @@
+"""Runs of a comparison: processes that end, die and go on."""
+
+import polars as pl
+import pytest
+import torch
+
+from recbole_mm.compare.entries import Entry
+from recbole_mm.compare.runs import execute, plan_run
+from recbole_mm.compare.worker import BEST_EPOCH, LATEST_EPOCH, run_one
+from recbole_mm.config import load_config
+
+TINY = {
+    "epochs": 4,
+    "hidden_size": 8,
+    "inner_size": 8,
+    "head_dim": 8,
+    "d_state": 4,
+    "n_groups": 1,
+    "MAX_ITEM_LIST_LENGTH": 5,
+    "train_batch_size": 64,
+}
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_as_if_it_had_not_been_killed(toy, tmp_path, monkeypatch):
+    config = load_config("MMM4Rec", config_dict={**toy, **TINY})
+    entry = Entry("MMM4Rec", "MMM4Rec", files=[], settings={})
+    killed, reference = (
+        plan_run(entry, config, tmp_path / out, mask_seen=False, hashes={})
+        for out in ("killed", "reference")
+    )
+    original, steps = torch.optim.Optimizer.zero_grad, []
+
+    def zero_grad(self, *args, **kwargs):
+        steps.append(0)
+        if len(steps) == 8:  # in the middle of the third epoch of three batches
+            raise KeyboardInterrupt
+        return original(self, *args, **kwargs)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(torch.optim.Optimizer, "zero_grad", zero_grad)
+        run_one(killed.folder)
+    assert (killed.folder / LATEST_EPOCH).is_file()
+
+    assert execute([killed, reference], jobs=1, log=print) == []
+
+    said = (killed.folder / "output.txt").read_text()
+    assert "going on with epoch 2" in said
+    assert killed.result()["metrics"] == reference.result()["metrics"]
+    assert killed.result()["best_epoch"] == reference.result()["best_epoch"]
+    ranks, wanted = (pl.read_parquet(run.folder / "ranks.parquet") for run in (killed, reference))
+    assert ranks.equals(wanted)
+    assert (killed.folder / BEST_EPOCH).is_file()
+    assert not (killed.folder / LATEST_EPOCH).exists()
