@@ -11,6 +11,7 @@ import difflib
 import os
 import re
 from enum import Enum
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,19 @@ SET_BY_RECBOLE = (
 PROCESS_KEYS = ("nproc", "world_size", "ip", "port", "offset", "group_offset", "local_rank")
 """RecBole's keys for a group of processes; ours are started by torchrun."""
 
+
+LIMITS = {
+    **dict.fromkeys(("MAX_ITEM_LIST_LENGTH", "train_batch_size", "eval_batch_size"), "> 0"),
+    **dict.fromkeys(("embedding_size", "feature_dimension", "hidden_size", "head_dim"), "> 0"),
+    **dict.fromkeys(("d_conv", "d_state", "expand", "n_groups", "n_heads", "n_layers"), "> 0"),
+    **dict.fromkeys(("learning_rate", "temperature"), "> 0"),
+    **dict.fromkeys(("epochs", "inner_size", "length_group_size"), ">= 0"),
+    **dict.fromkeys(("recluster_every", "weight_decay"), ">= 0"),
+    "*dropout*": "in [0, 1)",
+}
+"""Key, or a pattern of keys: what a number under it has to be."""
+
+WITHIN = {"> 0": lambda x: x > 0, ">= 0": lambda x: x >= 0, "in [0, 1)": lambda x: 0 <= x < 1}
 
 SEARCH_SPACE_WORDS = ("choice", "uniform", "quniform", "loguniform")
 """HyperTuning reads these from its search space, not from a configuration."""
@@ -121,8 +135,8 @@ def load_config(
 
     Raises:
         ConfigError: a file is missing or is no mapping, a key is unknown, the model or the data
-            set is not named or not known, a number is given as text, ``valid_metric`` is none of
-            the metrics, or RecBole refuses a value.
+            set is not named or not known, a number is given as text or is out of its
+            :data:`LIMITS`, ``valid_metric`` is none of the metrics, or RecBole refuses a value.
     """
     layers = [(str(path), _read_yaml(path)) for path in config_files]
     layers += [
@@ -150,6 +164,7 @@ def load_config(
         raise ConfigError(str(error)) from error
     for source, values in layers:
         _refuse_text_for_a_number(values, source, config.internal_config_dict)
+        _refuse_number_out_of_limits(values, source)
     _refuse_unmeasured_valid_metric(config)
     return config
 
@@ -233,6 +248,15 @@ def _refuse_text_for_a_number(values: dict, source: str, defaults: dict):
             raise ConfigError(
                 f"{key!r} in {source} is {value!r}, but it is {wanted}: {default} by default"
             )
+
+
+def _refuse_number_out_of_limits(values: dict, source: str):
+    for key, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            continue
+        for pattern, limit in LIMITS.items():
+            if fnmatchcase(key, pattern) and not WITHIN[limit](value):
+                raise ConfigError(f"{key!r} in {source} is {value!r}, but it has to be {limit}")
 
 
 def _refuse_unmeasured_valid_metric(config: Config):

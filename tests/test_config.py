@@ -1,4 +1,6 @@
+import re
 import sys
+from fnmatch import fnmatchcase
 
 import numpy as np
 import pytest
@@ -6,6 +8,7 @@ import torch
 import yaml
 
 from recbole_mm.config import (
+    LIMITS,
     ConfigError,
     config_from_plain,
     config_to_plain,
@@ -134,6 +137,40 @@ def test_an_unknown_key_is_refused_with_the_nearest_known_one_and_its_source(tmp
         load_config("SASRec", "demo", [path])
     with pytest.raises(ConfigError, match=f"unknown key '{key}' in the command line.*{near}"):
         load_config("SASRec", "demo", overrides={key: 1})
+
+
+@pytest.mark.parametrize(
+    ("key", "limit", "values"),
+    [
+        *((key, "> 0", [0, -1]) for key in ("MAX_ITEM_LIST_LENGTH", "train_batch_size")),
+        *((key, "> 0", [0, -8]) for key in ("hidden_size", "head_dim", "feature_dimension")),
+        *((key, "> 0", [0, -2]) for key in ("n_layers", "n_heads")),
+        *((key, "> 0", [0.0, -0.1, float("nan")]) for key in ("temperature", "learning_rate")),
+        ("hidden_dropout_prob", "in [0, 1)", [-0.1, 1, 1.5]),
+        ("time_dropout_prob", "in [0, 1)", [1.0]),
+        ("epochs", ">= 0", [-1]),
+        ("inner_size", ">= 0", [-1]),
+    ],
+)
+def test_a_number_out_of_its_limits_is_refused(key, limit, values):
+    for value in values:
+        said = re.escape(f"'{key}' in the command line is {value!r}, but it has to be {limit}")
+        with pytest.raises(ConfigError, match=said):
+            load_config("MMM4Rec", "demo", overrides={key: value})
+
+
+def test_zero_is_no_error_where_it_has_a_meaning():
+    zeros = ("epochs", "inner_size", "length_group_size", "hidden_dropout_prob", "weight_decay")
+    values = {**dict.fromkeys(zeros, 0), "feature_dimension": None, "dropout_probs": [0.2, 0.2]}
+
+    config = load_config("MMM4Rec", "demo", overrides=values)
+
+    assert all(config[key] == value for key, value in values.items())
+
+
+def test_every_limit_is_of_a_known_key():
+    for pattern in LIMITS:
+        assert any(fnmatchcase(key, pattern) for key in known_keys()), pattern
 
 
 def test_an_unknown_key_that_resembles_none_is_refused_with_the_place_of_all():
