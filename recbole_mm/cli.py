@@ -2,7 +2,6 @@
 
 import argparse
 import importlib
-import logging
 import sys
 import traceback
 
@@ -69,13 +68,14 @@ def main(arguments=None) -> int:
     debug = options.debug
     try:
         overrides = parse_overrides(rest)
-        from recbole_mm.quick_start import result_table, run, run_stages, stages_table
+        from recbole_mm.quick_start import print_results, run, run_stages
 
         layers = (options.model, options.dataset, _files(options))
         if has_stages(_files(options)):
             results = run_stages(*layers, overrides=overrides)
         else:
             results = [run(*layers, overrides=overrides)]
+        print_results(results)
     except KeyboardInterrupt:
         return _fail(INTERRUPTED, "interrupted; checkpoints written so far are kept", debug)
     except ConfigError as error:
@@ -84,10 +84,6 @@ def main(arguments=None) -> int:
         return _fail(RUN_FAILED, str(error), debug)
     finally:
         processes.stop()
-    for result in results:
-        logging.getLogger().info("\n" + result_table(result))
-    if len(results) > 1:
-        logging.getLogger().info("\n" + stages_table(results))
     return OK
 
 

@@ -282,6 +282,17 @@ def objective_function(config_dict=None, config_file_list=None, saved: bool = Tr
     return fit_and_evaluate(config, saved=saved, verbose=False)
 
 
+def print_results(results: list[dict]):
+    """The tables of a run on stdout, and in its log file."""
+    tables = [result_table(result) for result in results]
+    if len(results) > 1:
+        tables.append(stages_table(results))
+    for table in tables:
+        if processes.is_first():
+            print(table, flush=True)
+        getLogger().info("\n" + table, extra={PRINTED: True})
+
+
 def stages_table(results: list[dict]) -> str:
     """The stages of a run as text, a line each, after the tables of the single stages."""
     rows = [("stage", "valid", "test", "best epoch", "epochs", "seconds")]
@@ -363,9 +374,14 @@ def start_logging(config: Config):
     before = list(root.handlers)
     init_logger(config)
     _our_handlers[:] = [handler for handler in root.handlers if handler not in before]
+    for handler in _our_handlers:
+        if not isinstance(handler, logging.FileHandler):
+            handler.addFilter(lambda record: not hasattr(record, PRINTED))
 
 
 _our_handlers: list[logging.Handler] = []
+PRINTED = "printed"
+"""Marks a record that the console has from stdout."""
 
 
 def peak_memory() -> int:

@@ -124,7 +124,9 @@ def test_the_command_runs_the_stages_of_a_file(toy, capsys, caplog):
 
     assert main(["--config_files=transfer.yaml", "--seed=3"]) == 0
 
-    assert "pretrain on toy " in caplog.text
+    tables = capsys.readouterr().out
+    assert "pretrain on toy " in tables
+    assert "finetune on toy with ID, transferred" in tables
     assert "finetune on toy with ID, transferred" in caplog.text
     assert main(["--config_files=transfer.yaml", "--freeze=['nothing.*']"]) == 2
     assert "freeze: 'nothing.*' matches no parameter" in capsys.readouterr().err
