@@ -5,9 +5,9 @@ r"""Several processes that make one run, started by torchrun; without it there i
 Every process has the whole data set and its share of every batch: ``train_batch_size`` counts the
 examples of one process. gloo connects CPUs, nccl GPUs, one GPU for each process.
 
-Losses that are means over rows, the in-batch softmax among them, are those of the common batch. What
-compares or sums rows in another way (MISSRec's regularizer, contrasts of sequences with their augmented
-views) sees the rows of its own process.
+Losses that are means over rows, the in-batch softmax among them, are those of the common batch.
+What compares or sums rows in another way (MISSRec's regularizer, contrasts of sequences with their
+augmented views) sees the rows of its own process.
 """
 
 import os

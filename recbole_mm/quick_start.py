@@ -167,8 +167,8 @@ def prepare(config: Config) -> Prepared:
         if field not in dataset.field2type:
             raise ValueError(
                 f"{config['model']} reads the column {field!r} of the items (selected_features), "
-                f"which is not loaded from data set {config['dataset']!r}. Name columns of its .item "
-                f"file in selected_features and in load_col: {{item: [item_id, ...]}}"
+                f"which is not loaded from data set {config['dataset']!r}. Name columns of its "
+                f".item file in selected_features and in load_col: {{item: [item_id, ...]}}"
             )
     loaders = make_loaders(config, dataset)
 

@@ -34,8 +34,8 @@ class Stage:
     """One stage: its configuration, the stage that it starts from, and its files.
 
     The files lie in ``checkpoint_dir``, named by model, data set, stage and a hash of all that the
-    stage computes from: the configuration, the number of processes and the content of the checkpoint that it starts from
-    (the data set by its name only).
+    stage computes from: the configuration, the number of processes and the content of the
+    checkpoint that it starts from (the data set by its name only).
 
     Attributes:
         config: of this stage.

@@ -197,9 +197,10 @@ def _notes(summary: Summary) -> dict[str, str]:
     )
     interval = f"{LEVEL:.0%} bootstrap intervals over users ({RESAMPLES:,} resamples)"
     return {
-        "metrics": f"{spread} Hit@k equals Recall@k: there is one truth. itemcoverage is the share of the catalog that is recommended to "
-        f"anybody, averagepopularity the mean number of training interactions of what is "
-        f"recommended (less is more novel). {summary.conditions}",
+        "metrics": f"{spread} Hit@k equals Recall@k: there is one truth. itemcoverage is the "
+        f"share of the catalog that is recommended to anybody, averagepopularity the mean number "
+        f"of training interactions of what is recommended (less is more novel). "
+        f"{summary.conditions}",
         "differences": f"{interval}, paired: every entry is compared with {baseline} on the same "
         f"users, its metric averaged over seeds. p: paired randomization test over users, "
         f"two-sided; the last column is corrected for the number of entries (Holm). Both take "

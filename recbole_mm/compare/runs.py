@@ -1,4 +1,4 @@
-r"""The runs of a comparison: every entry with every seed, each in a folder and a process of its own.
+r"""The runs of a comparison: every entry with every seed, in folders and processes of their own.
 
 A run is finished when its ``result.json`` is there. Its folder is named by a hash of all that it
 computes from, the content of the data set included: a finished run is not repeated, one that was

@@ -105,9 +105,9 @@ class MultiModalDataset(SequentialDataset):
         if bad.any():
             row = int(np.flatnonzero(bad)[0])
             raise DatasetError(
-                f"{path}: {int(bad.sum())} times are missing, negative or infinite, first in row {row + 2} "
-                f"({time.iloc[row]}). Times are unix seconds >= 0; leave the column out if there "
-                f"are none."
+                f"{path}: {int(bad.sum())} times are missing, negative or infinite, first in row "
+                f"{row + 2} ({time.iloc[row]}). Times are unix seconds >= 0; leave the column out "
+                f"if there are none."
             )
 
     def _read_interactions(self, token, dataset_path):

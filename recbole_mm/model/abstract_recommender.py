@@ -232,9 +232,7 @@ class MultiModalRecommender(SequentialRecommender):
         seq_output = self.encode(interaction, items, rows)
         return self.target_loss(seq_output, items, interaction[self.POS_ITEM_ID])
 
-    def in_batch_loss(
-        self, logits: Tensor, candidates: Tensor, own: Tensor | None = None
-    ) -> Tensor:
+    def in_batch_loss(self, logits: Tensor, candidates: Tensor, own: Tensor) -> Tensor:
         """Cross entropy over the targets of a batch.
 
         With ``mask_repeated_targets``, another row's column with this row's target is no negative;
@@ -243,10 +241,8 @@ class MultiModalRecommender(SequentialRecommender):
         Args:
             logits: ``(b, n)``, ``n >= b``: several processes share their targets.
             candidates: item of each column, ``(n,)``.
-            own: column of each row's target, ``(b,)``; by default column ``j`` is row ``j``'s.
+            own: column of each row's target, ``(b,)``.
         """
-        if own is None:
-            own = torch.arange(len(candidates), device=candidates.device)
         target = candidates[own].unsqueeze(1)
         if self.mask_repeated_targets:
             repeated = candidates == target
