@@ -44,15 +44,14 @@ class Plain(nn.Module):
 
     def user(self, batch):
         model, ids = self.model, batch["item_id_list"]
-        time, real = model._time_input(batch)
-        tau = {m: model._time_signal(time, real.unsqueeze(1)) for m in model.modalities}
+        t = model._time_factors(batch)
         e, v = (
             model.input_norms[m](F.dropout(self.item(m, ids), 0.4, model.training))
             for m in model.modalities
         )
-        for layer, cross in zip(model.encoder_layers, model.cross_layers["image"]):
-            e, tau["text"] = layer(e, tau["text"], real.unsqueeze(1))
-            v, tau["image"] = cross(v, e, layer.ssd, tau["image"], tau["text"], real.unsqueeze(1))
+        for depth, layer in enumerate(model.encoder_layers):
+            e = layer(e, t["text", depth])
+            v = model.cross_layers["image"][depth](v, e, layer.ssd, t["image", depth])
         return v[torch.arange(len(v)), batch["item_length"] - 1]
 
     def full_sort_predict(self, batch):
@@ -67,7 +66,8 @@ class Plain(nn.Module):
         return F.cross_entropy(self.full_sort_predict(batch)[:, 1:], batch["item_id"] - 1)
 
 
-def depthwise_conv1d(x, weight, bias):
+def depthwise_conv1d(x, weight, bias, before=None):
+    x = x if before is None else x + before
     padded = F.pad(x.mT, (weight.shape[1] - 1, 0))
     return F.conv1d(padded, weight.unsqueeze(1), bias, groups=len(bias)).mT
 

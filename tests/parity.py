@@ -256,10 +256,12 @@ def run_mmm4rec_layers_case(vectors: Vectors, case: str, dtype: torch.dtype) -> 
     given = {k: v.to(dtype).requires_grad_() for k, v in vectors.section(case, "in").items()}
     expected = vectors.section(case, "out64")
 
-    text, tau_text = encoder(given["text"], given.get("tau_text"))
-    vision, tau_vision = cross(
-        given["vision"], text, encoder.ssd, given.get("tau_vision"), tau_text
-    )
+    t, tau_text = encoder.ssd.time_factors(given["tau_text"]) if size.use_time else (None, None)
+    text = encoder(given["text"], t)
+    t, tau_vision = None, None
+    if size.use_time:
+        t, tau_vision = cross.time_factors(encoder.ssd, given["tau_vision"], tau_text)
+    vision = cross(given["vision"], text, encoder.ssd, t)
     compare_outputs(report, "text", text, expected["text"])
     compare_outputs(report, "vision", vision, expected["vision"])
     objective = (vision * given["cot"]).sum()

@@ -118,7 +118,7 @@ def test_grouping_rows_by_length_changes_nothing(rows, seq_fusion):
     model = build(seq_mm_fusion=seq_fusion, n_layers=4)
     loss, scores = model.calculate_loss(HISTORIES), model.full_sort_predict(HISTORIES)
 
-    model.rows_per_group = rows
+    model.positions_per_group = rows
 
     assert_close(model.calculate_loss(HISTORIES), loss)
     assert_close(model.full_sort_predict(HISTORIES), scores)

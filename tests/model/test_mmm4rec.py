@@ -202,6 +202,7 @@ def test_fused_kernels_compute_the_same():
     from recbole_mm.model.layers.ssd import ssd
 
     torch.manual_seed(0)
-    x, dA = torch.randn(2, 50, 8, 64).cuda(), -torch.rand(2, 50, 8).cuda()
+    x, dt, A = torch.randn(2, 50, 8, 64).cuda(), torch.rand(2, 50, 8).cuda(), -torch.rand(8).cuda()
     B, C = torch.randn(2, 2, 50, 8, 64).cuda()
-    assert_close(mamba_ssm_scan(x, dA, B, C), ssd(x, dA, B, C), atol=1e-2, rtol=1e-2)
+    given = x, dt, A, B, C, torch.randn(2, 50, 8).cuda()
+    assert_close(mamba_ssm_scan(*given), ssd(*given), atol=1e-2, rtol=1e-2)

@@ -13,7 +13,6 @@ from recbole_mm.model.layers.ssd import ssd
 
 BACKENDS = ("auto", "torch", "mamba_ssm")
 PACKAGES = ("mamba_ssm", "causal_conv1d")
-SMALLEST_STEP = 1e-12
 INSTALL = "pip install 'recbole_mm[gpu]' (needs CUDA and its compiler)"
 
 
@@ -21,8 +20,8 @@ class Kernels(NamedTuple):
     """The two operations that a state space block is made of.
 
     Attributes:
-        scan: ``(x, dA, B, C) -> y`` as :func:`~recbole_mm.model.layers.ssd.ssd`.
-        conv: ``(x, weight, bias) -> y`` as :func:`~recbole_mm.model.layers.conv.causal_conv1d`.
+        scan: ``(x, dt, A, B, C, skip) -> y`` as :func:`~recbole_mm.model.layers.ssd.ssd`.
+        conv: ``(x, weight, bias, before) -> y`` as :func:`~recbole_mm.model.layers.conv.causal_conv1d`.
     """
 
     scan: Callable[..., Tensor]
@@ -62,25 +61,22 @@ def choose_kernels(backend: str, device: torch.device) -> Kernels:
     return Kernels(mamba_ssm_scan, fused_causal_conv1d) if fused else TORCH
 
 
-def mamba_ssm_scan(x: Tensor, dA: Tensor, B: Tensor, C: Tensor) -> Tensor:
-    """:func:`~recbole_mm.model.layers.ssd.ssd` by the Triton kernels of mamba_ssm.
-
-    The kernel takes ``dt`` and ``A`` apart and multiplies them; here ``dA`` is their product
-    already, so it gets ``dt = -dA`` with ``A = -1`` and values divided by that step. A ``dA`` of 0
-    (the state is kept) becomes a step whose decay rounds to 1 and that can be divided by.
-    """
+def mamba_ssm_scan(
+    x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, skip: Tensor | None = None
+) -> Tensor:
+    """:func:`~recbole_mm.model.layers.ssd.ssd` by the Triton kernels of mamba_ssm."""
     from mamba_ssm.ops.triton.ssd_combined import mamba_chunk_scan_combined
 
-    step = (-dA).clamp(min=SMALLEST_STEP)
-    minus_one = -torch.ones(dA.shape[-1], device=dA.device, dtype=torch.float32)
-    unscaled = x / step.unsqueeze(-1).to(x.dtype)
-    return mamba_chunk_scan_combined(
-        unscaled.contiguous(), step, minus_one, B.contiguous(), C.contiguous(), chunk_size=64
-    )
+    x, dt, B, C = (v.contiguous() for v in (x, dt, B, C))
+    y = mamba_chunk_scan_combined(x, dt, A.float(), B, C, chunk_size=64)
+    return y if skip is None else y + skip.unsqueeze(-1).to(x.dtype) * x
 
 
-def fused_causal_conv1d(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def fused_causal_conv1d(
+    x: Tensor, weight: Tensor, bias: Tensor, before: Tensor | None = None
+) -> Tensor:
     """:func:`~recbole_mm.model.layers.conv.causal_conv1d` by the CUDA kernel of that name."""
     from causal_conv1d import causal_conv1d_fn
 
+    x = x if before is None else x + before
     return causal_conv1d_fn(x.transpose(1, 2), weight, bias).transpose(1, 2)

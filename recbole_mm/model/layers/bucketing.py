@@ -14,17 +14,24 @@ class LengthGroup(NamedTuple):
     longest: int
 
 
-def group_by_length(lengths: Tensor, rows: int) -> list[LengthGroup]:
+def group_by_length(lengths: Tensor, positions: int) -> list[LengthGroup]:
     """Split a batch into groups of rows of similar length, short ones first.
+
+    Groups are about equally large in positions, so many short rows stand together.
 
     Args:
         lengths: ``(b,)`` int, ``>= 1``.
-        rows: size of a group; 0 keeps all rows together (a GPU likes one large group).
+        positions: most positions of a group, rows times the longest of them (one row may be
+            longer); 0 keeps all rows together (a GPU likes one large group).
     """
     order = lengths.argsort(stable=True)
-    return [
-        LengthGroup(index, int(lengths[index[-1]])) for index in order.split(rows or len(order))
-    ]
+    ascending = lengths[order].tolist()
+    groups, start = [], 0
+    for end in range(1, len(ascending) + 1):
+        if end == len(ascending) or (0 < positions < (end + 1 - start) * ascending[end]):
+            groups.append(LengthGroup(order[start:end], ascending[end - 1]))
+            start = end
+    return groups
 
 
 def ungroup(outputs: list[Tensor], groups: list[LengthGroup]) -> Tensor:
@@ -36,7 +43,7 @@ def ungroup(outputs: list[Tensor], groups: list[LengthGroup]) -> Tensor:
 
 
 def map_by_length(
-    function: Callable[[Tensor, int], Tensor], lengths: Tensor, rows: int = 128
+    function: Callable[[Tensor, int], Tensor], lengths: Tensor, positions: int = 1024
 ) -> Tensor:
     """Compute one output per row, group by group.
 
@@ -44,10 +51,10 @@ def map_by_length(
         function: ``(index, longest) -> (len(index), ...)``: the outputs of the rows ``index``, none
             of which is longer than ``longest``; it must not depend on the other rows.
         lengths: ``(b,)`` int, ``>= 1``.
-        rows: see :func:`group_by_length`.
+        positions: see :func:`group_by_length`.
 
     Returns:
         ``(b, ...)``, in the order of the rows.
     """
-    groups = group_by_length(lengths, rows)
+    groups = group_by_length(lengths, positions)
     return ungroup([function(*group) for group in groups], groups)

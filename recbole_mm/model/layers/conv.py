@@ -3,10 +3,9 @@ r"""Causal depthwise convolution over the length axis."""
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-ELEMENTS_PER_CHUNK = 500_000  # products for the weights stay in a core's cache
+ELEMENTS_PER_CHUNK = 1_500_000  # products for the weights stay in the cache
 
 
 class CausalConv1d(nn.Module):
@@ -31,58 +30,82 @@ class CausalConv1d(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return self.convolve(x, self.weight, self.bias)
 
+    def by_parts(self, *parts: Tensor, before: list[Tensor | None]) -> list[Tensor]:
+        """Convolve the channels of each part, ``(b, l, c_i)`` with ``sum(c_i) = c``.
+
+        Parts may differ in ``l``. What is used apart is best computed apart: a joint result would
+        be cut in pieces and its gradient put together again.
+
+        Args:
+            before: per part a constant ``(c_i,)`` that is added to its steps first.
+        """
+        sizes = [part.shape[-1] for part in parts]
+        weights, biases = self.weight.split(sizes), self.bias.split(sizes)
+        return [self.convolve(*given) for given in zip(parts, weights, biases, before)]
+
     def at_end(self, window: Tensor) -> Tensor:
         """The output of the last step alone.
 
         Args:
-            window: the last ``kernel_size`` steps, ``(b, kernel_size, channels)``, zero before
-                the start.
+            window: the last ``k <= kernel_size`` steps, ``(b, k, channels)``, zero before the
+                start; if ``k < kernel_size``, there are none before.
 
         Returns:
             ``(b, channels)``
         """
-        return (window * self.weight.T).sum(dim=1) + self.bias
+        return (window * self.weight.T[-window.shape[1] :]).sum(dim=1) + self.bias
 
 
-def causal_conv1d(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """:math:`y_t = bias + \\sum_k weight_{:,k} \\, x_{t-K+1+k}` over ``(b, l, c)``.
+def causal_conv1d(x: Tensor, weight: Tensor, bias: Tensor, before: Tensor | None = None) -> Tensor:
+    r""":math:`y_t = bias + \sum_k weight_{:,k} \, (x + before)_{t-K+1+k}` over ``(b, l, c)``.
 
     Args:
-        x: ``(b, l, c)``.
+        x: ``(b, l, c)``; steps before the start count as zero.
         weight: ``(c, K)``; the last column multiplies the current step.
         bias: ``(c,)``.
+        before: ``(c,)``, what the linear layer in front would add, which here costs no pass
+            over ``x``; ``None``: nothing.
 
     Returns:
         ``(b, l, c)``
     """
+    if before is not None:
+        # how much of the constant a step sees: all of it from step K - 1 on
+        seen = weight.flip(1).cumsum(1).T
+        step = torch.arange(x.shape[1], device=x.device).clamp(max=len(seen) - 1)
+        bias = bias + before * seen[step]
     return _CausalConv1d.apply(x, weight, bias)
 
 
 class _CausalConv1d(torch.autograd.Function):
-    """torch's own backward of a depthwise convolution takes several times its forward."""
+    """A few shifted multiply-adds; torch's own backward takes several times its forward.
+
+    ``bias`` is ``(c,)`` or ``(l, c)``.
+    """
 
     @staticmethod
     def forward(ctx, x, weight, bias):
         ctx.save_for_backward(x, weight)
-        return _depthwise(x, weight, bias, before=weight.shape[1] - 1)
+        ctx.bias_per_step = bias.dim() == 2
+        now, *earlier = weight.T.flip(0).contiguous()
+        y = torch.addcmul(bias, x, now)
+        for shift, factor in enumerate(earlier[: x.shape[1] - 1], start=1):
+            y[:, shift:].addcmul_(x[:, :-shift], factor)
+        return y
 
     @staticmethod
     def backward(ctx, grad):
         x, weight = ctx.saved_tensors
-        kernel_size = weight.shape[1]
-        grad_x = _depthwise(grad, weight.flip(1), None, after=kernel_size - 1)
-        grad_weight, grad_bias = torch.zeros_like(weight), weight.new_zeros(len(weight))
+        now, *earlier = weight.T.flip(0).contiguous()
+        grad_x = grad * now
+        by_shift = weight.new_zeros(weight.shape[1], len(weight))
         rows = max(1, ELEMENTS_PER_CHUNK // max(1, grad[0].numel()))
-        for g, v in zip(grad.split(rows), x.split(rows)):
-            grad_bias += g.sum(dim=(0, 1))
-            for shift in range(min(kernel_size, x.shape[1])):
-                product = g[:, shift:] * v[:, : v.shape[1] - shift]
-                grad_weight[:, -1 - shift] += product.sum(dim=(0, 1))
-        return grad_x, grad_weight, grad_bias
-
-
-def _depthwise(x: Tensor, weight: Tensor, bias: Tensor | None, before=0, after=0) -> Tensor:
-    """Correlation along ``l`` of ``(b, l, c)``, which to ``conv2d`` is a channels-last picture."""
-    picture = F.pad(x, (0, 0, before, after)).transpose(1, 2).unsqueeze(2)
-    y = F.conv2d(picture, weight[:, None, None], bias, groups=len(weight))
-    return y.squeeze(2).transpose(1, 2)
+        chunks = list(zip(grad.split(rows), x.split(rows)))
+        for g, v in chunks:
+            by_shift[0] += (g * v).sum(dim=(0, 1))
+        for shift, factor in enumerate(earlier[: x.shape[1] - 1], start=1):
+            grad_x[:, :-shift].addcmul_(grad[:, shift:], factor)
+            for g, v in chunks:
+                by_shift[shift] += (g[:, shift:] * v[:, :-shift]).sum(dim=(0, 1))
+        grad_bias = grad.sum(dim=0)
+        return grad_x, by_shift.flip(0).T, grad_bias if ctx.bias_per_step else grad_bias.sum(dim=0)

@@ -12,6 +12,7 @@ Reference:
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +22,7 @@ from recbole_mm.model.layers.backend import TORCH, Kernels
 from recbole_mm.model.layers.conv import CausalConv1d
 from recbole_mm.model.layers.dropout import Dropout
 from recbole_mm.model.layers.fourier import FourierFusion
-from recbole_mm.model.layers.ssd import ssd_at_end
+from recbole_mm.model.layers.ssd import ssd_at
 from recbole_mm.model.layers.time import TimeGate, TimeScale
 
 SKIPS = ("dt_x", "x")
@@ -104,16 +105,24 @@ class MambaSize:
         return self.n_groups * self.d_state
 
 
-class RMSNorm(nn.Module):
-    """Gated root-mean-square norm: ``norm(y * silu(z)) * weight`` over the last axis."""
+class GatedRMSNorm(nn.Module):
+    """Gated root-mean-square norm in front of a linear layer:
+    ``linear(rms_norm(y * silu(z)) * weight)``.
+
+    The weight is a factor of the layer's columns and the mean square one of its output rows, so
+    that neither costs a pass over the wide ``y``.
+    """
 
     def __init__(self, size: int, eps: float):
         super().__init__()
         self.weight = nn.Parameter(torch.ones(size))
         self.eps = eps
 
-    def forward(self, y: Tensor, z: Tensor) -> Tensor:
-        return F.rms_norm(y * F.silu(z), self.weight.shape, self.weight, self.eps)
+    def forward(self, y: Tensor, z: Tensor, linear: nn.Linear) -> Tensor:
+        gated = y * F.silu(z)
+        mean_square = torch.linalg.vecdot(gated, gated).unsqueeze(-1) / y.shape[-1]
+        scale = (mean_square + self.eps).rsqrt()
+        return torch.addcmul(linear.bias, F.linear(gated, linear.weight * self.weight), scale)
 
 
 class SelectiveStateSpace(nn.Module):
@@ -133,50 +142,69 @@ class SelectiveStateSpace(nn.Module):
         self.A_log = nn.Parameter(torch.empty(size.n_heads).uniform_(A_MIN, A_MAX).log())
         self.D = nn.Parameter(torch.ones(size.n_heads))
 
-    def forward(self, x: Tensor, dt: Tensor, B: Tensor, C: Tensor) -> Tensor:
-        """All positions: ``(b, l, E), (b, l, h), (b, l, g n), (b, l, g n) -> (b, l, E)``."""
-        x, dt, scaled = self._scale(x, dt)
-        y = self.scan(scaled, dt * -self.A_log.exp(), self._by_group(B), self._by_group(C))
-        return (y + self._skip(x, scaled)).flatten(-2)
-
-    def at_end(self, x: Tensor, dt: Tensor, B: Tensor, C: Tensor, lengths: Tensor) -> Tensor:
-        """The last position of each history alone.
+    def forward(
+        self, x: Tensor, dt: Tensor, B: Tensor, C: Tensor, position: Tensor | None = None
+    ) -> Tensor:
+        """Read all positions, or some.
 
         Args:
             x: ``(b, l, E)``.
-            dt: ``(b, l, h)``.
+            dt: step sizes before bias and softplus, ``(b, l, h)``.
             B: ``(b, l, g n)``.
-            C: of the last position, ``(b, g n)``.
-            lengths: ``(b,)``.
+            C: of the positions that are read, ``(b, q, g n)``.
+            position: ``(b, q)``; ``None`` reads all, ``q = l``.
 
         Returns:
-            ``(b, E)``
+            ``(b, q, E)``
         """
-        real = torch.arange(x.shape[1], device=x.device) < lengths.unsqueeze(1)
-        x, dt, scaled = self._scale(x, dt)
-        dt = dt * real.unsqueeze(-1)
-        scaled = scaled * real[..., None, None]
-        y = ssd_at_end(scaled, dt * -self.A_log.exp(), self._by_group(B), self._by_group(C))
-        row = torch.arange(len(x), device=x.device)
-        last = row, lengths - 1
-        return (y + self._skip(x[last], scaled[last])).flatten(-2)
-
-    def _scale(self, x: Tensor, dt: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        x = x.unflatten(-1, (self.size.n_heads, self.size.head_dim))
+        size = self.size
+        x = x.unflatten(-1, (size.n_heads, size.head_dim))
+        B, C = (v.unflatten(-1, (size.n_groups, size.d_state)) for v in (B, C))
         dt = F.softplus(dt + self.dt_bias)
-        return x, dt, x * dt.unsqueeze(-1)
+        skip = self.D * dt if size.skip == "dt_x" else self.D.expand_as(dt)
+        A = -self.A_log.exp()
+        if position is None:
+            y = self.scan(x, dt, A, B, C, skip)
+        else:
+            y = ssd_at(x, dt, A, B, C, position, skip)
+        return y.flatten(-2)
 
-    def _by_group(self, projection: Tensor) -> Tensor:
-        return projection.unflatten(-1, (self.size.n_groups, self.size.d_state))
 
-    def _skip(self, x: Tensor, scaled: Tensor) -> Tensor:
-        return self.D.unsqueeze(-1) * (scaled if self.size.skip == "dt_x" else x)
+class LastPositions(NamedTuple):
+    """The last positions of right-padded histories.
+
+    Attributes:
+        index: ``(b, k)`` int64, in order; 0 where a history has fewer.
+        real: ``(b, k)`` bool.
+    """
+
+    index: Tensor
+    real: Tensor
+
+    @classmethod
+    def of(cls, lengths: Tensor, k: int) -> "LastPositions":
+        """The last ``k`` of histories of these lengths ``(b,)``."""
+        index = lengths.unsqueeze(1) + torch.arange(-k, 0, device=lengths.device)
+        return cls(index.clamp(min=0), index >= 0)
+
+    def take(self, x: Tensor) -> Tensor:
+        """``(b, l, c) -> (b, k, c)``"""
+        row = torch.arange(len(x), device=x.device).unsqueeze(1)
+        return x[row, self.index]
+
+    def cleared(self, x: Tensor) -> Tensor:
+        """``x (b, k, c)`` with zeros before the start."""
+        return x * self.real.unsqueeze(-1)
+
+    def last(self, k: int) -> "LastPositions":
+        return LastPositions(self.index[:, -k:], self.real[:, -k:])
 
 
 class TiSSD(nn.Module):
     """Time-aware state space block.
 
-    Without time (``size.use_time`` false) its step sizes depend on the items alone.
+    Without time (``size.use_time`` false) its step sizes depend on the items alone. Time signals
+    do not depend on the items: :meth:`time_factors` goes ahead of :meth:`forward`.
 
     Args:
         size: sizes and variants.
@@ -192,7 +220,7 @@ class TiSSD(nn.Module):
         self.in_proj = nn.Linear(size.hidden_size, 2 * E + 2 * S + size.n_heads)
         self.conv = CausalConv1d(E + 2 * S, size.d_conv, kernels.conv)
         self.state_space = SelectiveStateSpace(size, kernels)
-        self.norm = RMSNorm(E, size.norm_eps)
+        self.norm = GatedRMSNorm(E, size.norm_eps)
         self.out_proj = nn.Linear(E, size.hidden_size)
         if size.use_time:
             self.time_scale = TimeScale(
@@ -206,29 +234,58 @@ class TiSSD(nn.Module):
                 size.time_gate_per_position,
             )
 
-    def forward(
-        self, u: Tensor, tau: Tensor | None = None, real: Tensor | None = None
-    ) -> tuple[Tensor, Tensor | None]:
+    def time_factors(self, tau: Tensor, real: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """What time makes of the step sizes.
+
+        Args:
+            tau: time signal, ``(b, h, L)``.
+            real: ``(b, 1, L)`` bool, see :class:`~recbole_mm.model.layers.time.LengthNorm`.
+
+        Returns:
+            factors of the step sizes ``(b, L, h)``, and the time signal for the next layer
+            ``(b, h, L)``, if it needs one.
+        """
+        t = self.time_scale(tau)
+        return t.transpose(1, 2), self.time_gate(tau, t, real) if self.hands_on_time else None
+
+    def forward(self, u: Tensor, t: Tensor | None = None) -> Tensor:
         """Mix the positions of ``u``.
 
         Args:
             u: ``(b, l, D)``.
-            tau: time signal, ``(b, h, L)``, ``l <= L``; ``None`` without time.
-            real: ``(b, 1, L)`` bool, see :class:`~recbole_mm.model.layers.time.LengthNorm`.
+            t: factors of the step sizes, ``(b, l, h)``; ``None`` without time.
 
         Returns:
-            the block's output ``(b, l, D)`` and the time signal for the next layer, if any.
+            ``(b, l, D)``
         """
-        size = self.size
-        E, S = size.inner_size, size.state_size
-        z, xBC, dt = self.in_proj(u).split([E, E + 2 * S, size.n_heads], dim=-1)
-        x, B, C = F.silu(self.conv(xBC)).split([E, S, S], dim=-1)
-        if tau is not None:
-            t = self.time_scale(tau)
-            dt = dt * t[..., : u.shape[1]].transpose(1, 2)
-            tau = self.time_gate(tau, t, real) if self.hands_on_time else None
-        y = self.state_space(x, dt, B, C)
-        return self.out_proj(self.norm(y, z)), tau
+        z, x, B, C, dt = self._weights()
+        before = [bias for _, bias in (x, B, C)]
+        mixed = self.conv.by_parts(*(u @ weight.T for weight, _ in (x, B, C)), before=before)
+        x, B, C = (F.silu(part) for part in mixed)
+        dt = F.linear(u, *dt)
+        y = self.state_space(x, dt if t is None else dt * t, B, C)
+        return self.norm(y, F.linear(u, *z), self.out_proj)
+
+    def at(self, u: Tensor, t: Tensor | None, last: LastPositions, k: int) -> Tensor:
+        """:meth:`forward` at the last ``k`` positions of each history alone, ``(b, k, D)``.
+
+        Args:
+            last: the last ``k + d_conv - 1`` positions, or all that there are.
+        """
+        z, x, B, C, dt = self._weights()
+        behind = last.take(u)
+        asking = last.cleared(F.linear(behind, *C))
+        before = [x[1], B[1], None]
+        mixed = self.conv.by_parts(u @ x[0].T, u @ B[0].T, asking, before=before)
+        x, B, C = (F.silu(part) for part in (*mixed[:2], mixed[2][:, -k:]))
+        dt = F.linear(u, *dt)
+        y = self.state_space(x, dt if t is None else dt * t, B, C, last.last(k).index)
+        return self.norm(y, F.linear(behind[:, -k:], *z), self.out_proj)
+
+    def _weights(self) -> list[tuple[Tensor, Tensor]]:
+        """Weight and bias of the projections to ``z``, ``x``, ``B``, ``C`` and ``dt``."""
+        E, S = self.size.inner_size, self.size.state_size
+        return split_linear(self.in_proj, [E, E, S, S, self.size.n_heads])
 
 
 class CrossSSD(nn.Module):
@@ -245,45 +302,49 @@ class CrossSSD(nn.Module):
         self.u_conv = CausalConv1d(E + S, size.d_conv, kernels.conv)
         self.q_conv = CausalConv1d(S, size.d_conv, kernels.conv)
         self.state_space = SelectiveStateSpace(size, kernels)
-        self.norm = RMSNorm(E, size.norm_eps)
+        self.norm = GatedRMSNorm(E, size.norm_eps)
         self.out_proj = nn.Linear(E, size.hidden_size)
         if size.use_time:
             self.time_scale = TimeScale(
                 size.n_heads, size.max_length, size.d_conv, size.time_dropout, self.activation
             )
 
-    def forward(self, q: Tensor, u: Tensor, tau: Tensor | None = None) -> Tensor:
-        """``(b, l, D)`` twice and ``(b, h, L)`` to ``(b, l, D)``."""
-        x, B, dt = self._read(u, tau)
-        C = self.activation(self.q_conv(self.q_in_proj(q)))
-        y = self.state_space(x, dt, B, C)
-        return self.out_proj(self.norm(y, self.z_in_proj(q + u)))
+    def time_factors(self, tau: Tensor) -> Tensor:
+        """Factors of the step sizes ``(b, L, h)`` of a time signal ``(b, h, L)``."""
+        return self.time_scale(tau).transpose(1, 2)
 
-    def at_end(self, q: Tensor, u: Tensor, tau: Tensor | None, lengths: Tensor) -> Tensor:
-        """:meth:`forward` at the last position of each history alone, ``(b, D)``.
+    def forward(self, q: Tensor, u: Tensor, t: Tensor | None = None) -> Tensor:
+        """``(b, l, D)`` twice and ``(b, l, h)`` to ``(b, l, D)``."""
+        C = self.activation(self.q_conv(self.q_in_proj(q)))
+        y = self.state_space(*self._read(u, t), C)
+        return self.norm(y, self.z_in_proj(q + u), self.out_proj)
+
+    def at_end(self, q: Tensor, u: Tensor, t: Tensor | None, last: LastPositions) -> Tensor:
+        """:meth:`forward` at the last position of each history alone, ``(b, 1, D)``.
 
         Args:
-            q: ``(b, l, D)``.
+            q: of the last ``d_conv`` positions, or of all that there are, ``(b, k, D)``.
             u: ``(b, l, D)``.
-            tau: ``(b, h, L)`` or ``None``.
-            lengths: ``(b,)``.
+            t: ``(b, l, h)`` or ``None``.
+            last: these positions.
         """
-        x, B, dt = self._read(u, tau)
-        row = torch.arange(len(u), device=u.device)
-        window = lengths.unsqueeze(1) + torch.arange(-self.size.d_conv, 0, device=u.device)
-        steps = self.q_in_proj(q[row.unsqueeze(1), window.clamp(min=0)])
-        C = self.activation(self.q_conv.at_end(steps * (window >= 0).unsqueeze(-1)))
-        y = self.state_space.at_end(x, dt, B, C, lengths)
-        last = row, lengths - 1
-        return self.out_proj(self.norm(y, self.z_in_proj(q[last] + u[last])))
+        end = last.last(1)
+        C = self.activation(self.q_conv.at_end(last.cleared(self.q_in_proj(q)))).unsqueeze(1)
+        y = self.state_space(*self._read(u, t), C, end.index)
+        return self.norm(y, self.z_in_proj(q[:, -1:] + end.take(u)), self.out_proj)
 
-    def _read(self, u: Tensor, tau: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        E, S = self.size.inner_size, self.size.state_size
-        xB, dt = self.u_in_proj(u).split([E + S, self.size.n_heads], dim=-1)
-        x, B = self.activation(self.u_conv(xB)).split([E, S], dim=-1)
-        if tau is not None:
-            dt = dt * self.time_scale(tau)[..., : u.shape[1]].transpose(1, 2)
-        return x, B, dt
+    def _read(self, u: Tensor, t: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        sizes = [self.size.inner_size, self.size.state_size, self.size.n_heads]
+        x, B, dt = split_linear(self.u_in_proj, sizes)
+        mixed = self.u_conv.by_parts(u @ x[0].T, u @ B[0].T, before=[x[1], B[1]])
+        x, B = (self.activation(part) for part in mixed)
+        dt = F.linear(u, *dt)
+        return x, dt if t is None else dt * t, B
+
+
+def split_linear(linear: nn.Linear, sizes: list[int]) -> list[tuple[Tensor, Tensor]]:
+    """Weight and bias of the parts of a layer's output."""
+    return list(zip(linear.weight.split(sizes), linear.bias.split(sizes)))
 
 
 class FeedForward(nn.Module):
@@ -320,12 +381,9 @@ class TiSSDLayer(nn.Module):
         self.norm = nn.LayerNorm(size.hidden_size, size.norm_eps)
         self.ffn = _feed_forward(size, inner_size)
 
-    def forward(
-        self, u: Tensor, tau: Tensor | None = None, real: Tensor | None = None
-    ) -> tuple[Tensor, Tensor | None]:
+    def forward(self, u: Tensor, t: Tensor | None = None) -> Tensor:
         """See :meth:`TiSSD.forward`."""
-        mixed, tau = self.ssd(u, tau, real)
-        return self.ffn(self.norm(self.dropout(mixed) + u)), tau
+        return self.ffn(self.norm(self.dropout(self.ssd(u, t)) + u))
 
 
 class CrossLayer(nn.Module):
@@ -344,41 +402,69 @@ class CrossLayer(nn.Module):
         if size.use_time:
             self.time_fusion = FourierFusion(size.max_length)
 
+    def time_factors(
+        self, mixer: TiSSD, tau_v: Tensor, tau_e: Tensor, real: Tensor | None = None
+    ) -> tuple[tuple[Tensor, Tensor], Tensor | None]:
+        """What time makes of the step sizes of both blocks.
+
+        Args:
+            mixer: the block that encodes ``e``.
+            tau_v: time signal of ``v``, ``(b, h, L)``.
+            tau_e: time signal that comes out with ``e``.
+            real: see :meth:`TiSSD.time_factors`.
+
+        Returns:
+            factors ``(b, L, h)`` for the mixer and for the cross block, and the time signal of
+            ``v`` for the next layer.
+        """
+        mixing, tau_v = mixer.time_factors(tau_v, real)
+        crossing = self.cross_ssd.time_factors(self.time_fusion(tau_v, tau_e))
+        return (mixing, crossing), tau_v
+
     def forward(
         self,
         v: Tensor,
         e: Tensor,
         mixer: TiSSD,
-        tau_v: Tensor | None = None,
-        tau_e: Tensor | None = None,
-        real: Tensor | None = None,
-        lengths: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor | None]:
+        t: tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor:
         """Combine two streams.
 
         Args:
             v: the stream that asks, ``(b, l, D)``.
             e: the stream that is read, already encoded, ``(b, l, D)``.
             mixer: the block that encoded ``e``.
-            tau_v: time signal of ``v``, ``(b, h, L)``, or ``None``.
-            tau_e: time signal that came out with ``e``, or ``None``.
-            real: see :meth:`TiSSD.forward`.
-            lengths: ``(b,)``; if given, only the last position of each history is computed.
+            t: factors of the step sizes of both blocks, ``(b, l, h)`` each.
 
         Returns:
-            the combined stream ``(b, l, D)`` (``(b, D)`` with ``lengths``) and the time signal of
-            ``v`` for the next layer.
+            ``(b, l, D)``
         """
-        mixed, tau_v = mixer(v, tau_v, real)
-        h = self.norm(self.dropout(mixed) + v)
-        tau = None if tau_v is None else self.time_fusion(tau_v, tau_e)
-        if lengths is None:
-            crossed, residual = self.cross_ssd(h, e, tau), h + e
-        else:
-            crossed = self.cross_ssd.at_end(h, e, tau, lengths)
-            last = torch.arange(len(v), device=v.device), lengths - 1
-            residual = h[last] + e[last]
-        return self.ffn(self.cross_norm(self.dropout(crossed) + residual)), tau_v
+        mixing, crossing = t or (None, None)
+        h = self.norm(self.dropout(mixer(v, mixing)) + v)
+        crossed = self.cross_ssd(h, e, crossing)
+        return self.ffn(self.cross_norm(self.dropout(crossed) + h + e))
+
+    def at_end(
+        self,
+        v: Tensor,
+        e: Tensor,
+        mixer: TiSSD,
+        t: tuple[Tensor, Tensor] | None,
+        lengths: Tensor,
+    ) -> Tensor:
+        """:meth:`forward` at the last position of each history alone, ``(b, D)``.
+
+        The cross block asks through a convolution, so the mixer is read at the positions that
+        this one sees.
+        """
+        mixing, crossing = t or (None, None)
+        k = min(self.cross_ssd.size.d_conv, v.shape[1])
+        last = LastPositions.of(lengths, min(k + mixer.size.d_conv - 1, v.shape[1]))
+        seen = last.last(k)
+        h = self.norm(self.dropout(mixer.at(v, mixing, last, k)) + seen.take(v))
+        crossed = self.cross_ssd.at_end(h, e, crossing, seen)
+        residual = h[:, -1:] + seen.last(1).take(e)
+        return self.ffn(self.cross_norm(self.dropout(crossed) + residual)).squeeze(1)
 
 
 def _feed_forward(size: MambaSize, inner_size: int) -> nn.Module:

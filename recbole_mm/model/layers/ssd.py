@@ -1,30 +1,40 @@
 r"""State space duality: the selective recurrence of Mamba-2 as pure functions of tensors.
 
-Symbols: ``b`` batch, ``l`` length, ``h`` heads, ``p`` head size, ``g`` groups, ``n`` state size.
-Head ``k`` reads group ``k // (h / g)``.
+Symbols: ``b`` batch, ``l`` length, ``q`` positions that are read, ``h`` heads, ``p`` head size,
+``g`` groups, ``n`` state size. Head ``k`` reads group ``k // (h / g)``.
 """
 
 import torch
 from torch import Tensor
 
 
-def ssd(x: Tensor, dA: Tensor, B: Tensor, C: Tensor, chunk_size: int = 256) -> Tensor:
+def ssd(
+    x: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    skip: Tensor | None = None,
+    chunk_size: int = 256,
+) -> Tensor:
     r"""Selective state-space recurrence over a whole sequence.
 
     Each head starts from the zero state and follows
-    :math:`S_t = e^{dA_t} S_{t-1} + x_t B_t^\top,\; y_t = S_t C_t`.
+    :math:`S_t = e^{dt_t A} S_{t-1} + dt_t\, x_t B_t^\top,\; y_t = S_t C_t + skip_t\, x_t`.
     Up to ``chunk_size`` positions it is one quadratic (attention) form; a longer sequence is cut
     into chunks of that size which hand on their states.
 
     Args:
-        x: values already multiplied by the step size dt, ``(b, l, h, p)``.
-        dA: log-decay ``dt * A``, finite and ``<= 0`` (0 keeps the state), ``(b, l, h)``.
+        x: values, ``(b, l, h, p)``.
+        dt: step sizes, finite and ``>= 0`` (0 keeps the state), ``(b, l, h)``.
+        A: decay rates, finite and ``<= 0``, ``(h,)``.
         B: input projections, ``(b, l, g, n)``, each shared by ``h / g`` heads.
         C: output projections, ``(b, l, g, n)``.
+        skip: ``(b, l, h)``; ``None``: 0.
         chunk_size: the longest quadratic form.
 
     Returns:
-        ``y``, ``(b, l, h, p)``, in ``x.dtype``. The skip, the gate and the norm are the caller's.
+        ``y``, ``(b, l, h, p)``, in ``x.dtype``. The gate and the norm are the caller's.
 
     Raises:
         ValueError: if ``h`` is not a multiple of ``g``.
@@ -37,41 +47,55 @@ def ssd(x: Tensor, dA: Tensor, B: Tensor, C: Tensor, chunk_size: int = 256) -> T
         Tri Dao and Albert Gu. "Transformers are SSMs." ICML 2024 (arXiv 2405.21060), sections 5, 6.
     """
     _check_groups(x, B)
-    if x.shape[1] <= chunk_size:
-        return _quadratic(x, dA, B, C)[0]
     outputs, state = [], None
     for start in range(0, x.shape[1], chunk_size):
         part = slice(start, start + chunk_size)
-        y, total = _quadratic(x[:, part], dA[:, part], B[:, part], C[:, part])
+        total = _cumulated(dt[:, part], A)
+        position = torch.arange(total.shape[1], device=x.device).unsqueeze(0)
+        y = _read(
+            x[:, part],
+            dt[:, part],
+            total,
+            B[:, part],
+            C[:, part],
+            position,
+            total,
+            None if skip is None else skip[:, part],
+        )
         if state is not None:
-            y = y + _read_state(state, dA[:, part], C[:, part]).to(y.dtype)
-        state = _carry_state(state, x[:, part], total, B[:, part])
+            y = y + _read_state(state, total, C[:, part])
+        if part.stop < x.shape[1]:
+            state = _carry_state(state, x[:, part], dt[:, part], total, B[:, part])
         outputs.append(y)
-    return torch.cat(outputs, dim=1)
+    return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)
 
 
-def ssd_at_end(x: Tensor, dA: Tensor, B: Tensor, C: Tensor) -> Tensor:
-    r"""The recurrence of :func:`ssd`, read at one position only: ``O(l)`` in time and memory.
+def ssd_at(
+    x: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    position: Tensor,
+    skip: Tensor | None = None,
+) -> Tensor:
+    r"""The recurrence of :func:`ssd`, read at some positions only: ``O(q l)``.
 
     Args:
-        x: values times dt, ``(b, l, h, p)``; zero after the position that is read.
-        dA: log-decay, ``(b, l, h)``; zero after the position that is read.
-        B: input projections, ``(b, l, g, n)``.
-        C: output projection of the position that is read, ``(b, g, n)``.
+        x, dt, A, B, skip: see :func:`ssd`.
+        C: output projections of the positions that are read, ``(b, q, g, n)``.
+        position: ``(b, q)`` int64 in ``[0, l)``.
 
     Returns:
-        ``y``, ``(b, h, p)``: :func:`ssd` at the last position where ``x`` is not zero.
+        ``y``, ``(b, q, h, p)``.
 
     Raises:
         ValueError: if ``h`` is not a multiple of ``g``.
     """
     _check_groups(x, B)
-    heads_per_group = x.shape[2] // B.shape[2]
-    total = _cumulated(dA)
-    decay = (total[:, -1:] - total).exp()
-    similarity = (B * C.unsqueeze(1)).sum(dim=-1)
-    weight = similarity.repeat_interleave(heads_per_group, dim=-1) * decay.to(x.dtype)
-    return (weight.unsqueeze(-1) * x).sum(dim=1)
+    total = _cumulated(dt, A)
+    there = position.unsqueeze(-1).expand(-1, -1, total.shape[-1])
+    return _read(x, dt, total, B, C, position, total.gather(1, there), skip)
 
 
 def _check_groups(x: Tensor, B: Tensor) -> None:
@@ -82,33 +106,46 @@ def _check_groups(x: Tensor, B: Tensor) -> None:
         )
 
 
-def _cumulated(dA: Tensor) -> Tensor:
+def _cumulated(dt: Tensor, A: Tensor) -> Tensor:
+    """Log-decay from the start to each position, ``(b, l, h)``."""
+    dA = dt * A
     return dA.to(torch.promote_types(dA.dtype, torch.float32)).cumsum(dim=1)
 
 
-def _quadratic(x: Tensor, dA: Tensor, B: Tensor, C: Tensor) -> tuple[Tensor, Tensor]:
-    """``y`` of one chunk from the zero state, and the cumulated log-decay ``(b, l, h)``."""
+def _read(x, dt, total, B, C, position, total_there, skip) -> Tensor:
+    """``y (b, q, h, p)`` from the zero state, as one attention of positions over earlier ones.
+
+    Step sizes and skip are factors and summands of the small attention matrix, so that ``x`` is
+    passed over once.
+
+    Args:
+        total: of the positions that are seen, ``(b, l, h)``.
+        position: that are read, ``(b or 1, q)``, and ``total_there``: their total, ``(b, q, h)``.
+    """
     b, l, h = x.shape[:3]
-    g = B.shape[2]
-    total = _cumulated(dA)
-    by_head = total.transpose(1, 2)  # (b, h, l)
-    later = torch.ones(l, l, dtype=torch.bool, device=x.device).triu(1)
-    decay = (by_head.unsqueeze(-1) - by_head.unsqueeze(-2)).masked_fill(later, -torch.inf).exp()
-    similarity = C.transpose(1, 2) @ B.permute(0, 2, 3, 1)  # (b, g, l, l)
-    weight = (similarity.unsqueeze(2) * decay.view(b, g, h // g, l, l).to(x.dtype)).view(b, h, l, l)
-    return (weight @ x.transpose(1, 2)).transpose(1, 2), total
+    q, g = C.shape[1:3]
+    seen = torch.arange(l, device=x.device)
+    later = seen > position.unsqueeze(-1)  # (b or 1, q, l)
+    decay = total_there.transpose(1, 2).unsqueeze(-1) - total.transpose(1, 2).unsqueeze(-2)
+    decay = decay.masked_fill(later.unsqueeze(1), -torch.inf).exp()  # (b, h, q, l)
+    factor = (decay * dt.transpose(1, 2).unsqueeze(-2)).to(x.dtype)
+    similarity = C.transpose(1, 2) @ B.permute(0, 2, 3, 1)  # (b, g, q, l)
+    weight = (similarity.unsqueeze(2) * factor.view(b, g, h // g, q, l)).view(b, h, q, l)
+    if skip is not None:
+        own = (seen == position.unsqueeze(-1)).to(x.dtype)
+        weight = torch.addcmul(weight, own.unsqueeze(1), skip.transpose(1, 2).unsqueeze(-2))
+    return (weight @ x.transpose(1, 2)).transpose(1, 2)
 
 
-def _carry_state(state: Tensor | None, x: Tensor, total: Tensor, B: Tensor) -> Tensor:
+def _carry_state(state: Tensor | None, x: Tensor, dt: Tensor, total: Tensor, B: Tensor) -> Tensor:
     """State ``(b, h, p, n)`` after a chunk with cumulated log-decay ``total``."""
-    remaining = (total[:, -1:] - total).exp()
+    remaining = ((total[:, -1:] - total).exp() * dt).to(x.dtype)
     B = B.repeat_interleave(x.shape[2] // B.shape[2], dim=2)
-    new = torch.einsum("blh,blhp,blhn->bhpn", remaining.to(x.dtype), x, B)
+    new = torch.einsum("blh,blhp,blhn->bhpn", remaining, x, B)
     return new if state is None else new + total[:, -1].exp()[..., None, None].to(x.dtype) * state
 
 
-def _read_state(state: Tensor, dA: Tensor, C: Tensor) -> Tensor:
+def _read_state(state: Tensor, total: Tensor, C: Tensor) -> Tensor:
     """What the state before a chunk contributes to its outputs, ``(b, l, h, p)``."""
     C = C.repeat_interleave(state.shape[1] // C.shape[2], dim=2)
-    decay = _cumulated(dA).exp()
-    return torch.einsum("blh,bhpn,blhn->blhp", decay.to(state.dtype), state, C)
+    return torch.einsum("blh,bhpn,blhn->blhp", total.exp().to(state.dtype), state, C)

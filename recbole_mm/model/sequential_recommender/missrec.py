@@ -120,7 +120,7 @@ class MISSRec(MultiModalRecommender):
         self.temperature = config["temperature"]
         self.reg_weight = config["reg_weight"]
         self.sequence_loss_weight = config["sequence_loss_weight"]
-        self.rows_per_group = config["length_group_size"]
+        self.positions_per_group = config["length_group_size"]
         self.initializer_range = config["initializer_range"]
         self.stacks_modalities = (
             read_choice(config, "seq_mm_fusion", SEQUENCE_FUSIONS) == "contextual"
@@ -321,7 +321,7 @@ class MISSRec(MultiModalRecommender):
             summed = (memory * (ids > 0).unsqueeze(-1)).sum(dim=1)
             return torch.cat([user, summed, memory[:, -2], memory[:, -1]], dim=-1)
 
-        outputs = map_by_length(read_group, view.length, self.rows_per_group)
+        outputs = map_by_length(read_group, view.length, self.positions_per_group)
         if not regularize:
             return outputs, None
         user, summed, *pad = outputs.chunk(4, dim=-1)

@@ -77,7 +77,7 @@ class MMM4Rec(MultiModalRecommender):
         self.mask_repeated_targets = option["mask_repeated_targets"]
         self.padding_is_candidate = self.released
         self.temperature = config["temperature"]
-        self.rows_per_group = config["length_group_size"]
+        self.positions_per_group = config["length_group_size"]
         self.initializer_range = config["initializer_range"]
         if self.use_time and not dataset.has_time:
             raise ValueError(
@@ -168,20 +168,15 @@ class MMM4Rec(MultiModalRecommender):
         items = self.all_items() if items is None else items
         lengths = interaction[self.ITEM_SEQ_LEN]
         rows = interaction[self.ITEM_SEQ] if rows is None else rows
-        time, real = self._time_input(interaction) if self.use_time else (None, None)
-        groups = group_by_length(lengths, self.rows_per_group)
+        factors = self._time_factors(interaction) if self.use_time else {}
+        groups = group_by_length(lengths, self.positions_per_group)
         tokens = [rows[index, :longest] for index, longest in groups]
         streams = [self._streams(items, tokens, m) for m in self.modalities]
         outputs = []
-        for (index, _), *group_streams in zip(groups, *streams):
-            outputs.append(
-                self._mix(
-                    dict(zip(self.modalities, group_streams)),
-                    lengths[index],
-                    None if time is None else time[index],
-                    None if real is None else real[index].unsqueeze(1),
-                )
-            )
+        for (index, longest), *group_streams in zip(groups, *streams):
+            cut = {block: _cut(t, index, longest) for block, t in factors.items()}
+            by_modality = dict(zip(self.modalities, group_streams))
+            outputs.append(self._mix(by_modality, lengths[index], cut))
         return ungroup(outputs, groups)
 
     def _streams(self, items: EmbeddedItems, tokens: list[Tensor], m: str) -> list[Tensor]:
@@ -206,38 +201,48 @@ class MMM4Rec(MultiModalRecommender):
         position = torch.arange(timestamps.shape[1], device=timestamps.device)
         return intervals.to(dtype), position < lengths.unsqueeze(1)
 
-    def _time_signal(self, time: Tensor | None, real: Tensor | None) -> Tensor | None:
+    def _time_factors(self, interaction) -> dict[tuple, Tensor | tuple[Tensor, Tensor]]:
+        """Factors of the step sizes of every layer (modality, depth), ``(b, L, h)`` each."""
+        time, real = self._time_input(interaction)
+        real = None if real is None else real.unsqueeze(1)
+        leading, *others = self.modalities
+        tau = {m: self._time_signal(time, real) for m in self.modalities}
+        factors = {}
+        for depth, layer in enumerate(self.encoder_layers):
+            factors[leading, depth], tau[leading] = layer.ssd.time_factors(tau[leading], real)
+            for m in others:
+                factors[m, depth], tau[m] = self.cross_layers[m][depth].time_factors(
+                    layer.ssd, tau[m], tau[leading], real
+                )
+        return factors
+
+    def _time_signal(self, time: Tensor, real: Tensor | None) -> Tensor:
         """A normalised signal for every head, ``(b, h, L)``, with its own dropout."""
-        if time is None:
-            return None
         tau = self.time_dropout(time.unsqueeze(1).expand(-1, self.size.n_heads, -1))
         return self.time_norm(tau, real)
 
-    def _mix(
-        self,
-        streams: dict[str, Tensor],
-        lengths: Tensor,
-        time: Tensor | None = None,
-        real: Tensor | None = None,
-    ) -> Tensor:
-        """Streams ``(b, l, D)`` of every modality to the user vectors ``(b, D)``."""
+    def _mix(self, streams: dict[str, Tensor], lengths: Tensor, factors: dict) -> Tensor:
+        """Streams ``(b, l, D)`` of every modality to the user vectors ``(b, D)``.
+
+        Args:
+            factors: see :meth:`_time_factors`; empty without time.
+        """
         leading, *others = self.modalities
         encoded = streams[leading]
-        tau = self._time_signal(time, real)
-        other_tau = {m: self._time_signal(time, real) for m in others}
+        last = len(self.encoder_layers) - 1
         for depth, layer in enumerate(self.encoder_layers):
-            is_last = depth == len(self.encoder_layers) - 1
-            encoded, tau = layer(encoded, tau, real)
+            encoded = layer(encoded, factors.get((leading, depth)))
             for m in others:
-                streams[m], other_tau[m] = self.cross_layers[m][depth](
-                    streams[m],
-                    encoded,
-                    layer.ssd,
-                    other_tau[m],
-                    tau,
-                    real,
-                    lengths if is_last else None,
-                )
+                cross = self.cross_layers[m][depth]
+                given = streams[m], encoded, layer.ssd, factors.get((m, depth))
+                streams[m] = cross.at_end(*given, lengths) if depth == last else cross(*given)
         if not others:
             return encoded[torch.arange(len(encoded), device=encoded.device), lengths - 1]
         return torch.stack([streams[m] for m in others]).mean(0)
+
+
+def _cut(t: Tensor | tuple[Tensor, ...], index: Tensor, longest: int):
+    """Some rows of ``(b, L, h)`` or of a tuple of them, cut to ``longest`` positions."""
+    if isinstance(t, tuple):
+        return tuple(_cut(part, index, longest) for part in t)
+    return t[index, :longest]

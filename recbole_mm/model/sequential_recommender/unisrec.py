@@ -44,7 +44,7 @@ class UniSRec(MultiModalRecommender):
         self.item_drop_coefficient = config["item_drop_coefficient"]
         self.item_drop_ratio = config["item_drop_ratio"]
         self.feature_drop_ratio = config["feature_drop_ratio"]
-        self.rows_per_group = config["length_group_size"]
+        self.positions_per_group = config["length_group_size"]
         eps, dropout = config["layer_norm_eps"], config["hidden_dropout_prob"]
         self.position_embedding = nn.Embedding(self.max_seq_length, self.hidden_size)
         self.encoder = TransformerEncoder(
@@ -127,7 +127,7 @@ class UniSRec(MultiModalRecommender):
             output = self.encoder(hidden, mask, output_all_encoded_layers=False)[-1]
             return F.normalize(self.gather_indexes(output, length[group] - 1), dim=-1)
 
-        return map_by_length(read_group, length, self.rows_per_group)
+        return map_by_length(read_group, length, self.positions_per_group)
 
     def calculate_loss(self, interaction) -> Tensor:
         items, rows = self.embed_batch(interaction)

@@ -14,7 +14,7 @@ def kernel(monkeypatch):
     """mamba_ssm's scan by its documentation, in place of the CUDA kernel."""
 
     def mamba_chunk_scan_combined(x, dt, A, B, C, chunk_size):
-        return ssd(x * dt.unsqueeze(-1), dt * A, B, C)
+        return ssd(x, dt, A, B, C)
 
     for name in ("mamba_ssm", "mamba_ssm.ops", "mamba_ssm.ops.triton"):
         monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
@@ -25,7 +25,7 @@ def kernel(monkeypatch):
 
 def test_the_kernel_is_called_so_that_it_computes_ssd(kernel):
     x, B, C = torch.randn(2, 5, 4, 3), torch.randn(2, 5, 2, 6), torch.randn(2, 5, 2, 6)
-    dA = -torch.rand(2, 5, 4)
-    dA[:, 2] = 0  # the state is kept
+    dt, A, skip = torch.rand(2, 5, 4), -torch.rand(4), torch.randn(2, 5, 4)
 
-    assert_close(mamba_ssm_scan(x, dA, B, C), ssd(x, dA, B, C))
+    assert_close(mamba_ssm_scan(x, dt, A, B, C), ssd(x, dt, A, B, C))
+    assert_close(mamba_ssm_scan(x, dt, A, B, C, skip), ssd(x, dt, A, B, C, skip))

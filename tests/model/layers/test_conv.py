@@ -14,9 +14,24 @@ def test_it_is_a_left_padded_depthwise_convolution(length):
     assert_close(causal_conv1d(x, weight, bias), expected)
 
 
+@pytest.mark.parametrize("length", [1, 2, 4, 9])
+def test_a_constant_added_before_it_counts_where_there_are_steps(length):
+    torch.manual_seed(0)
+    x, weight, bias, before = (torch.randn(*s) for s in ((2, length, 3), (3, 4), (3,), (3,)))
+    expected = causal_conv1d(x + before, weight, bias)
+    assert_close(causal_conv1d(x, weight, bias, before), expected)
+
+
+def test_parts_are_the_channels_of_the_whole():
+    torch.manual_seed(0)
+    conv, x = CausalConv1d(5, 4), torch.randn(2, 6, 5)
+    parts = conv.by_parts(x[..., :2], x[..., 2:], before=[None, None])
+    assert_close(torch.cat(parts, dim=-1), conv(x))
+
+
 def test_gradients():
     torch.manual_seed(0)
-    inputs = [torch.randn(*s, dtype=torch.float64) for s in ((2, 5, 3), (3, 4), (3,))]
+    inputs = [torch.randn(*s, dtype=torch.float64) for s in ((2, 5, 3), (3, 4), (3,), (3,))]
     assert torch.autograd.gradcheck(causal_conv1d, [x.requires_grad_() for x in inputs])
 
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from recbole_mm.model.layers.ssd import ssd, ssd_at_end
+from recbole_mm.model.layers.ssd import ssd, ssd_at
 
 
 def random_inputs(b=2, l=7, h=4, p=3, g=2, n=5, seed=0):
@@ -11,10 +11,11 @@ def random_inputs(b=2, l=7, h=4, p=3, g=2, n=5, seed=0):
     def draw(*shape):
         return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
-    return draw(b, l, h, p), -draw(b, l, h).abs(), draw(b, l, g, n), draw(b, l, g, n)
+    x, dt, A = draw(b, l, h, p), draw(b, l, h).abs(), -draw(h).abs()
+    return x, dt, A, draw(b, l, g, n), draw(b, l, g, n), draw(b, l, h)
 
 
-def recurrence(x, dA, B, C):
+def recurrence(x, dt, A, B, C, skip):
     b, l, h, p = x.shape
     heads_per_group = h // B.shape[2]
     state = x.new_zeros(b, h, p, B.shape[3])
@@ -22,10 +23,11 @@ def recurrence(x, dA, B, C):
     for t in range(l):
         for k in range(h):
             group = k // heads_per_group
-            state[:, k] = dA[:, t, k].exp()[:, None, None] * state[:, k] + torch.einsum(
-                "bp,bn->bpn", x[:, t, k], B[:, t, group]
-            )
+            step = dt[:, t, k, None, None]
+            new = torch.einsum("bp,bn->bpn", x[:, t, k], B[:, t, group])
+            state[:, k] = (step * A[k]).exp() * state[:, k] + step * new
             y[:, t, k] = torch.einsum("bpn,bn->bp", state[:, k], C[:, t, group])
+            y[:, t, k] += skip[:, t, k, None] * x[:, t, k]
     return y
 
 
@@ -49,34 +51,49 @@ def test_ssd_passes_gradcheck_in_one_form_and_in_chunks():
 
 
 def test_ssd_looks_at_no_later_position():
-    x, dA, B, C = random_inputs(l=6)
-    before = ssd(x, dA, B, C)
-    for changed in (x, dA, B, C):
-        changed[:, 4:] = -7.0
-    assert torch.equal(ssd(x, dA, B, C)[:, :4], before[:, :4])
+    x, dt, A, B, C, skip = random_inputs(l=6)
+    before = ssd(x, dt, A, B, C, skip)
+    for changed in (x, dt, B, C, skip):
+        changed[:, 4:] = 7.0
+    assert torch.equal(ssd(x, dt, A, B, C, skip)[:, :4], before[:, :4])
 
 
 def test_decay_of_minus_infinity_size_stays_finite():
-    x, dA, B, C = (v.float() for v in random_inputs(l=40))
-    y = ssd(x, dA * 1e4, B, C)
+    x, dt, A, B, C, _ = (v.float() for v in random_inputs(l=40))
+    y = ssd(x, dt, A * 1e4, B, C)
     assert torch.isfinite(y).all()
 
 
-def test_end_equals_the_whole_sequence_at_each_length():
-    x, dA, B, C = random_inputs(l=6)
-    for length in range(1, 7):
-        real = torch.arange(6) < length
-        end = ssd_at_end(
-            x * real[None, :, None, None], dA * real[None, :, None], B, C[:, length - 1]
+def test_positions_that_are_read_alone_equal_those_of_the_whole_sequence():
+    x, dt, A, B, C, skip = random_inputs(b=3, l=6)
+    whole = ssd(x, dt, A, B, C, skip)
+    row = torch.arange(3).unsqueeze(1)
+    for position in (torch.tensor([[0], [3], [5]]), torch.tensor([[0, 1], [2, 5], [4, 4]])):
+        read = ssd_at(x, dt, A, B, C[row, position], position, skip)
+        assert_close(read, whole[row, position])
+        assert_close(
+            ssd_at(x, dt, A, B, C[row, position], position),
+            ssd(x, dt, A, B, C)[row, position],
         )
-        assert_close(end, ssd(x, dA, B, C)[:, length - 1])
 
 
-@pytest.mark.parametrize("scan", [ssd, lambda x, dA, B, C: ssd_at_end(x, dA, B, C[:, -1])])
+def test_what_stands_behind_a_position_has_no_gradient_from_it():
+    x, dt, A, B, C, skip = random_inputs(b=1, l=5)
+    x.requires_grad_()
+    ssd_at(x, dt, A, B, C[:, 2:3], torch.tensor([[2]]), skip).sum().backward()
+    assert x.grad[:, :3].abs().min() > 0
+    assert not x.grad[:, 3:].any()
+
+
+def read_the_last(x, dt, A, B, C):
+    return ssd_at(x, dt, A, B, C[:, -1:], torch.full((len(x), 1), x.shape[1] - 1))
+
+
+@pytest.mark.parametrize("scan", [ssd, read_the_last])
 def test_groups_must_divide_the_heads(scan):
-    x, dA, B, C = random_inputs(h=4, g=3)
+    *inputs, _ = random_inputs(h=4, g=3)
     with pytest.raises(ValueError, match="4 heads.*3 groups"):
-        scan(x, dA, B, C)
+        scan(*inputs)
 
 
 def test_vectors_of_the_authors_kernel(golden_dir):
@@ -94,13 +111,12 @@ def test_vectors_of_the_authors_kernel(golden_dir):
             for k in ("x", "dt", "A", "B", "C", "D", "dt_bias")
         }
         dt = F.softplus(given["dt"] + given["dt_bias"])
-        scaled = given["x"] * dt.unsqueeze(-1)
-        core = ssd(scaled, dt * given["A"], given["B"], given["C"])
+        inputs = [given["x"], dt, given["A"], given["B"], given["C"]]
         expected = {
             k: torch.from_numpy(arrays[f"{case}/out/{k}"])
             for k in ("core64", "y_authors64", "y_mamba64")
         }
-        skip = given["D"].unsqueeze(-1)
-        assert_close(core, expected["core64"], atol=1e-9, rtol=0)
-        assert_close(core + skip * scaled, expected["y_authors64"], atol=1e-9, rtol=0)
-        assert_close(core + skip * given["x"], expected["y_mamba64"], atol=1e-9, rtol=0)
+        skip = given["D"].expand_as(dt)
+        assert_close(ssd(*inputs), expected["core64"], atol=1e-9, rtol=0)
+        assert_close(ssd(*inputs, skip * dt), expected["y_authors64"], atol=1e-9, rtol=0)
+        assert_close(ssd(*inputs, skip), expected["y_mamba64"], atol=1e-9, rtol=0)
