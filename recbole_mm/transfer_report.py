@@ -1,8 +1,8 @@
 r"""What pre-training brought, against its controls: the command ``recbole-mm transfer-report``.
 
 For each target of a file of stages, with and without ID as the file has it: trained from scratch,
-transferred with the encoder frozen, transferred and all of it trained, and tested as it came out of
-pre-training (zero-shot).
+transferred with the encoder frozen, transferred and all of it trained, tested as it came out of
+pre-training (zero-shot), and tested with random weights over the same features (untrained).
 """
 
 import argparse
@@ -15,7 +15,9 @@ from recbole_mm.config import ConfigError, parse_overrides, parse_value, read_la
 from recbole_mm.quick_start import run_stages
 from recbole_mm.stages import plan_stages
 
-STARTS = ("scratch", "frozen", "unfrozen", "zero-shot")
+NOT_TRAINED = ("zero-shot", "untrained")
+STARTS = ("scratch", "frozen", "unfrozen", *NOT_TRAINED)
+WITHOUT_TRAINING = {"epochs": 0, "freeze": [], "use_item_id": False}
 NEAR_BEST = 0.95
 COLUMNS = (
     "target", "start", "seeds", "test", "valid", "epochs to best", "s to best",
@@ -86,21 +88,18 @@ def variant_stages(config_files, overrides: dict) -> tuple[list[dict], list[tupl
             continue
         if stage.source is None and not config["pre_model_path"]:
             continue  # a control of the file's own
+        from_nothing = {"pre_model_path": None, "reset": [], "allow_fewer_layers": False}
         changes = {
-            "scratch": {
-                "pre_model_path": None,
-                "freeze": [],
-                "reset": [],
-                "allow_fewer_layers": False,
-            },
+            "scratch": {**from_nothing, "freeze": []},
             "frozen": {"freeze": config["freeze"] or list(_model_class(config).encoder_parameters)},
             "unfrozen": {"freeze": []},
-            "zero-shot": {"freeze": [], "epochs": 0, "use_item_id": False},
+            "zero-shot": WITHOUT_TRAINING,
+            "untrained": {**from_nothing, **WITHOUT_TRAINING},
         }
         setting = "with ID" if config["use_item_id"] else "without ID"
         for start in STARTS:
-            said = "zero-shot" if start == "zero-shot" else setting
-            target = f"{config['model']}, {config['dataset']} {said}".removesuffix(" zero-shot")
+            said = "" if start in NOT_TRAINED else f" {setting}"
+            target = f"{config['model']}, {config['dataset']}{said}"
             if (target, start) not in seen:
                 seen.add((target, start))
                 overlays.append({**overlay, **changes[start]})
@@ -161,19 +160,20 @@ def _spread(values: list[float], form: str = ".4f") -> str:
 
 
 def convergence_figure(variants: list[Variant]):
-    """Validation score by epoch, one panel per target, one line per seed; zero-shot is level."""
+    """Validation score by epoch, one panel per target, one line per seed; level where nothing
+    is trained."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    trained = [v for v in variants if v.start in STARTS and v.start != "zero-shot"]
+    trained = [v for v in variants if v.start in STARTS and v.start not in NOT_TRAINED]
     targets = list(dict.fromkeys(variant.target for variant in trained))
     figure = Figure(figsize=(5.5 * len(targets), 4), layout="constrained")
     panels = figure.subplots(1, len(targets), squeeze=False)[0]
-    styles = dict(zip(STARTS, ("-", "--", "-.", ":")))
+    styles = dict(zip(STARTS, ("-", "--", "-.", ":", (0, (1, 4)))))
     for axes, target in zip(panels, targets):
-        shown = [v for v in variants if v.target == target and v.start != "zero-shot"]
+        shown = [v for v in trained if v.target == target]
         shown += [
-            v for v in variants if v.start == "zero-shot" and target.startswith(f"{v.target} ")
+            v for v in variants if v.start in NOT_TRAINED and target.startswith(f"{v.target} ")
         ]
         for number, variant in enumerate(shown):
             for repeat, result in enumerate(variant.results):
@@ -183,7 +183,7 @@ def convergence_figure(variants: list[Variant]):
                     "linewidth": 1,
                     "label": variant.start if repeat == 0 else None,
                 }
-                if variant.start == "zero-shot":
+                if variant.start in NOT_TRAINED:
                     axes.axhline(result["best_valid_score"], **line)
                     continue
                 epochs = [entry["epoch"] + 1 for entry in result["history"]]
@@ -208,7 +208,7 @@ def write_report(variants: list[Variant], out: Path) -> list[Path]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="recbole-mm transfer-report",
-        description="Compare transfer with its controls: scratch, frozen, unfrozen, zero-shot.",
+        description="Compare transfer with its controls: scratch, frozen, unfrozen, zero-shot, untrained.",
         epilog="A finished stage is not run again: the same command goes on where it was.",
         allow_abbrev=False,
     )

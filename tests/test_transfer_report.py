@@ -32,10 +32,10 @@ def test_every_target_gets_its_controls_once(toy):
     files = write_file(toy, "MISSRec", {}, {"use_item_id": False}, {"pre_model_path": None})
     overlays, labels = variant_stages(files, {})
     assert [label[1] for label in labels] == [
-        *("MISSRec", "scratch", "frozen", "unfrozen", "zero-shot"),
+        *("MISSRec", "scratch", "frozen", "unfrozen", "zero-shot", "untrained"),
         *("scratch", "frozen", "unfrozen"),
     ]
-    assert {target for target, _ in labels[5:]} == {"MISSRec, toy without ID"}
+    assert {target for target, _ in labels[6:]} == {"MISSRec, toy without ID"}
     assert overlays[1]["pre_model_path"] is None
     assert overlays[2]["freeze"] == ["position_embedding.*", "transformer.*"]
     with pytest.raises(ConfigError, match="no finetune stage starts from a pre-trained model"):
@@ -50,7 +50,8 @@ def test_the_command_writes_one_table_and_one_figure(toy, model, capsys):
     assert main(command) == 0
     table = Path("report/transfer.md").read_text()
     rows = [line.split(" | ") for line in table.splitlines() if line.startswith("| ")]
-    assert [row[1] for row in rows[2:]] == [model, "scratch", "frozen", "unfrozen", "zero-shot"]
+    starts = ["scratch", "frozen", "unfrozen", "zero-shot", "untrained"]
+    assert [row[1] for row in rows[2:]] == [model, *starts]
     assert all("±" in row[3] for row in rows[2:])
     assert Path("report/convergence.png").read_bytes().startswith(b"\x89PNG")
     assert table.strip() in capsys.readouterr().out
