@@ -418,6 +418,10 @@ class MultiModalDataset(SequentialDataset):
         batch = Interaction(columns)
         return self.join(batch) if join else batch
 
+    def items_in_training(self) -> torch.Tensor:
+        """Items that this split has as a target or in a history, ``(n_items,)`` bool."""
+        return torch.from_numpy(self.inter_matrix("csr").getnnz(axis=0) > 0)
+
     def inter_matrix(self, form="coo", value_field=None):
         """Sparse matrix of the interactions that this split may look at, ``(users, items)``."""
         if FIRST_ROW not in self.inter_feat:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from recbole_mm import processes
 
 TRAIN_STAGES = ("pretrain", "finetune")
-SOFTMAXES = ("full", "in_batch")
+SOFTMAXES = ("full", "trained", "in_batch")
 
 
 def read_choice(config, key: str, choices: tuple):
@@ -72,6 +72,10 @@ class MultiModalRecommender(SequentialRecommender):
                 )
             self.register_buffer("item_domain", dataset.item_domain, persistent=False)
         self.padding_is_candidate = False
+        if self.softmax == "trained":
+            trained = dataset.items_in_training()
+            self.register_buffer("trained_items", trained.nonzero().squeeze(1), persistent=False)
+            self.register_buffer("trained_column", trained.cumsum(0) - 1, persistent=False)
         self.TIME_SEQ = config["TIME_FIELD"] + config["LIST_SUFFIX"]
         self.TIME = config["TIME_FIELD"]
         if self.use_item_id and self.train_stage == "pretrain":
@@ -176,14 +180,15 @@ class MultiModalRecommender(SequentialRecommender):
         """
         raise NotImplementedError
 
-    def without_padding(self, items):
-        """Candidates of the whole table but item 0: cutting rows here spares cutting logits.
+    def candidate_rows(self, items, rows: slice | Tensor):
+        """Some candidates of the whole table: cutting rows here spares cutting logits.
 
         Args:
             items: what :meth:`embed_items` gave for the whole table.
+            rows: ids.
 
         Returns:
-            the same for items 1 to ``n_items - 1``, as far as :meth:`score_items` reads it.
+            the same for these items, as far as :meth:`score_items` reads it.
         """
         raise NotImplementedError
 
@@ -204,13 +209,14 @@ class MultiModalRecommender(SequentialRecommender):
         """What the loss reads: items, each distinct one embedded once, and ``item_seq`` as rows
         of them."""
         item_seq = interaction[self.ITEM_SEQ]
-        if self.softmax == "full":
+        if self.softmax != "in_batch":
             return self.all_items(), item_seq
         item_id, rows = torch.unique(item_seq, return_inverse=True)
         return self.embed_items(item_id), rows
 
     def target_loss(self, seq_output: Tensor, items, target: Tensor) -> Tensor:
-        """Cross entropy of the target, over all items or over the targets of the batch.
+        """Cross entropy of the target, over all items, those with a training interaction or the
+        targets of the batch.
 
         Args:
             seq_output: ``(b, hidden_size)``.
@@ -221,10 +227,13 @@ class MultiModalRecommender(SequentialRecommender):
             candidates, own = processes.gather_rows(target)
             logits = self.score_items(seq_output, self.embed_items(candidates))
             return self.in_batch_loss(logits, candidates, own)
-        if self.padding_is_candidate:
-            return F.cross_entropy(self.score_items(seq_output, items), target)
-        logits = self.score_items(seq_output, self.without_padding(items))
-        return F.cross_entropy(logits, target - 1)
+        candidates, column = items, target
+        if self.softmax == "trained":
+            candidates = self.candidate_rows(items, self.trained_items)
+            column = self.trained_column[target]
+        elif not self.padding_is_candidate:
+            candidates, column = self.candidate_rows(items, slice(1, None)), target - 1
+        return F.cross_entropy(self.score_items(seq_output, candidates), column)
 
     def next_item_loss(self, interaction) -> Tensor:
         """:meth:`target_loss` of the users of a batch."""

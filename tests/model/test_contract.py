@@ -110,6 +110,25 @@ def test_a_row_is_scored_alike_in_any_company(name, toy):
     assert_close(alone, together, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("use_item_id", [False, True])
+@pytest.mark.parametrize("name", SMALL)
+def test_untrained_items_can_be_kept_out_of_the_softmax(name, use_item_id, toy):
+    settings = {"use_item_id": use_item_id, "held_out_items": 0.2, "reg_weight": 0.0}
+    _, model, (train, _, _) = prepare(name, toy, softmax="trained", **settings)
+    _, full, _ = prepare(name, toy, softmax="full", **settings)
+    full.load_state_dict(model.state_dict())
+    batch = next(iter(train))
+    trained = train._dataset.items_in_training()
+    assert not trained[0] and not (trained & train._dataset.held_out()).any()
+    assert trained[batch["item_id"]].all() and 0 < (~trained[1:]).sum() < len(trained) - 1
+
+    model.eval(), full.eval()
+    logits = full.full_sort_predict(batch).masked_fill(~trained, -torch.inf)
+    expected = torch.nn.functional.cross_entropy(logits, batch["item_id"])
+    assert_close(model.next_item_loss(batch), expected)
+    assert not torch.isclose(expected, full.next_item_loss(batch))
+
+
 @pytest.mark.parametrize("name", SMALL)
 def test_features_are_no_part_of_a_checkpoint(name, toy):
     _, model, _ = prepare(name, toy)

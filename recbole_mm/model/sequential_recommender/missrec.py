@@ -242,12 +242,12 @@ class MISSRec(MultiModalRecommender):
         available = torch.stack([self.present(m) for m in self.modalities], dim=-1)
         return available if item_id is None else available[item_id]
 
-    def without_padding(self, items: EmbeddedItems) -> EmbeddedItems:
+    def candidate_rows(self, items: EmbeddedItems, rows: slice | Tensor) -> EmbeddedItems:
         return items._replace(
-            candidates=[candidate[1:] for candidate in items.candidates],
-            id_candidate=None if items.id_candidate is None else items.id_candidate[1:],
-            available=None if items.available is None else items.available[1:],
-            item_id=torch.arange(1, self.n_items, device=items.candidates[0].device),
+            candidates=[candidate[rows] for candidate in items.candidates],
+            id_candidate=None if items.id_candidate is None else items.id_candidate[rows],
+            available=None if items.available is None else items.available[rows],
+            item_id=torch.arange(self.n_items, device=items.candidates[0].device)[rows],
         )
 
     def score_items(self, seq_output: Tensor, items: EmbeddedItems) -> Tensor:

@@ -158,8 +158,8 @@ class MMM4Rec(MultiModalRecommender):
         available = torch.stack([self.present(m) for m in self.modalities], dim=-1)
         return available if item_id is None else available[item_id]
 
-    def without_padding(self, items: EmbeddedItems) -> EmbeddedItems:
-        return items._replace(candidates=items.candidates[1:])
+    def candidate_rows(self, items: EmbeddedItems, rows: slice | Tensor) -> EmbeddedItems:
+        return items._replace(candidates=items.candidates[rows])
 
     def score_items(self, seq_output: Tensor, items: EmbeddedItems) -> Tensor:
         return seq_output @ (items.candidates / self.temperature).T

@@ -98,8 +98,8 @@ class UniSRec(MultiModalRecommender):
             embedding = embedding + (table if item_id is None else F.embedding(item_id, table))
         return embedding
 
-    def without_padding(self, items: Tensor) -> Tensor:
-        return items[1:]
+    def candidate_rows(self, items: Tensor, rows: slice | Tensor) -> Tensor:
+        return items[rows]
 
     def score_items(self, seq_output: Tensor, items: Tensor) -> Tensor:
         return seq_output @ (F.normalize(items, dim=-1) / self.temperature).T
