@@ -34,7 +34,6 @@ from recbole_mm.data.mixture import (
 FIRST_ROW = "_first_row"
 LAST_ROW = "_last_row"
 
-
 DOMAIN_SAMPLINGS = ("proportional", "balanced")
 
 
@@ -370,6 +369,32 @@ class MultiModalDataset(SequentialDataset):
             f"{len(test)} test users, and stand in no history."
         )
         return [self.copy(part) for part in (train, valid, test)]
+
+    def leave_one_out(self, group_by, leave_one_mode):
+        """As RecBole's, rows in its order, by arrays instead of a Python list per user."""
+        n_left_out = {"valid_and_test": 2, "valid_only": 1, "test_only": 1}
+        if leave_one_mode not in n_left_out:
+            raise DatasetError(
+                f"eval_args: split: LS must be one of {sorted(n_left_out)}, not {leave_one_mode!r}."
+            )
+        _, first, user, size = np.unique(
+            self.inter_feat[group_by].numpy(),
+            return_index=True,
+            return_inverse=True,
+            return_counts=True,
+        )
+        order = np.argsort(first[user], kind="stable")  # users as they appear
+        size = size[user[order]]
+        ends = np.flatnonzero(np.r_[user[order][1:] != user[order][:-1], True])
+        from_end = np.repeat(ends, np.diff(ends, prepend=-1)) - np.arange(len(order))
+        left_out = np.minimum(n_left_out[leave_one_mode], size - 1)  # one event always stays
+        parts = [order[from_end >= left_out]]
+        for place in reversed(range(n_left_out[leave_one_mode])):
+            parts.append(order[(from_end == place) & (left_out > place)])
+        if n_left_out[leave_one_mode] == 1:
+            parts.insert(2 if leave_one_mode == "valid_only" else 1, order[:0])
+        self._drop_unused_col()
+        return [self.copy(self.inter_feat[torch.from_numpy(part)]) for part in parts]
 
     def split_by_ratio(self, ratios, group_by=None):
         """As RecBole's; a global split puts events of one moment on one side, the later one.

@@ -113,6 +113,20 @@ def test_interactions_of_a_split_as_a_matrix_equal_those_of_recbole(tmp_path):
     assert (ours > 0).tolist() == (theirs > 0).tolist()
 
 
+@pytest.mark.parametrize("mode", ["valid_and_test", "valid_only", "test_only"])
+def test_leave_one_out_gives_the_rows_of_recbole_in_its_order(tmp_path, mode):
+    dataset = MultiModalDataset(config(write_set(tmp_path, random_rows())))
+    dataset._change_feat_format()
+    dataset.shuffle()
+    ours = dataset.leave_one_out(dataset.uid_field, mode)
+    theirs = SequentialDataset.leave_one_out(dataset, dataset.uid_field, mode)
+    for part, expected in zip(ours, theirs, strict=True):
+        for field in expected.inter_feat:
+            assert torch.equal(part.inter_feat[field], expected.inter_feat[field])
+    with pytest.raises(DatasetError, match="LS must be one of.*'last'"):
+        dataset.leave_one_out(dataset.uid_field, "last")
+
+
 def test_memory_does_not_grow_with_the_length_of_histories(tmp_path):
     path = write_set(tmp_path, random_rows())
     sizes = []
