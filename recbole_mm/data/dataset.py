@@ -41,6 +41,12 @@ class DatasetError(ValueError):
     """Interactions that cannot be used as they are."""
 
 
+def take_rows(events: Interaction, rows: np.ndarray) -> Interaction:
+    """``events[rows]``, which RecBole would make a Python list of first."""
+    index = torch.from_numpy(rows)
+    return Interaction({field: events[field][index] for field in events})
+
+
 class MultiModalDataset(SequentialDataset):
     """A RecBole sequential data set that also knows its items by frozen features.
 
@@ -259,7 +265,7 @@ class MultiModalDataset(SequentialDataset):
         self._check_field("uid_field", "time_field")
         users = self.inter_feat[self.uid_field].numpy()
         order = np.lexsort((self.inter_feat[self.time_field].numpy(), users))  # stable
-        events = self.inter_feat[torch.from_numpy(order)]
+        events = take_rows(self.inter_feat, order)
         users = users[order]
         starts_user = np.r_[True, users[1:] != users[:-1]]
         first_row = np.maximum.accumulate(np.where(starts_user, np.arange(len(users)), 0))
@@ -277,13 +283,13 @@ class MultiModalDataset(SequentialDataset):
         self.history = events
         if self.config["held_out_items"]:
             kept = ~self.held_out()[events[self.iid_field]].numpy()
-            self.history = events[torch.from_numpy(kept)]
+            self.history = take_rows(events, np.flatnonzero(kept))
             row = np.cumsum(kept) - kept  # of an event, or of the next one that is kept
             first, last = row[first], row[last]
             follows = last > first
             target, first, last = target[follows], first[follows], last[follows]
         first = np.maximum(first, last - self.max_item_list_len)
-        self.inter_feat = events[torch.from_numpy(target)]
+        self.inter_feat = take_rows(events, target)
         self.inter_feat.update(
             Interaction(
                 {
@@ -394,7 +400,7 @@ class MultiModalDataset(SequentialDataset):
         if n_left_out[leave_one_mode] == 1:
             parts.insert(2 if leave_one_mode == "valid_only" else 1, order[:0])
         self._drop_unused_col()
-        return [self.copy(self.inter_feat[torch.from_numpy(part)]) for part in parts]
+        return [self.copy(take_rows(self.inter_feat, part)) for part in parts]
 
     def split_by_ratio(self, ratios, group_by=None):
         """As RecBole's; a global split puts events of one moment on one side, the later one.
@@ -454,5 +460,5 @@ class MultiModalDataset(SequentialDataset):
         first, last = self.inter_feat[FIRST_ROW], self.inter_feat[LAST_ROW]
         seen = torch.cat([last, first[last - first == 1]]).unique()
         return self._create_sparse_matrix(
-            self.history[seen], self.uid_field, self.iid_field, form, value_field
+            take_rows(self.history, seen.numpy()), self.uid_field, self.iid_field, form, value_field
         )
