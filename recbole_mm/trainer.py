@@ -171,14 +171,15 @@ class MultiModalTrainer(Trainer):
 
 class LossModule(nn.Module):
     """The loss as a forward pass, weighed so that the mean of the processes' gradients is the
-    gradient of the mean over all their rows."""
+    gradient of the mean over all their targets."""
 
     def __init__(self, model):
         super().__init__()
         self.model = model
 
     def forward(self, interaction) -> torch.Tensor:
-        share = processes.mean_share(len(interaction), interaction[self.model.ITEM_ID].device)
+        n_targets = self.model.n_targets(interaction)
+        share = processes.mean_share(n_targets, interaction[self.model.ITEM_ID].device)
         return self.model.calculate_loss(interaction) * share
 
 

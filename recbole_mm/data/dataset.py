@@ -33,7 +33,10 @@ from recbole_mm.data.mixture import (
 # it is row ``last`` itself unless it is held out
 FIRST_ROW = "_first_row"
 LAST_ROW = "_last_row"
+# what follows each event of a window, see ``loss_positions: all``
+TARGET_LIST = "_target_list"
 
+LOSS_POSITIONS = ("last", "all")
 DOMAIN_SAMPLINGS = ("proportional", "balanced")
 
 
@@ -63,6 +66,10 @@ class MultiModalDataset(SequentialDataset):
       as many training examples from each, anew every epoch.
     - A prefix is two row numbers, its items are looked up when a batch is made: memory is linear
       in interactions whatever ``MAX_ITEM_LIST_LENGTH`` is.
+    - With ``loss_positions: all`` a training example is a window of a user's events, each the
+      target of those before it in the window, instead of one target: the same targets, as few
+      positions to compute as there are events. Long histories are cut into windows of
+      ``MAX_ITEM_LIST_LENGTH`` targets, the latest first.
 
     Attributes:
         modalities: names, in the order of the config, text and image first if found by themselves.
@@ -81,7 +88,7 @@ class MultiModalDataset(SequentialDataset):
     def _load_data(self, token, dataset_path):
         ensure_builtin(self.config)
         self.domains = domains_of(self.config)
-        self.example_of_row = None
+        self.example_of_row = self.windows = None
         super()._load_data(token, dataset_path)
 
     def _download(self):
@@ -323,6 +330,11 @@ class MultiModalDataset(SequentialDataset):
         datasets = super().build()
         if self.config["held_out_items"]:
             datasets = self._without_held_out(datasets)
+        positions = self.config["loss_positions"] or "last"
+        if positions not in LOSS_POSITIONS:
+            raise DatasetError(f"loss_positions must be one of {LOSS_POSITIONS}: {positions!r}.")
+        if positions == "all":
+            datasets[0].windows = datasets[0]._make_windows()
         sampling = self.config["domain_sampling"]
         if sampling not in DOMAIN_SAMPLINGS:
             raise DatasetError(f"domain_sampling must be one of {DOMAIN_SAMPLINGS}: {sampling!r}.")
@@ -337,6 +349,30 @@ class MultiModalDataset(SequentialDataset):
             for part in datasets[1:]:
                 part.inter_feat = self._own_share(part.inter_feat)
         return datasets
+
+    def _make_windows(self) -> Interaction:
+        """Windows as rows: what they read is ``[FIRST_ROW, LAST_ROW)``, their targets are the same
+        rows one later."""
+        order = np.argsort(self.inter_feat[LAST_ROW].numpy())
+        targets = take_rows(self.inter_feat, order)
+        row, user = targets[LAST_ROW].numpy(), targets[self.uid_field].numpy()
+        # runs of consecutive targets of a user
+        run_ends = np.flatnonzero(np.r_[(np.diff(row) != 1) | (np.diff(user) != 0), True])
+        behind = np.repeat(run_ends, np.diff(run_ends, prepend=-1)) - np.arange(len(row))
+        last = np.flatnonzero(behind % self.max_item_list_len == 0)
+        first = np.r_[0, last[:-1] + 1]
+        windows = take_rows(targets, last)
+        windows[FIRST_ROW] = torch.from_numpy(row[first] - 1)
+        windows[self.item_list_length_field] = torch.from_numpy(row[last] - row[first] + 1)
+        return windows
+
+    @property
+    def examples(self) -> Interaction:
+        """The rows that batches are made of."""
+        return self.inter_feat if self.windows is None else self.windows
+
+    def __len__(self):
+        return len(self.examples)
 
     def _own_share(self, users):
         """Users that this process evaluates."""
@@ -353,7 +389,7 @@ class MultiModalDataset(SequentialDataset):
         if self.example_of_row is None:
             return
         random = torch.Generator().manual_seed(self.config["seed"] + epoch)
-        domain = self.item_domain[self.inter_feat[self.iid_field]]
+        domain = self.item_domain[self.examples[self.iid_field]]
         shares = torch.arange(len(self)).tensor_split(len(self.domains))
         drawn = []
         for number, share in enumerate(shares):
@@ -432,7 +468,7 @@ class MultiModalDataset(SequentialDataset):
         """Targets with their histories, right-padded with 0 to ``MAX_ITEM_LIST_LENGTH``."""
         if self.example_of_row is not None:
             index = self.example_of_row[index]
-        batch = self.inter_feat[index]
+        batch = self.examples[index]
         if FIRST_ROW not in batch:
             return self.join(batch) if join else batch
         columns = dict(batch.interaction)
@@ -446,6 +482,9 @@ class MultiModalDataset(SequentialDataset):
             values = self.history[field][rows]
             values[padding] = 0
             columns[getattr(self, f"{field}_list_field")] = values
+        if self.windows is not None:
+            targets = self.history[self.iid_field][rows + 1]
+            columns[TARGET_LIST] = targets.masked_fill_(padding, 0)
         batch = Interaction(columns)
         return self.join(batch) if join else batch
 

@@ -155,6 +155,10 @@ class MultiModalRecommender(SequentialRecommender):
         """
         raise NotImplementedError
 
+    def n_targets(self, interaction) -> int:
+        """How many targets the loss of a batch is the mean of."""
+        return len(interaction)
+
     def encode(self, interaction, items=None, rows: Tensor | None = None) -> Tensor:
         """Users as vectors.
 
@@ -233,6 +237,16 @@ class MultiModalRecommender(SequentialRecommender):
             column = self.trained_column[target]
         elif not self.padding_is_candidate:
             candidates, column = self.candidate_rows(items, slice(1, None)), target - 1
+        return self.candidate_loss(seq_output, candidates, column)
+
+    def candidate_loss(self, seq_output: Tensor, candidates, column: Tensor) -> Tensor:
+        """Cross entropy over candidates of the item table.
+
+        Args:
+            seq_output: ``(b, hidden_size)``.
+            candidates: what :meth:`candidate_rows` gave.
+            column: the target's place among them, ``(b,)``.
+        """
         return F.cross_entropy(self.score_items(seq_output, candidates), column)
 
     def next_item_loss(self, interaction) -> Tensor:

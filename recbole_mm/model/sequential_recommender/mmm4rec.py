@@ -5,12 +5,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from recbole_mm.data.dataset import TARGET_LIST
 from recbole_mm.model.abstract_recommender import MultiModalRecommender, read_choice
 from recbole_mm.model.layers.backend import choose_kernels
 from recbole_mm.model.layers.bucketing import group_by_length, ungroup
 from recbole_mm.model.layers.dropout import Dropout
 from recbole_mm.model.layers.fusion import CandidateFusion
 from recbole_mm.model.layers.mamba import CrossLayer, MambaSize, TiSSDLayer
+from recbole_mm.model.layers.softmax import dot_product_cross_entropy
 from recbole_mm.model.layers.time import (
     LengthNorm,
     TimeScale,
@@ -53,6 +55,8 @@ class MMM4Rec(MultiModalRecommender):
     release ranks the adapter's bias.
     NOTE: the padding item is no candidate in the softmax, and a target that stands in the batch
     twice is no negative (``mask_repeated_targets``).
+    NOTE: ``loss_positions: all`` trains on every event of a window at once instead of one target
+    per example; the blocks are causal, so a position is read as a history that ends there.
     NOTE: only the last position is computed in the last cross layer; the function is the same.
 
     Reference:
@@ -83,6 +87,11 @@ class MMM4Rec(MultiModalRecommender):
             raise ValueError(
                 f"use_time is on, but data set {config['dataset']!r} has no timestamps "
                 f"(column {self.TIME!r} in its .inter file). Set use_time: False."
+            )
+        if self.use_time and config["loss_positions"] == "all":
+            raise ValueError(
+                "loss_positions: all does not go with use_time: True, whose layers mix all times "
+                "of a history, so an event would know what follows. Set one of them otherwise."
             )
         n_layers, inner_size = config["n_layers"], config["inner_size"]
         size = MambaSize(
@@ -164,7 +173,45 @@ class MMM4Rec(MultiModalRecommender):
     def score_items(self, seq_output: Tensor, items: EmbeddedItems) -> Tensor:
         return seq_output @ (items.candidates / self.temperature).T
 
+    def candidate_loss(self, seq_output, candidates: EmbeddedItems, column: Tensor) -> Tensor:
+        vectors = candidates.candidates / self.temperature
+        return dot_product_cross_entropy(seq_output, vectors, column)
+
     def encode(self, interaction, items=None, rows: Tensor | None = None) -> Tensor:
+        groups, mixed = self._groups(interaction, items, rows)
+        return ungroup(mixed, groups)
+
+    def encode_positions(self, interaction, items, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Users as they were after each of their events, and what came next.
+
+        Args:
+            interaction: a batch of windows, see :class:`~recbole_mm.data.dataset.MultiModalDataset`.
+            items: see :meth:`encode`.
+            rows: see :meth:`encode`.
+
+        Returns:
+            ``(n, D)`` and ``(n,)``: ``n`` events in all.
+        """
+        groups, mixed = self._groups(interaction, items, rows, positions="all")
+        targets = [interaction[TARGET_LIST][index, :longest] for index, longest in groups]
+        real = [target > 0 for target in targets]
+        users = torch.cat([user[mask] for user, mask in zip(mixed, real)])
+        return users, torch.cat([target[mask] for target, mask in zip(targets, real)])
+
+    def next_item_loss(self, interaction) -> Tensor:
+        if TARGET_LIST not in interaction:
+            return super().next_item_loss(interaction)
+        items, rows = self.embed_batch(interaction)
+        seq_output, target = self.encode_positions(interaction, items, rows)
+        return self.target_loss(seq_output, items, target)
+
+    def n_targets(self, interaction) -> int:
+        if TARGET_LIST not in interaction:
+            return super().n_targets(interaction)
+        return int(interaction[self.ITEM_SEQ_LEN].sum())
+
+    def _groups(self, interaction, items, rows, positions: str = "last"):
+        """Rows of similar length, and what :meth:`_mix` makes of each group."""
         items = self.all_items() if items is None else items
         lengths = interaction[self.ITEM_SEQ_LEN]
         rows = interaction[self.ITEM_SEQ] if rows is None else rows
@@ -172,12 +219,12 @@ class MMM4Rec(MultiModalRecommender):
         groups = group_by_length(lengths, self.positions_per_group)
         tokens = [rows[index, :longest] for index, longest in groups]
         streams = [self._streams(items, tokens, m) for m in self.modalities]
-        outputs = []
+        mixed = []
         for (index, longest), *group_streams in zip(groups, *streams):
             cut = {block: _cut(t, index, longest) for block, t in factors.items()}
             by_modality = dict(zip(self.modalities, group_streams))
-            outputs.append(self._mix(by_modality, lengths[index], cut))
-        return ungroup(outputs, groups)
+            mixed.append(self._mix(by_modality, lengths[index], cut, positions))
+        return groups, mixed
 
     def _streams(self, items: EmbeddedItems, tokens: list[Tensor], m: str) -> list[Tensor]:
         """Inputs of one modality for every group, ``(b, l, D)`` each, looked up in one go."""
@@ -221,21 +268,29 @@ class MMM4Rec(MultiModalRecommender):
         tau = self.time_dropout(time.unsqueeze(1).expand(-1, self.size.n_heads, -1))
         return self.time_norm(tau, real)
 
-    def _mix(self, streams: dict[str, Tensor], lengths: Tensor, factors: dict) -> Tensor:
-        """Streams ``(b, l, D)`` of every modality to the user vectors ``(b, D)``.
+    def _mix(
+        self, streams: dict[str, Tensor], lengths: Tensor, factors: dict, positions: str
+    ) -> Tensor:
+        """Streams ``(b, l, D)`` of every modality to the user vectors.
 
         Args:
             factors: see :meth:`_time_factors`; empty without time.
+            positions: that are read: ``last``, or ``all``.
+
+        Returns:
+            ``(b, D)``, or ``(b, l, D)`` for all positions.
         """
         leading, *others = self.modalities
         encoded = streams[leading]
-        last = len(self.encoder_layers) - 1
+        last = len(self.encoder_layers) - 1 if positions == "last" else None
         for depth, layer in enumerate(self.encoder_layers):
             encoded = layer(encoded, factors.get((leading, depth)))
             for m in others:
                 cross = self.cross_layers[m][depth]
                 given = streams[m], encoded, layer.ssd, factors.get((m, depth))
                 streams[m] = cross.at_end(*given, lengths) if depth == last else cross(*given)
+        if not others and positions == "all":
+            return encoded
         if not others:
             return encoded[torch.arange(len(encoded), device=encoded.device), lengths - 1]
         return torch.stack([streams[m] for m in others]).mean(0)
