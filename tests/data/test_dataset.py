@@ -5,7 +5,7 @@ from recbole.data import data_preparation
 from recbole.data.dataset import SequentialDataset
 
 from recbole_mm.config import load_config
-from recbole_mm.data.dataset import DatasetError, MultiModalDataset
+from recbole_mm.data.dataset import TARGET_LIST, DatasetError, MultiModalDataset
 from recbole_mm.data.features import FeatureFileError, feature_path, write_item_features
 
 BASE = 1_700_000_000
@@ -125,6 +125,55 @@ def test_leave_one_out_gives_the_rows_of_recbole_in_its_order(tmp_path, mode):
             assert torch.equal(part.inter_feat[field], expected.inter_feat[field])
     with pytest.raises(DatasetError, match="LS must be one of.*'last'"):
         dataset.leave_one_out(dataset.uid_field, "last")
+
+
+def windows(train):
+    """(user, events read, targets) of every training example, without padding."""
+    rows = train[np.arange(len(train))]
+    return [
+        (user, seq[:n], targets[:n])
+        for user, seq, targets, n in zip(
+            rows["user_id"].tolist(),
+            rows["item_id_list"].tolist(),
+            rows[TARGET_LIST].tolist(),
+            rows["item_length"].tolist(),
+        )
+    ]
+
+
+@pytest.mark.parametrize("settings", [{}, {"held_out_items": 0.2}], ids=["", "held-out"])
+def test_windows_have_the_targets_of_the_prefixes_each_once(tmp_path, settings):
+    path = write_set(tmp_path, random_rows())
+    prefixes, _ = split(path, MAX_ITEM_LIST_LENGTH=4, **settings)
+    loaders, _ = split(path, MAX_ITEM_LIST_LENGTH=4, loss_positions="all", **settings)
+    expected = prefixes[0]._dataset.inter_feat
+    found = windows(loaders[0]._dataset)
+    assert len(found) == len(loaders[0]._dataset) < len(expected)
+    assert max(len(targets) for _, _, targets in found) == 4
+    pairs = [(user, target) for user, _, targets in found for target in targets]
+    assert sorted(pairs) == sorted(zip(expected["user_id"].tolist(), expected["item_id"].tolist()))
+    for _, seq, targets in found:
+        assert seq[1:] == targets[:-1]
+    for ours, theirs in zip(loaders[1:], prefixes[1:]):  # evaluation stays as it is
+        assert torch.equal(
+            ours._dataset.inter_feat["item_id"], theirs._dataset.inter_feat["item_id"]
+        )
+        assert TARGET_LIST not in ours._dataset[np.arange(3)]
+
+
+def test_what_follows_an_event_of_a_window_is_its_target(tmp_path):
+    once = {"split": {"LS": "valid_only"}, "order": "TO", "group_by": "user", "mode": "full"}
+    settings = config(write_set(tmp_path, ROWS), loss_positions="all", eval_args=once)
+    dataset = MultiModalDataset(settings)
+    train, _, _ = dataset.build()
+    tokens = dataset.field2id_token["item_id"]
+    shown = {
+        "".join(tokens[i] for i in seq): "".join(tokens[i] for i in targets)
+        for _, seq, targets in windows(train)
+    }
+    assert shown == {"ab": "bc", "b": "a"}
+    with pytest.raises(DatasetError, match="loss_positions must be one of.*'first'"):
+        split(tmp_path, loss_positions="first")
 
 
 def test_memory_does_not_grow_with_the_length_of_histories(tmp_path):
