@@ -11,7 +11,7 @@ from recbole_mm.data.features import ItemFeatures
 
 
 def model_settings(model: str, **changes) -> RunConfig:
-    """The defaults of a model with some values changed, on the CPU."""
+    """The defaults of a model with some values changed; without ``use_gpu``, on the CPU."""
     return load_config(model, "random", config_dict={"use_gpu": False, **changes})
 
 

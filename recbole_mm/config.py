@@ -78,6 +78,8 @@ class RunConfig(Config):
         return dict(config_dict or {})
 
     def _init_device(self):
+        if not self.final_config_dict["use_gpu"]:  # which RecBole itself looks at nowhere
+            self.final_config_dict["gpu_id"] = ""
         if processes.size() > 1 and self.final_config_dict["gpu_id"] != "":
             # one GPU for each process; RecBole would make this one visible to all
             self.final_config_dict["gpu_id"] = os.environ["CUDA_VISIBLE_DEVICES"]

@@ -288,3 +288,11 @@ def test_a_config_with_a_live_object_is_refused_by_key():
 def test_every_key_of_our_property_files_is_known():
     for path in properties_dir().glob("*/*.yaml"):
         assert set(yaml.safe_load(path.read_text()) or {}) <= known_keys(), path
+
+
+@pytest.mark.parametrize("use_gpu, device", [(True, "cuda"), (False, "cpu")])
+def test_without_use_gpu_a_run_stays_on_the_cpu(monkeypatch, use_gpu, device):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # the configuration writes it
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    config = load_config("MMM4Rec", "demo", config_dict={"use_gpu": use_gpu})
+    assert config["device"].type == device
