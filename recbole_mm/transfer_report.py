@@ -18,6 +18,7 @@ from recbole_mm.stages import plan_stages
 NOT_TRAINED = ("zero-shot", "untrained")
 STARTS = ("scratch", "frozen", "unfrozen", *NOT_TRAINED)
 WITHOUT_TRAINING = {"epochs": 0, "freeze": [], "use_item_id": False}
+FROM_NOTHING = {"pre_model_path": None, "reset": [], "allow_fewer_layers": False}
 NEAR_BEST = 0.95
 COLUMNS = (
     "target", "start", "seeds", "test", "valid", "epochs to best", "s to best",
@@ -62,7 +63,7 @@ def run_variants(config_files, seeds: list[int], overrides: dict) -> list[Varian
         run_stages(
             config_files=config_files,
             config_dict={"stages": overlays},
-            overrides={**overrides, "seed": seed},
+            overrides={**_without_starts(overrides), "seed": seed},
         )
         for seed in seeds
     ]
@@ -75,26 +76,28 @@ def run_variants(config_files, seeds: list[int], overrides: dict) -> list[Varian
 def variant_stages(config_files, overrides: dict) -> tuple[list[dict], list[tuple[str, str]]]:
     """The stages of a report, and (target, start) of each.
 
+    What makes a start what it is wins over ``overrides``: ``--epochs=30`` trains no zero-shot.
+
     Raises:
         ConfigError: no finetune stage starts from anything.
     """
     stages = plan_stages(config_files=config_files, overrides=overrides)
+    given = {key: overrides[key] for key in overrides.keys() - _without_starts(overrides).keys()}
     overlays, labels, seen = [], [], set()
     for stage, overlay in zip(stages, read_layers(config_files)["stages"]):
         config = stage.config
         if config["train_stage"] == "pretrain":
-            overlays.append(overlay)
+            overlays.append({**overlay, **given})
             labels.append((f"{config['dataset']} (pre-training)", config["model"]))
             continue
         if stage.source is None and not config["pre_model_path"]:
             continue  # a control of the file's own
-        from_nothing = {"pre_model_path": None, "reset": [], "allow_fewer_layers": False}
         changes = {
-            "scratch": {**from_nothing, "freeze": []},
+            "scratch": {**FROM_NOTHING, "freeze": []},
             "frozen": {"freeze": config["freeze"] or list(_model_class(config).encoder_parameters)},
             "unfrozen": {"freeze": []},
             "zero-shot": WITHOUT_TRAINING,
-            "untrained": {**from_nothing, **WITHOUT_TRAINING},
+            "untrained": {**FROM_NOTHING, **WITHOUT_TRAINING},
         }
         setting = "with ID" if config["use_item_id"] else "without ID"
         for start in STARTS:
@@ -102,11 +105,17 @@ def variant_stages(config_files, overrides: dict) -> tuple[list[dict], list[tupl
             target = f"{config['model']}, {config['dataset']}{said}"
             if (target, start) not in seen:
                 seen.add((target, start))
-                overlays.append({**overlay, **changes[start]})
+                overlays.append({**overlay, **given, **changes[start]})
                 labels.append((target, start))
     if not seen:
         raise ConfigError(f"{config_files}: no finetune stage starts from a pre-trained model")
     return overlays, labels
+
+
+def _without_starts(overrides: dict) -> dict:
+    """The overrides of keys that have no part in what a start is."""
+    starts = WITHOUT_TRAINING.keys() | FROM_NOTHING.keys()
+    return {key: value for key, value in overrides.items() if key not in starts}
 
 
 def _model_class(config):

@@ -5,7 +5,7 @@ import yaml
 
 from recbole_mm.cli import main
 from recbole_mm.config import ConfigError
-from recbole_mm.transfer_report import Variant, report_table, time_to, variant_stages
+from recbole_mm.transfer_report import Variant, report_table, run_variants, time_to, variant_stages
 
 TINY = {
     "epochs": 2,
@@ -40,6 +40,18 @@ def test_every_target_gets_its_controls_once(toy):
     assert overlays[2]["freeze"] == ["position_embedding.*", "transformer.*"]
     with pytest.raises(ConfigError, match="no finetune stage starts from a pre-trained model"):
         variant_stages(write_file(toy, "MISSRec", {"pre_model_path": None}), {})
+
+
+def test_the_command_line_does_not_train_what_is_tested_untrained(toy):
+    files = write_file(toy, "MISSRec", {})
+    overlays, labels = variant_stages(files, {"epochs": 5, "learning_rate": 0.1})
+    epochs = {start: overlay["epochs"] for overlay, (_, start) in zip(overlays, labels)}
+    assert epochs == {
+        **dict.fromkeys(("MISSRec", "scratch", "frozen", "unfrozen"), 5),
+        **dict.fromkeys(("zero-shot", "untrained"), 0),
+    }
+    (result, *_), *_ = (v.results for v in run_variants(files, [0], {"epochs": 1})[-1:])
+    assert result["epochs"] == 0
 
 
 @pytest.mark.parametrize("model", MODELS)
