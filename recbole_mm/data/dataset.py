@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 from recbole.data.dataset import SequentialDataset
 from recbole.data.interaction import Interaction
-from recbole.utils import FeatureSource, FeatureType
+from recbole.utils import FeatureSource, FeatureType, get_model
 
 from recbole_mm import processes
 from recbole_mm.data.builtin import ensure_builtin
@@ -334,6 +334,11 @@ class MultiModalDataset(SequentialDataset):
         if positions not in LOSS_POSITIONS:
             raise DatasetError(f"loss_positions must be one of {LOSS_POSITIONS}: {positions!r}.")
         if positions == "all":
+            if not getattr(get_model(self.config["model"]), "trains_on_windows", False):
+                raise DatasetError(
+                    f"loss_positions: all needs a model that trains on windows; "
+                    f"{self.config['model']} reads one target per example. Set loss_positions: last."
+                )
             datasets[0].windows = datasets[0]._make_windows()
         sampling = self.config["domain_sampling"]
         if sampling not in DOMAIN_SAMPLINGS:

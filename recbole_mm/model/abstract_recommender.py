@@ -43,6 +43,8 @@ class MultiModalRecommender(SequentialRecommender):
         encoder_parameters: glob patterns of what reads sequences, frozen in the transfer report.
         layer_stacks: glob patterns of the lists of layers, whose upper ones a shallower model does
             not have.
+        trains_on_windows: whether the loss can be taken at every event of a history at once
+            (``loss_positions: all``).
 
     Raises:
         ValueError: no modality; ``use_item_id`` while pre-training.
@@ -52,6 +54,7 @@ class MultiModalRecommender(SequentialRecommender):
     modality_parameters: tuple[str, ...] = ("adapters.*",)
     encoder_parameters: tuple[str, ...] = ()
     layer_stacks: tuple[str, ...] = ()
+    trains_on_windows = False
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)

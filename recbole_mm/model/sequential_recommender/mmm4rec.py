@@ -69,6 +69,7 @@ class MMM4Rec(MultiModalRecommender):
     modality_parameters = ("adapters.*", "input_norms.*", "cross_layers.*", "*.time_gate.*")
     encoder_parameters = ("*_layers.*",)
     layer_stacks = ("encoder_layers", "cross_layers.*")
+    trains_on_windows = True
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
