@@ -50,6 +50,12 @@ def take_rows(events: Interaction, rows: np.ndarray) -> Interaction:
     return Interaction({field: events[field][index] for field in events})
 
 
+def steps_to_end(is_end: np.ndarray) -> np.ndarray:
+    """How far each row is from the end of its run, 0 at the end itself."""
+    ends = np.flatnonzero(is_end)
+    return np.repeat(ends, np.diff(ends, prepend=-1)) - np.arange(len(is_end))
+
+
 class MultiModalDataset(SequentialDataset):
     """A RecBole sequential data set that also knows its items by frozen features.
 
@@ -362,9 +368,8 @@ class MultiModalDataset(SequentialDataset):
         targets = take_rows(self.inter_feat, order)
         row, user = targets[LAST_ROW].numpy(), targets[self.uid_field].numpy()
         # runs of consecutive targets of a user
-        run_ends = np.flatnonzero(np.r_[(np.diff(row) != 1) | (np.diff(user) != 0), True])
-        behind = np.repeat(run_ends, np.diff(run_ends, prepend=-1)) - np.arange(len(row))
-        last = np.flatnonzero(behind % self.max_item_list_len == 0)
+        to_end = steps_to_end(np.r_[(np.diff(row) != 1) | (np.diff(user) != 0), True])
+        last = np.flatnonzero(to_end % self.max_item_list_len == 0)
         first = np.r_[0, last[:-1] + 1]
         windows = take_rows(targets, last)
         windows[FIRST_ROW] = torch.from_numpy(row[first] - 1)
@@ -386,7 +391,7 @@ class MultiModalDataset(SequentialDataset):
                 f"{self.dataset_path}: {len(users)} users to evaluate are fewer than the "
                 f"{processes.size()} processes; start fewer."
             )
-        return users[torch.arange(processes.rank(), len(users), processes.size())]
+        return take_rows(users, np.arange(processes.rank(), len(users), processes.size()))
 
     def on_epoch_start(self, epoch: int) -> None:
         """Draw the examples of an epoch, if domains are balanced: as many of each domain, none
@@ -409,7 +414,10 @@ class MultiModalDataset(SequentialDataset):
     def _without_held_out(self, datasets):
         held_out = self.held_out()
         train, valid, test = (d.inter_feat for d in datasets)
-        train, valid = (part[~held_out[part[self.iid_field]]] for part in (train, valid))
+        train, valid = (
+            take_rows(part, np.flatnonzero(~held_out[part[self.iid_field]].numpy()))
+            for part in (train, valid)
+        )
         n_cold = int(held_out[test[self.iid_field]].sum())
         self.logger.info(
             f"{int(held_out.sum())} items are held out: they are the targets of {n_cold} of "
@@ -431,13 +439,12 @@ class MultiModalDataset(SequentialDataset):
             return_counts=True,
         )
         order = np.argsort(first[user], kind="stable")  # users as they appear
-        size = size[user[order]]
-        ends = np.flatnonzero(np.r_[user[order][1:] != user[order][:-1], True])
-        from_end = np.repeat(ends, np.diff(ends, prepend=-1)) - np.arange(len(order))
-        left_out = np.minimum(n_left_out[leave_one_mode], size - 1)  # one event always stays
-        parts = [order[from_end >= left_out]]
+        user = user[order]
+        to_end = steps_to_end(np.r_[np.diff(user) != 0, True])
+        left_out = np.minimum(n_left_out[leave_one_mode], size[user] - 1)  # one event always stays
+        parts = [order[to_end >= left_out]]
         for place in reversed(range(n_left_out[leave_one_mode])):
-            parts.append(order[(from_end == place) & (left_out > place)])
+            parts.append(order[(to_end == place) & (left_out > place)])
         if n_left_out[leave_one_mode] == 1:
             parts.insert(2 if leave_one_mode == "valid_only" else 1, order[:0])
         self._drop_unused_col()

@@ -8,6 +8,7 @@ from recbole.model.abstract_recommender import SequentialRecommender
 from torch import Tensor, nn
 
 from recbole_mm import processes
+from recbole_mm.model.layers.softmax import dot_product_cross_entropy
 
 TRAIN_STAGES = ("pretrain", "finetune")
 SOFTMAXES = ("full", "trained", "in_batch")
@@ -178,12 +179,26 @@ class MultiModalRecommender(SequentialRecommender):
     def score_items(self, seq_output: Tensor, items) -> Tensor:
         """Scores of embedded items: the same function in the loss and in the ranking.
 
+        By default dot products with :meth:`candidate_vectors`. A model with other scores gives its
+        own, and its :meth:`candidate_loss`.
+
         Args:
             seq_output: ``(b, hidden_size)``.
             items: what :meth:`embed_items` gave for ``n`` items.
 
         Returns:
             ``(b, n)``
+        """
+        return seq_output @ self.candidate_vectors(items).T
+
+    def candidate_vectors(self, items) -> Tensor:
+        """What a user vector is multiplied with.
+
+        Args:
+            items: what :meth:`embed_items` gave for ``n`` items.
+
+        Returns:
+            ``(n, hidden_size)``
         """
         raise NotImplementedError
 
@@ -250,7 +265,7 @@ class MultiModalRecommender(SequentialRecommender):
             candidates: what :meth:`candidate_rows` gave.
             column: the target's place among them, ``(b,)``.
         """
-        return F.cross_entropy(self.score_items(seq_output, candidates), column)
+        return dot_product_cross_entropy(seq_output, self.candidate_vectors(candidates), column)
 
     def next_item_loss(self, interaction) -> Tensor:
         """:meth:`target_loss` of the users of a batch."""

@@ -263,6 +263,9 @@ class MISSRec(MultiModalRecommender):
         fused = self._fuse(seq_output, items, scale * n.clamp(min=1))
         return torch.addmm(fused, seq_output, by_id.T)
 
+    def candidate_loss(self, seq_output: Tensor, candidates: EmbeddedItems, column: Tensor):
+        return F.cross_entropy(self.score_items(seq_output, candidates), column)
+
     def _fuse(self, seq_output: Tensor, items: EmbeddedItems, scale: Tensor) -> Tensor:
         return self.fusion(seq_output, items.candidates, scale, items.available, items.item_id)
 

@@ -12,7 +12,6 @@ from recbole_mm.model.layers.bucketing import group_by_length, ungroup
 from recbole_mm.model.layers.dropout import Dropout
 from recbole_mm.model.layers.fusion import CandidateFusion
 from recbole_mm.model.layers.mamba import CrossLayer, MambaSize, TiSSDLayer
-from recbole_mm.model.layers.softmax import dot_product_cross_entropy
 from recbole_mm.model.layers.time import (
     LengthNorm,
     TimeScale,
@@ -171,12 +170,8 @@ class MMM4Rec(MultiModalRecommender):
     def candidate_rows(self, items: EmbeddedItems, rows: slice | Tensor) -> EmbeddedItems:
         return items._replace(candidates=items.candidates[rows])
 
-    def score_items(self, seq_output: Tensor, items: EmbeddedItems) -> Tensor:
-        return seq_output @ (items.candidates / self.temperature).T
-
-    def candidate_loss(self, seq_output, candidates: EmbeddedItems, column: Tensor) -> Tensor:
-        vectors = candidates.candidates / self.temperature
-        return dot_product_cross_entropy(seq_output, vectors, column)
+    def candidate_vectors(self, items: EmbeddedItems) -> Tensor:
+        return items.candidates / self.temperature
 
     def encode(self, interaction, items=None, rows: Tensor | None = None) -> Tensor:
         groups, mixed = self._groups(interaction, items, rows)

@@ -9,7 +9,6 @@ from recbole_mm.model.abstract_recommender import MultiModalRecommender
 from recbole_mm.model.layers.augmentation import drop_features, drop_items
 from recbole_mm.model.layers.bucketing import map_by_length
 from recbole_mm.model.layers.moe import MoEAdapter
-from recbole_mm.model.layers.softmax import dot_product_cross_entropy
 
 
 class UniSRec(MultiModalRecommender):
@@ -102,12 +101,8 @@ class UniSRec(MultiModalRecommender):
     def candidate_rows(self, items: Tensor, rows: slice | Tensor) -> Tensor:
         return items[rows]
 
-    def score_items(self, seq_output: Tensor, items: Tensor) -> Tensor:
-        return seq_output @ (F.normalize(items, dim=-1) / self.temperature).T
-
-    def candidate_loss(self, seq_output, candidates: Tensor, column: Tensor) -> Tensor:
-        vectors = F.normalize(candidates, dim=-1) / self.temperature
-        return dot_product_cross_entropy(seq_output, vectors, column)
+    def candidate_vectors(self, items: Tensor) -> Tensor:
+        return F.normalize(items, dim=-1) / self.temperature
 
     def encode(self, interaction, items=None, rows: Tensor | None = None) -> Tensor:
         items = self.all_items() if items is None else items
