@@ -3,8 +3,11 @@ r"""Rows of similar length are computed together, so that padding costs next to 
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
+
+GROUP_COST = 256  # positions that could be computed in the time that one more group takes
 
 
 class LengthGroup(NamedTuple):
@@ -15,23 +18,45 @@ class LengthGroup(NamedTuple):
 
 
 def group_by_length(lengths: Tensor, positions: int) -> list[LengthGroup]:
-    """Split a batch into groups of rows of similar length, short ones first.
+    """Split a batch into the groups of similar length that are cheapest, short ones first.
 
-    Groups are about equally large in positions, so many short rows stand together.
+    A group costs the positions that it computes, rows times the longest of them, and
+    ``GROUP_COST``. A run of lengths that together exceed ``positions`` is computed piece by piece.
 
     Args:
         lengths: ``(b,)`` int, ``>= 1``.
-        positions: most positions of a group, rows times the longest of them (one row may be
-            longer); 0 keeps all rows together (a GPU likes one large group).
+        positions: most positions of a group, for the cache (one row may be longer); 0 keeps all
+            rows together (a GPU likes one large group).
     """
     order = lengths.argsort(stable=True)
-    ascending = lengths[order].tolist()
-    groups, start = [], 0
-    for end in range(1, len(ascending) + 1):
-        if end == len(ascending) or (0 < positions < (end + 1 - start) * ascending[end]):
-            groups.append(LengthGroup(order[start:end], ascending[end - 1]))
-            start = end
+    length, count = np.unique(lengths.cpu().numpy(), return_counts=True)
+    if not positions:
+        return [LengthGroup(order, int(length[-1]))]
+    groups = []
+    for first, last in _cheapest_runs(length, count, positions):
+        longest = int(length[last - 1])
+        rows = slice(int(count[:first].sum()), int(count[:last].sum()))
+        pieces = order[rows].split(max(1, positions // longest))
+        groups += [LengthGroup(piece, longest) for piece in pieces]
     return groups
+
+
+def _cheapest_runs(length: np.ndarray, count: np.ndarray, positions: int) -> list[tuple[int, int]]:
+    """Runs ``(first, last)`` of the distinct lengths, ``last`` excluded, by dynamic programming."""
+    rows_before = np.r_[0, count.cumsum()]
+    cost, first = np.zeros(len(length) + 1), np.zeros(len(length) + 1, dtype=int)
+    for last in range(1, len(length) + 1):
+        longest = length[last - 1]
+        rows = rows_before[last] - rows_before[:last]
+        pieces = np.ceil(rows / max(1, positions // longest))
+        total = cost[:last] + rows * longest + GROUP_COST * pieces
+        first[last] = total.argmin()
+        cost[last] = total[first[last]]
+    runs, last = [], len(length)
+    while last:
+        runs.append((int(first[last]), last))
+        last = first[last]
+    return runs[::-1]
 
 
 def ungroup(outputs: list[Tensor], groups: list[LengthGroup]) -> Tensor:

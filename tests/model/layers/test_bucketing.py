@@ -1,7 +1,9 @@
+from itertools import combinations
+
 import pytest
 import torch
 
-from recbole_mm.model.layers.bucketing import group_by_length, map_by_length
+from recbole_mm.model.layers.bucketing import GROUP_COST, group_by_length, map_by_length
 
 
 @pytest.mark.parametrize("positions", [0, 1, 2, 5, 100])
@@ -30,6 +32,35 @@ def test_a_group_holds_as_many_positions_as_it_may():
         ([1], 5),
         ([5], 12),
     ]
+
+
+def cost(groups):
+    return sum(len(group.index) * group.longest + GROUP_COST for group in groups)
+
+
+@pytest.mark.parametrize("positions", [300, 1024])
+def test_no_other_cut_is_cheaper(positions):
+    torch.manual_seed(0)
+    lengths = torch.empty(400).geometric_(0.3).clamp(max=9).long()
+    found = group_by_length(lengths, positions)
+
+    ascending = lengths.sort().values
+    cheapest = min(
+        sum(
+            cost(group_by_length(run.clamp(min=int(run.max())), positions))
+            for run in parts(ascending, cuts)
+        )
+        for n in range(9)
+        for cuts in combinations(range(1, 9), n)
+    )
+    assert cost(found) == cheapest
+    assert all(len(group.index) * group.longest <= positions for group in found)
+
+
+def parts(ascending, cuts):
+    """Cut between lengths: behind every length in ``cuts``."""
+    bounds = torch.searchsorted(ascending, torch.tensor([*cuts, 99]), right=True)
+    return [run for run in ascending.tensor_split(bounds[:-1]) if len(run)]
 
 
 def test_gradients_reach_every_row():
