@@ -7,6 +7,7 @@ adds trials. Only validation scores are kept: nothing is chosen by the test. Ray
 """
 
 import argparse
+import ast
 import json
 import os
 import shlex
@@ -31,6 +32,7 @@ from recbole_mm.quick_start import objective_function
 
 ALGORITHMS = ("exhaustive", "random", "bayes")
 TOOLS = ("hyperopt", "ray")
+BOUNDS = {"uniform": 2, "loguniform": 2, "quniform": 3}  # numbers that a range is given by
 TRIALS, BEST = "trials.jsonl", "best.yaml"
 SEED_VARIABLE = "HYPEROPT_FMIN_SEED"
 
@@ -122,7 +124,7 @@ def tune(
     """Search and write the best configuration as a yaml file that runs.
 
     Args:
-        fixed: ``model``, ``dataset`` and all that is not searched.
+        fixed: ``model``, ``dataset`` and all that is not searched, whatever ``space`` has for it.
         space: file in RecBole's format, a line ``key type values`` per parameter.
         out: folder of ``trials.jsonl`` and ``best.yaml``.
         algorithm: ``exhaustive`` (the whole grid, whatever the budget), ``random``, ``bayes``.
@@ -163,7 +165,7 @@ def tune(
     try:
         search = HyperTuning(
             trials.objective,
-            params_file=str(space),
+            params_dict=read_space(space, fixed),
             algo=algorithm,
             max_evals=budget,
             early_stop=limit,
@@ -172,8 +174,6 @@ def tune(
             from recbole_mm import ray_search
     except ModuleNotFoundError as error:
         raise ConfigError(f"tune needs {error.name}: pip install 'recbole_mm[tune]'") from error
-    except (ValueError, SyntaxError, NameError) as error:
-        raise ConfigError(f"search space {str(space)!r}: {error}") from error
     refuse_unknown_keys(search.space, f"search space {str(space)!r}")
     if algorithm == "exhaustive":
         ranges = [key for key, node in search.space.items() if node.name != "switch"]
@@ -189,6 +189,45 @@ def tune(
         with _environment({SEED_VARIABLE: str(seed)}):
             search.run()
     return _write_best(out / BEST, trials, f"{algorithm}, {len(trials.done)} trials")
+
+
+def read_space(path: Path, fixed: dict) -> dict[str, dict[str, list]]:
+    """A file of RecBole's search spaces, read without evaluating what stands in it.
+
+    Args:
+        path: lines ``key choice [a,b]``, ``key uniform low,high``, ``key loguniform low,high`` (of
+            natural logarithms) or ``key quniform low,high,step``; shorter lines are passed over.
+        fixed: keys that are not searched.
+
+    Returns:
+        ``{type: {key: values}}``, HyperTuning's ``params_dict``.
+
+    Raises:
+        ConfigError: a line that is none of these, or nothing to search.
+    """
+    space = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if len(line.split()) < 3 or line.split()[0] in fixed:
+            continue
+        key, kind, text = line.split(maxsplit=2)
+        try:
+            values = ast.literal_eval(text)
+            if kind == "choice":
+                valid = isinstance(values, list)
+            else:
+                valid = len([float(value) for value in values]) == BOUNDS[kind]
+        except (ValueError, SyntaxError, TypeError, KeyError):
+            valid = False
+        if not valid:
+            raise ConfigError(
+                f"search space {str(path)!r}, line {number}: {line!r} is none of `key choice "
+                f"[a,b]`, `key uniform low,high`, `key loguniform low,high`, `key quniform "
+                f"low,high,step`"
+            )
+        space.setdefault(kind, {})[key] = list(values)
+    if not space:
+        raise ConfigError(f"search space {str(path)!r}: every key is given, nothing to search")
+    return space
 
 
 def main(arguments: list[str]) -> int:
@@ -224,7 +263,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="recbole-mm tune",
         usage="recbole-mm tune --model=MODEL --dataset=DATASET [--budget=N] [--KEY=VALUE ...]",
         description="Search for settings by their validation score. A finished trial is not "
-        "repeated: the same command goes on where it was, a larger budget adds trials.",
+        "repeated: the same command goes on where it was, a larger budget adds trials. A key that is "
+        "given is not searched.",
         allow_abbrev=False,
     )
     parser.add_argument("-m", "--model", required=True, help="a model's name")

@@ -14,7 +14,7 @@ from recbole_mm.tuning import tune
 pytest.importorskip("hyperopt", reason="tuning needs recbole_mm[tune]")
 
 SPACES = sorted((properties_dir() / "tuning").glob("*.hyper"))
-TINY = {"hidden_size": 8, "inner_size": 8, "n_heads": 1, "n_layers": 1, "epochs": 1}
+TINY = {"hidden_size": 8, "inner_size": 8, "n_layers": 1, "epochs": 1}
 GRID = "learning_rate choice [0.001,0.01]\nhidden_dropout_prob choice [0.1,0.3]\n"
 
 
@@ -48,6 +48,16 @@ def test_a_grid_runs_to_its_end_and_the_best_is_written(tmp_path, toy, played):
     assert len(played) == 20  # RecBole alone would stop after ten trials without a better one
     assert best["learning_rate"] == pytest.approx(0.02)
     assert (best["model"], best["dataset"], best["epochs"]) == ("SASRec", "toy", 1)
+
+
+def test_a_key_that_is_given_is_not_searched(tmp_path, toy, played):
+    (tmp_path / "space").write_text(GRID)
+    fixed = {"model": "SASRec", **toy, **TINY, "hidden_dropout_prob": 0.2}
+
+    best = tune(fixed, tmp_path / "space", Path("out"), algorithm="exhaustive")
+
+    assert [call["hidden_dropout_prob"] for call in played] == [0.2, 0.2]
+    assert yaml.safe_load(best.read_text())["hidden_dropout_prob"] == 0.2
 
 
 @pytest.mark.parametrize("algorithm", ["exhaustive", "random", "bayes"])
@@ -84,8 +94,14 @@ def test_trials_that_all_fail_end_the_search(tmp_path, toy, played):
     ("space", "settings", "message"),
     [
         ("learning_rat choice [1,2]\n", {}, "unknown key 'learning_rat' in search space"),
-        ("learning_rate among [1,2]\n", {}, "Illegal param type"),
-        ("learning_rate choice [1,2\n", {}, "search space"),
+        ("learning_rate among [1,2]\n", {}, "line 1"),
+        ("learning_rate uniform 'a','b'\n", {}, "line 1"),
+        ("learning_rate choice [1,2\n", {}, "line 1: 'learning_rate choice \\[1,2' is none of"),
+        ("learning_rate choice [print(1)]\n", {}, "is none of"),
+        ("a b\nlearning_rate uniform 1\n", {}, "line 2"),
+        ("learning_rate uniform 1,2,3\n", {}, "line 1"),
+        ("learning_rate lognormal 1,2\n", {}, "line 1"),
+        ("epochs choice [1,2]\n", {}, "every key is given"),
         (GRID, {"algorithm": "genetic"}, "--algorithm=genetic: known are exhaustive"),
         (GRID, {"tool": "optuna"}, "--tool=optuna: known are hyperopt, ray"),
         (GRID, {"tool": "ray", "jobs": 0}, "--jobs=0: give a number >= 1"),
@@ -151,7 +167,7 @@ def test_ray_finds_what_the_grid_finds_and_leaves_nothing_behind(tmp_path, toy, 
 
 @pytest.mark.parametrize("path", SPACES, ids=lambda path: path.stem)
 def test_every_value_of_a_search_space_makes_a_configuration(path):
-    search = tuning.HyperTuning(print, params_file=str(path), algo="random")
+    search = tuning.HyperTuning(print, params_dict=tuning.read_space(path, {}), algo="random")
     choices = [line.split(" ", 2) for line in path.read_text().splitlines()]
 
     assert set(search.space) == {key for key, _, _ in choices}
