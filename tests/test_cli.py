@@ -2,6 +2,7 @@ import subprocess
 import sys
 
 import pytest
+from tiny import TINY, TINY_MMM4REC
 
 from recbole_mm.cli import main
 from recbole_mm.data.catalog import datasets_in, described_datasets
@@ -9,15 +10,6 @@ from recbole_mm.quick_start import run
 from recbole_mm.register import MODELS
 
 SCRIPT = "run_recbole_mm.py"
-TINY = {
-    "epochs": 2,
-    "hidden_size": 8,
-    "inner_size": 8,
-    "MAX_ITEM_LIST_LENGTH": 5,
-    "train_batch_size": 64,
-    "show_progress": False,
-}
-TINY_MMM4REC = {**TINY, "head_dim": 8, "d_state": 4, "n_groups": 1}
 TINY_OF_RECBOLE = {
     "SASRec": TINY,
     "GRU4Rec": {k: v for k, v in TINY.items() if k != "inner_size"} | {"embedding_size": 8},

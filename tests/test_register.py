@@ -13,6 +13,7 @@ from recbole.config import Config
 from recbole.quick_start import load_data_and_model, objective_function, run_recbole
 from recbole.trainer import HyperTuning
 from recbole.utils import get_model, get_trainer
+from tiny import TINY_MMM4REC
 
 from recbole_mm import register
 from recbole_mm.config import load_config, properties_dir
@@ -21,19 +22,7 @@ from recbole_mm.quick_start import fit_and_evaluate, prepare
 from recbole_mm.register import MODELS, multi_modal_dataset_for
 from recbole_mm.trainer import MultiModalTrainer
 
-TINY = {
-    "epochs": 1,
-    "hidden_size": 8,
-    "inner_size": 8,
-    "head_dim": 8,
-    "d_state": 4,
-    "n_groups": 1,
-    "MAX_ITEM_LIST_LENGTH": 5,
-    "train_batch_size": 64,
-    "valid_metric": "NDCG@5",
-    "topk": [5],
-    "show_progress": False,
-}
+TINY = {**TINY_MMM4REC, "epochs": 1, "valid_metric": "NDCG@5", "topk": [5]}
 
 
 @pytest.mark.parametrize("model", MODELS)

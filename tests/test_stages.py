@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from tiny import TINY_MMM4REC
 
 from recbole_mm.authors import import_authors_checkpoint
 from recbole_mm.cli import main
@@ -14,18 +15,7 @@ from recbole_mm.quick_start import run, run_stages
 from recbole_mm.stages import plan_stages
 from recbole_mm.trainer import MultiModalTrainer
 
-TINY = {
-    "model": "MMM4Rec",
-    "epochs": 4,
-    "hidden_size": 8,
-    "inner_size": 8,
-    "head_dim": 8,
-    "d_state": 4,
-    "n_groups": 1,
-    "MAX_ITEM_LIST_LENGTH": 5,
-    "train_batch_size": 64,
-    "show_progress": False,
-}
+TINY = {**TINY_MMM4REC, "model": "MMM4Rec", "epochs": 4}
 PRETRAIN = {"train_stage": "pretrain", "softmax": "in_batch", "use_item_id": False}
 
 

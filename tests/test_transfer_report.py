@@ -2,28 +2,19 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tiny import TINY, TINY_MMM4REC
 
 from recbole_mm.cli import main
 from recbole_mm.config import ConfigError
 from recbole_mm.transfer_report import Variant, report_table, run_variants, time_to, variant_stages
 
-TINY = {
-    "epochs": 2,
-    "hidden_size": 8,
-    "inner_size": 8,
-    "MAX_ITEM_LIST_LENGTH": 5,
-    "show_progress": False,
-}
-MODELS = {
-    "MMM4Rec": {"head_dim": 8, "d_state": 4, "n_groups": 1},
-    "MISSRec": {"n_heads": 2, "interest_ratio": 0.2},
-}
+MODELS = {"MMM4Rec": TINY_MMM4REC, "MISSRec": {**TINY, "n_heads": 2, "interest_ratio": 0.2}}
 PRETRAIN = {"train_stage": "pretrain", "softmax": "in_batch", "use_item_id": False}
 
 
 def write_file(toy, model, *targets):
     stages = [PRETRAIN, *targets]
-    common = {**TINY, **toy, "model": model, **MODELS[model], "stages": stages}
+    common = {**toy, "model": model, **MODELS[model], "stages": stages}
     Path("transfer.yaml").write_text(yaml.safe_dump(common))
     return ["transfer.yaml"]
 

@@ -4,22 +4,13 @@ import json
 
 import polars as pl
 import pytest
+from tiny import TINY_MMM4REC
 
 from recbole_mm.cli import main
 from recbole_mm.compare.entries import parse_entries
 from recbole_mm.config import ConfigError
 
-TINY = {
-    "epochs": 1,
-    "hidden_size": 8,
-    "inner_size": 8,
-    "n_heads": 1,
-    "head_dim": 8,
-    "d_state": 4,
-    "n_groups": 1,
-    "MAX_ITEM_LIST_LENGTH": 5,
-    "topk": "[5,10]",
-}
+TINY = {**TINY_MMM4REC, "epochs": 1, "n_heads": 1, "topk": "[5,10]"}
 
 
 def options(**values):

@@ -3,22 +3,14 @@
 import polars as pl
 import pytest
 import torch
+from tiny import TINY_MMM4REC
 
 from recbole_mm.compare.entries import Entry
 from recbole_mm.compare.runs import execute, plan_run
 from recbole_mm.compare.worker import BEST_EPOCH, LATEST_EPOCH, run_one
 from recbole_mm.config import load_config
 
-TINY = {
-    "epochs": 4,
-    "hidden_size": 8,
-    "inner_size": 8,
-    "head_dim": 8,
-    "d_state": 4,
-    "n_groups": 1,
-    "MAX_ITEM_LIST_LENGTH": 5,
-    "train_batch_size": 64,
-}
+TINY = {**TINY_MMM4REC, "epochs": 4}
 
 
 @pytest.mark.slow

@@ -1,0 +1,11 @@
+"""Settings with which a model trains in a blink on the ``toy`` data set."""
+
+TINY = {
+    "epochs": 2,
+    "hidden_size": 8,
+    "inner_size": 8,
+    "MAX_ITEM_LIST_LENGTH": 5,
+    "train_batch_size": 64,
+    "show_progress": False,
+}
+TINY_MMM4REC = {**TINY, "head_dim": 8, "d_state": 4, "n_groups": 1}
