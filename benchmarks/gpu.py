@@ -16,7 +16,13 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import torch
-from synthetic import model_settings, random_batch, random_dataset, training_step
+from synthetic import (
+    alternating_milliseconds,
+    model_settings,
+    random_batch,
+    random_dataset,
+    training_step,
+)
 
 from recbole_mm.model.layers.backend import PACKAGES, fused_causal_conv1d, mamba_ssm_scan
 from recbole_mm.model.layers.conv import causal_conv1d
@@ -72,17 +78,17 @@ def step_time(model, batches: list[dict], device: torch.device) -> tuple[float, 
     model.to(device).train()
     step = training_step(model, torch.optim.NAdam)
     on_gpu = device.type == "cuda"
-    if on_gpu:
-        torch.cuda.reset_peak_memory_stats()
-    times = []
-    for batch in batches:
-        start = time.perf_counter()
-        step({name: value.to(device) for name, value in batch.items()})
+
+    def clock() -> float:
         if on_gpu:
             torch.cuda.synchronize()
-        times.append(time.perf_counter() - start)
-    peak = torch.cuda.max_memory_allocated() / 2**20 if on_gpu else float("nan")
-    return 1e3 * sorted(times[1:])[len(times[1:]) // 2], peak
+        return time.perf_counter()
+
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats()
+    there = [{name: value.to(device) for name, value in batch.items()} for batch in batches]
+    (milliseconds,) = alternating_milliseconds([step], there, clock)
+    return milliseconds, torch.cuda.max_memory_allocated() / 2**20 if on_gpu else float("nan")
 
 
 def step_times(lengths: list[int], steps: int, on_gpu: bool, backends: list[str]) -> None:

@@ -9,7 +9,6 @@ steps with the in-batch loss. Tensors are counted by their sizes; the process by
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from process_memory import peak, resident
 
 DOMAINS = [f"Domain{number}" for number in range(5)]
 EVENTS_PER_USER = 10
@@ -46,11 +46,6 @@ def write_domains(root: Path, n_items: int, n_interactions: int, width: int) -> 
             values = random.standard_normal((items, width), dtype=np.float32).astype(np.float16)
             path = feature_path(folder, domain, modality)
             write_item_features(path, np.arange(items).astype(str), values, {"dimension": width})
-
-
-def resident() -> int:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize()
 
 
 def tensor_bytes(interactions) -> int:
@@ -101,7 +96,7 @@ def measure(root: str, model: str, batch: int) -> dict:
         "events": tensor_bytes(dataset.history) + sum(map(tensor_bytes, parts)),
         "resident_after_load": built_size - before,
         "resident_with_model": resident() - before,
-        "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak": peak(),
         "load_s": loaded - started,
         "build_s": built - loaded,
         "step_s": sorted(seconds)[len(seconds) // 2],

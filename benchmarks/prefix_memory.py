@@ -9,7 +9,6 @@ million interactions it needs 13 GB.
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -18,9 +17,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from process_memory import peak, resident
 
 EVENTS_PER_USER = 10
 BATCH = 2048
+MB = 2**20
 
 
 def write_interactions(folder: Path, n: int) -> None:
@@ -40,11 +41,6 @@ def write_interactions(folder: Path, n: int) -> None:
         table.to_csv(target, sep="\t", index=False, mode="a", header=start == 0)
 
 
-def megabytes() -> float:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize() / 2**20
-
-
 def measure(which: str, folder: str, length: int) -> dict:
     """Load, split and read a few batches; sizes in MB, times in seconds."""
     from recbole.data import data_preparation
@@ -59,16 +55,16 @@ def measure(which: str, folder: str, length: int) -> dict:
     dataset_class = MultiModalDataset if which == "ours" else SequentialDataset
     start = time.perf_counter()
     dataset = dataset_class(config)
-    loaded, loaded_size = time.perf_counter(), megabytes()
+    loaded, loaded_size = time.perf_counter(), resident() / MB
     train, _, _ = data_preparation(config, dataset)
-    built, built_size = time.perf_counter(), megabytes()
+    built, built_size = time.perf_counter(), resident() / MB
     for _, _batch in zip(range(20), train):
         pass
     return {
         "load_s": loaded - start,
         "build_s": built - loaded,
         "added_mb": built_size - loaded_size,
-        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_mb": peak() / MB,
         "batch_ms": (time.perf_counter() - built) / 20 * 1e3,
     }
 
