@@ -500,9 +500,10 @@ class MultiModalDataset(SequentialDataset):
         batch = Interaction(columns)
         return self.join(batch) if join else batch
 
-    def items_in_training(self) -> torch.Tensor:
-        """Items that this split has as a target or in a history, ``(n_items,)`` bool."""
-        return torch.from_numpy(self.inter_matrix("csr").getnnz(axis=0) > 0)
+    def item_counts(self) -> torch.Tensor:
+        """How often this split has an item as a target or in a history, ``(n_items,)`` int64."""
+        items = self.inter_matrix("coo").col
+        return torch.from_numpy(np.bincount(items, minlength=self.item_num))
 
     def inter_matrix(self, form="coo", value_field=None):
         """Sparse matrix of the interactions that this split may look at, ``(users, items)``."""

@@ -65,6 +65,11 @@ class MultiModalRecommender(SequentialRecommender):
         self.softmax = read_choice(config, "softmax", SOFTMAXES)
         self.mask_repeated_targets = bool(config["mask_repeated_targets"])
         self.same_domain_negatives = bool(config["same_domain_negatives"])
+        self.logq_correction = bool(config["logq_correction"])
+        if self.softmax == "in_batch" and self.logq_correction:
+            counts = dataset.item_counts()
+            log_share = (counts.clamp(min=1) / counts.sum()).log()
+            self.register_buffer("item_log_share", log_share, persistent=False)
         if self.same_domain_negatives:
             if self.softmax != "in_batch":
                 raise ValueError(
@@ -77,7 +82,7 @@ class MultiModalRecommender(SequentialRecommender):
             self.register_buffer("item_domain", dataset.item_domain, persistent=False)
         self.padding_is_candidate = False
         if self.softmax == "trained":
-            trained = dataset.items_in_training()
+            trained = dataset.item_counts() > 0
             self.register_buffer("trained_items", trained.nonzero().squeeze(1), persistent=False)
             self.register_buffer("trained_column", trained.cumsum(0) - 1, persistent=False)
         self.TIME_SEQ = config["TIME_FIELD"] + config["LIST_SUFFIX"]
@@ -277,13 +282,19 @@ class MultiModalRecommender(SequentialRecommender):
         """Cross entropy over the targets of a batch.
 
         With ``mask_repeated_targets``, another row's column with this row's target is no negative;
-        with ``same_domain_negatives``, nor is a target of another domain.
+        with ``same_domain_negatives``, nor is a target of another domain. Targets are drawn by
+        popularity; with ``logq_correction`` the logs of their shares of the interactions are taken
+        from the logits, so that the loss is that of items drawn evenly (Yi et al.,
+        "Sampling-bias-corrected neural modeling for large corpus item recommendations", RecSys
+        2019).
 
         Args:
             logits: ``(b, n)``, ``n >= b``: several processes share their targets.
             candidates: item of each column, ``(n,)``.
             own: column of each row's target, ``(b,)``.
         """
+        if self.logq_correction:
+            logits = logits - self.item_log_share[candidates].to(logits.dtype)
         target = candidates[own].unsqueeze(1)
         if self.mask_repeated_targets:
             repeated = candidates == target

@@ -119,7 +119,8 @@ def test_balanced_domains_give_as_many_examples_each_and_none_is_forgotten(root)
 def test_negatives_may_be_kept_to_the_domain(root):
     losses = []
     for same in (False, True):
-        config, both = load(root, **PRETRAIN, same_domain_negatives=same)
+        settings = {**PRETRAIN, "same_domain_negatives": same, "logq_correction": False}
+        config, both = load(root, **settings)
         train, _, _ = data_preparation(config, both)
         model = get_model("MMM4Rec")(config, train._dataset)
         target = torch.tensor([both.token2id("item_id", t) for t in ("Food:a", "Homes:a")])

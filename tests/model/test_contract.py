@@ -118,7 +118,7 @@ def test_untrained_items_can_be_kept_out_of_the_softmax(name, use_item_id, toy):
     _, full, _ = prepare(name, toy, softmax="full", **settings)
     full.load_state_dict(model.state_dict())
     batch = next(iter(train))
-    trained = train._dataset.items_in_training()
+    trained = train._dataset.item_counts() > 0
     assert not trained[0] and not (trained & train._dataset.held_out()).any()
     assert trained[batch["item_id"]].all() and 0 < (~trained[1:]).sum() < len(trained) - 1
 
@@ -127,6 +127,24 @@ def test_untrained_items_can_be_kept_out_of_the_softmax(name, use_item_id, toy):
     expected = torch.nn.functional.cross_entropy(logits, batch["item_id"])
     assert_close(model.next_item_loss(batch), expected)
     assert not torch.isclose(expected, full.next_item_loss(batch))
+
+
+def test_logq_correction_makes_even_draws_of_popular_ones(toy):
+    """With every interaction in the batch, gradients are those of the full softmax."""
+    settings = {"softmax": "in_batch", "mask_repeated_targets": False}
+    _, model, (train, _, _) = prepare("MMM4Rec", toy, **settings)
+    counts = train._dataset.item_counts()
+    assert len(counts[1:].unique()) > 1
+    candidates = torch.arange(len(counts)).repeat_interleave(counts)
+    own = torch.randperm(len(candidates))[:5]
+    scores = torch.randn(5, len(counts), requires_grad=True)
+
+    loss = model.in_batch_loss(scores[:, candidates], candidates, own)
+    full = torch.nn.functional.cross_entropy(
+        scores.masked_fill(counts == 0, -torch.inf), candidates[own]
+    )
+
+    assert_close(*(torch.autograd.grad(each, scores)[0] for each in (loss, full)))
 
 
 @pytest.mark.parametrize("name", SMALL)

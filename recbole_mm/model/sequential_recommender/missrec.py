@@ -36,6 +36,7 @@ RELEASED = {
     "mask_missing": False,
     "item_drop_view": "released",
     "mask_repeated_targets": False,
+    "logq_correction": False,
 }
 
 
@@ -93,6 +94,7 @@ class MISSRec(MultiModalRecommender):
     removes it from the leading one alone, and sometimes the wrong one.
     NOTE: the padding item is no candidate in the softmax, and a target that stands in the batch
     twice is no negative (``mask_repeated_targets``); in the release both are.
+    NOTE: the in-batch softmax takes the popularity of the targets out (``logq_correction``).
     NOTE: the regularizer is the released one: it counts padding and acts as a length penalty; see
     :func:`~recbole_mm.model.layers.interest.interest_regularizer`.
     NOTE: without a file of word-dropped text features (``word_drop_features``), entries of the
@@ -116,6 +118,7 @@ class MISSRec(MultiModalRecommender):
         option = RELEASED if released else config
         self.mask_missing = bool(option["mask_missing"])
         self.mask_repeated_targets = bool(option["mask_repeated_targets"])
+        self.logq_correction = bool(option["logq_correction"])
         self.padding_is_candidate = released
         self.temperature = config["temperature"]
         self.reg_weight = config["reg_weight"]

@@ -28,6 +28,7 @@ RELEASED = {
     "time_norm_eps": 1e-12,
     "mask_missing": False,
     "mask_repeated_targets": False,
+    "logq_correction": False,
 }
 
 
@@ -54,6 +55,7 @@ class MMM4Rec(MultiModalRecommender):
     release ranks the adapter's bias.
     NOTE: the padding item is no candidate in the softmax, and a target that stands in the batch
     twice is no negative (``mask_repeated_targets``).
+    NOTE: the in-batch softmax takes the popularity of the targets out (``logq_correction``).
     NOTE: ``loss_positions: all`` trains on every event of a window at once instead of one target
     per example; the blocks are causal, so a position is read as a history that ends there.
     NOTE: only the last position is computed in the last cross layer; the function is the same.
@@ -79,6 +81,7 @@ class MMM4Rec(MultiModalRecommender):
         self.time_input = read_choice(config, "time_input", TIME_INPUTS)
         self.mask_missing = option["mask_missing"]
         self.mask_repeated_targets = option["mask_repeated_targets"]
+        self.logq_correction = option["logq_correction"]
         self.padding_is_candidate = self.released
         self.temperature = config["temperature"]
         self.positions_per_group = config["length_group_size"]

@@ -26,6 +26,7 @@ class UniSRec(MultiModalRecommender):
     NOTE: the experts' dropout and the gates' noise are drawn once per item and step, for histories
     and candidates together; the release draws them twice.
     NOTE: the padding item is no candidate in the softmax; in the release it is.
+    NOTE: the in-batch softmax takes the popularity of the targets out (``logq_correction``).
 
     Reference:
         Yupeng Hou et al. "Towards Universal Sequence Representation Learning for Recommender
