@@ -19,6 +19,7 @@ NOT_TRAINED = ("zero-shot", "untrained")
 STARTS = ("scratch", "frozen", "unfrozen", *NOT_TRAINED)
 WITHOUT_TRAINING = {"epochs": 0, "freeze": [], "use_item_id": False}
 FROM_NOTHING = {"pre_model_path": None, "reset": [], "allow_fewer_layers": False}
+START_KEYS = WITHOUT_TRAINING.keys() | FROM_NOTHING.keys()
 NEAR_BEST = 0.95
 COLUMNS = (
     "target", "start", "seeds", "test", "valid", "epochs to best", "s to best",
@@ -59,11 +60,12 @@ def main(arguments: list[str]) -> int:
 def run_variants(config_files, seeds: list[int], overrides: dict) -> list[Variant]:
     """Pre-train and run every variant, for each seed; what is finished is not run again."""
     overlays, labels = variant_stages(config_files, overrides)
+    others = {key: value for key, value in overrides.items() if key not in START_KEYS}
     results = [
         run_stages(
             config_files=config_files,
             config_dict={"stages": overlays},
-            overrides={**_without_starts(overrides), "seed": seed},
+            overrides={**others, "seed": seed},
         )
         for seed in seeds
     ]
@@ -82,7 +84,7 @@ def variant_stages(config_files, overrides: dict) -> tuple[list[dict], list[tupl
         ConfigError: no finetune stage starts from anything.
     """
     stages = plan_stages(config_files=config_files, overrides=overrides)
-    given = {key: overrides[key] for key in overrides.keys() - _without_starts(overrides).keys()}
+    given = {key: value for key, value in overrides.items() if key in START_KEYS}
     overlays, labels, seen = [], [], set()
     for stage, overlay in zip(stages, read_layers(config_files)["stages"]):
         config = stage.config
@@ -110,12 +112,6 @@ def variant_stages(config_files, overrides: dict) -> tuple[list[dict], list[tupl
     if not seen:
         raise ConfigError(f"{config_files}: no finetune stage starts from a pre-trained model")
     return overlays, labels
-
-
-def _without_starts(overrides: dict) -> dict:
-    """The overrides of keys that have no part in what a start is."""
-    starts = WITHOUT_TRAINING.keys() | FROM_NOTHING.keys()
-    return {key: value for key, value in overrides.items() if key not in starts}
 
 
 def _model_class(config):
