@@ -28,10 +28,11 @@ def group_by_length(lengths: Tensor, positions: int) -> list[LengthGroup]:
         positions: most positions of a group, for the cache (one row may be longer); 0 keeps all
             rows together (a GPU likes one large group).
     """
+    if not positions:
+        everyone = torch.arange(len(lengths), device=lengths.device)
+        return [LengthGroup(everyone, int(lengths.max()))]
     order = lengths.argsort(stable=True)
     length, count = np.unique(lengths.cpu().numpy(), return_counts=True)
-    if not positions:
-        return [LengthGroup(order, int(length[-1]))]
     groups = []
     for first, last in _cheapest_runs(length, count, positions):
         longest = int(length[last - 1])
