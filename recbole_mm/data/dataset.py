@@ -505,6 +505,18 @@ class MultiModalDataset(SequentialDataset):
         items = self.inter_matrix("coo").col
         return torch.from_numpy(np.bincount(items, minlength=self.item_num))
 
+    def item_shares(self) -> torch.Tensor:
+        """Shares of the items among the events that are drawn for training, ``(n_items,)``.
+
+        With balanced domains, every domain's items have the same share together.
+        """
+        counts = self.item_counts().double()
+        if self.example_of_row is None:
+            return counts / counts.sum()
+        totals = torch.zeros(len(self.domains), dtype=counts.dtype)
+        totals.index_add_(0, self.item_domain[1:], counts[1:])
+        return counts / totals[self.item_domain] / len(self.domains)  # none is padding
+
     def inter_matrix(self, form="coo", value_field=None):
         """Sparse matrix of the interactions that this split may look at, ``(users, items)``."""
         if FIRST_ROW not in self.inter_feat:

@@ -67,8 +67,7 @@ class MultiModalRecommender(SequentialRecommender):
         self.same_domain_negatives = bool(config["same_domain_negatives"])
         self.logq_correction = bool(config["logq_correction"])
         if self.softmax == "in_batch" and self.logq_correction:
-            counts = dataset.item_counts()
-            log_share = (counts.clamp(min=1) / counts.sum()).log()
+            log_share = dataset.item_shares().clamp(min=1e-12).log().float()
             self.register_buffer("item_log_share", log_share, persistent=False)
         if self.same_domain_negatives:
             if self.softmax != "in_batch":

@@ -102,6 +102,9 @@ def test_balanced_domains_give_as_many_examples_each_and_none_is_forgotten(root)
     train, _, _ = data_preparation(config, both)
     domain = both.item_domain[torch.cat([batch["item_id"] for batch in train])]
     assert torch.bincount(domain).tolist() == [6, 6]  # 9 and 3 users with one example each
+    shares = train._dataset.item_shares()[1:]
+    of_domain = torch.zeros(2, dtype=shares.dtype).index_add_(0, both.item_domain[1:], shares)
+    assert of_domain.tolist() == [pytest.approx(0.5)] * 2
     seen = set()
     for epoch in range(4):
         train._dataset.on_epoch_start(epoch)

@@ -48,7 +48,7 @@ def build(modalities=("text", "image"), missing=None, extra=None, **settings) ->
         features=table,
         num=lambda _: N_ITEMS,
         read_features=lambda name: extra[name],
-        item_counts=lambda: torch.ones(N_ITEMS),
+        item_shares=lambda: torch.full((N_ITEMS,), 1 / N_ITEMS),
     )
     config = load_config("MISSRec", "toy", config_dict={**SMALL, "seed": 0, **settings})
     model = MISSRec(config, dataset).double().eval()
