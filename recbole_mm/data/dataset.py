@@ -502,8 +502,11 @@ class MultiModalDataset(SequentialDataset):
 
     def item_counts(self) -> torch.Tensor:
         """How often this split has an item as a target or in a history, ``(n_items,)`` int64."""
-        items = self.inter_matrix("coo").col
-        return torch.from_numpy(np.bincount(items, minlength=self.item_num))
+        if FIRST_ROW in self.inter_feat:
+            items = self.history[self.iid_field][self._rows_seen()]
+        else:
+            items = self.inter_feat[self.iid_field]
+        return torch.bincount(items, minlength=self.item_num)
 
     def item_shares(self) -> torch.Tensor:
         """Shares of the items among the events that are drawn for training, ``(n_items,)``.
@@ -521,8 +524,15 @@ class MultiModalDataset(SequentialDataset):
         """Sparse matrix of the interactions that this split may look at, ``(users, items)``."""
         if FIRST_ROW not in self.inter_feat:
             return super().inter_matrix(form, value_field)
-        first, last = self.inter_feat[FIRST_ROW], self.inter_feat[LAST_ROW]
-        seen = torch.cat([last, first[last - first == 1]]).unique()
         return self._create_sparse_matrix(
-            take_rows(self.history, seen.numpy()), self.uid_field, self.iid_field, form, value_field
+            take_rows(self.history, self._rows_seen().numpy()),
+            self.uid_field,
+            self.iid_field,
+            form,
+            value_field,
         )
+
+    def _rows_seen(self) -> torch.Tensor:
+        """Rows of the history that are targets here or stand before one."""
+        first, last = self.inter_feat[FIRST_ROW], self.inter_feat[LAST_ROW]
+        return torch.cat([last, first[last - first == 1]]).unique()
