@@ -29,6 +29,7 @@ RELEASED = {
     "mask_missing": False,
     "mask_repeated_targets": False,
     "logq_correction": False,
+    "layer_norm_eps": 1e-12,
 }
 
 
@@ -55,6 +56,8 @@ class MMM4Rec(MultiModalRecommender):
     release ranks the adapter's bias.
     NOTE: the padding item is no candidate in the softmax, and a target that stands in the batch
     twice is no negative (``mask_repeated_targets``).
+    NOTE: ``layer_norm_eps`` is 1e-5; with the released 1e-12 the gradients of an item without any
+    embedding yet, a row of zeros, grow a millionfold in every norm and overflow in two layers.
     NOTE: the in-batch softmax takes the popularity of the targets out (``logq_correction``).
     NOTE: ``loss_positions: all`` trains on every event of a window at once instead of one target
     per example; the blocks are causal, so a position is read as a history that ends there.
@@ -108,7 +111,7 @@ class MMM4Rec(MultiModalRecommender):
             use_time=self.use_time,
             dropout=config["hidden_dropout_prob"],
             time_dropout=config["time_dropout_prob"],
-            norm_eps=config["layer_norm_eps"],
+            norm_eps=option["layer_norm_eps"],
             time_norm_eps=option["time_norm_eps"],
             skip=option["ssd_skip"],
             time_gate_per_position=bool(config["time_gate_per_position"]),
