@@ -207,9 +207,10 @@ def read_space(path: Path, fixed: dict) -> dict[str, dict[str, list]]:
     """
     space = {}
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        if len(line.split()) < 3 or line.split()[0] in fixed:
+        words = line.split(maxsplit=2)
+        if len(words) < 3 or words[0] in fixed:
             continue
-        key, kind, text = line.split(maxsplit=2)
+        key, kind, text = words
         try:
             values = ast.literal_eval(text)
             if kind == "choice":

@@ -128,7 +128,6 @@ def mmm4rec_config(case: dict) -> dict:
         "d_state": theirs["d_state"],
         "n_groups": theirs["n_groups"],
         "d_conv": theirs["d_conv"],
-        "layer_norm_eps": theirs["norm_eps"],
         "use_time": theirs["is_time"],
         "time_gate_per_position": theirs["p2p_residual"],
         "use_item_id": theirs["is_modality_bias"],
@@ -170,7 +169,6 @@ def build_mmm4rec(vectors: Vectors, case: str, dtype: torch.dtype) -> MMM4Rec:
         features=features,
         has_time=True,
         num=lambda _: n_items,
-        item_shares=lambda: torch.linspace(0, 1, n_items),
     )
     config = load_config("MMM4Rec", "vectors", config_dict=mmm4rec_config(vectors.cases[case]))
     model = MMM4Rec(config, dataset).to(dtype)
@@ -359,7 +357,6 @@ def build_missrec(vectors: Vectors, case: str, dtype: torch.dtype) -> MISSRec:
         modalities=modalities,
         features={m: ItemFeatures(v, (v != 0).any(dim=1)) for m, v in values.items()},
         num=lambda _: len(inputs["text"]),
-        item_shares=lambda: torch.linspace(0, 1, len(inputs["text"])),
         read_features=lambda name: ItemFeatures(inputs[name], None),
     )
     settings = missrec_config(vectors.cases[case])

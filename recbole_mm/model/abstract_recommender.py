@@ -1,5 +1,6 @@
 r"""What the multi-modal sequential recommenders have in common."""
 
+from collections import ChainMap
 from collections.abc import Collection
 
 import torch
@@ -44,6 +45,7 @@ class MultiModalRecommender(SequentialRecommender):
         encoder_parameters: glob patterns of what reads sequences, frozen in the transfer report.
         layer_stacks: glob patterns of the lists of layers, whose upper ones a shallower model does
             not have.
+        released_options: what ``released: True`` puts in the place of the configuration's values.
         trains_on_windows: whether the loss can be taken at every event of a history at once
             (``loss_positions: all``).
 
@@ -55,17 +57,20 @@ class MultiModalRecommender(SequentialRecommender):
     modality_parameters: tuple[str, ...] = ("adapters.*",)
     encoder_parameters: tuple[str, ...] = ()
     layer_stacks: tuple[str, ...] = ()
+    released_options: dict = {}
     trains_on_windows = False
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
+        self.released = bool(config["released"])
+        self.option = ChainMap(self.released_options, config) if self.released else config
         self.hidden_size = config["hidden_size"]
         self.train_stage = read_choice(config, "train_stage", TRAIN_STAGES)
         self.use_item_id = bool(config["use_item_id"])
         self.softmax = read_choice(config, "softmax", SOFTMAXES)
-        self.mask_repeated_targets = bool(config["mask_repeated_targets"])
+        self.mask_repeated_targets = bool(self.option["mask_repeated_targets"])
         self.same_domain_negatives = bool(config["same_domain_negatives"])
-        self.logq_correction = bool(config["logq_correction"])
+        self.logq_correction = bool(self.option["logq_correction"])
         if self.softmax == "in_batch" and self.logq_correction:
             log_share = dataset.item_shares().clamp(min=1e-12).log().float()
             self.register_buffer("item_log_share", log_share, persistent=False)
@@ -79,7 +84,7 @@ class MultiModalRecommender(SequentialRecommender):
                     f"same_domain_negatives needs a mixture; {config['dataset']!r} has no domains."
                 )
             self.register_buffer("item_domain", dataset.item_domain, persistent=False)
-        self.padding_is_candidate = False
+        self.padding_is_candidate = self.released
         if self.softmax == "trained":
             trained = dataset.item_counts() > 0
             self.register_buffer("trained_items", trained.nonzero().squeeze(1), persistent=False)

@@ -86,6 +86,25 @@ def test_it_trains_scores_and_survives_its_checkpoint(name, modalities, stage, t
 
 
 @pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("n_layers", [2, 4])
+@pytest.mark.parametrize("stage", STAGES, ids=["pretrain", "without-id", "with-id"])
+def test_an_item_without_any_modality_leaves_the_gradients_small(name, n_layers, stage, toy):
+    """Adam divides by the root of their mean square, which remembers a large one for long."""
+    _, model, (train, *_) = prepare(name, toy, n_layers=n_layers, **stage)
+    batch = next(iter(train))
+    alone = batch["item_id_list"][batch["item_length"] == 1, 0][0]  # a whole history
+    for modality in model.modalities:
+        model.present(modality)[alone] = False
+        model.feature(modality)[alone] = 0
+    model.on_epoch_start(0)
+
+    model.train().calculate_loss(batch).backward()
+
+    gradients = {n: float(p.grad.abs().max()) for n, p in model.named_parameters() if p.grad is not None}
+    assert max(gradients.values()) < 100, gradients
+
+
+@pytest.mark.parametrize("name", SMALL)
 def test_padding_never_changes_a_score(name, toy):
     _, model, (_, valid, _) = prepare(name, toy)
     model.eval()

@@ -34,16 +34,17 @@ def group_by_length(lengths: Tensor, positions: int) -> list[LengthGroup]:
     order = lengths.argsort(stable=True)
     length, count = np.unique(lengths.cpu().numpy(), return_counts=True)
     groups = []
-    for first, last in _cheapest_runs(length, count, positions):
-        longest = int(length[last - 1])
-        rows = slice(int(count[:first].sum()), int(count[:last].sum()))
+    for rows, longest in _cheapest_runs(length, count, positions):
         pieces = order[rows].split(max(1, positions // longest))
         groups += [LengthGroup(piece, longest) for piece in pieces]
     return groups
 
 
-def _cheapest_runs(length: np.ndarray, count: np.ndarray, positions: int) -> list[tuple[int, int]]:
-    """Runs ``(first, last)`` of the distinct lengths, ``last`` excluded, by dynamic programming."""
+def _cheapest_runs(
+    length: np.ndarray, count: np.ndarray, positions: int
+) -> list[tuple[slice, int]]:
+    """Runs of the distinct lengths by dynamic programming: the sorted rows of each, and the longest
+    of them."""
     rows_before = np.r_[0, count.cumsum()]
     cost, first = np.zeros(len(length) + 1), np.zeros(len(length) + 1, dtype=int)
     for last in range(1, len(length) + 1):
@@ -55,7 +56,8 @@ def _cheapest_runs(length: np.ndarray, count: np.ndarray, positions: int) -> lis
         cost[last] = total[first[last]]
     runs, last = [], len(length)
     while last:
-        runs.append((int(first[last]), last))
+        rows = slice(int(rows_before[first[last]]), int(rows_before[last]))
+        runs.append((rows, int(length[last - 1])))
         last = first[last]
     return runs[::-1]
 

@@ -6,7 +6,7 @@ A clustering is any callable ``(vectors, n_clusters, init) -> Clustering`` witho
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -262,9 +262,9 @@ def unique_rows(ids: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def interest_regularizer(
-    summed: Tensor, padding: tuple[Tensor, Tensor], count: Tensor, width: Tensor
+    summed: Tensor, count: Tensor, width: Tensor, padding: Sequence[Tensor] = ()
 ) -> Tensor:
-    r"""Squared norm of each row's weighted sum over its interests *and its padding*.
+    r"""Squared norm of each row's weighted sum over its interests, as released *and its padding*.
 
     :math:`R = \frac1d \sum_r \lVert \sum_{j \le W} w_r m_{rj} \rVert^2` with the share of interests
     :math:`w_r = c_r / W`, over memories that were padded from :math:`c_r` to the width :math:`W`
@@ -273,24 +273,28 @@ def interest_regularizer(
 
     Args:
         summed: sum of the memory over the interests of each row, ``(b, d)``.
-        padding: memory at two padded positions, ``(b, d)`` each.
         count: ``(b,)``, interests of each row.
         width: 0-d, the padded width.
+        padding: memory at two padded positions, ``(b, d)`` each; empty leaves padding out.
 
     Returns:
         0-d.
 
     Note:
         The paper calls it an orthogonality loss; as it is, long histories of many interests pay
-        most, whatever the directions of their interests.
+        most, whatever the directions of their interests. A padded position whose attention weights
+        are all dropped is a row of zeros before the encoder's biases have moved, and gives them
+        gradients of 1e13 in the first step: with padding they stand still under Adam from then on.
     """
-    first, second = padding
     count = count.to(summed.dtype).unsqueeze(1)
-    n_padded = width.to(summed.dtype) - count
-    squared = (
-        summed.square()
-        + n_padded * summed * (first + second)
-        + n_padded * (first.square() + second.square()) / 2
-        + n_padded * (n_padded - 1) * first * second
-    )
+    squared = summed.square()
+    if padding:
+        first, second = padding
+        n_padded = width.to(summed.dtype) - count
+        squared = (
+            squared
+            + n_padded * summed * (first + second)
+            + n_padded * (first.square() + second.square()) / 2
+            + n_padded * (n_padded - 1) * first * second
+        )
     return ((count / width).square() * squared).sum() / summed.shape[-1]

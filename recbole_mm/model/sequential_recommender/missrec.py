@@ -31,14 +31,6 @@ SEQUENCE_FUSIONS = ("add", "contextual")
 ITEM_DROP_VIEWS = ("intended", "released")
 ACTIVATIONS = {"gelu": F.gelu, "relu": F.relu, "silu": F.silu, "tanh": torch.tanh}
 
-# what the release does where our defaults differ, see the notes of the class
-RELEASED = {
-    "mask_missing": False,
-    "item_drop_view": "released",
-    "mask_repeated_targets": False,
-    "logq_correction": False,
-}
-
 
 class EmbeddedItems(NamedTuple):
     """Items as the model reads and ranks them.
@@ -95,8 +87,8 @@ class MISSRec(MultiModalRecommender):
     NOTE: the padding item is no candidate in the softmax, and a target that stands in the batch
     twice is no negative (``mask_repeated_targets``); in the release both are.
     NOTE: the in-batch softmax takes the popularity of the targets out (``logq_correction``).
-    NOTE: the regularizer is the released one: it counts padding and acts as a length penalty; see
-    :func:`~recbole_mm.model.layers.interest.interest_regularizer`.
+    NOTE: the regularizer is the released one, a length penalty, without its padding
+    (``reg_counts_padding``); see :func:`~recbole_mm.model.layers.interest.interest_regularizer`.
     NOTE: without a file of word-dropped text features (``word_drop_features``), entries of the
     feature vectors are dropped instead of words.
     NOTE: a user without any interest, or without any item that has the modality, attends to
@@ -111,17 +103,20 @@ class MISSRec(MultiModalRecommender):
     modality_parameters = ("adapters.*", "fusion.factor")
     encoder_parameters = ("position_embedding.*", "transformer.*")
     layer_stacks = ("transformer.encoder.layers", "transformer.decoder.layers")
+    released_options = {
+        "mask_missing": False,
+        "item_drop_view": "released",
+        "mask_repeated_targets": False,
+        "logq_correction": False,
+        "reg_counts_padding": True,
+    }
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
-        released = bool(config["released"])
-        option = RELEASED if released else config
-        self.mask_missing = bool(option["mask_missing"])
-        self.mask_repeated_targets = bool(option["mask_repeated_targets"])
-        self.logq_correction = bool(option["logq_correction"])
-        self.padding_is_candidate = released
+        self.mask_missing = bool(self.option["mask_missing"])
         self.temperature = config["temperature"]
         self.reg_weight = config["reg_weight"]
+        self.reg_counts_padding = bool(self.option["reg_counts_padding"])
         self.sequence_loss_weight = config["sequence_loss_weight"]
         self.positions_per_group = config["length_group_size"]
         self.initializer_range = config["initializer_range"]
@@ -134,7 +129,7 @@ class MISSRec(MultiModalRecommender):
         self.item_drop_coefficient = config["item_drop_coefficient"]
         self.item_drop_ratio = config["item_drop_ratio"]
         self.item_drop_released = (
-            read_choice(option, "item_drop_view", ITEM_DROP_VIEWS) == "released"
+            read_choice(self.option, "item_drop_view", ITEM_DROP_VIEWS) == "released"
         )
         self.feature_drop_ratio = config["feature_drop_ratio"]
         word_dropped = None
@@ -310,7 +305,7 @@ class MISSRec(MultiModalRecommender):
 
         def read_group(group: Tensor, longest: int) -> Tensor:
             ids = interests[group, : max(1, int(count[group].max()))]
-            if regularize:
+            if regularize and self.reg_counts_padding:
                 ids = F.pad(ids, (0, 2))
             memory = self.transformer.encode(F.embedding(ids, self.interests.embeddings), ids == 0)
             slots = slot[group, :longest]
@@ -325,14 +320,15 @@ class MISSRec(MultiModalRecommender):
             if not regularize:
                 return user
             summed = (memory * (ids > 0).unsqueeze(-1)).sum(dim=1)
-            return torch.cat([user, summed, memory[:, -2], memory[:, -1]], dim=-1)
+            unused = [memory[:, -2], memory[:, -1]] if self.reg_counts_padding else []
+            return torch.cat([user, summed, *unused], dim=-1)
 
         outputs = map_by_length(read_group, view.length, self.positions_per_group)
         if not regularize:
             return outputs, None
-        user, summed, *pad = outputs.chunk(4, dim=-1)
+        user, summed, *unused = outputs.split(self.hidden_size, dim=-1)
         width = (count + (touched == 0).any(dim=1)).max()
-        return user, interest_regularizer(summed, pad, count, width)
+        return user, interest_regularizer(summed, count, width, unused)
 
     def _tokens(self, view: View, items: EmbeddedItems, real: Tensor) -> Tensor:
         """Decoder inputs of the real positions only, one after another."""

@@ -22,16 +22,6 @@ from recbole_mm.model.layers.time import (
 QUERY_TIMES = ("none", "request")
 TIME_INPUTS = ("intervals", "log_intervals")
 
-# what the first release does where our defaults differ, see the notes of the class
-RELEASED = {
-    "ssd_skip": "dt_x",
-    "time_norm_eps": 1e-12,
-    "mask_missing": False,
-    "mask_repeated_targets": False,
-    "logq_correction": False,
-    "layer_norm_eps": 1e-12,
-}
-
 
 class EmbeddedItems(NamedTuple):
     """Items as the model reads and ranks them: per modality ``(n, D)``, and fused ``(n, D)``."""
@@ -56,8 +46,9 @@ class MMM4Rec(MultiModalRecommender):
     release ranks the adapter's bias.
     NOTE: the padding item is no candidate in the softmax, and a target that stands in the batch
     twice is no negative (``mask_repeated_targets``).
-    NOTE: ``layer_norm_eps`` is 1e-5; with the released 1e-12 the gradients of an item without any
-    embedding yet, a row of zeros, grow a millionfold in every norm and overflow in two layers.
+    NOTE: ``layer_norm_eps`` is 1e-5 and the adapters start with a small random bias, which is what
+    an item that lacks a modality is read as. With the released 1e-12 and 0 such an item is a row
+    of zeros, whose gradients grow a millionfold in every norm and overflow in two layers.
     NOTE: the in-batch softmax takes the popularity of the targets out (``logq_correction``).
     NOTE: ``loss_positions: all`` trains on every event of a window at once instead of one target
     per example; the blocks are causal, so a position is read as a history that ends there.
@@ -73,19 +64,22 @@ class MMM4Rec(MultiModalRecommender):
     modality_parameters = ("adapters.*", "input_norms.*", "cross_layers.*", "*.time_gate.*")
     encoder_parameters = ("*_layers.*",)
     layer_stacks = ("encoder_layers", "cross_layers.*")
+    released_options = {
+        "ssd_skip": "dt_x",
+        "layer_norm_eps": 1e-12,
+        "time_norm_eps": 1e-12,
+        "mask_missing": False,
+        "mask_repeated_targets": False,
+        "logq_correction": False,
+    }
     trains_on_windows = True
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
-        self.released = bool(config["released"])
-        option = {key: RELEASED[key] if self.released else config[key] for key in RELEASED}
         self.use_time = bool(config["use_time"])
         self.query_time = read_choice(config, "query_time", QUERY_TIMES)
         self.time_input = read_choice(config, "time_input", TIME_INPUTS)
-        self.mask_missing = option["mask_missing"]
-        self.mask_repeated_targets = option["mask_repeated_targets"]
-        self.logq_correction = option["logq_correction"]
-        self.padding_is_candidate = self.released
+        self.mask_missing = bool(self.option["mask_missing"])
         self.temperature = config["temperature"]
         self.positions_per_group = config["length_group_size"]
         self.initializer_range = config["initializer_range"]
@@ -111,9 +105,9 @@ class MMM4Rec(MultiModalRecommender):
             use_time=self.use_time,
             dropout=config["hidden_dropout_prob"],
             time_dropout=config["time_dropout_prob"],
-            norm_eps=option["layer_norm_eps"],
-            time_norm_eps=option["time_norm_eps"],
-            skip=option["ssd_skip"],
+            norm_eps=self.option["layer_norm_eps"],
+            time_norm_eps=self.option["time_norm_eps"],
+            skip=self.option["ssd_skip"],
             time_gate_per_position=bool(config["time_gate_per_position"]),
             cross_activation=config["cross_activation"],
         )
@@ -145,6 +139,9 @@ class MMM4Rec(MultiModalRecommender):
                 self.item_embeddings[m] = nn.Parameter(table)
         self.fusion = CandidateFusion(config["item_mm_fusion"], len(self.modalities), self.n_items)
         self.apply(self._init_weights)
+        if not self.released:
+            for adapter in self.adapters.values():
+                nn.init.normal_(adapter.bias, std=self.initializer_range)
 
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, nn.Linear):
@@ -159,7 +156,7 @@ class MMM4Rec(MultiModalRecommender):
     def embed_items(self, item_id: Tensor | None = None) -> EmbeddedItems:
         embeddings = {}
         for m in self.modalities:
-            embeddings[m] = self.adapt(m, item_id, mask=self.mask_missing)
+            embeddings[m] = self.adapt(m, item_id, mask=False)
             if self.use_item_id:
                 table = self.item_embeddings[m]
                 embeddings[m] = embeddings[m] + (table if item_id is None else table[item_id])

@@ -226,9 +226,11 @@ def test_the_regularizer_is_the_squared_sum_over_interests_and_padding():
     share = (~is_padding).double().mean(1)[:, None, None]
     expected = (memory * share).sum(1).square().sum() / d
     summed = (memory * ~is_padding.unsqueeze(-1)).sum(1)
-    got = interest_regularizer(summed, (padding[:, 0],) * 2, count, torch.tensor(width))
+    got = interest_regularizer(summed, count, torch.tensor(width), (padding[:, 0],) * 2)
 
     assert_close(got, expected)
+    without = interest_regularizer(summed, count, torch.tensor(width))
+    assert_close(without, (summed * share[:, 0]).square().sum() / d)
 
 
 def test_two_padded_positions_stand_for_all_in_the_mean():
@@ -241,7 +243,7 @@ def test_two_padded_positions_stand_for_all_in_the_mean():
 
     every_one = ((summed + memory.sum(1)) * (2 / 7)).square().sum() / d / n_draws
     two = interest_regularizer(
-        summed.expand(n_draws, d), (memory[:, 0], memory[:, 1]), count, width
+        summed.expand(n_draws, d), count, width, (memory[:, 0], memory[:, 1])
     )
 
     assert_close(two / n_draws, every_one, rtol=0.02, atol=0)
