@@ -2,6 +2,7 @@ r"""What the multi-modal sequential recommenders have in common."""
 
 from collections import ChainMap
 from collections.abc import Collection
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -57,7 +58,7 @@ class MultiModalRecommender(SequentialRecommender):
     modality_parameters: tuple[str, ...] = ("adapters.*",)
     encoder_parameters: tuple[str, ...] = ()
     layer_stacks: tuple[str, ...] = ()
-    released_options: dict = {}
+    released_options: ClassVar[dict] = {}
     trains_on_windows = False
 
     def __init__(self, config, dataset):

@@ -100,7 +100,9 @@ def test_an_item_without_any_modality_leaves_the_gradients_small(name, n_layers,
 
     model.train().calculate_loss(batch).backward()
 
-    gradients = {n: float(p.grad.abs().max()) for n, p in model.named_parameters() if p.grad is not None}
+    gradients = {
+        n: float(p.grad.abs().max()) for n, p in model.named_parameters() if p.grad is not None
+    }
     assert max(gradients.values()) < 100, gradients
 
 

@@ -232,5 +232,3 @@ def test_fused_kernels_compute_the_same():
     B, C = torch.randn(2, 2, 50, 8, 64).cuda()
     given = x, dt, A, B, C, torch.randn(2, 50, 8).cuda()
     assert_close(mamba_ssm_scan(*given), ssd(*given), atol=1e-2, rtol=1e-2)
-
-

@@ -4,7 +4,7 @@ import math
 from collections.abc import Collection
 from functools import partial
 from time import perf_counter
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -103,7 +103,7 @@ class MISSRec(MultiModalRecommender):
     modality_parameters = ("adapters.*", "fusion.factor")
     encoder_parameters = ("position_embedding.*", "transformer.*")
     layer_stacks = ("transformer.encoder.layers", "transformer.decoder.layers")
-    released_options = {
+    released_options: ClassVar[dict] = {
         "mask_missing": False,
         "item_drop_view": "released",
         "mask_repeated_targets": False,

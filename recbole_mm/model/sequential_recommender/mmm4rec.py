@@ -1,6 +1,6 @@
 r"""MMM4Rec: multi-modal Mamba for sequential recommendation."""
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -64,7 +64,7 @@ class MMM4Rec(MultiModalRecommender):
     modality_parameters = ("adapters.*", "input_norms.*", "cross_layers.*", "*.time_gate.*")
     encoder_parameters = ("*_layers.*",)
     layer_stacks = ("encoder_layers", "cross_layers.*")
-    released_options = {
+    released_options: ClassVar[dict] = {
         "ssd_skip": "dt_x",
         "layer_norm_eps": 1e-12,
         "time_norm_eps": 1e-12,
