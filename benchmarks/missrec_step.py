@@ -93,7 +93,7 @@ def main():
     arguments = benchmark_arguments(__doc__.splitlines()[0], items=4899)
     clock = arguments.clock
     keep_freed_memory()
-    settings = model_settings("MISSRec")
+    settings = model_settings("MISSRec", reg_counts_padding=True)  # as the authors
     model = MISSRec(settings, random_dataset(arguments.items, WIDTH))
     seconds = []
     for _ in range(2):

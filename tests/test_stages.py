@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from tiny import TINY_MMM4REC
+from tiny import PRETRAIN, TINY_MMM4REC
 
 from recbole_mm.authors import import_authors_checkpoint
 from recbole_mm.cli import main
@@ -16,7 +16,6 @@ from recbole_mm.stages import plan_stages
 from recbole_mm.trainer import MultiModalTrainer
 
 TINY = {**TINY_MMM4REC, "model": "MMM4Rec", "epochs": 4}
-PRETRAIN = {"train_stage": "pretrain", "softmax": "in_batch", "use_item_id": False}
 
 
 def staged(toy, *stages, **common):

@@ -2,6 +2,7 @@ import pytest
 import torch
 from recbole.data import data_preparation
 from recbole.utils import get_model
+from tiny import PRETRAIN
 from torch import nn
 
 from recbole_mm.authors import AuthorsCheckpointError
@@ -14,7 +15,6 @@ SMALL = {
     "MMM4Rec": {"hidden_size": 16, "head_dim": 8, "d_state": 4, "n_groups": 2, "inner_size": 16},
     "MISSRec": {"hidden_size": 16, "inner_size": 16, "n_heads": 2},
 }
-PRETRAIN = {"train_stage": "pretrain", "softmax": "in_batch", "use_item_id": False}
 QUIET = {"epochs": 1, "show_progress": False}
 
 

@@ -2,14 +2,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tiny import TINY, TINY_MMM4REC
+from tiny import PRETRAIN, TINY, TINY_MMM4REC
 
 from recbole_mm.cli import main
 from recbole_mm.config import ConfigError
 from recbole_mm.transfer_report import Variant, report_table, run_variants, time_to, variant_stages
 
 MODELS = {"MMM4Rec": TINY_MMM4REC, "MISSRec": {**TINY, "n_heads": 2, "interest_ratio": 0.2}}
-PRETRAIN = {"train_stage": "pretrain", "softmax": "in_batch", "use_item_id": False}
 
 
 def write_file(toy, model, *targets):

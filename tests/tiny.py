@@ -1,4 +1,4 @@
-"""Settings with which a model trains in a blink on the ``toy`` data set."""
+"""Settings with which a model trains in a blink on the ``toy`` data set, and those of a stage."""
 
 TINY = {
     "epochs": 2,
@@ -9,3 +9,4 @@ TINY = {
     "show_progress": False,
 }
 TINY_MMM4REC = {**TINY, "head_dim": 8, "d_state": 4, "n_groups": 1}
+PRETRAIN = {"train_stage": "pretrain", "softmax": "in_batch", "use_item_id": False}

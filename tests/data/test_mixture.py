@@ -3,6 +3,7 @@ import pytest
 import torch
 from recbole.data import data_preparation
 from recbole.utils import get_model, get_trainer
+from tiny import PRETRAIN
 
 from recbole_mm.config import ConfigError, load_config
 from recbole_mm.data.catalog import require_dataset
@@ -11,7 +12,6 @@ from recbole_mm.data.features import FeatureFileError, feature_path, write_item_
 from recbole_mm.data.mixture import MixtureError
 
 SMALL = {"hidden_size": 16, "head_dim": 8, "d_state": 4, "n_groups": 2, "inner_size": 16}
-PRETRAIN = {"train_stage": "pretrain", "softmax": "in_batch", "use_item_id": False}
 
 
 def write_domain(root, name, users, width=3, info=None, time=True, modalities=("text", "image")):
