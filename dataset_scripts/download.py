@@ -13,7 +13,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from dataset_scripts.files import sha256 as hash_of
-from dataset_scripts.files import whole_or_not, write_json
+from recbole_mm.files import whole_or_not, write_json
 
 AGENT = {"User-Agent": "recbole_mm dataset scripts (research)"}
 TRY_AGAIN = {408, 425, 429, 500, 502, 503, 504}

@@ -24,15 +24,7 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from dataset_scripts.files import (
-    InputError,
-    read_json,
-    run_script,
-    sha256,
-    today,
-    whole_or_not,
-    write_json,
-)
+from dataset_scripts.files import InputError, read_json, run_script, sha256, today
 from dataset_scripts.prepared import TEXT_FIELDS, PreparedDataset
 from recbole_mm.data.extractor import (
     DIMENSION,
@@ -42,6 +34,7 @@ from recbole_mm.data.extractor import (
     project_statistics,
 )
 from recbole_mm.data.features import feature_path, write_item_features
+from recbole_mm.files import whole_or_not, write_json
 
 BATCHES_PER_CHUNK = 16
 PICTURE_ERRORS = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)

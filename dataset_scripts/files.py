@@ -1,6 +1,5 @@
-"""Files written whole or not at all, their hashes, and how a script ends when its input is bad."""
+"""What is read from files and their hashes, and how a script ends when its input is bad."""
 
-import contextlib
 import hashlib
 import json
 import os
@@ -13,25 +12,6 @@ from recbole_mm.data.features import FeatureFileError
 
 class InputError(ValueError):
     """Input that cannot be used; the message names the file, the value, the limit and the fix."""
-
-
-@contextlib.contextmanager
-def whole_or_not(path):
-    """A temporary name beside ``path``, moved onto it when the block ends well, removed if not."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_json(path, value) -> None:
-    with whole_or_not(path) as temporary:
-        text = json.dumps(value, indent=2, ensure_ascii=False)
-        temporary.write_text(text + "\n", encoding="utf-8")
 
 
 def read_json(path):

@@ -19,10 +19,11 @@ from PIL import Image, ImageDraw, ImageFont
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dataset_scripts.extract_features import PICTURE_ERRORS
-from dataset_scripts.files import run_script, whole_or_not
+from dataset_scripts.files import run_script
 from dataset_scripts.prepared import PreparedDataset, same_time_share
 from recbole_mm.data.extractor import on_white
 from recbole_mm.data.features import feature_path, read_item_features
+from recbole_mm.files import whole_or_not
 
 TEST_USERS = 20_000
 CHUNK = 512

@@ -16,9 +16,10 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from dataset_scripts.files import InputError, run_script, whole_or_not
+from dataset_scripts.files import InputError, run_script
 from dataset_scripts.prepared import PreparedDataset, write_dataset
 from recbole_mm.data.mixture import MixtureError, common_modalities, refuse_different_features
+from recbole_mm.files import whole_or_not
 
 
 def mix(domains: list[PreparedDataset], root, name: str) -> PreparedDataset:

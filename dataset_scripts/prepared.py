@@ -7,8 +7,9 @@ from pathlib import Path
 import polars as pl
 
 from dataset_scripts import tables
-from dataset_scripts.files import InputError, read_json, sha256, write_json
+from dataset_scripts.files import InputError, read_json, sha256
 from recbole_mm.data.features import feature_path, find_modalities, read_feature_info
+from recbole_mm.files import write_json
 
 TEXT_FIELDS = ("title", "brand", "categories", "description")
 

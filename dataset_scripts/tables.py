@@ -11,7 +11,8 @@ from pathlib import Path
 
 import polars as pl
 
-from dataset_scripts.files import InputError, whole_or_not
+from dataset_scripts.files import InputError
+from recbole_mm.files import whole_or_not
 
 ITEM_FIELDS = ("title", "brand", "categories", "description", "image")
 FIELD_TYPES = {

@@ -14,7 +14,6 @@ scratch.
 
 import hashlib
 import json
-import os
 from functools import cached_property
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from recbole.config import Config
 
 from recbole_mm import processes
 from recbole_mm.config import ConfigError, config_to_plain, load_config, read_layers
+from recbole_mm.files import write_json
 
 WITHOUT_EFFECT = (
     "checkpoint_dir", "config_files", "gpu_id", "log_wandb", "pre_model_path", "show_progress",
@@ -74,11 +74,8 @@ class Stage:
 
     def finish(self, result: dict):
         """Write the result, whole or not at all; the latest epoch is not needed any more."""
-        target = self.path(".json")
-        temporary = target.with_name(f"{target.name}.{os.getpid()}.tmp")
         record = {"result": result, "config": config_to_plain(self.config)}
-        temporary.write_text(json.dumps(record, indent=1), encoding="utf-8")
-        os.replace(temporary, target)
+        write_json(self.path(".json"), record)
         self.path(".progress.pth").unlink(missing_ok=True)
 
 

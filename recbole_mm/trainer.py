@@ -1,6 +1,5 @@
 r"""Training of multi-modal recommenders: RecBole's trainer with a few of its seams filled."""
 
-import os
 from fnmatch import fnmatch
 
 import torch
@@ -11,6 +10,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from recbole_mm import processes
 from recbole_mm.config import config_to_plain
+from recbole_mm.files import whole_or_not
 
 OPTIMIZERS = {
     "adam": torch.optim.Adam,
@@ -120,7 +120,8 @@ class MultiModalTrainer(Trainer):
     def _save_checkpoint(self, epoch, verbose=True, **kwargs):
         path = kwargs.pop("saved_model_file", self.saved_model_file)
         if processes.is_first():
-            _write_whole(self._state(epoch), path)
+            with whole_or_not(path) as temporary:
+                torch.save(self._state(epoch), temporary)
         processes.barrier()
         if verbose:
             self.logger.info(f"Saving current: {path}")
@@ -148,7 +149,8 @@ class MultiModalTrainer(Trainer):
             "random": processes.of_all((torch.get_rng_state(), cuda)),
         }
         if processes.is_first():
-            _write_whole(state, self.progress_file)
+            with whole_or_not(self.progress_file) as temporary:
+                torch.save(state, temporary)
 
     def resume_progress(self, train_data) -> None:
         """Go on from ``progress_file``."""
@@ -181,16 +183,6 @@ class LossModule(nn.Module):
         n_targets = self.model.n_targets(interaction)
         share = processes.mean_share(n_targets, interaction[self.model.ITEM_ID].device)
         return self.model.calculate_loss(interaction) * share
-
-
-def _write_whole(state: dict, path) -> None:
-    temporary = f"{path}.{os.getpid()}.tmp"
-    try:
-        torch.save(state, temporary)
-        os.replace(temporary, path)
-    finally:
-        if os.path.exists(temporary):
-            os.remove(temporary)
 
 
 class AccumulatedSteps:

@@ -27,6 +27,7 @@ from recbole_mm.config import (
     to_plain,
 )
 from recbole_mm.data.catalog import require_dataset
+from recbole_mm.files import write_text
 from recbole_mm.jobs import default_jobs
 from recbole_mm.quick_start import objective_function
 
@@ -294,9 +295,7 @@ def _write_best(path: Path, trials: Trials, how: str) -> Path:
         f"# Best of {how} on {trials.fixed['dataset']}, {seconds:.0f} s of training in all; "
         f"validation {config['valid_metric']} {best['valid_score']:.4f}.\n"
     ) + yaml.safe_dump({**layers, **values}, sort_keys=False)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    write_text(path, text)
     return path
 
 

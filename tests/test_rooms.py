@@ -25,6 +25,7 @@ ROOMS = (
     "model.layers.",
     "data.",
     "authors",
+    "files",
     "jobs",
     "memory",
     "processes",

@@ -6,7 +6,6 @@ so that ties favour nobody; a score that is not a number puts the target last. A
 """
 
 import math
-import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from recbole_mm.config import ConfigError, config_from_plain, config_to_plain
 from recbole_mm.data.dataset import LAST_ROW
+from recbole_mm.files import whole_or_not
 from recbole_mm.quick_start import Prepared
 from recbole_mm.trainer import RankCollector
 
@@ -166,6 +166,5 @@ class RankRecorder(RankCollector):
 
 def write_table(table: pl.DataFrame, path: Path) -> None:
     """Write parquet, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    table.write_parquet(temporary)
-    os.replace(temporary, path)
+    with whole_or_not(path) as temporary:
+        table.write_parquet(temporary)

@@ -17,6 +17,7 @@ from recbole_mm.compare.examples import Example
 from recbole_mm.compare.figures import grouped_bars, learning_curves, slice_bars
 from recbole_mm.compare.ranks import write_table
 from recbole_mm.compare.statistics import LEVEL, RESAMPLES, Interval
+from recbole_mm.files import write_text
 
 PACKAGES = ("recbole_mm", "recbole", "torch", "numpy", "pandas", "polars", "scipy", "scikit-learn")
 
@@ -92,11 +93,8 @@ def write_report(summary: Summary, command: str, examples: list[Example]) -> lis
     }
     paths = []
     for name, escape in (("report.html", True), ("report.md", False)):
-        text = render(name, content, escape)
         path = settings.out / name
-        temporary = path.with_name(f".{name}.{os.getpid()}.tmp")
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
+        write_text(path, render(name, content, escape))
         paths.append(path)
     write_table(summary.ranks, settings.out / "ranks.parquet")
     return [*paths, settings.out / "ranks.parquet"]

@@ -22,8 +22,9 @@ from typing import NamedTuple
 import torch
 
 from recbole_mm.compare.entries import Entry
-from recbole_mm.compare.worker import BEST_EPOCH, LATEST_EPOCH, PLAN, RESULT, write_json
+from recbole_mm.compare.worker import BEST_EPOCH, LATEST_EPOCH, PLAN, RESULT
 from recbole_mm.config import RunConfig, config_to_plain
+from recbole_mm.files import write_json
 from recbole_mm.stages import WITHOUT_EFFECT
 
 OUTPUT = "output.txt"
@@ -84,7 +85,7 @@ def plan_run(
     plain["show_progress"] = False
     folder.mkdir(parents=True, exist_ok=True)
     plan = {"label": entry.label, "mask_seen": mask_seen, "config": plain}
-    write_json(plan, folder / PLAN)
+    write_json(folder / PLAN, plan)
     return Run(entry.label, config["seed"], folder)
 
 
@@ -140,7 +141,7 @@ def _execute_one(run: Run, place: int, jobs: int, processes: set) -> str | None:
     if torch.cuda.device_count() > 1:
         plan = run.plan()
         plan["config"]["gpu_id"] = str(place % torch.cuda.device_count())
-        write_json(plan, run.folder / PLAN)
+        write_json(run.folder / PLAN, plan)
     command = [sys.executable, "-m", "recbole_mm.compare.worker", str(run.folder)]
     with open(run.folder / OUTPUT, "wb") as output:
         process = subprocess.Popen(

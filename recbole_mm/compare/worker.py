@@ -4,7 +4,6 @@ A run that crashes, or that the system kills for its memory, ends alone.
 """
 
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import polars as pl
 from recbole_mm.compare.knockout import ALL, knocked_out, knockouts
 from recbole_mm.compare.ranks import evaluate_ranks, write_table
 from recbole_mm.config import config_from_plain
+from recbole_mm.files import write_json
 from recbole_mm.quick_start import (
     Prepared,
     keep_progress,
@@ -50,7 +50,7 @@ def run_one(folder: Path) -> None:
         "history": result["history"],
         "metrics": metrics,
     }
-    write_json(result, folder / RESULT)
+    write_json(folder / RESULT, result)
     (folder / LATEST_EPOCH).unlink(missing_ok=True)
 
 
@@ -66,13 +66,6 @@ def rank_all(prepared: Prepared, mask_seen: bool) -> tuple[pl.DataFrame, dict[st
         tables.append(ranks.with_columns(features=pl.lit(name)))
     trainer.model = model
     return pl.concat(tables), metrics
-
-
-def write_json(values: dict, path: Path) -> None:
-    """Write JSON, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(values, indent=1), encoding="utf-8")
-    os.replace(temporary, path)
 
 
 if __name__ == "__main__":

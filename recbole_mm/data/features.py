@@ -8,7 +8,6 @@ A feature file is an uncompressed ``.npz`` with three arrays, read without pickl
 """
 
 import json
-import os
 import struct
 import tokenize
 import zipfile
@@ -18,6 +17,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+
+from recbole_mm.files import whole_or_not
 
 ROWS_PER_CHUNK = 65536
 
@@ -70,14 +71,8 @@ def write_item_features(path, item_id, feature, info: dict | None = None) -> Pat
         feature = feature.astype(np.float32)
     _check_rows(path, item_id, feature)
     _check_values(path, item_id, feature)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            np.savez(file, item_id=item_id, feature=feature, info=json.dumps(info or {}))
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_or_not(path) as temporary, open(temporary, "wb") as file:
+        np.savez(file, item_id=item_id, feature=feature, info=json.dumps(info or {}))
     return path
 
 
