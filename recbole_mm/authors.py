@@ -8,6 +8,7 @@ tensors and plain containers is read as an empty stand-in.
 import pickle
 import re
 import types
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -113,6 +114,8 @@ def import_authors_checkpoint(path, model: str) -> dict[str, Tensor]:
         )
     entry, rename, known_name = IMPORTERS[model]
     try:
+        if _is_torchscript(path):
+            raise ValueError("it is a TorchScript archive, which is code")
         checkpoint = torch.load(path, map_location="cpu", weights_only=False, pickle_module=_inert)
     except Exception as error:
         raise AuthorsCheckpointError(
@@ -126,6 +129,14 @@ def import_authors_checkpoint(path, model: str) -> dict[str, Tensor]:
             f"(looked for names like {known_name!r}; it has {sorted(state)[:5]})."
         )
     return rename(state)
+
+
+def _is_torchscript(path: Path) -> bool:
+    """Whether ``torch.load`` would hand the file to ``torch.jit.load``, whatever its pickle module."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.rpartition("/")[2] == "constants.pkl" for name in archive.namelist())
 
 
 def _rename(name: str, table: list[tuple[str, str]]) -> str:

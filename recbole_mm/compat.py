@@ -9,6 +9,7 @@ import importlib
 import pickle
 import sys
 import warnings
+from enum import Enum
 
 import numpy as np
 import torch
@@ -135,7 +136,13 @@ def load_checkpoints_of_recbole():
                 warnings.filterwarnings("ignore", "Detected pickle protocol 4", UserWarning)
                 checkpoint = original(f, *args, weights_only=True, **kwargs)
         except pickle.UnpicklingError:
-            return original(f, *args, weights_only=False, pickle_module=_RecBolePickle, **kwargs)
+            checkpoint = original(
+                f, *args, weights_only=False, pickle_module=_RecBolePickle, **kwargs
+            )
+            read = _config_to_read()
+            if isinstance(checkpoint, dict) and isinstance(checkpoint.get("config"), read):
+                checkpoint["config"].__class__ = read.__base__
+            return checkpoint
         if isinstance(checkpoint, dict) and isinstance(checkpoint.get("config"), dict):
             from recbole_mm.config import config_from_plain
 
@@ -146,6 +153,7 @@ def load_checkpoints_of_recbole():
     torch.load = load
 
 
+CONFIG_CLASSES = {("recbole.config.configurator", "Config"), ("recbole_mm.config", "RunConfig")}
 IN_RECBOLE_CHECKPOINTS = {
     ("collections", "OrderedDict"),
     ("numpy", "dtype"),
@@ -158,16 +166,29 @@ IN_RECBOLE_CHECKPOINTS = {
 }
 
 
+@functools.cache
+def _config_to_read() -> type:
+    """RecBole's Config for a file, which gives it its state; to make one anew evaluates strings."""
+    from recbole.config import Config
+
+    def refuse(self, *args, **kwargs):
+        raise pickle.UnpicklingError("the checkpoint would make a Config, which executes code")
+
+    return type("Config", (Config,), {"__init__": refuse})
+
+
 class _RecBoleUnpickler(pickle.Unpickler):
     """Imports only the names that a checkpoint of RecBole's trainer needs."""
 
     def find_class(self, module, name):
         if (module, name) in IN_RECBOLE_CHECKPOINTS:
             return super().find_class(module, name)
+        if (module, name) in CONFIG_CLASSES:
+            return _config_to_read()
         if module.startswith(("recbole.", "recbole_mm.")):
             found = super().find_class(module, name)
-            # Judged by where it is defined: a module of RecBole also reaches `os.system`.
-            if isinstance(found, type) and found.__module__.startswith(("recbole.", "recbole_mm.")):
+            # a Config names its model's class
+            if isinstance(found, type) and issubclass(found, (Enum, torch.nn.Module)):
                 return found
         raise pickle.UnpicklingError(
             f"the checkpoint would import {module}.{name}, which RecBole's trainer puts into none. "

@@ -8,7 +8,6 @@ import tempfile
 
 import pyarrow  # noqa: F401  Ray Tune finds out after the last trial that it needs it
 import ray
-import torch
 from ray import air, tune
 from ray.tune.search.hyperopt import HyperOptSearch
 from recbole.trainer import HyperTuning
@@ -24,7 +23,7 @@ SETTINGS = {
 """Of Ray, which reads them from the environment."""
 
 
-def run_by_ray(search: HyperTuning, bigger: bool, seed: int, jobs: int) -> None:
+def run_by_ray(search: HyperTuning, bigger: bool, seed: int, jobs: int, gpus: int) -> None:
     """Draw and run the trials of a search; with one seed they are those of ``search.run()``.
 
     Every process has its share of the cores and GPUs. Ray's own files are gone afterwards.
@@ -35,6 +34,7 @@ def run_by_ray(search: HyperTuning, bigger: bool, seed: int, jobs: int) -> None:
         bigger: the better ``best_valid_score`` is the bigger one.
         seed: of the draws.
         jobs: trials at once.
+        gpus: that Ray may give out.
 
     Raises:
         Exception: what the objective function raised first; it ends the search.
@@ -46,7 +46,7 @@ def run_by_ray(search: HyperTuning, bigger: bool, seed: int, jobs: int) -> None:
         random_state_seed=seed,
     )
     draws.algo = search.algo
-    cores, gpus = max(jobs, os.cpu_count() or 1), torch.cuda.device_count()
+    cores = max(jobs, os.cpu_count() or 1)
     trial = tune.with_parameters(_trial, objective=search.objective_function)
     share = {"cpu": cores // jobs, "gpu": min(1, gpus / jobs)}
     with tempfile.TemporaryDirectory(prefix="ray-") as folder:

@@ -12,7 +12,6 @@ A finetune stage starts from the nearest pretrain stage of its model above, unle
 scratch.
 """
 
-import hashlib
 import json
 from functools import cached_property
 from pathlib import Path
@@ -22,12 +21,7 @@ from recbole.config import Config
 from recbole_mm import processes
 from recbole_mm.config import ConfigError, config_to_plain, load_config, read_layers
 from recbole_mm.files import write_json
-
-WITHOUT_EFFECT = (
-    "checkpoint_dir", "config_files", "gpu_id", "log_wandb", "pre_model_path", "show_progress",
-    "state", "use_gpu", "wandb_project", "worker",
-)  # fmt: skip
-"""Keys that decide where and how a stage runs, not what it computes."""
+from recbole_mm.identity import digest
 
 
 class Stage:
@@ -52,12 +46,7 @@ class Stage:
     @cached_property
     def name(self) -> str:
         """Of its files; ``pre_model_path`` has to be known."""
-        values = config_to_plain(self.config)
-        values = {key: values[key] for key in sorted(values) if key not in WITHOUT_EFFECT}
-        digest = hashlib.sha256(json.dumps([values, processes.size()]).encode())
-        if self.config["pre_model_path"]:
-            digest.update(Path(self.config["pre_model_path"]).read_bytes())
-        return f"{self}-{digest.hexdigest()[:12]}"
+        return f"{self}-{digest(self.config, n_processes=processes.size())[:12]}"
 
     def path(self, suffix: str) -> Path:
         """``.pth`` best epoch, ``.progress.pth`` latest epoch, ``.json`` result of a finished

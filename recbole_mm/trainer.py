@@ -20,8 +20,8 @@ OPTIMIZERS = {
     "adagrad": torch.optim.Adagrad,
     "rmsprop": torch.optim.RMSprop,
 }
-RANK_METRICS = {"recall", "mrr", "ndcg", "hit", "precision", "map"}
-LIST_METRICS = {
+METRICS_OF_RANKS = {"recall", "mrr", "ndcg", "hit", "precision", "map"}
+METRICS_OF_LISTS = {
     "itemcoverage", "averagepopularity", "shannonentropy", "giniindex", "tailpercentage",
 }  # fmt: skip
 
@@ -235,7 +235,9 @@ class RankCollector(Collector):
 
     def __init__(self, config):
         super().__init__(config)
-        self.counts_ranks = {m.lower() for m in config["metrics"]} <= RANK_METRICS | LIST_METRICS
+        self.counts_ranks = {
+            m.lower() for m in config["metrics"]
+        } <= METRICS_OF_RANKS | METRICS_OF_LISTS
 
     def eval_batch_collect(self, scores_tensor, interaction, positive_u, positive_i):
         rows = torch.arange(len(scores_tensor), device=positive_u.device)
@@ -267,20 +269,23 @@ class RankCollector(Collector):
 def rank_by_counting(scores: torch.Tensor, positive: torch.Tensor) -> torch.Tensor:
     """0-based rank of one item per row: the number of better ones and half of the equal ones.
 
+    The odd one of the equal ones counts as better for positive items of odd ids, as worse for the
+    others, so that half places even out.
+
     Args:
         scores: ``(b, n)``.
         positive: ``(b,)`` column of the item.
 
     Returns:
-        ``(b,)`` int, rounded down. NaN counts against the item: another's as better, its own puts
-        it behind every list.
+        ``(b,)`` int. NaN counts against the item: another's as better, its own puts it behind
+        every list.
     """
     own = scores.gather(1, positive.unsqueeze(1))
     worse = (scores < own).sum(dim=1)
     equal = (scores == own).sum(dim=1) - 1
     better = scores.shape[1] - 1 - worse - equal
-    rank = better + torch.div(equal, 2, rounding_mode="floor")
-    return rank.masked_fill(own.squeeze(1).isnan(), torch.iinfo(torch.long).max)
+    rank = better + torch.div(equal + positive % 2, 2, rounding_mode="floor")
+    return rank.masked_fill(own.squeeze(1).isnan(), scores.shape[1])
 
 
 def trainable_parameters(model: nn.Module) -> int:

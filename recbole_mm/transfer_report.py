@@ -6,12 +6,15 @@ pre-training (zero-shot), and tested with random weights over the same features 
 """
 
 import argparse
-from importlib import import_module
 from pathlib import Path
 from statistics import mean, stdev
 from typing import NamedTuple
 
-from recbole_mm.config import ConfigError, parse_overrides, parse_value, read_layers
+from recbole.utils import get_model
+
+from recbole_mm.config import ConfigError, parse_overrides, read_layers
+from recbole_mm.files import write_text
+from recbole_mm.jobs import parse_seeds
 from recbole_mm.quick_start import run_stages
 from recbole_mm.stages import plan_stages
 
@@ -22,7 +25,7 @@ FROM_NOTHING = {"pre_model_path": None, "reset": [], "allow_fewer_layers": False
 START_KEYS = WITHOUT_TRAINING.keys() | FROM_NOTHING.keys()
 NEAR_BEST = 0.95
 COLUMNS = (
-    "target", "start", "seeds", "test", "valid", "epochs to best", "s to best",
+    "target", "start", "metric", "seeds", "test", "valid", "epochs to best", "s to best",
     f"epochs to {NEAR_BEST:.0%}", f"s to {NEAR_BEST:.0%}",
 )  # fmt: skip
 
@@ -48,8 +51,7 @@ def main(arguments: list[str]) -> int:
         raise ConfigError(
             "transfer-report draws with matplotlib: pip install 'recbole_mm[report]'"
         ) from error
-    seeds = parse_value(options.seeds)
-    seeds = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+    seeds = parse_seeds(options.seeds)
     variants = run_variants(options.config_files.split(), seeds, parse_overrides(rest))
     for path in write_report(variants, Path(options.out)):
         print(f"written: {path}")
@@ -96,7 +98,9 @@ def variant_stages(config_files, overrides: dict) -> tuple[list[dict], list[tupl
             continue  # a control of the file's own
         changes = {
             "scratch": {**FROM_NOTHING, "freeze": []},
-            "frozen": {"freeze": config["freeze"] or list(_model_class(config).encoder_parameters)},
+            "frozen": {
+                "freeze": config["freeze"] or list(get_model(config["model"]).encoder_parameters)
+            },
             "unfrozen": {"freeze": []},
             "zero-shot": WITHOUT_TRAINING,
             "untrained": {**FROM_NOTHING, **WITHOUT_TRAINING},
@@ -112,12 +116,6 @@ def variant_stages(config_files, overrides: dict) -> tuple[list[dict], list[tupl
     if not seen:
         raise ConfigError(f"{config_files}: no finetune stage starts from a pre-trained model")
     return overlays, labels
-
-
-def _model_class(config):
-    name = config["model"]
-    module = import_module(f"recbole_mm.model.sequential_recommender.{name.lower()}")
-    return getattr(module, name)
 
 
 def time_to(result: dict, share: float) -> tuple[int, float] | None:
@@ -149,14 +147,14 @@ def report_table(variants: list[Variant]) -> str:
             (
                 target,
                 start,
+                metric,
                 str(len(results)),
                 _spread([r["test_result"][metric] for r in results]),
                 _spread([r["best_valid_score"] for r in results]),
                 *times,
             )
         )
-    lines = ["| " + " | ".join(row) + " |" for row in rows]
-    return f"Scores are {variants[0].results[0]['valid_metric']}.\n\n" + "\n".join(lines)
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
 def _spread(values: list[float], form: str = ".4f") -> str:
@@ -205,7 +203,7 @@ def write_report(variants: list[Variant], out: Path) -> list[Path]:
     """``transfer.md`` and ``convergence.png`` in the folder ``out``."""
     out.mkdir(parents=True, exist_ok=True)
     table, figure = out / "transfer.md", out / "convergence.png"
-    table.write_text(report_table(variants) + "\n", encoding="utf-8")
+    write_text(table, report_table(variants) + "\n")
     convergence_figure(variants).savefig(figure, dpi=120)
     return [table, figure]
 

@@ -11,10 +11,10 @@ import ast
 import json
 import os
 import shlex
-from contextlib import contextmanager
 from logging import getLogger
 from pathlib import Path
 
+import torch
 import yaml
 from recbole.trainer import HyperTuning
 
@@ -23,12 +23,15 @@ from recbole_mm.config import (
     load_config,
     parse_overrides,
     properties_dir,
+    read_layers,
     refuse_unknown_keys,
     to_plain,
 )
+from recbole_mm.data.builtin import ensure_builtin
 from recbole_mm.data.catalog import require_dataset
 from recbole_mm.files import write_text
-from recbole_mm.jobs import default_jobs
+from recbole_mm.identity import PLACES, data_hashes, digest
+from recbole_mm.jobs import GPU_VARIABLE, environment, number_of_jobs, visible_gpus
 from recbole_mm.quick_start import objective_function
 
 ALGORITHMS = ("exhaustive", "random", "bayes")
@@ -42,27 +45,37 @@ class Trials:
     """The finished trials of a search, on disk, and the objective that looks them up.
 
     Args:
-        path: one JSON object per line: ``params``, ``valid_score`` or ``error``, ``epochs``,
-            ``seconds``.
+        path: one JSON object per line: ``of`` (hash of all that was fixed, and of the data),
+            ``params``, ``valid_score`` or ``error``, ``epochs``, ``seconds``.
         fixed: model, data set and all that is not searched.
         files: yaml files below it.
     """
 
     def __init__(self, path: Path, fixed: dict, files: list[str]):
         self.path, self.fixed, self.files = path, fixed, files
-        self.bigger = load_config(config_files=files, config_dict=fixed)["valid_metric_bigger"]
+        config = load_config(config_files=files, config_dict=fixed)
+        ensure_builtin(config)
+        self.of = digest(config, PLACES, data=data_hashes(config))[:12]
+        self.bigger = config["valid_metric_bigger"]
 
     @property
     def done(self) -> list[dict]:
-        """The trials on disk, where other processes may add to them."""
+        """The trials of this search on disk, where other processes may add to them."""
         lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.is_file() else []
-        return [json.loads(line) for line in lines]
+        trials = []
+        for line in lines:
+            try:
+                trials.append(json.loads(line))
+            except json.JSONDecodeError:
+                getLogger().warning(f"{self.path}: passed over what was cut off: {line[:60]!r}")
+        return [trial for trial in trials if trial["of"] == self.of]
 
     def objective(self, params: dict, _files=None, **place) -> dict:
         """What HyperTuning and Ray call: the result of a trial, run now or on record.
 
         A trial that cannot be trained (widths that do not divide, a loss that is not a number)
-        counts as the worst, and the search goes on.
+        counts as the worst, and the search goes on. One that found too little memory is not put on
+        record: the same command tries it again.
 
         Args:
             params: one point of the search space.
@@ -71,16 +84,23 @@ class Trials:
         params = to_plain(params)
         trial = next((trial for trial in self.done if trial["params"] == params), None)
         if trial is None:
-            trial = {"params": params, **self._run(params, place)}
-            with open(self.path, "a", encoding="utf-8") as file:
-                file.write(json.dumps(trial) + "\n")
+            trial = {"of": self.of, "params": params, **self._run(params, place)}
+            if not trial.pop("out_of_memory", False):
+                self._record(trial)
         return {
             "model": self.fixed["model"],
             "best_valid_score": trial.get("valid_score", 0.0 if self.bigger else 1e9),
             "valid_score_bigger": self.bigger,
-            "best_valid_result": {k: v for k, v in trial.items() if k != "params"},
+            "best_valid_result": {k: v for k, v in trial.items() if k not in ("of", "params")},
             "test_result": None,
         }
+
+    def _record(self, trial: dict) -> None:
+        with open(self.path, "a+b") as file:
+            end = file.seek(0, os.SEEK_END)
+            file.seek(max(0, end - 1))
+            cut_off = file.read(1) not in (b"", b"\n")
+            file.write((cut_off * "\n" + json.dumps(trial) + "\n").encode())
 
     def best(self) -> dict:
         """The best trial.
@@ -91,7 +111,7 @@ class Trials:
         done = self.done
         scored = [trial for trial in done if "valid_score" in trial]
         if not scored:
-            reasons = sorted({trial["error"] for trial in done})
+            reasons = sorted({trial["error"] for trial in done}) or ["too little memory"]
             raise ConfigError(f"all {len(done)} trials failed: {'; '.join(reasons)}")
         choose = max if self.bigger else min
         return choose(scored, key=lambda trial: trial["valid_score"])
@@ -102,7 +122,7 @@ class Trials:
             result = objective_function(values, self.files, saved=False)
         except (RuntimeError, ValueError) as error:
             getLogger().warning(f"trial {params} failed: {error}")
-            return {"error": str(error)}
+            return {"error": str(error), "out_of_memory": isinstance(error, torch.OutOfMemoryError)}
         return {
             "valid_score": float(result["best_valid_score"]),
             "epochs": result["epochs"],
@@ -147,13 +167,12 @@ def tune(
         raise ConfigError(f"--tool={tool}: known are {', '.join(TOOLS)}")
     if tool == "ray" and patience is not None:
         raise ConfigError("--patience needs --tool=hyperopt: trials at once have no order")
-    if jobs is not None and jobs < 1:
-        raise ConfigError(f"--jobs={jobs}: give a number >= 1")
     if tool == "hyperopt" and jobs is not None:
         raise ConfigError("--jobs needs --tool=ray: hyperopt runs one trial after another")
     if algorithm == "bayes" and (jobs or 1) > 1:
         raise ConfigError(f"--jobs={jobs}: bayes draws a trial from those before, one at a time")
-    jobs = jobs or (1 if algorithm == "bayes" else default_jobs())
+    gpus = visible_gpus(fixed.get("gpu_id"))
+    jobs = number_of_jobs(1 if algorithm == "bayes" and jobs is None else jobs, gpus)
     if not space.is_file():
         known = sorted(path.stem for path in (properties_dir() / "tuning").glob("*.hyper"))
         raise ConfigError(
@@ -184,10 +203,10 @@ def tune(
 
         search.early_stop_fn = no_progress_loss(int(search.max_evals))  # a grid runs to its end
     if tool == "ray":
-        with _environment(ray_search.SETTINGS):
-            ray_search.run_by_ray(search, trials.bigger, seed, jobs)
+        with environment({**ray_search.SETTINGS, GPU_VARIABLE: ",".join(gpus) or None}):
+            ray_search.run_by_ray(search, trials.bigger, seed, jobs, len(gpus))
     else:
-        with _environment({SEED_VARIABLE: str(seed)}):
+        with environment({SEED_VARIABLE: str(seed)}):
             search.run()
     return _write_best(out / BEST, trials, f"{algorithm}, {len(trials.done)} trials")
 
@@ -287,9 +306,7 @@ def _write_best(path: Path, trials: Trials, how: str) -> Path:
     values = {**trials.fixed, **best["params"]}
     seconds = sum(trial.get("seconds", 0.0) for trial in trials.done)
     config = load_config(config_files=trials.files, config_dict=trials.fixed)
-    layers = {}
-    for file in trials.files:
-        layers |= yaml.safe_load(Path(file).read_text(encoding="utf-8")) or {}
+    layers = read_layers(trials.files)
     text = (
         f"# recbole-mm --config_files={path}\n"
         f"# Best of {how} on {trials.fixed['dataset']}, {seconds:.0f} s of training in all; "
@@ -297,19 +314,3 @@ def _write_best(path: Path, trials: Trials, how: str) -> Path:
     ) + yaml.safe_dump({**layers, **values}, sort_keys=False)
     write_text(path, text)
     return path
-
-
-@contextmanager
-def _environment(values: dict[str, str]):
-    """Environment variables, the only way to some settings: hyperopt's seed (RecBole passes none)
-    and those of Ray."""
-    before = {key: os.environ.get(key) for key in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for key, value in before.items():
-            if value is None:
-                del os.environ[key]
-            else:
-                os.environ[key] = value

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from recbole_mm.authors import AuthorsCheckpointError, import_authors_checkpoint, rename_mmm4rec
+from recbole_mm.transfer import read_pretrained
 
 STATE = {
     "text_embedding": torch.zeros(3, 2),
@@ -49,6 +50,30 @@ def test_a_checkpoint_with_code_is_not_executed(tmp_path):
         with pytest.raises(AuthorsCheckpointError, match="bomb.ckpt"):
             import_authors_checkpoint(path, "MMM4Rec")
     assert not (tmp_path / "exploded").exists()
+
+
+class Scripted(torch.nn.Module):
+    @torch.jit.export
+    def __getstate__(self):
+        return torch.ones(1), self.training
+
+    @torch.jit.export
+    def __setstate__(self, state: tuple[torch.Tensor, bool]):
+        self.training = state[1]
+        print("the code of the file ran")
+
+    def forward(self, x):
+        return x
+
+
+def test_a_torchscript_archive_is_not_executed(tmp_path, capfd):
+    path = tmp_path / "scripted.ckpt"
+    torch.jit.script(Scripted()).save(path)
+
+    with pytest.raises(AuthorsCheckpointError, match="TorchScript archive, which is code"):
+        read_pretrained(path, "MMM4Rec")
+
+    assert "the code of the file ran" not in capfd.readouterr().out
 
 
 def test_other_files_and_models_are_refused(tmp_path):

@@ -142,13 +142,34 @@ def test_recbole_does_not_execute_a_foreign_pickle(tmp_path):
     assert not (tmp_path / "exploded").exists()
 
 
+class ConfigBomb:
+    """A Config evaluates the strings of the dict that it is made of."""
+
+    def __reduce__(self):
+        code = "__import__('pathlib').Path('exploded').touch()"
+        return Config, (None, None, None, {"x": code})
+
+
+@pytest.mark.parametrize("key", ["config", "other"])
+def test_recbole_makes_no_config_out_of_a_pickle(tmp_path, key):
+    path = tmp_path / "bad.pth"
+    torch.save({"config": load_config("SASRec", "demo"), key: ConfigBomb()}, path)
+
+    with pytest.raises(pickle.UnpicklingError, match="would make a Config, which executes code"):
+        load_in_recbole(path)
+
+    assert not (tmp_path / "exploded").exists()
+
+
 def test_what_a_module_of_recbole_imports_is_not_recboles():
     unpickler = compat._RecBoleUnpickler(io.BytesIO(b"\x80\x04N."))
     unpickler.load()  # a dotted name is looked up under protocol 4
 
     with pytest.raises(pickle.UnpicklingError, match="recbole.utils.utils.os.system"):
         unpickler.find_class("recbole.utils.utils", "os.system")
-    assert unpickler.find_class("recbole.config.configurator", "Config") is Config
+    with pytest.raises(pickle.UnpicklingError, match="recbole.trainer.Trainer"):
+        unpickler.find_class("recbole.trainer", "Trainer")
+    assert issubclass(unpickler.find_class("recbole.config.configurator", "Config"), Config)
 
 
 @pytest.mark.parametrize("module", ["somebody.else", "recbole_mm.transfer"])

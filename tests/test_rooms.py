@@ -13,6 +13,8 @@ ROOMS = (
     "ray_search",
     "quick_start",
     "stages",
+    "identity",
+    "jobs",
     "data.catalog",
     "trainer",
     "transfer",
@@ -26,7 +28,6 @@ ROOMS = (
     "data.",
     "authors",
     "files",
-    "jobs",
     "memory",
     "processes",
 )

@@ -54,7 +54,7 @@ def test_the_command_writes_one_table_and_one_figure(toy, model, capsys):
     rows = [line.split(" | ") for line in table.splitlines() if line.startswith("| ")]
     starts = ["scratch", "frozen", "unfrozen", "zero-shot", "untrained"]
     assert [row[1] for row in rows[2:]] == [model, *starts]
-    assert all("±" in row[3] for row in rows[2:])
+    assert all("±" in row[4] for row in rows[2:])
     assert Path("report/convergence.png").read_bytes().startswith(b"\x89PNG")
     assert table.strip() in capsys.readouterr().out
 
@@ -80,5 +80,5 @@ def test_the_table_says_when_the_best_and_95_percent_of_it_were_reached():
             Variant("t", "zero-shot", [result()]),
         ]
     )
-    assert "| t | scratch | 2 | 0.3500 ± 0.2121 | 0.7000 ± 0.4243 | 2.0 ± 0.0 |" in table
-    assert "| t | zero-shot | 1 | 0.2500 | 0.5000 | - | - | - | - |" in table
+    assert "| t | scratch | ndcg@10 | 2 | 0.3500 ± 0.2121 | 0.7000 ± 0.4243 | 2.0 ± 0.0 |" in table
+    assert "| t | zero-shot | ndcg@10 | 1 | 0.2500 | 0.5000 | - | - | - | - |" in table

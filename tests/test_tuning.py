@@ -3,6 +3,7 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from recbole_mm import tuning
@@ -48,6 +49,40 @@ def test_a_grid_runs_to_its_end_and_the_best_is_written(tmp_path, toy, played):
     assert len(played) == 20  # RecBole alone would stop after ten trials without a better one
     assert best["learning_rate"] == pytest.approx(0.02)
     assert (best["model"], best["dataset"], best["epochs"]) == ("SASRec", "toy", 1)
+
+
+def test_a_search_with_other_fixed_keys_is_another_one(tmp_path, toy, played):
+    search(tmp_path, toy, algorithm="exhaustive")
+    (tmp_path / "space").write_text(GRID)
+    fixed = {"model": "SASRec", **toy, **TINY, "hidden_size": 16}
+
+    best = tune(fixed, tmp_path / "space", Path("out"), algorithm="exhaustive")
+
+    assert len(played) == 8
+    assert "exhaustive, 4 trials" in best.read_text()
+    assert yaml.safe_load(best.read_text())["hidden_size"] == 16
+
+
+def test_a_line_that_was_cut_off_is_passed_over(tmp_path, toy, played):
+    search(tmp_path, toy, algorithm="exhaustive")
+    path = tmp_path / "out/trials.jsonl"
+    path.write_text(path.read_text()[:-20])
+
+    search(tmp_path, toy, algorithm="exhaustive")
+
+    assert len(played) == 5
+    assert len(path.read_text().splitlines()) == 5
+
+
+def test_too_little_memory_is_not_put_on_record(tmp_path, toy, played, monkeypatch):
+    def objective(config_dict, *_, **__):
+        if config_dict["learning_rate"] == 0.01:
+            raise torch.OutOfMemoryError("too little")
+        return {"best_valid_score": 0.1, "epochs": 1, "seconds": 1.0}
+
+    monkeypatch.setattr(tuning, "objective_function", objective)
+    assert search(tmp_path, toy, algorithm="exhaustive")["learning_rate"] == 0.001
+    assert len((tmp_path / "out/trials.jsonl").read_text().splitlines()) == 2
 
 
 def test_a_key_that_is_given_is_not_searched(tmp_path, toy, played):

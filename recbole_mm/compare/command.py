@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 
 from recbole_mm.config import ConfigError, parse_overrides, parse_value
-from recbole_mm.jobs import default_jobs
+from recbole_mm.jobs import number_of_jobs, parse_seeds, visible_gpus
 
 DESCRIPTION = "Compare models on one split: runs, uncertainty, slices, and a report to read."
 EPILOG = """\
@@ -43,7 +43,7 @@ def main(arguments: list[str]) -> int:
     settings = Settings(
         entries=entries,
         dataset=options.dataset,
-        seeds=_seeds(options.seeds),
+        seeds=parse_seeds(options.seeds),
         baseline=options.baseline or entries[-1].label,
         protocol=options.protocol,
         mask_seen=_flag(options.mask_seen),
@@ -53,12 +53,17 @@ def main(arguments: list[str]) -> int:
         out=Path(out),
     )
     logging.disable(logging.INFO)  # RecBole's lines on every configuration
+    gpus = visible_gpus(overrides.get("gpu_id"))
+    jobs = number_of_jobs(options.jobs, gpus)
     configs = check(settings)
-    jobs = options.jobs or default_jobs()
-    summary = run_comparison(settings, configs, jobs, lambda line: print(line, flush=True))
+    summary = run_comparison(settings, configs, gpus, jobs, lambda line: print(line, flush=True))
     print(text_table(summary))
     command = " ".join(["recbole-mm compare", *map(shlex.quote, arguments)])
-    shown = examples(summary.ranks, next(iter(configs.values())))
+    try:
+        shown = examples(summary.ranks, next(iter(configs.values())))
+    except (ValueError, KeyError) as error:  # the numbers do not depend on them
+        print(f"no examples in the report: {error}")
+        shown = []
     for path in write_report(summary, command, shown):
         print(f"written: {path}")
     return 1 if summary.failures else 0
@@ -85,15 +90,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--jobs", type=int, help="processes at once (one per GPU, or per core)")
     parser.add_argument("--out", help="folder of runs and report (compare/DATASET-PROTOCOL)")
     return parser
-
-
-def _seeds(text: str) -> list[int]:
-    value = parse_value(text)
-    seeds = list(range(1, value + 1)) if isinstance(value, int) else value
-    plain = isinstance(seeds, (list, tuple)) and all(type(seed) is int for seed in seeds)
-    if not plain or not seeds or len(set(seeds)) < len(seeds):
-        raise ConfigError(f"--seeds={text}: give a number >= 1, or a list of different integers")
-    return list(seeds)
 
 
 def _lengths(value) -> list[int]:

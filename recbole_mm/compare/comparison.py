@@ -7,11 +7,11 @@ from typing import NamedTuple
 import polars as pl
 
 from recbole_mm.compare.entries import Entry, config_of
-from recbole_mm.compare.items import Described, describe, file_hashes
+from recbole_mm.compare.items import Described, describe
 from recbole_mm.compare.knockout import ALL
 from recbole_mm.compare.protocols import find_protocol, leak_warning
 from recbole_mm.compare.ranks import LIST_METRICS, parse_metric
-from recbole_mm.compare.runs import Failure, Run, execute, plan_run
+from recbole_mm.compare.runs import Failure, Run, execute, only_one_in, plan_run
 from recbole_mm.compare.slices import Slice, slices
 from recbole_mm.compare.statistics import (
     Comparison,
@@ -26,8 +26,11 @@ from recbole_mm.compare.worker import RANKS
 from recbole_mm.config import ConfigError
 from recbole_mm.data.builtin import ensure_builtin
 from recbole_mm.data.catalog import require_dataset
+from recbole_mm.identity import data_hashes
 
 COMMON_METRICS = ("Recall", "NDCG", "MRR")
+BY_OPTION = {"seed": "--seeds", "eval_args": "--protocol"}
+"""Keys that the command has options for."""
 
 
 class Settings(NamedTuple):
@@ -95,6 +98,7 @@ class Summary(NamedTuple):
         valid_metric: what early stopping watches.
         curves: label -> per seed, that metric on the validation targets after every epoch.
         failures: runs that did not finish.
+        environments: what the runs were made with, each with the labels of these runs.
         ranks: every rank with all features.
     """
 
@@ -109,35 +113,39 @@ class Summary(NamedTuple):
     valid_metric: str
     curves: dict[str, list[list[float]]]
     failures: list[Failure]
+    environments: list[tuple[dict[str, str], list[str]]]
     ranks: pl.DataFrame
 
 
 def run_comparison(
-    settings: Settings, configs: dict, jobs: int, log: Callable[[str], None]
+    settings: Settings, configs: dict, gpus: list[str], jobs: int, log: Callable[[str], None]
 ) -> Summary:
     """Run what is missing, then sum up all that is finished.
 
     Args:
         settings: what is compared.
         configs: what :func:`check` gave.
+        gpus: that runs are given, one each.
         jobs: processes at once.
         log: told of what happens.
 
     Raises:
-        ConfigError: no run of the baseline has finished.
+        ConfigError: data that cannot be read or split, another comparison is running in this
+            folder, or no run of the baseline has finished.
     """
-    first = next(iter(configs.values()))
-    described, hashes = describe(first), file_hashes(first)
+    described = describe(next(iter(configs.values())))
     warning = leak_warning(settings.protocol, described.later)
     if warning:
         log(f"warning: {warning}")
-    runs = [
-        plan_run(entry, configs[entry.label, seed], settings.out, settings.mask_seen, hashes)
-        for entry in settings.entries
-        for seed in settings.seeds
-    ]
-    failures = execute(runs, jobs, log)
-    return summarize(settings, runs, failures, described, hashes)
+    with only_one_in(settings.out) as lock:
+        runs = [
+            plan_run(entry, configs[entry.label, seed], settings.out, settings.mask_seen)
+            for entry in settings.entries
+            for seed in settings.seeds
+        ]
+        failures = execute(runs, gpus, jobs, lock, log)
+    hashes = {name: h for config in configs.values() for name, h in data_hashes(config).items()}
+    return summarize(settings, runs, failures, described, hashes, warning)
 
 
 def check(settings: Settings) -> dict:
@@ -150,6 +158,11 @@ def check(settings: Settings) -> dict:
     for k in settings.topk:
         parse_metric(f"NDCG@{k}")
     overlay = find_protocol(settings.protocol).overlay
+    for key, option in BY_OPTION.items():
+        if key in settings.overrides:
+            raise ConfigError(f"--{key}: give {option} instead")
+    if "held_out_items" in settings.overrides and "held_out_items" not in overlay:
+        raise ConfigError("--held_out_items goes with --protocol=cold_start")
     labels = [entry.label for entry in settings.entries]
     if settings.baseline not in labels:
         raise ConfigError(f"baseline {settings.baseline!r} is none of {', '.join(labels)}")
@@ -166,10 +179,12 @@ def check(settings: Settings) -> dict:
 
 def conditions(settings: Settings, described: Described) -> str:
     """How the numbers were made, in a sentence or two."""
-    seen = "are no candidates" if settings.mask_seen else "are candidates as well (not masked)"
+    seen = "are candidates as well (not masked)"
+    if settings.mask_seen:
+        seen = "are no candidates at test (in validation they are)"
     return (
         f"{find_protocol(settings.protocol).description} Each target is ranked among all "
-        f"{described.counts['items']:,} items; items that the user had before {seen}. Of equal "
+        f"{described.counts['items']:,} items; items in the user's history {seen}. Of equal "
         f"scores half count as better."
     )
 
@@ -180,6 +195,7 @@ def summarize(
     failures: list[Failure],
     described: Described,
     hashes: dict[str, str],
+    warning: str | None,
 ) -> Summary:
     """All numbers from the finished runs.
 
@@ -198,15 +214,16 @@ def summarize(
     return Summary(
         settings,
         conditions(settings, described),
-        leak_warning(settings.protocol, described.later),
+        warning,
         described,
         hashes,
         _rows(settings, finished, ranks),
-        slices(ranks, described.items, settings.metric),
+        slices(ranks, described.items, settings.metric, settings.baseline),
         _knockouts(tables, settings.metric),
         finished[0].plan()["config"]["valid_metric"],
         _curves(finished),
         failures,
+        _environments(finished),
         ranks,
     )
 
@@ -251,6 +268,18 @@ def _knockouts(tables: pl.DataFrame, metric: str) -> dict[str, dict[str, Interva
             order = rows["features"].unique(maintain_order=True)
             values[label] = {name: found[name] for name in order}
     return values
+
+
+def _environments(finished: list[Run]) -> list[tuple[dict[str, str], list[str]]]:
+    found: list[tuple[dict[str, str], list[str]]] = []
+    for run in finished:
+        environment = run.result()["environment"]
+        labels = next((labels for known, labels in found if known == environment), None)
+        if labels is None:
+            found.append((environment, [run.label]))
+        elif run.label not in labels:
+            labels.append(run.label)
+    return found
 
 
 def _curves(finished: list[Run]) -> dict[str, list[list[float]]]:

@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+import recbole.data.dataset
 import yaml
 
 from recbole_mm.compare.item_columns import columns_for
@@ -16,11 +17,18 @@ from recbole_mm.config import (
     RECBOLE_DIR,
     ConfigError,
     RunConfig,
+    config_to_plain,
     load_config,
     parse_overrides,
     recbole_models,
 )
 from recbole_mm.register import MODELS
+
+COMMON_KEYS = (
+    "benchmark_filename", "data_path", "dataset", "eval_args", "held_out_items",
+    "item_inter_num_interval", "metrics", "seed", "topk", "user_inter_num_interval",
+)  # fmt: skip
+"""What entries must have in common to be compared."""
 
 
 class Entry(NamedTuple):
@@ -39,15 +47,16 @@ class Entry(NamedTuple):
     settings: dict
 
 
-def parse_entries(text) -> list[Entry]:
-    """Read ``--models``: a string as in the module's docstring, or a list of such entries.
+def parse_entries(text: str) -> list[Entry]:
+    """Read ``--models``, see the module's docstring.
 
     Raises:
-        ConfigError: no entry, a name that is no sequential model (all of them are listed), a
-            setting without a value, or two entries that are the same.
+        ConfigError: no entry, a name that is no sequential model (all of them are listed) or whose
+            data set is one of its own, a setting without a value or of :data:`COMMON_KEYS`, or two
+            entries that are the same.
     """
-    parts = [str(part) for part in text] if isinstance(text, (list, tuple)) else _split(text)
-    entries = [_parse_entry(part.strip()) for part in parts if part.strip()]
+    parts = [part.strip() for part in _split(text) if part.strip()]
+    entries = [_parse_entry(part) for part in parts]
     if not entries:
         raise ConfigError("--models names no model: write e.g. --models=MMM4Rec,SASRec")
     known = {*MODELS, *recbole_models("sequential")}
@@ -57,7 +66,12 @@ def parse_entries(text) -> list[Entry]:
             f"--models: {', '.join(map(repr, unknown))} unknown; known are "
             f"{', '.join(MODELS)} and RecBole's {', '.join(recbole_models('sequential'))}"
         )
+    for entry in entries:
+        _refuse_incomparable(entry)
     labels = [entry.label for entry in entries]
+    if len(set(labels)) < len(labels):  # files of one name in several folders
+        entries = [_parse_entry(part, whole_path=True) for part in parts]
+        labels = [entry.label for entry in entries]
     repeated = sorted({label for label in labels if labels.count(label) > 1})
     if repeated:
         raise ConfigError(f"--models: {', '.join(repeated)} stand more than once")
@@ -71,12 +85,17 @@ def config_of(entry: Entry, dataset: str, overlay: dict, overrides: dict) -> Run
         entry: what runs.
         dataset: on which data set.
         overlay: the protocol's keys.
-        overrides: keys for all entries; an entry's own settings win.
+        overrides: keys for all entries; an entry's own settings win, its files only for keys
+            that are not :data:`COMMON_KEYS`.
 
     Raises:
         ConfigError: see :func:`~recbole_mm.config.load_config`.
     """
     layers = {**overlay, **overrides, **entry.settings}
+    if entry.files:
+        common = config_to_plain(load_config(entry.model, dataset, (), layers))
+        layers = {**{key: common[key] for key in COMMON_KEYS if key in common}, **layers}
+        del layers["dataset"]
     if needs_item_columns(entry.model) and "selected_features" not in layers:
         config = load_config(entry.model, dataset, entry.files, layers)
         loaded = (config["load_col"] or {}).get("item", [])
@@ -91,13 +110,28 @@ def needs_item_columns(model: str) -> bool:
     return path.is_file() and "selected_features" in yaml.safe_load(path.read_text("utf-8"))
 
 
-def _parse_entry(text: str) -> Entry:
+def _parse_entry(text: str, whole_path: bool = False) -> Entry:
     head, *settings = re.split(r"\+(?=[A-Za-z_]\w*=)", text)
     model, _, file = head.partition("@")
     label = "+".join([model, *settings])
     if file:
-        label = f"{label} ({Path(file).stem})"
+        label = f"{label} ({file if whole_path else Path(file).stem})"
     return Entry(label, model, [file] if file else [], parse_overrides(f"--{s}" for s in settings))
+
+
+def _refuse_incomparable(entry: Entry) -> None:
+    common = sorted(set(entry.settings) & set(COMMON_KEYS))
+    if common:
+        raise ConfigError(
+            f"--models: {entry.label} sets {', '.join(common)}, which has to be the same for all "
+            f"entries: give it to the whole command"
+        )
+    own_data = f"{entry.model}Dataset"
+    if entry.model not in MODELS and hasattr(recbole.data.dataset, own_data):
+        raise ConfigError(
+            f"--models: {entry.model} has a data set class of its own ({own_data}), whose split "
+            f"and targets are not those of the others: leave it out"
+        )
 
 
 def _split(text: str) -> list[str]:

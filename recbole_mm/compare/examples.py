@@ -61,7 +61,10 @@ class Catalog:
         path = folder / f"{name}.item"
         if not path.is_file():
             return
-        table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, quoting=3)
+        separator, encoding = config["field_separator"], config["encoding"]
+        table = pd.read_csv(
+            path, sep=separator, dtype=str, keep_default_na=False, encoding=encoding
+        )
         table.columns = [column.partition(":")[0] for column in table.columns]
         tokens = table[config["ITEM_ID_FIELD"]]
         for column in ("title", "movie_title", "name"):
@@ -86,7 +89,7 @@ class Catalog:
         try:
             with Image.open(path) as opened:
                 small = opened.convert("RGB")
-        except (OSError, UnidentifiedImageError):
+        except (OSError, UnidentifiedImageError, Image.DecompressionBombError):
             return None
         small.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
         buffer = io.BytesIO()

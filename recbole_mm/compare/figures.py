@@ -62,8 +62,8 @@ def grouped_bars(groups: dict[str, dict[str, Interval]], labels: list[str], metr
         spans = [values[label] for values in groups.values() if label in values]
         heights = [span.value for span in spans]
         errors = [
-            [max(0.0, span.value - span.low) for span in spans],
-            [max(0.0, span.high - span.value) for span in spans],
+            [0.0 if span.low is None else max(0.0, span.value - span.low) for span in spans],
+            [0.0 if span.high is None else max(0.0, span.high - span.value) for span in spans],
         ]
         axes.bar(
             [place + (number - (len(labels) - 1) / 2) * width for place in places],

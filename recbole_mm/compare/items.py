@@ -1,7 +1,5 @@
 r"""What slices and reports need to know of a data set, once for all runs."""
 
-import hashlib
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -9,11 +7,9 @@ import polars as pl
 from recbole.data import create_dataset
 
 from recbole_mm.compare.protocols import share_of_later_training
+from recbole_mm.config import ConfigError
 from recbole_mm.data.builtin import ensure_builtin
-from recbole_mm.data.features import feature_path, find_modalities, read_item_features
 from recbole_mm.register import multi_modal_dataset_for
-
-BLOCK = 1 << 20
 
 
 class Described(NamedTuple):
@@ -36,18 +32,23 @@ def describe(config) -> Described:
 
     Args:
         config: of any sequential model.
+
+    Raises:
+        ConfigError: the data cannot be read, or not be split in this way.
     """
     ensure_builtin(config)
-    with multi_modal_dataset_for(config["model"]):
-        dataset = create_dataset(config)
-    train, valid, test = dataset.build()
+    try:
+        with multi_modal_dataset_for(config["model"]):
+            dataset = create_dataset(config)
+        n_interactions = len(dataset.inter_feat)
+        modalities = dataset.find_modalities()
+        present = {m: dataset.read_features(m).present for m in modalities}
+        train, valid, test = dataset.build()
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
     tokens = np.asarray(dataset.field2id_token[dataset.iid_field]).astype(str)
-    count = np.bincount(train.inter_matrix().col, minlength=len(tokens))
-    columns = {"item": tokens[1:], "training_count": count[1:]}
-    folder = config["feature_path"] or config["data_path"]
-    for modality in find_modalities(folder, config["dataset"]):
-        path = feature_path(folder, config["dataset"], modality)
-        columns[f"has_{modality}"] = read_item_features(path, tokens).present[1:].numpy()
+    columns = {"item": tokens[1:], "training_count": train.item_counts()[1:].numpy()}
+    columns |= {f"has_{m}": has[1:].numpy() for m, has in present.items()}
     later = None
     if dataset.has_time:
         times = (part.inter_feat[dataset.time_field].numpy() for part in (train, test))
@@ -55,25 +56,9 @@ def describe(config) -> Described:
     counts = {
         "users": dataset.user_num - 1,
         "items": dataset.item_num - 1,
-        "interactions": len(train.history),
-        "training targets": len(train),
-        "validation targets": len(valid),
-        "test targets": len(test),
+        "interactions": n_interactions,
+        "training targets": len(train.inter_feat),
+        "validation targets": len(valid.inter_feat),
+        "test targets": len(test.inter_feat),
     }
     return Described(pl.DataFrame(columns), later, counts)
-
-
-def file_hashes(config) -> dict[str, str]:
-    """SHA-256 of the interactions, the items and the feature files of a data set, by name."""
-    name = config["dataset"]
-    folders = {Path(config["data_path"]), Path(config["feature_path"] or config["data_path"])}
-    files = [file for folder in folders for file in folder.glob(f"{name}.*") if file.is_file()]
-    used = [file for file in files if file.suffix in (".inter", ".item", ".npz")]
-    hashes = {}
-    for file in sorted(used, key=lambda file: file.name):
-        digest = hashlib.sha256()
-        with open(file, "rb") as stream:
-            while block := stream.read(BLOCK):
-                digest.update(block)
-        hashes[file.name] = digest.hexdigest()
-    return hashes

@@ -27,7 +27,7 @@ def knocked_out(model: MultiModalRecommender, name: str) -> MultiModalRecommende
     Args:
         model: stays as it is.
         name: one of :func:`knockouts`: ``'<modality> only'`` takes all others from all items;
-            ``'shuffled'`` gives every item the features of another one. Ids and weights stay.
+            ``'shuffled'`` gives the items their features in random order. Ids and weights stay.
     """
     changed = copy.deepcopy(model)
     if name == SHUFFLED:

@@ -1,8 +1,8 @@
 r"""The rank of every test target: one row per target, stored as parquet.
 
-Rank 1 is the best. An item of the same score as the target counts half (the sum is rounded down),
-so that ties favour nobody; a score that is not a number puts the target last. All later numbers
-(metrics, intervals, slices) are computed from these rows.
+Rank 1 is the best. Items of the same score as the target count half, see
+:func:`~recbole_mm.trainer.rank_by_counting`, so that ties favour nobody; a score that is not a number
+puts the target last. All later numbers (metrics, intervals, slices) are computed from these rows.
 """
 
 import math
@@ -41,7 +41,7 @@ class Evaluation(NamedTuple):
 
     Attributes:
         ranks: ``user``, ``item`` (tokens), ``rank`` (from 1), ``history_length`` (all earlier
-            events), ``recommended`` (tokens, best first).
+            events but those of held-out items), ``recommended`` (tokens, best first).
         metrics: RecBole's numbers: of ranks, and those of :data:`LIST_METRICS`.
     """
 
@@ -97,11 +97,12 @@ def evaluate_ranks(prepared: Prepared, mask_seen: bool = False) -> Evaluation:
         )
     plain = config_to_plain(prepared.config)
     lengths = [k for k in plain["topk"] if k < test.item_num] or [1]  # a list has no item twice
-    metrics = [*plain["metrics"], *LIST_METRICS]
-    config = config_from_plain({**plain, "metrics": metrics, "topk": lengths})
+    config = config_from_plain({**plain, "metrics": [*GAINS, *LIST_METRICS], "topk": lengths})
     collector, evaluator = trainer.eval_collector, trainer.evaluator
     recorder = RankRecorder(config, test, mask_seen)
     recorder.data_collect(prepared.train_data)
+    counts = prepared.train_data.dataset.item_counts()  # RecBole would count targets alone
+    recorder.data_struct.set("data.count_items", dict(enumerate(counts.tolist())))
     trainer.eval_collector, trainer.evaluator = recorder, Evaluator(config)
     try:
         metrics = trainer.evaluate(prepared.test_data, load_best_model=False)

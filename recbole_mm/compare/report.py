@@ -3,9 +3,6 @@ r"""The report of a comparison: a table for the console, one HTML page, the same
 The page is one file: figures and pictures stand in it, nothing is loaded from elsewhere.
 """
 
-import os
-import platform
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,10 +13,8 @@ from recbole_mm.compare.comparison import Summary
 from recbole_mm.compare.examples import Example
 from recbole_mm.compare.figures import grouped_bars, learning_curves, slice_bars
 from recbole_mm.compare.ranks import write_table
-from recbole_mm.compare.statistics import LEVEL, RESAMPLES, Interval
+from recbole_mm.compare.statistics import LEAST_USERS, LEVEL, RESAMPLES, Interval
 from recbole_mm.files import write_text
-
-PACKAGES = ("recbole_mm", "recbole", "torch", "numpy", "pandas", "polars", "scipy", "scikit-learn")
 
 
 class Table(NamedTuple):
@@ -73,12 +68,13 @@ def write_report(summary: Summary, command: str, examples: list[Example]) -> lis
             "differences": differences_table(summary),
             "cost": cost_table(summary),
             "slices": slices_table(summary),
+            "slice_differences": slice_differences_table(summary),
             "knockouts": knockouts_table(summary),
             "data": Table(
                 ["data", ""], [[k, f"{v:,}"] for k, v in summary.described.counts.items()]
             ),
             "hashes": Table(["file", "SHA-256"], [[k, v] for k, v in summary.hashes.items()]),
-            "environment": environment_table(),
+            "environment": environment_table(summary),
         },
         "figures": {
             "curves": Markup(learning_curves(summary.curves, summary.valid_metric)),
@@ -122,9 +118,8 @@ def differences_table(summary: Summary) -> Table:
         difference, p, corrected = row.against_baseline
         base = row.interval.value - difference.value
         share = f"{difference.value / base:+.1%}" if base else "-"
-        span = f"{difference.value:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}]"
-        rows.append([*cells, span, share, f"{p:.4f}", f"{corrected:.4f}"])
-    head = ["", metric, "interval over users", f"minus {baseline}", "", "p", "p (Holm)"]
+        rows.append([*cells, _difference(difference), share, f"{p:.4f}", f"{corrected:.4f}"])
+    head = ["", metric, "interval over users", f"minus {baseline}", "change", "p", "p (Holm)"]
     return Table(head, rows)
 
 
@@ -157,6 +152,20 @@ def slices_table(summary: Summary) -> Table:
     return Table(["slice", "users", "targets", *labels], rows)
 
 
+def slice_differences_table(summary: Summary) -> Table:
+    """One row per slice, one column per entry but the baseline."""
+    baseline = summary.settings.baseline
+    labels = [row.label for row in summary.rows if row.label != baseline]
+    rows = [
+        [
+            f"{part.kind}: {part.name}",
+            *(_difference(part.differences.get(label)) for label in labels),
+        ]
+        for part in summary.slices
+    ]
+    return Table([f"minus {baseline}", *labels], rows)
+
+
 def knockouts_table(summary: Summary) -> Table:
     """One row per entry with item features, one column per set of features."""
     names = list(dict.fromkeys(name for of in summary.knockouts.values() for name in of))
@@ -167,16 +176,12 @@ def knockouts_table(summary: Summary) -> Table:
     return Table(["", *names], rows)
 
 
-def environment_table() -> Table:
-    """Versions and machine."""
-    rows = [["Python", platform.python_version()]]
-    for package in PACKAGES:
-        try:
-            rows.append([package, version(package)])
-        except PackageNotFoundError:
-            rows.append([package, "not installed as a package"])
-    rows += [["machine", platform.platform()], ["cores", str(os.cpu_count())]]
-    return Table(["environment", ""], rows)
+def environment_table(summary: Summary) -> Table:
+    """Versions and machine; a column for each of several with which runs were made."""
+    environments = [environment for environment, _ in summary.environments]
+    heads = [", ".join(labels) for _, labels in summary.environments]
+    rows = [[name, *(e.get(name, "-") for e in environments)] for name in environments[0]]
+    return Table(["environment", *(heads if len(heads) > 1 else [""])], rows)
 
 
 def render(name: str, content: dict, escape: bool) -> str:
@@ -203,7 +208,10 @@ def _notes(summary: Summary) -> dict[str, str]:
         f"users, its metric averaged over seeds. p: paired randomization test over users, "
         f"two-sided; the last column is corrected for the number of entries (Holm). Both take "
         f"the trained models as they are: the spread over seeds is the first column's.",
-        "slices": f"{metric} with {interval}. {summary.conditions} An empty slice has no value.",
+        "slices": f"{metric} with {interval}, and the paired differences from {baseline}. An empty "
+        f"slice has no value; fewer than {LEAST_USERS} users, or users of one value, have no "
+        f"interval. Intervals of many slices are not corrected for their number. "
+        f"{summary.conditions}",
         "knockouts": f"{metric} with {interval}. The trained model is scored again with the "
         f"features of one modality only, and with the features of all items shuffled; its "
         f"weights and item ids stay. {summary.conditions}",
@@ -217,8 +225,15 @@ def _mean(mean: float, deviation: float | None) -> str:
 
 
 def _span(interval: Interval) -> str:
-    return f"[{interval.low:.4f}, {interval.high:.4f}]"
+    return "-" if interval.low is None else f"[{interval.low:.4f}, {interval.high:.4f}]"
 
 
 def _span_of(interval: Interval | None) -> str:
     return "-" if interval is None else f"{interval.value:.4f} {_span(interval)}"
+
+
+def _difference(interval: Interval | None) -> str:
+    if interval is None:
+        return "-"
+    span = "-" if interval.low is None else f"[{interval.low:+.4f}, {interval.high:+.4f}]"
+    return f"{interval.value:+.4f} {span}"

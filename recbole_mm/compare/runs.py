@@ -6,7 +6,7 @@ killed goes on with the epoch it was in (RecBole's models start anew), and one w
 is another run.
 """
 
-import hashlib
+import fcntl
 import json
 import os
 import shutil
@@ -15,19 +15,18 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from pathlib import Path
 from queue import Queue
-from typing import NamedTuple
-
-import torch
+from typing import IO, NamedTuple
 
 from recbole_mm.compare.entries import Entry
 from recbole_mm.compare.worker import BEST_EPOCH, LATEST_EPOCH, PLAN, RESULT
-from recbole_mm.config import RunConfig, config_to_plain
+from recbole_mm.config import ConfigError, RunConfig, config_to_plain
 from recbole_mm.files import write_json
-from recbole_mm.stages import WITHOUT_EFFECT
+from recbole_mm.identity import PLACES, data_hashes, digest
 
-OUTPUT = "output.txt"
+LOCK, OUTPUT = "lock", "output.txt"
 
 
 class Run(NamedTuple):
@@ -63,9 +62,29 @@ class Failure(NamedTuple):
     reason: str
 
 
-def plan_run(
-    entry: Entry, config: RunConfig, out: Path, mask_seen: bool, hashes: dict[str, str]
-) -> Run:
+@contextmanager
+def only_one_in(out: Path):
+    """Hold a comparison's folder against other commands, while it or one of its workers lives.
+
+    Yields:
+        the open lock file, which workers inherit.
+
+    Raises:
+        ConfigError: it is held.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    with open(out / LOCK, "a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(
+                f"another comparison is running in {out}, or a worker that it left: wait for it, "
+                f"end it, or give another --out"
+            ) from None
+        yield lock
+
+
+def plan_run(entry: Entry, config: RunConfig, out: Path, mask_seen: bool) -> Run:
     """Write down one run; nothing is computed.
 
     Args:
@@ -73,14 +92,11 @@ def plan_run(
         config: its configuration, with the seed.
         out: folder of the comparison.
         mask_seen: see :func:`~recbole_mm.compare.ranks.evaluate_ranks`.
-        hashes: of the data set's files.
     """
     plain = config_to_plain(config)
-    effective = {k: plain[k] for k in sorted(plain) if k not in (*WITHOUT_EFFECT, "data_path")}
-    effective |= {"mask_seen": mask_seen, "data": hashes, "feature_path": None}
-    digest = hashlib.sha256(json.dumps(effective).encode()).hexdigest()[:10]
+    identity = digest(config, PLACES, mask_seen=mask_seen, data=data_hashes(config))
     name = "".join(c if c.isalnum() or c in "._-" else "_" for c in entry.label)
-    folder = out / "runs" / f"{name}-seed{config['seed']}-{digest}"
+    folder = out / "runs" / f"{name}-seed{config['seed']}-{identity[:10]}"
     plain["checkpoint_dir"] = str(folder)
     plain["show_progress"] = False
     folder.mkdir(parents=True, exist_ok=True)
@@ -89,12 +105,16 @@ def plan_run(
     return Run(entry.label, config["seed"], folder)
 
 
-def execute(runs: list[Run], jobs: int, log: Callable[[str], None]) -> list[Failure]:
-    """Run what is not finished, ``jobs`` at a time.
+def execute(
+    runs: list[Run], gpus: list[str], jobs: int, lock: IO, log: Callable[[str], None]
+) -> list[Failure]:
+    """Run what is not finished, ``jobs`` at a time; when this process is ended, so are they.
 
     Args:
         runs: all of the comparison.
-        jobs: processes at once; on GPUs each has one of them.
+        gpus: that runs are given, one each in turn.
+        jobs: processes at once.
+        lock: see :func:`only_one_in`.
         log: told of the end of every run.
 
     Returns:
@@ -110,12 +130,16 @@ def execute(runs: list[Run], jobs: int, log: Callable[[str], None]) -> list[Fail
     def work(run: Run) -> str | None:
         place = places.get()
         try:
-            return _execute_one(run, place, jobs, processes)
+            gpu = gpus[place % len(gpus)] if gpus else None
+            return _execute_one(run, gpu, jobs, lock, processes)
+        except OSError as error:
+            return str(error)
         finally:
             places.put(place)
 
     failures = []
     pool = ThreadPoolExecutor(max_workers=jobs)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         waiting = {pool.submit(work, run): run for run in todo}
         for number, future in enumerate(as_completed(waiting), 1):
@@ -126,26 +150,32 @@ def execute(runs: list[Run], jobs: int, log: Callable[[str], None]) -> list[Fail
             log(f"[{number}/{len(todo)}] {run.label}, seed {run.seed}: {said}")
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
-        for process in processes:
+        for process in list(processes):
             process.terminate()
         raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
     pool.shutdown()
     return failures
 
 
-def _execute_one(run: Run, place: int, jobs: int, processes: set) -> str | None:
+def _execute_one(run: Run, gpu: str | None, jobs: int, lock: IO, processes: set) -> str | None:
     """Run one and wait for it; why it failed, or ``None``."""
     _clear(run.folder)
     environment = dict(os.environ)
     environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
-    if torch.cuda.device_count() > 1:
+    if gpu is not None:
         plan = run.plan()
-        plan["config"]["gpu_id"] = str(place % torch.cuda.device_count())
+        plan["config"]["gpu_id"] = gpu
         write_json(run.folder / PLAN, plan)
     command = [sys.executable, "-m", "recbole_mm.compare.worker", str(run.folder)]
     with open(run.folder / OUTPUT, "wb") as output:
         process = subprocess.Popen(
-            command, stdout=output, stderr=subprocess.STDOUT, env=environment
+            command,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            pass_fds=[lock.fileno()],
         )
         processes.add(process)
         status = process.wait()

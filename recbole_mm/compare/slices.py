@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from recbole_mm.compare.statistics import Interval, intervals, user_table
+from recbole_mm.compare.statistics import Interval, difference_intervals, intervals, user_table
 
 HEAD_SHARE = 0.2
 LENGTHS = (("1 to 4", 1, 4), ("5 to 9", 5, 9), ("10 to 19", 10, 19), ("20 or more", 20, None))
@@ -23,6 +23,7 @@ class Slice(NamedTuple):
         name: e.g. ``cold``.
         users, targets: how many.
         values: label -> value with interval; empty when no user is in the slice.
+        differences: label -> paired difference from the baseline, with interval; likewise.
     """
 
     kind: str
@@ -30,6 +31,7 @@ class Slice(NamedTuple):
     users: int
     targets: int
     values: dict[str, Interval]
+    differences: dict[str, Interval]
 
 
 def slice_conditions(items: pl.DataFrame) -> list[tuple[str, str, pl.Expr]]:
@@ -57,22 +59,25 @@ def slice_conditions(items: pl.DataFrame) -> list[tuple[str, str, pl.Expr]]:
     return conditions
 
 
-def slices(ranks: pl.DataFrame, items: pl.DataFrame, metric: str) -> list[Slice]:
+def slices(ranks: pl.DataFrame, items: pl.DataFrame, metric: str, baseline: str) -> list[Slice]:
     """Every slice with its number of users and its values.
 
     Args:
         ranks: ``label``, ``seed``, ``user``, ``item``, ``rank``, ``history_length``.
         items: see :func:`slice_conditions`.
         metric: e.g. ``NDCG@10``.
+        baseline: label that differences are taken from.
     """
     joined = ranks.join(items, on="item", how="left")
     parts = []
     for kind, name, condition in slice_conditions(items):
         rows = joined.filter(condition)
         if rows.is_empty():
-            parts.append(Slice(kind, name, 0, 0, {}))
+            parts.append(Slice(kind, name, 0, 0, {}, {}))
             continue
         labels, sums, counts = user_table(rows, metric)
         values = dict(zip(labels, intervals(sums, counts), strict=True))
-        parts.append(Slice(kind, name, len(counts), round(counts.sum()), values))
+        differences = difference_intervals(rows, metric, baseline)
+        n_targets = round(counts.sum())
+        parts.append(Slice(kind, name, len(counts), n_targets, values, differences))
     return parts

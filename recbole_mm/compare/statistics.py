@@ -14,15 +14,22 @@ from recbole_mm.compare.ranks import metric_values
 
 RESAMPLES = 10_000
 LEVEL = 0.95
+LEAST_USERS = 10  # of fewer, resamples say little about others
 CELLS_PER_BLOCK = 4_000_000
 
 
 class Interval(NamedTuple):
-    """A value with its bootstrap interval."""
+    """A value with its bootstrap interval.
+
+    Attributes:
+        value: of all users.
+        low, high: ``None`` where nothing can be said: for fewer than :data:`LEAST_USERS` users, or
+            when all of them have the same value.
+    """
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
 
 
 class Comparison(NamedTuple):
@@ -111,9 +118,14 @@ def bootstrap(sums: np.ndarray, counts: np.ndarray, seed: int = 0) -> np.ndarray
 
 def intervals(sums: np.ndarray, counts: np.ndarray) -> list[Interval]:
     """The mean over targets of every column, with its percentile interval over users."""
-    drawn = np.quantile(bootstrap(sums, counts), [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
     values = sums.sum(0) / counts.sum()
-    return [Interval(*map(float, row)) for row in zip(values, *drawn, strict=True)]
+    if len(counts) < LEAST_USERS:
+        return [Interval(float(value), None, None) for value in values]
+    low, high = np.quantile(bootstrap(sums, counts), [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    return [
+        Interval(float(v), float(a), float(b)) if a < b else Interval(float(v), None, None)
+        for v, a, b in zip(values, low, high, strict=True)
+    ]
 
 
 def randomization_test(differences: np.ndarray, seed: int = 0) -> np.ndarray:
@@ -152,12 +164,9 @@ def compare(ranks: pl.DataFrame, metric: str, baseline: str) -> dict[str, Compar
         metric: e.g. ``NDCG@10``.
         baseline: a label.
     """
-    labels, sums, counts = user_table(ranks, metric)
-    others = [label for label in labels if label != baseline]
+    others, differences, counts = _differences(ranks, metric, baseline)
     if not others:
         return {}
-    differences = sums[:, [labels.index(label) for label in others]]
-    differences = differences - sums[:, [labels.index(baseline)]]
     p = randomization_test(differences)
     parts = zip(others, intervals(differences, counts), p, holm(p), strict=True)
     return {
@@ -169,3 +178,19 @@ def _blocks(n: int) -> list[int]:
     """Sizes of blocks of resamples that bound the memory."""
     size = max(1, CELLS_PER_BLOCK // n)
     return [min(size, RESAMPLES - start) for start in range(0, RESAMPLES, size)]
+
+
+def difference_intervals(ranks: pl.DataFrame, metric: str, baseline: str) -> dict[str, Interval]:
+    """The differences of :func:`compare`, without the tests."""
+    others, differences, counts = _differences(ranks, metric, baseline)
+    return dict(zip(others, intervals(differences, counts), strict=True)) if others else {}
+
+
+def _differences(
+    ranks: pl.DataFrame, metric: str, baseline: str
+) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Labels ``k``, entry minus baseline by user ``(users, k)``, targets of a user ``(users,)``."""
+    labels, sums, counts = user_table(ranks, metric)
+    others = [label for label in labels if label != baseline]
+    columns = sums[:, [labels.index(label) for label in others]]
+    return others, columns - sums[:, [labels.index(baseline)]], counts

@@ -4,15 +4,19 @@ A run that crashes, or that the system kills for its memory, ends alone.
 """
 
 import json
+import os
+import platform
 import sys
 from pathlib import Path
 
 import polars as pl
+import torch
 
 from recbole_mm.compare.knockout import ALL, knocked_out, knockouts
 from recbole_mm.compare.ranks import evaluate_ranks, write_table
 from recbole_mm.config import config_from_plain
 from recbole_mm.files import write_json
+from recbole_mm.identity import package_version
 from recbole_mm.quick_start import (
     Prepared,
     keep_progress,
@@ -21,6 +25,7 @@ from recbole_mm.quick_start import (
     train_and_test,
 )
 
+PACKAGES = ("recbole_mm", "recbole", "torch", "numpy", "pandas", "polars", "scipy", "scikit-learn")
 PLAN, RESULT, RANKS = "run.json", "result.json", "ranks.parquet"
 BEST_EPOCH, LATEST_EPOCH = "best.pth", "latest.pth"
 
@@ -46,12 +51,20 @@ def run_one(folder: Path) -> None:
     result = {
         **{k: result[k] for k in ("best_valid_score", "best_epoch", "epochs", "seconds")},
         **{k: result[k] for k in ("seconds_per_epoch", "n_parameters", "peak_memory")},
+        "environment": environment(config["device"]),
         "n_items": prepared.test_data.dataset.item_num - 1,
         "history": result["history"],
         "metrics": metrics,
     }
     write_json(folder / RESULT, result)
     (folder / LATEST_EPOCH).unlink(missing_ok=True)
+
+
+def environment(device: torch.device) -> dict[str, str]:
+    """Versions and machine, by name."""
+    used = {"Python": platform.python_version(), **{p: package_version(p) for p in PACKAGES}}
+    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else "none"
+    return used | {"machine": platform.platform(), "cores": str(os.cpu_count()), "GPU": gpu}
 
 
 def rank_all(prepared: Prepared, mask_seen: bool) -> tuple[pl.DataFrame, dict[str, float]]:

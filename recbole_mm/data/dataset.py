@@ -206,13 +206,8 @@ class MultiModalDataset(SequentialDataset):
 
     def _load_features(self):
         names = self.config["modalities"]
-        folder = self.config["feature_path"] or self.dataset_path
-        if names is None and self.domains:
-            names, left_out = common_modalities(os.path.dirname(folder), self.domains)
-            self.logger.info(f"modalities of all domains: {names}; left out: {left_out or 'none'}")
-        elif names is None:
-            names = find_modalities(folder, self.dataset_name)
-            self.logger.info(f"modalities found in {folder}: {names}")
+        if names is None:
+            names = self.find_modalities()
         if isinstance(names, str):
             names = [names]
         repeated = {n for n in names if names.count(n) > 1}
@@ -221,6 +216,17 @@ class MultiModalDataset(SequentialDataset):
         self.modalities = list(names)
         self.features = {name: self.read_features(name) for name in self.modalities}
         self._report_coverage()
+
+    def find_modalities(self) -> list[str]:
+        """The modalities that there are files of, in a mixture for all of its domains."""
+        folder = self.config["feature_path"] or self.dataset_path
+        if self.domains:
+            names, left_out = common_modalities(os.path.dirname(folder), self.domains)
+            self.logger.info(f"modalities of all domains: {names}; left out: {left_out or 'none'}")
+        else:
+            names = find_modalities(folder, self.dataset_name)
+            self.logger.info(f"modalities found in {folder}: {names}")
+        return names
 
     def read_features(self, name: str) -> ItemFeatures:
         """One feature file of this data set, aligned with its items."""

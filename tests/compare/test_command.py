@@ -7,7 +7,7 @@ import pytest
 from tiny import TINY_MMM4REC
 
 from recbole_mm.cli import main
-from recbole_mm.compare.entries import parse_entries
+from recbole_mm.compare.entries import config_of, parse_entries
 from recbole_mm.config import ConfigError
 
 TINY = {**TINY_MMM4REC, "epochs": 1, "n_heads": 1, "topk": "[5,10]"}
@@ -76,6 +76,11 @@ def test_an_unknown_model_ends_the_command_before_anything_runs(toy, tmp_path, c
         ({"seeds": 0}, "--seeds=0: give a number >= 1"),
         ({"mask_seen": "maybe"}, "--mask_seen=maybe: give True or False"),
         ({"epoch": 1}, "did you mean 'epochs'"),
+        ({"jobs": 0}, "--jobs=0: give a number >= 1"),
+        ({"seed": 7}, "--seed: give --seeds instead"),
+        ({"held_out_items": 0.2}, "--held_out_items goes with --protocol=cold_start"),
+        ({"models": "SASRec+seed=7"}, "SASRec+seed=7 sets seed, which has to be the same for all"),
+        ({"models": "DIEN"}, "DIEN has a data set class of its own (DIENDataset)"),
         ({"dataset": "Toyz"}, "data set 'Toyz'"),
     ],
 )
@@ -92,6 +97,23 @@ def test_entries_have_their_own_settings():
     assert first.label == "MMM4Rec+modalities=[text, image]+use_item_id=False"
     assert first.settings == {"modalities": ["text", "image"], "use_item_id": False}
     assert (second.label, second.model, second.files) == ("SASRec (b)", "SASRec", ["a/b.yaml"])
+
+
+def test_files_of_one_name_are_told_apart_by_their_folders():
+    labels = [entry.label for entry in parse_entries("SASRec@a/best.yaml,SASRec@b/best.yaml")]
+
+    assert labels == ["SASRec (a/best.yaml)", "SASRec (b/best.yaml)"]
+
+
+def test_a_file_sets_nothing_that_entries_have_in_common(toy, tmp_path):
+    file = tmp_path / "best.yaml"
+    file.write_text("dataset: other\ntopk: [10]\nseed: 3\ndata_path: nowhere\nhidden_size: 16\n")
+    (entry,) = parse_entries(f"SASRec@{file}")
+
+    config = config_of(entry, "toy", {}, {**toy, "seed": 1})
+
+    assert (config["topk"], config["seed"], config["hidden_size"]) == ([5, 10, 20], 1, 16)
+    assert config["data_path"].endswith("dataset/toy")
 
 
 @pytest.mark.parametrize("text", ["", "SASRec,SASRec"])
@@ -115,5 +137,5 @@ def test_other_protocols_and_masking_are_said_with_the_numbers(toy, capsys, prot
 
     output = capsys.readouterr().out
     assert said in output
-    assert "items that the user had before are no candidates" in output
+    assert "items in the user's history are no candidates at test" in output
     assert ("warning: Leave-one-out leaks" in output) == (protocol == "cold_start")

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from recbole_mm.compare.entries import config_of, parse_entries
-from recbole_mm.compare.items import describe, file_hashes
+from recbole_mm.compare.items import describe
 from recbole_mm.compare.protocols import PROTOCOLS, leak_warning, share_of_later_training
 from recbole_mm.config import ConfigError, load_config
 from recbole_mm.quick_start import prepare, train_and_test
@@ -40,18 +40,6 @@ def test_cold_items_have_no_training_interaction(toy):
     assert (cold["training_count"] == 0).sum() == 1  # a tenth of twelve
 
 
-def test_hashes_follow_the_content_of_the_files(toy, tmp_path):
-    config = load_config("SASRec", None, (), toy)
-    before = file_hashes(config)
-    path = tmp_path / "dataset/toy/toy.inter"
-    path.write_text(path.read_text() + "u1\ti1\t2000000000\n")
-
-    after = file_hashes(config)
-
-    assert set(before) == {"toy.inter", "toy.text.npz", "toy.image.npz"}
-    assert [name for name in before if before[name] != after[name]] == ["toy.inter"]
-
-
 @pytest.mark.parametrize("model", ["FDSA", "SASRecF"])
 def test_models_with_item_columns_get_them_and_keep_the_candidates(model, toy, tmp_path):
     rows = [f"i{i}\tblue {'kite' if i % 2 else 'mug'}\tmaker{i % 3}\timages/{i}" for i in range(12)]
@@ -66,7 +54,6 @@ def test_models_with_item_columns_get_them_and_keep_the_candidates(model, toy, t
 
     assert config["selected_features"] == ["title", "brand"]
     assert run.train_data.dataset.item_num == 13
-    assert 0 <= result["test_result"]["ndcg@10"] <= 1
     checkpoint = torch.load(result["checkpoint"], weights_only=False)
     assert checkpoint["other_parameter"] == {}  # the module whose parameters are all here:
     assert any(name.startswith("feature_embed_layer.") for name in checkpoint["state_dict"])

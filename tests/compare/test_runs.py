@@ -1,14 +1,18 @@
 """Runs of a comparison: processes that end, die and go on."""
 
+import os
+import subprocess
+import sys
+
 import polars as pl
 import pytest
 import torch
 from tiny import TINY_MMM4REC
 
 from recbole_mm.compare.entries import Entry
-from recbole_mm.compare.runs import execute, plan_run
+from recbole_mm.compare.runs import Run, execute, only_one_in, plan_run
 from recbole_mm.compare.worker import BEST_EPOCH, LATEST_EPOCH, run_one
-from recbole_mm.config import load_config
+from recbole_mm.config import ConfigError, load_config
 
 TINY = {**TINY_MMM4REC, "epochs": 4}
 
@@ -18,8 +22,7 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been_killed(toy, tmp_path, monkey
     config = load_config("MMM4Rec", config_dict={**toy, **TINY})
     entry = Entry("MMM4Rec", "MMM4Rec", files=[], settings={})
     killed, reference = (
-        plan_run(entry, config, tmp_path / out, mask_seen=False, hashes={})
-        for out in ("killed", "reference")
+        plan_run(entry, config, tmp_path / out, mask_seen=False) for out in ("killed", "reference")
     )
     original, steps = torch.optim.Optimizer.zero_grad, []
 
@@ -34,7 +37,8 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been_killed(toy, tmp_path, monkey
         run_one(killed.folder)
     assert (killed.folder / LATEST_EPOCH).is_file()
 
-    assert execute([killed, reference], jobs=1, log=print) == []
+    with only_one_in(tmp_path) as lock:
+        assert execute([killed, reference], [], jobs=1, lock=lock, log=print) == []
 
     said = (killed.folder / "output.txt").read_text()
     assert "going on with epoch 2" in said
@@ -44,3 +48,27 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been_killed(toy, tmp_path, monkey
     assert ranks.equals(wanted)
     assert (killed.folder / BEST_EPOCH).is_file()
     assert not (killed.folder / LATEST_EPOCH).exists()
+
+
+def test_a_folder_is_held_while_a_worker_lives(tmp_path):
+    with only_one_in(tmp_path) as lock:
+        orphan = subprocess.Popen(
+            [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=[lock.fileno()]
+        )
+    with pytest.raises(ConfigError, match="another comparison is running in"):
+        only_one_in(tmp_path).__enter__()
+    orphan.communicate(b"end" + os.linesep.encode())
+    with only_one_in(tmp_path):
+        pass
+
+
+def test_a_run_that_the_system_refuses_does_not_end_the_others(tmp_path):
+    runs = [Run("gone", 1, tmp_path / "gone"), Run("crashes", 1, tmp_path / "crashes")]
+    runs[1].folder.mkdir()
+
+    with only_one_in(tmp_path) as lock:
+        failures = execute(runs, [], jobs=1, lock=lock, log=print)
+
+    reasons = {failure.run.label: failure.reason for failure in failures}
+    assert "No such file" in reasons["gone"]
+    assert "run.json" in reasons["crashes"]

@@ -23,7 +23,7 @@ RANKS = pl.DataFrame(
 
 
 def by_name(metric="Recall@2"):
-    return {part.name: part for part in slices(RANKS, ITEMS, metric)}
+    return {part.name: part for part in slices(RANKS, ITEMS, metric, "A")}
 
 
 def test_popularity_is_that_of_training():
@@ -36,7 +36,7 @@ def test_popularity_is_that_of_training():
 
 
 def test_every_target_has_one_history_length_and_each_modality_or_not():
-    parts = slices(RANKS, ITEMS, "Recall@2")
+    parts = slices(RANKS, ITEMS, "Recall@2", "A")
 
     assert sum(part.targets for part in parts if part.kind == "history length") == 4
     image = {part.name: part.targets for part in parts if part.name.startswith("image")}
@@ -48,3 +48,14 @@ def test_a_slice_without_users_is_empty_and_no_error():
 
     assert (part.users, part.targets, part.values) == (0, 0, {})
     assert by_name()["20 or more"].users == 0
+
+
+def test_differences_are_taken_from_the_baseline_within_the_slice():
+    other = RANKS.with_columns(label=pl.lit("B"), rank=pl.Series([1, 3, 1, 1]))
+
+    parts = {p.name: p for p in slices(pl.concat([RANKS, other]), ITEMS, "Recall@2", "A")}
+
+    assert parts["cold (no training interaction)"].differences["B"].value == 1
+    assert set(parts["image missing"].differences) == {"B"}
+    assert parts["image missing"].differences["B"].value == 0  # b is lost, f is found
+    assert parts["text missing"].differences == {}

@@ -1,0 +1,73 @@
+r"""What a run computes from, as a hash: a finished run is taken again only for an equal one."""
+
+import hashlib
+import json
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from recbole_mm.config import config_to_plain
+from recbole_mm.data.mixture import domain_folder, domains_of
+
+WITHOUT_EFFECT = (
+    "checkpoint_dir", "config_files", "gpu_id", "log_wandb", "pre_model_path", "show_progress",
+    "state", "use_gpu", "wandb_project", "worker",
+)  # fmt: skip
+"""Keys that decide where and how a run is made, not what it computes."""
+
+PLACES = ("data_path", "feature_path")
+"""Keys that say where data lie; :func:`data_hashes` says what they are."""
+
+USED = (".inter", ".item", ".npz")
+BLOCK = 1 << 20
+
+
+def digest(config, without=(), **more) -> str:
+    """Hash of a configuration, of the checkpoint that it starts from and of this package's version.
+
+    Args:
+        config: a complete one.
+        without: further keys that do not count.
+        more: what else the run depends on, JSON-able.
+    """
+    left_out = {*WITHOUT_EFFECT, *without}
+    values = {key: value for key, value in config_to_plain(config).items() if key not in left_out}
+    text = json.dumps([values, more, package_version("recbole_mm")], sort_keys=True)
+    hashed = hashlib.sha256(text.encode())
+    if config["pre_model_path"]:
+        hashed.update(_sha256(Path(config["pre_model_path"])).encode())
+    return hashed.hexdigest()
+
+
+def data_hashes(config) -> dict[str, str]:
+    """SHA-256 of the interactions, the items and the feature files of a data set, by file name; of
+    a mixture those of its domains."""
+    name = config["dataset"]
+    folders = {Path(config["data_path"]), Path(config["feature_path"] or config["data_path"])}
+    places = [(folder, name) for folder in folders]
+    places += [(domain_folder(config, domain), domain) for domain in domains_of(config)]
+    files = [file for folder, stem in places for file in folder.glob(f"{stem}.*")]
+    used = [file for file in files if file.is_file() and file.suffix in USED]
+    return {file.name: _sha256(file) for file in sorted(used, key=lambda file: file.name)}
+
+
+def package_version(name: str) -> str:
+    """Version of an installed package."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed as a package"
+
+
+def _sha256(path: Path) -> str:
+    status = path.stat()
+    return _sha256_of_state(path.resolve(), status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=256)
+def _sha256_of_state(path: Path, size: int, modified: int) -> str:
+    hashed = hashlib.sha256()
+    with open(path, "rb") as stream:
+        while block := stream.read(BLOCK):
+            hashed.update(block)
+    return hashed.hexdigest()
