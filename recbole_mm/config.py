@@ -46,14 +46,21 @@ LIMITS = {
     **dict.fromkeys(("MAX_ITEM_LIST_LENGTH", "train_batch_size", "eval_batch_size"), "> 0"),
     **dict.fromkeys(("embedding_size", "feature_dimension", "hidden_size", "head_dim"), "> 0"),
     **dict.fromkeys(("d_conv", "d_state", "expand", "n_groups", "n_heads", "n_layers"), "> 0"),
-    **dict.fromkeys(("learning_rate", "temperature"), "> 0"),
+    **dict.fromkeys(("gradient_accumulation_steps", "interest_iterations"), "> 0"),
+    **dict.fromkeys(("interest_neighbors", "learning_rate", "temperature"), "> 0"),
     **dict.fromkeys(("epochs", "inner_size", "length_group_size"), ">= 0"),
     **dict.fromkeys(("recluster_every", "weight_decay"), ">= 0"),
     "*dropout*": "in [0, 1)",
+    "*_drop_*": "in [0, 1]",
 }
 """Key, or a pattern of keys: what a number under it has to be."""
 
-WITHIN = {"> 0": lambda x: x > 0, ">= 0": lambda x: x >= 0, "in [0, 1)": lambda x: 0 <= x < 1}
+WITHIN = {
+    "> 0": lambda x: x > 0,
+    ">= 0": lambda x: x >= 0,
+    "in [0, 1)": lambda x: 0 <= x < 1,
+    "in [0, 1]": lambda x: 0 <= x <= 1,
+}
 
 SEARCH_SPACE_WORDS = ("choice", "uniform", "quniform", "loguniform")
 """HyperTuning reads these from its search space, not from a configuration."""

@@ -138,8 +138,9 @@ def fit_and_evaluate(config: Config, saved: bool = True, verbose: bool = True) -
 
     Returns:
         ``model``, ``dataset``, ``train_stage``, ``use_item_id``, ``pre_model_path`` (as
-        configured), ``valid_metric``, ``best_valid_score``, ``valid_score_bigger``,
-        ``best_valid_result``, ``test_result`` (as RecBole returns them), ``best_epoch`` (from 0),
+        configured), ``knows_query_time``, ``valid_metric``, ``best_valid_score``,
+        ``valid_score_bigger``, ``best_valid_result``, ``test_result`` (as RecBole returns them),
+        ``best_epoch`` (from 0),
         ``epochs`` (trained), ``history`` (of each validated epoch: ``epoch``, ``valid_score``,
         ``seconds`` since the start), ``seconds`` (training to test), ``seconds_per_epoch`` and
         ``seconds_per_validation`` (means), ``n_parameters`` (trainable), ``peak_memory`` and
@@ -242,6 +243,7 @@ def train_and_test(prepared: Prepared, saved: bool = True, verbose: bool = True)
         "train_stage": config["train_stage"],
         "use_item_id": config["use_item_id"],
         "pre_model_path": config["pre_model_path"],
+        "knows_query_time": _knows_query_time(config),
         "valid_metric": config["valid_metric"].lower(),
         "best_valid_score": best_valid_score,
         "valid_score_bigger": config["valid_metric_bigger"],
@@ -312,19 +314,29 @@ def stages_table(results: list[dict]) -> str:
     return "\n".join([f"{results[0]['valid_metric']} of each stage", *lines])
 
 
+def _knows_query_time(config: Config) -> bool:
+    """Whether the model reads when the recommendation is asked for, the time of the target."""
+    return bool(config["use_time"] and (config["released"] or config["query_time"] == "request"))
+
+
 def _stage_in_words(result: dict) -> str:
     if result["train_stage"] != "finetune":
         return f"{result['train_stage'] or result['model']} on {result['dataset']}"
     with_id = "with" if result["use_item_id"] else "without"
     start = "transferred" if result["pre_model_path"] else "from scratch"
-    return f"finetune on {result['dataset']} {with_id} ID, {start}"
+    return f"finetune on {result['dataset']} {with_id} ID, {start}{_said_of_time(result)}"
+
+
+def _said_of_time(result: dict) -> str:
+    return " (the model knows the time of the target)" if result["knows_query_time"] else ""
 
 
 def result_table(result: dict) -> str:
     """The end of a run as text: both results side by side, and what the run cost."""
     valid, test = result["best_valid_result"] or {}, result["test_result"] or {}
     width = max((len(name) for name in (*valid, *test)), default=0)
-    lines = [f"{result['model']} on {result['dataset']}", f"{'':{width}}    valid     test"]
+    title = f"{result['model']} on {result['dataset']}{_said_of_time(result)}"
+    lines = [title, f"{'':{width}}    valid     test"]
     for name in test or valid:
         row = [f"{part[name]:9.4f}" if name in part else f"{'-':>9}" for part in (valid, test)]
         lines.append(f"{name:{width}}{''.join(row)}")

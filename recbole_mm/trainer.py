@@ -80,6 +80,11 @@ class MultiModalTrainer(Trainer):
                 f"gradient_accumulation_steps {steps} does not work with enable_scaler: True, "
                 f"which rescales the gradients at every batch. Switch one of them off."
             )
+        if self.clip_grad_norm:
+            raise ValueError(
+                f"gradient_accumulation_steps {steps} does not work with clip_grad_norm, which "
+                f"clips what has been added up after every batch. Leave one of them out."
+            )
         return AccumulatedSteps(optimizer, steps, mean=bool(self.config["accumulation_mean"]))
 
     def _parameter_groups(self, learning_rate: float, weight_decay: float) -> list[dict]:

@@ -267,8 +267,8 @@ class MultiModalDataset(SequentialDataset):
             )
         if nothing.any():
             self.logger.info(
-                f"{int(nothing.sum())} items have no modality at all: they are masked, and "
-                f"recommended by their id alone if there is one."
+                f"{int(nothing.sum())} items have no modality at all: they are recommended by "
+                f"their id, if items have one, and never without."
             )
 
     def _dataframe_to_interaction(self, data):
@@ -473,7 +473,8 @@ class MultiModalDataset(SequentialDataset):
         times = self.inter_feat[self.time_field].numpy()
         total = sum(ratios)
         cuts = self._calcu_split_ids(tot=len(times), ratios=[ratio / total for ratio in ratios])
-        edges = [0, *np.searchsorted(times, times[cuts]).tolist(), len(times)]
+        moments = np.append(times, np.inf)[cuts]  # a part without a share begins at the end
+        edges = [0, *np.searchsorted(times, moments).tolist(), len(times)]
         if min(np.diff(edges)) == 0:
             raise DatasetError(
                 f"{self.dataset_path}: too many events at one time to be split by time into parts "
@@ -515,11 +516,11 @@ class MultiModalDataset(SequentialDataset):
         return torch.bincount(items, minlength=self.item_num)
 
     def item_shares(self) -> torch.Tensor:
-        """Shares of the items among the events that are drawn for training, ``(n_items,)``.
+        """Shares of the items among the targets that are drawn for training, ``(n_items,)``.
 
         With balanced domains, every domain's items have the same share together.
         """
-        counts = self.item_counts().double()
+        counts = torch.bincount(self.inter_feat[self.iid_field], minlength=self.item_num).double()
         if self.example_of_row is None:
             return counts / counts.sum()
         totals = torch.zeros(len(self.domains), dtype=counts.dtype)

@@ -140,6 +140,8 @@ def read_mixture_features(
                 f"{path}: width {part.values.shape[1]}, but {domains[0]} has "
                 f"{values.shape[1]}. Features of a mixture come from one encoder."
             )
+        if part.values.dtype != values.dtype:
+            values = values.to(torch.promote_types(values.dtype, part.values.dtype))
         values[items] = part.values[1:].to(values.dtype)
         present[items] = part.present[1:]
     return ItemFeatures(values, present)

@@ -36,7 +36,8 @@ class MultiModalRecommender(SequentialRecommender):
 
     Attributes:
         modalities: names, in the order of the config; the first is the leading one.
-        adapters: one linear map per modality, from its features to ``hidden_size``.
+        adapters: one map per modality, from its features to ``hidden_size``; linear, unless the
+            subclass puts its own there.
         train_stage: ``pretrain`` or ``finetune``.
         use_item_id: whether items have learned embeddings beside their features.
         domain_parameters: glob patterns of the parameters that belong to one data set and are not
@@ -47,6 +48,8 @@ class MultiModalRecommender(SequentialRecommender):
         layer_stacks: glob patterns of the lists of layers, whose upper ones a shallower model does
             not have.
         released_options: what ``released: True`` puts in the place of the configuration's values.
+        mask_missing: whether an item lacks what it has no features of; it is never recommended if
+            that is everything and there is no ID.
         trains_on_windows: whether the loss can be taken at every event of a history at once
             (``loss_positions: all``).
 
@@ -59,19 +62,21 @@ class MultiModalRecommender(SequentialRecommender):
     encoder_parameters: tuple[str, ...] = ()
     layer_stacks: tuple[str, ...] = ()
     released_options: ClassVar[dict] = {}
+    mask_missing = True
+    _evaluation_items = (None, None)
     trains_on_windows = False
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
         self.released = bool(config["released"])
-        self.option = ChainMap(self.released_options, config) if self.released else config
         self.hidden_size = config["hidden_size"]
         self.train_stage = read_choice(config, "train_stage", TRAIN_STAGES)
         self.use_item_id = bool(config["use_item_id"])
         self.softmax = read_choice(config, "softmax", SOFTMAXES)
-        self.mask_repeated_targets = bool(self.option["mask_repeated_targets"])
+        option = self.options(config)
+        self.mask_repeated_targets = bool(option["mask_repeated_targets"])
         self.same_domain_negatives = bool(config["same_domain_negatives"])
-        self.logq_correction = bool(self.option["logq_correction"])
+        self.logq_correction = bool(option["logq_correction"])
         if self.softmax == "in_batch" and self.logq_correction:
             log_share = dataset.item_shares().clamp(min=1e-12).log().float()
             self.register_buffer("item_log_share", log_share, persistent=False)
@@ -108,7 +113,10 @@ class MultiModalRecommender(SequentialRecommender):
             self.register_buffer(f"{modality}_feature", features.values, persistent=False)
             self.register_buffer(f"{modality}_present", features.present, persistent=False)
             self.adapters[modality] = nn.Linear(features.values.shape[1], self.hidden_size)
-        self._evaluation_items = (None, None)
+
+    def options(self, config):
+        """The configuration, under :attr:`released_options` for ``released: True``."""
+        return ChainMap(self.released_options, config) if self.released else config
 
     def feature(self, modality: str) -> Tensor:
         """Frozen features ``(n_items, F)``, in the dtype of the file."""
@@ -227,11 +235,18 @@ class MultiModalRecommender(SequentialRecommender):
     def on_epoch_start(self, epoch: int) -> None:
         """Called by the trainer before each training epoch (0, 1, ...)."""
 
+    def train(self, mode: bool = True):
+        """See :class:`torch.nn.Module`; the items kept for evaluation are given up."""
+        if mode:
+            self._evaluation_items = (None, None)
+        return super().train(mode)
+
     def all_items(self):
         """:meth:`embed_items` of the whole table; in evaluation it is kept until a parameter
         changes."""
         if self.training or torch.is_grad_enabled():
             return self.embed_items()
+        # what is written through `.data` is not seen
         state = tuple((p.data_ptr(), p._version) for p in self.parameters())
         if self._evaluation_items[0] != state:
             self._evaluation_items = (state, self.embed_items())
@@ -316,10 +331,22 @@ class MultiModalRecommender(SequentialRecommender):
     def full_sort_predict(self, interaction) -> Tensor:
         """Scores of all items, ``(b, n_items)``; column 0 is the padding item."""
         items = self.all_items()
-        return self.score_items(self.encode(interaction, items), items)
+        scores = self.score_items(self.encode(interaction, items), items)
+        if self.mask_missing and not self.use_item_id:
+            scores[:, self._unknown()] = -torch.inf
+        return scores
 
     def predict(self, interaction) -> Tensor:
         """Scores of one item per row, ``(b,)``."""
         item_id, column = torch.unique(interaction[self.ITEM_ID], return_inverse=True)
         scores = self.score_items(self.encode(interaction), self.embed_items(item_id))
-        return scores.gather(1, column.unsqueeze(1)).squeeze(1)
+        scores = scores.gather(1, column.unsqueeze(1)).squeeze(1)
+        if self.mask_missing and not self.use_item_id:
+            scores = scores.masked_fill(self._unknown()[interaction[self.ITEM_ID]], -torch.inf)
+        return scores
+
+    def _unknown(self) -> Tensor:
+        """Items without any modality, the padding item apart, ``(n_items,)`` bool."""
+        unknown = ~torch.stack([self.present(m) for m in self.modalities]).any(dim=0)
+        unknown[0] = False
+        return unknown

@@ -5,6 +5,7 @@ from importlib import import_module
 import pytest
 import torch
 from recbole.data import data_preparation
+from recbole.data.interaction import Interaction
 from recbole.utils import get_model, get_trainer
 from torch.testing import assert_close
 
@@ -120,6 +121,22 @@ def test_padding_never_changes_a_score(name, toy):
 
 
 @pytest.mark.parametrize("name", SMALL)
+def test_a_history_is_scored_alike_with_and_without_its_padding(name, toy):
+    settings = {"use_time": False} if name == "MMM4Rec" else {}  # time layers have one size
+    _, model, (train, _, _) = prepare(name, toy, **settings)
+    model.eval()
+    model.on_epoch_start(0)
+    batch = next(iter(train))
+    short = batch[batch["item_length"] <= 3]
+    assert 0 < len(short) < len(batch)
+    with torch.no_grad():
+        padded = model.full_sort_predict(short)
+        for field in ("item_id_list", "timestamp_list"):
+            short.update(Interaction({field: short[field][:, :3]}))
+        assert_close(model.full_sort_predict(short), padded)
+
+
+@pytest.mark.parametrize("name", SMALL)
 def test_a_row_is_scored_alike_in_any_company(name, toy):
     _, model, (_, valid, _) = prepare(name, toy, length_group_size=3)
     model.eval()
@@ -154,7 +171,8 @@ def test_logq_correction_makes_even_draws_of_popular_ones(toy):
     """With every interaction in the batch, gradients are those of the full softmax."""
     settings = {"softmax": "in_batch", "mask_repeated_targets": False}
     _, model, (train, _, _) = prepare("MMM4Rec", toy, **settings)
-    counts = train._dataset.item_counts()
+    targets = torch.cat([batch["item_id"] for batch in train])
+    counts = torch.bincount(targets, minlength=model.n_items)
     assert len(counts[1:].unique()) > 1
     candidates = torch.arange(len(counts)).repeat_interleave(counts)
     own = torch.randperm(len(candidates))[:5]
@@ -166,6 +184,21 @@ def test_logq_correction_makes_even_draws_of_popular_ones(toy):
     )
 
     assert_close(*(torch.autograd.grad(each, scores)[0] for each in (loss, full)))
+
+
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("softmax", ["full", "trained", "in_batch"])
+def test_it_trains_with_mixed_precision(name, softmax, toy):
+    _, model, (train, *_) = prepare(name, toy, softmax=softmax)
+    batch = next(iter(train))
+    model.on_epoch_start(0)
+    exact = model.eval().calculate_loss(batch)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = model.calculate_loss(batch)
+    loss.backward()
+
+    assert_close(loss.float(), exact, rtol=0.05, atol=0)
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
 
 
 @pytest.mark.parametrize("name", SMALL)

@@ -152,7 +152,8 @@ def test_an_item_without_any_modality_is_found_by_its_id_alone(toy):
     model, batch = build(toy, use_item_id=False)
     for modality in ("text", "image"):
         model.present(modality)[4] = False
-    assert (scores(model, batch)[:, 4] == 0).all()
+    assert (scores(model, batch)[:, 4] == -torch.inf).all()
+    assert scores(model, batch)[:, [3, 5]].isfinite().all()
 
 
 def test_repeated_targets_are_no_negatives(toy):

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-ROWS_PER_CHUNK = 4096
+DISTANCES_PER_BLOCK = 16_000_000
 
 
 class Clustering(NamedTuple):
@@ -135,14 +135,14 @@ def dpc_knn(
     scale = d**-0.5
     density = vectors.new_empty(n)
     largest = vectors.new_zeros(())
-    for rows in torch.arange(n, device=vectors.device).split(ROWS_PER_CHUNK):
-        distance = torch.cdist(vectors[rows], vectors) * scale
+    for rows in torch.arange(n, device=vectors.device).split(_rows_per_block(n)):
+        distance = torch.cdist(vectors[rows], vectors).mul_(scale)
         largest = torch.maximum(largest, distance.max())
         nearest = distance.topk(min(n_neighbors, n), largest=False).values
         density[rows] = (-nearest.square().mean(dim=1)).exp()
     to_denser = vectors.new_empty(n)
-    for rows in torch.arange(n, device=vectors.device).split(ROWS_PER_CHUNK):
-        distance = torch.cdist(vectors[rows], vectors) * scale
+    for rows in torch.arange(n, device=vectors.device).split(_rows_per_block(n)):
+        distance = torch.cdist(vectors[rows], vectors).mul_(scale)
         denser = density > density[rows].unsqueeze(1)
         to_denser[rows] = torch.where(denser, distance, largest).min(dim=1).values
 
@@ -159,8 +159,13 @@ def dpc_knn(
 def assign(vectors: Tensor, centroids: Tensor) -> Tensor:
     """Index of the nearest centroid of each vector ``(n,)``, by matrix product, block by block."""
     half = centroids.square().sum(dim=1) / 2
-    blocks = vectors.detach().split(ROWS_PER_CHUNK)
-    return torch.cat([(half - block @ centroids.T).argmin(dim=1) for block in blocks])
+    blocks = vectors.detach().split(_rows_per_block(len(centroids)))
+    halves = (torch.addmm(half, block, centroids.T, alpha=-1) for block in blocks)
+    return torch.cat([distances.argmin(dim=1) for distances in halves])
+
+
+def _rows_per_block(columns: int) -> int:
+    return max(1, DISTANCES_PER_BLOCK // columns)
 
 
 def cluster_means(vectors: Tensor, assignment: Tensor, empty: Tensor) -> Tensor:

@@ -350,7 +350,7 @@ def split_linear(linear: nn.Linear, sizes: list[int]) -> list[tuple[Tensor, Tens
 class FeedForward(nn.Module):
     """Position-wise feed-forward layer with a residual and a norm behind it."""
 
-    def __init__(self, hidden_size: int, inner_size: int, dropout: float, eps: float = 1e-12):
+    def __init__(self, hidden_size: int, inner_size: int, dropout: float, eps: float):
         super().__init__()
         self.fc1 = nn.Linear(hidden_size, inner_size)
         self.fc2 = nn.Linear(inner_size, hidden_size)
@@ -470,4 +470,4 @@ class CrossLayer(nn.Module):
 def _feed_forward(size: MambaSize, inner_size: int) -> nn.Module:
     if not inner_size:
         return nn.Identity()
-    return FeedForward(size.hidden_size, inner_size, size.dropout)
+    return FeedForward(size.hidden_size, inner_size, size.dropout, size.norm_eps)

@@ -20,9 +20,12 @@ def dot_product_cross_entropy(query: Tensor, candidates: Tensor, target: Tensor)
         target: ``(b,)`` int64 in ``[0, n)``.
 
     Returns:
-        0-d, as :func:`torch.nn.functional.cross_entropy` of the logits; differentiable once.
+        0-d, as :func:`torch.nn.functional.cross_entropy` of the logits; differentiable once. Under
+        autocast it is computed in the wider dtype of the two.
     """
-    return _DotProductCrossEntropy.apply(query, candidates, target)
+    dtype = torch.promote_types(query.dtype, candidates.dtype)
+    with torch.autocast(query.device.type, enabled=False):
+        return _DotProductCrossEntropy.apply(query.to(dtype), candidates.to(dtype), target)
 
 
 class _DotProductCrossEntropy(torch.autograd.Function):

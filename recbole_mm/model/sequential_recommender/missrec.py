@@ -3,6 +3,7 @@ r"""MISSRec: multi-modal, interest-aware sequence representation for recommendat
 import math
 from collections.abc import Collection
 from functools import partial
+from importlib.util import find_spec
 from time import perf_counter
 from typing import ClassVar, NamedTuple
 
@@ -113,10 +114,11 @@ class MISSRec(MultiModalRecommender):
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
-        self.mask_missing = bool(self.option["mask_missing"])
+        option = self.options(config)
+        self.mask_missing = bool(option["mask_missing"])
         self.temperature = config["temperature"]
         self.reg_weight = config["reg_weight"]
-        self.reg_counts_padding = bool(self.option["reg_counts_padding"])
+        self.reg_counts_padding = bool(option["reg_counts_padding"])
         self.sequence_loss_weight = config["sequence_loss_weight"]
         self.positions_per_group = config["length_group_size"]
         self.initializer_range = config["initializer_range"]
@@ -129,7 +131,7 @@ class MISSRec(MultiModalRecommender):
         self.item_drop_coefficient = config["item_drop_coefficient"]
         self.item_drop_ratio = config["item_drop_ratio"]
         self.item_drop_released = (
-            read_choice(self.option, "item_drop_view", ITEM_DROP_VIEWS) == "released"
+            read_choice(option, "item_drop_view", ITEM_DROP_VIEWS) == "released"
         )
         self.feature_drop_ratio = config["feature_drop_ratio"]
         word_dropped = None
@@ -407,6 +409,8 @@ class MISSRec(MultiModalRecommender):
 def _clustering(config):
     """The clustering of the config, bound to its settings."""
     method = read_choice(config, "interest_clustering", CLUSTERINGS)
+    if method == "faiss" and find_spec("faiss") is None:
+        raise ValueError("interest_clustering: faiss needs faiss: pip install faiss-cpu")
     if method == "dpc_knn":
         return partial(dpc_knn, n_neighbors=config["interest_neighbors"])
     lloyd = kmeans if method == "kmeans" else faiss_kmeans

@@ -42,8 +42,9 @@ class MMM4Rec(MultiModalRecommender):
     forms differences of padded unix seconds, which hold the target's time).
     NOTE: the time path starts alive, as the identity; the released initialisation leaves it at
     1e-8, where it stays.
-    NOTE: an item that lacks a modality is ranked by those that it has (``mask_missing``); the
-    release ranks the adapter's bias.
+    NOTE: without ID an item that lacks a modality is ranked by those that it has
+    (``mask_missing``), and never if it has none; the release ranks the adapter's bias, as both do
+    with ID, beside the id's embedding.
     NOTE: the padding item is no candidate in the softmax, and a target that stands in the batch
     twice is no negative (``mask_repeated_targets``).
     NOTE: ``layer_norm_eps`` is 1e-5 and the adapters start with a small random bias, which is what
@@ -79,7 +80,8 @@ class MMM4Rec(MultiModalRecommender):
         self.use_time = bool(config["use_time"])
         self.query_time = read_choice(config, "query_time", QUERY_TIMES)
         self.time_input = read_choice(config, "time_input", TIME_INPUTS)
-        self.mask_missing = bool(self.option["mask_missing"])
+        option = self.options(config)
+        self.mask_missing = bool(option["mask_missing"])
         self.temperature = config["temperature"]
         self.positions_per_group = config["length_group_size"]
         self.initializer_range = config["initializer_range"]
@@ -105,9 +107,9 @@ class MMM4Rec(MultiModalRecommender):
             use_time=self.use_time,
             dropout=config["hidden_dropout_prob"],
             time_dropout=config["time_dropout_prob"],
-            norm_eps=self.option["layer_norm_eps"],
-            time_norm_eps=self.option["time_norm_eps"],
-            skip=self.option["ssd_skip"],
+            norm_eps=option["layer_norm_eps"],
+            time_norm_eps=option["time_norm_eps"],
+            skip=option["ssd_skip"],
             time_gate_per_position=bool(config["time_gate_per_position"]),
             cross_activation=config["cross_activation"],
         )

@@ -106,7 +106,7 @@ def test_kmeans_leaves_the_vectors_as_they_are():
 
 
 def test_assignment_by_blocks_is_the_nearest_centroid(monkeypatch):
-    monkeypatch.setattr(interest, "ROWS_PER_CHUNK", 7)
+    monkeypatch.setattr(interest, "DISTANCES_PER_BLOCK", 7 * 9)
     vectors, centroids = torch.randn(40, 3).double(), torch.randn(9, 3).double()
 
     assert torch.equal(assign(vectors, centroids), torch.cdist(vectors, centroids).argmin(dim=1))
@@ -115,7 +115,7 @@ def test_assignment_by_blocks_is_the_nearest_centroid(monkeypatch):
 def test_density_peaks_do_not_depend_on_the_size_of_a_block(monkeypatch):
     vectors = torch.randn(40, 3).double()
     whole = dpc_knn(vectors, 6)
-    monkeypatch.setattr(interest, "ROWS_PER_CHUNK", 7)
+    monkeypatch.setattr(interest, "DISTANCES_PER_BLOCK", 7 * 40)
 
     blocks = dpc_knn(vectors, 6)
 
