@@ -52,8 +52,10 @@ class FourierFusion(nn.Module):
         self.merge_filter.real.weight.data.mul_(0.5)
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
-        """``(..., L)`` twice to ``(..., L)``."""
-        a = torch.fft.rfft(first, norm="ortho")
-        b = torch.fft.rfft(second, norm="ortho")
-        merged = self.merge_filter(self.first_filter(a) * a + self.second_filter(b) * b)
-        return torch.fft.irfft(merged, n=self.length, norm="ortho")
+        """``(..., L)`` twice to ``(..., L)``; at least in float32, autocast or not."""
+        wide = torch.promote_types(first.dtype, torch.float32)
+        with torch.autocast(first.device.type, enabled=False):
+            a = torch.fft.rfft(first.to(wide), norm="ortho")
+            b = torch.fft.rfft(second.to(wide), norm="ortho")
+            merged = self.merge_filter(self.first_filter(a) * a + self.second_filter(b) * b)
+            return torch.fft.irfft(merged, n=self.length, norm="ortho")
