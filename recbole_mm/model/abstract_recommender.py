@@ -47,7 +47,8 @@ class MultiModalRecommender(SequentialRecommender):
         encoder_parameters: glob patterns of what reads sequences, frozen in the transfer report.
         layer_stacks: glob patterns of the lists of layers, whose upper ones a shallower model does
             not have.
-        released_options: what ``released: True`` puts in the place of the configuration's values.
+        released_options: what ``released: True`` puts in the place of the configuration's values;
+            empty: the model does not know that key.
         mask_missing: whether an item lacks what it has no features of; it is never recommended if
             that is everything and there is no ID.
         trains_on_windows: whether the loss can be taken at every event of a history at once
@@ -68,7 +69,7 @@ class MultiModalRecommender(SequentialRecommender):
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
-        self.released = bool(config["released"])
+        self.released = bool(self.released_options and config["released"])
         self.hidden_size = config["hidden_size"]
         self.train_stage = read_choice(config, "train_stage", TRAIN_STAGES)
         self.use_item_id = bool(config["use_item_id"])
