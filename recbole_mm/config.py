@@ -381,6 +381,7 @@ def _read_yaml(path) -> dict:
     except OSError as error:
         raise ConfigError(f"config file {str(path)!r}: {error.strerror}") from None
     try:
+        _refuse_repeated_keys(path, yaml.compose(text, Loader=_yaml_loader()))
         values = yaml.load(text, Loader=_yaml_loader())
     except yaml.YAMLError as error:
         raise ConfigError(f"config file {str(path)!r} is no yaml: {error}") from None
@@ -389,6 +390,24 @@ def _read_yaml(path) -> dict:
     if not isinstance(values, dict):
         raise ConfigError(f"config file {str(path)!r} holds no `key: value` lines")
     return values
+
+
+def _refuse_repeated_keys(path, node: yaml.Node | None) -> None:
+    """yaml keeps the last of two equal keys without a word."""
+    if isinstance(node, yaml.MappingNode):
+        lines = {}
+        for key, value in node.value:
+            name, line = str(key.value), key.start_mark.line + 1
+            if name in lines:
+                raise ConfigError(
+                    f"config file {str(path)!r} has the key {name!r} in line {lines[name]} and "
+                    f"again in line {line}; keep one of them"
+                )
+            lines[name] = line
+            _refuse_repeated_keys(path, value)
+    elif isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            _refuse_repeated_keys(path, value)
 
 
 def recbole_models(kind: str = "*") -> list[str]:

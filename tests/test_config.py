@@ -240,7 +240,12 @@ def test_a_value_that_cannot_be_used_is_a_config_error(overrides, message):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("- a\n- b\n", "holds no `key: value` lines"), ("a: [1\n", "is no yaml")],
+    [
+        ("- a\n- b\n", "holds no `key: value` lines"),
+        ("a: [1\n", "is no yaml"),
+        ("epochs: 1\nseed: 2\nepochs: 3\n", "has the key 'epochs' in line 1 and again in line 3"),
+        ("stages:\n  - {seed: 1, seed: 2}\n", "has the key 'seed' in line 2 and again in line 2"),
+    ],
 )
 def test_a_config_file_that_is_no_mapping_is_refused(tmp_path, text, message):
     path = tmp_path / "bad.yaml"

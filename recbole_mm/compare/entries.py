@@ -2,7 +2,9 @@ r"""What is compared: models, each with the settings that are its own.
 
 An entry is written ``MODEL[@FILE.yaml][+KEY=VALUE...]``, several with commas between them::
 
-    MMM4Rec,MMM4Rec+use_item_id=False,SASRec@tuned/SASRec.yaml
+    MMM4Rec,MMM4Rec+use_item_id=False,SASRec@properties/tuned/SASRec.yaml
+
+A file that is called as its model stays out of the label.
 """
 
 import re
@@ -114,7 +116,7 @@ def _parse_entry(text: str, whole_path: bool = False) -> Entry:
     head, *settings = re.split(r"\+(?=[A-Za-z_]\w*=)", text)
     model, _, file = head.partition("@")
     label = "+".join([model, *settings])
-    if file:
+    if file and (whole_path or Path(file).stem != model):
         label = f"{label} ({file if whole_path else Path(file).stem})"
     return Entry(label, model, [file] if file else [], parse_overrides(f"--{s}" for s in settings))
 

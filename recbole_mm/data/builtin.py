@@ -2,6 +2,7 @@ r"""Data sets that need no preparation: made, or completed, the first time they 
 
 import logging
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -10,10 +11,12 @@ import pandas as pd
 from recbole_mm.data import demo
 from recbole_mm.data.extractor import embed_texts
 from recbole_mm.data.features import feature_path, write_item_features
+from recbole_mm.files import whole_or_not
 
 logger = logging.getLogger(__name__)
 
-DEMO_FILES = ("demo.inter", "demo.item", "demo.text.npz", "demo.image.npz")
+DEMO_TABLES = ("demo.inter", "demo.item")
+DEMO_FEATURES = ("demo.text.npz", "demo.image.npz")
 
 
 def ensure_builtin(config) -> None:
@@ -34,12 +37,18 @@ def ensure_builtin(config) -> None:
 
 def ensure_demo(data_path: Path, feature_folder: Path) -> None:
     """The generated demo set (:mod:`recbole_mm.data.demo`)."""
-    if all((data_path / name).is_file() for name in DEMO_FILES):
+    files = [data_path / name for name in DEMO_TABLES]
+    files += [feature_folder / name for name in DEMO_FEATURES]
+    if all(path.is_file() for path in files):
         return
     logger.info(f"making the demo data set in [{data_path}], once")
     _check_writable(data_path)
+    _check_writable(feature_folder)
     with tempfile.TemporaryDirectory(prefix=".demo-", dir=data_path.parent) as scratch:
         made = demo.make_demo(Path(scratch) / "demo")
+        for name in DEMO_FEATURES:
+            with whole_or_not(feature_folder / name) as temporary:
+                shutil.move(made / name, temporary)
         _move_into(made, data_path)
 
 

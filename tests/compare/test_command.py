@@ -105,6 +105,14 @@ def test_files_of_one_name_are_told_apart_by_their_folders():
     assert labels == ["SASRec (a/best.yaml)", "SASRec (b/best.yaml)"]
 
 
+def test_a_file_that_is_called_as_its_model_stays_out_of_the_label():
+    def labels(text):
+        return [entry.label for entry in parse_entries(text)]
+
+    assert labels("SASRec@tuned/SASRec.yaml+seed_of=1") == ["SASRec+seed_of=1"]
+    assert labels("SASRec@tuned/SASRec.yaml,SASRec") == ["SASRec (tuned/SASRec.yaml)", "SASRec"]
+
+
 def test_a_file_sets_nothing_that_entries_have_in_common(toy, tmp_path):
     file = tmp_path / "best.yaml"
     file.write_text("dataset: other\ntopk: [10]\nseed: 3\ndata_path: nowhere\nhidden_size: 16\n")

@@ -5,8 +5,10 @@ import pytest
 import recbole
 
 from recbole_mm.data import builtin, demo
-from recbole_mm.data.builtin import DEMO_FILES, ensure_builtin
+from recbole_mm.data.builtin import DEMO_FEATURES, DEMO_TABLES, ensure_builtin
 from recbole_mm.data.features import read_feature_info, read_item_features
+
+DEMO_FILES = (*DEMO_TABLES, *DEMO_FEATURES)
 
 
 @pytest.fixture
@@ -49,6 +51,17 @@ def test_a_demo_with_a_lost_file_is_completed(tmp_path, quick_demo):
     ensure_builtin(config_of("demo", folder))
 
     assert (folder / "demo.text.npz").is_file()
+
+
+def test_features_of_the_demo_are_made_where_they_are_looked_for(tmp_path, quick_demo):
+    config = config_of("demo", tmp_path / "dataset" / "demo", str(tmp_path / "features"))
+
+    ensure_builtin(config)
+    ensure_builtin(config)
+
+    assert len(quick_demo) == 1
+    assert sorted(p.name for p in (tmp_path / "features").iterdir()) == sorted(DEMO_FEATURES)
+    assert not set(DEMO_FEATURES) & {p.name for p in (tmp_path / "dataset" / "demo").iterdir()}
 
 
 def test_an_interrupted_demo_leaves_nothing(tmp_path, monkeypatch):
