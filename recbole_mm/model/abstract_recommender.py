@@ -36,8 +36,8 @@ class MultiModalRecommender(SequentialRecommender):
 
     Attributes:
         modalities: names, in the order of the config; the first is the leading one.
-        adapters: one map per modality, from its features to ``hidden_size``; linear, unless the
-            subclass puts its own there.
+        adapters: one map per modality, from its features to ``hidden_size``, see
+            :meth:`make_adapter`.
         train_stage: ``pretrain`` or ``finetune``.
         use_item_id: whether items have learned embeddings beside their features.
         domain_parameters: glob patterns of the parameters that belong to one data set and are not
@@ -113,11 +113,15 @@ class MultiModalRecommender(SequentialRecommender):
         for modality, features in dataset.features.items():
             self.register_buffer(f"{modality}_feature", features.values, persistent=False)
             self.register_buffer(f"{modality}_present", features.present, persistent=False)
-            self.adapters[modality] = nn.Linear(features.values.shape[1], self.hidden_size)
+            self.adapters[modality] = self.make_adapter(features.values.shape[1], config)
 
     def options(self, config):
         """The configuration, under :attr:`released_options` for ``released: True``."""
         return ChainMap(self.released_options, config) if self.released else config
+
+    def make_adapter(self, n_features: int, config) -> nn.Module:
+        """The map of one modality, ``(n, n_features)`` to ``(n, hidden_size)``: linear."""
+        return nn.Linear(n_features, self.hidden_size)
 
     def feature(self, modality: str) -> Tensor:
         """Frozen features ``(n_items, F)``, in the dtype of the file."""

@@ -23,8 +23,8 @@ class UniSRec(MultiModalRecommender):
 
     NOTE: where the paper drops words of a text and encodes it again, entries of the feature
     vectors are dropped.
-    NOTE: the experts' dropout and the gates' noise are drawn once per item and step, for histories
-    and candidates together; the release draws them twice.
+    NOTE: under a full softmax the experts' dropout and the gates' noise are drawn once per item and
+    step, for histories and candidates together; the release draws them twice.
     NOTE: the padding item is no candidate in the softmax; in the release it is.
     NOTE: the in-batch softmax takes the popularity of the targets out (``logq_correction``).
 
@@ -63,14 +63,16 @@ class UniSRec(MultiModalRecommender):
         if self.use_item_id:
             self.item_embedding = nn.Embedding(self.n_items, self.hidden_size)
         self.apply(self._init_weights)
-        for modality in self.modalities:
-            self.adapters[modality] = MoEAdapter(
-                self.feature(modality).shape[1],
-                self.hidden_size,
-                config["n_experts"],
-                config["adapter_dropout_prob"],
-                self.initializer_range,
-            )
+
+    def make_adapter(self, n_features: int, config) -> nn.Module:
+        """See the base class: experts and their gate."""
+        return MoEAdapter(
+            n_features,
+            self.hidden_size,
+            config["n_experts"],
+            config["adapter_dropout_prob"],
+            config["initializer_range"],
+        )
 
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, (nn.Linear, nn.Embedding)):
