@@ -49,7 +49,7 @@ LIMITS = {
     **dict.fromkeys(("gradient_accumulation_steps", "interest_iterations"), "> 0"),
     **dict.fromkeys(("interest_neighbors", "learning_rate", "temperature"), "> 0"),
     **dict.fromkeys(("epochs", "inner_size", "length_group_size"), ">= 0"),
-    **dict.fromkeys(("recluster_every", "weight_decay"), ">= 0"),
+    **dict.fromkeys(("ema_epochs", "recluster_every", "weight_decay"), ">= 0"),
     "*dropout*": "in [0, 1)",
     "*_drop_*": "in [0, 1]",
 }

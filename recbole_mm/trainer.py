@@ -1,5 +1,7 @@
 r"""Training of multi-modal recommenders: RecBole's trainer with a few of its seams filled."""
 
+import math
+from contextlib import nullcontext
 from fnmatch import fnmatch
 
 import torch
@@ -9,6 +11,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from recbole_mm import processes
+from recbole_mm.averaging import WeightAverage
 from recbole_mm.config import config_to_plain
 from recbole_mm.files import whole_or_not
 
@@ -33,6 +36,8 @@ class MultiModalTrainer(Trainer):
     - parameters that no weight decay is applied to (``no_weight_decay``, glob patterns), and
       parameters with a learning rate of their own (``group_learning_rates``);
     - gradient accumulation (``gradient_accumulation_steps``, ``accumulation_mean``);
+    - weights that are an average over the last steps (``ema_epochs``) wherever they are validated,
+      tested and saved;
     - a hook before each epoch (``on_epoch_start`` of the model and of its data set);
     - the state before each epoch in a file, if one is named (``progress_file``), from which a
       killed run goes on as if it had not been killed;
@@ -53,6 +58,28 @@ class MultiModalTrainer(Trainer):
                 LossModule(model), broadcast_buffers=False, find_unused_parameters=True
             )
         self.history = []
+        self.average = None
+        self.steps_per_epoch = 1
+        if config["ema_epochs"]:
+            self.average = WeightAverage(model.parameters())
+            self.optimizer.register_step_post_hook(self._take_step_in)
+
+    def fit(self, *args, **kwargs):
+        """See RecBole's; the model is left with its averaged weights."""
+        results = super().fit(*args, **kwargs)
+        if self.average:
+            self.average.apply()
+        return results
+
+    def _take_step_in(self, *_):
+        self.average.update(max(1.0, self.config["ema_epochs"] * self.steps_per_epoch))
+
+    def _averaged(self):
+        return self.average.applied() if self.average else nullcontext()
+
+    def _valid_epoch(self, valid_data, show_progress=False):
+        with self._averaged():
+            return super()._valid_epoch(valid_data, show_progress)
 
     def _build_optimizer(self, **kwargs):
         """The optimizer of ``config['learner']`` over the trainable parameters.
@@ -113,6 +140,9 @@ class MultiModalTrainer(Trainer):
     def _train_epoch(self, train_data, epoch_idx, loss_func=None, show_progress=False):
         if self.progress_file:
             self._save_progress(train_data, epoch_idx)
+        self.steps_per_epoch = math.ceil(
+            len(train_data) / (self.config["gradient_accumulation_steps"] or 1)
+        )
         self.model.on_epoch_start(epoch_idx)
         train_data._dataset.on_epoch_start(epoch_idx)
         loss_func = loss_func or self.parallel_loss
@@ -125,7 +155,7 @@ class MultiModalTrainer(Trainer):
     def _save_checkpoint(self, epoch, verbose=True, **kwargs):
         path = kwargs.pop("saved_model_file", self.saved_model_file)
         if processes.is_first():
-            with whole_or_not(path) as temporary:
+            with self._averaged(), whole_or_not(path) as temporary:
                 torch.save(self._state(epoch), temporary)
         processes.barrier()
         if verbose:
@@ -148,6 +178,7 @@ class MultiModalTrainer(Trainer):
         cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
         state = self._state(epoch_idx - 1) | {
             "best_valid_result": best and {name: float(value) for name, value in best.items()},
+            "average": self.average and self.average.state_dict(),
             "train_losses": self.train_loss_dict,
             "history": self.history,
             "shuffle": train_data.generator.get_state(),
@@ -163,6 +194,8 @@ class MultiModalTrainer(Trainer):
         self.model.load_state_dict(state["state_dict"])
         self.model.load_other_parameter(state["other_parameter"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if self.average:
+            self.average.load_state_dict(state["average"])
         self.start_epoch = state["epoch"] + 1
         self.cur_step = state["cur_step"]
         self.best_valid_score = state["best_valid_score"]

@@ -27,6 +27,7 @@ ROOMS = (
     "model.layers.",
     "data.",
     "authors",
+    "averaging",
     "files",
     "memory",
     "processes",

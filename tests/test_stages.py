@@ -60,7 +60,8 @@ def test_finished_stages_are_not_run_again(toy, model, monkeypatch):
 @pytest.mark.parametrize("model", ["MMM4Rec", "MISSRec"])
 @pytest.mark.parametrize("killed_in", [2, 5])
 def test_a_killed_run_goes_on_as_if_it_had_not_been_killed(toy, model, killed_in, monkeypatch):
-    stages = staged(toy, PRETRAIN, {"learner": "adam"}, model=model, n_heads=2)
+    second = {"learner": "adam", "ema_epochs": 1}
+    stages = staged(toy, PRETRAIN, second, model=model, n_heads=2)
     reference = run_stages(config_dict={**stages, "checkpoint_dir": "reference"})
     original, calls = torch.optim.Optimizer.zero_grad, []
 

@@ -117,3 +117,31 @@ def test_accumulation_counts_optimizer_steps(toy):
     trainer.fit(train, valid, saved=False)
     (state, *_) = trainer.optimizer.state.values()
     assert int(state["step"]) == math.ceil(len(train) / 4)
+
+
+@pytest.mark.parametrize("accumulated", [1, 3])
+def test_what_is_validated_and_saved_is_the_average_over_the_last_epochs(toy, accumulated):
+    trainer, train, valid, test = trained(
+        toy, epochs=2, ema_epochs=1.5, gradient_accumulation_steps=accumulated
+    )
+    steps, validated = [], []
+    weight = trainer.model.adapters["text"].weight
+    trainer.optimizer.register_step_post_hook(lambda *_: steps.append(weight.detach().clone()))
+    evaluate = trainer.evaluate
+
+    def record(*args, **kwargs):
+        validated.append(weight.detach().clone())
+        return evaluate(*args, **kwargs)
+
+    trainer.evaluate = record
+    trainer.fit(train, valid, saved=True)
+
+    per_epoch = math.ceil(len(train) / accumulated)
+    assert len(steps) == 2 * per_epoch
+    for epoch in (1, 2):
+        share = (1 - 1 / (1.5 * per_epoch)) ** torch.arange(epoch * per_epoch).flip(0).float()
+        average = torch.einsum("s,sij->ij", share / share.sum(), torch.stack(steps[: len(share)]))
+        assert_close(validated[epoch - 1], average)
+    assert_close(weight.detach(), average)
+    trainer.evaluate(test, load_best_model=True)
+    assert any(torch.equal(weight, at_epoch) for at_epoch in validated[:2])
