@@ -39,8 +39,7 @@ class Plain(nn.Module):
 
     def item(self, m, ids):
         model = self.model
-        adapted = model.adapters[m](model.feature(m)[ids].float())
-        return adapted * model.present(m)[ids].unsqueeze(-1) + model.item_embeddings[m][ids]
+        return model.adapters[m](model.feature(m)[ids].float()) + model.item_embeddings[m][ids]
 
     def user(self, batch):
         model, ids = self.model, batch["item_id_list"]
