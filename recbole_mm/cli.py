@@ -68,7 +68,8 @@ def main(arguments=None) -> int:
     debug = options.debug
     try:
         overrides = parse_overrides(rest)
-        from recbole_mm.quick_start import print_results, run, run_stages
+        from recbole_mm.quick_start import run, run_stages
+        from recbole_mm.tables import print_results
 
         layers = (options.model, options.dataset, _files(options))
         if has_stages(_files(options)):

@@ -10,8 +10,11 @@ from recbole_mm.data.builtin import BUILTIN
 from recbole_mm.register import MODELS
 
 PATHS = sorted(
-    p for kind in ("", "dataset", "model") for p in (properties_dir() / kind).glob("*.yaml")
+    p
+    for kind in ("", "dataset", "model", "tuned")
+    for p in (properties_dir() / kind).glob("*.yaml")
 )
+TUNED = [path for path in PATHS if path.parent.name == "tuned"]
 
 
 def name(path):
@@ -44,6 +47,17 @@ def test_every_key_of_a_property_file_is_known_and_stands_once(path):
 
 def test_every_model_has_its_file_and_every_file_its_model():
     assert {p.stem for p in (properties_dir() / "model").glob("*.yaml")} == set(MODELS)
+
+
+@pytest.mark.parametrize("path", TUNED, ids=name)
+def test_a_tuned_file_runs_its_model_with_what_was_given_to_all(path):
+    config = load_config(dataset="ToysSource", config_files=[path])
+
+    given = {key: config[key] for key in ("MAX_ITEM_LIST_LENGTH", "epochs", "stopping_step")}
+    assert config["model"] == path.stem
+    assert given == {"MAX_ITEM_LIST_LENGTH": 20, "epochs": 20, "stopping_step": 3}
+    assert config["hidden_size"] == 64
+    assert "Best of 4 random trials" in path.read_text()
 
 
 def test_every_data_set_that_makes_itself_has_its_file():

@@ -11,6 +11,7 @@ ROOMS = (
     "transfer_report",
     "tuning",
     "ray_search",
+    "tables",
     "quick_start",
     "stages",
     "identity",
