@@ -11,8 +11,11 @@ from recbole_mm.data.features import ItemFeatures
 
 
 def model_settings(model: str, **changes) -> RunConfig:
-    """The defaults of a model with some values changed; without ``use_gpu``, on the CPU."""
-    return load_config(model, "random", config_dict={"use_gpu": False, **changes})
+    """The defaults of a model, with a softmax over all items, and some values changed; without
+    ``use_gpu``, on the CPU."""
+    return load_config(
+        model, "random", config_dict={"use_gpu": False, "softmax": "full", **changes}
+    )
 
 
 def random_dataset(n_items: int, width: int) -> SimpleNamespace:

@@ -47,8 +47,9 @@ class MultiModalRecommender(SequentialRecommender):
         encoder_parameters: glob patterns of what reads sequences, frozen in the transfer report.
         layer_stacks: glob patterns of the lists of layers, whose upper ones a shallower model does
             not have.
-        released_options: what ``released: True`` puts in the place of the configuration's values;
-            empty: the model does not know that key.
+        released_options: what ``released: True`` puts in the place of the configuration's values,
+            beside a softmax over all items in the place of that over the trained ones; empty: the
+            model does not know that key.
         mask_missing: whether an item lacks what it has no features of; it is never recommended if
             that is everything and there is no ID.
         trains_on_windows: whether the loss can be taken at every event of a history at once
@@ -74,6 +75,8 @@ class MultiModalRecommender(SequentialRecommender):
         self.train_stage = read_choice(config, "train_stage", TRAIN_STAGES)
         self.use_item_id = bool(config["use_item_id"])
         self.softmax = read_choice(config, "softmax", SOFTMAXES)
+        if self.released and self.softmax == "trained":
+            self.softmax = "full"
         option = self.options(config)
         self.mask_repeated_targets = bool(option["mask_repeated_targets"])
         self.same_domain_negatives = bool(config["same_domain_negatives"])

@@ -49,6 +49,7 @@ def build(modalities=("text", "image"), missing=None, extra=None, **settings) ->
         num=lambda _: N_ITEMS,
         read_features=lambda name: extra[name],
         item_shares=lambda: torch.full((N_ITEMS,), 1 / N_ITEMS),
+        item_counts=lambda: (torch.arange(N_ITEMS) > 0).long(),
     )
     config = load_config("MISSRec", "toy", config_dict={**SMALL, "seed": 0, **settings})
     model = MISSRec(config, dataset).double().eval()
@@ -270,6 +271,11 @@ def test_a_user_without_any_interest_is_defined(use_item_id, seq_fusion, others)
 
 
 # other options
+
+
+@pytest.mark.parametrize("released, softmax", [(True, "full"), (False, "trained")])
+def test_as_released_every_item_is_a_candidate_in_the_loss(released, softmax):
+    assert build(released=released).softmax == softmax
 
 
 @pytest.mark.parametrize("released", [True, False])

@@ -85,8 +85,9 @@ class MISSRec(MultiModalRecommender):
     NOTE: clusters are those of a correct k-means (the released one is broken, and is not here).
     NOTE: item drop removes an item from all modalities (``item_drop_view``); as released it
     removes it from the leading one alone, and sometimes the wrong one.
-    NOTE: the padding item is no candidate in the softmax, and a target that stands in the batch
-    twice is no negative (``mask_repeated_targets``); in the release both are.
+    NOTE: the padding item and items without a training interaction are no candidates in the softmax
+    (``softmax: trained``), and a target that stands in the batch twice is no negative
+    (``mask_repeated_targets``); in the release all are.
     NOTE: the in-batch softmax takes the popularity of the targets out (``logq_correction``).
     NOTE: the regularizer is the released one, a length penalty, without its padding
     (``reg_counts_padding``); see :func:`~recbole_mm.model.layers.interest.interest_regularizer`.

@@ -45,8 +45,9 @@ class MMM4Rec(MultiModalRecommender):
     NOTE: without ID an item that lacks a modality is ranked by those that it has
     (``mask_missing``), and never if it has none; the release ranks the adapter's bias, as both do
     with ID, beside the id's embedding.
-    NOTE: the padding item is no candidate in the softmax, and a target that stands in the batch
-    twice is no negative (``mask_repeated_targets``).
+    NOTE: the padding item and items without a training interaction are no candidates in the softmax
+    (``softmax: trained``), and a target that stands in the batch twice is no negative
+    (``mask_repeated_targets``); in the release all are.
     NOTE: ``layer_norm_eps`` is 1e-5 and the adapters start with a small random bias, which is what
     an item that lacks a modality is read as. With the released 1e-12 and 0 such an item is a row
     of zeros, whose gradients grow a millionfold in every norm and overflow in two layers.

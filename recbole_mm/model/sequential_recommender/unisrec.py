@@ -25,7 +25,8 @@ class UniSRec(MultiModalRecommender):
     vectors are dropped.
     NOTE: under a full softmax the experts' dropout and the gates' noise are drawn once per item and
     step, for histories and candidates together; the release draws them twice.
-    NOTE: the padding item is no candidate in the softmax; in the release it is.
+    NOTE: the padding item and items without a training interaction are no candidates in the softmax
+    (``softmax: trained``); in the release they are.
     NOTE: the in-batch softmax takes the popularity of the targets out (``logq_correction``).
 
     Reference:
