@@ -41,8 +41,9 @@ class WeightAverage:
 
     @torch.no_grad()
     def apply(self) -> None:
-        """Put the average in the place of the parameters."""
-        torch._foreach_copy_(self.parameters, self.average)
+        """Put the average in the place of the parameters; before the first step nothing changes."""
+        if self.total_weight:
+            torch._foreach_copy_(self.parameters, self.average)
 
     @contextmanager
     def applied(self):
