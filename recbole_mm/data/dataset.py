@@ -20,6 +20,12 @@ from recbole_mm.data.features import (
     reduce_dimension,
     whiten,
 )
+from recbole_mm.data.interactions import (
+    DatasetError,
+    check_columns,
+    check_times,
+    text_among_numbers,
+)
 from recbole_mm.data.mixture import (
     common_modalities,
     domain_folder,
@@ -27,6 +33,13 @@ from recbole_mm.data.mixture import (
     domains_of,
     read_mixture_features,
     with_domain,
+)
+from recbole_mm.data.sequences import (
+    among_kept,
+    cut_at_moments,
+    leave_one_out,
+    prefixes,
+    windows,
 )
 
 # columns of a target: its history is the rows [first, last) of ``MultiModalDataset.history``, where
@@ -40,20 +53,10 @@ LOSS_POSITIONS = ("last", "all")
 DOMAIN_SAMPLINGS = ("proportional", "balanced")
 
 
-class DatasetError(ValueError):
-    """Interactions that cannot be used as they are."""
-
-
 def take_rows(events: Interaction, rows: np.ndarray) -> Interaction:
     """``events[rows]``, which RecBole would make a Python list of first."""
     index = torch.from_numpy(rows)
     return Interaction({field: events[field][index] for field in events})
-
-
-def steps_to_end(is_end: np.ndarray) -> np.ndarray:
-    """How far each row is from the end of its run, 0 at the end itself."""
-    ends = np.flatnonzero(is_end)
-    return np.repeat(ends, np.diff(ends, prepend=-1)) - np.arange(len(is_end))
 
 
 class MultiModalDataset(SequentialDataset):
@@ -118,25 +121,21 @@ class MultiModalDataset(SequentialDataset):
                 self.time_field, FeatureType.FLOAT, FeatureSource.INTERACTION, 1
             )
             return
-        time = self.inter_feat[self.time_field]
-        bad = ~((time >= 0) & np.isfinite(time))  # NaN as well
-        if bad.any():
-            row = int(np.flatnonzero(bad)[0])
-            raise DatasetError(
-                f"{path}: {int(bad.sum())} times are missing, negative or infinite, first in row "
-                f"{row + 2} ({time.iloc[row]}). Times are unix seconds >= 0; leave the column out "
-                f"if there are none."
-            )
+        check_times(path, self.inter_feat[self.time_field])
 
     def _read_interactions(self, token, dataset_path):
         path = f"{dataset_path}/{token}.inter"
+        form = self.config["encoding"], self.config["field_separator"]
         if os.path.isfile(path):  # with `benchmark_filename` there are several others
-            self._check_columns(path)
+            check_columns(path, *form, [self.uid_field, self.iid_field])
         try:
             super()._load_inter_feat(token, dataset_path)
         except ValueError as error:
-            self._refuse_text_in_number_columns(path, error)
-            raise
+            unable = "Unable to convert column" in str(error)
+            message = text_among_numbers(path, *form) if unable else None
+            if message is None:
+                raise
+            raise DatasetError(message) from error
         if len(self.inter_feat) == 0:
             raise DatasetError(f"{path}: no interactions. A data set needs at least one.")
 
@@ -160,38 +159,6 @@ class MultiModalDataset(SequentialDataset):
             if lacking:
                 self.logger.info(f"column '{field}' is left out: {lacking} do not have it")
                 self._del_col(self.inter_feat, field)
-
-    def _check_columns(self, path: str):
-        try:
-            with open(path, encoding=self.config["encoding"]) as file:
-                columns = file.readline().rstrip("\r\n").split(self.config["field_separator"])
-        except UnicodeDecodeError as error:
-            raise DatasetError(
-                f"{path}: no text in {self.config['encoding']} ({error})."
-            ) from error
-        names = [column.partition(":")[0] for column in columns]
-        lacking = [field for field in (self.uid_field, self.iid_field) if field not in names]
-        if lacking or any(":" not in column for column in columns):
-            raise DatasetError(
-                f"{path}: its first line is {columns}, but should name every column with its type, "
-                f"{self.uid_field}:token and {self.iid_field}:token among them."
-            )
-
-    def _refuse_text_in_number_columns(self, path: str, error: ValueError):
-        """pandas does not say where a column of numbers holds something else."""
-        if "Unable to convert column" not in str(error):
-            return
-        separator = self.config["field_separator"]
-        table = pd.read_csv(path, sep=separator, dtype=str, encoding=self.config["encoding"])
-        for column in table.columns[table.columns.str.endswith(":float")]:
-            bad = pd.to_numeric(table[column], errors="coerce").isna() & table[column].notna()
-            if bad.any():
-                row = int(np.flatnonzero(bad)[0])
-                raise DatasetError(
-                    f"{path}: column '{column}' holds numbers, but row {row + 2} says "
-                    f"{table[column].iloc[row]!r} ({int(bad.sum())} such rows). Correct them, or "
-                    f"leave the column out."
-                ) from error
 
     def _normalize(self):
         time = self.inter_feat[self.time_field].copy()
@@ -286,27 +253,22 @@ class MultiModalDataset(SequentialDataset):
         order = np.lexsort((self.inter_feat[self.time_field].numpy(), users))  # stable
         events = take_rows(self.inter_feat, order)
         users = users[order]
-        starts_user = np.r_[True, users[1:] != users[:-1]]
-        first_row = np.maximum.accumulate(np.where(starts_user, np.arange(len(users)), 0))
-        target = np.flatnonzero(~starts_user)
-        if len(target) == 0:
+        found = prefixes(users)
+        if len(found.target) == 0:
             raise DatasetError(
                 f"{self.dataset_path}: all {len(users)} sequences of data set "
                 f"{self.dataset_name!r} have length 1, so there is nothing to predict. Users need "
                 f"two interactions or more."
             )
-        single = int(starts_user.sum()) - len(np.unique(users[target]))
+        single = len(np.unique(users)) - len(np.unique(users[found.target]))
         if single:
             self.logger.info(f"{single} users have one interaction only and are left out.")
-        first, last = first_row[target], target
         self.history = events
         if self.config["held_out_items"]:
             kept = ~self.held_out()[events[self.iid_field]].numpy()
             self.history = take_rows(events, np.flatnonzero(kept))
-            row = np.cumsum(kept) - kept  # of an event, or of the next one that is kept
-            first, last = row[first], row[last]
-            follows = last > first
-            target, first, last = target[follows], first[follows], last[follows]
+            found = among_kept(found, kept)
+        target, first, last = found
         first = np.maximum(first, last - self.max_item_list_len)
         self.inter_feat = take_rows(events, target)
         self.inter_feat.update(
@@ -373,14 +335,11 @@ class MultiModalDataset(SequentialDataset):
         order = np.argsort(self.inter_feat[LAST_ROW].numpy())
         targets = take_rows(self.inter_feat, order)
         row, user = targets[LAST_ROW].numpy(), targets[self.uid_field].numpy()
-        # runs of consecutive targets of a user
-        to_end = steps_to_end(np.r_[(np.diff(row) != 1) | (np.diff(user) != 0), True])
-        last = np.flatnonzero(to_end % self.max_item_list_len == 0)
-        first = np.r_[0, last[:-1] + 1]
-        windows = take_rows(targets, last)
-        windows[FIRST_ROW] = torch.from_numpy(row[first] - 1)
-        windows[self.item_list_length_field] = torch.from_numpy(row[last] - row[first] + 1)
-        return windows
+        first, last = windows(row, user, self.max_item_list_len)
+        made = take_rows(targets, last)
+        made[FIRST_ROW] = torch.from_numpy(row[first] - 1)
+        made[self.item_list_length_field] = torch.from_numpy(row[last] - row[first] + 1)
+        return made
 
     @property
     def examples(self) -> Interaction:
@@ -438,21 +397,9 @@ class MultiModalDataset(SequentialDataset):
             raise DatasetError(
                 f"eval_args: split: LS must be one of {sorted(n_left_out)}, not {leave_one_mode!r}."
             )
-        _, first, user, size = np.unique(
-            self.inter_feat[group_by].numpy(),
-            return_index=True,
-            return_inverse=True,
-            return_counts=True,
-        )
-        order = np.argsort(first[user], kind="stable")  # users as they appear
-        user = user[order]
-        to_end = steps_to_end(np.r_[np.diff(user) != 0, True])
-        left_out = np.minimum(n_left_out[leave_one_mode], size[user] - 1)  # one event always stays
-        parts = [order[to_end >= left_out]]
-        for place in reversed(range(n_left_out[leave_one_mode])):
-            parts.append(order[(to_end == place) & (left_out > place)])
+        parts = leave_one_out(self.inter_feat[group_by].numpy(), n_left_out[leave_one_mode])
         if n_left_out[leave_one_mode] == 1:
-            parts.insert(2 if leave_one_mode == "valid_only" else 1, order[:0])
+            parts.insert(2 if leave_one_mode == "valid_only" else 1, parts[0][:0])
         self._drop_unused_col()
         return [self.copy(take_rows(self.inter_feat, part)) for part in parts]
 
@@ -473,8 +420,7 @@ class MultiModalDataset(SequentialDataset):
         times = self.inter_feat[self.time_field].numpy()
         total = sum(ratios)
         cuts = self._calcu_split_ids(tot=len(times), ratios=[ratio / total for ratio in ratios])
-        moments = np.append(times, np.inf)[cuts]  # a part without a share begins at the end
-        edges = [0, *np.searchsorted(times, moments).tolist(), len(times)]
+        edges = cut_at_moments(times, cuts)  # a part without a share begins at the end
         if min(np.diff(edges)) == 0:
             raise DatasetError(
                 f"{self.dataset_path}: too many events at one time to be split by time into parts "

@@ -1,0 +1,110 @@
+r"""Events of users as rows in order: which rows are a split, a prefix, a window.
+
+Pure functions of arrays; rows are numbers of events, ``N`` of them.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Prefixes(NamedTuple):
+    """One entry per target: it is the event of row ``target``, after the rows ``[first, end)``.
+
+    Attributes:
+        target: ``(n,)``.
+        first: ``(n,)``.
+        end: ``(n,)``.
+    """
+
+    target: np.ndarray
+    first: np.ndarray
+    end: np.ndarray
+
+
+def prefixes(users: np.ndarray) -> Prefixes:
+    """Every event of a user but the first, after all events before it.
+
+    Args:
+        users: of each event, ``(N,)``; the events of a user are neighbours, in order.
+    """
+    starts_user = np.r_[True, users[1:] != users[:-1]][: len(users)]
+    first = np.maximum.accumulate(np.where(starts_user, np.arange(len(users)), 0))
+    target = np.flatnonzero(~starts_user)
+    return Prefixes(target, first[target], target)
+
+
+def among_kept(given: Prefixes, kept: np.ndarray) -> Prefixes:
+    """Prefixes by rows of the kept events alone; ``target`` still counts all, and is kept or not.
+
+    Args:
+        given: prefixes of all events.
+        kept: ``(N,)`` bool.
+
+    Returns:
+        those that have an event left to read.
+    """
+    row = np.cumsum(kept) - kept  # of an event, or of the next one that is kept
+    first, end = row[given.first], row[given.end]
+    follows = end > first
+    return Prefixes(given.target[follows], first[follows], end[follows])
+
+
+def windows(rows: np.ndarray, users: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """Targets in runs of at most ``length``, the latest of a user first; only her first run is
+    shorter.
+
+    Args:
+        rows: events that are targets, ascending, ``(n,)``.
+        users: of each, ``(n,)``.
+        length: targets of a window, at most.
+
+    Returns:
+        the first and the last target of each window, as places in ``rows``.
+    """
+    ends_run = np.r_[(np.diff(rows) != 1) | (np.diff(users) != 0), True]
+    last = np.flatnonzero(steps_to_end(ends_run) % length == 0)
+    return np.r_[0, last[:-1] + 1], last
+
+
+def leave_one_out(users: np.ndarray, n_left_out: int) -> list[np.ndarray]:
+    """Training rows, then for each of the last events the rows that are left out.
+
+    Args:
+        users: of each event, ``(N,)``, in order of time.
+        n_left_out: events that a user gives; one always stays in training.
+
+    Returns:
+        ``1 + n_left_out`` arrays, users in the order in which they appear.
+    """
+    _, first, user, size = np.unique(
+        users, return_index=True, return_inverse=True, return_counts=True
+    )
+    order = np.argsort(first[user], kind="stable")
+    user = user[order]
+    to_end = steps_to_end(np.r_[np.diff(user) != 0, True])
+    left_out = np.minimum(n_left_out, size[user] - 1)
+    parts = [order[to_end >= left_out]]
+    for place in reversed(range(n_left_out)):
+        parts.append(order[(to_end == place) & (left_out > place)])
+    return parts
+
+
+def cut_at_moments(times: np.ndarray, cuts: list[int]) -> list[int]:
+    """Row numbers near ``cuts`` at which no moment is split: its events are on the later side.
+
+    Args:
+        times: ascending, ``(N,)``.
+        cuts: row numbers in ``[0, N]``.
+
+    Returns:
+        the edges of ``len(cuts) + 1`` parts, from 0 to ``N``.
+    """
+    moments = np.append(times, np.inf)[cuts]
+    return [0, *np.searchsorted(times, moments).tolist(), len(times)]
+
+
+def steps_to_end(is_end: np.ndarray) -> np.ndarray:
+    """How far each row is from the end of its run, 0 at the end itself."""
+    ends = np.flatnonzero(is_end)
+    return np.repeat(ends, np.diff(ends, prepend=-1)) - np.arange(len(is_end))

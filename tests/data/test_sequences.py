@@ -1,0 +1,66 @@
+import numpy as np
+import pytest
+
+from recbole_mm.data.sequences import (
+    among_kept,
+    cut_at_moments,
+    leave_one_out,
+    prefixes,
+    steps_to_end,
+    windows,
+)
+
+USERS = np.array([7, 7, 7, 3, 9, 9])
+
+
+def test_every_event_but_a_users_first_has_those_before_it():
+    assert np.stack(prefixes(USERS)).T.tolist() == [[1, 0, 1], [2, 0, 2], [5, 4, 5]]
+
+
+def test_prefixes_among_kept_events_are_the_kept_part_of_the_prefix():
+    given, kept = prefixes(USERS), np.array([True, False, True, True, False, True])
+
+    found = among_kept(given, kept)
+
+    rows = np.flatnonzero(kept)
+    histories = {
+        int(t): [r for r in range(a, b) if kept[r]] for t, a, b in zip(*given, strict=True)
+    }
+    assert {int(t): rows[a:b].tolist() for t, a, b in zip(*found, strict=True)} == {
+        t: history for t, history in histories.items() if history
+    }
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 10])
+def test_windows_are_short_runs_of_one_user_with_every_target_once(length):
+    rows, users = np.array([1, 2, 3, 4, 5, 7, 8]), np.array([0, 0, 0, 0, 0, 0, 1])
+
+    first, last = windows(rows, users, length)
+
+    spans = [list(range(a, b + 1)) for a, b in zip(first, last, strict=True)]
+    assert np.concatenate(spans).tolist() == list(range(len(rows)))
+    for span in spans:
+        assert len(span) <= length and len(set(users[span])) == 1
+        assert rows[span].tolist() == list(range(rows[span[0]], rows[span[-1]] + 1))
+    assert len(spans[0]) == (5 - 1) % length + 1, "the earliest run is the short one"
+
+
+def test_leave_one_out_takes_the_last_events_of_each_user_as_they_appear():
+    train, valid, test = leave_one_out(np.array([5, 2, 5, 2, 5, 1, 2]), 2)
+
+    assert (train.tolist(), valid.tolist(), test.tolist()) == ([0, 1, 5], [2, 3], [4, 6])
+
+
+def test_one_event_of_a_user_always_stays_in_training():
+    train, valid, test = leave_one_out(np.array([1, 1, 2]), 2)
+
+    assert (train.tolist(), valid.tolist(), test.tolist()) == ([0, 2], [], [1])
+
+
+def test_a_cut_leaves_events_of_one_moment_together_on_the_later_side():
+    assert cut_at_moments(np.array([0.0, 1.0, 1.0, 1.0, 2.0]), [2, 4]) == [0, 1, 4, 5]
+
+
+def test_steps_to_end():
+    ends = np.array([True, False, False, True])
+    assert steps_to_end(ends).tolist() == [0, 2, 1, 0]
