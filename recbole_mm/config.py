@@ -38,6 +38,9 @@ SET_BY_RECBOLE = (
 )  # fmt: skip
 """What Config derives from the other keys and from the machine; no part of a plain config."""
 
+METRICS_OF_SCORES = ("auc", "gauc", "logloss", "mae", "rmse")
+"""RecBole's metrics that have no ``@k``."""
+
 PROCESS_KEYS = ("nproc", "world_size", "ip", "port", "offset", "group_offset", "local_rank")
 """RecBole's keys for a group of processes; ours are started by torchrun."""
 
@@ -273,7 +276,8 @@ def _refuse_unmeasured_valid_metric(config: Config):
     name, _, k = str(config["valid_metric"]).lower().partition("@")
     topk = config["topk"] if isinstance(config["topk"], (list, tuple)) else [config["topk"]]
     metrics = [metric.lower() for metric in config["metrics"]]
-    if name not in metrics or (k and k not in map(str, topk)):
+    of_lists = name not in METRICS_OF_SCORES
+    if name not in metrics or (k not in map(str, topk) if of_lists else k):
         raise ConfigError(
             f"valid_metric {config['valid_metric']!r} is not measured: metrics are "
             f"{config['metrics']} at topk {list(topk)}; add it there or choose one of these"

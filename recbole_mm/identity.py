@@ -6,7 +6,7 @@ from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from recbole_mm.config import config_to_plain
+from recbole_mm.config import ConfigError, config_to_plain
 from recbole_mm.data.mixture import domain_folder, domains_of
 
 WITHOUT_EFFECT = (
@@ -18,7 +18,7 @@ WITHOUT_EFFECT = (
 PLACES = ("data_path", "feature_path")
 """Keys that say where data lie; :func:`data_hashes` says what they are."""
 
-USED = (".inter", ".item", ".npz")
+TABLES, FEATURES = (".inter", ".item"), (".npz",)
 BLOCK = 1 << 20
 
 
@@ -29,12 +29,17 @@ def digest(config, without=(), **more) -> str:
         config: a complete one.
         without: further keys that do not count.
         more: what else the run depends on, JSON-able.
+
+    Raises:
+        ConfigError: there is no such checkpoint.
     """
     left_out = {*WITHOUT_EFFECT, *without}
     values = {key: value for key, value in config_to_plain(config).items() if key not in left_out}
     text = json.dumps([values, more, package_version("recbole_mm")], sort_keys=True)
     hashed = hashlib.sha256(text.encode())
     if config["pre_model_path"]:
+        if not Path(config["pre_model_path"]).is_file():
+            raise ConfigError(f"pre_model_path: no checkpoint {str(config['pre_model_path'])!r}")
         hashed.update(_sha256(Path(config["pre_model_path"])).encode())
     return hashed.hexdigest()
 
@@ -42,12 +47,17 @@ def digest(config, without=(), **more) -> str:
 def data_hashes(config) -> dict[str, str]:
     """SHA-256 of the interactions, the items and the feature files of a data set, by file name; of
     a mixture those of its domains."""
-    name = config["dataset"]
-    folders = {Path(config["data_path"]), Path(config["feature_path"] or config["data_path"])}
-    places = [(folder, name) for folder in folders]
-    places += [(domain_folder(config, domain), domain) for domain in domains_of(config)]
-    files = [file for folder, stem in places for file in folder.glob(f"{stem}.*")]
-    used = [file for file in files if file.is_file() and file.suffix in USED]
+    name, folder = config["dataset"], Path(config["data_path"])
+    features = Path(config["feature_path"] or folder)
+    places = [(folder, name, TABLES), (features, name, FEATURES)]
+    for domain in domains_of(config):
+        places.append((domain_folder(config, domain), domain, TABLES + FEATURES))
+    used = [
+        file
+        for folder, stem, suffixes in places
+        for file in folder.glob(f"{stem}.*")
+        if file.is_file() and file.suffix in suffixes
+    ]
     return {file.name: _sha256(file) for file in sorted(used, key=lambda file: file.name)}
 
 

@@ -229,7 +229,9 @@ def train_and_test(prepared: Prepared, saved: bool = True, verbose: bool = True)
         show_progress=config["show_progress"],
         callback_fn=record,
     )
-    if best_valid_result is None:  # not validated on the way: epochs or eval_step is 0
+    if len(valid_data) == 0:  # a split without validation targets
+        best_valid_score = None
+    elif best_valid_result is None:  # not validated on the way: epochs or eval_step is 0
         best_valid_score, best_valid_result = trainer._valid_epoch(valid_data)
     scores = {entry["epoch"]: entry["valid_score"] for entry in trainer.history}
     test_result = trainer.evaluate(
@@ -243,7 +245,7 @@ def train_and_test(prepared: Prepared, saved: bool = True, verbose: bool = True)
         "train_stage": config["train_stage"],
         "use_item_id": config["use_item_id"],
         "pre_model_path": config["pre_model_path"],
-        "knows_query_time": _knows_query_time(config),
+        "knows_query_time": knows_query_time(config),
         "valid_metric": config["valid_metric"].lower(),
         "best_valid_score": best_valid_score,
         "valid_score_bigger": config["valid_metric_bigger"],
@@ -284,9 +286,10 @@ def objective_function(config_dict=None, config_file_list=None, saved: bool = Tr
     return fit_and_evaluate(config, saved=saved, verbose=False)
 
 
-def _knows_query_time(config: Config) -> bool:
+def knows_query_time(config: Config) -> bool:
     """Whether the model reads when the recommendation is asked for, the time of the target."""
-    return bool(config["use_time"] and (config["released"] or config["query_time"] == "request"))
+    reads_time = config["use_time"] and config["query_time"]
+    return bool(reads_time and (config["released"] or config["query_time"] == "request"))
 
 
 def require_writable(folder):

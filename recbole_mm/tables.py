@@ -49,8 +49,8 @@ def stages_table(results: list[dict]) -> str:
         rows.append(
             (
                 _stage_in_words(result),
-                f"{result['best_valid_score']:.4f}",
-                f"{result['test_result'][result['valid_metric']]:.4f}",
+                _score(result["best_valid_score"]),
+                _score((result["test_result"] or {}).get(result["valid_metric"])),
                 "-" if result["best_epoch"] is None else str(result["best_epoch"]),
                 str(result["epochs"]),
                 f"{result['seconds']:.1f}",
@@ -71,3 +71,8 @@ def _stage_in_words(result: dict) -> str:
 
 def _said_of_time(result: dict) -> str:
     return " (the model knows the time of the target)" if result["knows_query_time"] else ""
+
+
+def _score(value: float | None) -> str:
+    """Of a split that there may be no targets for."""
+    return "-" if value is None else f"{value:.4f}"

@@ -20,7 +20,9 @@ from recbole_mm.stages import plan_stages
 
 NOT_TRAINED = ("zero-shot", "untrained")
 STARTS = ("scratch", "frozen", "unfrozen", *NOT_TRAINED)
-WITHOUT_TRAINING = {"epochs": 0, "freeze": [], "use_item_id": False}
+WITHOUT_TRAINING = {
+    "epochs": 0, "freeze": [], "group_learning_rates": {}, "no_weight_decay": [], "use_item_id": False,
+}  # fmt: skip
 FROM_NOTHING = {"pre_model_path": None, "reset": [], "allow_fewer_layers": False}
 START_KEYS = WITHOUT_TRAINING.keys() | FROM_NOTHING.keys()
 NEAR_BEST = 0.95
@@ -149,7 +151,7 @@ def report_table(variants: list[Variant]) -> str:
                 start,
                 metric,
                 str(len(results)),
-                _spread([r["test_result"][metric] for r in results]),
+                _spread([(r["test_result"] or {}).get(metric) for r in results]),
                 _spread([r["best_valid_score"] for r in results]),
                 *times,
             )
@@ -157,7 +159,9 @@ def report_table(variants: list[Variant]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
-def _spread(values: list[float], form: str = ".4f") -> str:
+def _spread(values: list[float | None], form: str = ".4f") -> str:
+    if None in values:  # a split without such targets
+        return "-"
     text = format(mean(values), form)
     return f"{text} ± {stdev(values):{form}}" if len(values) > 1 else text
 

@@ -123,6 +123,8 @@ class Trials:
         except (RuntimeError, ValueError) as error:
             getLogger().warning(f"trial {params} failed: {error}")
             return {"error": str(error), "out_of_memory": isinstance(error, torch.OutOfMemoryError)}
+        if result["best_valid_score"] is None:
+            raise ConfigError("nothing to tune by: eval_args leave no validation targets")
         return {
             "valid_score": float(result["best_valid_score"]),
             "epochs": result["epochs"],

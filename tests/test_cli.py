@@ -1,12 +1,15 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import yaml
 from tiny import TINY, TINY_MMM4REC
 
 from recbole_mm.cli import main
+from recbole_mm.config import load_config
 from recbole_mm.data.catalog import datasets_in, described_datasets
-from recbole_mm.quick_start import run
+from recbole_mm.quick_start import knows_query_time, run
 from recbole_mm.register import MODELS
 
 SCRIPT = "run_recbole_mm.py"
@@ -109,6 +112,35 @@ def test_the_result_of_a_run_says_what_it_was_and_what_it_cost(toy, tmp_path):
     assert result["seconds"] >= result["epochs"] * result["seconds_per_epoch"] > 0
     assert result["peak_memory"] > 50 * 2**20
     assert (tmp_path / result["checkpoint"]).is_file()
+
+
+@pytest.mark.parametrize("split, missing", [("test_only", "valid"), ("valid_only", "test")])
+def test_a_split_may_lack_validation_or_test(toy, capsys, split, missing):
+    stages = [{"use_item_id": False}, {"pre_model_path": None}]
+    config = {**toy, **TINY_MMM4REC, "model": "MMM4Rec", "stages": stages}
+    config["eval_args"] = {
+        "split": {"LS": split},
+        "order": "TO",
+        "group_by": "user",
+        "mode": "full",
+    }
+    Path("stages.yaml").write_text(yaml.safe_dump(config))
+
+    assert main(["--config_files=stages.yaml"]) == 0
+
+    *_, last = capsys.readouterr().out.splitlines()
+    scores = dict(zip(("valid", "test"), last.split("scratch")[1].split()[:2], strict=True))
+    assert [name for name, score in scores.items() if score == "-"] == [missing]
+
+
+def test_only_a_model_that_reads_times_is_said_to_know_the_targets_time(toy):
+    said = {
+        model: knows_query_time(
+            load_config(model, None, (), {**toy, "released": True, "use_time": True})
+        )
+        for model in ("MMM4Rec", "MISSRec")
+    }
+    assert said == {"MMM4Rec": True, "MISSRec": False}
 
 
 def test_the_same_seed_gives_the_same_result(toy):

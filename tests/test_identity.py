@@ -1,8 +1,11 @@
 """What makes two runs the same."""
 
+import hashlib
+
+import pytest
 import yaml
 
-from recbole_mm.config import load_config
+from recbole_mm.config import ConfigError, load_config
 from recbole_mm.identity import PLACES, data_hashes, digest
 
 
@@ -16,6 +19,20 @@ def test_hashes_follow_the_content_of_the_files(toy, tmp_path):
 
     assert set(before) == {"toy.inter", "toy.text.npz", "toy.image.npz"}
     assert [name for name in before if before[name] != after[name]] == ["toy.inter"]
+
+
+def test_features_are_hashed_where_they_are_read(toy, tmp_path):
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "toy.text.npz").write_bytes(b"other features")
+
+    def hashes(**changes):
+        return data_hashes(load_config("SASRec", None, (), {**toy, **changes}))
+
+    of_own = hashes(feature_path=str(own))
+    assert set(of_own) == {"toy.inter", "toy.text.npz"}
+    assert of_own["toy.inter"] == hashes()["toy.inter"]
+    assert of_own["toy.text.npz"] == hashlib.sha256(b"other features").hexdigest()
 
 
 def test_a_mixture_has_the_hashes_of_its_domains(toy, tmp_path):
@@ -40,3 +57,6 @@ def test_a_digest_follows_settings_and_the_checkpoint_but_not_places(toy, tmp_pa
     assert digest(load_config("MMM4Rec", None, (), {**toy}), PLACES) != first
     start.write_bytes(b"two")
     assert digest_of() != first
+    start.unlink()
+    with pytest.raises(ConfigError, match=r"pre_model_path: no checkpoint '.*start.pth'"):
+        digest_of()

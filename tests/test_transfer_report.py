@@ -32,6 +32,18 @@ def test_every_target_gets_its_controls_once(toy):
         variant_stages(write_file(toy, "MISSRec", {"pre_model_path": None}), {})
 
 
+def test_settings_of_ids_do_not_reach_what_is_tested_without_them(toy):
+    rates = {"group_learning_rates": {"item_embeddings.*": 0.01}, "epochs": 1}
+    files = write_file(toy, "MMM4Rec", rates)
+
+    variants = run_variants(files, [0], {})
+
+    assert [v.start for v in variants[-2:]] == ["zero-shot", "untrained"]
+    overlays, labels = variant_stages(files, {})
+    of_start = {start: overlay for overlay, (_, start) in zip(overlays, labels)}
+    assert of_start["scratch"]["group_learning_rates"] == rates["group_learning_rates"]
+
+
 def test_the_command_line_does_not_train_what_is_tested_untrained(toy):
     files = write_file(toy, "MISSRec", {})
     overlays, labels = variant_stages(files, {"epochs": 5, "learning_rate": 0.1})

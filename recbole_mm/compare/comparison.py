@@ -7,6 +7,7 @@ from typing import NamedTuple
 import polars as pl
 
 from recbole_mm.compare.entries import Entry, config_of
+from recbole_mm.compare.figures import Curve
 from recbole_mm.compare.items import Described, describe
 from recbole_mm.compare.knockout import ALL
 from recbole_mm.compare.protocols import find_protocol, leak_warning
@@ -96,7 +97,7 @@ class Summary(NamedTuple):
         slices: by popularity, history length and modality.
         knockouts: label -> set of features -> value with interval.
         valid_metric: what early stopping watches.
-        curves: label -> per seed, that metric on the validation targets after every epoch.
+        curves: label -> per seed, that metric on the validation targets by epoch.
         failures: runs that did not finish.
         environments: what the runs were made with, each with the labels of these runs.
         ranks: every rank with all features.
@@ -111,7 +112,7 @@ class Summary(NamedTuple):
     slices: list[Slice]
     knockouts: dict[str, dict[str, Interval]]
     valid_metric: str
-    curves: dict[str, list[list[float]]]
+    curves: dict[str, list[Curve]]
     failures: list[Failure]
     environments: list[tuple[dict[str, str], list[str]]]
     ranks: pl.DataFrame
@@ -282,9 +283,10 @@ def _environments(finished: list[Run]) -> list[tuple[dict[str, str], list[str]]]
     return found
 
 
-def _curves(finished: list[Run]) -> dict[str, list[list[float]]]:
+def _curves(finished: list[Run]) -> dict[str, list[Curve]]:
     curves = {}
     for run in finished:
-        scores = [entry["valid_score"] for entry in run.result()["history"]]
-        curves.setdefault(run.label, []).append(scores)
+        history = run.result()["history"]
+        curve = [(entry["epoch"] + 1, entry["valid_score"]) for entry in history]
+        curves.setdefault(run.label, []).append(curve)
     return curves

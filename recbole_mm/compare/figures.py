@@ -15,20 +15,23 @@ GRAYS = ["0.25", "0.85", "0.6", "0.95", "0.45", "0.75", "0.9", "0.5"]
 METADATA = ("Creator", "Date", "Format", "Type")
 MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*"]
 
+Curve = list[tuple[int, float]]
+"""Epochs, counted from 1, and a score after each."""
 
-def learning_curves(curves: dict[str, list[list[float]]], metric: str) -> str:
+
+def learning_curves(curves: dict[str, list[Curve]], metric: str) -> str:
     """Validation score by epoch: one line style per label, one line per seed."""
     figure = Figure(figsize=(8, 3.6), layout="constrained")
     axes = figure.subplots()
     for number, (label, seeds) in enumerate(curves.items()):
-        for repeat, scores in enumerate(seeds):
+        for repeat, curve in enumerate(seeds):
             axes.plot(
-                range(1, len(scores) + 1),
-                scores,
+                [epoch for epoch, _ in curve],
+                [score for _, score in curve],
                 color=str(0.15 * (number % 4)),
                 linestyle=DASHES[number % len(DASHES)],
                 marker=MARKERS[number % len(MARKERS)],
-                markevery=max(1, len(scores) // 8),
+                markevery=max(1, len(curve) // 8),
                 markersize=4,
                 linewidth=1,
                 label=label if repeat == 0 else None,

@@ -1,7 +1,6 @@
 r"""Data sets that need no preparation: made, or completed, the first time they are asked for."""
 
 import logging
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -36,20 +35,28 @@ def ensure_builtin(config) -> None:
 
 
 def ensure_demo(data_path: Path, feature_folder: Path) -> None:
-    """The generated demo set (:mod:`recbole_mm.data.demo`)."""
-    files = [data_path / name for name in DEMO_TABLES]
-    files += [feature_folder / name for name in DEMO_FEATURES]
-    if all(path.is_file() for path in files):
+    """The generated demo set (:mod:`recbole_mm.data.demo`); what is there stays as it is.
+
+    A feature folder of the user's own that holds features of the demo is not added to.
+    """
+    wanted = [data_path / name for name in DEMO_TABLES]
+    if feature_folder == data_path or not any(feature_folder.glob("demo.*.npz")):
+        wanted += [feature_folder / name for name in DEMO_FEATURES]
+    missing = [path for path in wanted if not path.is_file()]
+    if not missing:
         return
-    logger.info(f"making the demo data set in [{data_path}], once")
-    _check_writable(data_path)
-    _check_writable(feature_folder)
-    with tempfile.TemporaryDirectory(prefix=".demo-", dir=data_path.parent) as scratch:
+    logger.info(f"making the demo data set in [{missing[0].parent}], once")
+    for folder in {path.parent for path in missing}:
+        _check_writable(folder)
+    with tempfile.TemporaryDirectory(prefix=".demo-", dir=missing[0].parent) as scratch:
         made = demo.make_demo(Path(scratch) / "demo")
-        for name in DEMO_FEATURES:
-            with whole_or_not(feature_folder / name) as temporary:
-                shutil.move(made / name, temporary)
-        _move_into(made, data_path)
+        if data_path in {path.parent for path in missing}:
+            pictures = [p for p in made.rglob("*") if p.is_file() and p.parent != made]
+            missing = [*(data_path / p.relative_to(made) for p in pictures), *missing]
+        for path in sorted(missing, key=lambda path: path.suffix == ".inter"):
+            root = data_path if path.is_relative_to(data_path) else feature_folder
+            with whole_or_not(path) as temporary:
+                shutil.move(made / path.relative_to(root), temporary)
 
 
 def ensure_ml_100k(data_path: Path, feature_folder: Path) -> None:
@@ -73,17 +80,6 @@ def ensure_ml_100k(data_path: Path, feature_folder: Path) -> None:
 
 
 BUILTIN = {"demo": ensure_demo, "ml-100k": ensure_ml_100k}
-
-
-def _move_into(source: Path, target: Path) -> None:
-    """Put the files of ``source`` into ``target``, each whole or not at all."""
-    for path in sorted(source.rglob("*"), key=lambda path: path.suffix == ".inter"):
-        place = target / path.relative_to(source)
-        if path.is_dir():
-            place.mkdir(parents=True, exist_ok=True)
-        else:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(path, place)
 
 
 def _check_writable(folder: Path) -> None:

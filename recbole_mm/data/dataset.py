@@ -120,8 +120,6 @@ class MultiModalDataset(SequentialDataset):
             self.set_field_property(
                 self.time_field, FeatureType.FLOAT, FeatureSource.INTERACTION, 1
             )
-            return
-        check_times(path, self.inter_feat[self.time_field])
 
     def _read_interactions(self, token, dataset_path):
         path = f"{dataset_path}/{token}.inter"
@@ -138,6 +136,8 @@ class MultiModalDataset(SequentialDataset):
             raise DatasetError(message) from error
         if len(self.inter_feat) == 0:
             raise DatasetError(f"{path}: no interactions. A data set needs at least one.")
+        if self.time_field in self.inter_feat:
+            check_times(path, self.inter_feat[self.time_field])
 
     def _load_domains(self):
         """The interactions of all domains, one domain after the other."""
@@ -420,8 +420,8 @@ class MultiModalDataset(SequentialDataset):
         times = self.inter_feat[self.time_field].numpy()
         total = sum(ratios)
         cuts = self._calcu_split_ids(tot=len(times), ratios=[ratio / total for ratio in ratios])
-        edges = cut_at_moments(times, cuts)  # a part without a share begins at the end
-        if min(np.diff(edges)) == 0:
+        edges = cut_at_moments(times, cuts)
+        if any(size == 0 < ratio for size, ratio in zip(np.diff(edges), ratios, strict=True)):
             raise DatasetError(
                 f"{self.dataset_path}: too many events at one time to be split by time into parts "
                 f"of {ratios}: the parts would have {np.diff(edges).tolist()} events."

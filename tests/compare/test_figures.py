@@ -8,7 +8,7 @@ SPAN = Interval(0.2, 0.1, 0.3)
 
 
 def test_figures_are_told_apart_without_color_and_load_nothing():
-    curves = {label: [[0.1, 0.2], [0.1, 0.3]] for label in "ABC"}
+    curves = {label: [[(1, 0.1), (2, 0.2)], [(5, 0.1), (10, 0.3)]] for label in "ABC"}
     parts = [
         Slice("popularity", "cold", 0, 0, {}, {}),
         Slice("popularity", "head", 3, 1200, dict.fromkeys("ABC", SPAN), {}),

@@ -64,6 +64,29 @@ def test_features_of_the_demo_are_made_where_they_are_looked_for(tmp_path, quick
     assert not set(DEMO_FEATURES) & {p.name for p in (tmp_path / "dataset" / "demo").iterdir()}
 
 
+def test_features_of_a_folder_of_ones_own_stay_as_they_are(tmp_path, quick_demo):
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "demo.text.npz").write_text("mine")
+
+    ensure_builtin(config_of("demo", tmp_path / "demo", str(own)))
+
+    assert [(path.name, path.read_text()) for path in own.iterdir()] == [("demo.text.npz", "mine")]
+    assert (tmp_path / "demo" / "demo.inter").is_file()
+
+
+def test_what_is_there_of_a_demo_is_not_written_again(tmp_path, quick_demo):
+    folder = tmp_path / "demo"
+    ensure_builtin(config_of("demo", folder))
+    (folder / "demo.inter").write_text("changed")
+    (folder / "demo.image.npz").unlink()
+
+    ensure_builtin(config_of("demo", folder))
+
+    assert (folder / "demo.inter").read_text() == "changed"
+    assert (folder / "demo.image.npz").read_text() == "demo.image.npz"
+
+
 def test_an_interrupted_demo_leaves_nothing(tmp_path, monkeypatch):
     def interrupted(folder):
         folder.mkdir()

@@ -263,6 +263,14 @@ def test_a_global_split_is_temporal_and_keeps_moments_together(tmp_path):
     assert (len(train), len(valid), len(test)) == (44, 6, 6)
 
 
+def test_a_global_split_may_have_a_part_without_a_share(tmp_path):
+    rows = [(f"u{i % 4}", f"i{i % 7}", BASE + i) for i in range(40)]
+    eval_args = {"split": {"RS": [0.8, 0, 0.2]}, "order": "TO", "group_by": "none"}
+    loaders, _ = split(write_set(tmp_path, rows, text=["i1"]), eval_args=eval_args)
+
+    assert [len(loader._dataset.inter_feat) > 0 for loader in loaders] == [True, False, True]
+
+
 def test_a_global_split_without_times_or_with_one_time_is_refused(tmp_path):
     eval_args = {"split": {"RS": [0.8, 0.1, 0.1]}, "order": "TO", "group_by": "none"}
     rows = [(f"u{i % 4}", f"i{i % 7}", BASE) for i in range(30)]

@@ -91,6 +91,11 @@ def test_domains_that_do_not_go_together_are_refused(root):
         load(root, domains=["Food", "Other"])
     with pytest.raises(DatasetError, match=r"Empty.inter: no interactions"):
         load(root, domains=["Food", "Empty"])
+    path = root / "Other" / "Other.inter"
+    path.write_text(path.read_text() + "u\ta\t-5\n")
+    row = len(path.read_text().splitlines())
+    with pytest.raises(DatasetError, match=rf"Other/Other.inter: 1 times.*first in row {row} "):
+        load(root, domains=["Food", "Other"])
     with pytest.raises(ConfigError, match=r"\['Food'\] stands twice in the mixture Both"):
         load(root, domains=["Food", "Food"])
     with pytest.raises(ConfigError, match="data set 'Nowhere': there is no .*Nowhere.inter"):

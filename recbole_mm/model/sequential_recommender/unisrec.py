@@ -23,8 +23,8 @@ class UniSRec(MultiModalRecommender):
 
     NOTE: where the paper drops words of a text and encodes it again, entries of the feature
     vectors are dropped.
-    NOTE: under a full softmax the experts' dropout and the gates' noise are drawn once per item and
-    step, for histories and candidates together; the release draws them twice.
+    NOTE: unless the softmax is in-batch, the experts' dropout and the gates' noise are drawn once
+    per item and step, for histories and candidates together; the release draws them twice.
     NOTE: the padding item and items without a training interaction are no candidates in the softmax
     (``softmax: trained``); in the release they are.
     NOTE: the in-batch softmax takes the popularity of the targets out (``logq_correction``).
