@@ -29,7 +29,8 @@ class ParametricWhitening(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(n, F)`` to ``(n, d)``."""
-        return (self.dropout(x) - self.shift) @ self.weight
+        # the shift after the product: no gradient of the size of x is formed for it
+        return self.dropout(x) @ self.weight - self.shift @ self.weight
 
 
 class MoEAdapter(nn.Module):
