@@ -10,7 +10,7 @@ from recbole_mm.jobs import number_of_jobs, parse_seeds, visible_gpus
 
 DESCRIPTION = "Compare models on one split: runs, uncertainty, slices, and a report to read."
 EPILOG = """\
-an entry of --models is MODEL[@FILE.yaml][+KEY=VALUE...]:
+an entry of --models is MODEL[@FILE.yaml][+KEY=VALUE...]; MODEL@tuned takes properties/tuned/:
   recbole-mm compare --models=MMM4Rec,MMM4Rec+use_item_id=False,SASRec --dataset=demo --seeds=5
 
 A finished run is not repeated: the same command goes on where it was. A run that fails does not

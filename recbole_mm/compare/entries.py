@@ -2,9 +2,10 @@ r"""What is compared: models, each with the settings that are its own.
 
 An entry is written ``MODEL[@FILE.yaml][+KEY=VALUE...]``, several with commas between them::
 
-    MMM4Rec,MMM4Rec+use_item_id=False,SASRec@properties/tuned/SASRec.yaml
+    MMM4Rec,MMM4Rec+use_item_id=False,SASRec@mine.yaml,GRU4Rec@tuned
 
-A file that is called as its model stays out of the label.
+``@tuned`` is the model's file under ``properties/tuned/``. A file that is called as its model stays
+out of the label.
 """
 
 import re
@@ -22,10 +23,12 @@ from recbole_mm.config import (
     config_to_plain,
     load_config,
     parse_overrides,
+    properties_dir,
     recbole_models,
 )
 from recbole_mm.register import MODELS
 
+TUNED = "tuned"
 COMMON_KEYS = (
     "benchmark_filename", "data_path", "dataset", "eval_args", "held_out_items",
     "item_inter_num_interval", "metrics", "seed", "topk", "user_inter_num_interval",
@@ -53,7 +56,7 @@ def parse_entries(text: str) -> list[Entry]:
     """Read ``--models``, see the module's docstring.
 
     Raises:
-        ConfigError: no entry, a name that is no sequential model (all of them are listed) or whose
+        ConfigError: no entry, ``@tuned`` for a model without such a file, a name that is no sequential model (all of them are listed) or whose
             data set is one of its own, a setting without a value or of :data:`COMMON_KEYS`, or two
             entries that are the same.
     """
@@ -115,10 +118,20 @@ def needs_item_columns(model: str) -> bool:
 def _parse_entry(text: str, whole_path: bool = False) -> Entry:
     head, *settings = re.split(r"\+(?=[A-Za-z_]\w*=)", text)
     model, _, file = head.partition("@")
+    if file == TUNED:
+        file = _tuned_file(model)
     label = "+".join([model, *settings])
     if file and (whole_path or Path(file).stem != model):
         label = f"{label} ({file if whole_path else Path(file).stem})"
     return Entry(label, model, [file] if file else [], parse_overrides(f"--{s}" for s in settings))
+
+
+def _tuned_file(model: str) -> str:
+    folder = properties_dir() / TUNED
+    if not (folder / f"{model}.yaml").is_file():
+        known = ", ".join(sorted(path.stem for path in folder.glob("*.yaml")))
+        raise ConfigError(f"--models: {model}@{TUNED}: there are tuned settings for {known} only")
+    return str(folder / f"{model}.yaml")
 
 
 def _refuse_incomparable(entry: Entry) -> None:

@@ -1,6 +1,7 @@
 """The whole command on the toy set; every run is a process of its own."""
 
 import json
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -8,7 +9,7 @@ from tiny import TINY_MMM4REC
 
 from recbole_mm.cli import main
 from recbole_mm.compare.entries import config_of, parse_entries
-from recbole_mm.config import ConfigError
+from recbole_mm.config import ConfigError, properties_dir
 
 TINY = {**TINY_MMM4REC, "epochs": 1, "n_heads": 1, "topk": "[5,10]"}
 
@@ -105,11 +106,20 @@ def test_files_of_one_name_are_told_apart_by_their_folders():
     assert labels == ["SASRec (a/best.yaml)", "SASRec (b/best.yaml)"]
 
 
+def test_tuned_settings_are_those_of_the_package():
+    (entry,) = parse_entries("SASRec@tuned+hidden_size=32")
+
+    assert Path(entry.files[0]) == properties_dir() / "tuned" / "SASRec.yaml"
+    with pytest.raises(ConfigError, match="BERT4Rec@tuned: there are tuned settings for GRU4Rec,"):
+        parse_entries("BERT4Rec@tuned")
+
+
 def test_a_file_that_is_called_as_its_model_stays_out_of_the_label():
     def labels(text):
         return [entry.label for entry in parse_entries(text)]
 
     assert labels("SASRec@tuned/SASRec.yaml+seed_of=1") == ["SASRec+seed_of=1"]
+    assert labels("GRU4Rec@tuned,SASRec@tuned") == ["GRU4Rec", "SASRec"]
     assert labels("SASRec@tuned/SASRec.yaml,SASRec") == ["SASRec (tuned/SASRec.yaml)", "SASRec"]
 
 
