@@ -56,9 +56,9 @@ def parse_entries(text: str) -> list[Entry]:
     """Read ``--models``, see the module's docstring.
 
     Raises:
-        ConfigError: no entry, ``@tuned`` for a model without such a file, a name that is no sequential model (all of them are listed) or whose
-            data set is one of its own, a setting without a value or of :data:`COMMON_KEYS`, or two
-            entries that are the same.
+        ConfigError: no entry, a name that is no sequential model (all of them are listed) or whose
+            data set is one of its own, ``@tuned`` for a model without such a file, a setting
+            without a value or of :data:`COMMON_KEYS`, or two entries that are the same.
     """
     parts = [part.strip() for part in _split(text) if part.strip()]
     entries = [_parse_entry(part) for part in parts]

@@ -39,24 +39,24 @@ def ensure_demo(data_path: Path, feature_folder: Path) -> None:
 
     A feature folder of the user's own that holds features of the demo is not added to.
     """
-    wanted = [data_path / name for name in DEMO_TABLES]
+    places = {name: data_path / name for name in DEMO_TABLES}
     if feature_folder == data_path or not any(feature_folder.glob("demo.*.npz")):
-        wanted += [feature_folder / name for name in DEMO_FEATURES]
-    missing = [path for path in wanted if not path.is_file()]
+        places |= {name: feature_folder / name for name in DEMO_FEATURES}
+    missing = {name: place for name, place in places.items() if not place.is_file()}
     if not missing:
         return
-    logger.info(f"making the demo data set in [{missing[0].parent}], once")
-    for folder in {path.parent for path in missing}:
+    logger.info(f"making the demo data set in [{data_path}], once")
+    folders = list(dict.fromkeys(place.parent for place in missing.values()))
+    for folder in folders:
         _check_writable(folder)
-    with tempfile.TemporaryDirectory(prefix=".demo-", dir=missing[0].parent) as scratch:
+    with tempfile.TemporaryDirectory(prefix=".demo-", dir=folders[0]) as scratch:
         made = demo.make_demo(Path(scratch) / "demo")
-        if data_path in {path.parent for path in missing}:
-            pictures = [p for p in made.rglob("*") if p.is_file() and p.parent != made]
-            missing = [*(data_path / p.relative_to(made) for p in pictures), *missing]
-        for path in sorted(missing, key=lambda path: path.suffix == ".inter"):
-            root = data_path if path.is_relative_to(data_path) else feature_folder
-            with whole_or_not(path) as temporary:
-                shutil.move(made / path.relative_to(root), temporary)
+        if not missing.keys().isdisjoint(DEMO_TABLES):
+            pictures = [p.relative_to(made) for p in made.glob("*/*")]
+            missing = {name: data_path / name for name in pictures} | missing
+        for name, place in sorted(missing.items(), key=lambda item: item[0] == "demo.inter"):
+            with whole_or_not(place) as temporary:
+                shutil.move(made / name, temporary)
 
 
 def ensure_ml_100k(data_path: Path, feature_folder: Path) -> None:

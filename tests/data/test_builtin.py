@@ -64,6 +64,14 @@ def test_features_of_the_demo_are_made_where_they_are_looked_for(tmp_path, quick
     assert not set(DEMO_FEATURES) & {p.name for p in (tmp_path / "dataset" / "demo").iterdir()}
 
 
+def test_features_may_lie_in_a_folder_below_the_demo(tmp_path, quick_demo):
+    folder = tmp_path / "demo"
+
+    ensure_builtin(config_of("demo", folder, str(folder / "features")))
+
+    assert sorted(p.name for p in (folder / "features").iterdir()) == sorted(DEMO_FEATURES)
+
+
 def test_features_of_a_folder_of_ones_own_stay_as_they_are(tmp_path, quick_demo):
     own = tmp_path / "own"
     own.mkdir()
