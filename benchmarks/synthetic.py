@@ -26,7 +26,11 @@ def random_dataset(n_items: int, width: int) -> SimpleNamespace:
         values[0] = 0
         features[name] = ItemFeatures(values, torch.arange(n_items) > 0)
     return SimpleNamespace(
-        modalities=list(features), features=features, has_time=True, num=lambda _: n_items
+        modalities=list(features),
+        features=features,
+        has_time=True,
+        num=lambda _: n_items,
+        item_counts=lambda: torch.ones(n_items),
     )
 
 

@@ -169,6 +169,7 @@ def build_mmm4rec(vectors: Vectors, case: str, dtype: torch.dtype) -> MMM4Rec:
         features=features,
         has_time=True,
         num=lambda _: n_items,
+        item_counts=lambda: torch.ones(n_items),
     )
     config = load_config("MMM4Rec", "vectors", config_dict=mmm4rec_config(vectors.cases[case]))
     model = MMM4Rec(config, dataset).to(dtype)
@@ -357,6 +358,7 @@ def build_missrec(vectors: Vectors, case: str, dtype: torch.dtype) -> MISSRec:
         modalities=modalities,
         features={m: ItemFeatures(v, (v != 0).any(dim=1)) for m, v in values.items()},
         num=lambda _: len(inputs["text"]),
+        item_counts=lambda: torch.ones(len(inputs["text"])),
         read_features=lambda name: ItemFeatures(inputs[name], None),
     )
     settings = missrec_config(vectors.cases[case])

@@ -3,11 +3,12 @@ r"""The report of a comparison: a table for the console, one HTML page, the same
 The page is one file: figures and pictures stand in it, nothing is loaded from elsewhere.
 """
 
+import re
 from pathlib import Path
 from typing import NamedTuple
 
 from jinja2 import Environment, PackageLoader
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from recbole_mm.compare.comparison import Summary
 from recbole_mm.compare.examples import Example
@@ -15,6 +16,8 @@ from recbole_mm.compare.figures import grouped_bars, learning_curves, slice_bars
 from recbole_mm.compare.ranks import write_table
 from recbole_mm.compare.statistics import LEAST_USERS, LEVEL, RESAMPLES, Interval
 from recbole_mm.files import write_text
+
+NBSP = "\N{NO-BREAK SPACE}"
 
 
 class Table(NamedTuple):
@@ -88,9 +91,9 @@ def write_report(summary: Summary, command: str, examples: list[Example]) -> lis
         "command": command,
     }
     paths = []
-    for name, escape in (("report.html", True), ("report.md", False)):
+    for name, autoescape in (("report.html", True), ("report.md", False)):
         path = settings.out / name
-        write_text(path, render(name, content, escape))
+        write_text(path, render(name, content, autoescape))
         paths.append(path)
     write_table(summary.ranks, settings.out / "ranks.parquet")
     return [*paths, settings.out / "ranks.parquet"]
@@ -184,10 +187,16 @@ def environment_table(summary: Summary) -> Table:
     return Table(["environment", *(heads if len(heads) > 1 else [""])], rows)
 
 
-def render(name: str, content: dict, escape: bool) -> str:
+def render(name: str, content: dict, autoescape: bool) -> str:
     """A template of this package with its content; figures are markup already."""
-    environment = Environment(loader=PackageLoader("recbole_mm.compare"), autoescape=escape)
+    environment = Environment(loader=PackageLoader("recbole_mm.compare"), autoescape=autoescape)
+    environment.filters["breakable"] = breakable
     return environment.get_template(f"{name}.j2").render(content)
+
+
+def breakable(text: str) -> Markup:
+    """Text whose lines may break before a setting of an entry, so that wide tables fit a page."""
+    return Markup(re.sub(r"\+(?=[A-Za-z_])", "<wbr>+", str(escape(text))))
 
 
 def _notes(summary: Summary) -> dict[str, str]:
@@ -221,11 +230,11 @@ def _notes(summary: Summary) -> dict[str, str]:
 
 
 def _mean(mean: float, deviation: float | None) -> str:
-    return f"{mean:.4f}" if deviation is None else f"{mean:.4f} ± {deviation:.4f}"
+    return f"{mean:.4f}" if deviation is None else f"{mean:.4f} ±{NBSP}{deviation:.4f}"
 
 
 def _span(interval: Interval) -> str:
-    return "-" if interval.low is None else f"[{interval.low:.4f}, {interval.high:.4f}]"
+    return "-" if interval.low is None else f"[{interval.low:.4f},{NBSP}{interval.high:.4f}]"
 
 
 def _span_of(interval: Interval | None) -> str:
@@ -235,5 +244,5 @@ def _span_of(interval: Interval | None) -> str:
 def _difference(interval: Interval | None) -> str:
     if interval is None:
         return "-"
-    span = "-" if interval.low is None else f"[{interval.low:+.4f}, {interval.high:+.4f}]"
+    span = "-" if interval.low is None else f"[{interval.low:+.4f},{NBSP}{interval.high:+.4f}]"
     return f"{interval.value:+.4f} {span}"

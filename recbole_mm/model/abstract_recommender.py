@@ -51,7 +51,7 @@ class MultiModalRecommender(SequentialRecommender):
             beside a softmax over all items in the place of that over the trained ones; empty: the
             model does not know that key.
         mask_missing: whether an item lacks what it has no features of; it is never recommended if
-            that is everything and there is no ID.
+            that is everything and no training interaction has given its ID a meaning.
         trains_on_windows: whether the loss can be taken at every event of a history at once
             (``loss_positions: all``).
 
@@ -99,6 +99,8 @@ class MultiModalRecommender(SequentialRecommender):
             trained = dataset.item_counts() > 0
             self.register_buffer("trained_items", trained.nonzero().squeeze(1), persistent=False)
             self.register_buffer("trained_column", trained.cumsum(0) - 1, persistent=False)
+        if self.use_item_id:
+            self.register_buffer("id_trained", dataset.item_counts() > 0, persistent=False)
         self.TIME_SEQ = config["TIME_FIELD"] + config["LIST_SUFFIX"]
         self.TIME = config["TIME_FIELD"]
         if self.use_item_id and self.train_stage == "pretrain":
@@ -340,7 +342,7 @@ class MultiModalRecommender(SequentialRecommender):
         """Scores of all items, ``(b, n_items)``; column 0 is the padding item."""
         items = self.all_items()
         scores = self.score_items(self.encode(interaction, items), items)
-        if self.mask_missing and not self.use_item_id:
+        if self.mask_missing:
             scores[:, self._unknown()] = -torch.inf
         return scores
 
@@ -349,12 +351,14 @@ class MultiModalRecommender(SequentialRecommender):
         item_id, column = torch.unique(interaction[self.ITEM_ID], return_inverse=True)
         scores = self.score_items(self.encode(interaction), self.embed_items(item_id))
         scores = scores.gather(1, column.unsqueeze(1)).squeeze(1)
-        if self.mask_missing and not self.use_item_id:
+        if self.mask_missing:
             scores = scores.masked_fill(self._unknown()[interaction[self.ITEM_ID]], -torch.inf)
         return scores
 
     def _unknown(self) -> Tensor:
-        """Items without any modality, the padding item apart, ``(n_items,)`` bool."""
+        """Items without any modality and trained ID, the padding item apart, ``(n_items,)`` bool."""
         unknown = ~torch.stack([self.present(m) for m in self.modalities]).any(dim=0)
+        if self.use_item_id:
+            unknown &= ~self.id_trained
         unknown[0] = False
         return unknown

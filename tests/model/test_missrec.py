@@ -38,7 +38,9 @@ def features(name: str, missing=()) -> ItemFeatures:
     return ItemFeatures(values, present)
 
 
-def build(modalities=("text", "image"), missing=None, extra=None, **settings) -> MISSRec:
+def build(
+    modalities=("text", "image"), missing=None, extra=None, untrained=(), **settings
+) -> MISSRec:
     """A small model with the defaults of its property file, in float64."""
     torch.manual_seed(0)
     missing = missing or {}
@@ -49,7 +51,7 @@ def build(modalities=("text", "image"), missing=None, extra=None, **settings) ->
         num=lambda _: N_ITEMS,
         read_features=lambda name: extra[name],
         item_shares=lambda: torch.full((N_ITEMS,), 1 / N_ITEMS),
-        item_counts=lambda: (torch.arange(N_ITEMS) > 0).long(),
+        item_counts=lambda: torch.tensor([i not in (0, *untrained) for i in range(N_ITEMS)]),
     )
     config = load_config("MISSRec", "toy", config_dict={**SMALL, "seed": 0, **settings})
     model = MISSRec(config, dataset).double().eval()
@@ -218,6 +220,45 @@ def test_what_is_missing_has_no_part():
     user = model.encode(HISTORIES)
     text = torch.nn.functional.normalize(model.adapt("text"), dim=-1)
     assert_close(scores[:, [2, 8]], (user @ text[[2, 8]].T) / model.temperature)
+
+
+@pytest.mark.parametrize("modalities", [("text",), ("text", "image")])
+def test_an_id_without_a_training_interaction_has_no_part(modalities):
+    """Such an item is read and ranked by its features."""
+    model = build(modalities, missing={"image": [2]}, untrained=[2, 5])
+    scores = model.full_sort_predict(HISTORIES)
+
+    torch.nn.init.constant_(model.item_embedding.weight.data[2], 100.0)
+    torch.nn.init.constant_(model.item_embedding.weight.data[5], -100.0)
+    with torch.no_grad():
+        items = model.embed_items()
+        user = model.encode(HISTORIES, items)
+        by_features = model._fuse(user, items, torch.tensor(1 / model.temperature))
+        assert_close(model.score_items(user, items), scores)
+
+    assert_close(scores[:, [2, 5]], by_features[:, [2, 5]])
+    if len(modalities) > 1:
+        assert not torch.isclose(scores[:, [1, 3, 4]], by_features[:, [1, 3, 4]]).any()
+
+
+def test_as_released_an_id_without_a_training_interaction_counts():
+    model = build(untrained=[2, 5], released=True)
+    scores = model.full_sort_predict(HISTORIES)
+
+    model.item_embedding.weight.data[[2, 5]] = torch.randn(2, 8).double()
+
+    assert not torch.isclose(model.full_sort_predict(HISTORIES)[:, [2, 5]], scores[:, [2, 5]]).any()
+
+
+def test_an_item_of_which_nothing_is_known_is_never_recommended():
+    model = build(missing={"text": [2, 3], "image": [2, 3]}, untrained=[2, 5])
+
+    scores = model.full_sort_predict(HISTORIES)
+    one_by_one = model.predict({**HISTORIES, "item_id": torch.tensor([2, 3, 5, 2])})
+
+    assert (scores[:, 2] == -torch.inf).all()
+    assert scores[:, [3, 5]].isfinite().all()
+    assert (one_by_one == -torch.inf).tolist() == [True, False, False, True]
 
 
 @pytest.mark.parametrize("released, mask_missing", [(True, True), (False, False)])

@@ -42,6 +42,7 @@ class EmbeddedItems(NamedTuple):
         candidates: unit vectors that are ranked, ``(n, D)`` each.
         id_candidate: unit vector of the id embedding where it is ranked by itself, else ``None``.
         available: ``(n, M)`` bool, or ``None`` when all count.
+        id_available: ``(n,)`` bool, or ``None`` when all count.
         item_id: ``(n,)``, or ``None`` for the whole table.
     """
 
@@ -50,6 +51,7 @@ class EmbeddedItems(NamedTuple):
     candidates: list[Tensor]
     id_candidate: Tensor | None
     available: Tensor | None
+    id_available: Tensor | None
     item_id: Tensor | None
 
 
@@ -82,6 +84,8 @@ class MISSRec(MultiModalRecommender):
 
     NOTE: the presence mask decides what is missing and has no part in sequences, interests and
     candidates (``mask_missing``); the release takes zero rows, which become the adapter's bias.
+    NOTE: an ID without a training interaction is missing as well: such an item's score is
+    :math:`s` (``mask_missing``); the release averages the cosine with the ID's random start.
     NOTE: clusters are those of a correct k-means (the released one is broken, and is not here).
     NOTE: item drop removes an item from all modalities (``item_drop_view``); as released it
     removes it from the leading one alone, and sometimes the wrong one.
@@ -161,6 +165,7 @@ class MISSRec(MultiModalRecommender):
 
         present = torch.stack([self.present(m) for m in self.modalities])
         self.lacks_some = bool((~present[:, 1:]).any())
+        self.lacks_some_id = self.use_item_id and bool((~self.id_trained[1:]).any())
         if not self.mask_missing:
             present = torch.ones_like(present)
             present[:, 0] = False
@@ -217,10 +222,13 @@ class MISSRec(MultiModalRecommender):
 
     def embed_items(self, item_id: Tensor | None = None) -> EmbeddedItems:
         embeddings = [self.adapt(m, item_id, mask=self.mask_missing) for m in self.modalities]
-        id_embedding = None
+        id_embedding, id_available = None, None
         if self.use_item_id:
             table = self.item_embedding.weight
             id_embedding = table if item_id is None else F.embedding(item_id, table)
+            if self.mask_missing and self.lacks_some_id:
+                id_available = self.id_trained if item_id is None else self.id_trained[item_id]
+                id_embedding = id_embedding * id_available.unsqueeze(-1)
         id_candidate = None
         if id_embedding is None:
             candidates = embeddings
@@ -234,6 +242,7 @@ class MISSRec(MultiModalRecommender):
             candidates=[F.normalize(e, dim=-1) for e in candidates],
             id_candidate=id_candidate,
             available=self._available(item_id),
+            id_available=id_available,
             item_id=item_id,
         )
 
@@ -248,6 +257,7 @@ class MISSRec(MultiModalRecommender):
             candidates=[candidate[rows] for candidate in items.candidates],
             id_candidate=None if items.id_candidate is None else items.id_candidate[rows],
             available=None if items.available is None else items.available[rows],
+            id_available=None if items.id_available is None else items.id_available[rows],
             item_id=torch.arange(self.n_items, device=items.candidates[0].device)[rows],
         )
 
@@ -255,10 +265,12 @@ class MISSRec(MultiModalRecommender):
         scale = seq_output.new_tensor(1 / self.temperature)
         if items.id_candidate is None:
             return self._fuse(seq_output, items, scale)
-        n = seq_output.new_tensor(len(self.modalities))
+        n, n_ids = seq_output.new_tensor(len(self.modalities)), 1
         if items.available is not None:
             n = items.available.sum(-1).to(n.dtype)
-        scale = scale / (n + 1)
+        if items.id_available is not None:
+            n_ids = items.id_available.to(n.dtype)
+        scale = scale / (n + n_ids).clamp(min=1)
         by_id = items.id_candidate * scale.unsqueeze(-1)
         # the fused score of an item without any modality is 0 at every scale
         fused = self._fuse(seq_output, items, scale * n.clamp(min=1))

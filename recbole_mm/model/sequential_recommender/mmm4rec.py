@@ -43,8 +43,8 @@ class MMM4Rec(MultiModalRecommender):
     NOTE: the time path starts alive, as the identity; the released initialisation leaves it at
     1e-8, where it stays.
     NOTE: without ID an item that lacks a modality is ranked by those that it has
-    (``mask_missing``), and never if it has none; the release ranks the adapter's bias, as both do
-    with ID, beside the id's embedding.
+    (``mask_missing``); the release ranks the adapter's bias, as both do with ID, beside the id's
+    embedding. An item without any modality and trained ID is never recommended.
     NOTE: the padding item and items without a training interaction are no candidates in the softmax
     (``softmax: trained``), and a target that stands in the batch twice is no negative
     (``mask_repeated_targets``); in the release all are.
