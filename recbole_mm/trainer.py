@@ -1,6 +1,7 @@
 r"""Training of multi-modal recommenders: RecBole's trainer with a few of its seams filled."""
 
 import math
+from collections.abc import Callable
 from contextlib import nullcontext
 from fnmatch import fnmatch
 
@@ -27,6 +28,7 @@ METRICS_OF_RANKS = {"recall", "mrr", "ndcg", "hit", "precision", "map"}
 METRICS_OF_LISTS = {
     "itemcoverage", "averagepopularity", "shannonentropy", "giniindex", "tailpercentage",
 }  # fmt: skip
+SCORES_PER_BLOCK = 400_000  # stay in a core's cache
 
 
 class MultiModalTrainer(Trainer):
@@ -319,11 +321,24 @@ def rank_by_counting(scores: torch.Tensor, positive: torch.Tensor) -> torch.Tens
         every list.
     """
     own = scores.gather(1, positive.unsqueeze(1))
-    worse = (scores < own).sum(dim=1)
-    equal = (scores == own).sum(dim=1) - 1
+    worse, equal = _count(torch.lt, scores, own), _count(torch.eq, scores, own) - 1
     better = scores.shape[1] - 1 - worse - equal
     rank = better + torch.div(equal + positive % 2, 2, rounding_mode="floor")
     return rank.masked_fill(own.squeeze(1).isnan(), scores.shape[1])
+
+
+def _count(relation: Callable, scores: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
+    """In how many columns of its row a score has the relation to ``own`` ``(b, 1)``: ``(b,)`` int64.
+
+    A sum of bools would convert them all to int64 first; in float32 counts are exact up to 2^24.
+    """
+    rows = max(1, SCORES_PER_BLOCK // scores.shape[1])
+    holds = torch.empty_like(scores[:rows], dtype=torch.float32)
+    counts = [
+        relation(block, limit, out=holds[: len(block)]).sum(dim=1)
+        for block, limit in zip(scores.split(rows), own.split(rows))
+    ]
+    return torch.cat(counts).long()
 
 
 def trainable_parameters(model: nn.Module) -> int:

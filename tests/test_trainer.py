@@ -47,6 +47,21 @@ def test_rank_counts_better_items_and_half_of_the_equal_ones():
     assert rank_by_counting(scores, torch.tensor([2, 2, 1])).tolist() == [1, 1, 0]
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+def test_ranks_are_counted_in_blocks_of_any_size(dtype, monkeypatch):
+    scores = torch.randint(0, 9, (7, 10)).to(dtype)
+    target = torch.randint(1, 10, (7,))
+    whole = rank_by_counting(scores, target)
+
+    for size in (1, 20, 30, 1000):
+        monkeypatch.setattr("recbole_mm.trainer.SCORES_PER_BLOCK", size)
+        assert torch.equal(rank_by_counting(scores, target), whole)
+    for row, one in enumerate(target):
+        better = (scores[row] > scores[row, one]).sum()
+        equal = (scores[row] == scores[row, one]).sum() - 1
+        assert whole[row] == better + (equal + one % 2) // 2
+
+
 def test_a_score_that_is_not_a_number_is_no_hit():
     scores = torch.tensor([[0.0, math.nan, 1.0], [0.0, 1.0, math.nan]])
     own, another = rank_by_counting(scores, torch.tensor([1, 1])).tolist()

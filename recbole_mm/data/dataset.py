@@ -235,7 +235,7 @@ class MultiModalDataset(SequentialDataset):
         if nothing.any():
             self.logger.info(
                 f"{int(nothing.sum())} items have no modality at all: they are recommended by "
-                f"their id, if items have one, and never without."
+                f"their id, if it has a training interaction, and never otherwise."
             )
 
     def _dataframe_to_interaction(self, data):
@@ -457,9 +457,14 @@ class MultiModalDataset(SequentialDataset):
         """How often this split has an item as a target or in a history, ``(n_items,)`` int64."""
         if FIRST_ROW in self.inter_feat:
             items = self.history[self.iid_field][self._rows_seen()]
-        else:
-            items = self.inter_feat[self.iid_field]
-        return torch.bincount(items, minlength=self.item_num)
+        else:  # histories as they stand in a file, with their padding
+            fields = self.iid_field, f"{self.iid_field}{self.config['LIST_SUFFIX']}"
+            items = torch.cat(
+                [self.inter_feat[f].flatten() for f in fields if f in self.inter_feat]
+            )
+        counts = torch.bincount(items, minlength=self.item_num)
+        counts[0] = 0
+        return counts
 
     def item_shares(self) -> torch.Tensor:
         """Shares of the items among the targets that are drawn for training, ``(n_items,)``.

@@ -27,6 +27,17 @@ def read_choice(config, key: str, choices: tuple):
     return config[key]
 
 
+def where(available: Tensor, embedding: Tensor) -> Tensor:
+    """Rows ``(n, D)`` where ``available`` ``(n,)``; zero, with a zero gradient whatever arrives
+    there, elsewhere."""
+    return embedding.masked_fill(~available.unsqueeze(-1), 0)
+
+
+def take(table: Tensor, rows: slice | Tensor) -> Tensor:
+    """``table[rows]``; the gradient of picked rows is added up in half the time."""
+    return table[rows] if isinstance(rows, slice) else table.index_select(0, rows)
+
+
 class MultiModalRecommender(SequentialRecommender):
     """Base of recommenders that know their items by frozen features.
 
@@ -40,6 +51,8 @@ class MultiModalRecommender(SequentialRecommender):
             :meth:`make_adapter`.
         train_stage: ``pretrain`` or ``finetune``.
         use_item_id: whether items have learned embeddings beside their features.
+        trained: whether an item has a training interaction, ``(n_items,)`` bool.
+        lacks_some_id: whether IDs are used and some have no training interaction.
         domain_parameters: glob patterns of the parameters that belong to one data set and are not
             transferred to another.
         modality_parameters: glob patterns of the parameters that a model of fewer modalities
@@ -95,12 +108,11 @@ class MultiModalRecommender(SequentialRecommender):
                 )
             self.register_buffer("item_domain", dataset.item_domain, persistent=False)
         self.padding_is_candidate = self.released
+        trained = dataset.item_counts() > 0
+        self.register_buffer("trained", trained, persistent=False)
         if self.softmax == "trained":
-            trained = dataset.item_counts() > 0
             self.register_buffer("trained_items", trained.nonzero().squeeze(1), persistent=False)
             self.register_buffer("trained_column", trained.cumsum(0) - 1, persistent=False)
-        if self.use_item_id:
-            self.register_buffer("id_trained", dataset.item_counts() > 0, persistent=False)
         self.TIME_SEQ = config["TIME_FIELD"] + config["LIST_SUFFIX"]
         self.TIME = config["TIME_FIELD"]
         if self.use_item_id and self.train_stage == "pretrain":
@@ -114,6 +126,7 @@ class MultiModalRecommender(SequentialRecommender):
                 f"{type(self).__name__} needs at least one modality; name the feature files of "
                 f"data set {config['dataset']!r} in 'modalities'."
             )
+        self.lacks_some_id = self.use_item_id and not bool(trained[1:].all())
         self.adapters = nn.ModuleDict()
         for modality, features in dataset.features.items():
             self.register_buffer(f"{modality}_feature", features.values, persistent=False)
@@ -152,7 +165,7 @@ class MultiModalRecommender(SequentialRecommender):
             feature, present = feature[item_id], present[item_id]
         adapter = self.adapters[modality]
         adapted = adapter(feature.to(adapter.weight.dtype))
-        return adapted * present.unsqueeze(-1) if mask else adapted
+        return where(present, adapted) if mask else adapted
 
     def keep_modalities(self, modalities: Collection[str]) -> None:
         """From now on no item has another modality than these; nothing is trained again.
@@ -359,6 +372,6 @@ class MultiModalRecommender(SequentialRecommender):
         """Items without any modality and trained ID, the padding item apart, ``(n_items,)`` bool."""
         unknown = ~torch.stack([self.present(m) for m in self.modalities]).any(dim=0)
         if self.use_item_id:
-            unknown &= ~self.id_trained
+            unknown &= ~self.trained
         unknown[0] = False
         return unknown

@@ -314,6 +314,23 @@ def test_the_history_of_a_held_out_target_is_what_came_before_it(tmp_path):
             assert items == [item for item in before if item not in cold]
 
 
+def test_items_of_histories_that_stand_in_a_file_count_as_trained(tmp_path):
+    write_set(tmp_path, [])
+    head = "user_id:token\titem_id_list:token_seq\titem_id:token\ttimestamp:float"
+    rows = {"train": ["u\ta b\tc\t3", "v\tb\tc\t4"], "valid": ["u\ta b c\td\t5"]}
+    rows["test"] = rows["valid"]
+    for part, lines in rows.items():
+        path = tmp_path / "small" / f"small.{part}.inter"
+        path.write_text("\n".join([head, *lines]) + "\n")
+    settings = {"benchmark_filename": ["train", "valid", "test"], "modalities": []}
+    settings |= {"alias_of_item_id": ["item_id_list"], "load_col": None}
+
+    (train, *_), dataset = split(tmp_path, model="SASRec", **settings)
+
+    counts = dict(zip(dataset.field2id_token["item_id"], train._dataset.item_counts().tolist()))
+    assert counts == {"[PAD]": 0, "a": 1, "b": 2, "c": 2, "d": 0}
+
+
 @pytest.mark.parametrize(
     ("header", "message"),
     [

@@ -12,6 +12,7 @@ from torch.testing import assert_close
 from recbole_mm.config import load_config
 from recbole_mm.data.dataset import MultiModalDataset
 from recbole_mm.data.features import feature_path, write_item_features
+from recbole_mm.model.abstract_recommender import where
 from recbole_mm.register import MODELS
 
 # sizes at which a test takes moments; a model that is not here fails the first test
@@ -32,7 +33,9 @@ STAGES = [
     {"train_stage": "pretrain", "use_item_id": False, "softmax": "in_batch"},
     {"train_stage": "finetune", "use_item_id": False, "softmax": "full"},
     {"train_stage": "finetune", "use_item_id": True, "softmax": "full"},
+    {"train_stage": "finetune", "use_item_id": True, "held_out_items": 0.2},
 ]
+STAGE_NAMES = ["pretrain", "without-id", "with-id", "new-items"]
 
 
 def test_every_model_is_under_contract():
@@ -58,9 +61,9 @@ def prepare(name, toy, **settings):
 
 @pytest.mark.parametrize("name", SMALL)
 @pytest.mark.parametrize("modalities", MODALITIES, ids="-".join)
-@pytest.mark.parametrize("stage", STAGES, ids=["pretrain", "without-id", "with-id"])
+@pytest.mark.parametrize("stage", STAGES, ids=STAGE_NAMES)
 def test_it_trains_scores_and_survives_its_checkpoint(name, modalities, stage, toy_with_audio):
-    _, model, (train, valid, _) = prepare(name, toy_with_audio, modalities=modalities, **stage)
+    _, model, (train, _, test) = prepare(name, toy_with_audio, modalities=modalities, **stage)
     model.train()
     model.on_epoch_start(0)
     loss = model.calculate_loss(next(iter(train)))
@@ -73,7 +76,9 @@ def test_it_trains_scores_and_survives_its_checkpoint(name, modalities, stage, t
             assert torch.isfinite(value.grad).all(), parameter
 
     model.eval()
-    batch = next(iter(valid))[0]
+    batch = next(iter(test))[0]
+    if "held_out_items" in stage:
+        assert not model.trained[batch["item_id"]].all()
     with torch.no_grad():
         scores = model.full_sort_predict(batch)
         assert scores.shape == (len(batch), model.n_items)
@@ -88,7 +93,7 @@ def test_it_trains_scores_and_survives_its_checkpoint(name, modalities, stage, t
 
 @pytest.mark.parametrize("name", SMALL)
 @pytest.mark.parametrize("n_layers", [2, 4])
-@pytest.mark.parametrize("stage", STAGES, ids=["pretrain", "without-id", "with-id"])
+@pytest.mark.parametrize("stage", STAGES, ids=STAGE_NAMES)
 def test_an_item_without_any_modality_leaves_the_gradients_small(name, n_layers, stage, toy):
     """Adam divides by the root of their mean square, which remembers a large one for long."""
     _, model, (train, *_) = prepare(name, toy, n_layers=n_layers, **stage)
@@ -107,9 +112,8 @@ def test_an_item_without_any_modality_leaves_the_gradients_small(name, n_layers,
     assert max(gradients.values()) < 100, gradients
 
 
-@pytest.mark.parametrize("name", SMALL)
-def test_padding_never_changes_a_score(name, toy):
-    _, model, (_, valid, _) = prepare(name, toy)
+def test_padded_times_never_change_a_score(toy):
+    _, model, (_, valid, _) = prepare("MMM4Rec", toy)
     model.eval()
     model.on_epoch_start(0)
     batch = next(iter(valid))[0]
@@ -146,6 +150,42 @@ def test_a_row_is_scored_alike_in_any_company(name, toy):
         together = model.full_sort_predict(batch)
         alone = torch.cat([model.full_sort_predict(batch[i : i + 1]) for i in range(len(batch))])
     assert_close(alone, together, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("modalities", [["text"], ["text", "image"]], ids="-".join)
+@pytest.mark.parametrize("name", SMALL)
+def test_an_id_without_a_training_interaction_says_nothing(name, modalities, toy):
+    """The items are told apart by their features, whatever their IDs are."""
+    _, model, (*_, test) = prepare(name, toy, modalities=modalities, **STAGES[3])
+    model.eval()
+    model.on_epoch_start(0)
+    batch = next(iter(test))[0]
+    twins = (~model.trained).nonzero().squeeze(1)[1:3]
+    for modality in modalities:
+        model.feature(modality)[twins[1]] = model.feature(modality)[twins[0]]
+    with torch.no_grad():
+        scores = model.full_sort_predict(batch)
+
+    assert len(twins) == 2
+    assert_close(scores[:, twins[0]], scores[:, twins[1]])
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_an_item_of_which_nothing_is_known_is_never_recommended(name, toy):
+    _, model, (*_, test) = prepare(name, toy, **STAGES[3])
+    model.eval()
+    model.on_epoch_start(0)
+    batch = next(iter(test))[0]
+    new, trained = (~model.trained).nonzero()[1].item(), model.trained.nonzero()[0].item()
+    for modality in model.modalities:
+        model.present(modality)[[new, trained]] = False
+    with torch.no_grad():
+        scores = model.full_sort_predict(batch)
+        batch.update(Interaction({"item_id": torch.full((len(batch),), new)}))
+        assert (model.predict(batch) == -torch.inf).all()
+
+    assert (scores[:, new] == -torch.inf).all()
+    assert scores[:, trained].isfinite().all()
 
 
 @pytest.mark.parametrize("use_item_id", [False, True])
@@ -199,6 +239,17 @@ def test_it_trains_with_mixed_precision(name, softmax, toy):
 
     assert_close(loss.float(), exact, rtol=0.05, atol=0)
     assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+
+
+def test_what_is_missing_stops_every_gradient():
+    """Those of a normalised zero row overflow in float16, and infinity times 0 is no number."""
+    embedding = torch.ones(3, 2, requires_grad=True)
+
+    kept = where(torch.tensor([True, False, True]), embedding)
+    kept.backward(torch.tensor([[1.0, 1.0], [torch.inf, torch.nan], [1.0, 1.0]]))
+
+    assert kept.tolist() == [[1, 1], [0, 0], [1, 1]]
+    assert embedding.grad.tolist() == [[1, 1], [0, 0], [1, 1]]
 
 
 @pytest.mark.parametrize("name", SMALL)

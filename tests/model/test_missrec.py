@@ -370,6 +370,27 @@ def test_feature_drop_reads_the_file_of_word_dropped_texts():
     assert_close(embedding, model.adapters["text"](torch.full((2, 6), 0.5).double()))
 
 
+def test_a_text_that_is_not_in_the_file_of_word_dropped_ones_stays_whole():
+    extra = features("text", missing=[4])
+    model = build(word_drop_features="text.dropped", extra={"text.dropped": extra})
+
+    item_id = torch.tensor([4])
+
+    assert_close(model._feature_dropped(item_id), model.adapt("text", item_id))
+
+
+@pytest.mark.parametrize(
+    "settings, name, message",
+    [
+        ({"feature_transform": "whiten"}, "text", "does not go with feature_transform: whiten"),
+        ({}, "image", "text.dropped has width 5, text has 6"),
+    ],
+)
+def test_word_dropped_features_of_another_space_are_refused(settings, name, message):
+    with pytest.raises(ValueError, match=message):
+        build(word_drop_features="text.dropped", extra={"text.dropped": features(name)}, **settings)
+
+
 def test_feature_drop_without_such_a_file_drops_entries():
     model = build(feature_drop_ratio=0.0)
     item_id = torch.tensor([3, 4])

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 DISTANCES_PER_BLOCK = 16_000_000
+REPRODUCIBLE_THREADS = 2
 
 
 class Clustering(NamedTuple):
@@ -48,11 +49,13 @@ def kmeans(
     """
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
+    from threadpoolctl import threadpool_limits
 
     _check(vectors, n_clusters)
     start = "random" if init is None else init.detach().cpu().numpy()
     lloyd = KMeans(n_clusters, init=start, n_init=1, max_iter=max_iter, tol=0, random_state=seed)
-    with warnings.catch_warnings():
+    # more threads add their sums in the order in which they end: other numbers in every run
+    with threadpool_limits(REPRODUCIBLE_THREADS, "openmp"), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct vectors than clusters
         lloyd.fit(vectors.detach().cpu().numpy())
     centroids = torch.from_numpy(lloyd.cluster_centers_).to(vectors)

@@ -12,7 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recbole_mm import processes
-from recbole_mm.model.abstract_recommender import MultiModalRecommender, read_choice
+from recbole_mm.model.abstract_recommender import (
+    MultiModalRecommender,
+    read_choice,
+    take,
+    where,
+)
 from recbole_mm.model.layers.augmentation import drop_features, drop_items
 from recbole_mm.model.layers.bucketing import map_by_length
 from recbole_mm.model.layers.dropout import Dropout
@@ -139,9 +144,7 @@ class MISSRec(MultiModalRecommender):
             read_choice(option, "item_drop_view", ITEM_DROP_VIEWS) == "released"
         )
         self.feature_drop_ratio = config["feature_drop_ratio"]
-        word_dropped = None
-        if config["word_drop_features"]:
-            word_dropped = dataset.read_features(config["word_drop_features"]).values
+        word_dropped = self._read_word_dropped(config, dataset)
         self.register_buffer("word_dropped", word_dropped, persistent=False)
 
         eps = config["layer_norm_eps"]
@@ -165,7 +168,6 @@ class MISSRec(MultiModalRecommender):
 
         present = torch.stack([self.present(m) for m in self.modalities])
         self.lacks_some = bool((~present[:, 1:]).any())
-        self.lacks_some_id = self.use_item_id and bool((~self.id_trained[1:]).any())
         if not self.mask_missing:
             present = torch.ones_like(present)
             present[:, 0] = False
@@ -173,6 +175,28 @@ class MISSRec(MultiModalRecommender):
         n_interests = math.ceil(ratio * int(present.sum()))
         self.interests = Interests(present, n_interests, self.hidden_size)
         self._init_weights()
+
+    def _read_word_dropped(self, config, dataset) -> Tensor | None:
+        """Features of the leading modality's texts with words dropped, ``(n_items, F)``; an item
+        that is not in the file keeps its own."""
+        name = config["word_drop_features"]
+        if not name:
+            return None
+        if config["feature_transform"]:
+            raise ValueError(
+                f"word_drop_features does not go with feature_transform: "
+                f"{config['feature_transform']}, which would turn each file by axes of its own. "
+                f"Leave one of them empty."
+            )
+        whole, dropped = self.feature(self.modalities[0]), dataset.read_features(name)
+        if dropped.values.shape != whole.shape:
+            raise ValueError(
+                f"word_drop_features: {name} has width {dropped.values.shape[1]}, "
+                f"{self.modalities[0]} has {whole.shape[1]}: both must come from one encoder."
+            )
+        if dropped.present is None:
+            return dropped.values
+        return torch.where(dropped.present.unsqueeze(-1), dropped.values, whole)
 
     def _init_weights(self) -> None:
         """Normal weights, zero biases; attention inputs and adapters keep torch's own start."""
@@ -227,8 +251,8 @@ class MISSRec(MultiModalRecommender):
             table = self.item_embedding.weight
             id_embedding = table if item_id is None else F.embedding(item_id, table)
             if self.mask_missing and self.lacks_some_id:
-                id_available = self.id_trained if item_id is None else self.id_trained[item_id]
-                id_embedding = id_embedding * id_available.unsqueeze(-1)
+                id_available = self.trained if item_id is None else self.trained[item_id]
+                id_embedding = where(id_available, id_embedding)
         id_candidate = None
         if id_embedding is None:
             candidates = embeddings
@@ -254,8 +278,8 @@ class MISSRec(MultiModalRecommender):
 
     def candidate_rows(self, items: EmbeddedItems, rows: slice | Tensor) -> EmbeddedItems:
         return items._replace(
-            candidates=[candidate[rows] for candidate in items.candidates],
-            id_candidate=None if items.id_candidate is None else items.id_candidate[rows],
+            candidates=[take(candidate, rows) for candidate in items.candidates],
+            id_candidate=None if items.id_candidate is None else take(items.id_candidate, rows),
             available=None if items.available is None else items.available[rows],
             id_available=None if items.id_available is None else items.id_available[rows],
             item_id=torch.arange(self.n_items, device=items.candidates[0].device)[rows],
@@ -416,7 +440,7 @@ class MISSRec(MultiModalRecommender):
             embedding = adapter(drop_features(feature, self.feature_drop_ratio))
         if not self.mask_missing:
             return embedding
-        return embedding * self.present(leading)[item_id].unsqueeze(-1)
+        return where(self.present(leading)[item_id], embedding)
 
 
 def _clustering(config):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from recbole_mm.data.dataset import TARGET_LIST
-from recbole_mm.model.abstract_recommender import MultiModalRecommender, read_choice
+from recbole_mm.model.abstract_recommender import MultiModalRecommender, read_choice, take
 from recbole_mm.model.layers.backend import choose_kernels
 from recbole_mm.model.layers.bucketing import group_by_length, ungroup
 from recbole_mm.model.layers.dropout import Dropout
@@ -174,7 +174,7 @@ class MMM4Rec(MultiModalRecommender):
         return available if item_id is None else available[item_id]
 
     def candidate_rows(self, items: EmbeddedItems, rows: slice | Tensor) -> EmbeddedItems:
-        return items._replace(candidates=items.candidates[rows])
+        return items._replace(candidates=take(items.candidates, rows))
 
     def candidate_vectors(self, items: EmbeddedItems) -> Tensor:
         return items.candidates / self.temperature

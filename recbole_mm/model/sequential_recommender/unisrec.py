@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from recbole.model.layers import TransformerEncoder
 from torch import Tensor, nn
 
-from recbole_mm.model.abstract_recommender import MultiModalRecommender
+from recbole_mm.model.abstract_recommender import MultiModalRecommender, take, where
 from recbole_mm.model.layers.augmentation import drop_features, drop_items
 from recbole_mm.model.layers.bucketing import map_by_length
 from recbole_mm.model.layers.moe import MoEAdapter
@@ -27,6 +27,7 @@ class UniSRec(MultiModalRecommender):
     per item and step, for histories and candidates together; the release draws them twice.
     NOTE: the padding item and items without a training interaction are no candidates in the softmax
     (``softmax: trained``); in the release they are.
+    NOTE: an ID without a training interaction adds nothing; in the release its random start.
     NOTE: the in-batch softmax takes the popularity of the targets out (``logq_correction``).
 
     Reference:
@@ -96,14 +97,16 @@ class UniSRec(MultiModalRecommender):
             feature = feature.to(self.position_embedding.weight.dtype)
             if feature_drop:
                 feature = drop_features(feature, feature_drop)
-            embedding = embedding + self.adapters[modality](feature) * present.unsqueeze(-1)
+            embedding = embedding + where(present, self.adapters[modality](feature))
         if self.use_item_id:
             table = self.item_embedding.weight
+            if self.lacks_some_id:
+                table = where(self.trained, table)
             embedding = embedding + (table if item_id is None else F.embedding(item_id, table))
         return embedding
 
     def candidate_rows(self, items: Tensor, rows: slice | Tensor) -> Tensor:
-        return items[rows]
+        return take(items, rows)
 
     def candidate_vectors(self, items: Tensor) -> Tensor:
         return F.normalize(items, dim=-1) / self.temperature

@@ -29,6 +29,23 @@ def same_partition(a, b) -> bool:
     return bool(((a[:, None] == a) == (b[:, None] == b)).all())
 
 
+def test_kmeans_has_no_more_threads_than_give_the_same_sums_each_time(monkeypatch):
+    from sklearn.cluster import KMeans
+    from threadpoolctl import threadpool_info, threadpool_limits
+
+    threads, fit = [], KMeans.fit
+
+    def spied(self, *args, **kwargs):
+        threads.extend(p["num_threads"] for p in threadpool_info() if p["user_api"] == "openmp")
+        return fit(self, *args, **kwargs)
+
+    monkeypatch.setattr(KMeans, "fit", spied)
+    with threadpool_limits(4, "openmp"):
+        kmeans(blobs()[0], 4)
+
+    assert threads and max(threads) <= 2
+
+
 CLUSTERINGS = [kmeans, dpc_knn]
 
 
