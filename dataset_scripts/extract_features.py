@@ -15,6 +15,7 @@ import hashlib
 import json
 import shutil
 import sys
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -24,7 +25,14 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from dataset_scripts.files import InputError, read_json, run_script, sha256, today
+from dataset_scripts.files import (
+    InputError,
+    load_arrays,
+    read_json,
+    run_script,
+    sha256,
+    today,
+)
 from dataset_scripts.prepared import TEXT_FIELDS, PreparedDataset
 from recbole_mm.data.extractor import (
     DIMENSION,
@@ -61,17 +69,21 @@ def extract(
         normalize: scale an encoder's vectors to length 1 (the embedded ones are).
     """
     for modality in modalities:
-        parts = []
+        having, parts = [], []
         for dataset in datasets:
             source = dataset.texts(fields) if modality == "text" else dataset.pictures()
-            parts.append([(row, value) for row, value in enumerate(source) if value])
-        if not any(parts):
-            print(f"{', '.join(d.name for d in datasets)}: no {modality}, no {modality} features")
+            part = [(row, value) for row, value in enumerate(source) if value]
+            if not part:
+                print(f"{dataset.name}: no {modality}, no {modality} features")
+                continue
+            having.append(dataset)
+            parts.append(part)
+        if not having:
             continue
         if encoder is not None:
             encoder.require(modality)
         if encoder is None:
-            results = _embed(datasets, modality, parts, batch_size, dimension)
+            results = _embed(having, modality, parts, batch_size, dimension)
         else:
             plan = {
                 "encoder": encoder.name,
@@ -82,9 +94,9 @@ def extract(
             encode = _encode_texts if modality == "text" else _encode_images
             results = [
                 _in_chunks(dataset, modality, plan, part, batch_size, encode, encoder)
-                for dataset, part in zip(datasets, parts)
+                for dataset, part in zip(having, parts)
             ]
-        for dataset, (rows, vectors, problems, facts) in zip(datasets, results):
+        for dataset, (rows, vectors, problems, facts) in zip(having, results):
             if normalize and encoder is not None:
                 length = np.linalg.norm(vectors.astype(np.float32), axis=1, keepdims=True)
                 vectors = (vectors / np.maximum(length, 1e-12)).astype(vectors.dtype)
@@ -95,6 +107,7 @@ def extract(
                 "input": list(fields) if modality == "text" else "picture",
             }
             _finish(dataset, modality, rows, vectors, problems, facts)
+            shutil.rmtree(_chunk_folder(dataset, modality), ignore_errors=True)
 
 
 def load_encoder(name: str | None, pooling: str = "mean", device=None):
@@ -117,25 +130,32 @@ def add_ready_made(dataset: PreparedDataset, modality: str, path, tokens=None) -
             rows are those of ``.item``. Rows that are NaN throughout are items without it.
 
     Raises:
-        InputError: the rows do not match the tokens, or none is an item of the data set.
+        InputError: the file cannot be read, the rows do not match the tokens, a token stands there
+            twice, or none is an item of the data set.
     """
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file (--modality {modality}=FILE).")
     items = dataset.items["item_id"].to_list()
-    content = np.load(path, allow_pickle=False, mmap_mode="r" if path.suffix == ".npy" else None)
+    content = load_arrays(path)
     if isinstance(content, np.lib.npyio.NpzFile):
         absent = {"item_id", "feature"} - set(content.files)
         if absent:
             raise InputError(f"{path}: no array {sorted(absent)}, it has {content.files}.")
         names, vectors = content["item_id"].tolist(), content["feature"]
     else:
-        names = Path(tokens).read_text(encoding="utf-8").split() if tokens else items
+        names = Path(tokens).read_text(encoding="utf-8").splitlines() if tokens else items
         vectors = content
     if vectors.ndim != 2 or len(vectors) != len(names):
         raise InputError(
             f"{path}: shape {vectors.shape} for {len(names)} item tokens; expected one row per "
             f"token of {tokens or dataset.path('item')} (name them with --tokens=FILE)."
+        )
+    if len(set(names)) < len(names):
+        repeated = next(name for name, count in Counter(names).items() if count > 1)
+        raise InputError(
+            f"{tokens or path}: {len(names) - len(set(names))} tokens stand there more than once, "
+            f"e.g. {repeated!r}; keep one row per item."
         )
     row_of = {name: row for row, name in enumerate(names)}
     present = [(row, row_of[item]) for row, item in enumerate(items) if item in row_of]
@@ -199,12 +219,12 @@ def _embed(datasets, modality, parts, batch_size, dimension):
 
 
 def _in_chunks(dataset, modality, plan, part, batch_size, encode, encoder):
-    """Encode ``(row, value)`` pairs chunk by chunk, each kept on disk until all are done.
+    """Encode ``(row, value)`` pairs chunk by chunk, each kept on disk.
 
     Returns:
         rows, vectors (float16 of an encoder, float32 of the embedded one), problems, facts.
     """
-    folder = dataset.folder / f".{dataset.name}.{modality}.partial"
+    folder = _chunk_folder(dataset, modality)
     plan = {**plan, "batch_size": batch_size, "input_hash": _hash_of(dataset, part)}
     if folder.is_dir() and _plan_in(folder) != plan:
         print(f"{folder}: of another encoder, setting or input, made anew")
@@ -247,8 +267,12 @@ def _in_chunks(dataset, modality, plan, part, batch_size, encode, encoder):
     vectors = np.concatenate(vectors)
     del plan["input_hash"]
     facts = {**plan, "cut": cut} if modality == "text" else plan
-    shutil.rmtree(folder)
     return np.concatenate(rows), vectors, problems, facts
+
+
+def _chunk_folder(dataset, modality) -> Path:
+    """Of finished chunks, until the feature file is there."""
+    return dataset.folder / f".{dataset.name}.{modality}.partial"
 
 
 def _encode_texts(batch, encoder):
@@ -330,6 +354,8 @@ def read_arguments(arguments=None):
     args.modality = [one.partition("=")[::2] for one in args.modality]
     if any(not name.isidentifier() or not file for name, file in args.modality):
         parser.error("--modality takes NAME=FILE, as in audio=feats.npy")
+    if args.modality and args.encoder:
+        parser.error("--modality brings vectors of your own in, --encoder makes them: give one")
     return args
 
 

@@ -92,9 +92,9 @@ def baselines(dataset: PreparedDataset) -> dict[str, dict[str, float]]:
 
 def warnings(dataset: PreparedDataset) -> list[str]:
     """What may leak, or blur, the answer of a leave-one-out test."""
-    table = _in_time_order(dataset.interactions)
+    table = _in_time_order(dataset.interactions).with_row_index("row")  # rows may be equal
     last = table.group_by("user_id", maintain_order=True).tail(1)
-    before = table.join(last, on=table.columns, how="anti")
+    before = table.join(last, on="row", how="anti")
     found = []
 
     seen = last.join(before, on=["user_id", "item_id"], how="semi")

@@ -21,7 +21,7 @@ import polars as pl
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dataset_scripts import extract_features, tables
-from dataset_scripts.files import InputError, run_script, sha256, today
+from dataset_scripts.files import InputError, load_arrays, run_script, sha256, today
 from dataset_scripts.prepared import PreparedDataset, write_dataset
 from recbole_mm.data.features import feature_path, write_item_features
 
@@ -70,7 +70,10 @@ def read_vectors(path, modality: str, item_ids: pl.Series) -> tuple[np.ndarray, 
 
     The file has the arrays ``item``, ``<modality>`` and ``has_<modality>``, as clip_vit_b32.npz.
     """
-    with np.load(path, allow_pickle=False) as archive:
+    archive = load_arrays(path)
+    if isinstance(archive, np.ndarray):
+        raise InputError(f"{path}: one array; expected an .npz (extract_features.py takes this).")
+    with archive:
         absent = {"item", modality, f"has_{modality}"} - set(archive.files)
         if absent:
             raise InputError(f"{path}: no array {sorted(absent)}, it has {archive.files}.")

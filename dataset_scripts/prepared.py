@@ -92,6 +92,8 @@ def write_dataset(
 ) -> PreparedDataset:
     """Write ``.inter``, ``.item`` and the card of a data set.
 
+    Feature files that stand there are kept if the items are the same, and set aside otherwise.
+
     Args:
         root: folder of the data sets.
         name: of this one.
@@ -102,9 +104,13 @@ def write_dataset(
     """
     folder = Path(root) / name
     (folder / f"{name}.card.json").unlink(missing_ok=True)  # of what stood here before
-    tables.write_items(folder / f"{name}.item", items)
+    item_file = folder / f"{name}.item"
+    before = sha256(item_file) if item_file.is_file() else None
+    tables.write_items(item_file, items)
     tables.write_interactions(folder / f"{name}.inter", interactions)
     dataset = PreparedDataset(root, name)
+    if before not in (None, sha256(item_file)):
+        _set_features_aside(dataset)
     dataset.write_card(
         name=name,
         users=interactions["user_id"].n_unique(),
@@ -118,6 +124,18 @@ def write_dataset(
         **facts,
     )
     return dataset
+
+
+def _set_features_aside(dataset: PreparedDataset) -> None:
+    """Feature files of other items, or of other texts, must not be taken for those of these."""
+    for modality in dataset.modalities():
+        path = feature_path(dataset.folder, dataset.name, modality)
+        path.replace(f"{path}.old")
+        dataset.path(f"{modality}.problems.jsonl").unlink(missing_ok=True)
+        print(
+            f"{path}: made for other items than {dataset.path('item')} now has, renamed to "
+            f"{path.name}.old; make it again, or name it back if its vectors still fit"
+        )
 
 
 def same_time_share(interactions: pl.DataFrame) -> float | None:

@@ -254,7 +254,8 @@ def _unix_seconds(table: pl.LazyFrame, unit: str) -> pl.Expr:
         text = column.str.strip_chars()
         first = table.select(text).filter(column != "").head(1).collect().to_series()
         if first.cast(pl.Float64, strict=False).null_count():
-            column, dtype = text.str.to_datetime(time_unit="us", strict=False), pl.Datetime("us")
+            zoned = text.str.to_datetime(time_unit="us", time_zone="UTC", strict=False)
+            column, dtype = zoned, pl.Datetime("us", "UTC")
     if dtype.is_temporal():
-        return column.cast(pl.Datetime("us")).dt.epoch("us") / 1e6
+        return column.dt.epoch("us") / 1e6
     return _number("timestamp", dtype) * SECONDS_PER_UNIT[unit]

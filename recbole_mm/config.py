@@ -255,7 +255,8 @@ def refuse_unknown_keys(values: dict, source: str):
 def _refuse_text_for_a_number(values: dict, source: str, defaults: dict):
     for key, value in values.items():
         default = defaults.get(key)
-        if isinstance(value, str) and isinstance(default, (bool, int, float)):
+        no_number = isinstance(value, str) or value is None
+        if no_number and isinstance(default, (bool, int, float)):
             wanted = "True or False" if isinstance(default, bool) else "a number"
             raise ConfigError(
                 f"{key!r} in {source} is {value!r}, but it is {wanted}: {default} by default"

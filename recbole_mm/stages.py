@@ -21,15 +21,15 @@ from recbole.config import Config
 from recbole_mm import processes
 from recbole_mm.config import ConfigError, config_to_plain, load_config, read_layers
 from recbole_mm.files import write_json
-from recbole_mm.identity import digest
+from recbole_mm.identity import PLACES, data_hashes, digest
 
 
 class Stage:
     """One stage: its configuration, the stage that it starts from, and its files.
 
     The files lie in ``checkpoint_dir``, named by model, data set, stage and a hash of all that the
-    stage computes from: the configuration, the number of processes and the content of the
-    checkpoint that it starts from (the data set by its name only).
+    stage computes from: the configuration, the number of processes, the content of the data set
+    and of the checkpoint that it starts from.
 
     Attributes:
         config: of this stage.
@@ -46,7 +46,9 @@ class Stage:
     @cached_property
     def name(self) -> str:
         """Of its files; ``pre_model_path`` has to be known."""
-        return f"{self}-{digest(self.config, n_processes=processes.size())[:12]}"
+        data = data_hashes(self.config)
+        hashed = digest(self.config, PLACES, n_processes=processes.size(), data=data)
+        return f"{self}-{hashed[:12]}"
 
     def path(self, suffix: str) -> Path:
         """``.pth`` best epoch, ``.progress.pth`` latest epoch, ``.json`` result of a finished

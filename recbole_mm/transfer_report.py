@@ -191,7 +191,8 @@ def convergence_figure(variants: list[Variant]):
                     "label": variant.start if repeat == 0 else None,
                 }
                 if variant.start in NOT_TRAINED:
-                    axes.axhline(result["best_valid_score"], **line)
+                    if result["best_valid_score"] is not None:  # a split without validation
+                        axes.axhline(result["best_valid_score"], **line)
                     continue
                 epochs = [entry["epoch"] + 1 for entry in result["history"]]
                 axes.plot(epochs, [entry["valid_score"] for entry in result["history"]], **line)

@@ -181,7 +181,12 @@ def tune(
             f"no search space {str(space)!r}: there are ones for {', '.join(known)}; give another "
             f"with --space=FILE, a line like `learning_rate choice [0.001,0.01]` per key"
         )
-    out.mkdir(parents=True, exist_ok=True)
+    if budget < 1:
+        raise ConfigError(f"--budget={budget}: at least one trial is needed")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--out={out}: cannot write there ({error.strerror})") from None
     trials = Trials(out / TRIALS, fixed, files or [])
     limit = budget if patience is None else patience
     try:

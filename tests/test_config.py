@@ -225,6 +225,7 @@ def test_model_and_data_set_may_be_named_in_a_file(tmp_path):
         ({"topk": [0]}, "topk must be a positive integer"),
         ({"repeatable": False}, "set `repeatable` as `True`"),
         ({"epochs": "ten"}, "'epochs' in the command line is 'ten', but it is a number: 8 by"),
+        ({"epochs": None}, "'epochs' in the command line is None, but it is a number: 8 by"),
         ({"use_gpu": "nope"}, "'use_gpu' .* is 'nope', but it is True or False"),
         ({"valid_metric": "NDCG"}, r"valid_metric 'NDCG' is not measured: .* \[5, 10, 20\]"),
         ({"valid_metric": "NDCG@7"}, r"valid_metric 'NDCG@7' is not measured: .* \[5, 10, 20\]"),

@@ -43,6 +43,21 @@ def test_a_finetune_stage_starts_from_the_nearest_pretrain_stage_above(toy):
     assert plan[5].config["pre_model_path"] == "given.pth"
 
 
+@pytest.mark.parametrize("ending", ["inter", "text.npz"])
+def test_a_stage_on_other_data_is_another_stage(toy, tmp_path, ending):
+    (before,) = plan_stages(config_dict=staged(toy, PRETRAIN))
+    name = before.name
+    path = tmp_path / "dataset" / "toy" / f"toy.{ending}"
+    if ending == "inter":
+        path.write_text(path.read_text() + "u0\ti1\t1500000000\n")
+    else:
+        write_item_features(path, ["i1", "i2"], np.ones((2, 4), np.float32))
+
+    (after,) = plan_stages(config_dict=staged(toy, PRETRAIN))
+
+    assert after.name != name
+
+
 @pytest.mark.parametrize("model", ["MMM4Rec", "MISSRec"])
 def test_finished_stages_are_not_run_again(toy, model, monkeypatch):
     stages = staged(toy, PRETRAIN, {}, {"epochs": 0, "use_item_id": False}, model=model, n_heads=2)

@@ -212,3 +212,15 @@ def test_every_value_of_a_search_space_makes_a_configuration(path):
         assert defaults[key] is not None, f"{path.stem} has no key {key}"
         for value in yaml.safe_load(values):
             load_config(path.stem, "demo", (), {key: value})
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [({"budget": 0}, "--budget=0: at least one trial"), ({}, "--out=out: cannot write there")],
+)
+def test_no_trial_and_no_folder_are_wrong_input(tmp_path, toy, played, settings, message):
+    (tmp_path / "out").write_text("a file")
+
+    with pytest.raises(ConfigError, match=message):
+        search(tmp_path, toy, **settings)
+    assert not played

@@ -30,7 +30,12 @@ from recbole_mm.data.catalog import require_dataset
 from recbole_mm.identity import data_hashes
 
 COMMON_METRICS = ("Recall", "NDCG", "MRR")
-BY_OPTION = {"seed": "--seeds", "eval_args": "--protocol"}
+BY_OPTION = {
+    "config_files": "MODEL@FILE.yaml in --models",
+    "eval_args": "--protocol",
+    "model": "--models",
+    "seed": "--seeds",
+}
 """Keys that the command has options for."""
 
 
@@ -162,6 +167,11 @@ def check(settings: Settings) -> dict:
     for key, option in BY_OPTION.items():
         if key in settings.overrides:
             raise ConfigError(f"--{key}: give {option} instead")
+    if settings.mask_seen and "held_out_items" in overlay:
+        raise ConfigError(
+            f"--mask_seen=True does not go with --protocol={settings.protocol}: held-out items are "
+            f"taken out of the histories, so those that a user has had would be offered again"
+        )
     if "held_out_items" in settings.overrides and "held_out_items" not in overlay:
         raise ConfigError("--held_out_items goes with --protocol=cold_start")
     labels = [entry.label for entry in settings.entries]
@@ -201,7 +211,8 @@ def summarize(
     """All numbers from the finished runs.
 
     Raises:
-        ConfigError: no run of the baseline has finished, or entries differ in their candidates.
+        ConfigError: no run of the baseline has finished, or entries differ in their candidates or
+            test targets.
     """
     finished = [run for run in runs if run.finished]
     if settings.baseline not in {run.label for run in finished}:
@@ -212,6 +223,7 @@ def summarize(
         raise ConfigError(f"the entries rank different numbers of items: {candidates}")
     tables = pl.concat([pl.read_parquet(run.folder / RANKS) for run in finished])
     ranks = tables.filter(pl.col("features") == ALL)
+    _refuse_other_targets(ranks)
     return Summary(
         settings,
         conditions(settings, described),
@@ -227,6 +239,18 @@ def summarize(
         _environments(finished),
         ranks,
     )
+
+
+def _refuse_other_targets(ranks: pl.DataFrame) -> None:
+    first = None
+    for (label, _), rows in ranks.group_by(["label", "seed"], maintain_order=True):
+        targets = rows.select("user", "item").sort("user", "item")
+        first = targets if first is None else first
+        if not targets.equals(first):
+            raise ConfigError(
+                f"{label} was tested on other targets than {ranks['label'][0]}: entries have to "
+                f"read the same interactions (load_col, filters) to be compared"
+            )
 
 
 def _rows(settings: Settings, finished: list[Run], ranks: pl.DataFrame) -> list[Row]:

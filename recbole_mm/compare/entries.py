@@ -24,14 +24,17 @@ from recbole_mm.config import (
     load_config,
     parse_overrides,
     properties_dir,
+    read_layers,
     recbole_models,
 )
 from recbole_mm.register import MODELS
 
 TUNED = "tuned"
 COMMON_KEYS = (
-    "benchmark_filename", "data_path", "dataset", "eval_args", "held_out_items",
-    "item_inter_num_interval", "metrics", "seed", "topk", "user_inter_num_interval",
+    "ITEM_ID_FIELD", "RATING_FIELD", "TIME_FIELD", "USER_ID_FIELD", "benchmark_filename",
+    "data_path", "dataset", "eval_args", "filter_inter_by_user_or_item", "held_out_items",
+    "item_inter_num_interval", "metrics", "rm_dup_inter", "seed", "topk",
+    "user_inter_num_interval", "val_interval", "valid_metric",
 )  # fmt: skip
 """What entries must have in common to be compared."""
 
@@ -94,18 +97,21 @@ def config_of(entry: Entry, dataset: str, overlay: dict, overrides: dict) -> Run
             that are not :data:`COMMON_KEYS`.
 
     Raises:
-        ConfigError: see :func:`~recbole_mm.config.load_config`.
+        ConfigError: an entry's file is of another model; see also
+            :func:`~recbole_mm.config.load_config`.
     """
-    layers = {**overlay, **overrides, **entry.settings}
+    given = {**overlay, **overrides, **entry.settings}
+    layers = given
     if entry.files:
         common = config_to_plain(load_config(entry.model, dataset, (), layers))
         layers = {**{key: common[key] for key in COMMON_KEYS if key in common}, **layers}
         del layers["dataset"]
+        _refuse_another_model(entry)
     if needs_item_columns(entry.model) and "selected_features" not in layers:
         config = load_config(entry.model, dataset, entry.files, layers)
         loaded = (config["load_col"] or {}).get("item", [])
         if not set(config["selected_features"]) <= set(loaded):  # nobody has named columns
-            layers = {**columns_for(entry.model, config), **layers}
+            layers = {**layers, **columns_for(entry.model, config), **given}
     return load_config(entry.model, dataset, entry.files, layers)
 
 
@@ -132,6 +138,15 @@ def _tuned_file(model: str) -> str:
         known = ", ".join(sorted(path.stem for path in folder.glob("*.yaml")))
         raise ConfigError(f"--models: {model}@{TUNED}: there are tuned settings for {known} only")
     return str(folder / f"{model}.yaml")
+
+
+def _refuse_another_model(entry: Entry) -> None:
+    model = read_layers(entry.files).get("model", entry.model)
+    if model != entry.model:
+        raise ConfigError(
+            f"--models: {entry.files[0]} holds settings of {model}, not of {entry.model}: write "
+            f"{model}@{entry.files[0]}, or take `model:` out of the file"
+        )
 
 
 def _refuse_incomparable(entry: Entry) -> None:

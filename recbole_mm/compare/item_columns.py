@@ -30,6 +30,11 @@ def columns_for(model: str, config) -> dict:
     if not path.is_file():
         raise ConfigError(f"{model} reads item columns, but there is no {path}: leave it out")
     table = pd.read_csv(path, sep=config["field_separator"], dtype=str, encoding=config["encoding"])
+    if any(":" not in column for column in table.columns):
+        raise ConfigError(
+            f"{path}: its first line is {table.columns.to_list()}, but should name every column "
+            f"with its type, e.g. {config['ITEM_ID_FIELD']}:token"
+        )
     kinds = dict(column.split(":") for column in table.columns)
     item_id = config["ITEM_ID_FIELD"]
     columns = [

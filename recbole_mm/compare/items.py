@@ -42,7 +42,7 @@ def describe(config) -> Described:
             dataset = create_dataset(config)
         n_interactions = len(dataset.inter_feat)
         modalities = dataset.find_modalities()
-        present = {m: dataset.read_features(m).present for m in modalities}
+        present = {m: dataset.presence(m) for m in modalities}
         train, valid, test = dataset.build()
     except ValueError as error:
         raise ConfigError(str(error)) from error

@@ -70,9 +70,12 @@ def only_one_in(out: Path):
         the open lock file, which workers inherit.
 
     Raises:
-        ConfigError: it is held.
+        ConfigError: it is held, or cannot be made.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--out={out}: cannot write there ({error.strerror})") from None
     with open(out / LOCK, "a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -16,7 +16,7 @@ from recbole_mm.compare.knockout import ALL, knocked_out, knockouts
 from recbole_mm.compare.ranks import evaluate_ranks, write_table
 from recbole_mm.config import config_from_plain
 from recbole_mm.files import write_json
-from recbole_mm.identity import package_version
+from recbole_mm.identity import package_version, source_hash
 from recbole_mm.quick_start import (
     Prepared,
     keep_progress,
@@ -61,9 +61,10 @@ def run_one(folder: Path) -> None:
 
 
 def environment(device: torch.device) -> dict[str, str]:
-    """Versions and machine, by name."""
+    """Versions, code and machine, by name."""
     used = {"Python": platform.python_version(), **{p: package_version(p) for p in PACKAGES}}
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else "none"
+    used["code of recbole_mm"] = source_hash()[:12]
     return used | {"machine": platform.platform(), "cores": str(os.cpu_count()), "GPU": gpu}
 
 

@@ -197,16 +197,19 @@ class MultiModalDataset(SequentialDataset):
 
     def read_features(self, name: str) -> ItemFeatures:
         """One feature file of this data set, aligned with its items."""
+        return self._transform(self._align(name, self.config["min_feature_coverage"] or 0.0))
+
+    def presence(self, name: str) -> torch.Tensor:
+        """Which items have the modality, be they ever so few, ``(n_items,)`` bool."""
+        return self._align(name, 0.0).present
+
+    def _align(self, name: str, coverage: float) -> ItemFeatures:
         folder = self.config["feature_path"] or self.dataset_path
         tokens = self.field2id_token[self.iid_field]
-        coverage = self.config["min_feature_coverage"] or 0.0
         if self.domains:
             root = os.path.dirname(folder)
-            features = read_mixture_features(root, self.domains, name, tokens, coverage)
-        else:
-            path = feature_path(folder, self.dataset_name, name)
-            features = read_item_features(path, tokens, coverage)
-        return self._transform(features)
+            return read_mixture_features(root, self.domains, name, tokens, coverage)
+        return read_item_features(feature_path(folder, self.dataset_name, name), tokens, coverage)
 
     def _transform(self, features: ItemFeatures) -> ItemFeatures:
         dimension = self.config["feature_dimension"]

@@ -62,8 +62,13 @@ def check_times(path: str, times: pd.Series) -> None:
     """Times must be finite and ``>= 0``.
 
     Raises:
-        DatasetError: some are not; the first such row is named.
+        DatasetError: some are not; the first such row is named. Or they are no column of numbers.
     """
+    if not pd.api.types.is_numeric_dtype(times):
+        raise DatasetError(
+            f"{path}: its times are read as text; name the column {times.name}:float in the first "
+            f"line."
+        )
     bad = ~((times >= 0) & np.isfinite(times))  # NaN as well
     if bad.any():
         row = int(np.flatnonzero(bad)[0])

@@ -8,6 +8,7 @@ import pytest
 from tiny import TINY_MMM4REC
 
 from recbole_mm.cli import main
+from recbole_mm.compare.comparison import _refuse_other_targets
 from recbole_mm.compare.entries import config_of, parse_entries
 from recbole_mm.config import ConfigError, properties_dir
 
@@ -79,6 +80,10 @@ def test_an_unknown_model_ends_the_command_before_anything_runs(toy, tmp_path, c
         ({"epoch": 1}, "did you mean 'epochs'"),
         ({"jobs": 0}, "--jobs=0: give a number >= 1"),
         ({"seed": 7}, "--seed: give --seeds instead"),
+        ({"config_files": "a.yaml"}, "--config_files: give MODEL@FILE.yaml in --models instead"),
+        ({"model": "MMM4Rec"}, "--model: give --models instead"),
+        ({"mask_seen": True, "protocol": "cold_start"}, "--mask_seen=True does not go with"),
+        ({"models": "SASRec+valid_metric=MRR@5"}, "sets valid_metric, which has to be the same"),
         ({"held_out_items": 0.2}, "--held_out_items goes with --protocol=cold_start"),
         ({"models": "SASRec+seed=7"}, "SASRec+seed=7 sets seed, which has to be the same for all"),
         ({"models": "DIEN"}, "DIEN has a data set class of its own (DIENDataset)"),
@@ -132,6 +137,33 @@ def test_a_file_sets_nothing_that_entries_have_in_common(toy, tmp_path):
 
     assert (config["topk"], config["seed"], config["hidden_size"]) == ([5, 10, 20], 1, 16)
     assert config["data_path"].endswith("dataset/toy")
+
+
+def test_a_file_of_another_model_is_refused(toy, tmp_path):
+    file = tmp_path / "best.yaml"
+    file.write_text("model: GRU4Rec\nlearning_rate: 0.5\n")
+    (entry,) = parse_entries(f"SASRec@{file}")
+
+    with pytest.raises(ConfigError, match="best.yaml holds settings of GRU4Rec, not of SASRec"):
+        config_of(entry, "toy", {}, toy)
+
+
+def test_a_folder_that_cannot_be_made_is_wrong_input(toy, tmp_path, capsys):
+    (tmp_path / "taken").write_text("a file")
+
+    assert main(options(models="SASRec", **toy, out="taken")) == 2
+
+    assert "--out=taken: cannot write there (File exists)" in capsys.readouterr().err
+
+
+def test_entries_with_other_targets_are_refused():
+    rows = {"seed": [1, 1], "user": ["u", "v"]}
+    first = pl.DataFrame({**rows, "label": "A", "item": ["i", "j"]})
+    second = pl.DataFrame({**rows, "label": "B", "item": ["i", "k"]})
+
+    _refuse_other_targets(pl.concat([first, first.with_columns(label=pl.lit("C"))]))
+    with pytest.raises(ConfigError, match="B was tested on other targets than A"):
+        _refuse_other_targets(pl.concat([first, second]))
 
 
 @pytest.mark.parametrize("text", ["", "SASRec,SASRec"])

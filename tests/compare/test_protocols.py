@@ -6,6 +6,7 @@ from recbole_mm.compare.entries import config_of, parse_entries
 from recbole_mm.compare.items import describe
 from recbole_mm.compare.protocols import PROTOCOLS, leak_warning, share_of_later_training
 from recbole_mm.config import ConfigError, load_config
+from recbole_mm.data.features import write_item_features
 from recbole_mm.quick_start import prepare, train_and_test
 
 SMALL = {"hidden_size": 8, "inner_size": 8, "n_heads": 1}
@@ -57,6 +58,38 @@ def test_models_with_item_columns_get_them_and_keep_the_candidates(model, toy, t
     checkpoint = torch.load(result["checkpoint"], weights_only=False)
     assert checkpoint["other_parameter"] == {}  # the module whose parameters are all here:
     assert any(name.startswith("feature_embed_layer.") for name in checkpoint["state_dict"])
+
+
+def test_settings_of_a_file_do_not_change_the_candidates_either(toy, tmp_path):
+    header = "item_id:token\tbrand:token"
+    rows = [f"i{i}\tmaker{i % 3}" for i in range(12)]
+    path = tmp_path / "dataset/toy/toy.item"
+    path.write_text("\n".join([header, *rows, "never_bought\tmaker1"]) + "\n")
+    (tmp_path / "best.yaml").write_text("model: FDSA\nlearning_rate: 0.01\n")
+    (entry,) = parse_entries("FDSA@best.yaml")
+
+    config = config_of(entry, "toy", {}, {**toy, **SMALL})
+
+    assert (config["learning_rate"], config["selected_features"]) == (0.01, ["brand"])
+    assert prepare(config).train_data.dataset.item_num == 13
+    asked = config_of(entry, "toy", {}, {**toy, **SMALL, "item_inter_num_interval": "[2,inf)"})
+    assert asked["item_inter_num_interval"] == "[2,inf)"
+
+
+def test_item_columns_without_types_are_a_clear_error(toy, tmp_path):
+    (tmp_path / "dataset/toy/toy.item").write_text("item_id\tbrand\ni1\tx\n")
+    (entry,) = parse_entries("FDSA")
+
+    with pytest.raises(ConfigError, match=r"toy\.item: its first line is .*e\.g\. item_id:token"):
+        config_of(entry, None, {}, toy)
+
+
+def test_a_modality_that_few_items_have_is_described_if_nobody_reads_it(toy, tmp_path):
+    path = tmp_path / "dataset/toy/toy.audio.npz"
+    write_item_features(path, ["i1"], np.ones((1, 3), np.float32))
+    config = load_config("SASRec", None, (), {**toy, **SMALL, "min_feature_coverage": 0.5})
+
+    assert describe(config).items["has_audio"].sum() == 1
 
 
 def test_a_model_with_item_columns_is_refused_where_there_are_none(toy):

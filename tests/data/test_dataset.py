@@ -216,6 +216,13 @@ def test_times_that_are_no_numbers_are_refused(tmp_path):
         MultiModalDataset(config(path))
 
 
+def test_times_that_are_declared_text_are_refused(tmp_path):
+    write_set(tmp_path, ROWS, "user_id:token\titem_id:token\ttimestamp:token")
+
+    with pytest.raises(DatasetError, match=r"read as text; name the column timestamp:float"):
+        MultiModalDataset(config(tmp_path, model="SASRec"))
+
+
 def test_an_empty_set_and_sequences_of_length_one(tmp_path):
     path = write_set(tmp_path / "empty", [], text=["a"])
     with pytest.raises(DatasetError, match="small.inter: no interactions"):

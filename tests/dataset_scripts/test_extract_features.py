@@ -92,6 +92,34 @@ def test_a_killed_run_goes_on_without_encoding_anything_twice(dataset, one_batch
     assert not [path for path in dataset.folder.iterdir() if path.is_dir()]
 
 
+def test_several_sets_killed_in_the_second_encode_nothing_twice(
+    dataset, shop, tmp_path, one_batch_a_chunk
+):
+    prepare.main([f"{shop}", f"--output={tmp_path / 'out'}", "--name=twin", "--no-features"])
+    both = [dataset, PreparedDataset(tmp_path / "out", "twin")]
+    killed, second = StandInEncoder(dies_after=4), StandInEncoder()
+    with pytest.raises(KeyboardInterrupt):
+        extract(both, killed, ["text"], batch_size=1)
+
+    extract(both, second, ["text"], batch_size=1)
+
+    assert (killed.encoded, second.encoded) == (4, 2)
+    assert [one.modalities() for one in both] == [["text"], ["text"]]
+    assert not [path for path in dataset.folder.iterdir() if path.is_dir()]
+
+
+@pytest.mark.parametrize("encoder", [None, StandInEncoder()])
+def test_a_set_without_a_modality_is_passed_over(dataset, tmp_path, encoder, capsys):
+    folder = tmp_path / "out" / "bare"
+    folder.mkdir()
+    (folder / "bare.inter").write_text("user_id:token\titem_id:token\nu\ta\n")
+
+    extract([PreparedDataset(tmp_path / "out", "bare"), dataset], encoder, ["text"])
+
+    assert "bare: no text, no text features" in capsys.readouterr().out
+    assert dataset.modalities() == ["text"]
+
+
 def test_chunks_of_another_encoder_are_not_used(dataset, one_batch_a_chunk):
     with pytest.raises(KeyboardInterrupt):
         extract([dataset], StandInEncoder(dies_after=2), ["text"], batch_size=1)
@@ -181,6 +209,31 @@ def test_vectors_of_ones_own_that_do_not_fit_are_refused(dataset, tmp_path):
     np.savez(tmp_path / "feats.npz", item_id=["x"], feature=[[1.0]])
     with pytest.raises(InputError, match="none of the 4 items"):
         add_ready_made(dataset, "audio", tmp_path / "feats.npz")
+
+
+def test_tokens_may_have_blanks_but_stand_once(dataset, tmp_path):
+    np.save(tmp_path / "feats.npy", np.eye(2))
+    (tmp_path / "tokens.txt").write_text("not an item\nb\n")
+    add_ready_made(dataset, "audio", tmp_path / "feats.npy", tmp_path / "tokens.txt")
+    assert read_item_features(dataset.path("audio.npz"), TOKENS).values[2].tolist() == [0, 1]
+
+    (tmp_path / "tokens.txt").write_text("b\nb\n")
+    with pytest.raises(InputError, match="1 tokens stand there more than once, e.g. 'b'"):
+        add_ready_made(dataset, "audio", tmp_path / "feats.npy", tmp_path / "tokens.txt")
+
+
+@pytest.mark.parametrize("ending", ["npy", "npz"])
+def test_a_file_that_holds_no_arrays_is_named(dataset, tmp_path, ending):
+    (tmp_path / f"feats.{ending}").write_text("hello")
+
+    with pytest.raises(InputError, match=rf"feats\.{ending}: no readable \.npy or \.npz file"):
+        add_ready_made(dataset, "audio", tmp_path / f"feats.{ending}")
+
+
+def test_an_encoder_and_ready_made_vectors_exclude_each_other(capsys):
+    with pytest.raises(SystemExit):
+        extract_features.main(["shop", "--modality=audio=a.npy", "--encoder=some"])
+    assert "give one" in capsys.readouterr().err
 
 
 def test_a_data_set_that_is_not_prepared_names_the_script(tmp_path):

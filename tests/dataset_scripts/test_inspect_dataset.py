@@ -64,6 +64,14 @@ def test_leaks_are_warned_of(tmp_path):
         assert sign in found
 
 
+def test_equal_rows_are_told_apart(tmp_path):
+    found = " ".join(warnings(dataset_of(tmp_path, [("u", "a", "1"), ("u", "b", "2")] * 2)))
+
+    assert "100.0% of the test items stand in the same user's history" in found
+    assert "100.0% of the test events have the time of the event before" in found
+    assert "occur nowhere" not in found
+
+
 def test_a_clean_set_has_no_warning(tmp_path):
     lines = [("u", "a", "1"), ("u", "b", "2"), ("u", "c", "30")]
     lines += [("v", "b", "3"), ("v", "c", "4"), ("v", "a", "31")]

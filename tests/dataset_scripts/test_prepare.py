@@ -93,6 +93,31 @@ def test_ready_made_vectors_follow_their_items(shop, tmp_path):
     assert image.present.tolist() == [False, False, True]
 
 
+def test_features_of_other_items_are_set_aside(shop, tmp_path, capsys):
+    out = tmp_path / "out"
+    prepare.main([str(shop), f"--output={out}"])
+    before = (out / "shop/shop.text.npz").read_bytes()
+    prepare.main([str(shop), f"--output={out}", "--no-features"])
+    assert (out / "shop/shop.text.npz").read_bytes() == before  # of the same items
+
+    items = shop / "items.jsonl"
+    items.write_text(items.read_text().replace("Blue toy train", "Blue boat"))
+    capsys.readouterr()
+    prepare.main([str(shop), f"--output={out}", "--no-features"])
+
+    assert "renamed to shop.text.npz.old" in capsys.readouterr().out
+    assert (out / "shop/shop.text.npz.old").read_bytes() == before
+    assert PreparedDataset(out, "shop").modalities() == []
+    assert PreparedDataset(out, "shop").card["features"] == {}
+
+
+def test_vectors_that_are_no_archive_are_refused(shop, tmp_path):
+    np.save(tmp_path / "v.npy", np.eye(4))
+
+    with pytest.raises(InputError, match=r"one array; expected an \.npz"):
+        prepare.main([str(shop), f"--output={tmp_path}/out", f"--vectors={tmp_path}/v.npy"])
+
+
 def test_a_set_without_texts_and_times_is_prepared(tmp_path):
     (tmp_path / "a.csv").write_text("user,item,rating,timestamp\nu,x,,\nu,y,,\n")
 

@@ -74,15 +74,19 @@ def test_times_come_in_any_unit_and_as_dates(tmp_path):
     moment = datetime.datetime(2014, 5, 1, 12)
     (tmp_path / "ms.csv").write_text(HEADER + "u,i,1,1398945600000\n")
     (tmp_path / "iso.csv").write_text(HEADER + "u,i,1,2014-05-01T12:00:00\n")
+    (tmp_path / "utc.csv").write_text(HEADER + "u,i,1,2014-05-01T12:00:00Z\n")
+    (tmp_path / "zone.csv").write_text(HEADER + "u,i,1,2014-05-01T14:00:00+02:00\n")
     pl.DataFrame({"user": ["u"], "item": ["i"], "timestamp": [moment]}).write_parquet("a.parquet")
 
     seconds = [
         checked(tmp_path / "ms.csv", time_unit="ms")[0]["timestamp"].item(),
         checked(tmp_path / "iso.csv")[0]["timestamp"].item(),
+        checked(tmp_path / "utc.csv")[0]["timestamp"].item(),
+        checked(tmp_path / "zone.csv")[0]["timestamp"].item(),
         checked("a.parquet")[0]["timestamp"].item(),
     ]
 
-    assert seconds == [1398945600.0] * 3
+    assert seconds == [1398945600.0] * 5
 
 
 def test_a_column_that_is_not_there_names_those_that_are(tmp_path):
