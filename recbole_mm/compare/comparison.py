@@ -167,11 +167,6 @@ def check(settings: Settings) -> dict:
     for key, option in BY_OPTION.items():
         if key in settings.overrides:
             raise ConfigError(f"--{key}: give {option} instead")
-    if settings.mask_seen and "held_out_items" in overlay:
-        raise ConfigError(
-            f"--mask_seen=True does not go with --protocol={settings.protocol}: held-out items are "
-            f"taken out of the histories, so those that a user has had would be offered again"
-        )
     if "held_out_items" in settings.overrides and "held_out_items" not in overlay:
         raise ConfigError("--held_out_items goes with --protocol=cold_start")
     labels = [entry.label for entry in settings.entries]

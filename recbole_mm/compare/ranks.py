@@ -16,7 +16,7 @@ from recbole.evaluator import Evaluator
 from torch import Tensor
 
 from recbole_mm.config import ConfigError, config_from_plain, config_to_plain
-from recbole_mm.data.dataset import LAST_ROW
+from recbole_mm.data.dataset import EVENT_ROW, LAST_ROW
 from recbole_mm.files import whole_or_not
 from recbole_mm.quick_start import Prepared
 from recbole_mm.trainer import RankCollector
@@ -123,9 +123,11 @@ class RankRecorder(RankCollector):
     def __init__(self, config, dataset, mask_seen: bool):
         super().__init__(config)
         self.dataset, self.mask_seen = dataset, mask_seen
-        users = dataset.history[dataset.uid_field].numpy()
-        self.end = dataset.inter_feat[LAST_ROW].numpy()
-        self.start = np.searchsorted(users, dataset.inter_feat[dataset.uid_field].numpy())
+        targets, users = dataset.inter_feat, dataset.inter_feat[dataset.uid_field].numpy()
+        first = np.searchsorted(dataset.history[dataset.uid_field].numpy(), users)
+        self.history_length = targets[LAST_ROW].numpy() - first
+        self.seen_from = np.searchsorted(dataset.events[dataset.uid_field].numpy(), users)
+        self.seen_to = targets[EVENT_ROW if EVENT_ROW in targets else LAST_ROW].numpy()
         self.ranks: list[Tensor] = []
         self.lists: list[Tensor] = []
 
@@ -144,9 +146,10 @@ class RankRecorder(RankCollector):
         target = target.to(scores.device)
         own = scores[rows, target]
         first = sum(map(len, self.ranks))
-        seen = self.dataset.history[self.dataset.iid_field]
+        seen = self.dataset.events[self.dataset.iid_field]
         for row in range(len(scores)):
-            scores[row, seen[self.start[first + row] : self.end[first + row]]] = -torch.inf
+            a, b = self.seen_from[first + row], self.seen_to[first + row]
+            scores[row, seen[a:b]] = -torch.inf
         scores[rows, target] = own
 
     def table(self) -> pl.DataFrame:
@@ -159,7 +162,7 @@ class RankRecorder(RankCollector):
                 "user": users[dataset.inter_feat[dataset.uid_field].numpy()],
                 "item": tokens[dataset.inter_feat[dataset.iid_field].numpy()],
                 "rank": torch.cat(self.ranks).numpy(),
-                "history_length": self.end - self.start,
+                "history_length": self.history_length,
                 "recommended": tokens[torch.cat(self.lists).numpy()].tolist(),
             }
         )

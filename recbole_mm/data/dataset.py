@@ -43,9 +43,11 @@ from recbole_mm.data.sequences import (
 )
 
 # columns of a target: its history is the rows [first, last) of ``MultiModalDataset.history``, where
-# it is row ``last`` itself unless it is held out
+# it is row ``last`` itself unless some items are held out: it is then row ``event`` of
+# ``MultiModalDataset.events``, which has theirs too
 FIRST_ROW = "_first_row"
 LAST_ROW = "_last_row"
+EVENT_ROW = "_event_row"
 # what follows each event of a window, see ``loss_positions: all``
 TARGET_LIST = "_target_list"
 
@@ -266,7 +268,7 @@ class MultiModalDataset(SequentialDataset):
         single = len(np.unique(users)) - len(np.unique(users[found.target]))
         if single:
             self.logger.info(f"{single} users have one interaction only and are left out.")
-        self.history = events
+        self.history = self.events = events
         if self.config["held_out_items"]:
             kept = ~self.held_out()[events[self.iid_field]].numpy()
             self.history = take_rows(events, np.flatnonzero(kept))
@@ -274,6 +276,8 @@ class MultiModalDataset(SequentialDataset):
         target, first, last = found
         first = np.maximum(first, last - self.max_item_list_len)
         self.inter_feat = take_rows(events, target)
+        if self.config["held_out_items"]:
+            self.inter_feat[EVENT_ROW] = torch.from_numpy(target)
         self.inter_feat.update(
             Interaction(
                 {
@@ -441,6 +445,7 @@ class MultiModalDataset(SequentialDataset):
             return self.join(batch) if join else batch
         columns = dict(batch.interaction)
         first, end = columns.pop(FIRST_ROW), columns.pop(LAST_ROW)
+        columns.pop(EVENT_ROW, None)
         rows = first.unsqueeze(-1) + torch.arange(self.max_item_list_len)
         padding = rows >= end.unsqueeze(-1)
         rows = rows.masked_fill_(padding, 0)

@@ -82,7 +82,6 @@ def test_an_unknown_model_ends_the_command_before_anything_runs(toy, tmp_path, c
         ({"seed": 7}, "--seed: give --seeds instead"),
         ({"config_files": "a.yaml"}, "--config_files: give MODEL@FILE.yaml in --models instead"),
         ({"model": "MMM4Rec"}, "--model: give --models instead"),
-        ({"mask_seen": True, "protocol": "cold_start"}, "--mask_seen=True does not go with"),
         ({"models": "SASRec+valid_metric=MRR@5"}, "sets valid_metric, which has to be the same"),
         ({"held_out_items": 0.2}, "--held_out_items goes with --protocol=cold_start"),
         ({"models": "SASRec+seed=7"}, "SASRec+seed=7 sets seed, which has to be the same for all"),

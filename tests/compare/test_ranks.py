@@ -39,13 +39,16 @@ def test_history_length_counts_all_events_before_the_target(toy):
     assert set(ranks["history_length"]) == {6}  # the model sees the last three
 
 
-def test_seen_items_are_masked_when_asked_but_never_the_target(toy):
-    run = prepared(toy)
+@pytest.mark.parametrize("share", [0.0, 0.2])
+def test_seen_items_are_masked_when_asked_but_never_the_target(toy, share):
+    """Held-out ones too, which models have not read."""
+    run = prepared(toy, held_out_items=share)
     free, _ = evaluate_ranks(run)
     masked, _ = evaluate_ranks(run, mask_seen=True)
 
     seen = {(u, f"i{(int(u[1:]) + s) % 12}") for u in free["user"] for s in range(6)}
     # twelve items, six of them seen: the six others lead, in their order
+    assert len(masked) == 40
     shown = [(u, i) for u, r in masked.select("user", "recommended").iter_rows() for i in r[:6]]
     assert not seen & set(shown)
     assert (masked["rank"] <= free["rank"]).all()
