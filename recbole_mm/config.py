@@ -53,6 +53,7 @@ LIMITS = {
     **dict.fromkeys(("interest_neighbors", "learning_rate", "temperature"), "> 0"),
     **dict.fromkeys(("epochs", "inner_size", "length_group_size"), ">= 0"),
     **dict.fromkeys(("ema_epochs", "recluster_every", "weight_decay"), ">= 0"),
+    "untrained_id": "in [0, 1]",
     "*dropout*": "in [0, 1)",
     "*_drop_*": "in [0, 1]",
 }

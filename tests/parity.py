@@ -342,8 +342,11 @@ def missrec_config(case: dict) -> dict:
         "interest_clustering": "kmeans",
         "interest_iterations": 1,
         "recluster_every": 1,
-        "item_drop_coefficient": case.get("item_drop_coefficient"),
-        "item_drop_ratio": case.get("item_drop_ratio"),
+        **{
+            key: case[key]
+            for key in ("item_drop_coefficient", "item_drop_ratio")
+            if case.get(key) is not None
+        },
         "word_drop_features": "text_aug" if pretrain else None,
         "length_group_size": 2,
         "released": True,

@@ -225,7 +225,7 @@ def test_what_is_missing_has_no_part():
 @pytest.mark.parametrize("modalities", [("text",), ("text", "image")])
 def test_an_id_without_a_training_interaction_has_no_part(modalities):
     """Such an item is read and ranked by its features."""
-    model = build(modalities, missing={"image": [2]}, untrained=[2, 5])
+    model = build(modalities, missing={"image": [2]}, untrained=[2, 5], untrained_id=0.75)
     scores = model.full_sort_predict(HISTORIES)
 
     torch.nn.init.constant_(model.item_embedding.weight.data[2], 100.0)
@@ -236,7 +236,10 @@ def test_an_id_without_a_training_interaction_has_no_part(modalities):
         by_features = model._fuse(user, items, torch.tensor(1 / model.temperature))
         assert_close(model.score_items(user, items), scores)
 
-    assert_close(scores[:, [2, 5]], by_features[:, [2, 5]])
+    shares = torch.ones(2).double()
+    if len(modalities) > 1:  # item 2 has one of them, item 5 both
+        shares = torch.tensor([(1 + 0.75) / 2, (2 + 0.75) / 3]).double()
+    assert_close(scores[:, [2, 5]], by_features[:, [2, 5]] * shares)
     if len(modalities) > 1:
         assert not torch.isclose(scores[:, [1, 3, 4]], by_features[:, [1, 3, 4]]).any()
 

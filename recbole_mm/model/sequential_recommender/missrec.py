@@ -89,8 +89,9 @@ class MISSRec(MultiModalRecommender):
 
     NOTE: the presence mask decides what is missing and has no part in sequences, interests and
     candidates (``mask_missing``); the release takes zero rows, which become the adapter's bias.
-    NOTE: an ID without a training interaction is missing as well: such an item's score is
-    :math:`s` (``mask_missing``); the release averages the cosine with the ID's random start.
+    NOTE: an ID without a training interaction is missing as well (``mask_missing``): it is read as
+    zero, and a share of :math:`s` stands in for its cosine (``untrained_id``); in the release it
+    is its random start.
     NOTE: clusters are those of a correct k-means (the released one is broken, and is not here).
     NOTE: item drop removes an item from all modalities (``item_drop_view``); as released it
     removes it from the leading one alone, and sometimes the wrong one.
@@ -127,6 +128,7 @@ class MISSRec(MultiModalRecommender):
         option = self.options(config)
         self.mask_missing = bool(option["mask_missing"])
         self.temperature = config["temperature"]
+        self.untrained_id = config["untrained_id"]
         self.reg_weight = config["reg_weight"]
         self.reg_counts_padding = bool(option["reg_counts_padding"])
         self.sequence_loss_weight = config["sequence_loss_weight"]
@@ -289,15 +291,16 @@ class MISSRec(MultiModalRecommender):
         scale = seq_output.new_tensor(1 / self.temperature)
         if items.id_candidate is None:
             return self._fuse(seq_output, items, scale)
-        n, n_ids = seq_output.new_tensor(len(self.modalities)), 1
+        n = seq_output.new_tensor(len(self.modalities))
         if items.available is not None:
             n = items.available.sum(-1).to(n.dtype)
-        if items.id_available is not None:
-            n_ids = items.id_available.to(n.dtype)
-        scale = scale / (n + n_ids).clamp(min=1)
+        scale = scale / (n + 1)
         by_id = items.id_candidate * scale.unsqueeze(-1)
         # the fused score of an item without any modality is 0 at every scale
-        fused = self._fuse(seq_output, items, scale * n.clamp(min=1))
+        weight = n.clamp(min=1)
+        if items.id_available is not None:
+            weight = weight + self.untrained_id * ~items.id_available
+        fused = self._fuse(seq_output, items, scale * weight)
         return torch.addmm(fused, seq_output, by_id.T)
 
     def candidate_loss(self, seq_output: Tensor, candidates: EmbeddedItems, column: Tensor):
