@@ -106,7 +106,12 @@ def metrics_table(summary: Summary) -> Table:
         [row.label, str(row.seeds), *(_mean(row.means[n], row.deviations[n]) for n in names)]
         for row in summary.rows
     ]
-    return Table(["", "seeds", *names], rows)
+    return Table(["", "seeds", *(_short(name) for name in names)], rows)
+
+
+def _short(name: str) -> str:
+    """RecBole's ``itemcoverage@10`` and ``averagepopularity@10`` in a word."""
+    return name.removeprefix("item").removeprefix("average")
 
 
 def differences_table(summary: Summary) -> Table:
@@ -195,8 +200,9 @@ def render(name: str, content: dict, autoescape: bool) -> str:
 
 
 def breakable(text: str) -> Markup:
-    """Text whose lines may break before a setting of an entry, so that wide tables fit a page."""
-    return Markup(re.sub(r"\+(?=[A-Za-z_])", "<wbr>+", str(escape(text))))
+    """Text whose lines may break before a setting of an entry and the length of a list, so that
+    wide tables fit a page."""
+    return Markup(re.sub(r"(?=\+[A-Za-z_]|@\d)", "<wbr>", str(escape(text))))
 
 
 def _notes(summary: Summary) -> dict[str, str]:
@@ -209,8 +215,8 @@ def _notes(summary: Summary) -> dict[str, str]:
     )
     interval = f"{LEVEL:.0%} bootstrap intervals over users ({RESAMPLES:,} resamples)"
     return {
-        "metrics": f"{spread} Hit@k equals Recall@k: there is one truth. itemcoverage is the "
-        f"share of the catalog that is recommended to anybody, averagepopularity the mean number "
+        "metrics": f"{spread} Hit@k equals Recall@k: there is one truth. coverage is the "
+        f"share of the catalog that is recommended to anybody, popularity the mean number "
         f"of training interactions of what is recommended (less is more novel). "
         f"{summary.conditions}",
         "differences": f"{interval}, paired: every entry is compared with {baseline} on the same "
