@@ -167,6 +167,19 @@ class MultiModalRecommender(SequentialRecommender):
         adapted = adapter(feature.to(adapter.weight.dtype))
         return where(present, adapted) if mask else adapted
 
+    def id_available(self, item_id: Tensor | None = None) -> Tensor | None:
+        """Whether training has met the IDs of some items, or of all: ``(n,)`` bool; ``None`` when
+        all count."""
+        if not (self.mask_missing and self.lacks_some_id):
+            return None
+        return self.trained if item_id is None else self.trained[item_id]
+
+    def id_rows(self, table: Tensor, item_id: Tensor | None = None) -> Tensor:
+        """Rows of an ID table for some items, or all; zero where :meth:`id_available` is not."""
+        rows = table if item_id is None else F.embedding(item_id, table)
+        available = self.id_available(item_id)
+        return rows if available is None else where(available, rows)
+
     def keep_modalities(self, modalities: Collection[str]) -> None:
         """From now on no item has another modality than these; nothing is trained again.
 

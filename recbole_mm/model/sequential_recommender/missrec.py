@@ -250,11 +250,8 @@ class MISSRec(MultiModalRecommender):
         embeddings = [self.adapt(m, item_id, mask=self.mask_missing) for m in self.modalities]
         id_embedding, id_available = None, None
         if self.use_item_id:
-            table = self.item_embedding.weight
-            id_embedding = table if item_id is None else F.embedding(item_id, table)
-            if self.mask_missing and self.lacks_some_id:
-                id_available = self.trained if item_id is None else self.trained[item_id]
-                id_embedding = where(id_available, id_embedding)
+            id_embedding = self.id_rows(self.item_embedding.weight, item_id)
+            id_available = self.id_available(item_id)
         id_candidate = None
         if id_embedding is None:
             candidates = embeddings

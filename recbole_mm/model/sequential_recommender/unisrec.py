@@ -99,10 +99,7 @@ class UniSRec(MultiModalRecommender):
                 feature = drop_features(feature, feature_drop)
             embedding = embedding + where(present, self.adapters[modality](feature))
         if self.use_item_id:
-            table = self.item_embedding.weight
-            if self.lacks_some_id:
-                table = where(self.trained, table)
-            embedding = embedding + (table if item_id is None else F.embedding(item_id, table))
+            embedding = embedding + self.id_rows(self.item_embedding.weight, item_id)
         return embedding
 
     def candidate_rows(self, items: Tensor, rows: slice | Tensor) -> Tensor:
