@@ -10,7 +10,7 @@ from recbole.model.abstract_recommender import SequentialRecommender
 from torch import Tensor, nn
 
 from recbole_mm import processes
-from recbole_mm.model.layers.softmax import dot_product_cross_entropy
+from recbole_mm.model.layers.softmax import candidate_cross_entropy, dot_product
 
 TRAIN_STAGES = ("pretrain", "finetune")
 SOFTMAXES = ("full", "trained", "in_batch")
@@ -326,7 +326,8 @@ class MultiModalRecommender(SequentialRecommender):
             candidates: what :meth:`candidate_rows` gave.
             column: the target's place among them, ``(b,)``.
         """
-        return dot_product_cross_entropy(seq_output, self.candidate_vectors(candidates), column)
+        tables = (self.candidate_vectors(candidates),)
+        return candidate_cross_entropy(dot_product, seq_output, tables, column)
 
     def next_item_loss(self, interaction) -> Tensor:
         """:meth:`target_loss` of the users of a batch."""

@@ -1,11 +1,30 @@
 r"""Fusion of an item's modalities after each has been scored against the user."""
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
 from recbole_mm.model.layers.fusion import FUSIONS
+from recbole_mm.model.layers.softmax import dot_product
 
 NOT_AVAILABLE = -1e4  # as a logit: weight 0 in every dtype, with finite gradients
+
+
+class Scores(NamedTuple):
+    """Scores of ``n`` items as a function of users ``(b, d)``, ``(b, n)``.
+
+    Attributes:
+        function: of users and ``tables``.
+        tables: all that is computed once per item; the first has ``n`` rows.
+    """
+
+    function: Callable[..., Tensor]
+    tables: tuple[Tensor, ...]
+
+    def __call__(self, query: Tensor) -> Tensor:
+        return self.function(query, *self.tables)
 
 
 class ScoreFusion(nn.Module):
@@ -33,52 +52,68 @@ class ScoreFusion(nn.Module):
 
     def forward(
         self,
-        query: Tensor,
         embeddings: list[Tensor],
         scale: Tensor,
         available: Tensor | None = None,
         item_id: Tensor | None = None,
-    ) -> Tensor:
-        """Fused scores of ``n`` items, times a scale.
+        added: Tensor | None = None,
+    ) -> Scores:
+        """Fused scores of ``n`` items, times a scale, plus dot products with other vectors.
 
         Args:
-            query: ``(b, d)``.
             embeddings: ``M`` times ``(n, d)``, what each modality is scored by; zero where the
                 item lacks it.
-            scale: of each item ``(n,)`` or of all ``()``, ``> 0``. It costs next to nothing here,
-                and a pass over ``(b, n)`` afterwards.
+            scale: of each item ``(n,)`` or of all ``()``, ``> 0``.
             available: ``(n, M)`` bool: the others get no weight; ``None``: all.
             item_id: ``(n,)``, whose rows these are; ``None`` for the whole table.
+            added: ``(n, d)``; ``None``: nothing.
 
         Returns:
-            ``(b, n)``; 0 for an item without any modality.
+            Scores; what an item without any modality adds to ``added`` is 0.
         """
         embeddings = [e * scale.unsqueeze(-1) for e in embeddings]
         if self.factor is None:
             share = _shares(available, embeddings)
-            return query @ sum(e * s for e, s in zip(embeddings, share)).T
+            mean = sum(e * s for e, s in zip(embeddings, share))
+            return Scores(dot_product, (mean if added is None else mean + added,))
         factor = self.factor
         if factor.dim() and item_id is not None:
             factor = factor[item_id]
         factor = factor / scale  # the weights are those of the scores before scaling
-        scores = [query @ e.T for e in embeddings]
-        if len(scores) == 2:
-            difference = scores[0] - scores[1]
-            logit = factor * difference
-            if available is not None:
-                first, second = _offsets(available, query.dtype)
-                logit = logit + (first - second)
-            return torch.addcmul(scores[1], torch.sigmoid(logit), difference)
-        stacked = torch.stack(scores)
-        logits = stacked * factor
-        if available is not None:
-            logits = logits + _offsets(available, query.dtype).unsqueeze(1)
-        return (stacked * logits.softmax(dim=0)).sum(dim=0)
+        if len(embeddings) == 2:
+            base, difference = _base_and_difference(*embeddings, available)
+            return Scores(_weigh_two, (base if added is None else base + added, difference, factor))
+        if added is None:
+            added = torch.zeros_like(embeddings[0])
+        return Scores(_weigh, (added, factor, _offsets(available, embeddings), *embeddings))
 
 
-def _offsets(available: Tensor, dtype: torch.dtype) -> Tensor:
-    """What is added to the logits of each modality's weight, ``(M, n)``."""
-    return (~available).to(dtype).T * NOT_AVAILABLE
+def _weigh_two(query: Tensor, base: Tensor, difference: Tensor, factor: Tensor) -> Tensor:
+    difference = query @ difference.T
+    return torch.addcmul(query @ base.T, torch.sigmoid(difference * factor), difference)
+
+
+def _base_and_difference(first: Tensor, second: Tensor, available: Tensor | None):
+    """Fused scores are those by the base and a weighed part of those by the difference; an item
+    that lacks a modality is scored by the base alone."""
+    if available is None:
+        return second, first - second
+    both = available.all(dim=-1, keepdim=True)
+    base = torch.where(available[:, 1:], second, first)
+    return base, torch.where(both, first - second, 0)
+
+
+def _weigh(query: Tensor, added: Tensor, factor: Tensor, offsets: Tensor, *embeddings: Tensor):
+    scores = torch.stack([query @ e.T for e in embeddings])
+    weights = (scores * factor + offsets.T.unsqueeze(1)).softmax(dim=0)
+    return query @ added.T + (scores * weights).sum(dim=0)
+
+
+def _offsets(available: Tensor | None, embeddings: list[Tensor]) -> Tensor:
+    """What is added to the logits of each modality's weight, ``(n, M)``."""
+    if available is None:
+        return embeddings[0].new_zeros(len(embeddings[0]), len(embeddings))
+    return (~available).to(embeddings[0].dtype) * NOT_AVAILABLE
 
 
 def _shares(available: Tensor | None, embeddings: list[Tensor]):

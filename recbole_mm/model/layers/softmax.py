@@ -1,65 +1,77 @@
 r"""Cross entropy over many candidates without the matrix of all logits."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-LOGITS_PER_BLOCK = 4_000_000
+LOGITS_PER_BLOCK = 1_000_000
+ROWS_PER_BLOCK = 64
+"""At least: every block makes a pass over the gradients of the tables, too."""
 
 
-def dot_product_cross_entropy(query: Tensor, candidates: Tensor, target: Tensor) -> Tensor:
-    r"""Mean cross entropy of the logits ``query @ candidates.T``.
+def dot_product(query: Tensor, candidates: Tensor) -> Tensor:
+    """Logits ``(b, n)`` of users ``(b, d)`` and candidates ``(n, d)``."""
+    return query @ candidates.T
+
+
+def candidate_cross_entropy(
+    score: Callable[..., Tensor], query: Tensor, tables: tuple[Tensor, ...], target: Tensor
+) -> Tensor:
+    r"""Mean cross entropy of the logits ``score(query, *tables)``.
 
     Blocks of rows go through the softmax one after another, and their gradients are formed at once:
     memory beside the arguments and their gradients is that of one block, each logit is made once
     and stays in the cache.
 
     Args:
+        score: gives the logits ``(b, n)``, each row from the same row of ``query``; of all that it
+            reads, only its arguments get a gradient.
         query: ``(b, d)``.
-        candidates: ``(n, d)``.
+        tables: what candidates are scored by; the first has ``n`` rows.
         target: ``(b,)`` int64 in ``[0, n)``.
 
     Returns:
         0-d, as :func:`torch.nn.functional.cross_entropy` of the logits; differentiable once. Under
-        autocast it is computed in the wider dtype of the two.
+        autocast it is computed in the widest dtype of query and tables.
     """
-    dtype = torch.promote_types(query.dtype, candidates.dtype)
+    dtype = query.dtype
+    for table in tables:
+        dtype = torch.promote_types(dtype, table.dtype)
     with torch.autocast(query.device.type, enabled=False):
-        return _DotProductCrossEntropy.apply(query.to(dtype), candidates.to(dtype), target)
+        tables = [table.to(dtype) for table in tables]
+        return _CandidateCrossEntropy.apply(score, query.to(dtype), target, *tables)
 
 
-class _DotProductCrossEntropy(torch.autograd.Function):
+class _CandidateCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, query, candidates, target):
-        grad_query = torch.empty_like(query) if ctx.needs_input_grad[0] else None
-        grad_candidates = torch.zeros_like(candidates) if ctx.needs_input_grad[1] else None
+    def forward(ctx, score, query, target, *tables):
+        query_needed, _, *tables_needed = ctx.needs_input_grad[1:]
+        tables = [t.detach().requires_grad_(needed) for t, needed in zip(tables, tables_needed)]
+        rows = max(ROWS_PER_BLOCK, LOGITS_PER_BLOCK // len(tables[0]))
+        query_grads = []
         loss = query.new_zeros(())
-        rows = max(1, LOGITS_PER_BLOCK // len(candidates))
-        for start in range(0, len(query), rows):
-            block = slice(start, start + rows)
-            q, t = query[block], target[block].unsqueeze(1)
-            logits = q @ candidates.T
-            highest = logits.amax(dim=1, keepdim=True)
-            loss -= (logits.gather(1, t) - highest).sum()
-            total = logits.sub_(highest).exp_().sum(dim=1, keepdim=True)
-            loss += total.log().sum()
-            if grad_query is None and grad_candidates is None:
-                continue
-            grad = logits.mul_(1 / (total * len(query)))
-            grad.scatter_add_(1, t, torch.full_like(t, -1 / len(query), dtype=grad.dtype))
-            if grad_query is not None:
-                torch.mm(grad, candidates, out=grad_query[block])
-            if grad_candidates is not None:
-                grad_candidates.addmm_(grad.T, q)
-        ctx.save_for_backward(grad_query, grad_candidates)
-        return loss / len(query)
+        for q, t in zip(query.detach().split(rows), target.unsqueeze(1).split(rows)):
+            q.requires_grad_(query_needed)
+            with torch.enable_grad():
+                logits = score(q, *tables)
+            grad = logits.detach().log_softmax(dim=1)
+            loss -= grad.gather(1, t).sum()
+            if logits.requires_grad:
+                grad.exp_().scatter_add_(1, t, grad.new_full(t.shape, -1))
+                logits.backward(grad)
+                query_grads.append(q.grad)
+        query_grad = torch.cat(query_grads) if query_needed else None
+        ctx.save_for_backward(query_grad, *(table.grad for table in tables))
+        ctx.rows = len(query)
+        return loss / ctx.rows
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
-        grad_query, grad_candidates = ctx.saved_tensors
-        return (
-            None if grad_query is None else grad_query * grad,
-            None if grad_candidates is None else grad_candidates * grad,
-            None,
+        scale = grad / ctx.rows
+        query_grad, *table_grads = (
+            None if saved is None else saved * scale for saved in ctx.saved_tensors
         )
+        return None, query_grad, None, *table_grads

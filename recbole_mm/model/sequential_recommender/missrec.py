@@ -29,7 +29,8 @@ from recbole_mm.model.layers.interest import (
     kmeans,
     unique_rows,
 )
-from recbole_mm.model.layers.score_fusion import ScoreFusion
+from recbole_mm.model.layers.score_fusion import ScoreFusion, Scores
+from recbole_mm.model.layers.softmax import candidate_cross_entropy
 from recbole_mm.model.layers.transformer import EncoderDecoder
 
 CLUSTERINGS = ("kmeans", "faiss", "dpc_knn")
@@ -285,10 +286,18 @@ class MISSRec(MultiModalRecommender):
         )
 
     def score_items(self, seq_output: Tensor, items: EmbeddedItems) -> Tensor:
-        scale = seq_output.new_tensor(1 / self.temperature)
+        return self._scores(items)(seq_output)
+
+    def candidate_loss(self, seq_output: Tensor, candidates: EmbeddedItems, column: Tensor):
+        scores = self._scores(candidates)
+        return candidate_cross_entropy(scores.function, seq_output, scores.tables, column)
+
+    def _scores(self, items: EmbeddedItems) -> Scores:
+        """Scores of items as a function of users."""
+        scale = items.candidates[0].new_tensor(1 / self.temperature)
         if items.id_candidate is None:
-            return self._fuse(seq_output, items, scale)
-        n = seq_output.new_tensor(len(self.modalities))
+            return self.fusion(items.candidates, scale, items.available, items.item_id)
+        n = scale.new_tensor(len(self.modalities))
         if items.available is not None:
             n = items.available.sum(-1).to(n.dtype)
         scale = scale / (n + 1)
@@ -297,14 +306,8 @@ class MISSRec(MultiModalRecommender):
         weight = n.clamp(min=1)
         if items.id_available is not None:
             weight = weight + self.untrained_id * ~items.id_available
-        fused = self._fuse(seq_output, items, scale * weight)
-        return torch.addmm(fused, seq_output, by_id.T)
-
-    def candidate_loss(self, seq_output: Tensor, candidates: EmbeddedItems, column: Tensor):
-        return F.cross_entropy(self.score_items(seq_output, candidates), column)
-
-    def _fuse(self, seq_output: Tensor, items: EmbeddedItems, scale: Tensor) -> Tensor:
-        return self.fusion(seq_output, items.candidates, scale, items.available, items.item_id)
+        scale = scale * weight
+        return self.fusion(items.candidates, scale, items.available, items.item_id, by_id)
 
     # users
 

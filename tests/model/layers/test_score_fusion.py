@@ -37,7 +37,7 @@ def test_it_is_the_sum_of_scores_times_the_softmax_of_the_scaled_scores(mode, n_
     scores = torch.stack([query @ e.T for e in embeddings])
     expected = (scores * (scores * factor).softmax(0)).sum(0)
 
-    assert_close(module(query, embeddings, ONE), expected)
+    assert_close(module(embeddings, ONE)(query), expected)
 
 
 @pytest.mark.parametrize("n_modalities", [2, 3])
@@ -52,12 +52,12 @@ def test_an_item_is_scored_by_the_modalities_that_it_has(mode, n_modalities):
         e[~available[:, m]] = 0
         e.requires_grad_()
 
-    fused = module(query, embeddings, ONE, available)
+    fused = module(embeddings, ONE, available)(query)
     fused.square().sum().backward()
 
     assert_close(fused[:, 0], query @ embeddings[0][0])
     assert (fused[:, 1] == 0).all()
-    assert_close(fused[:, 2:], module(query, embeddings, ONE)[:, 2:])
+    assert_close(fused[:, 2:], module(embeddings, ONE)(query)[:, 2:])
     assert all(e.grad.isfinite().all() for e in embeddings)
 
 
@@ -66,9 +66,9 @@ def test_some_items_are_scored_as_in_the_whole_table(mode):
     query, embeddings = inputs(2)
     module, item_id = fusion(mode, 2), torch.tensor([4, 0, 4])
 
-    some = module(query, [e[item_id] for e in embeddings], ONE, item_id=item_id)
+    some = module([e[item_id] for e in embeddings], ONE, item_id=item_id)(query)
 
-    assert_close(some, module(query, embeddings, ONE)[:, item_id])
+    assert_close(some, module(embeddings, ONE)(query)[:, item_id])
 
 
 @pytest.mark.parametrize("n_modalities", [1, 2, 3])
@@ -77,7 +77,7 @@ def test_scaled_scores_are_the_scores_times_the_scale(mode, n_modalities):
     query, embeddings = inputs(n_modalities)
     module, scale = fusion(mode, n_modalities), torch.linspace(0.3, 5, N).double()
 
-    assert_close(module(query, embeddings, scale), module(query, embeddings, ONE) * scale)
+    assert_close(module(embeddings, scale)(query), module(embeddings, ONE)(query) * scale)
 
 
 def test_every_mode_starts_as_the_mean():
@@ -85,7 +85,7 @@ def test_every_mode_starts_as_the_mean():
     mean = (query @ embeddings[0].T + query @ embeddings[1].T) / 2
 
     for mode in ("static", "dynamic_shared", "dynamic_instance"):
-        assert_close(ScoreFusion(mode, 2, N).double()(query, embeddings, ONE), mean)
+        assert_close(ScoreFusion(mode, 2, N).double()(embeddings, ONE)(query), mean)
 
 
 def test_an_unknown_mode_is_refused():
