@@ -90,7 +90,7 @@ class ScoreFusion(nn.Module):
 
 def _weigh_two(query: Tensor, base: Tensor, difference: Tensor, factor: Tensor) -> Tensor:
     difference = query @ difference.T
-    return torch.addcmul(query @ base.T, torch.sigmoid(difference * factor), difference)
+    return query @ base.T + torch.sigmoid(difference * factor) * difference
 
 
 def _base_and_difference(first: Tensor, second: Tensor, available: Tensor | None):
