@@ -114,7 +114,11 @@ def run_stage(stage: Stage, called: str = "stage") -> dict:
 
 def _start_writing(config: Config):
     for folder in ("log", "log_tensorboard", config["checkpoint_dir"]):
-        require_writable(folder)
+        require_writable(
+            folder,
+            "Start in another folder (log/, log_tensorboard/ and saved/ are written to the working "
+            "directory) or give --checkpoint_dir=FOLDER",
+        )
     start_logging(config)
 
 
@@ -292,8 +296,12 @@ def knows_query_time(config: Config) -> bool:
     return bool(reads_time and (config["released"] or config["query_time"] == "request"))
 
 
-def require_writable(folder):
+def require_writable(folder, fix: str):
     """Create the folder and write to it once.
+
+    Args:
+        folder: its path.
+        fix: what to do if that fails.
 
     Raises:
         ConfigError: it cannot be done.
@@ -303,9 +311,7 @@ def require_writable(folder):
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise ConfigError(
-            f"cannot write to the folder {str(Path(folder).absolute())!r}: {error.strerror}. Start "
-            "in another folder (log/, log_tensorboard/ and saved/ are written to the working "
-            "directory) or give --checkpoint_dir=FOLDER"
+            f"cannot write to the folder {str(Path(folder).absolute())!r}: {error.strerror}. {fix}"
         ) from None
 
 

@@ -15,7 +15,7 @@ from recbole.utils import get_model
 from recbole_mm.config import ConfigError, parse_overrides, read_layers
 from recbole_mm.files import write_text
 from recbole_mm.jobs import parse_seeds
-from recbole_mm.quick_start import run_stages
+from recbole_mm.quick_start import require_writable, run_stages
 from recbole_mm.stages import plan_stages
 
 NOT_TRAINED = ("zero-shot", "untrained")
@@ -53,9 +53,11 @@ def main(arguments: list[str]) -> int:
         raise ConfigError(
             "transfer-report draws with matplotlib: pip install 'recbole_mm[report]'"
         ) from error
+    out = Path(options.out)
+    require_writable(out, "Give another --out")
     seeds = parse_seeds(options.seeds)
     variants = run_variants(options.config_files.split(), seeds, parse_overrides(rest))
-    for path in write_report(variants, Path(options.out)):
+    for path in write_report(variants, out):
         print(f"written: {path}")
     print(report_table(variants))
     return 0
@@ -205,8 +207,7 @@ def convergence_figure(variants: list[Variant]):
 
 
 def write_report(variants: list[Variant], out: Path) -> list[Path]:
-    """``transfer.md`` and ``convergence.png`` in the folder ``out``."""
-    out.mkdir(parents=True, exist_ok=True)
+    """``transfer.md`` and ``convergence.png`` in the folder ``out``, which is there."""
     table, figure = out / "transfer.md", out / "convergence.png"
     write_text(table, report_table(variants) + "\n")
     convergence_figure(variants).savefig(figure, dpi=120)

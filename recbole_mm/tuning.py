@@ -32,7 +32,7 @@ from recbole_mm.data.catalog import require_dataset
 from recbole_mm.files import write_text
 from recbole_mm.identity import PLACES, data_hashes, digest
 from recbole_mm.jobs import GPU_VARIABLE, environment, number_of_jobs, visible_gpus
-from recbole_mm.quick_start import objective_function
+from recbole_mm.quick_start import objective_function, require_writable
 
 ALGORITHMS = ("exhaustive", "random", "bayes")
 TOOLS = ("hyperopt", "ray")
@@ -183,10 +183,7 @@ def tune(
         )
     if budget < 1:
         raise ConfigError(f"--budget={budget}: at least one trial is needed")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"--out={out}: cannot write there ({error.strerror})") from None
+    require_writable(out, "Give another --out")
     trials = Trials(out / TRIALS, fixed, files or [])
     limit = budget if patience is None else patience
     try:

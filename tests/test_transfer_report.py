@@ -71,6 +71,17 @@ def test_the_command_writes_one_table_and_one_figure(toy, model, capsys):
     assert table.strip() in capsys.readouterr().out
 
 
+def test_a_folder_that_cannot_be_made_is_wrong_input(toy, capsys):
+    (file,) = write_file(toy, "MISSRec", {})
+    Path("taken").write_text("a file")
+
+    command = ["transfer-report", f"--config_files={file}", "--seeds=1", "--out=taken"]
+    assert main(command) == 2
+
+    assert "taken': File exists. Give another --out" in capsys.readouterr().err
+    assert not Path("saved").exists()
+
+
 def result(*scores):
     history = [{"epoch": e, "valid_score": s, "seconds": 2.0 * e} for e, s in enumerate(scores)]
     best = max(scores, default=0.5)

@@ -25,6 +25,7 @@ from recbole_mm.compare.worker import BEST_EPOCH, LATEST_EPOCH, PLAN, RESULT
 from recbole_mm.config import ConfigError, RunConfig, config_to_plain
 from recbole_mm.files import write_json
 from recbole_mm.identity import PLACES, data_hashes, digest
+from recbole_mm.quick_start import require_writable
 
 LOCK, OUTPUT = "lock", "output.txt"
 
@@ -70,12 +71,9 @@ def only_one_in(out: Path):
         the open lock file, which workers inherit.
 
     Raises:
-        ConfigError: it is held, or cannot be made.
+        ConfigError: it is held, or cannot be written to.
     """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"--out={out}: cannot write there ({error.strerror})") from None
+    require_writable(out, "Give another --out")
     with open(out / LOCK, "a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

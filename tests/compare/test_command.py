@@ -152,7 +152,7 @@ def test_a_folder_that_cannot_be_made_is_wrong_input(toy, tmp_path, capsys):
 
     assert main(options(models="SASRec", **toy, out="taken")) == 2
 
-    assert "--out=taken: cannot write there (File exists)" in capsys.readouterr().err
+    assert "taken': File exists. Give another --out" in capsys.readouterr().err
 
 
 def test_entries_with_other_targets_are_refused():

@@ -2,9 +2,12 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch.testing import assert_close
 
+from recbole_mm.model.layers import softmax
 from recbole_mm.model.layers.score_fusion import ScoreFusion
+from recbole_mm.model.layers.softmax import candidate_cross_entropy
 
 B, N, D = 3, 5, 4
 ONE = torch.tensor(1.0).double()
@@ -78,6 +81,30 @@ def test_scaled_scores_are_the_scores_times_the_scale(mode, n_modalities):
     module, scale = fusion(mode, n_modalities), torch.linspace(0.3, 5, N).double()
 
     assert_close(module(embeddings, scale)(query), module(embeddings, ONE)(query) * scale)
+
+
+@pytest.mark.parametrize("n_modalities", [1, 2, 3])
+@pytest.mark.parametrize("mode", ["static", "dynamic_shared", "dynamic_instance"])
+def test_the_cross_entropy_by_blocks_is_that_of_all_scores(mode, n_modalities, monkeypatch):
+    """Value and gradients, with items that lack a modality and other vectors beside them."""
+    monkeypatch.setattr(softmax, "LOGITS_PER_BLOCK", N)
+    monkeypatch.setattr(softmax, "ROWS_PER_BLOCK", 1)
+    query, embeddings = inputs(n_modalities)
+    module, target = fusion(mode, n_modalities), torch.tensor([4, 0, 2])
+    added, scale = query.new_ones(N, D), torch.linspace(0.3, 5, N).double()
+    available = torch.ones(N, n_modalities, dtype=torch.bool)
+    available[0, 1:] = False
+    embeddings = [e * a.unsqueeze(-1) for e, a in zip(embeddings, available.T)]
+    learned = [t.requires_grad_() for t in (query, added, scale, *embeddings)]
+    learned += module.parameters()
+
+    scores = module(embeddings, scale, available, added=added)
+    whole = F.cross_entropy(scores(query), target)
+    loss = candidate_cross_entropy(scores.function, query, scores.tables, target)
+
+    expected = torch.autograd.grad(3 * whole, learned, retain_graph=True)
+    assert_close(loss, whole)
+    assert_close(torch.autograd.grad(3 * loss, learned), expected)
 
 
 def test_every_mode_starts_as_the_mean():
