@@ -13,15 +13,17 @@ EPILOG = """\
 an entry of --models is MODEL[@FILE.yaml][+KEY=VALUE...]; MODEL@tuned takes properties/tuned/:
   recbole-mm compare --models=MMM4Rec,MMM4Rec+use_item_id=False,SASRec --dataset=demo --seeds=5
 
-A finished run is not repeated: the same command goes on where it was. A run that fails does not
-end the others. The report and all ranks are written to --out."""
+Every entry runs with the first seed, then every entry with the second, and so on. A finished run is
+not repeated: the same command goes on where it was, and with --report_only it reports on what has
+finished, also while the other is running. A run that fails does not end the others. The report and
+all ranks are written to --out."""
 
 
 def main(arguments: list[str]) -> int:
     """Run the command.
 
     Returns:
-        0 when every run has finished, 1 when some failed (the report is about the others).
+        0 when every run has finished, 1 when some have not (the report is about the others).
 
     Raises:
         ConfigError: wrong usage, an unknown model, data that are missing: nothing has run then.
@@ -56,7 +58,9 @@ def main(arguments: list[str]) -> int:
     gpus = visible_gpus(overrides.get("gpu_id"))
     jobs = number_of_jobs(options.jobs, gpus)
     configs = check(settings)
-    summary = run_comparison(settings, configs, gpus, jobs, lambda line: print(line, flush=True))
+    summary = run_comparison(
+        settings, configs, gpus, jobs, lambda line: print(line, flush=True), options.report_only
+    )
     print(text_table(summary))
     command = " ".join(["recbole-mm compare", *map(shlex.quote, arguments)])
     try:
@@ -87,6 +91,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--metric", default="NDCG@10", help="of tests and slices (NDCG@10)")
     parser.add_argument("--mask_seen", default="False", help="True: no item is offered again")
+    parser.add_argument(
+        "--report_only", action="store_true", help="run nothing; report on what has finished so far"
+    )
     parser.add_argument("--jobs", type=int, help="processes at once (one per GPU, or per core)")
     parser.add_argument("--out", help="folder of runs and report (compare/DATASET-PROTOCOL)")
     return parser

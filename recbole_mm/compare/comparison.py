@@ -12,7 +12,7 @@ from recbole_mm.compare.items import Described, describe
 from recbole_mm.compare.knockout import ALL
 from recbole_mm.compare.protocols import find_protocol, leak_warning
 from recbole_mm.compare.ranks import LIST_METRICS, parse_metric
-from recbole_mm.compare.runs import Failure, Run, execute, only_one_in, plan_run
+from recbole_mm.compare.runs import Failure, Run, execute, find_run, only_one_in, plan
 from recbole_mm.compare.slices import Slice, slices
 from recbole_mm.compare.statistics import (
     Comparison,
@@ -124,9 +124,16 @@ class Summary(NamedTuple):
 
 
 def run_comparison(
-    settings: Settings, configs: dict, gpus: list[str], jobs: int, log: Callable[[str], None]
+    settings: Settings,
+    configs: dict,
+    gpus: list[str],
+    jobs: int,
+    log: Callable[[str], None],
+    report_only: bool = False,
 ) -> Summary:
     """Run what is missing, then sum up all that is finished.
+
+    Every entry runs with the first seed before any runs with the second.
 
     Args:
         settings: what is compared.
@@ -134,6 +141,7 @@ def run_comparison(
         gpus: that runs are given, one each.
         jobs: processes at once.
         log: told of what happens.
+        report_only: run nothing; another command may be running in the folder.
 
     Raises:
         ConfigError: data that cannot be read or split, another comparison is running in this
@@ -143,13 +151,18 @@ def run_comparison(
     warning = leak_warning(settings.protocol, described.later)
     if warning:
         log(f"warning: {warning}")
-    with only_one_in(settings.out) as lock:
-        runs = [
-            plan_run(entry, configs[entry.label, seed], settings.out, settings.mask_seen)
-            for entry in settings.entries
-            for seed in settings.seeds
-        ]
-        failures = execute(runs, gpus, jobs, lock, log)
+    runs = [
+        find_run(entry, configs[entry.label, seed], settings.out, settings.mask_seen)
+        for seed in settings.seeds
+        for entry in settings.entries
+    ]
+    if report_only:
+        failures = [Failure(run, "not finished") for run in runs if not run.finished]
+    else:
+        with only_one_in(settings.out) as lock:
+            for run in runs:
+                plan(run, configs[run.label, run.seed], settings.mask_seen)
+            failures = execute(runs, gpus, jobs, lock, log)
     hashes = {name: h for config in configs.values() for name, h in data_hashes(config).items()}
     return summarize(settings, runs, failures, described, hashes, warning)
 
@@ -209,7 +222,8 @@ def summarize(
         ConfigError: no run of the baseline has finished, or entries differ in their candidates or
             test targets.
     """
-    finished = [run for run in runs if run.finished]
+    labels = [entry.label for entry in settings.entries]
+    finished = [run for label in labels for run in runs if run.label == label and run.finished]
     if settings.baseline not in {run.label for run in finished}:
         reasons = "; ".join(f"{f.run.label}, seed {f.run.seed}: {f.reason}" for f in failures)
         raise ConfigError(f"no run of the baseline {settings.baseline} has finished ({reasons})")

@@ -35,7 +35,7 @@ def text_table(summary: Summary) -> str:
     for row in (table.head, *table.rows):
         first, *others = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))
         lines.append("  ".join([first.strip().ljust(widths[0]), *others]))
-    lines += [f"FAILED: {f.run.label}, seed {f.run.seed}: {f.reason}" for f in summary.failures]
+    lines += [f"NO RESULT: {f.run.label}, seed {f.run.seed}: {f.reason}" for f in summary.failures]
     return "\n".join(lines)
 
 

@@ -85,8 +85,8 @@ def only_one_in(out: Path):
         yield lock
 
 
-def plan_run(entry: Entry, config: RunConfig, out: Path, mask_seen: bool) -> Run:
-    """Write down one run; nothing is computed.
+def find_run(entry: Entry, config: RunConfig, out: Path, mask_seen: bool) -> Run:
+    """One run, whether it is there or not.
 
     Args:
         entry: what runs.
@@ -94,16 +94,18 @@ def plan_run(entry: Entry, config: RunConfig, out: Path, mask_seen: bool) -> Run
         out: folder of the comparison.
         mask_seen: see :func:`~recbole_mm.compare.ranks.evaluate_ranks`.
     """
-    plain = config_to_plain(config)
     identity = digest(config, PLACES, mask_seen=mask_seen, data=data_hashes(config))
     name = "".join(c if c.isalnum() or c in "._-" else "_" for c in entry.label)
     folder = out / "runs" / f"{name}-seed{config['seed']}-{identity[:10]}"
-    plain["checkpoint_dir"] = str(folder)
-    plain["show_progress"] = False
-    folder.mkdir(parents=True, exist_ok=True)
-    plan = {"label": entry.label, "mask_seen": mask_seen, "config": plain}
-    write_json(folder / PLAN, plan)
     return Run(entry.label, config["seed"], folder)
+
+
+def plan(run: Run, config: RunConfig, mask_seen: bool) -> None:
+    """Write down what a run has to do; nothing is computed."""
+    plain = config_to_plain(config)
+    plain["checkpoint_dir"] = str(run.folder)
+    plain["show_progress"] = False
+    write_json(run.folder / PLAN, {"label": run.label, "mask_seen": mask_seen, "config": plain})
 
 
 def execute(
@@ -112,7 +114,7 @@ def execute(
     """Run what is not finished, ``jobs`` at a time; when this process is ended, so are they.
 
     Args:
-        runs: all of the comparison.
+        runs: all of the comparison, in the order in which they start.
         gpus: that runs are given, one each in turn.
         jobs: processes at once.
         lock: see :func:`only_one_in`.

@@ -10,6 +10,7 @@ from tiny import TINY_MMM4REC
 from recbole_mm.cli import main
 from recbole_mm.compare.comparison import _refuse_other_targets
 from recbole_mm.compare.entries import config_of, parse_entries
+from recbole_mm.compare.runs import only_one_in
 from recbole_mm.config import ConfigError, properties_dir
 
 TINY = {**TINY_MMM4REC, "epochs": 1, "n_heads": 1, "topk": "[5,10]"}
@@ -43,7 +44,7 @@ def test_a_comparison_runs_goes_on_and_survives_a_failing_run(toy, tmp_path, cap
     for word in (
         "12 items",
         "Leak.",
-        "Failed runs:",
+        "Runs without a result:",
         "text only",
         "One seed",
         "recbole-mm compare --models=",
@@ -169,6 +170,28 @@ def test_entries_with_other_targets_are_refused():
 def test_no_entry_or_the_same_twice_is_refused(text):
     with pytest.raises(ConfigError, match="names no model|SASRec stand more than once"):
         parse_entries(text)
+
+
+@pytest.mark.slow
+def test_a_report_is_made_while_the_runs_go_on(toy, capsys):
+    shared = dict(toy, **TINY, seeds=2, jobs=1, out="out")
+    assert main(options(models="SASRec", **dict(shared, seeds=1))) == 0
+    capsys.readouterr()
+
+    with only_one_in(Path("out")):  # as the command that runs does
+        assert (
+            main([*options(models="SASRec,GRU4Rec", baseline="SASRec", **shared), "--report_only"])
+            == 1
+        )
+
+    said = capsys.readouterr().out
+    missing = [line for line in said.splitlines() if line.startswith("NO RESULT")]
+    assert missing == [
+        f"NO RESULT: {label}, seed {seed}: not finished"
+        for label, seed in (("GRU4Rec", 1), ("SASRec", 2), ("GRU4Rec", 2))
+    ]
+    assert "| SASRec | 1 |" in Path("out/report.md").read_text()
+    assert len(list(Path("out/runs").iterdir())) == 1
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import torch
 from tiny import TINY_MMM4REC
 
 from recbole_mm.compare.entries import Entry
-from recbole_mm.compare.runs import Run, execute, only_one_in, plan_run
+from recbole_mm.compare.runs import Run, execute, find_run, only_one_in, plan
 from recbole_mm.compare.worker import BEST_EPOCH, LATEST_EPOCH, run_one
 from recbole_mm.config import ConfigError, load_config
 
@@ -22,8 +22,10 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been_killed(toy, tmp_path, monkey
     config = load_config("MMM4Rec", config_dict={**toy, **TINY})
     entry = Entry("MMM4Rec", "MMM4Rec", files=[], settings={})
     killed, reference = (
-        plan_run(entry, config, tmp_path / out, mask_seen=False) for out in ("killed", "reference")
+        find_run(entry, config, tmp_path / out, mask_seen=False) for out in ("killed", "reference")
     )
+    for run in (killed, reference):
+        plan(run, config, mask_seen=False)
     original, steps = torch.optim.Optimizer.zero_grad, []
 
     def zero_grad(self, *args, **kwargs):
