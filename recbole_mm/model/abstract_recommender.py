@@ -10,7 +10,7 @@ from recbole.model.abstract_recommender import SequentialRecommender
 from torch import Tensor, nn
 
 from recbole_mm import processes
-from recbole_mm.model.layers.softmax import candidate_cross_entropy, dot_product
+from recbole_mm.model.layers.softmax import Scores, candidate_cross_entropy
 
 TRAIN_STAGES = ("pretrain", "finetune")
 SOFTMAXES = ("full", "trained", "in_batch")
@@ -42,7 +42,7 @@ class MultiModalRecommender(SequentialRecommender):
     """Base of recommenders that know their items by frozen features.
 
     The features of every modality are looked up in the model: batches carry ids only. They are no
-    part of a checkpoint. A subclass gives :meth:`encode` and :meth:`score_items`, and reads
+    part of a checkpoint. A subclass gives :meth:`encode` and :meth:`scores`, and reads
     its own config.
 
     Attributes:
@@ -233,9 +233,6 @@ class MultiModalRecommender(SequentialRecommender):
     def score_items(self, seq_output: Tensor, items) -> Tensor:
         """Scores of embedded items: the same function in the loss and in the ranking.
 
-        By default dot products with :meth:`candidate_vectors`. A model with other scores gives its
-        own, and its :meth:`candidate_loss`.
-
         Args:
             seq_output: ``(b, hidden_size)``.
             items: what :meth:`embed_items` gave for ``n`` items.
@@ -243,16 +240,13 @@ class MultiModalRecommender(SequentialRecommender):
         Returns:
             ``(b, n)``
         """
-        return seq_output @ self.candidate_vectors(items).T
+        return self.scores(items)(seq_output)
 
-    def candidate_vectors(self, items) -> Tensor:
-        """What a user vector is multiplied with.
+    def scores(self, items) -> Scores:
+        """How items are scored, with all that is computed once per item.
 
         Args:
-            items: what :meth:`embed_items` gave for ``n`` items.
-
-        Returns:
-            ``(n, hidden_size)``
+            items: what :meth:`embed_items` gave.
         """
         raise NotImplementedError
 
@@ -264,7 +258,7 @@ class MultiModalRecommender(SequentialRecommender):
             rows: ids.
 
         Returns:
-            the same for these items, as far as :meth:`score_items` reads it.
+            the same for these items, as far as :meth:`scores` reads it.
         """
         raise NotImplementedError
 
@@ -316,18 +310,7 @@ class MultiModalRecommender(SequentialRecommender):
             column = self.trained_column[target]
         elif not self.padding_is_candidate:
             candidates, column = self.candidate_rows(items, slice(1, None)), target - 1
-        return self.candidate_loss(seq_output, candidates, column)
-
-    def candidate_loss(self, seq_output: Tensor, candidates, column: Tensor) -> Tensor:
-        """Cross entropy over candidates of the item table.
-
-        Args:
-            seq_output: ``(b, hidden_size)``.
-            candidates: what :meth:`candidate_rows` gave.
-            column: the target's place among them, ``(b,)``.
-        """
-        tables = (self.candidate_vectors(candidates),)
-        return candidate_cross_entropy(dot_product, seq_output, tables, column)
+        return candidate_cross_entropy(self.scores(candidates), seq_output, column)
 
     def next_item_loss(self, interaction) -> Tensor:
         """:meth:`target_loss` of the users of a batch."""

@@ -233,7 +233,7 @@ def test_an_id_without_a_training_interaction_has_no_part(modalities):
     with torch.no_grad():
         items = model.embed_items()
         user = model.encode(HISTORIES, items)
-        by_features = model._scores(items._replace(id_candidate=None))(user)
+        by_features = model.scores(items._replace(id_candidate=None))(user)
         assert_close(model.score_items(user, items), scores)
 
     shares = torch.ones(2).double()

@@ -1,30 +1,12 @@
 r"""Fusion of an item's modalities after each has been scored against the user."""
 
-from collections.abc import Callable
-from typing import NamedTuple
-
 import torch
 from torch import Tensor, nn
 
 from recbole_mm.model.layers.fusion import FUSIONS
-from recbole_mm.model.layers.softmax import dot_product
+from recbole_mm.model.layers.softmax import Scores, dot_products
 
 NOT_AVAILABLE = -1e4  # as a logit: weight 0 in every dtype, with finite gradients
-
-
-class Scores(NamedTuple):
-    """Scores of ``n`` items as a function of users ``(b, d)``, ``(b, n)``.
-
-    Attributes:
-        function: of users and ``tables``.
-        tables: all that is computed once per item; the first has ``n`` rows.
-    """
-
-    function: Callable[..., Tensor]
-    tables: tuple[Tensor, ...]
-
-    def __call__(self, query: Tensor) -> Tensor:
-        return self.function(query, *self.tables)
 
 
 class ScoreFusion(nn.Module):
@@ -75,7 +57,7 @@ class ScoreFusion(nn.Module):
         if self.factor is None:
             share = _shares(available, embeddings)
             mean = sum(e * s for e, s in zip(embeddings, share))
-            return Scores(dot_product, (mean if added is None else mean + added,))
+            return dot_products(mean if added is None else mean + added)
         factor = self.factor
         if factor.dim() and item_id is not None:
             factor = factor[item_id]

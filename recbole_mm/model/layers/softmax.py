@@ -1,6 +1,7 @@
-r"""Cross entropy over many candidates without the matrix of all logits."""
+r"""Scores of many candidates, and their cross entropy without the matrix of all logits."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,25 +12,41 @@ ROWS_PER_BLOCK = 64
 """At least: every block makes a pass over the gradients of the tables, too."""
 
 
-def dot_product(query: Tensor, candidates: Tensor) -> Tensor:
-    """Logits ``(b, n)`` of users ``(b, d)`` and candidates ``(n, d)``."""
+class Scores(NamedTuple):
+    """Scores ``(b, n)`` of ``n`` items as a function of users ``(b, d)``.
+
+    Attributes:
+        function: of users and ``tables``, each row from the same row of users; of all that it
+            reads, only its arguments get a gradient.
+        tables: all that is computed once per item; the first has ``n`` rows.
+    """
+
+    function: Callable[..., Tensor]
+    tables: tuple[Tensor, ...]
+
+    def __call__(self, query: Tensor) -> Tensor:
+        return self.function(query, *self.tables)
+
+
+def dot_products(candidates: Tensor) -> Scores:
+    """Scores of users with candidates ``(n, d)``."""
+    return Scores(_dot_product, (candidates,))
+
+
+def _dot_product(query: Tensor, candidates: Tensor) -> Tensor:
     return query @ candidates.T
 
 
-def candidate_cross_entropy(
-    score: Callable[..., Tensor], query: Tensor, tables: tuple[Tensor, ...], target: Tensor
-) -> Tensor:
-    r"""Mean cross entropy of the logits ``score(query, *tables)``.
+def candidate_cross_entropy(scores: Scores, query: Tensor, target: Tensor) -> Tensor:
+    r"""Mean cross entropy of the logits ``scores(query)``.
 
     Blocks of rows go through the softmax one after another, and their gradients are formed at once:
     memory beside the arguments and their gradients is that of one block, each logit is made once
     and stays in the cache.
 
     Args:
-        score: gives the logits ``(b, n)``, each row from the same row of ``query``; of all that it
-            reads, only its arguments get a gradient.
+        scores: of ``n`` candidates.
         query: ``(b, d)``.
-        tables: what candidates are scored by; the first has ``n`` rows.
         target: ``(b,)`` int64 in ``[0, n)``.
 
     Returns:
@@ -37,16 +54,16 @@ def candidate_cross_entropy(
         autocast it is computed in the widest dtype of query and tables.
     """
     dtype = query.dtype
-    for table in tables:
+    for table in scores.tables:
         dtype = torch.promote_types(dtype, table.dtype)
     with torch.autocast(query.device.type, enabled=False):
-        tables = [table.to(dtype) for table in tables]
-        return _CandidateCrossEntropy.apply(score, query.to(dtype), target, *tables)
+        tables = [table.to(dtype) for table in scores.tables]
+        return _CandidateCrossEntropy.apply(scores.function, query.to(dtype), target, *tables)
 
 
 class _CandidateCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, score, query, target, *tables):
+    def forward(ctx, function, query, target, *tables):
         query_needed, _, *tables_needed = ctx.needs_input_grad[1:]
         tables = [t.detach().requires_grad_(needed) for t, needed in zip(tables, tables_needed)]
         rows = max(ROWS_PER_BLOCK, LOGITS_PER_BLOCK // len(tables[0]))
@@ -55,7 +72,7 @@ class _CandidateCrossEntropy(torch.autograd.Function):
         for q, t in zip(query.detach().split(rows), target.unsqueeze(1).split(rows)):
             q.requires_grad_(query_needed)
             with torch.enable_grad():
-                logits = score(q, *tables)
+                logits = function(q, *tables)
             grad = logits.detach().log_softmax(dim=1)
             loss -= grad.gather(1, t).sum()
             if logits.requires_grad:

@@ -29,8 +29,8 @@ from recbole_mm.model.layers.interest import (
     kmeans,
     unique_rows,
 )
-from recbole_mm.model.layers.score_fusion import ScoreFusion, Scores
-from recbole_mm.model.layers.softmax import candidate_cross_entropy
+from recbole_mm.model.layers.score_fusion import ScoreFusion
+from recbole_mm.model.layers.softmax import Scores
 from recbole_mm.model.layers.transformer import EncoderDecoder
 
 CLUSTERINGS = ("kmeans", "faiss", "dpc_knn")
@@ -285,15 +285,7 @@ class MISSRec(MultiModalRecommender):
             item_id=torch.arange(self.n_items, device=items.candidates[0].device)[rows],
         )
 
-    def score_items(self, seq_output: Tensor, items: EmbeddedItems) -> Tensor:
-        return self._scores(items)(seq_output)
-
-    def candidate_loss(self, seq_output: Tensor, candidates: EmbeddedItems, column: Tensor):
-        scores = self._scores(candidates)
-        return candidate_cross_entropy(scores.function, seq_output, scores.tables, column)
-
-    def _scores(self, items: EmbeddedItems) -> Scores:
-        """Scores of items as a function of users."""
+    def scores(self, items: EmbeddedItems) -> Scores:
         scale = items.candidates[0].new_tensor(1 / self.temperature)
         if items.id_candidate is None:
             return self.fusion(items.candidates, scale, items.available, items.item_id)

@@ -12,6 +12,7 @@ from recbole_mm.model.layers.bucketing import group_by_length, ungroup
 from recbole_mm.model.layers.dropout import Dropout
 from recbole_mm.model.layers.fusion import CandidateFusion
 from recbole_mm.model.layers.mamba import CrossLayer, MambaSize, TiSSDLayer
+from recbole_mm.model.layers.softmax import Scores, dot_products
 from recbole_mm.model.layers.time import (
     LengthNorm,
     TimeScale,
@@ -176,8 +177,8 @@ class MMM4Rec(MultiModalRecommender):
     def candidate_rows(self, items: EmbeddedItems, rows: slice | Tensor) -> EmbeddedItems:
         return items._replace(candidates=take(items.candidates, rows))
 
-    def candidate_vectors(self, items: EmbeddedItems) -> Tensor:
-        return items.candidates / self.temperature
+    def scores(self, items: EmbeddedItems) -> Scores:
+        return dot_products(items.candidates / self.temperature)
 
     def encode(self, interaction, items=None, rows: Tensor | None = None) -> Tensor:
         groups, mixed = self._groups(interaction, items, rows)

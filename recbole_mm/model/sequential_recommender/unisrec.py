@@ -9,6 +9,7 @@ from recbole_mm.model.abstract_recommender import MultiModalRecommender, take, w
 from recbole_mm.model.layers.augmentation import drop_features, drop_items
 from recbole_mm.model.layers.bucketing import map_by_length
 from recbole_mm.model.layers.moe import MoEAdapter
+from recbole_mm.model.layers.softmax import Scores, dot_products
 
 
 class UniSRec(MultiModalRecommender):
@@ -105,8 +106,8 @@ class UniSRec(MultiModalRecommender):
     def candidate_rows(self, items: Tensor, rows: slice | Tensor) -> Tensor:
         return take(items, rows)
 
-    def candidate_vectors(self, items: Tensor) -> Tensor:
-        return F.normalize(items, dim=-1) / self.temperature
+    def scores(self, items: Tensor) -> Scores:
+        return dot_products(F.normalize(items, dim=-1) / self.temperature)
 
     def encode(self, interaction, items=None, rows: Tensor | None = None) -> Tensor:
         items = self.all_items() if items is None else items

@@ -100,7 +100,7 @@ def test_the_cross_entropy_by_blocks_is_that_of_all_scores(mode, n_modalities, m
 
     scores = module(embeddings, scale, available, added=added)
     whole = F.cross_entropy(scores(query), target)
-    loss = candidate_cross_entropy(scores.function, query, scores.tables, target)
+    loss = candidate_cross_entropy(scores, query, target)
 
     expected = torch.autograd.grad(3 * whole, learned, retain_graph=True)
     assert_close(loss, whole)

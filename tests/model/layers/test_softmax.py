@@ -4,11 +4,11 @@ import torch.nn.functional as F
 from torch.testing import assert_close
 
 from recbole_mm.model.layers import softmax
-from recbole_mm.model.layers.softmax import candidate_cross_entropy, dot_product
+from recbole_mm.model.layers.softmax import candidate_cross_entropy, dot_products
 
 
 def dot_product_cross_entropy(query, candidates, target):
-    return candidate_cross_entropy(dot_product, query, (candidates,), target)
+    return candidate_cross_entropy(dot_products(candidates), query, target)
 
 
 @pytest.fixture(params=[1, 12, 40, 10_000], ids="blocks of {}".format)
