@@ -6,6 +6,7 @@ be absent). Interactions stay lazy until the k-core has made them small.
 """
 
 import contextlib
+import json
 import tempfile
 from pathlib import Path
 
@@ -32,6 +33,7 @@ MISSING_TOKENS = ["", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", 
 MISSING_TOKENS += ["1.#QNAN", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"]
 YEAR_2100 = 4102444800
 EAGER_ROWS = 5_000_000
+JSON_LINES = (".jsonl", ".ndjson")
 
 
 def scan_table(path) -> pl.LazyFrame:
@@ -45,19 +47,33 @@ def scan_table(path) -> pl.LazyFrame:
         return pl.scan_csv(path, separator=separator, infer_schema=False)
     if suffix in (".parquet", ".pq"):
         return pl.scan_parquet(path)
-    if suffix in (".jsonl", ".ndjson"):
+    if suffix in JSON_LINES:
         return pl.scan_ndjson(path, infer_schema_length=None)
     raise InputError(f"{path}: format '{suffix}' is unknown; use csv, tsv, parquet or jsonl.")
 
 
 @contextlib.contextmanager
 def reading(path):
-    """Turn what polars says of a malformed table into an error that names the file."""
+    """Turn what polars says of a malformed table into an error that names the file, and the line
+    where a file of JSON lines is broken."""
     try:
         yield
     except pl.exceptions.PolarsError as error:
-        reason = str(error).strip().partition("\n")[0]
+        reason = _broken_line(Path(path)) or str(error).strip().partition("\n")[0]
         raise InputError(f"{path}: not a readable table: {reason}") from error
+
+
+def _broken_line(path: Path) -> str | None:
+    """What is wrong with the first line that is no JSON, if the file is one of JSON lines."""
+    if path.suffix.lower() not in JSON_LINES:
+        return None
+    with open(path, "rb") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                json.loads(line if line.strip() else b"{}")
+            except ValueError as error:
+                return f"line {number} is no JSON ({error}); mend it, or get the file anew."
+    return None
 
 
 def pick_columns(table: pl.LazyFrame, columns: dict[str, str | None], path) -> pl.LazyFrame:

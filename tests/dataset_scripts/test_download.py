@@ -13,7 +13,7 @@ from dataset_scripts.download import DownloadError, fetch, fetch_pictures
 from dataset_scripts.files import sha256
 
 CONTENT = bytes(range(256)) * 4000
-PACKED = gzip.compress(b"text" * 1000)
+PACKED = gzip.compress(b"text" * 1000, mtime=0)  # stands in names of tests
 
 
 class Handler(http.server.BaseHTTPRequestHandler):

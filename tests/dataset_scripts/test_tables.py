@@ -38,6 +38,17 @@ def test_every_format_reads_alike(tmp_path, ending):
     assert read.rows() == [(0, "1", "x", 5.0), (1, "01", "y", 6.0)]
 
 
+def test_a_broken_line_of_json_is_named(tmp_path):
+    path = tmp_path / "items.jsonl"
+    path.write_text('{"item": "a", "title": "x"}\n\n{"item": "b", "ti')
+
+    with (
+        pytest.raises(InputError, match=r"items.jsonl: not a readable table: line 3 is no JSON"),
+        tables.reading(path),
+    ):
+        tables.scan_table(path).collect()
+
+
 def test_columns_that_are_empty_throughout_are_left_out(tmp_path):
     (tmp_path / "a.csv").write_text(HEADER + "u,i,,\nu,j,,\n")
 
