@@ -6,6 +6,7 @@ and goes away by deleting its function once RecBole no longer needs it.
 
 import functools
 import importlib
+import os
 import pickle
 import sys
 import warnings
@@ -34,6 +35,7 @@ def mend_after_import():
     leave_numbers_in_the_collector()
     load_checkpoints_of_recbole()
     keep_modules_out_of_other_parameters()
+    let_several_processes_make_a_folder()
 
 
 def restore_numpy_aliases():
@@ -113,6 +115,27 @@ def keep_modules_out_of_other_parameters():
 
     other_parameter.leaves_modules = True
     AbstractRecommender.other_parameter = other_parameter
+
+
+def let_several_processes_make_a_folder():
+    """Of two processes that find a folder missing, RecBole lets the slower one fail.
+
+    The modules of RecBole have ``ensure_dir`` by name, so it is replaced in each that is loaded.
+    """
+    from recbole.utils import utils
+
+    original = utils.ensure_dir
+    if getattr(original, "may_exist", False):
+        return
+
+    @functools.wraps(original)
+    def ensure_dir(dir_path):
+        os.makedirs(dir_path, exist_ok=True)
+
+    ensure_dir.may_exist = True
+    for name, module in list(sys.modules.items()):
+        if name.startswith("recbole.") and vars(module).get("ensure_dir") is original:
+            module.ensure_dir = ensure_dir
 
 
 def load_checkpoints_of_recbole():

@@ -1,4 +1,5 @@
 import io
+import os
 import pickle
 import types
 import warnings
@@ -6,6 +7,8 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import recbole.trainer.trainer
+import recbole.utils.logger
 import torch
 from recbole.config import Config
 from recbole.evaluator import Collector
@@ -104,6 +107,17 @@ def test_the_collector_keeps_counts_beside_tensors():
 def checkpoint(config, path, **more):
     torch.save({"config": config, "state_dict": {"w": torch.ones(2)}, **more}, path)
     return path
+
+
+@pytest.mark.parametrize("module", [recbole.trainer.trainer, recbole.utils.logger])
+def test_a_folder_that_another_process_made_meanwhile_is_no_error(module, tmp_path, monkeypatch):
+    folder = tmp_path / "saved"
+    folder.mkdir()
+    monkeypatch.setattr(os.path, "exists", lambda path: False)  # as it was a moment ago
+
+    module.ensure_dir(str(folder))
+    with pytest.raises(FileExistsError):
+        module.ensure_dir(__file__)
 
 
 def test_recbole_reads_its_own_pickled_checkpoint(tmp_path):
