@@ -106,13 +106,19 @@ def bootstrap(sums: np.ndarray, counts: np.ndarray, seed: int = 0) -> np.ndarray
         ``(RESAMPLES, k)``; the columns share their draws, so their differences are paired.
     """
     rng, n = np.random.default_rng(seed), len(counts)
-    both = np.column_stack([sums, counts])
-    means = []
-    for size in _blocks(n):
-        drawn = rng.integers(n, size=(size, n)) + n * np.arange(size)[:, None]
-        weight = np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n)
-        total = weight @ both
-        means.append(total[:, :-1] / total[:, -1:])
+    # users with one target and nothing but zeros, often most of them, differ in nothing
+    plain = (counts == 1) & (sums == 0).all(1)
+    others = np.column_stack([sums, counts])[~plain]
+    k = len(others)
+    drawn_others = rng.binomial(n, k / n, size=RESAMPLES)
+    means, start = [], 0
+    for size in _blocks(k):
+        drawn = drawn_others[start : start + size]
+        start += size
+        cell = rng.integers(max(1, k), size=drawn.sum()) + np.repeat(k * np.arange(size), drawn)
+        weight = np.bincount(cell, minlength=size * k).reshape(size, k)
+        total = weight @ others
+        means.append(total[:, :-1] / (total[:, -1] + n - drawn)[:, None])
     return np.concatenate(means)
 
 
@@ -176,7 +182,7 @@ def compare(ranks: pl.DataFrame, metric: str, baseline: str) -> dict[str, Compar
 
 def _blocks(n: int) -> list[int]:
     """Sizes of blocks of resamples that bound the memory."""
-    size = max(1, CELLS_PER_BLOCK // n)
+    size = max(1, CELLS_PER_BLOCK // max(1, n))
     return [min(size, RESAMPLES - start) for start in range(0, RESAMPLES, size)]
 
 

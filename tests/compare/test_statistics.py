@@ -76,6 +76,17 @@ def test_resamples_do_not_depend_on_the_size_of_a_block(monkeypatch):
     assert np.allclose(bootstrap(sums, counts), whole)
 
 
+@pytest.mark.parametrize("targets", [1, 3])
+def test_users_without_a_hit_are_drawn_too(targets):
+    sums, counts = np.zeros((1000, 2)), np.full(1000, targets)
+    sums[:100, 0] = targets
+
+    means = bootstrap(sums, counts)
+
+    assert means.mean(0) == pytest.approx([0.1, 0], abs=5e-4)
+    assert means.std(0) == pytest.approx([np.sqrt(0.1 * 0.9 / 1000), 0], rel=0.03)
+
+
 def test_no_difference_has_a_large_p_and_a_clear_one_a_small_p():
     rng = np.random.default_rng(0)
     noise = rng.normal(size=200)
