@@ -11,10 +11,10 @@ import ast
 import json
 import os
 import shlex
+from datetime import datetime, timezone
 from logging import getLogger
 from pathlib import Path
 
-import torch
 import yaml
 from recbole.trainer import HyperTuning
 
@@ -39,6 +39,7 @@ TOOLS = ("hyperopt", "ray")
 BOUNDS = {"uniform": 2, "loguniform": 2, "quniform": 3}  # numbers that a range is given by
 TRIALS, BEST = "trials.jsonl", "best.yaml"
 SEED_VARIABLE = "HYPEROPT_FMIN_SEED"
+KEPT_BACK = ("of", "params", "started")  # of a trial on record, when it is shown
 
 
 class Trials:
@@ -46,7 +47,8 @@ class Trials:
 
     Args:
         path: one JSON object per line: ``of`` (hash of all that was fixed, and of the data),
-            ``params``, ``valid_score`` or ``error``, ``epochs``, ``seconds``.
+            ``params``, ``started`` (when the command did), ``valid_score`` or ``error``,
+            ``epochs``, ``seconds``.
         fixed: model, data set and all that is not searched.
         files: yaml files below it.
     """
@@ -57,43 +59,57 @@ class Trials:
         ensure_builtin(config)
         self.of = digest(config, PLACES, data=data_hashes(config))[:12]
         self.bigger = config["valid_metric_bigger"]
+        self.started = datetime.now(timezone.utc).isoformat()
+        self.integers = {
+            key
+            for key, value in config.final_config_dict.items()
+            if isinstance(value, int) and not isinstance(value, bool)
+        }
 
     @property
     def done(self) -> list[dict]:
-        """The trials of this search on disk, where other processes may add to them."""
+        """The trials of this search on disk, where other processes may add to them; of one that
+        was tried again, the last."""
         lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.is_file() else []
-        trials = []
+        trials = {}
         for line in lines:
             try:
-                trials.append(json.loads(line))
+                trial = json.loads(line)
             except json.JSONDecodeError:
                 getLogger().warning(f"{self.path}: passed over what was cut off: {line[:60]!r}")
-        return [trial for trial in trials if trial["of"] == self.of]
+                continue
+            if trial["of"] == self.of:
+                trials[json.dumps(trial["params"], sort_keys=True)] = trial
+        return list(trials.values())
 
     def objective(self, params: dict, _files=None, **place) -> dict:
         """What HyperTuning and Ray call: the result of a trial, run now or on record.
 
-        A trial that cannot be trained (widths that do not divide, a loss that is not a number)
-        counts as the worst, and the search goes on. One that found too little memory is not put on
-        record: the same command tries it again.
+        A trial that cannot be trained (widths that do not divide, a loss that is not a number, too
+        little memory) counts as the worst, and the search goes on; the next command tries it again.
 
         Args:
             params: one point of the search space.
             place: keys that decide where it runs.
         """
-        params = to_plain(params)
+        params = {key: self._whole(key, value) for key, value in to_plain(params).items()}
         trial = next((trial for trial in self.done if trial["params"] == params), None)
-        if trial is None:
-            trial = {"of": self.of, "params": params, **self._run(params, place)}
-            if not trial.pop("out_of_memory", False):
-                self._record(trial)
+        if trial is None or ("error" in trial and trial.get("started") != self.started):
+            trial = {"of": self.of, "params": params, "started": self.started}
+            trial |= self._run(params, place)
+            self._record(trial)
         return {
             "model": self.fixed["model"],
             "best_valid_score": trial.get("valid_score", 0.0 if self.bigger else 1e9),
             "valid_score_bigger": self.bigger,
-            "best_valid_result": {k: v for k, v in trial.items() if k not in ("of", "params")},
+            "best_valid_result": {k: v for k, v in trial.items() if k not in KEPT_BACK},
             "test_result": None,
         }
+
+    def _whole(self, key: str, value):
+        """64.0, which is what hyperopt draws from a ``quniform``, as 64 where that is wanted."""
+        whole = isinstance(value, float) and value.is_integer() and key in self.integers
+        return int(value) if whole else value
 
     def _record(self, trial: dict) -> None:
         with open(self.path, "a+b") as file:
@@ -111,7 +127,7 @@ class Trials:
         done = self.done
         scored = [trial for trial in done if "valid_score" in trial]
         if not scored:
-            reasons = sorted({trial["error"] for trial in done}) or ["too little memory"]
+            reasons = sorted({trial["error"] for trial in done})
             raise ConfigError(f"all {len(done)} trials failed: {'; '.join(reasons)}")
         choose = max if self.bigger else min
         return choose(scored, key=lambda trial: trial["valid_score"])
@@ -120,9 +136,9 @@ class Trials:
         values = {**self.fixed, **params, **place}
         try:
             result = objective_function(values, self.files, saved=False)
-        except (RuntimeError, ValueError) as error:
+        except (MemoryError, RuntimeError, TypeError, ValueError) as error:
             getLogger().warning(f"trial {params} failed: {error}")
-            return {"error": str(error), "out_of_memory": isinstance(error, torch.OutOfMemoryError)}
+            return {"error": str(error) or type(error).__name__}
         if result["best_valid_score"] is None:
             raise ConfigError("nothing to tune by: eval_args leave no validation targets")
         return {

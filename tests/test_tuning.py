@@ -74,15 +74,40 @@ def test_a_line_that_was_cut_off_is_passed_over(tmp_path, toy, played):
     assert len(path.read_text().splitlines()) == 5
 
 
-def test_too_little_memory_is_not_put_on_record(tmp_path, toy, played, monkeypatch):
+@pytest.mark.parametrize(
+    "error",
+    [torch.OutOfMemoryError("too little"), MemoryError(), TypeError("64.0"), ValueError("no pkg")],
+)
+def test_what_failed_is_tried_again_by_the_next_command(tmp_path, toy, monkeypatch, error):
+    tried = []
+
     def objective(config_dict, *_, **__):
-        if config_dict["learning_rate"] == 0.01:
-            raise torch.OutOfMemoryError("too little")
-        return {"best_valid_score": 0.1, "epochs": 1, "seconds": 1.0}
+        tried.append(config_dict["learning_rate"])
+        if config_dict["learning_rate"] == 0.01 and len(tried) < 4:
+            raise error
+        return {"best_valid_score": config_dict["learning_rate"], "epochs": 1, "seconds": 1.0}
 
     monkeypatch.setattr(tuning, "objective_function", objective)
-    assert search(tmp_path, toy, algorithm="exhaustive")["learning_rate"] == 0.001
-    assert len((tmp_path / "out/trials.jsonl").read_text().splitlines()) == 2
+    grid = "learning_rate choice [0.001,0.01,0.02]\n"
+    settings = {"algorithm": "exhaustive"}
+
+    assert search(tmp_path, toy, grid, **settings)["learning_rate"] == 0.02
+    assert sorted(tried) == [0.001, 0.01, 0.02]
+    search(tmp_path, toy, grid, **settings)
+    assert tried[3:] == [0.01]
+    search(tmp_path, toy, grid, **settings)
+    assert len(tried) == 4
+    assert "exhaustive, 3 trials" in Path("out/best.yaml").read_text()
+
+
+def test_whole_numbers_of_a_range_are_whole_numbers(tmp_path, toy, played):
+    space = "hidden_size quniform 8,16,8\nlearning_rate quniform 1,2,1\n"
+
+    best = search(tmp_path, toy, space, algorithm="random", budget=2)
+
+    assert {type(call["hidden_size"]) for call in played} == {int}
+    assert {type(call["learning_rate"]) for call in played} == {float}
+    assert isinstance(best["hidden_size"], int)
 
 
 def test_a_key_that_is_given_is_not_searched(tmp_path, toy, played):
