@@ -2,6 +2,7 @@
 
 import logging
 import resource
+import secrets
 import sys
 import tempfile
 import time
@@ -186,6 +187,11 @@ def prepare(config: Config) -> Prepared:
         raise ValueError(
             f"{config['model']} trains in one process; torchrun is for {', '.join(MODELS)}."
         )
+    name = Path(
+        trainer.saved_model_file
+    )  # RecBole's, by the second: runs started together share it
+    name = name.with_stem(f"{name.stem}-{secrets.token_hex(3)}")
+    trainer.saved_model_file = processes.of_first(str(name))
     trainer.eval_collector = RankCollector(config)
     trainer.history = []
     torch.manual_seed(config["seed"] + processes.rank())  # each process has a dropout of its own

@@ -52,7 +52,6 @@ class MultiModalTrainer(Trainer):
     def __init__(self, config, model):
         super().__init__(config, model)
         self.eval_collector = RankCollector(config)
-        self.saved_model_file = processes.of_first(self.saved_model_file)
         self.progress_file = None
         self.parallel_loss = None
         if processes.size() > 1:

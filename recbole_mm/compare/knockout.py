@@ -1,6 +1,7 @@
 r"""What a trained model loses when its features are taken away or mixed up, without retraining."""
 
 import copy
+from itertools import chain
 
 import torch
 from torch import nn
@@ -22,14 +23,15 @@ def knockouts(model: nn.Module) -> list[str]:
 
 
 def knocked_out(model: MultiModalRecommender, name: str) -> MultiModalRecommender:
-    """A copy of the model with other features.
+    """The model with other features; all tensors but these are shared with it.
 
     Args:
         model: stays as it is.
         name: one of :func:`knockouts`: ``'<modality> only'`` takes all others from all items;
             ``'shuffled'`` gives the items their features in random order. Ids and weights stay.
     """
-    changed = copy.deepcopy(model)
+    shared = {id(tensor): tensor for tensor in chain(model.parameters(), model.buffers())}
+    changed = copy.deepcopy(model, memo=shared)
     if name == SHUFFLED:
         generator = torch.Generator().manual_seed(0)
         order = torch.randperm(model.n_items - 1, generator=generator) + 1

@@ -1,7 +1,7 @@
 r"""What the multi-modal sequential recommenders have in common."""
 
 from collections import ChainMap
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import ClassVar
 
 import torch
@@ -190,8 +190,7 @@ class MultiModalRecommender(SequentialRecommender):
         if unknown:
             raise ValueError(f"no modality {sorted(unknown)}; the model has {self.modalities}.")
         for modality in set(self.modalities) - set(modalities):
-            self.feature(modality).zero_()
-            self.present(modality).zero_()
+            self._replace(modality, torch.zeros_like)
         self._evaluation_items = (None, None)
 
     def permute_features(self, source: Tensor) -> None:
@@ -201,9 +200,13 @@ class MultiModalRecommender(SequentialRecommender):
             source: ``(n_items,)``, a permutation that keeps the padding item 0.
         """
         for modality in self.modalities:
-            self.feature(modality).copy_(self.feature(modality)[source])
-            self.present(modality).copy_(self.present(modality)[source])
+            self._replace(modality, lambda table: table[source])
         self._evaluation_items = (None, None)
+
+    def _replace(self, modality: str, change: Callable[[Tensor], Tensor]) -> None:
+        """Other tensors for a modality; those of before may be shared with another model."""
+        for name in (f"{modality}_feature", f"{modality}_present"):
+            setattr(self, name, change(getattr(self, name)))
 
     def embed_items(self, item_id: Tensor | None = None):
         """Everything that is computed once per item, for some items or for all.

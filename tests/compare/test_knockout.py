@@ -47,6 +47,29 @@ def test_mixed_up_features_score_as_those_of_other_items(name, toy):
     assert_close(again, before[:, source], atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("name", ["MMM4Rec", "MISSRec", "UniSRec"])
+@pytest.mark.parametrize("what", ["text only", "shuffled"])
+def test_only_what_differs_takes_memory(name, what, toy):
+    model, batch = model_and_batch(name, toy)
+    state = {key: value.clone() for key, value in model.named_buffers()}
+
+    changed = knocked_out(model, what)
+    with torch.no_grad():
+        changed.full_sort_predict(batch)
+
+    own = {
+        key
+        for (key, ours), (_, theirs) in zip(
+            [*model.named_parameters(), *model.named_buffers()],
+            [*changed.named_parameters(), *changed.named_buffers()],
+            strict=True,
+        )
+        if ours.data_ptr() != theirs.data_ptr()
+    }
+    assert own and all(key.endswith(("_feature", "_present", "interests.lookup")) for key in own)
+    assert all(torch.equal(value, state[key]) for key, value in model.named_buffers())
+
+
 def test_what_can_be_knocked_out(toy):
     model, _ = model_and_batch("MMM4Rec", toy)
     single, _ = model_and_batch("MMM4Rec", toy, modalities=["text"])

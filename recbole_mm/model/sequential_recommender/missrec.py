@@ -235,15 +235,14 @@ class MISSRec(MultiModalRecommender):
     def keep_modalities(self, modalities: Collection[str]) -> None:
         """See the base class; the interests stay, without the items of the other modalities."""
         super().keep_modalities(modalities)
-        for row, modality in enumerate(self.modalities):
-            if modality not in modalities:
-                self.interests.lookup[row] = 0
+        kept = [[modality in modalities] for modality in self.modalities]
+        self.interests.lookup = self.interests.lookup * torch.tensor(kept, device=self.device)
         self.lacks_some = True
 
     def permute_features(self, source: Tensor) -> None:
         """See the base class; an item's interests follow its features."""
         super().permute_features(source)
-        self.interests.lookup.copy_(self.interests.lookup[:, source])
+        self.interests.lookup = self.interests.lookup[:, source]
 
     # items
 
