@@ -1,5 +1,6 @@
 r"""A whole comparison: planned, checked before anything runs, run, and summed up."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -8,7 +9,7 @@ import polars as pl
 
 from recbole_mm.compare.entries import Entry, config_of
 from recbole_mm.compare.figures import Curve
-from recbole_mm.compare.items import Described, describe
+from recbole_mm.compare.items import Described, describe_all
 from recbole_mm.compare.knockout import ALL
 from recbole_mm.compare.protocols import find_protocol, leak_warning
 from recbole_mm.compare.ranks import LIST_METRICS, parse_metric
@@ -24,10 +25,11 @@ from recbole_mm.compare.statistics import (
     user_table,
 )
 from recbole_mm.compare.worker import RANKS
-from recbole_mm.config import ConfigError
+from recbole_mm.config import ConfigError, config_to_plain
 from recbole_mm.data.builtin import ensure_builtin
 from recbole_mm.data.catalog import require_dataset
 from recbole_mm.identity import data_hashes
+from recbole_mm.quick_start import knows_query_time
 
 COMMON_METRICS = ("Recall", "NDCG", "MRR")
 BY_OPTION = {
@@ -105,7 +107,8 @@ class Summary(NamedTuple):
         curves: label -> per seed, that metric on the validation targets by epoch.
         failures: runs that did not finish.
         environments: what the runs were made with, each with the labels of these runs.
-        ranks: every rank with all features.
+        ranks: every rank with all features, and the head of its list (``recommended``); read when
+            collected.
     """
 
     settings: Settings
@@ -120,7 +123,7 @@ class Summary(NamedTuple):
     curves: dict[str, list[Curve]]
     failures: list[Failure]
     environments: list[tuple[dict[str, str], list[str]]]
-    ranks: pl.DataFrame
+    ranks: pl.LazyFrame
 
 
 def run_comparison(
@@ -144,10 +147,11 @@ def run_comparison(
         report_only: run nothing; another command may be running in the folder.
 
     Raises:
-        ConfigError: data that cannot be read or split, another comparison is running in this
-            folder, or no run of the baseline has finished.
+        ConfigError: data that cannot be read or split, entries that do not have their targets in
+            common, another comparison is running in this folder, or no run of the baseline has
+            finished.
     """
-    described = describe(next(iter(configs.values())))
+    described = describe_all(configs)
     warning = leak_warning(settings.protocol, described.later)
     if warning:
         log(f"warning: {warning}")
@@ -164,14 +168,15 @@ def run_comparison(
                 plan(run, configs[run.label, run.seed], settings.mask_seen)
             failures = execute(runs, gpus, jobs, lock, log)
     hashes = {name: h for config in configs.values() for name, h in data_hashes(config).items()}
-    return summarize(settings, runs, failures, described, hashes, warning)
+    said = conditions(settings, described, configs)
+    return summarize(settings, runs, failures, described, hashes, said, warning)
 
 
 def check(settings: Settings) -> dict:
     """The configuration of every run, by label and seed; nothing is run.
 
     Raises:
-        ConfigError: an entry's configuration or the data cannot be used.
+        ConfigError: an entry's configuration or the data cannot be used, or two entries are equal.
     """
     parse_metric(settings.metric)
     for k in settings.topk:
@@ -185,19 +190,31 @@ def check(settings: Settings) -> dict:
     labels = [entry.label for entry in settings.entries]
     if settings.baseline not in labels:
         raise ConfigError(f"baseline {settings.baseline!r} is none of {', '.join(labels)}")
-    configs = {}
+    configs, known = {}, {}
     for entry in settings.entries:
         for seed in settings.seeds:
             overrides = {**settings.overrides, "seed": seed}
             config = config_of(entry, settings.dataset, overlay, overrides)
+            if config["benchmark_filename"]:
+                raise ConfigError(
+                    f"benchmark_filename {config['benchmark_filename']}: compare divides the events "
+                    f"by --protocol; give them as one file {config['dataset']}.inter"
+                )
             require_dataset(config)
             ensure_builtin(config)
             configs[entry.label, seed] = config
+        plain = json.dumps(config_to_plain(configs[entry.label, settings.seeds[0]]))
+        other = known.setdefault(plain, entry.label)
+        if other != entry.label:
+            raise ConfigError(
+                f"--models: {other} and {entry.label} are the same configuration: leave one out"
+            )
     return configs
 
 
-def conditions(settings: Settings, described: Described) -> str:
+def conditions(settings: Settings, described: Described, configs: dict) -> str:
     """How the numbers were made, in a sentence or two."""
+    timed = list(dict.fromkeys(label for (label, _), c in configs.items() if knows_query_time(c)))
     seen = "are candidates as well (not masked)"
     if settings.mask_seen:
         seen = "are no candidates at test (in validation they are)"
@@ -205,7 +222,7 @@ def conditions(settings: Settings, described: Described) -> str:
         f"{find_protocol(settings.protocol).description} Each target is ranked among all "
         f"{described.counts['items']:,} items; items in the user's history {seen}. Of equal "
         f"scores half count as better."
-    )
+    ) + (f" The time of the target is known to {', '.join(timed)} alone." if timed else "")
 
 
 def summarize(
@@ -214,6 +231,7 @@ def summarize(
     failures: list[Failure],
     described: Described,
     hashes: dict[str, str],
+    conditions: str,
     warning: str | None,
 ) -> Summary:
     """All numbers from the finished runs.
@@ -226,16 +244,24 @@ def summarize(
     finished = [run for label in labels for run in runs if run.label == label and run.finished]
     if settings.baseline not in {run.label for run in finished}:
         reasons = "; ".join(f"{f.run.label}, seed {f.run.seed}: {f.reason}" for f in failures)
-        raise ConfigError(f"no run of the baseline {settings.baseline} has finished ({reasons})")
+        others = dict.fromkeys(run.label for run in finished)
+        fix = f": give another --baseline, of {', '.join(others)}" if others else ""
+        raise ConfigError(
+            f"no run of the baseline {settings.baseline} has finished{fix} ({reasons})"
+        )
     candidates = {run.label: run.result()["n_items"] for run in finished}
     if len(set(candidates.values())) > 1:
         raise ConfigError(f"the entries rank different numbers of items: {candidates}")
-    tables = pl.concat([pl.read_parquet(run.folder / RANKS) for run in finished])
+    lists = pl.concat(
+        pl.scan_parquet(run.folder / RANKS).with_columns(label=pl.lit(run.label))
+        for run in finished
+    )
+    tables = lists.drop("recommended").collect()
     ranks = tables.filter(pl.col("features") == ALL)
     _refuse_other_targets(ranks)
     return Summary(
         settings,
-        conditions(settings, described),
+        conditions,
         warning,
         described,
         hashes,
@@ -246,7 +272,7 @@ def summarize(
         _curves(finished),
         failures,
         _environments(finished),
-        ranks,
+        lists.filter(pl.col("features") == ALL),
     )
 
 

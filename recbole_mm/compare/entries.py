@@ -150,6 +150,9 @@ def _refuse_another_model(entry: Entry) -> None:
 
 
 def _refuse_incomparable(entry: Entry) -> None:
+    for key in ("model", "config_files"):
+        if key in entry.settings:
+            raise ConfigError(f"--models: {entry.label} sets {key}: write MODEL@FILE.yaml instead")
     common = sorted(set(entry.settings) & set(COMMON_KEYS))
     if common:
         raise ConfigError(

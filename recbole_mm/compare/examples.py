@@ -97,22 +97,27 @@ class Catalog:
         return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def examples(ranks: pl.DataFrame, config, n_users: int = 6, seed: int = 0) -> list[Example]:
+def examples(ranks: pl.LazyFrame, config, n_users: int = 6, seed: int = 0) -> list[Example]:
     """Users drawn at random among those whose target some entry has in its list, with one seed.
 
     Args:
-        ranks: of all entries; those of the smallest seed are shown.
+        ranks: of all entries; those of the smallest seed are shown. Lists are read of the users
+            drawn alone.
         config: of any entry, for data and split.
         n_users: how many.
         seed: of the draw.
     """
-    shown = ranks.filter(pl.col("seed") == pl.col("seed").min().over("label"))
-    shown = shown.unique(["label", "user"], keep="last", maintain_order=True)
-    best = shown.group_by("user").agg(pl.col("rank").min()).sort("user")
+    seeds = ranks.group_by("label").agg(pl.col("seed").min())
+    shown = ranks.join(seeds, on=["label", "seed"], how="semi", maintain_order="left")
+    last = pl.col("rank").last()  # of a user's targets
+    last = shown.group_by("label", "user", maintain_order=True).agg(last)
+    best = last.group_by("user").agg(pl.col("rank").min()).sort("user").collect()
     found = best.filter(pl.col("rank") <= RECOMMENDED)["user"].to_list()
     if not found:
         found = best["user"].to_list()
     drawn = np.random.default_rng(seed).permutation(found)[:n_users].tolist()
+    shown = shown.filter(pl.col("user").is_in(drawn)).collect()
+    shown = shown.unique(["label", "user"], keep="last", maintain_order=True)
     catalog, histories = Catalog(config), _histories(config)
     made = []
     for user in drawn:

@@ -85,16 +85,8 @@ def evaluate_ranks(prepared: Prepared, mask_seen: bool = False) -> Evaluation:
     Args:
         prepared: a run; its trainer's model is evaluated.
         mask_seen: rank all that the user has had before behind everything (not the target itself).
-
-    Raises:
-        ConfigError: the model has a data set class of its own, which has no index of events.
     """
     trainer, test = prepared.trainer, prepared.test_data.dataset
-    if LAST_ROW not in test.inter_feat:
-        raise ConfigError(
-            f"{prepared.config['model']} has a data set class of its own, whose test targets "
-            f"cannot be compared one by one: leave it out"
-        )
     plain = config_to_plain(prepared.config)
     lengths = [k for k in plain["topk"] if k < test.item_num] or [1]  # a list has no item twice
     config = config_from_plain({**plain, "metrics": [*GAINS, *LIST_METRICS], "topk": lengths})

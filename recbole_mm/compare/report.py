@@ -13,9 +13,8 @@ from markupsafe import Markup, escape
 from recbole_mm.compare.comparison import Summary
 from recbole_mm.compare.examples import Example
 from recbole_mm.compare.figures import grouped_bars, learning_curves, slice_bars
-from recbole_mm.compare.ranks import write_table
 from recbole_mm.compare.statistics import LEAST_USERS, LEVEL, RESAMPLES, Interval
-from recbole_mm.files import write_text
+from recbole_mm.files import whole_or_not, write_text
 
 NBSP = "\N{NO-BREAK SPACE}"
 
@@ -95,8 +94,10 @@ def write_report(summary: Summary, command: str, examples: list[Example]) -> lis
         path = settings.out / name
         write_text(path, render(name, content, autoescape))
         paths.append(path)
-    write_table(summary.ranks, settings.out / "ranks.parquet")
-    return [*paths, settings.out / "ranks.parquet"]
+    path = settings.out / "ranks.parquet"
+    with whole_or_not(path) as temporary:
+        summary.ranks.sink_parquet(temporary)
+    return [*paths, path]
 
 
 def metrics_table(summary: Summary) -> Table:

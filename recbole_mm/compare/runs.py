@@ -28,6 +28,7 @@ from recbole_mm.identity import PLACES, data_hashes, digest
 from recbole_mm.quick_start import require_writable
 
 LOCK, OUTPUT = "lock", "output.txt"
+LABEL_LENGTH = 100  # in a folder's name
 
 
 class Run(NamedTuple):
@@ -86,7 +87,7 @@ def only_one_in(out: Path):
 
 
 def find_run(entry: Entry, config: RunConfig, out: Path, mask_seen: bool) -> Run:
-    """One run, whether it is there or not.
+    """One run, whether it is there or not; what it is called in another comparison is no matter.
 
     Args:
         entry: what runs.
@@ -95,8 +96,10 @@ def find_run(entry: Entry, config: RunConfig, out: Path, mask_seen: bool) -> Run
         mask_seen: see :func:`~recbole_mm.compare.ranks.evaluate_ranks`.
     """
     identity = digest(config, PLACES, mask_seen=mask_seen, data=data_hashes(config))
-    name = "".join(c if c.isalnum() or c in "._-" else "_" for c in entry.label)
-    folder = out / "runs" / f"{name}-seed{config['seed']}-{identity[:10]}"
+    own = f"seed{config['seed']}-{identity[:10]}"
+    name = "".join(c if c.isalnum() or c in "._-" else "_" for c in entry.label)[:LABEL_LENGTH]
+    before = (out / "runs").glob(f"*-{own}")
+    folder = next(before, out / "runs" / f"{name}-{own}")
     return Run(entry.label, config["seed"], folder)
 
 

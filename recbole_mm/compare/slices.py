@@ -1,7 +1,7 @@
 r"""Where an entry wins: the same ranks by popularity of the target, length of history, modality.
 
 Popularity is counted in training: ``cold`` items have no training interaction, ``head`` items are
-the most popular fifth of the others, ``tail`` the rest.
+the most popular fifth of the others, as nearly as items of equal counts allow, ``tail`` the rest.
 """
 
 from typing import NamedTuple
@@ -40,8 +40,7 @@ def slice_conditions(items: pl.DataFrame) -> list[tuple[str, str, pl.Expr]]:
     Args:
         items: ``item``, ``training_count``, and one bool column ``has_<modality>`` per modality.
     """
-    warm = items.filter(pl.col("training_count") > 0)["training_count"].sort(descending=True)
-    least = int(warm[max(0, int(np.ceil(HEAD_SHARE * len(warm))) - 1)]) if len(warm) else 1
+    least = least_of_head(items["training_count"].to_numpy())
     count, length = pl.col("training_count"), pl.col("history_length")
     conditions = [
         ("popularity", "cold (no training interaction)", count == 0),
@@ -57,6 +56,19 @@ def slice_conditions(items: pl.DataFrame) -> list[tuple[str, str, pl.Expr]]:
             conditions.append(("modality", f"{modality} present", pl.col(column)))
             conditions.append(("modality", f"{modality} missing", ~pl.col(column)))
     return conditions
+
+
+def least_of_head(count: np.ndarray) -> int:
+    """The count from which on items are ``head``.
+
+    Args:
+        count: ``(n_items,)`` training interactions.
+    """
+    counts, n_items = np.unique(count[count > 0], return_counts=True)
+    if not len(counts):
+        return 1
+    share = n_items[::-1].cumsum()[::-1] / n_items.sum()  # of the items with at least so many
+    return int(counts[np.abs(share - HEAD_SHARE).argmin()])
 
 
 def slices(ranks: pl.DataFrame, items: pl.DataFrame, metric: str, baseline: str) -> list[Slice]:

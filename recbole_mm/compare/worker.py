@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import sys
+from logging import getLogger
 from pathlib import Path
 
 import polars as pl
@@ -69,15 +70,23 @@ def environment(device: torch.device) -> dict[str, str]:
 
 
 def rank_all(prepared: Prepared, mask_seen: bool) -> tuple[pl.DataFrame, dict[str, float]]:
-    """Ranks with all features and with every knock-out; RecBole's metrics with all features."""
+    """Ranks with all features and with every knock-out; RecBole's metrics with all features.
+
+    A knock-out has no lists, and is left out where the GPU has no room for other features.
+    """
     trainer = prepared.trainer
     ranks, metrics = evaluate_ranks(prepared, mask_seen)
     tables = [ranks.with_columns(features=pl.lit(ALL))]
     model = trainer.model
     for name in knockouts(model):
-        trainer.model = knocked_out(model, name)
-        ranks = evaluate_ranks(prepared, mask_seen).ranks
-        tables.append(ranks.with_columns(features=pl.lit(name)))
+        try:
+            trainer.model = knocked_out(model, name)
+            ranks = evaluate_ranks(prepared, mask_seen).ranks
+        except torch.OutOfMemoryError as error:
+            getLogger().warning(f"features '{name}' are left out: {error}")
+            continue
+        no_list = pl.lit(None, ranks.schema["recommended"])
+        tables.append(ranks.with_columns(recommended=no_list, features=pl.lit(name)))
     trainer.model = model
     return pl.concat(tables), metrics
 

@@ -8,9 +8,10 @@ import pytest
 from tiny import TINY_MMM4REC
 
 from recbole_mm.cli import main
-from recbole_mm.compare.comparison import _refuse_other_targets
+from recbole_mm.compare.comparison import Settings, _refuse_other_targets, check, conditions
 from recbole_mm.compare.entries import config_of, parse_entries
-from recbole_mm.compare.runs import only_one_in
+from recbole_mm.compare.items import describe_all
+from recbole_mm.compare.runs import find_run, only_one_in
 from recbole_mm.config import ConfigError, properties_dir
 
 TINY = {**TINY_MMM4REC, "epochs": 1, "n_heads": 1, "topk": "[5,10]"}
@@ -88,12 +89,74 @@ def test_an_unknown_model_ends_the_command_before_anything_runs(toy, tmp_path, c
         ({"models": "SASRec+seed=7"}, "SASRec+seed=7 sets seed, which has to be the same for all"),
         ({"models": "DIEN"}, "DIEN has a data set class of its own (DIENDataset)"),
         ({"dataset": "Toyz"}, "data set 'Toyz'"),
+        ({"models": "SASRec+config_files=a.yaml"}, "sets config_files: write MODEL@FILE.yaml"),
+        ({"models": "SASRec+model=GRU4Rec"}, "sets model: write MODEL@FILE.yaml"),
+        ({"benchmark_filename": "[a,b,c]"}, "compare divides the events by --protocol"),
+        (
+            {"models": "SASRec,SASRec+hidden_size=64"},
+            "SASRec and SASRec+hidden_size=64 are the same configuration",
+        ),
+        (
+            {"val_interval": "{timestamp: '[0,1400090000]'}"},
+            "the split leaves no test targets of 80",
+        ),
     ],
 )
 def test_wrong_options_end_the_command_before_anything_runs(toy, tmp_path, capsys, wrong, message):
     assert main(options(**{"models": "SASRec", **toy, **wrong})) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "compare").exists()
+
+
+def test_entries_that_read_other_events_are_told_before_anything_runs(toy, tmp_path, capsys):
+    path = tmp_path / "dataset/toy/toy.inter"
+    header, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([header, *reversed(rows)]) + "\n")  # the file's order is another one
+
+    models = "GRU4Rec,SASRec+load_col={inter: [user_id,item_id]},SASRec"
+    assert main(options(models=models, **toy)) == 2
+
+    assert "is tested on other targets than GRU4Rec" in capsys.readouterr().err
+    assert not (tmp_path / "compare").exists()
+
+
+@pytest.mark.slow
+def test_a_baseline_that_fails_is_no_reason_to_run_the_others_again(toy, capsys):
+    command = options(models="SASRec,SASRec+n_heads=3", **toy, **TINY, seeds=1, jobs=2, out="out")
+
+    assert main(command) == 2
+    assert "SASRec+n_heads=3 has finished: give another --baseline, of SASRec (" in (
+        capsys.readouterr().err
+    )
+    assert main([*command, "--baseline=SASRec"]) == 1
+    assert "| SASRec | 1 |" in Path("out/report.md").read_text()
+
+
+def test_a_run_is_found_whatever_its_entry_is_called(toy, tmp_path):
+    def run(text):
+        entry = parse_entries(text)[0]
+        return find_run(entry, config_of(entry, None, {}, toy), tmp_path, mask_seen=False)
+
+    long = "+".join(f"{key}=0.25" for key in ("hidden_dropout_prob", "attn_dropout_prob") * 8)
+    first = run("SASRec+hidden_size=32")
+    first.folder.mkdir(parents=True)
+
+    assert run("SASRec+n_layers=2+hidden_size=32").folder == first.folder
+    assert run("SASRec").folder != first.folder
+    assert len(run(f"SASRec+{long}").folder.name) < 130
+
+
+def test_who_knows_the_time_of_the_target_is_said_with_the_numbers(toy):
+    settings = Settings(
+        parse_entries("MMM4Rec+use_time=True+query_time=request,SASRec"),
+        *(None, [1], "SASRec", "leave_one_out", False, "NDCG@10", [10], dict(toy), Path("out")),
+    )
+    configs = check(settings)
+
+    said = conditions(settings, describe_all(configs), configs)
+
+    label = settings.entries[0].label
+    assert said.endswith(f"The time of the target is known to {label} alone.")
 
 
 def test_entries_have_their_own_settings():

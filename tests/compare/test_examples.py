@@ -15,7 +15,7 @@ def ranks_of(toy_user, truth, recommended, rank):
             "rank": [rank],
             "recommended": [recommended],
         }
-    )
+    ).lazy()
 
 
 def test_an_example_tells_what_came_before_what_is_recommended_and_the_truth(toy):

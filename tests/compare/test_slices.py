@@ -1,6 +1,8 @@
+import numpy as np
 import polars as pl
+import pytest
 
-from recbole_mm.compare.slices import slices
+from recbole_mm.compare.slices import least_of_head, slices
 
 ITEMS = pl.DataFrame(
     {
@@ -33,6 +35,19 @@ def test_popularity_is_that_of_training():
     assert parts["head (50 or more)"].values["A"].value == 1
     assert parts["tail (1 to 49)"].values["A"].value == 0.5
     assert sum(part.targets for part in parts.values() if part.kind == "popularity") == 4
+
+
+@pytest.mark.parametrize(
+    ("count", "least"),
+    [
+        ([1] * 90 + [2] * 15 + [9] * 2, 2),  # a fifth would be cut out of the ones
+        (range(101), 81),
+        ([0, 3, 3], 3),
+        ([0], 1),
+    ],
+)
+def test_head_is_about_a_fifth(count, least):
+    assert least_of_head(np.array(count)) == least
 
 
 def test_every_target_has_one_history_length_and_each_modality_or_not():
