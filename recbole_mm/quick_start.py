@@ -21,6 +21,7 @@ from recbole.utils import (
     init_logger,
     init_seed,
 )
+from torch import nn
 
 from recbole_mm import processes
 from recbole_mm.config import ConfigError, load_config, parse_value
@@ -30,7 +31,7 @@ from recbole_mm.memory import keep_freed_memory
 from recbole_mm.register import MODELS, multi_modal_dataset_for
 from recbole_mm.stages import Stage, plan_stages
 from recbole_mm.trainer import MultiModalTrainer, RankCollector, trainable_parameters
-from recbole_mm.transfer import start_from_config
+from recbole_mm.transfer import freeze, start_from_config
 
 
 class Prepared(NamedTuple):
@@ -82,18 +83,36 @@ def run_stages(
         The result of each stage, as :func:`fit_and_evaluate` returns it.
 
     Raises:
-        ConfigError: as :func:`run`; all data sets are looked for before the first stage starts.
+        ConfigError: as :func:`run`; the data are loaded and the models made of all stages before
+            one is trained.
     """
     processes.start()
     stages = plan_stages(model, dataset, config_files, config_dict, overrides)
     for stage in stages:
         require_dataset(stage.config)
-    results = []
+    results, checked = [], False
     for number, stage in enumerate(stages, 1):
         if stage.source is not None:
             stage.config["pre_model_path"] = results[stage.source]["checkpoint"]
+        if not checked and stage.result() is None:
+            for later, coming in enumerate(stages[number:], number + 1):
+                check_stage(coming, f"stage {later} ({coming})")
+            checked = True
         results.append(run_stage(stage, f"stage {number} of {len(stages)}"))
     return results
+
+
+def check_stage(stage: Stage, called: str):
+    """Load the data of a stage and make its model, to know now what would end it later.
+
+    Raises:
+        ConfigError: what ends it, and the stage.
+    """
+    try:
+        _, model = _load(stage.config)
+        freeze(model, stage.config["freeze"] or [])
+    except ValueError as error:
+        raise ConfigError(f"{called}: {error}") from error
 
 
 def run_stage(stage: Stage, called: str = "stage") -> dict:
@@ -162,9 +181,29 @@ def prepare(config: Config) -> Prepared:
     """
     logger = getLogger()
     keep_freed_memory()
-    init_seed(config["seed"], config["reproducibility"])
     logger.info(config)
+    loaders, model = _load(config)
+    start_from_config(model, config)
+    logger.info(model)
+    trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
+    if processes.size() > 1 and not isinstance(trainer, MultiModalTrainer):
+        raise ValueError(
+            f"{config['model']} trains in one process; torchrun is for {', '.join(MODELS)}."
+        )
+    # RecBole's name is of the second: runs that start together would share it
+    name = Path(trainer.saved_model_file)
+    name = name.with_stem(f"{name.stem}-{secrets.token_hex(3)}")
+    trainer.saved_model_file = processes.of_first(str(name))
+    trainer.eval_collector = RankCollector(config)
+    trainer.history = []
+    torch.manual_seed(config["seed"] + processes.rank())  # each process has a dropout of its own
+    return Prepared(config, trainer, *loaders)
 
+
+def _load(config: Config) -> tuple[list[AbstractDataLoader], nn.Module]:
+    """Training, validation and test data, and the model, with its initial parameters."""
+    logger = getLogger()
+    init_seed(config["seed"], config["reproducibility"])
     ensure_builtin(config)
     with multi_modal_dataset_for(config["model"]):
         dataset = create_dataset(config)
@@ -180,22 +219,7 @@ def prepare(config: Config) -> Prepared:
 
     init_seed(config["seed"] + config["local_rank"], config["reproducibility"])
     model = get_model(config["model"])(config, loaders[0]._dataset).to(config["device"])
-    start_from_config(model, config)
-    logger.info(model)
-    trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
-    if processes.size() > 1 and not isinstance(trainer, MultiModalTrainer):
-        raise ValueError(
-            f"{config['model']} trains in one process; torchrun is for {', '.join(MODELS)}."
-        )
-    name = Path(
-        trainer.saved_model_file
-    )  # RecBole's, by the second: runs started together share it
-    name = name.with_stem(f"{name.stem}-{secrets.token_hex(3)}")
-    trainer.saved_model_file = processes.of_first(str(name))
-    trainer.eval_collector = RankCollector(config)
-    trainer.history = []
-    torch.manual_seed(config["seed"] + processes.rank())  # each process has a dropout of its own
-    return Prepared(config, trainer, *loaders)
+    return loaders, model
 
 
 def make_loaders(config: Config, dataset) -> list[AbstractDataLoader]:

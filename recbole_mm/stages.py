@@ -22,6 +22,7 @@ from recbole_mm import processes
 from recbole_mm.config import ConfigError, config_to_plain, load_config, read_layers
 from recbole_mm.files import write_json
 from recbole_mm.identity import PLACES, data_hashes, digest
+from recbole_mm.register import MODELS
 
 
 class Stage:
@@ -123,6 +124,11 @@ def _refuse_impossible_order(stages: list[Stage], looking: list[int]):
     for number, stage in enumerate(stages):
         config = stage.config
         said = f"stage {number + 1} ({stage})"
+        if config["train_stage"] and config["model"] not in MODELS:
+            raise ConfigError(
+                f"{said}: only {', '.join(MODELS)} transfer, not {config['model']}: take train_stage "
+                f"out of it to train {config['model']} alone"
+            )
         below = [
             other
             for other in range(number + 1, len(stages))

@@ -10,8 +10,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from recbole_mm.authors import IMPORTERS, import_authors_checkpoint
+from recbole_mm.authors import import_authors_checkpoint
 from recbole_mm.model.abstract_recommender import MultiModalRecommender
+from recbole_mm.register import MODELS
 
 SHOWN = 8
 
@@ -153,20 +154,26 @@ def start_from_config(model, config) -> Transferred | None:
     """What ``pre_model_path``, ``reset``, ``allow_fewer_layers`` and ``freeze`` ask for.
 
     Raises:
-        TransferError: the model is not one of this package, there is nothing to reset, or see
-            :func:`load_pretrained` and :func:`freeze`.
+        TransferError: the model is not one of this package, there is nothing to reset, ids would be
+            tested that nothing has trained, or see :func:`load_pretrained` and :func:`freeze`.
     """
     path, reset, frozen = config["pre_model_path"], config["reset"] or [], config["freeze"] or []
     if not isinstance(model, MultiModalRecommender):
-        if reset or frozen:
+        given = [key for key in ("pre_model_path", "reset", "freeze") if config[key]]
+        if given:
             raise TransferError(
-                f"reset and freeze are for models that transfer ({', '.join(IMPORTERS)}), "
-                f"not for {type(model).__name__}."
+                f"{' and '.join(given)}: only {', '.join(MODELS)} transfer, "
+                f"not {type(model).__name__}."
             )
         return None
     if reset and not path:
         raise TransferError(f"reset: {reset} without pre_model_path: all parameters are new.")
     report = None
+    if path and model.use_item_id and config["epochs"] == 0:
+        raise TransferError(
+            "epochs: 0 would test item ids that nothing has trained: those of pre_model_path belong "
+            "to its own data. Set use_item_id: False; README has how a checkpoint is tested as it is."
+        )
     if path:
         state = read_pretrained(path, type(model).__name__)
         report = load_pretrained(model, state, reset, bool(config["allow_fewer_layers"]))

@@ -121,6 +121,23 @@ def test_orders_and_lists_that_cannot_be_run_are_refused(toy):
         plan_stages(config_dict=staged(toy, {"frieze": []}))
     with pytest.raises(ConfigError, match="lists stages"):
         run(config_dict=staged(toy, PRETRAIN))
+    with pytest.raises(ConfigError, match=r"stage 1 \(SASRec.*only MMM4Rec, .* transfer"):
+        plan_stages(config_dict=staged(toy, PRETRAIN, model="SASRec"))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"freeze": ["encoderlayers*"]}, "'encoderlayers\\*' matches no parameter"),
+        ({"train_stage": "finetun"}, "train_stage must be one of"),
+        ({"softmax": "half"}, "softmax must be one of"),
+        ({"modalities": ["audio"]}, "audio"),
+    ],
+)
+def test_what_is_wrong_with_a_later_stage_is_known_before_the_first(toy, wrong, message):
+    with pytest.raises(ConfigError, match=rf"^stage 2 \(MMM4Rec-toy-finetun.*{message}"):
+        run_stages(config_dict=staged(toy, PRETRAIN, wrong))
+    assert not Path("saved").exists()
 
 
 def test_the_command_runs_the_stages_of_a_file(toy, capsys, caplog):

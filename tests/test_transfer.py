@@ -141,6 +141,20 @@ def test_frozen_parameters_stay_and_groups_have_their_learning_rate(toy, pretrai
         trainer._build_optimizer()
 
 
+def test_ids_that_nothing_has_trained_are_not_tested(toy, pretrained):
+    settings = {**toy, **SMALL["MMM4Rec"], **QUIET, "pre_model_path": pretrained, "epochs": 0}
+    with pytest.raises(TransferError, match="would test item ids that nothing has trained"):
+        prepare(load_config("MMM4Rec", None, (), settings))
+    prepare(load_config("MMM4Rec", None, (), {**settings, "use_item_id": False}))
+
+
+@pytest.mark.parametrize("key", ["pre_model_path", "freeze"])
+def test_models_of_recbole_do_not_transfer(toy, key):
+    config = load_config("SASRec", None, (), {**toy, **QUIET, key: "any.pth"})
+    with pytest.raises(TransferError, match=f"{key}: only MMM4Rec, .* transfer, not SASRec"):
+        prepare(config)
+
+
 def test_reset_without_anything_to_start_from_is_refused(toy):
     config = load_config(
         "MMM4Rec", None, (), {**toy, **SMALL["MMM4Rec"], **QUIET, "reset": ["adapters.*"]}
