@@ -146,6 +146,12 @@ def add_ready_made(dataset: PreparedDataset, modality: str, path, tokens=None) -
     else:
         names = Path(tokens).read_text(encoding="utf-8").splitlines() if tokens else items
         vectors = content
+        if not tokens:
+            print(
+                f"{path}: without --tokens its rows are taken to be the items in the order of "
+                f"{dataset.path('item')}: {', '.join(map(str, items[:3]))}, ...",
+                flush=True,
+            )
     if vectors.ndim != 2 or len(vectors) != len(names):
         raise InputError(
             f"{path}: shape {vectors.shape} for {len(names)} item tokens; expected one row per "
@@ -339,7 +345,11 @@ def read_arguments(arguments=None):
     parser.add_argument("--encoder", help="on the Hugging Face hub, or a folder [embedded]")
     parser.add_argument("--modalities", nargs="+", default=["text", "image"])
     parser.add_argument("--modality", action="append", default=[], metavar="NAME=FILE")
-    parser.add_argument("--tokens", type=Path, help="item token of each row of an .npy, by line")
+    parser.add_argument(
+        "--tokens",
+        type=Path,
+        help="item token of each row of an .npy, by line [the order of the .item file]",
+    )
     parser.add_argument("--text-fields", nargs="+", default=TEXT_FIELDS, choices=TEXT_FIELDS)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--dimension", type=int, default=DIMENSION, help="embedded extractor only")

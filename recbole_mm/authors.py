@@ -110,7 +110,8 @@ def import_authors_checkpoint(path, model: str) -> dict[str, Tensor]:
     path = Path(path)
     if model not in IMPORTERS:
         raise AuthorsCheckpointError(
-            f"no importer for model {model!r}; there is one for {sorted(IMPORTERS)}."
+            f"{path}: no checkpoint of this package; released ones can be read of "
+            f"{' and '.join(IMPORTERS)}, not of {model}."
         )
     entry, rename, known_name = IMPORTERS[model]
     try:
@@ -125,7 +126,7 @@ def import_authors_checkpoint(path, model: str) -> dict[str, Tensor]:
     state = {k: v for k, v in state.items() if isinstance(v, Tensor)}
     if not any(re.search(known_name, name) for name in state):
         raise AuthorsCheckpointError(
-            f"{path}: no parameter of the authors' {model} in it "
+            f"{path}: neither a checkpoint of this package nor one released by {model}'s authors "
             f"(looked for names like {known_name!r}; it has {sorted(state)[:5]})."
         )
     return rename(state)

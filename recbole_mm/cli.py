@@ -58,19 +58,22 @@ def main(arguments=None) -> int:
         arguments: list of strings, default ``sys.argv[1:]``.
 
     Returns:
-        The exit status: 0 done, 1 the system failed the run (full disk, ...), 2 bad usage,
-        configuration or data, 130 interrupted. Any other failure is raised.
+        The exit status: 0 done, 1 the run failed (full disk, a loss that is not a number, ...), 2
+        bad usage, configuration or data, 130 interrupted. Any other failure is raised.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if arguments[:1] and arguments[0] in COMMANDS:
         return _run_command(*arguments)
+    if arguments[:1] and arguments[0].isidentifier():
+        known = f"{', '.join(COMMANDS)}, and none to train: recbole-mm --model=MODEL"
+        return _fail(BAD_INPUT, f"no command {arguments[0]!r}: there are {known}", debug=False)
     options, rest = _parser().parse_known_args(arguments)
     debug = options.debug
+    from recbole_mm.quick_start import TrainingError, run, run_stages
+    from recbole_mm.tables import print_results
+
     try:
         overrides = parse_overrides(rest)
-        from recbole_mm.quick_start import run, run_stages
-        from recbole_mm.tables import print_results
-
         layers = (options.model, options.dataset, _files(options))
         if has_stages(_files(options)):
             results = run_stages(*layers, overrides=overrides)
@@ -78,10 +81,10 @@ def main(arguments=None) -> int:
             results = [run(*layers, overrides=overrides)]
         print_results(results)
     except KeyboardInterrupt:
-        return _fail(INTERRUPTED, "interrupted; checkpoints written so far are kept", debug)
+        return _fail(INTERRUPTED, "interrupted; what is written so far is kept", debug)
     except ConfigError as error:
         return _fail(BAD_INPUT, str(error), debug)
-    except OSError as error:
+    except (OSError, TrainingError) as error:
         return _fail(RUN_FAILED, str(error), debug)
     finally:
         processes.stop()
@@ -90,6 +93,8 @@ def main(arguments=None) -> int:
 
 def _run_command(name: str, *arguments: str) -> int:
     """One of :data:`COMMANDS`, with the same exit statuses."""
+    from recbole_mm.quick_start import TrainingError
+
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
     try:
@@ -98,7 +103,7 @@ def _run_command(name: str, *arguments: str) -> int:
         return _fail(INTERRUPTED, "interrupted; what is finished is kept", debug)
     except ConfigError as error:
         return _fail(BAD_INPUT, str(error), debug)
-    except OSError as error:
+    except (OSError, TrainingError) as error:
         return _fail(RUN_FAILED, str(error), debug)
 
 

@@ -59,6 +59,14 @@ LIMITS = {
 }
 """Key, or a pattern of keys: what a number under it has to be."""
 
+WHOLE = (
+    "MAX_ITEM_LIST_LENGTH", "d_conv", "d_state", "embedding_size", "epochs", "eval_batch_size",
+    "eval_step", "feature_dimension", "gradient_accumulation_steps", "head_dim", "hidden_size",
+    "inner_size", "interest_iterations", "interest_neighbors", "length_group_size", "n_groups",
+    "n_heads", "n_layers", "seed", "stopping_step", "topk", "train_batch_size",
+)  # fmt: skip
+"""Keys of whole numbers."""
+
 WITHIN = {
     "> 0": lambda x: x > 0,
     ">= 0": lambda x: x >= 0,
@@ -169,6 +177,7 @@ def load_config(
             raise ConfigError(f"no {key} is named: give --{key}=NAME (or `{key}:` in a yaml file)")
     merged.pop("config_files", None)
     _refuse_unknown_model(str(named["model"]))
+    _refuse_malformed_metrics(merged)
     try:
         config = RunConfig(str(named["model"]), str(named["dataset"]), config_dict=merged)
     except KeyError as error:
@@ -268,9 +277,27 @@ def _refuse_number_out_of_limits(values: dict, source: str):
     for key, value in values.items():
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             continue
+        if key in WHOLE and not isinstance(value, int):
+            raise ConfigError(f"{key!r} in {source} is {value!r}, but it has to be a whole number")
         for pattern, limit in LIMITS.items():
             if fnmatchcase(key, pattern) and not WITHIN[limit](value):
                 raise ConfigError(f"{key!r} in {source} is {value!r}, but it has to be {limit}")
+
+
+def _refuse_malformed_metrics(values: dict):
+    """What RecBole would fail at without a word on the key."""
+
+    def listed(key):
+        value = values.get(key)
+        return list(value) if isinstance(value, (list, tuple)) else [value]
+
+    for key, wanted, good in (
+        ("metrics", "a list of names like [Recall, NDCG]", lambda x: isinstance(x, str)),
+        ("topk", "a list of whole numbers > 0", lambda x: type(x) is int and x > 0),
+        ("valid_metric", "a name like NDCG@10", lambda x: isinstance(x, str)),
+    ):
+        if key in values and not (listed(key) and all(map(good, listed(key)))):
+            raise ConfigError(f"{key!r} is {values[key]!r}, but it has to be {wanted}")
 
 
 def _refuse_unmeasured_valid_metric(config: Config):
@@ -386,6 +413,8 @@ def _read_yaml(path) -> dict:
         text = Path(path).read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"config file {str(path)!r}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"config file {str(path)!r} is not in UTF-8: {error}") from None
     try:
         _refuse_repeated_keys(path, yaml.compose(text, Loader=_yaml_loader()))
         values = yaml.load(text, Loader=_yaml_loader())

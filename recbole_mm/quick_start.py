@@ -34,6 +34,10 @@ from recbole_mm.trainer import MultiModalTrainer, RankCollector, trainable_param
 from recbole_mm.transfer import freeze, start_from_config
 
 
+class TrainingError(ValueError):
+    """Training that cannot go on; nothing of its input is malformed."""
+
+
 class Prepared(NamedTuple):
     """A run with all its parts in place and nothing computed yet."""
 
@@ -228,6 +232,11 @@ def make_loaders(config: Config, dataset) -> list[AbstractDataLoader]:
     config["train_batch_size"] = size * processes.size()
     loaders = data_preparation(config, dataset)
     config["train_batch_size"] = size
+    if not any(map(len, loaders[1:])):
+        getLogger().warning(
+            f"data set {config['dataset']!r} leaves nothing to validate or test by: leave-one-out "
+            f"needs a user with three events"
+        )
     processes.split_batches(loaders[0])
     return loaders
 
@@ -255,14 +264,23 @@ def train_and_test(prepared: Prepared, saved: bool = True, verbose: bool = True)
         seconds = before + time.perf_counter() - started
         trainer.history.append({"epoch": epoch, "valid_score": float(score), "seconds": seconds})
 
-    best_valid_score, best_valid_result = trainer.fit(
-        train_data,
-        valid_data,
-        verbose=verbose,
-        saved=saved,
-        show_progress=config["show_progress"],
-        callback_fn=record,
-    )
+    try:
+        best_valid_score, best_valid_result = trainer.fit(
+            train_data,
+            valid_data,
+            verbose=verbose,
+            saved=saved,
+            show_progress=config["show_progress"],
+            callback_fn=record,
+        )
+    except ValueError as error:
+        if "loss is nan" not in str(error):  # RecBole's
+            raise
+        raise TrainingError(
+            f"the loss of {config['model']} is not a number in epoch "
+            f"{trainer.start_epoch + training.calls}: lower learning_rate "
+            f"({config['learning_rate']}), set clip_grad_norm, or look for huge values in the features"
+        ) from error
     if len(valid_data) == 0:  # a split without validation targets
         best_valid_score = None
     elif best_valid_result is None:  # not validated on the way: epochs or eval_step is 0

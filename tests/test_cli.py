@@ -2,6 +2,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from tiny import TINY, TINY_MMM4REC
@@ -9,7 +10,8 @@ from tiny import TINY, TINY_MMM4REC
 from recbole_mm.cli import main
 from recbole_mm.config import load_config
 from recbole_mm.data.catalog import datasets_in, described_datasets
-from recbole_mm.quick_start import knows_query_time, run
+from recbole_mm.data.features import write_item_features
+from recbole_mm.quick_start import knows_query_time, prepare, run
 from recbole_mm.register import MODELS
 
 SCRIPT = "run_recbole_mm.py"
@@ -176,6 +178,7 @@ def test_a_known_data_set_that_is_not_there_says_how_it_is_made(capsys):
         (["--model=SASRek", "--dataset=demo"], "did you mean 'SASRec'"),
         (["--model=SASRec", "--dataset=demo", "--epoch=1"], "did you mean 'epochs'"),
         (["--model=SASRec", "--dataset=demo", "epochs=1"], "is no option"),
+        (["comapre", "--dataset=demo"], "no command 'comapre': there are compare, tune"),
         (["--model=SASRec", "--dataset=demo", "--config_files=no.yaml"], "'no.yaml': No such file"),
     ],
 )
@@ -200,6 +203,33 @@ def test_a_folder_that_cannot_be_written_is_refused_before_any_work(capsys, toy,
 
     assert f"cannot write to the folder '{tmp_path / folder}'" in message
     assert "--checkpoint_dir=FOLDER" in message
+
+
+def test_a_loss_that_is_not_a_number_ends_with_status_1(capsys, toy, tmp_path):
+    path = tmp_path / "dataset/toy/toy.text.npz"
+    write_item_features(path, ["i0", "i1"], np.full((2, 4), 1e30, np.float32))
+    options = {"model": "MMM4Rec", **toy, **TINY_MMM4REC, "learning_rate": 1e6}
+
+    message = fails(capsys, 1, *(f"--{key}={value}" for key, value in options.items()))
+
+    assert "the loss of MMM4Rec is not a number in epoch 1: lower learning_rate" in message
+
+
+def test_two_runs_of_one_second_have_checkpoints_of_their_own(toy):
+    config = load_config("SASRec", None, (), toy)
+    first, second = (prepare(config).trainer.saved_model_file for _ in range(2))
+    assert first != second
+
+
+def test_data_that_leave_nothing_to_test_by_are_told(toy, tmp_path, caplog):
+    path = tmp_path / "dataset/toy/toy.inter"
+    header, *rows = path.read_text().splitlines()
+    two = [row for number, row in enumerate(rows) if number % 7 < 2]  # of the seven of a user
+    path.write_text("\n".join([header, *two]) + "\n")
+
+    prepare(load_config("SASRec", None, (), toy))
+
+    assert "leaves nothing to validate or test by" in caplog.text
 
 
 def test_debug_shows_where_an_error_arose(capsys):

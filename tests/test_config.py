@@ -139,6 +139,34 @@ def test_an_unknown_key_is_refused_with_the_nearest_known_one_and_its_source(tmp
         load_config("SASRec", "demo", overrides={key: 1})
 
 
+@pytest.mark.parametrize(("key", "value"), [("MAX_ITEM_LIST_LENGTH", 10.5), ("epochs", 1e3)])
+def test_what_is_counted_is_a_whole_number(key, value):
+    said = re.escape(f"'{key}' in the command line is {value!r}, but it has to be a whole number")
+    with pytest.raises(ConfigError, match=said):
+        load_config("MMM4Rec", "demo", overrides={key: value})
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("metrics", []),
+        ("metrics", ["NDCG", 3]),
+        ("topk", [10.5]),
+        ("topk", 0),
+        ("valid_metric", None),
+    ],
+)
+def test_malformed_metrics_are_refused_by_their_key(key, value):
+    with pytest.raises(ConfigError, match=re.escape(f"'{key}' is {value!r}, but it has to be a")):
+        load_config("MMM4Rec", "demo", overrides={key: value})
+
+
+def test_a_file_in_another_encoding_is_named(tmp_path):
+    (tmp_path / "latin.yaml").write_bytes("# café\n".encode("latin-1"))
+    with pytest.raises(ConfigError, match="'latin.yaml' is not in UTF-8"):
+        load_config("MMM4Rec", "demo", ["latin.yaml"])
+
+
 @pytest.mark.parametrize(
     ("key", "limit", "values"),
     [
@@ -222,7 +250,7 @@ def test_model_and_data_set_may_be_named_in_a_file(tmp_path):
     ("overrides", "message"),
     [
         ({"metrics": ["Precission"]}, "There is no metric named 'Precission'"),
-        ({"topk": [0]}, "topk must be a positive integer"),
+        ({"topk": [0]}, "has to be a list of whole numbers > 0"),
         ({"repeatable": False}, "set `repeatable` as `True`"),
         ({"epochs": "ten"}, "'epochs' in the command line is 'ten', but it is a number: 8 by"),
         ({"epochs": None}, "'epochs' in the command line is None, but it is a number: 8 by"),

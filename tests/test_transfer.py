@@ -115,7 +115,7 @@ def test_a_checkpoint_of_another_model_is_refused(toy, pretrained, tmp_path):
     with pytest.raises(TransferError, match="there is no checkpoint 'nowhere.pth'"):
         read_pretrained("nowhere.pth", "MISSRec")
     torch.save({"state_dict": {"a": torch.ones(1)}}, tmp_path / "other.pth")
-    with pytest.raises(AuthorsCheckpointError, match="no parameter of the authors' MISSRec"):
+    with pytest.raises(AuthorsCheckpointError, match="neither a checkpoint .* MISSRec's authors"):
         read_pretrained(tmp_path / "other.pth", "MISSRec")
 
 

@@ -8,6 +8,7 @@ An entry is written ``MODEL[@FILE.yaml][+KEY=VALUE...]``, several with commas be
 out of the label.
 """
 
+import difflib
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -70,8 +71,12 @@ def parse_entries(text: str) -> list[Entry]:
     known = {*MODELS, *recbole_models("sequential")}
     unknown = sorted({entry.model for entry in entries} - known)
     if unknown:
+        by_lower = {name.lower(): name for name in known}
+        near = [difflib.get_close_matches(name.lower(), by_lower, n=1) for name in unknown]
+        near = [repr(by_lower[name]) for names in near for name in names]
+        hint = f" (did you mean {', '.join(near)}?)" if near else ""
         raise ConfigError(
-            f"--models: {', '.join(map(repr, unknown))} unknown; known are "
+            f"--models: {', '.join(map(repr, unknown))} unknown{hint}; known are "
             f"{', '.join(MODELS)} and RecBole's {', '.join(recbole_models('sequential'))}"
         )
     for entry in entries:

@@ -198,7 +198,10 @@ def _read_array(path, archive, name: str) -> np.ndarray:
     try:
         return archive[name]
     except (zipfile.BadZipFile, ValueError, EOFError) as error:
-        raise FeatureFileError(f"{path}: array '{name}' is damaged ({error}).") from error
+        reason = f"is damaged ({error})"
+        if "Object arrays" in str(error):  # numpy's
+            reason = "holds Python objects, which are not read: save it with .astype(str)"
+        raise FeatureFileError(f"{path}: array '{name}' {reason}.") from error
 
 
 def _memory_map(path: Path, name: str) -> np.ndarray:

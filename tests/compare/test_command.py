@@ -67,7 +67,10 @@ def test_an_unknown_model_ends_the_command_before_anything_runs(toy, tmp_path, c
 
     assert main(options(models="MMM4Rec,SASRek", **toy)) == 2
 
-    assert "--models: 'SASRek' unknown; known are MMM4Rec" in capsys.readouterr().err
+    assert (
+        "--models: 'SASRek' unknown (did you mean 'SASRec'?); known are MMM4Rec"
+        in capsys.readouterr().err
+    )
     assert sorted(tmp_path.iterdir()) == before
 
 

@@ -202,6 +202,15 @@ def test_vectors_of_ones_own_follow_a_list_of_tokens(dataset, tmp_path):
     assert audio.values[[2, 4]].tolist() == [[0, 1], [1, 0]]
 
 
+def test_the_order_that_rows_without_tokens_are_in_is_said(dataset, tmp_path, capsys):
+    np.save(tmp_path / "feats.npy", np.eye(4))
+
+    add_ready_made(dataset, "audio", tmp_path / "feats.npy")
+
+    first = ", ".join(dataset.items["item_id"].to_list()[:3])
+    assert f"in the order of {dataset.path('item')}: {first}, ..." in capsys.readouterr().out
+
+
 def test_vectors_of_ones_own_that_do_not_fit_are_refused(dataset, tmp_path):
     np.save(tmp_path / "feats.npy", np.eye(3))
     with pytest.raises(InputError, match=r"\(3, 3\) for 4 item tokens.*--tokens"):
