@@ -213,7 +213,7 @@ def _load(config: Config) -> tuple[list[AbstractDataLoader], nn.Module]:
         dataset = create_dataset(config)
     logger.info(dataset)
     for field in config["selected_features"] or ():
-        if field not in dataset.field2type:
+        if config["model"] not in MODELS and field not in dataset.field2type:
             raise ValueError(
                 f"{config['model']} reads the column {field!r} of the items (selected_features), "
                 f"which is not loaded from data set {config['dataset']!r}. Name columns of its "

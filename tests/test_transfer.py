@@ -1,13 +1,16 @@
+import numpy as np
 import pytest
 import torch
 from recbole.data import data_preparation
 from recbole.utils import get_model
 from tiny import PRETRAIN
 from torch import nn
+from torch.testing import assert_close
 
 from recbole_mm.authors import AuthorsCheckpointError
 from recbole_mm.config import load_config
 from recbole_mm.data.dataset import MultiModalDataset
+from recbole_mm.data.features import write_item_features
 from recbole_mm.quick_start import fit_and_evaluate, prepare
 from recbole_mm.transfer import TransferError, freeze, load_pretrained, read_pretrained
 
@@ -146,6 +149,34 @@ def test_ids_that_nothing_has_trained_are_not_tested(toy, pretrained):
     with pytest.raises(TransferError, match="would test item ids that nothing has trained"):
         prepare(load_config("MMM4Rec", None, (), settings))
     prepare(load_config("MMM4Rec", None, (), {**settings, "use_item_id": False}))
+
+
+@pytest.mark.parametrize("name", ["MMM4Rec", "MISSRec", "UniSRec"])
+def test_new_items_are_recommended_by_their_features_without_training(name, toy, tmp_path):
+    small = SMALL.get(name, SMALL["MISSRec"])
+    settings = {**toy, **small, **QUIET, "use_item_id": False}
+    trained = fit_and_evaluate(load_config(name, None, (), settings), verbose=False)["checkpoint"]
+    folder = tmp_path / "dataset/toy"
+    for modality in ("text", "image"):
+        with np.load(folder / f"toy.{modality}.npz") as file:
+            names, vectors = file["item_id"].tolist(), file["feature"]
+        twin = vectors[[names.index("i3")]]
+        write_item_features(
+            folder / f"toy.{modality}.npz", [*names, "new"], np.concatenate([vectors, twin])
+        )
+    (folder / "toy.item").write_text("\n".join(["item_id:token", *names, "new"]) + "\n")
+    more = {"pre_model_path": trained, "epochs": 0, "selected_features": ["title"]}
+    more["load_col"] = {"inter": ["user_id", "item_id", "timestamp"], "item": ["item_id"]}
+
+    run = prepare(load_config(name, None, (), {**settings, **more}))
+    model, items = run.trainer.model.eval(), run.test_data.dataset
+    model.on_epoch_start(0)
+    with torch.no_grad():
+        scores = model.full_sort_predict(next(iter(run.test_data))[0])
+
+    old, new = items.token2id("item_id", ["i3", "new"])
+    assert scores.shape[1] == 14
+    assert_close(scores[:, new], scores[:, old])
 
 
 @pytest.mark.parametrize("key", ["pre_model_path", "freeze"])

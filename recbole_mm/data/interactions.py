@@ -1,7 +1,11 @@
 r"""What can be wrong with a file of interactions, said in full."""
 
+from logging import getLogger
+
 import numpy as np
 import pandas as pd
+
+YEAR_2100 = 4102444800
 
 
 class DatasetError(ValueError):
@@ -59,7 +63,7 @@ def text_among_numbers(path: str, encoding: str, separator: str) -> str | None:
 
 
 def check_times(path: str, times: pd.Series) -> None:
-    """Times must be finite and ``>= 0``.
+    """Times must be finite and ``>= 0``; after the year 2100 they are probably no seconds.
 
     Raises:
         DatasetError: some are not; the first such row is named. Or they are no column of numbers.
@@ -76,4 +80,9 @@ def check_times(path: str, times: pd.Series) -> None:
             f"{path}: {int(bad.sum())} times are missing, negative or infinite, first in row "
             f"{row + 2} ({times.iloc[row]}). Times are unix seconds >= 0; leave the column out "
             f"if there are none."
+        )
+    if times.max() > YEAR_2100:
+        getLogger().warning(
+            f"{path}: times go up to {times.max():.0f}, after the year 2100. If they are "
+            f"milliseconds, divide them: pauses between events are read as seconds."
         )

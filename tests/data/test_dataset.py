@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -362,3 +364,13 @@ def test_an_infinite_time_is_a_clear_error(tmp_path):
     path = write_set(tmp_path, [*ROWS, ("w", "b", "inf")], text=["a"])
     with pytest.raises(DatasetError, match=r"1 times .* infinite, first in row 10 \(inf\)"):
         MultiModalDataset(config(path))
+
+
+def test_times_that_are_probably_milliseconds_are_told(toy, caplog):
+    path = Path(toy["data_path"]) / "toy/toy.inter"
+    header, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([header, *(f"{row}000" for row in rows)]) + "\n")
+
+    MultiModalDataset(load_config("MMM4Rec", None, (), toy))
+
+    assert "times go up to 1400518400000, after the year 2100" in caplog.text
