@@ -335,11 +335,36 @@ def known_keys() -> set[str]:
 def keys_read_by_recbole() -> set[str]:
     """Keys that stand in no property file although RecBole's code reads them."""
     if not _keys_read:
-        pattern = re.compile(r"""config(?:_dict)?(?:\[|\.get\(\s*)["'](\w+)["']""")
-        for path in RECBOLE_DIR.rglob("*.py"):
-            _keys_read.update(pattern.findall(path.read_text(encoding="utf-8")))
+        _keys_read.update(*map(_keys_in, RECBOLE_DIR.rglob("*.py")))
         _keys_read.difference_update(SET_BY_RECBOLE, PROCESS_KEYS, SEARCH_SPACE_WORDS)
     return _keys_read
+
+
+def keys_of_other_models(model: str, keys) -> list[str]:
+    """Those of ``keys`` that other models read, but neither this one nor what all have in common.
+
+    Args:
+        model: of ours or RecBole's.
+        keys: known ones.
+    """
+    roots = (RECBOLE_DIR / "properties", properties_dir())
+    of_models = {key for root in roots for p in root.glob("model/*.yaml") for key in _read_yaml(p)}
+    candidates = of_models & set(keys)
+    if not candidates:
+        return []
+    files = [root / name for root in roots for name in ("overall.yaml", f"model/{model}.yaml")]
+    read = {key for path in files if path.is_file() for key in _read_yaml(path)}
+    read.update(general_arguments, training_arguments, evaluation_arguments, dataset_arguments)
+    for path in RECBOLE_DIR.rglob("*.py"):
+        if not path.parent.name.endswith("_recommender") or path.stem == model.lower():
+            read |= _keys_in(path)
+    return sorted(candidates - read)
+
+
+def _keys_in(path: Path) -> set[str]:
+    """Keys that a file of RecBole's code reads from its configuration."""
+    pattern = r"""config(?:_dict)?(?:\[|\.get\(\s*)["'](\w+)["']"""
+    return set(re.findall(pattern, path.read_text(encoding="utf-8")))
 
 
 _known_keys: set[str] = set()

@@ -24,7 +24,7 @@ from recbole.utils import (
 from torch import nn
 
 from recbole_mm import processes
-from recbole_mm.config import ConfigError, load_config, parse_value
+from recbole_mm.config import ConfigError, keys_of_other_models, load_config, parse_value
 from recbole_mm.data.builtin import ensure_builtin
 from recbole_mm.data.catalog import require_dataset
 from recbole_mm.memory import keep_freed_memory
@@ -69,6 +69,9 @@ def run(
     config = load_config(model, dataset, config_files, config_dict, stage, overrides)
     require_dataset(config)
     _start_writing(config)
+    unread = keys_of_other_models(config["model"], overrides or ())
+    if unread:
+        getLogger().warning(f"{config['model']} does not read {', '.join(unread)}: no effect")
     return train_and_test(_prepare_input(config))
 
 

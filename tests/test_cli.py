@@ -221,6 +221,16 @@ def test_two_runs_of_one_second_have_checkpoints_of_their_own(toy):
     assert first != second
 
 
+def test_options_that_are_those_of_other_models_are_told(toy, caplog):
+    command = options(
+        model="GRU4Rec", **toy, **TINY_OF_RECBOLE["GRU4Rec"], n_heads=2, softmax="full"
+    )
+
+    assert main(command) == 0
+
+    assert "GRU4Rec does not read n_heads, softmax: no effect" in caplog.text
+
+
 def test_data_that_leave_nothing_to_test_by_are_told(toy, tmp_path, caplog):
     path = tmp_path / "dataset/toy/toy.inter"
     header, *rows = path.read_text().splitlines()

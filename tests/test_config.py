@@ -9,15 +9,19 @@ import yaml
 
 from recbole_mm.config import (
     LIMITS,
+    RECBOLE_DIR,
     ConfigError,
     config_from_plain,
     config_to_plain,
+    keys_of_other_models,
     known_keys,
     load_config,
     parse_overrides,
     parse_value,
     properties_dir,
+    recbole_models,
 )
+from recbole_mm.register import MODELS
 
 
 def write(path, **values):
@@ -331,3 +335,11 @@ def test_without_use_gpu_a_run_stays_on_the_cpu(monkeypatch, use_gpu, device):
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     config = load_config("MMM4Rec", "demo", config_dict={"use_gpu": use_gpu})
     assert config["device"].type == device
+
+
+@pytest.mark.parametrize("model", [*MODELS, *recbole_models("sequential")])
+def test_a_model_reads_the_keys_of_its_own_file(model):
+    roots = (RECBOLE_DIR / "properties", properties_dir())
+    files = [path for root in roots if (path := root / f"model/{model}.yaml").is_file()]
+    own = {key for path in files for key in yaml.safe_load(path.read_text()) or ()}
+    assert keys_of_other_models(model, {*own, "epochs", "loss_type", "freeze"}) == []

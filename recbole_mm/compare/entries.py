@@ -22,6 +22,7 @@ from recbole_mm.config import (
     ConfigError,
     RunConfig,
     config_to_plain,
+    keys_of_other_models,
     load_config,
     parse_overrides,
     properties_dir,
@@ -158,6 +159,11 @@ def _refuse_incomparable(entry: Entry) -> None:
     for key in ("model", "config_files"):
         if key in entry.settings:
             raise ConfigError(f"--models: {entry.label} sets {key}: write MODEL@FILE.yaml instead")
+    unread = keys_of_other_models(entry.model, entry.settings)
+    if unread:
+        raise ConfigError(
+            f"--models: {entry.label} sets {', '.join(unread)}, which {entry.model} does not read"
+        )
     common = sorted(set(entry.settings) & set(COMMON_KEYS))
     if common:
         raise ConfigError(

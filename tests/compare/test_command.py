@@ -93,6 +93,7 @@ def test_an_unknown_model_ends_the_command_before_anything_runs(toy, tmp_path, c
         ({"models": "DIEN"}, "DIEN has a data set class of its own (DIENDataset)"),
         ({"dataset": "Toyz"}, "data set 'Toyz'"),
         ({"models": "SASRec+config_files=a.yaml"}, "sets config_files: write MODEL@FILE.yaml"),
+        ({"models": "SASRec,SASRec+use_item_id=False"}, "use_item_id, which SASRec does not read"),
         ({"models": "SASRec+model=GRU4Rec"}, "sets model: write MODEL@FILE.yaml"),
         ({"benchmark_filename": "[a,b,c]"}, "compare divides the events by --protocol"),
         (
