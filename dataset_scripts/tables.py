@@ -13,6 +13,7 @@ from pathlib import Path
 import polars as pl
 
 from dataset_scripts.files import InputError
+from recbole_mm.data.interactions import YEAR_2100
 from recbole_mm.files import whole_or_not
 
 ITEM_FIELDS = ("title", "brand", "categories", "description", "image")
@@ -31,7 +32,6 @@ SECONDS_PER_UNIT = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 # pandas, and so RecBole, reads these cells as missing
 MISSING_TOKENS = ["", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND"]
 MISSING_TOKENS += ["1.#QNAN", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"]
-YEAR_2100 = 4102444800
 EAGER_ROWS = 5_000_000
 JSON_LINES = (".jsonl", ".ndjson")
 

@@ -8,8 +8,10 @@ import traceback
 from recbole_mm import __version__, processes
 from recbole_mm.config import ConfigError, parse_overrides, properties_dir, recbole_models
 from recbole_mm.data.catalog import described_datasets
+from recbole_mm.quick_start import TrainingError, run, run_stages
 from recbole_mm.register import MODELS
 from recbole_mm.stages import has_stages
+from recbole_mm.tables import print_results
 
 OK, RUN_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -62,24 +64,9 @@ def main(arguments=None) -> int:
         bad usage, configuration or data, 130 interrupted. Any other failure is raised.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    if arguments[:1] and arguments[0] in COMMANDS:
-        return _run_command(*arguments)
-    if arguments[:1] and arguments[0].isidentifier():
-        known = f"{', '.join(COMMANDS)}, and none to train: recbole-mm --model=MODEL"
-        return _fail(BAD_INPUT, f"no command {arguments[0]!r}: there are {known}", debug=False)
-    options, rest = _parser().parse_known_args(arguments)
-    debug = options.debug
-    from recbole_mm.quick_start import TrainingError, run, run_stages
-    from recbole_mm.tables import print_results
-
+    debug = "--debug" in arguments
     try:
-        overrides = parse_overrides(rest)
-        layers = (options.model, options.dataset, _files(options))
-        if has_stages(_files(options)):
-            results = run_stages(*layers, overrides=overrides)
-        else:
-            results = [run(*layers, overrides=overrides)]
-        print_results(results)
+        return _run(arguments)
     except KeyboardInterrupt:
         return _fail(INTERRUPTED, "interrupted; what is written so far is kept", debug)
     except ConfigError as error:
@@ -88,23 +75,27 @@ def main(arguments=None) -> int:
         return _fail(RUN_FAILED, str(error), debug)
     finally:
         processes.stop()
+
+
+def _run(arguments: list[str]) -> int:
+    first = arguments[0] if arguments else ""
+    if first in COMMANDS:
+        rest = [argument for argument in arguments[1:] if argument != "--debug"]
+        return importlib.import_module(COMMANDS[first]).main(rest)
+    if first.isidentifier():
+        raise ConfigError(
+            f"no command {first!r}: there are {', '.join(COMMANDS)}, and none to train: "
+            f"recbole-mm --model=MODEL"
+        )
+    options, rest = _parser().parse_known_args(arguments)
+    overrides = parse_overrides(rest)
+    layers = (options.model, options.dataset, _files(options))
+    if has_stages(_files(options)):
+        results = run_stages(*layers, overrides=overrides)
+    else:
+        results = [run(*layers, overrides=overrides)]
+    print_results(results)
     return OK
-
-
-def _run_command(name: str, *arguments: str) -> int:
-    """One of :data:`COMMANDS`, with the same exit statuses."""
-    from recbole_mm.quick_start import TrainingError
-
-    debug = "--debug" in arguments
-    arguments = [argument for argument in arguments if argument != "--debug"]
-    try:
-        return importlib.import_module(COMMANDS[name]).main(arguments)
-    except KeyboardInterrupt:
-        return _fail(INTERRUPTED, "interrupted; what is finished is kept", debug)
-    except ConfigError as error:
-        return _fail(BAD_INPUT, str(error), debug)
-    except (OSError, TrainingError) as error:
-        return _fail(RUN_FAILED, str(error), debug)
 
 
 def _files(options) -> list[str]:

@@ -10,8 +10,10 @@ import ast
 import difflib
 import os
 import re
+from collections.abc import Iterable
 from enum import Enum
 from fnmatch import fnmatchcase
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -254,11 +256,10 @@ def refuse_unknown_keys(values: dict, source: str):
             continue
         if key in keys_read_by_recbole():
             continue
-        by_lower = {name.lower(): name for name in known_keys() | keys_read_by_recbole()}
-        near = difflib.get_close_matches(str(key).lower(), by_lower, n=3, cutoff=0.6)
+        near = nearest(str(key), known_keys() | keys_read_by_recbole(), n=3)
         hint = f"the keys and what they do are in {properties_dir()}"
         if near:
-            hint = f"did you mean {' or '.join(repr(by_lower[name]) for name in near)}?"
+            hint = f"did you mean {' or '.join(map(repr, near))}?"
         raise ConfigError(f"unknown key {key!r} in {source}: {hint}")
 
 
@@ -361,6 +362,7 @@ def keys_of_other_models(model: str, keys) -> list[str]:
     return sorted(candidates - read)
 
 
+@cache
 def _keys_in(path: Path) -> set[str]:
     """Keys that a file of RecBole's code reads from its configuration."""
     pattern = r"""config(?:_dict)?(?:\[|\.get\(\s*)["'](\w+)["']"""
@@ -477,13 +479,24 @@ def recbole_models(kind: str = "*") -> list[str]:
     return sorted(by_lower[m.stem] for m in modules if m.stem in by_lower)
 
 
+def needs_item_columns(model: str) -> bool:
+    """Whether a model of RecBole reads columns of the ``.item`` file (``selected_features``)."""
+    path = RECBOLE_DIR / "properties" / "model" / f"{model}.yaml"
+    return path.is_file() and "selected_features" in yaml.safe_load(path.read_text("utf-8"))
+
+
+def nearest(name: str, known: Iterable[str], n: int = 1, cutoff: float = 0.6) -> list[str]:
+    """At most ``n`` of the known names that look like this one, whatever their case."""
+    by_lower = {other.lower(): other for other in known}
+    return [by_lower[x] for x in difflib.get_close_matches(name.lower(), by_lower, n, cutoff)]
+
+
 def _refuse_unknown_model(model: str):
     ours = sorted(path.stem for path in (properties_dir() / "model").glob("*.yaml"))
     if model in ours or model in recbole_models():
         return
-    by_lower = {name.lower(): name for name in [*ours, *recbole_models()]}
-    near = difflib.get_close_matches(model.lower(), by_lower, n=1, cutoff=0.5)
-    hint = f"did you mean {by_lower[near[0]]!r}? " if near else ""
+    near = nearest(model, [*ours, *recbole_models()], cutoff=0.5)
+    hint = f"did you mean {near[0]!r}? " if near else ""
     raise ConfigError(
         f"unknown model {model!r}: {hint}Ours are {', '.join(ours)}; RecBole's sequential models "
         f"are {', '.join(recbole_models('sequential'))}"

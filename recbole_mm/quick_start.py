@@ -24,7 +24,13 @@ from recbole.utils import (
 from torch import nn
 
 from recbole_mm import processes
-from recbole_mm.config import ConfigError, keys_of_other_models, load_config, parse_value
+from recbole_mm.config import (
+    ConfigError,
+    keys_of_other_models,
+    load_config,
+    needs_item_columns,
+    parse_value,
+)
 from recbole_mm.data.builtin import ensure_builtin
 from recbole_mm.data.catalog import require_dataset
 from recbole_mm.memory import keep_freed_memory
@@ -215,8 +221,9 @@ def _load(config: Config) -> tuple[list[AbstractDataLoader], nn.Module]:
     with multi_modal_dataset_for(config["model"]):
         dataset = create_dataset(config)
     logger.info(dataset)
-    for field in config["selected_features"] or ():
-        if config["model"] not in MODELS and field not in dataset.field2type:
+    columns = config["selected_features"] if needs_item_columns(config["model"]) else None
+    for field in columns or ():
+        if field not in dataset.field2type:
             raise ValueError(
                 f"{config['model']} reads the column {field!r} of the items (selected_features), "
                 f"which is not loaded from data set {config['dataset']!r}. Name columns of its "

@@ -169,12 +169,13 @@ def start_from_config(model, config) -> Transferred | None:
     if reset and not path:
         raise TransferError(f"reset: {reset} without pre_model_path: all parameters are new.")
     report = None
-    if path and model.use_item_id and config["epochs"] == 0:
-        raise TransferError(
-            "epochs: 0 would test item ids that nothing has trained: those of pre_model_path belong "
-            "to its own data. Set use_item_id: False; README has how a checkpoint is tested as it is."
-        )
     if path:
+        if model.use_item_id and config["epochs"] == 0:
+            raise TransferError(
+                "epochs: 0 would test item ids that nothing has trained: those of pre_model_path "
+                "belong to its own data. Set use_item_id: False; README has how a checkpoint is "
+                "tested as it is."
+            )
         state = read_pretrained(path, type(model).__name__)
         report = load_pretrained(model, state, reset, bool(config["allow_fewer_layers"]))
     freeze(model, frozen)

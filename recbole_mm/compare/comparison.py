@@ -231,7 +231,7 @@ def summarize(
     failures: list[Failure],
     described: Described,
     hashes: dict[str, str],
-    conditions: str,
+    said: str,
     warning: str | None,
 ) -> Summary:
     """All numbers from the finished runs.
@@ -261,7 +261,7 @@ def summarize(
     _refuse_other_targets(ranks)
     return Summary(
         settings,
-        conditions,
+        said,
         warning,
         described,
         hashes,

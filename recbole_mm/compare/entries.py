@@ -8,22 +8,21 @@ An entry is written ``MODEL[@FILE.yaml][+KEY=VALUE...]``, several with commas be
 out of the label.
 """
 
-import difflib
 import re
 from pathlib import Path
 from typing import NamedTuple
 
 import recbole.data.dataset
-import yaml
 
 from recbole_mm.compare.item_columns import columns_for
 from recbole_mm.config import (
-    RECBOLE_DIR,
     ConfigError,
     RunConfig,
     config_to_plain,
     keys_of_other_models,
     load_config,
+    nearest,
+    needs_item_columns,
     parse_overrides,
     properties_dir,
     read_layers,
@@ -72,9 +71,7 @@ def parse_entries(text: str) -> list[Entry]:
     known = {*MODELS, *recbole_models("sequential")}
     unknown = sorted({entry.model for entry in entries} - known)
     if unknown:
-        by_lower = {name.lower(): name for name in known}
-        near = [difflib.get_close_matches(name.lower(), by_lower, n=1) for name in unknown]
-        near = [repr(by_lower[name]) for names in near for name in names]
+        near = [repr(other) for name in unknown for other in nearest(name, known)]
         hint = f" (did you mean {', '.join(near)}?)" if near else ""
         raise ConfigError(
             f"--models: {', '.join(map(repr, unknown))} unknown{hint}; known are "
@@ -119,12 +116,6 @@ def config_of(entry: Entry, dataset: str, overlay: dict, overrides: dict) -> Run
         if not set(config["selected_features"]) <= set(loaded):  # nobody has named columns
             layers = {**layers, **columns_for(entry.model, config), **given}
     return load_config(entry.model, dataset, entry.files, layers)
-
-
-def needs_item_columns(model: str) -> bool:
-    """Whether a model of RecBole reads columns of the ``.item`` file (``selected_features``)."""
-    path = RECBOLE_DIR / "properties" / "model" / f"{model}.yaml"
-    return path.is_file() and "selected_features" in yaml.safe_load(path.read_text("utf-8"))
 
 
 def _parse_entry(text: str, whole_path: bool = False) -> Entry:

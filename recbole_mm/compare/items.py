@@ -48,15 +48,16 @@ def describe_all(configs: dict) -> Described:
     described = describe(config)
     for label, config in others:
         other = describe(config)
-        for same, what in (
-            (other.targets.equals(described.targets), "is tested on other targets"),
-            (other.counts["items"] == described.counts["items"], "ranks other items"),
-        ):
-            if not same:
-                raise ConfigError(
-                    f"--models: {label} {what} than {first}: entries have to read the same "
-                    f"interactions (load_col, filters) to be compared"
-                )
+        if not other.targets.equals(described.targets):
+            what = "is tested on other targets"
+        elif other.counts["items"] != described.counts["items"]:
+            what = "ranks other items"
+        else:
+            continue
+        raise ConfigError(
+            f"--models: {label} {what} than {first}: entries have to read the same interactions "
+            f"(load_col, filters) to be compared"
+        )
     return described
 
 
