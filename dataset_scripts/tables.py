@@ -33,6 +33,7 @@ SECONDS_PER_UNIT = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 MISSING_TOKENS = ["", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND"]
 MISSING_TOKENS += ["1.#QNAN", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"]
 EAGER_ROWS = 5_000_000
+SEPARATORS = {".csv": ",", ".tsv": "\t"}
 JSON_LINES = (".jsonl", ".ndjson")
 
 
@@ -42,9 +43,8 @@ def scan_table(path) -> pl.LazyFrame:
     if not path.is_file():
         raise InputError(f"{path}: no such file.")
     suffix = path.suffix.lower()
-    if suffix in (".csv", ".tsv"):
-        separator = "\t" if suffix == ".tsv" else ","
-        return pl.scan_csv(path, separator=separator, infer_schema=False)
+    if suffix in SEPARATORS:
+        return pl.scan_csv(path, separator=SEPARATORS[suffix], infer_schema=False)
     if suffix in (".parquet", ".pq"):
         return pl.scan_parquet(path)
     if suffix in JSON_LINES:
@@ -55,7 +55,7 @@ def scan_table(path) -> pl.LazyFrame:
 @contextlib.contextmanager
 def reading(path):
     """Turn what polars says of a malformed table into an error that names the file, and the line
-    where a file of JSON lines is broken."""
+    of a text file that is broken."""
     try:
         yield
     except pl.exceptions.PolarsError as error:
@@ -64,13 +64,18 @@ def reading(path):
 
 
 def _broken_line(path: Path) -> str | None:
-    """What is wrong with the first line that is no JSON, if the file is one of JSON lines."""
-    if path.suffix.lower() not in JSON_LINES:
+    """What is wrong with the first line that is not UTF-8, or of a file of JSON lines no JSON."""
+    is_json = path.suffix.lower() in JSON_LINES
+    if not is_json and path.suffix.lower() not in SEPARATORS:
         return None
     with open(path, "rb") as lines:
         for number, line in enumerate(lines, 1):
             try:
-                json.loads(line if line.strip() else b"{}")
+                text = line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                return f"line {number} is not in UTF-8 ({error}); save the file in that encoding."
+            try:
+                json.loads(text if is_json and text.strip() else "{}")
             except ValueError as error:
                 return f"line {number} is no JSON ({error}); mend it, or get the file anew."
     return None
@@ -91,10 +96,10 @@ def pick_columns(table: pl.LazyFrame, columns: dict[str, str | None], path) -> p
     wanted = {ours: theirs or ours for ours, theirs in columns.items() if theirs or ours in there}
     absent = [theirs for theirs in wanted.values() if theirs not in there]
     if absent:
-        raise InputError(
-            f"{path}: no column {absent}, the file has {there}. "
-            f"Name the right ones on the command line (--user-column, --item-column, ...)."
-        )
+        fix = "Name the right ones on the command line (--user-column, --item-column, ...)."
+        if len(there) == 1 and any(separator in there[0] for separator in ",;|\t"):
+            fix = "Columns are separated by ',' in a .csv and by tabs in a .tsv."
+        raise InputError(f"{path}: no column {absent}, the file has {there}. {fix}")
     return table.select(pl.col(theirs).alias(ours) for ours, theirs in wanted.items())
 
 

@@ -49,6 +49,25 @@ def test_a_broken_line_of_json_is_named(tmp_path):
         tables.scan_table(path).collect()
 
 
+def test_a_line_in_another_encoding_is_named(tmp_path):
+    path = tmp_path / "interactions.csv"
+    path.write_bytes("user,item\na,x\ncaf\xe9,y\n".encode("latin-1"))
+
+    with (
+        pytest.raises(InputError, match=r"interactions.csv: .* line 3 is not in UTF-8 .*save"),
+        tables.reading(path),
+    ):
+        tables.scan_table(path).collect()
+
+
+def test_another_separator_is_told(tmp_path):
+    path = tmp_path / "interactions.csv"
+    path.write_text("user;item\na;x\n")
+
+    with pytest.raises(InputError, match=r"the file has \['user;item'\]. Columns are separated by"):
+        tables.pick_columns(tables.scan_table(path), {"user_id": "user"}, path)
+
+
 def test_columns_that_are_empty_throughout_are_left_out(tmp_path):
     (tmp_path / "a.csv").write_text(HEADER + "u,i,,\nu,j,,\n")
 
