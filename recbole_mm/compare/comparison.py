@@ -24,7 +24,6 @@ from recbole_mm.compare.statistics import (
     seed_values,
     user_table,
 )
-from recbole_mm.compare.worker import RANKS
 from recbole_mm.config import ConfigError, config_to_plain
 from recbole_mm.data.builtin import ensure_builtin
 from recbole_mm.data.catalog import require_dataset
@@ -237,8 +236,8 @@ def summarize(
     """All numbers from the finished runs.
 
     Raises:
-        ConfigError: no run of the baseline has finished, or entries differ in their candidates or
-            test targets.
+        ConfigError: no run of the baseline has finished, what one has written cannot be read, or
+            entries differ in their candidates or test targets.
     """
     labels = [entry.label for entry in settings.entries]
     finished = [run for label in labels for run in runs if run.label == label and run.finished]
@@ -252,10 +251,7 @@ def summarize(
     candidates = {run.label: run.result()["n_items"] for run in finished}
     if len(set(candidates.values())) > 1:
         raise ConfigError(f"the entries rank different numbers of items: {candidates}")
-    lists = pl.concat(
-        pl.scan_parquet(run.folder / RANKS).with_columns(label=pl.lit(run.label))
-        for run in finished
-    )
+    lists = pl.concat(run.ranks() for run in finished)
     tables = lists.drop("recommended").collect()
     ranks = tables.filter(pl.col("features") == ALL)
     _refuse_other_targets(ranks)

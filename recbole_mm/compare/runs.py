@@ -20,8 +20,10 @@ from pathlib import Path
 from queue import Queue
 from typing import IO, NamedTuple
 
+import polars as pl
+
 from recbole_mm.compare.entries import Entry
-from recbole_mm.compare.worker import BEST_EPOCH, LATEST_EPOCH, PLAN, RESULT
+from recbole_mm.compare.worker import BEST_EPOCH, LATEST_EPOCH, PLAN, RANKS, RESULT
 from recbole_mm.config import ConfigError, RunConfig, config_to_plain
 from recbole_mm.files import write_json
 from recbole_mm.identity import PLACES, data_hashes, digest
@@ -53,8 +55,33 @@ class Run(NamedTuple):
         return json.loads((self.folder / PLAN).read_text(encoding="utf-8"))
 
     def result(self) -> dict:
-        """What the finished run computed."""
-        return json.loads((self.folder / RESULT).read_text(encoding="utf-8"))
+        """What the finished run computed.
+
+        Raises:
+            ConfigError: the file is damaged.
+        """
+        with self._reading(RESULT):
+            return json.loads((self.folder / RESULT).read_text(encoding="utf-8"))
+
+    def ranks(self) -> pl.LazyFrame:
+        """The ranks of the finished run, under its label in this comparison.
+
+        Raises:
+            ConfigError: the file is damaged or not there.
+        """
+        with self._reading(RANKS):
+            pl.read_parquet_schema(self.folder / RANKS)
+        return pl.scan_parquet(self.folder / RANKS).with_columns(label=pl.lit(self.label))
+
+    @contextmanager
+    def _reading(self, name: str):
+        try:
+            yield
+        except (OSError, ValueError, pl.exceptions.PolarsError) as error:
+            raise ConfigError(
+                f"{self.folder / name}: a finished run that cannot be read ({error}). Delete its "
+                f"folder, and the same command makes the run again"
+            ) from error
 
 
 class Failure(NamedTuple):

@@ -52,6 +52,18 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been_killed(toy, tmp_path, monkey
     assert not (killed.folder / LATEST_EPOCH).exists()
 
 
+@pytest.mark.parametrize("name", ["result.json", "ranks.parquet"])
+def test_a_finished_run_that_is_damaged_is_named(tmp_path, name):
+    run = Run("SASRec", 1, tmp_path)
+    (tmp_path / name).write_bytes(b'{"cut')
+    read = {"result.json": run.result, "ranks.parquet": run.ranks}[name]
+
+    with pytest.raises(
+        ConfigError, match=f"{name}: a finished run that cannot .* Delete its folder"
+    ):
+        read()
+
+
 def test_a_folder_is_held_while_a_worker_lives(tmp_path):
     with only_one_in(tmp_path) as lock:
         orphan = subprocess.Popen(
