@@ -29,6 +29,7 @@ setup(
     package_data={
         "recbole_mm.properties": ["*.yaml", "*/*.yaml", "tuning/*"],
         "recbole_mm.compare": ["templates/*"],
+        "recbole_mm.prepare": ["mirrors.yaml"],
     },
     install_requires=[
         "recbole==1.2.*",

@@ -22,8 +22,8 @@ from synthetic import (
 )
 from torch import nn
 
-from recbole_mm.memory import keep_freed_memory
 from recbole_mm.model.sequential_recommender.missrec import MISSRec
+from recbole_mm.tools.memory import keep_freed_memory
 
 WIDTH = 512
 REAL_SHARE = 0.14

@@ -57,7 +57,7 @@ def measure(root: str, model: str, batch: int) -> dict:
     from recbole.data import data_preparation
     from recbole.utils import get_model
 
-    from recbole_mm.config import load_config
+    from recbole_mm.config.load import load_config
     from recbole_mm.data.dataset import MultiModalDataset
 
     settings = {

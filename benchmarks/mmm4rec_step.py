@@ -23,8 +23,8 @@ from synthetic import (
 )
 from torch import nn
 
-from recbole_mm.memory import keep_freed_memory
 from recbole_mm.model.sequential_recommender.mmm4rec import MMM4Rec
+from recbole_mm.tools.memory import keep_freed_memory
 
 WIDTH = 768
 REAL_SHARE = 1 / 3

@@ -46,7 +46,7 @@ def measure(which: str, folder: str, length: int) -> dict:
     from recbole.data import data_preparation
     from recbole.data.dataset import SequentialDataset
 
-    from recbole_mm.config import load_config
+    from recbole_mm.config.load import load_config
     from recbole_mm.data.dataset import MultiModalDataset
 
     settings = {"data_path": folder, "MAX_ITEM_LIST_LENGTH": length, "modalities": []}

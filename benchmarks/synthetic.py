@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import torch
 
-from recbole_mm.config import RunConfig, load_config
+from recbole_mm.config.load import RunConfig, load_config
 from recbole_mm.data.features import ItemFeatures
 
 

@@ -17,15 +17,15 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-from recbole_mm.authors import rename_missrec, rename_mmm4rec
-from recbole_mm.config import load_config
+from recbole_mm.config.load import load_config
 from recbole_mm.data.features import ItemFeatures
 from recbole_mm.model.layers.augmentation import drop_items
 from recbole_mm.model.layers.interest import dpc_knn
 from recbole_mm.model.layers.mamba import CrossLayer, MambaSize, TiSSDLayer
 from recbole_mm.model.sequential_recommender.missrec import MISSRec
 from recbole_mm.model.sequential_recommender.mmm4rec import MMM4Rec
-from recbole_mm.trainer import AccumulatedSteps
+from recbole_mm.training.trainer import AccumulatedSteps
+from recbole_mm.transfer.authors import rename_missrec, rename_mmm4rec
 
 FLOAT64_LIMIT = 1e-9
 OUTPUT_ATOL, OUTPUT_RTOL = 2e-5, 1e-4

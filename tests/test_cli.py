@@ -8,11 +8,11 @@ import yaml
 from tiny import TINY, TINY_MMM4REC
 
 from recbole_mm.cli import main
-from recbole_mm.config import load_config
-from recbole_mm.data.catalog import datasets_in, described_datasets
+from recbole_mm.config.load import load_config
+from recbole_mm.config.models import MODELS
 from recbole_mm.data.features import write_item_features
-from recbole_mm.quick_start import knows_query_time, prepare, run
-from recbole_mm.register import MODELS
+from recbole_mm.prepare.catalog import datasets_in, described_datasets
+from recbole_mm.run.run import knows_query_time, prepare, run
 
 SCRIPT = "run_recbole_mm.py"
 TINY_OF_RECBOLE = {
@@ -178,7 +178,7 @@ def test_a_known_data_set_that_is_not_there_says_how_it_is_made(capsys):
         (["--model=SASRek", "--dataset=demo"], "did you mean 'SASRec'"),
         (["--model=SASRec", "--dataset=demo", "--epoch=1"], "did you mean 'epochs'"),
         (["--model=SASRec", "--dataset=demo", "epochs=1"], "is no option"),
-        (["comapre", "--dataset=demo"], "no command 'comapre': there are compare, tune"),
+        (["comapre", "--dataset=demo"], "unknown command 'comapre': did you mean 'compare'?"),
         (["--model=SASRec", "--dataset=demo", "--config_files=no.yaml"], "'no.yaml': No such file"),
     ],
 )

@@ -62,7 +62,7 @@ def fresh(wheel, tmp_path_factory):
 
 
 def test_the_wheel_brings_its_property_files(fresh, repository, tmp_path):
-    show = "from recbole_mm.config import properties_dir; print(properties_dir())"
+    show = "from recbole_mm.config.property_files import properties_dir; print(properties_dir())"
     installed = run(fresh / "bin" / "python", "-c", show, cwd=tmp_path).strip().splitlines()[-1]
 
     assert installed.startswith(str(fresh))

@@ -5,9 +5,11 @@ import re
 import pytest
 import yaml
 
-from recbole_mm.config import known_keys, load_config, properties_dir
+from recbole_mm.config.keys import known_keys
+from recbole_mm.config.load import load_config
+from recbole_mm.config.models import MODELS
+from recbole_mm.config.property_files import properties_dir
 from recbole_mm.data.builtin import BUILTIN
-from recbole_mm.register import MODELS
 
 PATHS = sorted(
     p

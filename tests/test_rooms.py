@@ -7,35 +7,29 @@ import pytest
 ROOMS = (
     "__init__",
     "cli",
-    "compare.",
-    "transfer_report",
-    "tuning",
-    "ray_search",
-    "tables",
     "quick_start",
-    "stages",
-    "identity",
-    "jobs",
-    "data.catalog",
-    "trainer",
-    "transfer",
-    "spawned",
+    "compare.",
+    "transfer_report.",
+    "tuning.",
+    "run.",
+    "prepare.",
+    "training.",
+    "transfer.",
     "register",
-    "compat",
-    "config",
+    "integration.",
+    "config.",
     "model.sequential_recommender.",
     "model.abstract_recommender",
     "model.layers.",
     "data.",
-    "authors",
-    "averaging",
-    "files",
-    "memory",
-    "processes",
+    "tools.",
+    "commands",
 )
 """Modules, and packages with a dot behind them, from the user's words to the tools."""
 
-LOOKED_UP_BY_NAME = {("register", "trainer"), ("register", "data.dataset")}
+LOOKED_UP_BY_NAME = {
+    ("integration.register", "training.trainer"),
+}
 """The door hands these to RecBole when it asks for them."""
 
 

@@ -5,8 +5,9 @@ import logging
 import shlex
 from pathlib import Path
 
-from recbole_mm.config import ConfigError, parse_overrides, parse_value
-from recbole_mm.jobs import number_of_jobs, parse_seeds, visible_gpus
+from recbole_mm.config.errors import ConfigError
+from recbole_mm.config.values import parse_overrides, parse_value
+from recbole_mm.run.jobs import number_of_jobs, parse_seeds, visible_gpus
 
 DESCRIPTION = "Compare models on one split: runs, uncertainty, slices, and a report to read."
 EPILOG = """\

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import polars as pl
 
+from recbole_mm.compare.data_under_protocol import Described, describe_all
 from recbole_mm.compare.entries import Entry, config_of
 from recbole_mm.compare.figures import Curve
-from recbole_mm.compare.items import Described, describe_all
 from recbole_mm.compare.knockout import ALL
 from recbole_mm.compare.protocols import find_protocol, leak_warning
 from recbole_mm.compare.ranks import LIST_METRICS, parse_metric
@@ -24,11 +24,12 @@ from recbole_mm.compare.statistics import (
     seed_values,
     user_table,
 )
-from recbole_mm.config import ConfigError, config_to_plain
+from recbole_mm.config.errors import ConfigError
+from recbole_mm.config.plain import config_to_plain
 from recbole_mm.data.builtin import ensure_builtin
-from recbole_mm.data.catalog import require_dataset
-from recbole_mm.identity import data_hashes
-from recbole_mm.quick_start import knows_query_time
+from recbole_mm.prepare.catalog import require_dataset
+from recbole_mm.run.identity import data_hashes
+from recbole_mm.run.run import knows_query_time
 
 COMMON_METRICS = ("Recall", "NDCG", "MRR")
 BY_OPTION = {

@@ -15,20 +15,14 @@ from typing import NamedTuple
 import recbole.data.dataset
 
 from recbole_mm.compare.item_columns import columns_for
-from recbole_mm.config import (
-    ConfigError,
-    RunConfig,
-    config_to_plain,
-    keys_of_other_models,
-    load_config,
-    nearest,
-    needs_item_columns,
-    parse_overrides,
-    properties_dir,
-    read_layers,
-    recbole_models,
-)
-from recbole_mm.register import MODELS
+from recbole_mm.config.errors import ConfigError
+from recbole_mm.config.keys import keys_of_other_models
+from recbole_mm.config.load import RunConfig, load_config
+from recbole_mm.config.models import MODELS, needs_item_columns, recbole_models
+from recbole_mm.config.plain import config_to_plain
+from recbole_mm.config.property_files import properties_dir, read_layers
+from recbole_mm.config.values import parse_overrides
+from recbole_mm.tools.names import nearest
 
 TUNED = "tuned"
 COMMON_KEYS = (

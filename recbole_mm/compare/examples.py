@@ -13,7 +13,7 @@ from PIL import Image, UnidentifiedImageError
 from recbole.data import create_dataset
 
 from recbole_mm.data.dataset import LAST_ROW
-from recbole_mm.register import multi_modal_dataset_for
+from recbole_mm.integration.register import multi_modal_dataset_for
 
 HISTORY, RECOMMENDED, PICTURE_SIDE = 5, 5, 88
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from recbole_mm.config import ConfigError
+from recbole_mm.config.errors import ConfigError
 
 LONGEST = 20
 """Words of a column that are read, from its beginning."""

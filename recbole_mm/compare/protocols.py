@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from recbole_mm.config import ConfigError
+from recbole_mm.config.errors import ConfigError
 
 HELD_OUT_ITEMS = 0.1
 

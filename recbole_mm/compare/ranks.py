@@ -1,7 +1,7 @@
 r"""The rank of every test target: one row per target, stored as parquet.
 
 Rank 1 is the best. Items of the same score as the target count half, see
-:func:`~recbole_mm.trainer.rank_by_counting`, so that ties favour nobody; a score that is not a number
+:func:`~recbole_mm.training.trainer.rank_by_counting`, so that ties favour nobody; a score that is not a number
 puts the target last. All later numbers (metrics, intervals, slices) are computed from these rows.
 """
 
@@ -15,11 +15,12 @@ import torch
 from recbole.evaluator import Evaluator
 from torch import Tensor
 
-from recbole_mm.config import ConfigError, config_from_plain, config_to_plain
+from recbole_mm.config.errors import ConfigError
+from recbole_mm.config.plain import config_from_plain, config_to_plain
 from recbole_mm.data.dataset import EVENT_ROW, LAST_ROW
-from recbole_mm.files import whole_or_not
-from recbole_mm.quick_start import Prepared
-from recbole_mm.trainer import RankCollector
+from recbole_mm.run.run import Prepared
+from recbole_mm.tools.files import whole_or_not
+from recbole_mm.training.trainer import RankCollector
 
 LIST_LENGTH = 10
 """How many recommended items are stored with a rank."""

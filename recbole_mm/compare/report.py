@@ -14,7 +14,7 @@ from recbole_mm.compare.comparison import Summary
 from recbole_mm.compare.examples import Example
 from recbole_mm.compare.figures import grouped_bars, learning_curves, slice_bars
 from recbole_mm.compare.statistics import LEAST_USERS, LEVEL, RESAMPLES, Interval
-from recbole_mm.files import whole_or_not, write_text
+from recbole_mm.tools.files import whole_or_not, write_text
 
 NBSP = "\N{NO-BREAK SPACE}"
 

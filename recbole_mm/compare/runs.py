@@ -24,10 +24,12 @@ import polars as pl
 
 from recbole_mm.compare.entries import Entry
 from recbole_mm.compare.worker import BEST_EPOCH, LATEST_EPOCH, PLAN, RANKS, RESULT
-from recbole_mm.config import ConfigError, RunConfig, config_to_plain
-from recbole_mm.files import write_json
-from recbole_mm.identity import PLACES, data_hashes, digest
-from recbole_mm.quick_start import require_writable
+from recbole_mm.config.errors import ConfigError
+from recbole_mm.config.load import RunConfig
+from recbole_mm.config.plain import config_to_plain
+from recbole_mm.run.identity import PLACES, data_hashes, digest
+from recbole_mm.run.run import require_writable
+from recbole_mm.tools.files import write_json
 
 LOCK, OUTPUT = "lock", "output.txt"
 LABEL_LENGTH = 100  # in a folder's name

@@ -15,16 +15,10 @@ import torch
 
 from recbole_mm.compare.knockout import ALL, knocked_out, knockouts
 from recbole_mm.compare.ranks import evaluate_ranks, write_table
-from recbole_mm.config import config_from_plain
-from recbole_mm.files import write_json
-from recbole_mm.identity import package_version, source_hash
-from recbole_mm.quick_start import (
-    Prepared,
-    keep_progress,
-    prepare,
-    start_logging,
-    train_and_test,
-)
+from recbole_mm.config.plain import config_from_plain
+from recbole_mm.run.identity import package_version, source_hash
+from recbole_mm.run.run import Prepared, keep_progress, prepare, start_logging, train_and_test
+from recbole_mm.tools.files import write_json
 
 PACKAGES = ("recbole_mm", "recbole", "torch", "numpy", "pandas", "polars", "scipy", "scikit-learn")
 PLAN, RESULT, RANKS = "run.json", "result.json", "ranks.parquet"

@@ -10,7 +10,6 @@ from recbole.data.dataset import SequentialDataset
 from recbole.data.interaction import Interaction
 from recbole.utils import FeatureSource, FeatureType, get_model
 
-from recbole_mm import processes
 from recbole_mm.data.builtin import ensure_builtin
 from recbole_mm.data.features import (
     ItemFeatures,
@@ -34,13 +33,8 @@ from recbole_mm.data.mixture import (
     read_mixture_features,
     with_domain,
 )
-from recbole_mm.data.sequences import (
-    among_kept,
-    cut_at_moments,
-    leave_one_out,
-    prefixes,
-    windows,
-)
+from recbole_mm.data.sequences import among_kept, cut_at_moments, leave_one_out, prefixes, windows
+from recbole_mm.tools import processes
 
 # columns of a target: its history is the rows [first, last) of ``MultiModalDataset.history``, where
 # it is row ``last`` itself unless some items are held out: it is then row ``event`` of

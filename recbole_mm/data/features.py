@@ -18,12 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recbole_mm.files import whole_or_not
+from recbole_mm.tools.errors import UserError
+from recbole_mm.tools.files import whole_or_not
 
 ROWS_PER_CHUNK = 65536
 
 
-class FeatureFileError(ValueError):
+class FeatureFileError(UserError):
     """A feature file that is missing, broken, or of another data set."""
 
 
@@ -180,7 +181,7 @@ def _open_npz(path):
     path = Path(path)
     if not path.is_file():
         raise FeatureFileError(
-            f"{path}: no such feature file. Make it with the scripts in dataset_scripts/, or take "
+            f"{path}: no such feature file. Make it with recbole-mm extract, or take "
             f"its modality out of 'modalities'."
         )
     try:

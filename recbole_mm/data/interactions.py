@@ -5,10 +5,12 @@ from logging import getLogger
 import numpy as np
 import pandas as pd
 
+from recbole_mm.tools.errors import UserError
+
 YEAR_2100 = 4102444800
 
 
-class DatasetError(ValueError):
+class DatasetError(UserError):
     """Interactions that cannot be used as they are."""
 
 

@@ -19,17 +19,18 @@ from recbole_mm.data.features import (
     read_feature_info,
     read_item_features,
 )
+from recbole_mm.tools.errors import UserError
 
 SEPARATOR = ":"
 
 
-class MixtureError(ValueError):
+class MixtureError(UserError):
     """Domains that cannot be one data set."""
 
 
 def domains_of(config) -> list[str]:
     """The domains of ``config['dataset']``: by ``domains``, or by ``<dataset>.yaml`` beside its
-    ``.inter`` file, which dataset_scripts/mix.py writes. Empty for a set that is no mixture.
+    ``.inter`` file, which recbole-mm mix writes. Empty for a set that is no mixture.
 
     Raises:
         MixtureError: a domain stands twice, or the mixture is its own domain.
@@ -70,7 +71,7 @@ def domain_of_items(item_tokens, domains: list[str]) -> Tensor:
         token = item_tokens[1 + int(np.flatnonzero(index < 0)[0])]
         raise MixtureError(
             f"item {str(token)!r} begins with the name of none of the domains {domains}; make the "
-            "mixture again with dataset_scripts/mix.py"
+            "mixture again with recbole-mm mix"
         )
     return torch.from_numpy(np.concatenate([[-1], index]).astype(np.int64))
 
@@ -100,7 +101,7 @@ def refuse_different_features(root, domains: list[str], modality: str) -> None:
         listing = "; ".join(f"{names}: {kind}" for kind, names in kinds.items())
         raise MixtureError(
             f"{modality} features of the domains differ in encoder, width, scale or space: "
-            f"{listing}. Make them together: python dataset_scripts/extract_features.py "
+            f"{listing}. Make them together: recbole-mm extract "
             f"{' '.join(domains)}"
         )
 

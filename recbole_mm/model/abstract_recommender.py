@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from recbole.model.abstract_recommender import SequentialRecommender
 from torch import Tensor, nn
 
-from recbole_mm import processes
 from recbole_mm.model.layers.softmax import Scores, candidate_cross_entropy
+from recbole_mm.tools import processes
 
 TRAIN_STAGES = ("pretrain", "finetune")
 SOFTMAXES = ("full", "trained", "in_batch")

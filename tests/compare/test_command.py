@@ -9,10 +9,11 @@ from tiny import TINY_MMM4REC
 
 from recbole_mm.cli import main
 from recbole_mm.compare.comparison import Settings, _refuse_other_targets, check, conditions
+from recbole_mm.compare.data_under_protocol import describe_all
 from recbole_mm.compare.entries import config_of, parse_entries
-from recbole_mm.compare.items import describe_all
 from recbole_mm.compare.runs import find_run, only_one_in
-from recbole_mm.config import ConfigError, properties_dir
+from recbole_mm.config.errors import ConfigError
+from recbole_mm.config.property_files import properties_dir
 
 TINY = {**TINY_MMM4REC, "epochs": 1, "n_heads": 1, "topk": "[5,10]"}
 

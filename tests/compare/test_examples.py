@@ -2,7 +2,7 @@ import polars as pl
 from PIL import Image
 
 from recbole_mm.compare.examples import Catalog, examples
-from recbole_mm.config import load_config
+from recbole_mm.config.load import load_config
 
 
 def ranks_of(toy_user, truth, recommended, rank):

@@ -3,8 +3,8 @@ import torch
 from torch.testing import assert_close
 
 from recbole_mm.compare.knockout import knocked_out, knockouts
-from recbole_mm.config import load_config
-from recbole_mm.quick_start import prepare
+from recbole_mm.config.load import load_config
+from recbole_mm.run.run import prepare
 
 SMALL = {"hidden_size": 16, "head_dim": 8, "d_state": 4, "n_groups": 2, "inner_size": 16}
 

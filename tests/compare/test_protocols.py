@@ -2,12 +2,13 @@ import numpy as np
 import pytest
 import torch
 
+from recbole_mm.compare.data_under_protocol import describe
 from recbole_mm.compare.entries import config_of, parse_entries
-from recbole_mm.compare.items import describe
 from recbole_mm.compare.protocols import PROTOCOLS, leak_warning, share_of_later_training
-from recbole_mm.config import ConfigError, load_config
+from recbole_mm.config.errors import ConfigError
+from recbole_mm.config.load import load_config
 from recbole_mm.data.features import write_item_features
-from recbole_mm.quick_start import prepare, train_and_test
+from recbole_mm.run.run import prepare, train_and_test
 
 SMALL = {"hidden_size": 8, "inner_size": 8, "n_heads": 1}
 

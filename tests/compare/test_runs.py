@@ -12,7 +12,8 @@ from tiny import TINY_MMM4REC
 from recbole_mm.compare.entries import Entry
 from recbole_mm.compare.runs import Run, execute, find_run, only_one_in, plan
 from recbole_mm.compare.worker import BEST_EPOCH, LATEST_EPOCH, run_one
-from recbole_mm.config import ConfigError, load_config
+from recbole_mm.config.errors import ConfigError
+from recbole_mm.config.load import load_config
 
 TINY = {**TINY_MMM4REC, "epochs": 4}
 

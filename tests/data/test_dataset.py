@@ -6,7 +6,7 @@ import torch
 from recbole.data import data_preparation
 from recbole.data.dataset import SequentialDataset
 
-from recbole_mm.config import load_config
+from recbole_mm.config.load import load_config
 from recbole_mm.data.dataset import TARGET_LIST, DatasetError, MultiModalDataset
 from recbole_mm.data.features import FeatureFileError, feature_path, write_item_features
 

@@ -67,7 +67,7 @@ def test_a_file_that_fails_to_be_written_leaves_the_old_one(tmp_path):
 
 
 def test_missing_file_names_the_way_out(tmp_path):
-    with pytest.raises(FeatureFileError, match=r"toy.text.npz: no such.*dataset_scripts.*modal"):
+    with pytest.raises(FeatureFileError, match=r"toy.text.npz: no such.*recbole-mm extract.*modal"):
         read_item_features(tmp_path / "toy.text.npz", ["[PAD]", "a"])
 
 

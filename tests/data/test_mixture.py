@@ -5,11 +5,12 @@ from recbole.data import data_preparation
 from recbole.utils import get_model, get_trainer
 from tiny import PRETRAIN
 
-from recbole_mm.config import ConfigError, load_config
-from recbole_mm.data.catalog import require_dataset
+from recbole_mm.config.errors import ConfigError
+from recbole_mm.config.load import load_config
 from recbole_mm.data.dataset import DatasetError, MultiModalDataset
 from recbole_mm.data.features import FeatureFileError, feature_path, write_item_features
 from recbole_mm.data.mixture import MixtureError
+from recbole_mm.prepare.catalog import require_dataset
 
 SMALL = {"hidden_size": 16, "head_dim": 8, "d_state": 4, "n_groups": 2, "inner_size": 16}
 
@@ -59,7 +60,7 @@ def test_a_mixture_is_its_domains_with_their_names_and_their_own_features(root):
 
 def test_it_is_the_same_as_the_mixture_that_the_script_writes(root):
     pytest.importorskip("polars")
-    from dataset_scripts import mix
+    from recbole_mm.prepare import mix
 
     _, by_name = load(root)
     mix.main(["Both", "Food", "Homes", f"--output={root}"])

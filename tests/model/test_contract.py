@@ -9,11 +9,11 @@ from recbole.data.interaction import Interaction
 from recbole.utils import get_model, get_trainer
 from torch.testing import assert_close
 
-from recbole_mm.config import load_config
+from recbole_mm.config.load import load_config
+from recbole_mm.config.models import MODELS
 from recbole_mm.data.dataset import MultiModalDataset
 from recbole_mm.data.features import feature_path, write_item_features
 from recbole_mm.model.abstract_recommender import where
-from recbole_mm.register import MODELS
 
 # sizes at which a test takes moments; a model that is not here fails the first test
 SMALL = {

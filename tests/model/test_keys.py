@@ -6,9 +6,10 @@ import pytest
 import yaml
 from recbole.config import Config
 
-from recbole_mm.config import load_config, properties_dir
-from recbole_mm.quick_start import fit_and_evaluate
-from recbole_mm.register import MODELS
+from recbole_mm.config.load import load_config
+from recbole_mm.config.models import MODELS
+from recbole_mm.config.property_files import properties_dir
+from recbole_mm.run.run import fit_and_evaluate
 
 # some keys are read only where an option asks for them
 SETTINGS = {

@@ -10,7 +10,7 @@ import torch
 from parity import RUNNERS, Vectors
 from torch.testing import assert_close
 
-from recbole_mm.config import load_config
+from recbole_mm.config.load import load_config
 from recbole_mm.data.features import ItemFeatures
 from recbole_mm.model.sequential_recommender.missrec import MISSRec
 

@@ -8,7 +8,7 @@ from parity import RUNNERS, Vectors
 from recbole.data import data_preparation
 from torch.testing import assert_close
 
-from recbole_mm.config import load_config
+from recbole_mm.config.load import load_config
 from recbole_mm.data.dataset import MultiModalDataset
 from recbole_mm.model.layers.backend import PACKAGES, TORCH, choose_kernels
 from recbole_mm.model.sequential_recommender.mmm4rec import MMM4Rec

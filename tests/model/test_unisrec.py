@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from recbole.data import data_preparation
 from torch.testing import assert_close
 
-from recbole_mm.config import load_config
+from recbole_mm.config.load import load_config
 from recbole_mm.data.dataset import MultiModalDataset
 from recbole_mm.model.sequential_recommender.unisrec import UniSRec
 

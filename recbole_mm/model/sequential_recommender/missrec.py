@@ -11,13 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recbole_mm import processes
-from recbole_mm.model.abstract_recommender import (
-    MultiModalRecommender,
-    read_choice,
-    take,
-    where,
-)
+from recbole_mm.model.abstract_recommender import MultiModalRecommender, read_choice, take, where
 from recbole_mm.model.layers.augmentation import drop_features, drop_items
 from recbole_mm.model.layers.bucketing import map_by_length
 from recbole_mm.model.layers.dropout import Dropout
@@ -32,6 +26,7 @@ from recbole_mm.model.layers.interest import (
 from recbole_mm.model.layers.score_fusion import ScoreFusion
 from recbole_mm.model.layers.softmax import Scores
 from recbole_mm.model.layers.transformer import EncoderDecoder
+from recbole_mm.tools import processes
 
 CLUSTERINGS = ("kmeans", "faiss", "dpc_knn")
 SEQUENCE_FUSIONS = ("add", "contextual")

@@ -1,1 +1,0 @@
-"""Stand-alone scripts: raw data to a data set that the loader reads."""

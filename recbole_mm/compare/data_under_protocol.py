@@ -1,0 +1,113 @@
+r"""What slices and reports need to know of a data set, once for all runs."""
+
+import json
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+from recbole.data import create_dataset
+from recbole.utils.argument_list import dataset_arguments
+
+from recbole_mm.compare.protocols import share_of_later_training
+from recbole_mm.config.errors import ConfigError
+from recbole_mm.data.builtin import ensure_builtin
+from recbole_mm.integration.register import multi_modal_dataset_for
+
+
+class Described(NamedTuple):
+    """A data set under a protocol.
+
+    Attributes:
+        items: ``item``, ``training_count``, ``has_<modality>`` for every feature file.
+        later: share of the training that is later than a test event, on average; ``None``
+            without times.
+        counts: users, items, interactions, and targets of each part.
+        targets: ``user``, ``item`` of the test, sorted.
+    """
+
+    items: pl.DataFrame
+    later: float | None
+    counts: dict[str, int]
+    targets: pl.DataFrame
+
+
+def describe_all(configs: dict) -> Described:
+    """The data that all configurations have in common.
+
+    Args:
+        configs: by label and seed; data are loaded once for all that read them in one way.
+
+    Raises:
+        ConfigError: two of them differ in candidates or test targets; see also :func:`describe`.
+    """
+    ways = {}
+    for (label, _), config in configs.items():
+        way = json.dumps([config[key] for key in dataset_arguments], default=str)
+        ways.setdefault(way, (label, config))
+    (first, config), *others = ways.values()
+    described = describe(config)
+    for label, config in others:
+        other = describe(config)
+        if not other.targets.equals(described.targets):
+            what = "is tested on other targets"
+        elif other.counts["items"] != described.counts["items"]:
+            what = "ranks other items"
+        else:
+            continue
+        raise ConfigError(
+            f"--models: {label} {what} than {first}: entries have to read the same interactions "
+            f"(load_col, filters) to be compared"
+        )
+    return described
+
+
+def describe(config) -> Described:
+    """Load and split the data of a configuration.
+
+    Args:
+        config: of any sequential model.
+
+    Raises:
+        ConfigError: the data cannot be read, not be split in this way, or leave nothing to train
+            on or to test.
+    """
+    ensure_builtin(config)
+    try:
+        with multi_modal_dataset_for(config["model"]):
+            dataset = create_dataset(config)
+        n_interactions = len(dataset.inter_feat)
+        modalities = dataset.find_modalities()
+        present = {m: dataset.presence(m) for m in modalities}
+        train, valid, test = dataset.build()
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    for part, name in ((train, "training"), (test, "test")):
+        if not len(part.inter_feat):
+            raise ConfigError(
+                f"data set {config['dataset']!r}: the split leaves no {name} targets of "
+                f"{n_interactions} events of {dataset.user_num - 1} users: leave-one-out needs three "
+                f"events of a user; look at the filters (user_inter_num_interval, val_interval, ...)"
+            )
+    users = np.asarray(dataset.field2id_token[dataset.uid_field]).astype(str)
+    tokens = np.asarray(dataset.field2id_token[dataset.iid_field]).astype(str)
+    columns = {"item": tokens[1:], "training_count": train.item_counts()[1:].numpy()}
+    columns |= {f"has_{m}": has[1:].numpy() for m, has in present.items()}
+    later = None
+    if dataset.has_time:
+        times = (part.inter_feat[dataset.time_field].numpy() for part in (train, test))
+        later = share_of_later_training(*times)
+    counts = {
+        "users": dataset.user_num - 1,
+        "items": dataset.item_num - 1,
+        "interactions": n_interactions,
+        "training targets": len(train.inter_feat),
+        "validation targets": len(valid.inter_feat),
+        "test targets": len(test.inter_feat),
+    }
+    targets = pl.DataFrame(
+        {
+            "user": users[test.inter_feat[test.uid_field].numpy()],
+            "item": tokens[test.inter_feat[test.iid_field].numpy()],
+        }
+    ).sort("user", "item")
+    return Described(pl.DataFrame(columns), later, counts, targets)

@@ -1,0 +1,63 @@
+"""A configuration as plain data, and back."""
+
+import os
+from enum import Enum
+from pathlib import Path
+
+import numpy as np
+import torch
+from recbole.config import Config
+
+from recbole_mm.config.keys import SET_BY_RECBOLE
+from recbole_mm.config.load import RunConfig
+
+
+def config_to_plain(config: Config) -> dict:
+    """The configuration as data that yaml, JSON and ``torch.load(weights_only=True)`` can hold.
+
+    What RecBole derives from the machine or from other keys is left out;
+    :func:`config_from_plain` derives it again.
+
+    Raises:
+        TypeError: a value is neither a number, a string, a bool, None nor a list, tuple or dict of
+            these; the message names the key.
+    """
+    values = {k: v for k, v in config.final_config_dict.items() if k not in SET_BY_RECBOLE}
+    plain = {}
+    for key, value in values.items():
+        try:
+            plain[key] = to_plain(value)
+        except TypeError as error:
+            raise TypeError(f"config[{key!r}] cannot be written as plain data: {error}") from None
+    # RecBole has joined the data set's name to the folder and would do so again.
+    plain["data_path"] = str(Path(plain["data_path"]).parent)
+    if plain["train_neg_sample_args"]["distribution"] == "none":
+        plain["train_neg_sample_args"] = None
+    return plain
+
+
+def config_from_plain(plain: dict) -> RunConfig:
+    """The Config that :func:`config_to_plain` wrote down, on the device of this machine."""
+    values = {k: v for k, v in plain.items() if k not in ("model", "dataset")}
+    return RunConfig(plain["model"], plain["dataset"], config_dict=values)
+
+
+def to_plain(value):
+    """A value as numbers, strings, bools, None, and lists and dicts of these.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, (list, tuple)):
+        return [to_plain(v) for v in value]
+    if isinstance(value, dict):
+        return {to_plain(k): to_plain(v) for k, v in value.items()}
+    if isinstance(value, (Enum, torch.device)):
+        return str(value)
+    raise TypeError(f"it is a {type(value).__name__}")

@@ -1,0 +1,52 @@
+"""Importing RecBole registers our models: the package itself imports nothing until then."""
+
+import importlib
+import importlib.abc
+import importlib.util
+import sys
+
+
+def open_door() -> None:
+    """Register with RecBole now if it is loaded, else as soon as it is imported."""
+    if "recbole" in sys.modules:
+        _before_import()
+        _after_import()
+    elif not any(isinstance(finder, _WithRecBole) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _WithRecBole())
+
+
+def _before_import() -> None:
+    importlib.import_module("recbole_mm.integration.patches").patch_before_import()
+
+
+def _after_import() -> None:
+    importlib.import_module("recbole_mm.integration.patches").patch_after_import()
+    importlib.import_module("recbole_mm.integration.register").register()
+
+
+class _WithRecBole(importlib.abc.MetaPathFinder):
+    """Patches and registers around the first import of ``recbole``."""
+
+    _searching = False
+
+    def find_spec(self, fullname, path=None, target=None):
+        if fullname != "recbole" or self._searching:
+            return None
+        self._searching = True
+        try:
+            spec = importlib.util.find_spec(fullname)
+        finally:
+            self._searching = False
+        if spec is None or spec.loader is None:
+            return None
+        execute = spec.loader.exec_module
+
+        def exec_module(module):
+            if self in sys.meta_path:
+                sys.meta_path.remove(self)
+            _before_import()
+            execute(module)
+            _after_import()
+
+        spec.loader.exec_module = exec_module
+        return spec

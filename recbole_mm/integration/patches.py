@@ -1,0 +1,233 @@
+"""Mends for RecBole 1.2 on a current numpy, pandas and torch: one function, one reason each.
+
+Every mend is narrow (it acts on RecBole's own calls, not on the process), may be applied twice,
+and goes away by deleting its function once RecBole no longer needs it.
+"""
+
+import functools
+import importlib
+import os
+import pickle
+import sys
+import warnings
+from enum import Enum
+
+import numpy as np
+import torch
+
+NUMPY_ALIASES = {
+    "float_": np.float64,
+    "complex_": np.complex128,
+    "unicode_": np.str_,
+    "bool8": np.bool_,
+}
+
+
+def patch_before_import():
+    """What has to be in place before RecBole is imported or a Config is made."""
+    restore_numpy_aliases()
+    silence_warnings_without_a_remedy()
+
+
+def patch_after_import():
+    """Mends of RecBole's own classes and of what its functions call."""
+    switch_off_anomaly_detection()
+    leave_numbers_in_the_collector()
+    load_checkpoints_of_recbole()
+    keep_modules_out_of_other_parameters()
+    let_several_processes_make_a_folder()
+
+
+def restore_numpy_aliases():
+    """numpy 2 dropped four aliases that RecBole's Config (and ray) read."""
+    for name, scalar in NUMPY_ALIASES.items():
+        if name not in np.__dict__:
+            setattr(np, name, scalar)
+
+
+def silence_warnings_without_a_remedy():
+    """Warnings at lines of RecBole and ray, about which a user can do nothing.
+
+    Among them: torch's about ``torch.cuda.amp.GradScaler`` and pandas' about chained ``fillna`` and
+    ``Series.agg(len)``. Warnings at the user's and at our own lines stay.
+    """
+    for category in (FutureWarning, DeprecationWarning):
+        warnings.filterwarnings("ignore", category=category, module=r"recbole\.")
+    # ray 2.6.3, which RecBole pins, imports pkg_resources
+    warnings.filterwarnings("ignore", "pkg_resources is deprecated", UserWarning)
+    warnings.filterwarnings("ignore", r".*pkg_resources\.declare_namespace", DeprecationWarning)
+
+
+def switch_off_anomaly_detection():
+    """Importing RecBole's sequential models switches autograd's anomaly detection on (in SINE).
+
+    It checks every gradient of every model of the process for NaN and halves the speed. A user who
+    wants it calls ``torch.autograd.set_detect_anomaly(True)`` after the import.
+    """
+    importlib.import_module("recbole.model.sequential_recommender.sine")
+    torch.autograd.set_detect_anomaly(False)
+
+
+def leave_numbers_in_the_collector():
+    """ItemCoverage, GiniIndex and kin keep counts in the collector, which calls ``.cpu()`` on all.
+
+    The counts are set aside while RecBole's function moves the tensors, then put back.
+    """
+    from recbole.evaluator import Collector
+
+    original = Collector.get_data_struct
+    if getattr(original, "leaves_numbers", False):
+        return
+
+    @functools.wraps(original)
+    def get_data_struct(self):
+        entries = self.data_struct._data_dict
+        numbers = {k: v for k, v in entries.items() if not isinstance(v, torch.Tensor)}
+        for key in numbers:
+            del entries[key]
+        try:
+            struct = original(self)
+        finally:
+            entries.update(numbers)
+        struct._data_dict.update(numbers)
+        return struct
+
+    get_data_struct.leaves_numbers = True
+    Collector.get_data_struct = get_data_struct
+
+
+def keep_modules_out_of_other_parameters():
+    """FDSA and SASRecF pickle a submodule, and with it the whole data set, into each checkpoint.
+
+    Such a checkpoint names more classes than can be allowed when it is loaded. The submodule's
+    parameters are in the ``state_dict`` as well, so it is left out of the other parameters.
+    """
+    from recbole.model.abstract_recommender import AbstractRecommender
+
+    original = AbstractRecommender.other_parameter
+    if getattr(original, "leaves_modules", False):
+        return
+
+    @functools.wraps(original)
+    def other_parameter(self):
+        values = original(self).items()
+        return {key: value for key, value in values if not isinstance(value, torch.nn.Module)}
+
+    other_parameter.leaves_modules = True
+    AbstractRecommender.other_parameter = other_parameter
+
+
+def let_several_processes_make_a_folder():
+    """Of two processes that find a folder missing, RecBole lets the slower one fail.
+
+    The modules of RecBole have ``ensure_dir`` by name, so it is replaced in each that is loaded.
+    """
+    from recbole.utils import utils
+
+    original = utils.ensure_dir
+    if getattr(original, "may_exist", False):
+        return
+
+    @functools.wraps(original)
+    def ensure_dir(dir_path):
+        os.makedirs(dir_path, exist_ok=True)
+
+    ensure_dir.may_exist = True
+    for name, module in list(sys.modules.items()):
+        if name.startswith("recbole.") and vars(module).get("ensure_dir") is original:
+            module.ensure_dir = ensure_dir
+
+
+def load_checkpoints_of_recbole():
+    """torch >= 2.6 refuses the pickled Config in a checkpoint of RecBole's trainer.
+
+    ``torch.load`` is wrapped; only calls from inside ``recbole`` that do not say ``weights_only``
+    differ from before. They load plain data (our checkpoints, whose config they get as a Config),
+    and else a pickle that names nothing but what RecBole's trainer puts into one.
+    """
+    original = torch.load
+    if getattr(original, "loads_recbole", False):
+        return
+
+    @functools.wraps(original)
+    def load(f, *args, **kwargs):
+        caller = sys._getframe(1).f_globals.get("__name__", "")
+        if not caller.startswith("recbole.") or "weights_only" in kwargs:
+            return original(f, *args, **kwargs)
+        try:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Detected pickle protocol 4", UserWarning)
+                checkpoint = original(f, *args, weights_only=True, **kwargs)
+        except pickle.UnpicklingError:
+            checkpoint = original(
+                f, *args, weights_only=False, pickle_module=_RecBolePickle, **kwargs
+            )
+            read = _config_to_read()
+            if isinstance(checkpoint, dict) and isinstance(checkpoint.get("config"), read):
+                checkpoint["config"].__class__ = read.__base__
+            return checkpoint
+        if isinstance(checkpoint, dict) and isinstance(checkpoint.get("config"), dict):
+            from recbole_mm.config.plain import config_from_plain
+
+            checkpoint["config"] = config_from_plain(checkpoint["config"])
+        return checkpoint
+
+    load.loads_recbole = True
+    torch.load = load
+
+
+CONFIG_CLASSES = {
+    ("recbole.config.configurator", "Config"),
+    ("recbole_mm.config", "RunConfig"),
+    ("recbole_mm.config.load", "RunConfig"),
+}
+IN_RECBOLE_CHECKPOINTS = {
+    ("collections", "OrderedDict"),
+    ("numpy", "dtype"),
+    ("numpy._core.multiarray", "scalar"),
+    ("numpy.core.multiarray", "scalar"),
+    ("torch", "device"),
+    ("torch._utils", "_rebuild_parameter"),
+    ("torch._utils", "_rebuild_tensor_v2"),
+    ("yaml.loader", "FullLoader"),
+}
+
+
+@functools.cache
+def _config_to_read() -> type:
+    """RecBole's Config for a file, which gives it its state; to make one anew evaluates strings."""
+    from recbole.config import Config
+
+    def refuse(self, *args, **kwargs):
+        raise pickle.UnpicklingError("the checkpoint would make a Config, which executes code")
+
+    return type("Config", (Config,), {"__init__": refuse})
+
+
+class _RecBoleUnpickler(pickle.Unpickler):
+    """Imports only the names that a checkpoint of RecBole's trainer needs."""
+
+    def find_class(self, module, name):
+        if (module, name) in IN_RECBOLE_CHECKPOINTS:
+            return super().find_class(module, name)
+        if (module, name) in CONFIG_CLASSES:
+            return _config_to_read()
+        if module.startswith(("recbole.", "recbole_mm.")):
+            found = super().find_class(module, name)
+            # a Config names its model's class
+            if isinstance(found, type) and issubclass(found, (Enum, torch.nn.Module)):
+                return found
+        raise pickle.UnpicklingError(
+            f"the checkpoint would import {module}.{name}, which RecBole's trainer puts into none. "
+            "If you trust its origin, load it with torch.load(..., weights_only=False)"
+        )
+
+
+class _RecBolePickle:
+    """What ``torch.load(pickle_module=...)`` asks of a pickle module."""
+
+    Unpickler = _RecBoleUnpickler
+
+    @staticmethod
+    def load(file, **kwargs):
+        return _RecBoleUnpickler(file, **kwargs).load()

@@ -1,0 +1,155 @@
+"""A prepared data set: its folder, its items' texts and pictures, its card."""
+
+import os
+from functools import cached_property
+from pathlib import Path
+
+import polars as pl
+
+from recbole_mm.data.features import feature_path, find_modalities, read_feature_info
+from recbole_mm.prepare import tables
+from recbole_mm.prepare.inputs import InputError, read_json, sha256
+from recbole_mm.tools.files import write_json
+
+TEXT_FIELDS = ("title", "brand", "categories", "description")
+
+
+class PreparedDataset:
+    """One folder ``<root>/<name>`` with ``.inter``, ``.item`` and ``.card.json``.
+
+    Raises:
+        InputError: the folder has no ``.inter`` file.
+    """
+
+    def __init__(self, root, name: str):
+        self.name = name
+        self.folder = Path(root) / name
+        if not self.path("inter").is_file():
+            raise InputError(
+                f"{self.path('inter')}: no such file. Make the data set first "
+                f"(recbole-mm prepare, amazon or convert), or name its folder with --output."
+            )
+
+    def path(self, ending: str) -> Path:
+        return self.folder / f"{self.name}.{ending}"
+
+    @cached_property
+    def interactions(self) -> pl.DataFrame:
+        """Rows in the order of the file; ``rating`` and ``timestamp`` only if the data has them."""
+        return _read_atomic_file(self.path("inter"))
+
+    @cached_property
+    def items(self) -> pl.DataFrame:
+        """``item_id`` and the texts that the data has; the items of ``.inter`` without a file."""
+        if self.path("item").is_file():
+            return _read_atomic_file(self.path("item"))
+        return self.interactions.select("item_id").unique(maintain_order=True)
+
+    @cached_property
+    def card(self) -> dict:
+        return read_json(self.path("card.json")) if self.path("card.json").is_file() else {}
+
+    def texts(self, fields=TEXT_FIELDS) -> list[str]:
+        """One text per item, the fields one after the other; empty where an item has none."""
+        there = [name for name in fields if name in self.items.columns]
+        if not there:
+            return [""] * len(self.items)
+        joined = pl.concat_str(there, separator=" ", ignore_nulls=True)
+        return self.items.select(joined.str.strip_chars())[there[0]].to_list()
+
+    def pictures(self) -> list[Path | None]:
+        """One path per item, ``None`` where the data names no picture."""
+        if "image" not in self.items.columns:
+            return [None] * len(self.items)
+        root = self.folder / self.card.get("pictures", ".")
+        return [root / name if name else None for name in self.items["image"]]
+
+    def modalities(self) -> list[str]:
+        return find_modalities(self.folder, self.name)
+
+    def summary(self) -> str:
+        """What a script says of the data set that it made, one line."""
+        counts = ", ".join(
+            f"{self.card[key]:,} {key}" for key in ("users", "items", "interactions")
+        )
+        return f"{self.folder}: {counts}, features {self.modalities() or 'none'}"
+
+    def write_card(self, **facts) -> None:
+        """Write the card: the facts on record, these, and the hashes of the files as they are."""
+        features = {
+            name: read_feature_info(feature_path(self.folder, self.name, name))
+            for name in self.modalities()
+        }
+        files = sorted(self.folder.glob(f"{self.name}.*"))
+        files = {path.name: sha256(path) for path in files if ".card." not in path.name}
+        facts = {**self.card, **facts, "features": features, "files": files}
+        write_json(self.path("card.json"), facts)
+        self.__dict__.pop("card", None)
+
+
+def write_dataset(
+    root, name: str, interactions: pl.DataFrame, items: pl.DataFrame, pictures, **facts
+) -> PreparedDataset:
+    """Write ``.inter``, ``.item`` and the card of a data set.
+
+    Feature files that stand there are kept if the items are the same, and set aside otherwise.
+
+    Args:
+        root: folder of the data sets.
+        name: of this one.
+        interactions: as from :func:`recbole_mm.prepare.tables.core_of`.
+        items: ``item_id`` and texts.
+        pictures: folder that the items' picture paths start from.
+        facts: what the card says beside the counts.
+    """
+    folder = Path(root) / name
+    (folder / f"{name}.card.json").unlink(missing_ok=True)  # of what stood here before
+    item_file = folder / f"{name}.item"
+    before = sha256(item_file) if item_file.is_file() else None
+    tables.write_items(item_file, items)
+    tables.write_interactions(folder / f"{name}.inter", interactions)
+    dataset = PreparedDataset(root, name)
+    if before not in (None, sha256(item_file)):
+        _set_features_aside(dataset)
+    dataset.write_card(
+        name=name,
+        users=interactions["user_id"].n_unique(),
+        items=len(items),
+        interactions=len(interactions),
+        columns=interactions.columns,
+        order="by user, then time; same-time events as in the source",
+        same_time_neighbours=same_time_share(interactions),
+        repeated_pairs=len(interactions) - len(interactions.select("user_id", "item_id").unique()),
+        pictures=Path(os.path.relpath(pictures, folder)).as_posix(),
+        **facts,
+    )
+    return dataset
+
+
+def _set_features_aside(dataset: PreparedDataset) -> None:
+    """Feature files of other items, or of other texts, must not be taken for those of these."""
+    for modality in dataset.modalities():
+        path = feature_path(dataset.folder, dataset.name, modality)
+        path.replace(f"{path}.old")
+        dataset.path(f"{modality}.problems.jsonl").unlink(missing_ok=True)
+        print(
+            f"{path}: made for other items than {dataset.path('item')} now has, renamed to "
+            f"{path.name}.old; make it again, or name it back if its vectors still fit"
+        )
+
+
+def same_time_share(interactions: pl.DataFrame) -> float | None:
+    """Share of neighbouring events of a user with equal times; rows by user and time."""
+    if "timestamp" not in interactions.columns:
+        return None
+    same_user = interactions["user_id"] == interactions["user_id"].shift(1)
+    same_time = interactions["timestamp"] == interactions["timestamp"].shift(1)
+    return round((same_user & same_time).sum() / max(same_user.sum(), 1), 4)
+
+
+def _read_atomic_file(path: Path) -> pl.DataFrame:
+    table = pl.read_csv(path, separator="\t", infer_schema=False)
+    kinds = dict(name.split(":") for name in table.columns)
+    table = table.rename({f"{name}:{kind}": name for name, kind in kinds.items()})
+    numbers = [name for name, kind in kinds.items() if kind == "float"]
+    return table.with_columns(pl.col(numbers).cast(pl.Float64))

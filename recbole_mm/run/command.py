@@ -1,0 +1,99 @@
+"""The command that trains: ``recbole-mm --model=MODEL --dataset=DATASET``."""
+
+import argparse
+
+from recbole_mm.commands import COMMANDS
+from recbole_mm.config.models import MODELS, recbole_models
+from recbole_mm.config.property_files import properties_dir, read_layers
+from recbole_mm.config.values import parse_overrides
+from recbole_mm.prepare.catalog import described_datasets
+
+COMMON_KEYS = {
+    "epochs": "training ends here at the latest (early stopping: stopping_step)",
+    "train_batch_size": "examples per step",
+    "learning_rate": "of the optimizer, whose name is `learner`",
+    "MAX_ITEM_LIST_LENGTH": "how many of the latest items a model sees",
+    "modalities": "item features in use: [text, image], [text], ...",
+    "use_item_id": "True adds a learned embedding per item to the features",
+    "topk": "lengths of the ranking in the metrics: [5, 10, 20]",
+    "valid_metric": "what early stopping watches: NDCG@10",
+    "seed": "random seed",
+    "data_path": "folder of the data sets (dataset/)",
+    "checkpoint_dir": "folder of the checkpoints (saved/)",
+    "use_gpu": "False keeps a run on the CPU",
+    "show_progress": "False hides the progress bars",
+}
+
+EXAMPLES = """\
+examples:
+  recbole-mm --model=MMM4Rec --dataset=demo
+  recbole-mm --model=MMM4Rec --dataset=ml-100k --epochs=5 --learning_rate=5e-4
+  recbole-mm --model=SASRec --dataset=demo --show_progress=False
+  recbole-mm compare --models=MMM4Rec,SASRec --dataset=demo --seeds=3
+  recbole-mm tune --model=SASRec --dataset=demo --budget=10
+  recbole-mm --config_files="mine.yaml more.yaml" --modalities="[text]"
+  recbole-mm --config_files=transfer/MMM4Rec_demo.yaml
+  recbole-mm transfer-report --config_files=transfer/MMM4Rec_toys.yaml --seeds=3
+
+exit status: 0 done, 1 the run failed, 2 the command, the configuration or the data is wrong,
+130 interrupted"""
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command.
+
+    Raises:
+        UserError: the configuration or the data cannot be used; nothing has been trained then.
+    """
+    options, rest = _parser().parse_known_args(arguments)
+    overrides = parse_overrides(rest)
+    files = [file for text in options.config_files for file in text.split()]
+    layers = (options.model, options.dataset, files)
+    stages = "stages" in read_layers(files)
+    from recbole_mm.run.result_tables import print_results
+    from recbole_mm.run.run import run, run_stages
+
+    if stages:
+        results = run_stages(*layers, overrides=overrides)
+    else:
+        results = [run(*layers, overrides=overrides)]
+    print_results(results)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="recbole-mm",
+        usage="recbole-mm --model=MODEL --dataset=DATASET [--config_files=FILES] [--KEY=VALUE ...]",
+        description="Train a sequential recommender, keep its best epoch and test it.",
+        epilog=_epilog(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("-m", "--model", help="a model's name, see below")
+    parser.add_argument("-d", "--dataset", help="a data set's name, see below")
+    parser.add_argument(
+        "--config_files",
+        action="append",
+        default=[],
+        metavar="FILES",
+        help="yaml files with further keys, separated by spaces; later ones win",
+    )
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+def _epilog() -> str:
+    sections = {
+        "models:": {**MODELS, "RecBole's": ", ".join(recbole_models("sequential"))},
+        "data sets, and how each is made:": described_datasets(),
+        f"keys used most (--KEY=VALUE; all of them: {properties_dir()}):": COMMON_KEYS,
+        "other commands (recbole-mm COMMAND --help):": {
+            name: command.summary for name, command in COMMANDS.items() if name != "train"
+        },
+    }
+    lines = []
+    for title, entries in sections.items():
+        width = max(map(len, entries))
+        lines += [title, *(f"  {name:{width}}  {text}" for name, text in entries.items()), ""]
+    return "\n".join(lines) + "\n" + EXAMPLES

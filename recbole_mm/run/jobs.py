@@ -1,0 +1,70 @@
+"""How many independent runs go side by side, with which seeds, and on which GPUs."""
+
+import os
+from contextlib import contextmanager
+
+import torch
+
+from recbole_mm.config.errors import ConfigError
+from recbole_mm.config.values import parse_value
+
+MOST_JOBS = 4
+GPU_VARIABLE = "CUDA_VISIBLE_DEVICES"
+STARTED_WITH = os.environ.get(GPU_VARIABLE)  # a RecBole Config leaves one GPU in it
+
+
+def visible_gpus(gpu_id=None) -> list[str]:
+    """The GPUs that runs may be given, as RecBole's ``gpu_id`` names them.
+
+    Args:
+        gpu_id: the user's choice; ``None``: all that this process was started with.
+    """
+    if gpu_id is not None:
+        return [name.strip() for name in str(gpu_id).split(",") if name.strip()]
+    with environment({GPU_VARIABLE: STARTED_WITH}):
+        n_gpus = torch.cuda.device_count()
+    return STARTED_WITH.split(",")[:n_gpus] if STARTED_WITH else [str(i) for i in range(n_gpus)]
+
+
+def number_of_jobs(jobs: int | None, gpus: list[str]) -> int:
+    """Processes at once: ``jobs``, or one per GPU, or one per core up to :data:`MOST_JOBS`.
+
+    Raises:
+        ConfigError: less than one.
+    """
+    if jobs is not None and jobs < 1:
+        raise ConfigError(f"--jobs={jobs}: give a number >= 1")
+    return jobs or len(gpus) or min(os.cpu_count() or 1, MOST_JOBS)
+
+
+def parse_seeds(text: str) -> list[int]:
+    """``--seeds``: how many, counted from 1, or a list of them.
+
+    Raises:
+        ConfigError: it is neither, or one stands twice.
+    """
+    value = parse_value(text)
+    seeds = list(range(1, value + 1)) if type(value) is int else value
+    plain = isinstance(seeds, (list, tuple)) and all(type(seed) is int for seed in seeds)
+    if not plain or not seeds or len(set(seeds)) < len(seeds):
+        raise ConfigError(f"--seeds={text}: give a number >= 1, or a list of different integers")
+    return list(seeds)
+
+
+@contextmanager
+def environment(values: dict[str, str | None]):
+    """Environment variables within the block, the only way to some settings; ``None`` unsets."""
+    before = {key: os.environ.get(key) for key in values}
+    _set(values)
+    try:
+        yield
+    finally:
+        _set(before)
+
+
+def _set(values: dict[str, str | None]) -> None:
+    for key, value in values.items():
+        if value is None:
+            os.environ.pop(key, None)
+        else:
+            os.environ[key] = value

@@ -1,0 +1,147 @@
+r"""A run as a list of stages: which starts from which, and what is kept of each.
+
+A yaml lists them; each is an overlay on the keys beside the list::
+
+    model: MMM4Rec
+    stages:
+      - {train_stage: pretrain, dataset: ToysSource, softmax: in_batch, use_item_id: False}
+      - {train_stage: finetune, dataset: ToysGames}
+
+A finetune stage starts from the nearest pretrain stage of its model above, unless
+``pre_model_path`` stands somewhere in its configuration: a checkpoint, or ``~`` to start from
+scratch.
+"""
+
+import json
+from functools import cached_property
+from pathlib import Path
+
+from recbole.config import Config
+
+from recbole_mm.config.errors import ConfigError
+from recbole_mm.config.load import load_config
+from recbole_mm.config.models import MODELS
+from recbole_mm.config.plain import config_to_plain
+from recbole_mm.config.property_files import read_layers
+from recbole_mm.run.identity import PLACES, data_hashes, digest
+from recbole_mm.tools import processes
+from recbole_mm.tools.files import write_json
+
+
+class Stage:
+    """One stage: its configuration, the stage that it starts from, and its files.
+
+    The files lie in ``checkpoint_dir``, named by model, data set, stage and a hash of all that the
+    stage computes from: the configuration, the number of processes, the content of the data set
+    and of the checkpoint that it starts from.
+
+    Attributes:
+        config: of this stage.
+        source: index of the stage in whose best epoch it starts, or ``None``.
+    """
+
+    def __init__(self, config: Config, source: int | None = None):
+        self.config, self.source = config, source
+
+    def __str__(self) -> str:
+        parts = (self.config["model"], self.config["dataset"], self.config["train_stage"])
+        return "-".join(str(part) for part in parts if part)
+
+    @cached_property
+    def name(self) -> str:
+        """Of its files; ``pre_model_path`` has to be known."""
+        data = data_hashes(self.config)
+        hashed = digest(self.config, PLACES, n_processes=processes.size(), data=data)
+        return f"{self}-{hashed[:12]}"
+
+    def path(self, suffix: str) -> Path:
+        """``.pth`` best epoch, ``.progress.pth`` latest epoch, ``.json`` result of a finished
+        stage."""
+        return Path(self.config["checkpoint_dir"]) / f"{self.name}{suffix}"
+
+    def result(self) -> dict | None:
+        """The result of the stage if it is finished and its checkpoint is there."""
+        try:
+            result = json.loads(self.path(".json").read_text(encoding="utf-8"))["result"]
+        except FileNotFoundError:
+            return None
+        return result if Path(result["checkpoint"]).is_file() else None
+
+    def finish(self, result: dict):
+        """Write the result, whole or not at all; the latest epoch is not needed any more."""
+        record = {"result": result, "config": config_to_plain(self.config)}
+        write_json(self.path(".json"), record)
+        self.path(".progress.pth").unlink(missing_ok=True)
+
+
+def plan_stages(
+    model: str | None = None,
+    dataset: str | None = None,
+    config_files=(),
+    config_dict: dict | None = None,
+    overrides: dict | None = None,
+) -> list[Stage]:
+    """The stages of a run; the arguments are those of :func:`~recbole_mm.config.load_config`.
+
+    Raises:
+        ConfigError: no list of stages, an overlay that is no mapping, whatever ``load_config``
+            refuses, or an order that cannot be run.
+    """
+    common = read_layers(config_files, config_dict)
+    overlays = common.get("stages")
+    if not isinstance(overlays, list) or not overlays:
+        raise ConfigError(f"`stages:` has to be a list of overlays, not {overlays!r}")
+    if not all(isinstance(overlay, dict) for overlay in overlays):
+        raise ConfigError("`stages:` holds something else than mappings like {train_stage: ...}")
+    stages, looking = [], []
+    for overlay in overlays:
+        config = load_config(model, dataset, config_files, config_dict, overlay, overrides)
+        stage = Stage(config)
+        if "pre_model_path" not in {**common, **overlay, **(overrides or {})}:
+            stage.source = _nearest_pretraining(stages, config)
+            if config["train_stage"] == "finetune" and stage.source is None:
+                looking.append(len(stages))
+        stages.append(stage)
+    _refuse_impossible_order(stages, looking)
+    return stages
+
+
+def _nearest_pretraining(above: list[Stage], config: Config) -> int | None:
+    if config["train_stage"] != "finetune":
+        return None
+    same_model = [
+        number
+        for number, stage in enumerate(above)
+        if stage.config["train_stage"] == "pretrain" and stage.config["model"] == config["model"]
+    ]
+    return same_model[-1] if same_model else None
+
+
+def _refuse_impossible_order(stages: list[Stage], looking: list[int]):
+    """``looking``: the finetune stages that would have taken a pretrain stage above them."""
+    for number, stage in enumerate(stages):
+        config = stage.config
+        said = f"stage {number + 1} ({stage})"
+        if config["train_stage"] and config["model"] not in MODELS:
+            raise ConfigError(
+                f"{said}: only {', '.join(MODELS)} transfer, not {config['model']}: take train_stage "
+                f"out of it to train {config['model']} alone"
+            )
+        below = [
+            other
+            for other in range(number + 1, len(stages))
+            if stages[other].config["train_stage"] == "pretrain"
+            and stages[other].config["model"] == config["model"]
+        ]
+        if number in looking and below:
+            raise ConfigError(
+                f"{said} stands before its pretrain stage {below[0] + 1}: move it below, or write "
+                "`pre_model_path: ~` into it to start from scratch"
+            )
+        keys = [key for key in ("freeze", "reset") if config[key]]
+        starts = stage.source is not None or config["pre_model_path"]
+        if config["train_stage"] == "finetune" and keys and not starts:
+            raise ConfigError(
+                f"{said} has {' and '.join(keys)} but nothing to start from: no pretrain stage of "
+                f"{config['model']} stands above it, and pre_model_path is empty"
+            )

@@ -1,0 +1,216 @@
+r"""From one model's parameters to another's start: strict, and every exception is named."""
+
+import pickle
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatch
+from logging import getLogger
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from recbole_mm.config.models import MODELS
+from recbole_mm.model.abstract_recommender import MultiModalRecommender
+from recbole_mm.tools.errors import UserError
+from recbole_mm.transfer.authors import import_authors_checkpoint
+
+SHOWN = 8
+
+
+class TransferError(UserError):
+    """A checkpoint that does not fit the model, or a pattern that matches nothing."""
+
+
+class Transferred(NamedTuple):
+    """Names of the parameters that were taken over, those of the checkpoint that were left out,
+    and those of the model that keep their initial values."""
+
+    loaded: list[str]
+    left_out: list[str]
+    fresh: list[str]
+
+
+def read_pretrained(path, model: str) -> dict[str, Tensor]:
+    """The parameters in a checkpoint of ours or of the papers' authors, without executing code.
+
+    Args:
+        path: a checkpoint of :class:`~recbole_mm.training.trainer.MultiModalTrainer`, or a released one
+            (see :func:`~recbole_mm.transfer.authors.import_authors_checkpoint`).
+        model: name of the model that is to start from it.
+
+    Raises:
+        TransferError: there is no such file, or it is a checkpoint of another model.
+        AuthorsCheckpointError: it is neither ours nor a released one.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise TransferError(f"pre_model_path: there is no checkpoint {str(path)!r}.")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError):
+        return import_authors_checkpoint(path, model)
+    config = checkpoint.get("config") if isinstance(checkpoint, dict) else None
+    if not isinstance(config, dict) or "model" not in config:
+        return import_authors_checkpoint(path, model)
+    if config["model"] != model:
+        raise TransferError(
+            f"{path} is a checkpoint of {config['model']}, it cannot start a {model}. Give one of "
+            f"{model}, or leave pre_model_path empty."
+        )
+    return checkpoint["state_dict"]
+
+
+def load_pretrained(
+    model: MultiModalRecommender,
+    state: Mapping[str, Tensor],
+    reset: Iterable[str] = (),
+    allow_fewer_layers: bool = False,
+) -> Transferred:
+    """Start a model from pre-trained parameters; nothing is dropped that is not named.
+
+    Every parameter must be in both, with the same shape, but for
+
+    - those of one data set (``model.domain_parameters``);
+    - those that ``reset`` names: they keep their initial values;
+    - those of modalities that the model's data lack (``model.modality_parameters``);
+    - the upper layers of a deeper pre-trained model (``model.layer_stacks``), if allowed.
+
+    Args:
+        model: of ours.
+        state: pre-trained parameters by our names.
+        reset: glob patterns of names in the model or in ``state``.
+        allow_fewer_layers: the model takes the lower layers of a deeper one.
+
+    Raises:
+        TransferError: a pattern matches nothing, or parameters differ; the message lists those
+            that only the checkpoint has, those that only the model has, and those of other
+            shapes. The model is unchanged then.
+    """
+    own = model.state_dict()
+    for pattern in reset:
+        _require_match("reset", pattern, [*own, *state], model)
+    exempt = (*model.domain_parameters, *reset)
+    wanted = {name for name in own if not _matches(name, exempt)}
+    given = {name for name in state if not _matches(name, exempt)}
+    surplus = given - wanted
+    lacked = sorted(modalities_of(state) - set(model.modalities))
+    if lacked:
+        surplus = {name for name in surplus if not _matches(name, model.modality_parameters)}
+    above = {name for name in surplus if _is_above(name, model.layer_stacks, own)}
+    if allow_fewer_layers:
+        surplus -= above
+    shapes = {
+        f"{name} {tuple(state[name].shape)} -> {tuple(own[name].shape)}"
+        for name in wanted & given
+        if state[name].shape != own[name].shape
+    }
+    if surplus or wanted - given or shapes:
+        hint = ""
+        if above and not allow_fewer_layers:
+            hint = " The checkpoint has more layers: allow_fewer_layers: True takes the lower ones."
+        raise TransferError(
+            f"the checkpoint does not fit this {type(model).__name__}; only in the checkpoint: "
+            f"{_listing(surplus)}; only in the model: {_listing(wanted - given)}; of another "
+            f"shape: {_listing(shapes)}.{hint} Make the settings equal, or name what shall start "
+            f"anew in 'reset'."
+        )
+    loaded = sorted(wanted & given)
+    model.load_state_dict({**own, **{name: state[name] for name in loaded}})
+    report = Transferred(loaded, sorted(set(state) - set(loaded)), sorted(set(own) - set(loaded)))
+    logger = getLogger()
+    if lacked:
+        logger.info(f"the data lack the modalities {lacked} of the pre-trained model")
+    logger.info(
+        f"transferred {len(report.loaded)} parameters; left out: {_listing(report.left_out)}; "
+        f"fresh: {_listing(report.fresh)}"
+    )
+    return report
+
+
+def freeze(model: torch.nn.Module, patterns: Iterable[str]) -> list[str]:
+    """Exclude the parameters of these names (glob patterns) from training.
+
+    Returns:
+        Their names.
+
+    Raises:
+        TransferError: a pattern matches no parameter, or nothing is left to train.
+    """
+    names = [name for name, _ in model.named_parameters()]
+    for pattern in patterns:
+        _require_match("freeze", pattern, names, model)
+    frozen = [name for name in names if _matches(name, patterns)]
+    if len(frozen) == len(names):
+        raise TransferError(
+            f"freeze: {list(patterns)} leave nothing to train; epochs: 0 tests a model as it is."
+        )
+    for name, parameter in model.named_parameters():
+        if name in frozen:
+            parameter.requires_grad_(False)
+    return frozen
+
+
+def start_from_config(model, config) -> Transferred | None:
+    """What ``pre_model_path``, ``reset``, ``allow_fewer_layers`` and ``freeze`` ask for.
+
+    Raises:
+        TransferError: the model is not one of this package, there is nothing to reset, ids would be
+            tested that nothing has trained, or see :func:`load_pretrained` and :func:`freeze`.
+    """
+    path, reset, frozen = config["pre_model_path"], config["reset"] or [], config["freeze"] or []
+    if not isinstance(model, MultiModalRecommender):
+        given = [key for key in ("pre_model_path", "reset", "freeze") if config[key]]
+        if given:
+            raise TransferError(
+                f"{' and '.join(given)}: only {', '.join(MODELS)} transfer, "
+                f"not {type(model).__name__}."
+            )
+        return None
+    if reset and not path:
+        raise TransferError(f"reset: {reset} without pre_model_path: all parameters are new.")
+    report = None
+    if path:
+        if model.use_item_id and config["epochs"] == 0:
+            raise TransferError(
+                "epochs: 0 would test item ids that nothing has trained: those of pre_model_path "
+                "belong to its own data. Set use_item_id: False; README has how a checkpoint is "
+                "tested as it is."
+            )
+        state = read_pretrained(path, type(model).__name__)
+        report = load_pretrained(model, state, reset, bool(config["allow_fewer_layers"]))
+    freeze(model, frozen)
+    return report
+
+
+def modalities_of(state: Mapping[str, Tensor]) -> set[str]:
+    """The modalities that a model with these parameters reads: those with an adapter."""
+    return {name.split(".")[1] for name in state if name.startswith("adapters.")}
+
+
+def _matches(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatch(name, pattern) for pattern in patterns)
+
+
+def _require_match(key: str, pattern: str, names, model):
+    if not any(fnmatch(name, pattern) for name in names):
+        raise TransferError(
+            f"{key}: {pattern!r} matches no parameter of {type(model).__name__}; names look like "
+            f"{', '.join(list(names)[:3])}."
+        )
+
+
+def _is_above(name: str, stacks: Iterable[str], own: Iterable[str]) -> bool:
+    """Whether the parameter belongs to a layer that the model's own stack does not reach."""
+    parts = name.split(".")
+    for stack in stacks:
+        depth = len(stack.split("."))
+        if fnmatch(".".join(parts[:depth]), stack) and parts[depth].isdigit():
+            return not any(n.startswith(".".join(parts[: depth + 1]) + ".") for n in own)
+    return False
+
+
+def _listing(names) -> str:
+    names = sorted(names)
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return (", ".join(names[:SHOWN]) or "none") + more

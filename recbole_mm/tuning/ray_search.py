@@ -1,0 +1,95 @@
+r"""A search by Ray Tune: RecBole's HyperTuning draws the trials, Ray runs them side by side.
+
+Importing this module imports ray.
+"""
+
+import os
+import tempfile
+
+import pyarrow  # noqa: F401  Ray Tune finds out after the last trial that it needs it
+import ray
+from ray import air, tune
+from ray.tune.search.hyperopt import HyperOptSearch
+from recbole.trainer import HyperTuning
+
+from recbole_mm.integration.patches import restore_numpy_aliases
+
+SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # nothing is reported home
+    "RAY_AIR_NEW_OUTPUT": "0",  # the new output is not silent at verbose=0
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the record of the trials is ours
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # an interrupted search is not a finished one
+}
+"""Of Ray, which reads them from the environment."""
+
+
+def run_by_ray(search: HyperTuning, bigger: bool, seed: int, jobs: int, gpus: int) -> None:
+    """Draw and run the trials of a search; with one seed they are those of ``search.run()``.
+
+    Every process has its share of the cores and GPUs. Ray's own files are gone afterwards.
+
+    Args:
+        search: space, algorithm, number of trials, and the objective function, which is called
+            with the parameters and ``gpu_id``.
+        bigger: the better ``best_valid_score`` is the bigger one.
+        seed: of the draws.
+        jobs: trials at once.
+        gpus: that Ray may give out.
+
+    Raises:
+        Exception: what the objective function raised first; it ends the search.
+    """
+    draws = HyperOptSearch(
+        search.space,
+        metric="best_valid_score",
+        mode="max" if bigger else "min",
+        random_state_seed=seed,
+    )
+    draws.algo = search.algo
+    cores = max(jobs, os.cpu_count() or 1)
+    trial = tune.with_parameters(_trial, objective=search.objective_function)
+    share = {"cpu": cores // jobs, "gpu": min(1, gpus / jobs)}
+    with tempfile.TemporaryDirectory(prefix="ray-") as folder:
+        ray.init(
+            address="local",
+            num_cpus=cores,
+            num_gpus=gpus,
+            object_store_memory=2**27,  # bytes; nothing large is passed
+            runtime_env={"worker_process_setup_hook": restore_numpy_aliases},
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level="CRITICAL",
+            _temp_dir=folder,
+        )
+        try:
+            results = tune.Tuner(
+                tune.with_resources(trial, share),
+                tune_config=tune.TuneConfig(
+                    search_alg=draws,
+                    num_samples=int(search.max_evals),
+                    max_concurrent_trials=jobs,
+                    chdir_to_trial_dir=False,
+                ),
+                run_config=air.RunConfig(
+                    storage_path=folder,
+                    failure_config=air.FailureConfig(fail_fast=True),
+                    callbacks=[Say()],
+                    verbose=0,
+                ),
+            ).fit()
+        finally:
+            ray.shutdown()
+    for error in results.errors:
+        raise getattr(error, "cause", error)
+
+
+class Say(tune.Callback):
+    """A line for every trial that ends."""
+
+    def on_trial_complete(self, iteration, trials, trial, **info):
+        print(f"{trial.config}: {trial.last_result['best_valid_result']}", flush=True)
+
+
+def _trial(params: dict, objective) -> dict:
+    # RecBole would go from the GPU that Ray gave this process to the one of its configuration
+    return objective(params, gpu_id=os.environ["CUDA_VISIBLE_DEVICES"])

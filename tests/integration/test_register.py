@@ -1,0 +1,172 @@
+import importlib
+import pickle
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+import recbole.data.dataset
+import recbole.trainer
+import torch
+from recbole.config import Config
+from recbole.quick_start import load_data_and_model, objective_function, run_recbole
+from recbole.trainer import HyperTuning
+from recbole.utils import get_model, get_trainer
+from tiny import TINY_MMM4REC
+
+from recbole_mm.config.load import load_config
+from recbole_mm.config.models import MODELS
+from recbole_mm.config.property_files import properties_dir
+from recbole_mm.data.dataset import MultiModalDataset
+from recbole_mm.integration import register
+from recbole_mm.integration.register import multi_modal_dataset_for
+from recbole_mm.run.run import fit_and_evaluate, prepare
+from recbole_mm.training.trainer import MultiModalTrainer
+
+TINY = {**TINY_MMM4REC, "epochs": 1, "valid_metric": "NDCG@5", "topk": [5]}
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_recbole_finds_every_model_its_data_set_and_its_trainer_by_name(model):
+    model_class = get_model(model)
+
+    assert model_class.__name__ == model
+    assert model_class.__module__ == f"recbole_mm.model.sequential_recommender.{model.lower()}"
+    assert get_trainer(model_class.type, model) is MultiModalTrainer
+    assert getattr(recbole.data.dataset, f"{model}Dataset") is MultiModalDataset
+    assert (properties_dir() / "model" / f"{model}.yaml").is_file()
+
+
+def test_recboles_own_names_are_untouched():
+    assert get_model("SASRec").__module__ == "recbole.model.sequential_recommender.sasrec"
+    assert get_trainer(get_model("SASRec").type, "SASRec") is recbole.trainer.Trainer
+    assert not hasattr(recbole.data.dataset, "SASRecDataset")
+    with pytest.raises(AttributeError, match="'recbole.trainer' has no attribute 'Nonsense'"):
+        recbole.trainer.Nonsense  # noqa: B018
+
+
+def test_recboles_config_has_our_defaults_for_our_models_only():
+    ours = Config("MMM4Rec", "toy")
+    theirs = Config("SASRec", "toy", config_dict={"train_neg_sample_args": None})
+
+    assert ours["d_state"] == 64
+    assert ours["valid_metric"] == "NDCG@10"
+    assert theirs["valid_metric"] == "MRR@10"
+    assert Config("MMM4Rec", "toy", config_dict={"d_state": 3})["d_state"] == 3
+
+
+def test_registering_twice_changes_nothing():
+    layered, finders = Config._load_internal_config_dict, list(sys.meta_path)
+
+    register.register()
+
+    assert Config._load_internal_config_dict is layered
+    assert sys.meta_path == finders
+
+
+def test_a_model_of_recbole_has_our_data_set_class_within_the_context_only():
+    with multi_modal_dataset_for("SASRec"):
+        assert recbole.data.dataset.SASRecDataset is MultiModalDataset
+    assert not hasattr(recbole.data.dataset, "SASRecDataset")
+
+    with multi_modal_dataset_for("BPR"):  # no sequential model
+        assert not hasattr(recbole.data.dataset, "BPRDataset")
+
+    own = recbole.data.dataset.DIENDataset
+    with multi_modal_dataset_for("DIEN"):
+        assert recbole.data.dataset.DIENDataset is own
+
+
+def test_importing_the_package_imports_no_model_and_no_ray():
+    program = """
+        import sys
+        import recbole_mm
+        ours = [m for m in sys.modules if m.startswith("recbole_mm.model")]
+        assert not ours, ours
+        assert "ray" not in sys.modules
+        assert "recbole_mm.training.trainer" not in sys.modules
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=True)
+
+
+def test_recboles_own_run_and_load_functions_take_our_model(toy):
+    result = run_recbole("MMM4Rec", toy["dataset"], config_dict={**toy, **TINY})
+
+    assert result["test_result"]["hit@5"] >= 0
+    (path,) = Path("saved").glob("MMM4Rec-*.pth")
+    config, model, dataset, *_, test_data = load_data_and_model(path)
+    assert isinstance(config, Config)
+    assert (config["hidden_size"], config["data_path"]) == (8, f"{toy['data_path']}/toy")
+    assert isinstance(dataset, MultiModalDataset)
+    again = get_trainer(config["MODEL_TYPE"], "MMM4Rec")(config, model)
+    assert again.evaluate(test_data, load_best_model=False) == result["test_result"]
+
+
+def test_recboles_resume_takes_our_checkpoint(toy):
+    first = fit_and_evaluate(load_config("MMM4Rec", config_dict={**toy, **TINY}))
+    trainer = prepare(load_config("MMM4Rec", config_dict={**toy, **TINY})).trainer
+
+    trainer.resume_checkpoint(first["checkpoint"])
+
+    assert trainer.start_epoch == 1
+    saved = torch.load(first["checkpoint"], weights_only=True)["state_dict"]
+    torch.testing.assert_close(trainer.model.state_dict(), saved)
+
+
+def test_recboles_hyper_tuning_takes_our_model(toy, tmp_path):
+    pytest.importorskip("hyperopt", reason="tuning needs recbole_mm[tune]")
+    fixed = tmp_path / "fixed.yaml"
+    fixed.write_text("\n".join(f"{k}: {v}" for k, v in {"model": "MMM4Rec", **toy, **TINY}.items()))
+    tuning = HyperTuning(
+        objective_function,
+        params_dict={"choice": {"learning_rate": [0.01, 0.001]}},
+        fixed_config_file_list=[str(fixed)],
+    )
+
+    tuning.run()
+
+    assert len(tuning.params2result) == 2
+    assert tuning.best_params["learning_rate"] in (0.01, 0.001)
+
+
+@pytest.mark.parametrize("name", ["run_recbole", "run_recboles", "objective_function"])
+def test_a_pickled_run_function_brings_this_package_along(name):
+    function = getattr(importlib.import_module("recbole.quick_start.quick_start"), name)
+
+    assert pickle.loads(pickle.dumps(function)) is function
+    assert b"recbole_mm.integration.spawned" in pickle.dumps(function)
+
+
+def test_run_functions_imported_before_this_package_bring_it_along_too():
+    program = """
+        import numpy
+        numpy.bool8 = numpy.bool_  # ray misses it on numpy 2
+        from recbole.quick_start import run_recbole
+        import recbole_mm
+        assert run_recbole.__module__ == "recbole_mm.integration.spawned", run_recbole.__module__
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=True)
+
+
+@pytest.mark.slow
+def test_a_spawned_process_knows_our_models(toy):
+    """The parent has no file that the child could import again, as in a notebook."""
+    program = f"""
+        import multiprocessing
+        import recbole_mm
+        from recbole.quick_start import run_recbole
+
+        context = multiprocessing.get_context("spawn")
+        queue = context.SimpleQueue()
+        options = {{"config_dict": {{**{toy!r}, **{TINY!r}}}, "queue": queue}}
+        child = context.Process(target=run_recbole, args=("MMM4Rec", "toy"), kwargs=options)
+        child.start()
+        child.join()
+        assert child.exitcode == 0, child.exitcode
+        print("hit@5", queue.get()["test_result"]["hit@5"])
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], check=True, capture_output=True, text=True
+    )
+    assert done.stdout.startswith("hit@5 ")

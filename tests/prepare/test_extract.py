@@ -1,0 +1,251 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from recbole_mm.data.features import read_feature_info, read_item_features
+from recbole_mm.prepare import extract as extract_features
+from recbole_mm.prepare import own_tables as prepare
+from recbole_mm.prepare.extract import add_ready_made, extract
+from recbole_mm.prepare.inputs import InputError
+from recbole_mm.prepare.prepared import PreparedDataset
+
+TOKENS = ["[PAD]", "a", "b", "c", "d"]
+
+
+class StandInEncoder:
+    """Counts what it encodes; a text's vector is its length, a picture's its mean color."""
+
+    name, revision, pooling, dtype = "stand-in", "1", "mean", "float32"
+
+    def __init__(self, dies_after=None):
+        self.encoded, self.dies_after = 0, dies_after
+
+    def require(self, modality):
+        pass
+
+    def texts(self, texts):
+        if self.encoded == self.dies_after:
+            raise KeyboardInterrupt
+        self.encoded += len(texts)
+        return np.array([[len(text), 1.0] for text in texts], np.float32), 0
+
+    def images(self, images):
+        self.encoded += len(images)
+        return np.array([np.asarray(image).mean((0, 1)) for image in images], np.float32)
+
+
+@pytest.fixture
+def dataset(shop, tmp_path):
+    prepare.main([str(shop), "--output", str(tmp_path / "out"), "--no-features"])
+    return PreparedDataset(tmp_path / "out", "shop")
+
+
+@pytest.fixture
+def one_batch_a_chunk(monkeypatch):
+    monkeypatch.setattr(extract_features, "BATCHES_PER_CHUNK", 1)
+
+
+def test_vectors_and_their_description_are_written(dataset):
+    extract([dataset], StandInEncoder())
+
+    image = read_item_features(dataset.path("image.npz"), TOKENS)
+    assert image.values[1].tolist() == [255, 0, 0]
+    info = read_feature_info(dataset.path("text.npz"))
+    assert info["encoder"] == "stand-in" and info["revision"] == "1"
+    assert (info["dimension"], info["normalization"], info["coverage"]) == (2, "none", 0.75)
+    assert dataset.card["features"]["text"] == info
+
+
+class TextsOnly(StandInEncoder):
+    def require(self, modality):
+        if modality != "text":
+            raise InputError("cannot encode images")
+
+
+def test_an_encoder_of_texts_serves_a_set_without_pictures(dataset):
+    with pytest.raises(InputError, match="cannot encode images"):
+        extract([dataset], TextsOnly(), ["image"])
+    items = dataset.path("item").read_text().replace("images/", "").replace(".png", "")
+    for token in "abc":
+        items = items.replace(f"\t{token}\n", "\t\n")
+    dataset.path("item").write_text(items)
+
+    extract([PreparedDataset(dataset.folder.parent, "shop")], TextsOnly())
+
+    assert dataset.modalities() == ["text"]
+
+
+def test_a_killed_run_goes_on_without_encoding_anything_twice(dataset, one_batch_a_chunk, capsys):
+    killed, second, whole = StandInEncoder(dies_after=2), StandInEncoder(), StandInEncoder()
+    with pytest.raises(KeyboardInterrupt):
+        extract([dataset], killed, ["text"], batch_size=1)
+    assert not dataset.path("text.npz").exists()
+
+    extract([dataset], second, ["text"], batch_size=1)
+
+    assert (killed.encoded, second.encoded) == (2, 1)
+    assert "goes on, 2 of 3 chunks are there" in capsys.readouterr().out
+    resumed = dataset.path("text.npz").read_bytes()
+    extract([dataset], whole, ["text"], batch_size=1)
+    assert resumed == dataset.path("text.npz").read_bytes()
+    assert not [path for path in dataset.folder.iterdir() if path.is_dir()]
+
+
+def test_several_sets_killed_in_the_second_encode_nothing_twice(
+    dataset, shop, tmp_path, one_batch_a_chunk
+):
+    prepare.main([f"{shop}", f"--output={tmp_path / 'out'}", "--name=twin", "--no-features"])
+    both = [dataset, PreparedDataset(tmp_path / "out", "twin")]
+    killed, second = StandInEncoder(dies_after=4), StandInEncoder()
+    with pytest.raises(KeyboardInterrupt):
+        extract(both, killed, ["text"], batch_size=1)
+
+    extract(both, second, ["text"], batch_size=1)
+
+    assert (killed.encoded, second.encoded) == (4, 2)
+    assert [one.modalities() for one in both] == [["text"], ["text"]]
+    assert not [path for path in dataset.folder.iterdir() if path.is_dir()]
+
+
+@pytest.mark.parametrize("encoder", [None, StandInEncoder()])
+def test_a_set_without_a_modality_is_passed_over(dataset, tmp_path, encoder, capsys):
+    folder = tmp_path / "out" / "bare"
+    folder.mkdir()
+    (folder / "bare.inter").write_text("user_id:token\titem_id:token\nu\ta\n")
+
+    extract([PreparedDataset(tmp_path / "out", "bare"), dataset], encoder, ["text"])
+
+    assert "bare: no text, no text features" in capsys.readouterr().out
+    assert dataset.modalities() == ["text"]
+
+
+def test_chunks_of_another_encoder_are_not_used(dataset, one_batch_a_chunk):
+    with pytest.raises(KeyboardInterrupt):
+        extract([dataset], StandInEncoder(dies_after=2), ["text"], batch_size=1)
+    other = StandInEncoder()
+    other.revision = "2"
+
+    extract([dataset], other, ["text"], batch_size=1)
+
+    assert other.encoded == 3
+
+
+@pytest.mark.parametrize("encoder", [None, StandInEncoder()])
+def test_broken_and_missing_pictures_are_masked_and_listed(dataset, shop, encoder):
+    whole = (shop / "images" / "a.png").read_bytes()
+    (shop / "images" / "a.png").write_bytes(whole[: len(whole) // 2])
+    (shop / "images" / "b.png").unlink()
+
+    extract([dataset], encoder, ["image"])
+
+    features = read_item_features(dataset.path("image.npz"), TOKENS)
+    assert features.present.tolist() == [False, False, False, True, False]
+    lines = dataset.path("image.problems.jsonl").read_text().splitlines()
+    assert [json.loads(line)["item"] for line in lines] == ["a", "b"]
+    assert read_feature_info(dataset.path("image.npz"))["broken"] == 2
+
+    (shop / "images" / "a.png").write_bytes(whole)
+    Image.new("RGB", (20, 10), "blue").save(shop / "images" / "b.png")
+    extract([dataset], encoder, ["image"])
+    assert not dataset.path("image.problems.jsonl").exists()
+
+
+def test_nothing_but_broken_pictures_is_an_error(dataset, shop):
+    for path in (shop / "images").iterdir():
+        path.write_text("<html>404</html>")
+
+    with pytest.raises(InputError, match="none of its 3 images could be used"):
+        extract([dataset], None, ["image"])
+
+
+def test_normalized_vectors_have_length_one(dataset):
+    extract([dataset], StandInEncoder(), normalize=True)
+
+    values = read_item_features(dataset.path("image.npz"), TOKENS).values[1:4].float()
+    assert values.norm(dim=1).tolist() == pytest.approx([1, 1, 1], abs=1e-3)
+
+
+def test_data_sets_named_together_share_one_space(dataset, shop, tmp_path):
+    prepare.main([f"{shop}", f"--output={tmp_path / 'out'}", "--name=twin", "--no-features"])
+
+    extract_features.main(["shop", "twin", f"--output={tmp_path / 'out'}"])
+
+    for modality in ("text", "image"):
+        one, two = (
+            read_item_features(tmp_path / f"out/{name}/{name}.{modality}.npz", TOKENS).values
+            for name in ("shop", "twin")
+        )
+        assert np.allclose(one, two, atol=1e-5)
+
+
+def test_vectors_of_ones_own_are_a_third_modality(dataset, tmp_path):
+    rows = np.array([[1.0, 2], [np.nan, np.nan], [5, 6], [7, 8]])
+    np.save(tmp_path / "feats.npy", rows)
+
+    extract_features.main(
+        ["shop", f"--output={tmp_path}/out", f"--modality=audio={tmp_path}/feats.npy"]
+    )
+
+    audio = read_item_features(dataset.path("audio.npz"), TOKENS)
+    assert audio.present.tolist() == [False, True, False, True, True]
+    assert audio.values[3].tolist() == [5, 6]
+
+
+def test_vectors_of_ones_own_follow_a_list_of_tokens(dataset, tmp_path):
+    np.save(tmp_path / "feats.npy", np.eye(2))
+    (tmp_path / "tokens.txt").write_text("d\nb\n")
+
+    add_ready_made(dataset, "audio", tmp_path / "feats.npy", tmp_path / "tokens.txt")
+
+    audio = read_item_features(dataset.path("audio.npz"), TOKENS)
+    assert audio.values[[2, 4]].tolist() == [[0, 1], [1, 0]]
+
+
+def test_the_order_that_rows_without_tokens_are_in_is_said(dataset, tmp_path, capsys):
+    np.save(tmp_path / "feats.npy", np.eye(4))
+
+    add_ready_made(dataset, "audio", tmp_path / "feats.npy")
+
+    first = ", ".join(dataset.items["item_id"].to_list()[:3])
+    assert f"in the order of {dataset.path('item')}: {first}, ..." in capsys.readouterr().out
+
+
+def test_vectors_of_ones_own_that_do_not_fit_are_refused(dataset, tmp_path):
+    np.save(tmp_path / "feats.npy", np.eye(3))
+    with pytest.raises(InputError, match=r"\(3, 3\) for 4 item tokens.*--tokens"):
+        add_ready_made(dataset, "audio", tmp_path / "feats.npy")
+    np.savez(tmp_path / "feats.npz", item_id=["x"], feature=[[1.0]])
+    with pytest.raises(InputError, match="none of the 4 items"):
+        add_ready_made(dataset, "audio", tmp_path / "feats.npz")
+
+
+def test_tokens_may_have_blanks_but_stand_once(dataset, tmp_path):
+    np.save(tmp_path / "feats.npy", np.eye(2))
+    (tmp_path / "tokens.txt").write_text("not an item\nb\n")
+    add_ready_made(dataset, "audio", tmp_path / "feats.npy", tmp_path / "tokens.txt")
+    assert read_item_features(dataset.path("audio.npz"), TOKENS).values[2].tolist() == [0, 1]
+
+    (tmp_path / "tokens.txt").write_text("b\nb\n")
+    with pytest.raises(InputError, match="1 tokens stand there more than once, e.g. 'b'"):
+        add_ready_made(dataset, "audio", tmp_path / "feats.npy", tmp_path / "tokens.txt")
+
+
+@pytest.mark.parametrize("ending", ["npy", "npz"])
+def test_a_file_that_holds_no_arrays_is_named(dataset, tmp_path, ending):
+    (tmp_path / f"feats.{ending}").write_text("hello")
+
+    with pytest.raises(InputError, match=rf"feats\.{ending}: no readable \.npy or \.npz file"):
+        add_ready_made(dataset, "audio", tmp_path / f"feats.{ending}")
+
+
+def test_an_encoder_and_ready_made_vectors_exclude_each_other(capsys):
+    with pytest.raises(SystemExit):
+        extract_features.main(["shop", "--modality=audio=a.npy", "--encoder=some"])
+    assert "give one" in capsys.readouterr().err
+
+
+def test_a_data_set_that_is_not_prepared_names_the_script(tmp_path):
+    with pytest.raises(InputError, match=r"recbole-mm prepare"):
+        extract_features.main(["nothing", f"--output={tmp_path}"])

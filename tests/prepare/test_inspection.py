@@ -1,0 +1,105 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from recbole_mm.data.features import write_item_features
+from recbole_mm.prepare import inspection as inspect_dataset
+from recbole_mm.prepare import own_tables as prepare
+from recbole_mm.prepare.inspection import baselines, figures, warnings
+from recbole_mm.prepare.prepared import PreparedDataset
+
+
+def dataset_of(tmp_path, lines, features=None):
+    folder = tmp_path / "x"
+    folder.mkdir()
+    text = "user_id:token\titem_id:token\ttimestamp:float\n"
+    (folder / "x.inter").write_text(text + "".join("\t".join(line) + "\n" for line in lines))
+    if features is not None:
+        tokens = sorted({line[1] for line in lines})
+        write_item_features(folder / "x.text.npz", tokens, np.array(features, np.float32))
+    return PreparedDataset(tmp_path, "x")
+
+
+def test_figures_are_counted_by_hand(tmp_path):
+    dataset = dataset_of(
+        tmp_path,
+        [("u", "a", "5"), ("u", "b", "5"), ("u", "a", "7"), ("v", "a", "0"), ("v", "c", "9")],
+        [[1, 0], [0, 1], [1, 1]],
+    )
+
+    found = figures(dataset)
+
+    assert (found["users"], found["items"], found["interactions"]) == (2, 3, 5)
+    assert found["events per user (least, median, mean, most)"] == [2, 2.5, 2.5, 3]
+    assert found["repeated user-item pairs"] == 1
+    assert found["neighbours of the same time"] == round(1 / 3, 4)
+    assert found["times"][0].startswith("1970-01-01T00:00:00")
+    assert found["items with text"] == 1
+
+
+def test_a_planted_neighbour_is_found_and_popularity_is_not_fooled(tmp_path):
+    items = [f"i{n:02d}" for n in range(40)]
+    angle = np.arange(40) * 2 * np.pi / 40
+    lines = [(f"u{n}", items[(n + k) % 40], str(k)) for n in range(40) for k in range(3)]
+    circle = np.stack([np.cos(angle), np.sin(angle)], 1)
+
+    ranked = baselines(dataset_of(tmp_path, lines, circle))
+
+    assert ranked["nearest by text"]["Recall@10"] == 1
+    assert ranked["popularity"]["Recall@10"] == 0  # forty level items: the middle of the table
+
+
+def test_leaks_are_warned_of(tmp_path):
+    lines = [("u", "a", "1"), ("u", "b", "2"), ("u", "a", "2"), ("v", "a", "50"), ("v", "c", "51")]
+    lines += [("w", "a", "50"), ("w", "b", "51")]
+
+    found = " ".join(warnings(dataset_of(tmp_path, lines, [[1, 0], [1, 0], [0, 1]])))
+
+    for sign in (
+        "33.3% of the test items stand in the same user's history",
+        "33.3% of the test items occur nowhere in training",
+        "33.3% of the test events have the time of the event before",
+        "1 users have the history of another user",
+        "1 items (33.3%) share their text vector",
+    ):
+        assert sign in found
+
+
+def test_equal_rows_are_told_apart(tmp_path):
+    found = " ".join(warnings(dataset_of(tmp_path, [("u", "a", "1"), ("u", "b", "2")] * 2)))
+
+    assert "100.0% of the test items stand in the same user's history" in found
+    assert "100.0% of the test events have the time of the event before" in found
+    assert "occur nowhere" not in found
+
+
+def test_a_clean_set_has_no_warning(tmp_path):
+    lines = [("u", "a", "1"), ("u", "b", "2"), ("u", "c", "30")]
+    lines += [("v", "b", "3"), ("v", "c", "4"), ("v", "a", "31")]
+
+    assert warnings(dataset_of(tmp_path, lines)) == []
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_the_command_writes_a_sheet_and_the_card(shop, tmp_path, capsys, broken):
+    prepare.main([str(shop), f"--output={tmp_path}/out"])
+    if broken:
+        (shop / "images" / "a.png").write_text("no picture")
+
+    inspect_dataset.main(["shop", f"--output={tmp_path}/out"])
+
+    dataset = PreparedDataset(tmp_path / "out", "shop")
+    with Image.open(dataset.path("sheet.png")) as sheet:
+        assert sheet.width == 132 * (1 + 3 + 3)
+        centre = sheet.convert("RGB").getpixel((66, 18 + 66))
+    assert centre != (255, 0, 0) if broken else centre == (255, 0, 0)
+    assert dataset.card["inspection"]["figures"]["users"] == 3
+    assert "popularity" in capsys.readouterr().out
+
+
+def test_a_set_without_features_has_no_sheet(tmp_path):
+    dataset = dataset_of(tmp_path, [("u", "a", "1"), ("u", "b", "2")])
+
+    inspect_dataset.main(["x", f"--output={tmp_path}"])
+
+    assert not dataset.path("sheet.png").exists()

@@ -1,0 +1,77 @@
+"""What makes two runs the same."""
+
+import hashlib
+
+import pytest
+import yaml
+
+from recbole_mm.config.errors import ConfigError
+from recbole_mm.config.load import load_config
+from recbole_mm.run import identity
+from recbole_mm.run.identity import PLACES, data_hashes, digest
+
+
+def test_hashes_follow_the_content_of_the_files(toy, tmp_path):
+    config = load_config("SASRec", None, (), toy)
+    before = data_hashes(config)
+    path = tmp_path / "dataset/toy/toy.inter"
+    path.write_text(path.read_text() + "u1\ti1\t2000000000\n")
+
+    after = data_hashes(config)
+
+    assert set(before) == {"toy.inter", "toy.text.npz", "toy.image.npz"}
+    assert [name for name in before if before[name] != after[name]] == ["toy.inter"]
+
+
+def test_features_are_hashed_where_they_are_read(toy, tmp_path):
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "toy.text.npz").write_bytes(b"other features")
+
+    def hashes(**changes):
+        return data_hashes(load_config("SASRec", None, (), {**toy, **changes}))
+
+    of_own = hashes(feature_path=str(own))
+    assert set(of_own) == {"toy.inter", "toy.text.npz"}
+    assert of_own["toy.inter"] == hashes()["toy.inter"]
+    assert of_own["toy.text.npz"] == hashlib.sha256(b"other features").hexdigest()
+
+
+def test_a_mixture_has_the_hashes_of_its_domains(toy, tmp_path):
+    (tmp_path / "dataset/both").mkdir()
+    (tmp_path / "dataset/both/both.yaml").write_text(yaml.safe_dump({"domains": ["toy"]}))
+    config = load_config("MMM4Rec", None, (), {**toy, "dataset": "both"})
+
+    assert set(data_hashes(config)) == {"toy.inter", "toy.text.npz", "toy.image.npz"}
+
+
+def test_a_digest_follows_settings_and_the_checkpoint_but_not_places(toy, tmp_path):
+    start = tmp_path / "start.pth"
+    start.write_bytes(b"one")
+
+    def digest_of(**changes):
+        config = load_config("MMM4Rec", None, (), {**toy, "pre_model_path": str(start), **changes})
+        return digest(config, PLACES)
+
+    first = digest_of()
+    assert digest_of(feature_path="elsewhere", show_progress=False, gpu_id="1") == first
+    assert digest_of(seed=7) != first
+    assert digest(load_config("MMM4Rec", None, (), {**toy}), PLACES) != first
+    start.write_bytes(b"two")
+    assert digest_of() != first
+    start.unlink()
+    with pytest.raises(ConfigError, match=r"pre_model_path: no checkpoint '.*start.pth'"):
+        digest_of()
+
+
+def test_the_code_has_a_hash_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(identity, "__file__", str(tmp_path / "run" / "identity.py"))
+    hashed = identity.source_hash.__wrapped__
+    (tmp_path / "part").mkdir()
+    (tmp_path / "part" / "model.py").write_text("a = 1\n")
+    (tmp_path / "notes.txt").write_text("no code")
+    before = hashed()
+    (tmp_path / "notes.txt").write_text("other")
+    assert hashed() == before
+    (tmp_path / "part" / "model.py").write_text("a = 2\n")
+    assert hashed() != before

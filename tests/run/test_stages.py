@@ -1,0 +1,201 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from tiny import PRETRAIN, TINY_MMM4REC
+
+from recbole_mm.cli import main
+from recbole_mm.config.errors import ConfigError
+from recbole_mm.data.features import feature_path, write_item_features
+from recbole_mm.run.run import run, run_stages
+from recbole_mm.run.stages import plan_stages
+from recbole_mm.training.trainer import MultiModalTrainer
+from recbole_mm.transfer.authors import import_authors_checkpoint
+
+TINY = {**TINY_MMM4REC, "model": "MMM4Rec", "epochs": 4}
+
+
+def staged(toy, *stages, **common):
+    return {**TINY, **toy, **common, "stages": [dict(stage) for stage in stages]}
+
+
+def losses_of(results):
+    return [(r["history"][-1]["valid_score"], r["test_result"]) for r in results]
+
+
+def test_a_finetune_stage_starts_from_the_nearest_pretrain_stage_above(toy):
+    plan = plan_stages(
+        config_dict=staged(
+            toy,
+            PRETRAIN,
+            {"model": "MISSRec", "n_heads": 2, **PRETRAIN},
+            {**PRETRAIN, "seed": 1},
+            {"freeze": ["encoder_layers.*"]},
+            {"pre_model_path": None},
+            {"pre_model_path": "given.pth"},
+            {"model": "MISSRec", "n_heads": 2},
+        )
+    )
+    assert [stage.source for stage in plan] == [None, None, None, 2, None, None, 1]
+    assert plan[5].config["pre_model_path"] == "given.pth"
+
+
+@pytest.mark.parametrize("ending", ["inter", "text.npz"])
+def test_a_stage_on_other_data_is_another_stage(toy, tmp_path, ending):
+    (before,) = plan_stages(config_dict=staged(toy, PRETRAIN))
+    name = before.name
+    path = tmp_path / "dataset" / "toy" / f"toy.{ending}"
+    if ending == "inter":
+        path.write_text(path.read_text() + "u0\ti1\t1500000000\n")
+    else:
+        write_item_features(path, ["i1", "i2"], np.ones((2, 4), np.float32))
+
+    (after,) = plan_stages(config_dict=staged(toy, PRETRAIN))
+
+    assert after.name != name
+
+
+@pytest.mark.parametrize("model", ["MMM4Rec", "MISSRec"])
+def test_finished_stages_are_not_run_again(toy, model, monkeypatch):
+    stages = staged(toy, PRETRAIN, {}, {"epochs": 0, "use_item_id": False}, model=model, n_heads=2)
+    results = run_stages(config_dict=stages)
+    assert [r["epochs"] for r in results] == [4, 4, 0]
+    assert results[2]["best_valid_result"]["ndcg@10"] == results[2]["best_valid_score"] > 0
+    assert not list(Path("saved").glob("*.progress.pth"))
+
+    monkeypatch.setattr(MultiModalTrainer, "_train_epoch", None)  # nothing is trained now
+    assert run_stages(config_dict=stages) == results
+    with pytest.raises(TypeError):
+        run_stages(config_dict={**stages, "seed": 1})
+
+
+@pytest.mark.parametrize("model", ["MMM4Rec", "MISSRec"])
+@pytest.mark.parametrize("killed_in", [2, 5])
+def test_a_killed_run_goes_on_as_if_it_had_not_been_killed(toy, model, killed_in, monkeypatch):
+    second = {"learner": "adam", "ema_epochs": 1}
+    stages = staged(toy, PRETRAIN, second, model=model, n_heads=2)
+    reference = run_stages(config_dict={**stages, "checkpoint_dir": "reference"})
+    original, calls = torch.optim.Optimizer.zero_grad, []
+
+    def killed(self, *args, **kwargs):
+        calls.append(0)
+        if len(calls) == 3 * killed_in + 2:  # in the middle of an epoch of three batches
+            raise KeyboardInterrupt
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(torch.optim.Optimizer, "zero_grad", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run_stages(config_dict=stages)
+    results = run_stages(config_dict=stages)
+
+    assert losses_of(results) == losses_of(reference)
+    assert [r["best_epoch"] for r in results] == [r["best_epoch"] for r in reference]
+    for one, other in zip(results, reference):
+        own = torch.load(one["checkpoint"], weights_only=True)["state_dict"]
+        wanted = torch.load(other["checkpoint"], weights_only=True)["state_dict"]
+        assert all(torch.equal(own[name], wanted[name]) for name in wanted)
+
+
+def test_a_stage_that_starts_from_other_weights_is_another_stage(toy):
+    first = run_stages(config_dict=staged(toy, PRETRAIN, {}))
+    again = run_stages(config_dict=staged(toy, {**PRETRAIN, "seed": 7}, {}))
+    assert first[1]["checkpoint"] != again[1]["checkpoint"]
+    record = json.loads(Path(first[1]["checkpoint"]).with_suffix(".json").read_text())
+    assert record["config"]["pre_model_path"] == first[0]["checkpoint"]
+
+
+def test_orders_and_lists_that_cannot_be_run_are_refused(toy):
+    frozen = {"freeze": ["encoder_layers.*"]}
+    with pytest.raises(ConfigError, match="stage 1 .*freeze but nothing to start from"):
+        plan_stages(config_dict=staged(toy, frozen))
+    with pytest.raises(ConfigError, match="stands before its pretrain stage 2"):
+        plan_stages(config_dict=staged(toy, {}, PRETRAIN))
+    with pytest.raises(ConfigError, match="has to be a list"):
+        plan_stages(config_dict={**TINY, **toy, "stages": {}})
+    with pytest.raises(ConfigError, match="something else than mappings"):
+        plan_stages(config_dict={**TINY, **toy, "stages": ["pretrain"]})
+    with pytest.raises(ConfigError, match="unknown key 'frieze' in the stage: did you mean"):
+        plan_stages(config_dict=staged(toy, {"frieze": []}))
+    with pytest.raises(ConfigError, match="lists stages"):
+        run(config_dict=staged(toy, PRETRAIN))
+    with pytest.raises(ConfigError, match=r"stage 1 \(SASRec.*only MMM4Rec, .* transfer"):
+        plan_stages(config_dict=staged(toy, PRETRAIN, model="SASRec"))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"freeze": ["encoderlayers*"]}, "'encoderlayers\\*' matches no parameter"),
+        ({"train_stage": "finetun"}, "train_stage must be one of"),
+        ({"softmax": "half"}, "softmax must be one of"),
+        ({"modalities": ["audio"]}, "audio"),
+    ],
+)
+def test_what_is_wrong_with_a_later_stage_is_known_before_the_first(toy, wrong, message):
+    with pytest.raises(ConfigError, match=rf"^stage 2 \(MMM4Rec-toy-finetun.*{message}"):
+        run_stages(config_dict=staged(toy, PRETRAIN, wrong))
+    assert not Path("saved").exists()
+
+
+def test_the_command_runs_the_stages_of_a_file(toy, capsys, caplog):
+    caplog.set_level("INFO")
+    Path("transfer.yaml").write_text(yaml.safe_dump(staged(toy, PRETRAIN, {}, epochs=1)))
+
+    assert main(["--config_files=transfer.yaml", "--seed=3"]) == 0
+
+    tables = capsys.readouterr().out
+    assert "pretrain on toy " in tables
+    assert "finetune on toy with ID, transferred" in tables
+    assert "finetune on toy with ID, transferred" in caplog.text
+    assert main(["--config_files=transfer.yaml", "--freeze=['nothing.*']"]) == 2
+    assert "freeze: 'nothing.*' matches no parameter" in capsys.readouterr().err
+
+
+GOLDEN = {
+    "MMM4Rec": ("mmm4rec_cases", "layers2_g8", "model", (24, 20)),
+    "MISSRec": ("missrec_cases", "trans_dinst_add", "state_dict", (12, 10)),
+}
+LIKE_GOLDEN = {
+    "MMM4Rec": {"head_dim": 4, "d_state": 8, "n_groups": 8, "use_time": True, "n_layers": 1},
+    "MISSRec": {"n_heads": 4, "item_mm_fusion": "dynamic_instance"},
+}
+
+
+@pytest.mark.parametrize("model", GOLDEN)
+def test_a_released_checkpoint_starts_a_finetune_stage(toy, model, golden_dir):
+    vectors, case, entry, widths = GOLDEN[model]
+    arrays = np.load(golden_dir / f"{vectors}.npz")
+    prefix = f"{case}/state/"
+    state = {
+        key.removeprefix(prefix): torch.from_numpy(arrays[key])
+        for key in arrays.files
+        if key.startswith(prefix)
+    }
+    torch.save({entry: state, "config": Path("an/object")}, "released.ckpt")
+    for modality, width in zip(("text", "image"), widths):
+        path = feature_path(Path(toy["data_path"]) / "toy", "toy", modality)
+        tokens = [f"i{item}" for item in range(12)]
+        write_item_features(path, tokens, np.random.default_rng(0).normal(size=(12, width)))
+    renamed = import_authors_checkpoint("released.ckpt", model)
+    length = 20 if model == "MMM4Rec" else len(renamed["position_embedding.weight"])
+    settings = {
+        "model": model,
+        "pre_model_path": "released.ckpt",
+        "allow_fewer_layers": True,
+        "hidden_size": 16,
+        "inner_size": 24,
+        "MAX_ITEM_LIST_LENGTH": length,
+        **LIKE_GOLDEN[model],
+    }
+    stages = {**TINY, **toy, **settings, "epochs": 1, "stages": [{"freeze": ["adapters.*"]}]}
+    if model == "MISSRec":
+        stages = {k: v for k, v in stages.items() if k not in ("head_dim", "d_state", "n_groups")}
+
+    (result,) = run_stages(config_dict=stages)
+
+    trained = torch.load(result["checkpoint"], weights_only=True)["state_dict"]
+    assert torch.equal(trained["adapters.text.weight"], renamed["adapters.text.weight"])
+    assert result["epochs"] == 1

@@ -1,0 +1,127 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from torch.testing import assert_close
+
+from recbole_mm.config.load import load_config
+from recbole_mm.run.run import prepare, train_and_test
+from recbole_mm.tools import processes
+
+SMALL = {
+    "hidden_size": 16,
+    "inner_size": 16,
+    "epochs": 4,
+    "show_progress": False,
+    "hidden_dropout_prob": 0.0,
+    "metric_decimal_place": 10,
+    "use_gpu": False,
+}
+MODELS = {
+    "MMM4Rec": {
+        "head_dim": 8,
+        "d_state": 4,
+        "n_groups": 2,
+        "embedding_dropout_prob": 0.0,
+        "time_dropout_prob": 0.0,
+    },
+    # a penalty that is summed over the rows of a process is not the mean over all
+    "MISSRec": {"n_heads": 2, "reg_weight": 0.0},
+}
+STAGES = {
+    "finetune": {},
+    "pretrain": {"train_stage": "pretrain", "softmax": "in_batch", "use_item_id": False},
+}
+WORKER = """
+import json, sys
+from pathlib import Path
+from recbole_mm.tools import processes
+processes.start()
+from tests.tools.test_processes import curve
+result = curve(*json.loads(sys.argv[1]))
+if processes.is_first():
+    Path("curve.json").write_text(json.dumps(result))
+processes.stop()
+"""
+
+
+def curve(model, settings):
+    """Losses and validation scores of all epochs, and the test result."""
+    prepared = prepare(load_config(model, None, (), settings))
+    result = train_and_test(prepared, verbose=False)
+    scores = [entry["valid_score"] for entry in result["history"]]
+    return {
+        "losses": list(prepared.trainer.train_loss_dict.values()),
+        "scores": scores,
+        "test": dict(result["test_result"]),
+    }
+
+
+def torchrun(repository, *command):
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2"]
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(repository),
+    }
+    done = subprocess.run(
+        [*launcher, "--master_port=0", "--standalone", *command],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model, stage", [("MMM4Rec", "pretrain"), ("MISSRec", "finetune")])
+def test_two_processes_are_one_with_the_double_batch(model, stage, toy, tmp_path, repository):
+    # the last batch is smaller than the others
+    settings = {**toy, **SMALL, **MODELS[model], **STAGES[stage], "checkpoint_dir": "two"}
+    (tmp_path / "worker.py").write_text(WORKER)
+    two = {**settings, "train_batch_size": 26, "length_group_size": 0}
+    torchrun(repository, "worker.py", json.dumps([model, two]))
+    both = json.loads((tmp_path / "curve.json").read_text())
+
+    one = curve(model, {**two, "train_batch_size": 52, "checkpoint_dir": "one"})
+
+    assert_close(both["losses"], one["losses"], atol=0, rtol=1e-5)
+    assert both["scores"] == one["scores"]
+    assert both["test"] == one["test"]
+    assert len(list(Path("two").glob("*.pth"))) == 1
+
+
+@pytest.mark.slow
+def test_the_command_runs_stages_under_torchrun(toy, tmp_path, repository):
+    stages = [STAGES["pretrain"], {"freeze": ["encoder_layers.*"]}]
+    common = {"model": "MMM4Rec", **toy, **SMALL, **MODELS["MMM4Rec"], "stages": stages}
+    Path("transfer.yaml").write_text(yaml.safe_dump(common))
+    command = [str(repository / "run_recbole_mm.py"), "--config_files=transfer.yaml"]
+
+    first = torchrun(repository, *command)
+    again = torchrun(repository, *command)
+
+    assert len(list(Path("saved").glob("*.json"))) == 2
+    assert first.stdout.count("finetune on toy") == 1
+    assert "finetune on toy" not in first.stderr
+    assert "is finished" in again.stdout + again.stderr
+
+
+def test_one_process_is_a_group_of_one():
+    processes.start()
+    assert (processes.size(), processes.rank(), processes.is_first()) == (1, 0, True)
+    assert processes.of_all("x") == ["x"] and processes.of_first("x") == "x"
+    processes.stop()
+
+
+def test_a_batch_of_fewer_examples_than_processes_is_repeated():
+    shares = [processes._collate_share(list, rank, 3, [7, 8]) for rank in range(3)]
+    assert sorted(shares[0] + shares[1] + shares[2]) == [7, 7, 7, 8, 8, 8]
+    assert {len(share) for share in shares} == {2}

@@ -1,0 +1,162 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.testing import assert_close
+
+from recbole_mm.training.trainer import AccumulatedSteps, rank_by_counting
+
+
+def two_models():
+    torch.manual_seed(0)
+    first = nn.Linear(3, 1)
+    second = nn.Linear(3, 1)
+    second.load_state_dict(first.state_dict())
+    return first, second
+
+
+@pytest.mark.parametrize("mean", [True, False])
+def test_accumulated_batches_take_the_step_of_their_union(mean):
+    one, many = two_models()
+    batches = torch.randn(5, 4, 3)
+    reference = torch.optim.SGD(one.parameters(), lr=0.1)
+    accumulated = AccumulatedSteps(torch.optim.SGD(many.parameters(), lr=0.1), 3, mean)
+    for group in (batches[:3], batches[3:]):  # the last group is shorter
+        reference.zero_grad()
+        losses = torch.stack([one(batch).mean() for batch in group])
+        (losses.mean() if mean else losses.sum()).backward()
+        reference.step()
+    for batch in batches:
+        accumulated.zero_grad()
+        many(batch).mean().backward()
+        accumulated.step()
+    accumulated.flush()
+    accumulated.flush()  # nothing is due any more
+    assert_close(many.weight, one.weight)
+
+
+def test_rank_counts_better_items_and_half_of_the_equal_ones():
+    scores = torch.tensor(
+        [
+            [-math.inf, 3.0, 2.0, 1.0, 2.0],
+            [-math.inf, 1.0, 1.0, 1.0, 1.0],
+            [-math.inf, 5.0, 1.0, 1.0, 1.0],
+        ]
+    )
+    assert rank_by_counting(scores, torch.tensor([2, 2, 1])).tolist() == [1, 1, 0]
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+def test_ranks_are_counted_in_blocks_of_any_size(dtype, monkeypatch):
+    scores = torch.randint(0, 9, (7, 10)).to(dtype)
+    target = torch.randint(1, 10, (7,))
+    whole = rank_by_counting(scores, target)
+
+    for size in (1, 20, 30, 1000):
+        monkeypatch.setattr("recbole_mm.training.trainer.SCORES_PER_BLOCK", size)
+        assert torch.equal(rank_by_counting(scores, target), whole)
+    for row, one in enumerate(target):
+        better = (scores[row] > scores[row, one]).sum()
+        equal = (scores[row] == scores[row, one]).sum() - 1
+        assert whole[row] == better + (equal + one % 2) // 2
+
+
+def test_a_score_that_is_not_a_number_is_no_hit():
+    scores = torch.tensor([[0.0, math.nan, 1.0], [0.0, 1.0, math.nan]])
+    own, another = rank_by_counting(scores, torch.tensor([1, 1])).tolist()
+    assert own == 3
+    assert another == 1
+
+
+def trained(toy, **settings):
+    from recbole.data import data_preparation
+    from recbole.utils import get_trainer
+
+    from recbole_mm.config.load import load_config
+    from recbole_mm.data.dataset import MultiModalDataset
+    from recbole_mm.model.sequential_recommender.mmm4rec import MMM4Rec
+
+    small = {"hidden_size": 8, "head_dim": 4, "d_state": 4, "n_groups": 2, "inner_size": 8}
+    config = load_config("MMM4Rec", None, (), {**toy, **small, "epochs": 1, **settings}, None, {})
+    dataset = MultiModalDataset(config)
+    train, valid, test = data_preparation(config, dataset)
+    model = MMM4Rec(config, train._dataset)
+    return get_trainer(config["MODEL_TYPE"], "MMM4Rec")(config, model), train, valid, test
+
+
+def test_metrics_by_counting_equal_those_of_recbole(toy):
+    from recbole.evaluator import Collector
+
+    trainer, train, valid, _ = trained(
+        toy, topk=[1, 3, 5], metrics=["NDCG", "MRR", "Recall"], valid_metric="NDCG@5"
+    )
+    trainer.fit(train, valid, saved=False)
+    counted = trainer.evaluate(valid, load_best_model=False)
+    trainer.eval_collector = Collector(trainer.config)
+    assert trainer.evaluate(valid, load_best_model=False) == counted
+
+
+def test_a_learner_that_does_not_exist_is_refused(toy):
+    with pytest.raises(ValueError, match="learner must be one of.*'nadm'"):
+        trained(toy, learner="nadm")
+
+
+def test_weight_decay_leaves_the_named_parameters_alone(toy):
+    trainer, *_ = trained(toy, weight_decay=0.1, no_weight_decay=["*.A_log", "*.D"])
+    decayed, free = trainer.optimizer.param_groups
+    assert (decayed["weight_decay"], free["weight_decay"]) == (0.1, 0.0)
+    names = {id(p): n for n, p in trainer.model.named_parameters()}
+    assert {names[id(p)].rsplit(".")[-1] for p in free["params"]} == {"A_log", "D"}
+    with pytest.raises(ValueError, match="'A_lug' matches no parameter of MMM4Rec"):
+        trained(toy, no_weight_decay=["A_lug"])
+
+
+def test_a_checkpoint_is_plain_data_and_resumes(toy, tmp_path):
+    trainer, train, valid, _ = trained(toy, epochs=2)
+    trainer.fit(train, valid, saved=True)
+    state = torch.load(trainer.saved_model_file, weights_only=True)
+    assert state["config"]["model"] == "MMM4Rec"
+    assert not list((tmp_path / "saved").glob("*.tmp"))
+    again, *_ = trained(toy, epochs=5)
+    again.resume_checkpoint(trainer.saved_model_file)
+    assert again.start_epoch == state["epoch"] + 1
+    for name, value in again.model.state_dict().items():
+        assert torch.equal(value, state["state_dict"][name])
+
+
+def test_accumulation_counts_optimizer_steps(toy):
+    trainer, train, valid, _ = trained(
+        toy, gradient_accumulation_steps=4, train_batch_size=30, learner="nadam"
+    )
+    trainer.fit(train, valid, saved=False)
+    (state, *_) = trainer.optimizer.state.values()
+    assert int(state["step"]) == math.ceil(len(train) / 4)
+
+
+@pytest.mark.parametrize("accumulated", [1, 3])
+def test_what_is_validated_and_saved_is_the_average_over_the_last_epochs(toy, accumulated):
+    trainer, train, valid, test = trained(
+        toy, epochs=2, ema_epochs=1.5, gradient_accumulation_steps=accumulated
+    )
+    steps, validated = [], []
+    weight = trainer.model.adapters["text"].weight
+    trainer.optimizer.register_step_post_hook(lambda *_: steps.append(weight.detach().clone()))
+    evaluate = trainer.evaluate
+
+    def record(*args, **kwargs):
+        validated.append(weight.detach().clone())
+        return evaluate(*args, **kwargs)
+
+    trainer.evaluate = record
+    trainer.fit(train, valid, saved=True)
+
+    per_epoch = math.ceil(len(train) / accumulated)
+    assert len(steps) == 2 * per_epoch
+    for epoch in (1, 2):
+        share = (1 - 1 / (1.5 * per_epoch)) ** torch.arange(epoch * per_epoch).flip(0).float()
+        average = torch.einsum("s,sij->ij", share / share.sum(), torch.stack(steps[: len(share)]))
+        assert_close(validated[epoch - 1], average)
+    assert_close(weight.detach(), average)
+    trainer.evaluate(test, load_best_model=True)
+    assert any(torch.equal(weight, at_epoch) for at_epoch in validated[:2])

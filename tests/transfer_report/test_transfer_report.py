@@ -1,0 +1,113 @@
+from pathlib import Path
+
+import pytest
+import yaml
+from tiny import PRETRAIN, TINY, TINY_MMM4REC
+
+from recbole_mm.cli import main
+from recbole_mm.config.errors import ConfigError
+from recbole_mm.transfer_report.command import (
+    Variant,
+    report_table,
+    run_variants,
+    time_to,
+    variant_stages,
+)
+
+MODELS = {"MMM4Rec": TINY_MMM4REC, "MISSRec": {**TINY, "n_heads": 2, "interest_ratio": 0.2}}
+
+
+def write_file(toy, model, *targets):
+    stages = [PRETRAIN, *targets]
+    common = {**toy, "model": model, **MODELS[model], "stages": stages}
+    Path("transfer.yaml").write_text(yaml.safe_dump(common))
+    return ["transfer.yaml"]
+
+
+def test_every_target_gets_its_controls_once(toy):
+    files = write_file(toy, "MISSRec", {}, {"use_item_id": False}, {"pre_model_path": None})
+    overlays, labels = variant_stages(files, {})
+    assert [label[1] for label in labels] == [
+        *("MISSRec", "scratch", "frozen", "unfrozen", "zero-shot", "untrained"),
+        *("scratch", "frozen", "unfrozen"),
+    ]
+    assert {target for target, _ in labels[6:]} == {"MISSRec, toy without ID"}
+    assert overlays[1]["pre_model_path"] is None
+    assert overlays[2]["freeze"] == ["position_embedding.*", "transformer.*"]
+    with pytest.raises(ConfigError, match="no finetune stage starts from a pre-trained model"):
+        variant_stages(write_file(toy, "MISSRec", {"pre_model_path": None}), {})
+
+
+def test_settings_of_ids_do_not_reach_what_is_tested_without_them(toy):
+    rates = {"group_learning_rates": {"item_embeddings.*": 0.01}, "epochs": 1}
+    files = write_file(toy, "MMM4Rec", rates)
+
+    variants = run_variants(files, [0], {})
+
+    assert [v.start for v in variants[-2:]] == ["zero-shot", "untrained"]
+    overlays, labels = variant_stages(files, {})
+    of_start = {start: overlay for overlay, (_, start) in zip(overlays, labels)}
+    assert of_start["scratch"]["group_learning_rates"] == rates["group_learning_rates"]
+
+
+def test_the_command_line_does_not_train_what_is_tested_untrained(toy):
+    files = write_file(toy, "MISSRec", {})
+    overlays, labels = variant_stages(files, {"epochs": 5, "learning_rate": 0.1})
+    epochs = {start: overlay["epochs"] for overlay, (_, start) in zip(overlays, labels)}
+    assert epochs == {
+        **dict.fromkeys(("MISSRec", "scratch", "frozen", "unfrozen"), 5),
+        **dict.fromkeys(("zero-shot", "untrained"), 0),
+    }
+    (result, *_), *_ = (v.results for v in run_variants(files, [0], {"epochs": 1})[-1:])
+    assert result["epochs"] == 0
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_the_command_writes_one_table_and_one_figure(toy, model, capsys):
+    pytest.importorskip("matplotlib")
+    (file,) = write_file(toy, model, {})
+    command = ["transfer-report", f"--config_files={file}", "--seeds=2", "--out=report"]
+    assert main(command) == 0
+    table = Path("report/transfer.md").read_text()
+    rows = [line.split(" | ") for line in table.splitlines() if line.startswith("| ")]
+    starts = ["scratch", "frozen", "unfrozen", "zero-shot", "untrained"]
+    assert [row[1] for row in rows[2:]] == [model, *starts]
+    assert all("±" in row[4] for row in rows[2:])
+    assert Path("report/convergence.png").read_bytes().startswith(b"\x89PNG")
+    assert table.strip() in capsys.readouterr().out
+
+
+def test_a_folder_that_cannot_be_made_is_wrong_input(toy, capsys):
+    (file,) = write_file(toy, "MISSRec", {})
+    Path("taken").write_text("a file")
+
+    command = ["transfer-report", f"--config_files={file}", "--seeds=1", "--out=taken"]
+    assert main(command) == 2
+
+    assert "taken': File exists. Give another --out" in capsys.readouterr().err
+    assert not Path("saved").exists()
+
+
+def result(*scores):
+    history = [{"epoch": e, "valid_score": s, "seconds": 2.0 * e} for e, s in enumerate(scores)]
+    best = max(scores, default=0.5)
+    return {
+        "history": history,
+        "valid_metric": "ndcg@10",
+        "best_valid_score": best,
+        "test_result": {"ndcg@10": best / 2},
+    }
+
+
+def test_the_table_says_when_the_best_and_95_percent_of_it_were_reached():
+    assert time_to(result(0.1, 0.97, 0.2, 1.0), 1.0) == (4, 6.0)
+    assert time_to(result(0.1, 0.97, 0.2, 1.0), 0.95) == (2, 2.0)
+    assert time_to(result(), 1.0) is None
+    table = report_table(
+        [
+            Variant("t", "scratch", [result(0.1, 1.0), result(0.2, 0.4)]),
+            Variant("t", "zero-shot", [result()]),
+        ]
+    )
+    assert "| t | scratch | ndcg@10 | 2 | 0.3500 ± 0.2121 | 0.7000 ± 0.4243 | 2.0 ± 0.0 |" in table
+    assert "| t | zero-shot | ndcg@10 | 1 | 0.2500 | 0.5000 | - | - | - | - |" in table
