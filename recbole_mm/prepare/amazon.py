@@ -29,8 +29,9 @@ from tqdm import tqdm
 
 from recbole_mm.prepare import download, tables
 from recbole_mm.prepare import extract as extract_features
-from recbole_mm.prepare.inputs import InputError, sha256
+from recbole_mm.prepare.inputs import InputError
 from recbole_mm.prepare.prepared import PreparedDataset, write_dataset
+from recbole_mm.tools.hashing import sha256_of_file
 
 MIRRORS = Path(__file__).with_name("mirrors.yaml")
 COLUMNS = ("user_id", "item_id", "rating", "timestamp")
@@ -167,7 +168,7 @@ def make_amazon(args) -> PreparedDataset:
         rows_left_out=bad_rows,
         meta=counts,
         pictures=folder,
-        sources={str(path): sha256(path) for path in sources},
+        sources={str(path): sha256_of_file(path) for path in sources},
     )
     if not args.no_features:
         extract_features.extract([dataset], extract_features.load_encoder(args.encoder))
@@ -190,7 +191,9 @@ def _review_columns(table: pl.LazyFrame, layout: int) -> pl.LazyFrame:
     keys = REVIEW_KEYS[layout]
     if not set(keys) <= set(there):
         raise InputError(f"columns {there}, expected {keys}; name another --layout.")
-    return table.select(pl.col(theirs).alias(ours) for theirs, ours in zip(keys, COLUMNS))
+    return table.select(
+        pl.col(theirs).alias(ours) for theirs, ours in zip(keys, COLUMNS, strict=True)
+    )
 
 
 def _check_layout(table: pl.LazyFrame, path, layout: int) -> None:

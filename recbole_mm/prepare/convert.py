@@ -21,8 +21,9 @@ import polars as pl
 import torch
 
 from recbole_mm.data.features import feature_path, write_item_features
-from recbole_mm.prepare.inputs import InputError, read_json, sha256, today
+from recbole_mm.prepare.inputs import InputError, read_json, today
 from recbole_mm.prepare.prepared import PreparedDataset, write_dataset
+from recbole_mm.tools.hashing import sha256_of_file
 
 FEATURES = {"text": "feat1CLS", "image": "feat3CLS"}
 
@@ -227,7 +228,7 @@ def _write(output, name, interactions, items, folder) -> PreparedDataset:
         core=0,
         repeats="keep",
         pictures=folder,
-        sources={str(path): sha256(path) for path in files},
+        sources={str(path): sha256_of_file(path) for path in files},
     )
 
 
@@ -238,7 +239,7 @@ def _write_features(dataset, modality, path, values, row_of, has) -> None:
         return
     info = {
         "encoder": f"as in {path.name}",
-        "revision": sha256(path)[:16],
+        "revision": sha256_of_file(path)[:16],
         "normalization": "unknown",
         "dimension": values.shape[1],
         "date": today(),

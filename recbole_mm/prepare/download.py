@@ -12,8 +12,8 @@ from pathlib import Path
 from PIL import Image
 from tqdm import tqdm
 
-from recbole_mm.prepare.inputs import sha256 as hash_of
 from recbole_mm.tools.files import whole_or_not, write_json
+from recbole_mm.tools.hashing import sha256_of_file
 
 AGENT = {"User-Agent": "recbole_mm dataset scripts (research)"}
 TRY_AGAIN = {408, 425, 429, 500, 502, 503, 504}
@@ -210,7 +210,7 @@ def _check_kind(part: Path, ending: str) -> None:
 
 def _check_hash(target: Path, expected: str | None) -> None:
     part = target.with_name(target.name + ".part")
-    found = hash_of(part) if expected else None
+    found = sha256_of_file(part) if expected else None
     if found != expected:
         _discard(part)
         raise _Refused(f"sha256 is {found}, mirrors.yaml has {expected}")

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from recbole_mm.prepare.inputs import InputError, sha256
+from recbole_mm.prepare.inputs import InputError
+from recbole_mm.tools.hashing import sha256_of_file
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
@@ -58,7 +59,7 @@ class Encoder:
         """The commit of a hub model, or the hash of the weights in a folder."""
         if Path(self.name).is_dir():
             weights = sorted(p for p in Path(self.name).iterdir() if p.suffix in _WEIGHTS)
-            return ",".join(f"{path.name}:{sha256(path)[:16]}" for path in weights)
+            return ",".join(f"{path.name}:{sha256_of_file(path)[:16]}" for path in weights)
         return getattr(self.model.config, "_commit_hash", None) or "unknown"
 
     @property

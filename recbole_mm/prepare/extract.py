@@ -11,7 +11,6 @@ until these are complete, and are used again only for the same encoder, settings
 """
 
 import argparse
-import hashlib
 import json
 import shutil
 from collections import Counter
@@ -30,9 +29,10 @@ from recbole_mm.data.extractor import (
     project_statistics,
 )
 from recbole_mm.data.features import feature_path, write_item_features
-from recbole_mm.prepare.inputs import InputError, load_arrays, read_json, sha256, today
+from recbole_mm.prepare.inputs import InputError, load_arrays, read_json, today
 from recbole_mm.prepare.prepared import TEXT_FIELDS, PreparedDataset
 from recbole_mm.tools.files import whole_or_not, write_json
+from recbole_mm.tools.hashing import sha256_of_file, sha256_of_texts
 
 BATCHES_PER_CHUNK = 16
 PICTURE_ERRORS = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
@@ -84,9 +84,9 @@ def extract(
             encode = _encode_texts if modality == "text" else _encode_images
             results = [
                 _in_chunks(dataset, modality, plan, part, batch_size, encode, encoder)
-                for dataset, part in zip(having, parts)
+                for dataset, part in zip(having, parts, strict=True)
             ]
-        for dataset, (rows, vectors, problems, facts) in zip(having, results):
+        for dataset, (rows, vectors, problems, facts) in zip(having, results, strict=True):
             if normalize and encoder is not None:
                 length = np.linalg.norm(vectors.astype(np.float32), axis=1, keepdims=True)
                 vectors = (vectors / np.maximum(length, 1e-12)).astype(vectors.dtype)
@@ -162,7 +162,11 @@ def add_ready_made(dataset: PreparedDataset, modality: str, path, tokens=None) -
             f"like {names[:3]}, the data set's like {items[:3]}."
         )
     rows, its = np.array(present).T
-    facts = {"encoder": path.stem, "revision": sha256(path)[:16], "normalization": "unknown"}
+    facts = {
+        "encoder": path.stem,
+        "revision": sha256_of_file(path)[:16],
+        "normalization": "unknown",
+    }
     _finish(dataset, modality, rows, np.asarray(vectors[its]), [], facts)
 
 
@@ -205,13 +209,13 @@ def _embed(datasets, modality, parts, batch_size, dimension):
     else:
         measured = [
             _in_chunks(dataset, modality, plan, part, batch_size, _measure_images, None)
-            for dataset, part in zip(datasets, parts)
+            for dataset, part in zip(datasets, parts, strict=True)
         ]
-        rows, statistics, problems, _ = zip(*measured)
+        rows, statistics, problems, _ = zip(*measured, strict=True)
         vectors = project_statistics(np.concatenate(statistics), dimension)
     plan["shared_with"] = [dataset.name for dataset in datasets]
     pieces = np.split(vectors, np.cumsum([len(one) for one in rows])[:-1])
-    return list(zip(map(np.array, rows), pieces, problems, [plan] * len(parts)))
+    return list(zip(map(np.array, rows), pieces, problems, [plan] * len(parts), strict=True))
 
 
 def _in_chunks(dataset, modality, plan, part, batch_size, encode, encoder):
@@ -303,9 +307,9 @@ def _read_each(batch, read):
 
     with ThreadPoolExecutor(4) as pool:
         results = list(pool.map(attempt, [path for _, path in batch]))
-    rows = [row for (row, _), (value, _) in zip(batch, results) if value is not None]
+    rows = [row for (row, _), (value, _) in zip(batch, results, strict=True) if value is not None]
     values = [value for value, _ in results if value is not None]
-    problems = [(row, why) for (row, _), (_, why) in zip(batch, results) if why]
+    problems = [(row, why) for (row, _), (_, why) in zip(batch, results, strict=True) if why]
     return rows, values, problems
 
 
@@ -316,14 +320,15 @@ def _plan_in(folder: Path):
 
 def _hash_of(dataset, part) -> str:
     """Of the texts, or of the names, sizes and times of the pictures."""
-    digest = hashlib.sha256()
+
+    def state(value) -> str:
+        if not isinstance(value, Path):
+            return value
+        stat = value.stat() if value.is_file() else None
+        return f"{value} {stat and (stat.st_size, stat.st_mtime_ns)}"
+
     items = dataset.items["item_id"]
-    for row, value in part:
-        if isinstance(value, Path):
-            stat = value.stat() if value.is_file() else None
-            value = f"{value} {stat and (stat.st_size, stat.st_mtime_ns)}"
-        digest.update(f"{items[row]}\0{value}\0".encode())
-    return digest.hexdigest()
+    return sha256_of_texts(f"{items[row]}\0{state(value)}\0" for row, value in part)
 
 
 def read_arguments(arguments=None):

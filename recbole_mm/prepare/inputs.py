@@ -1,6 +1,5 @@
-"""What is read from files and their hashes, and how a script ends when its input is bad."""
+"""What is read from files, and how a script ends when its input is bad."""
 
-import hashlib
 import json
 import os
 import zipfile
@@ -35,14 +34,6 @@ def load_arrays(path):
         return np.load(path, allow_pickle=False, mmap_mode=mode)
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: no readable .npy or .npz file ({error}).") from error
-
-
-def sha256(path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def today() -> str:

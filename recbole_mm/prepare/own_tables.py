@@ -20,8 +20,9 @@ import polars as pl
 from recbole_mm.data.features import feature_path, write_item_features
 from recbole_mm.prepare import extract as extract_features
 from recbole_mm.prepare import tables
-from recbole_mm.prepare.inputs import InputError, load_arrays, sha256, today
+from recbole_mm.prepare.inputs import InputError, load_arrays, today
 from recbole_mm.prepare.prepared import PreparedDataset, write_dataset
+from recbole_mm.tools.hashing import sha256_of_file
 
 VECTORS_NAME = "clip_vit_b32.npz"
 PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".gif"}
@@ -90,7 +91,7 @@ def write_vectors(dataset: PreparedDataset, path) -> None:
         token, vector = read_vectors(path, modality, items)
         info = {
             "encoder": Path(path).stem,
-            "revision": sha256(path)[:16],
+            "revision": sha256_of_file(path)[:16],
             "dimension": vector.shape[1],
             "normalization": "none",
             "date": today(),
@@ -141,7 +142,7 @@ def prepare(args) -> PreparedDataset:
         repeats_dropped=dropped,
         rows_left_out=bad_rows,
         pictures=args.images or (args.items or args.interactions).parent,
-        sources={str(path): sha256(path) for path in sources},
+        sources={str(path): sha256_of_file(path) for path in sources},
     )
     if args.vectors:
         write_vectors(dataset, args.vectors)

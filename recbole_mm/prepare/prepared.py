@@ -8,8 +8,9 @@ import polars as pl
 
 from recbole_mm.data.features import feature_path, find_modalities, read_feature_info
 from recbole_mm.prepare import tables
-from recbole_mm.prepare.inputs import InputError, read_json, sha256
+from recbole_mm.prepare.inputs import InputError, read_json
 from recbole_mm.tools.files import write_json
+from recbole_mm.tools.hashing import sha256_of_file
 
 TEXT_FIELDS = ("title", "brand", "categories", "description")
 
@@ -81,7 +82,7 @@ class PreparedDataset:
             for name in self.modalities()
         }
         files = sorted(self.folder.glob(f"{self.name}.*"))
-        files = {path.name: sha256(path) for path in files if ".card." not in path.name}
+        files = {path.name: sha256_of_file(path) for path in files if ".card." not in path.name}
         facts = {**self.card, **facts, "features": features, "files": files}
         write_json(self.path("card.json"), facts)
         self.__dict__.pop("card", None)
@@ -105,11 +106,11 @@ def write_dataset(
     folder = Path(root) / name
     (folder / f"{name}.card.json").unlink(missing_ok=True)  # of what stood here before
     item_file = folder / f"{name}.item"
-    before = sha256(item_file) if item_file.is_file() else None
+    before = sha256_of_file(item_file) if item_file.is_file() else None
     tables.write_items(item_file, items)
     tables.write_interactions(folder / f"{name}.inter", interactions)
     dataset = PreparedDataset(root, name)
-    if before not in (None, sha256(item_file)):
+    if before not in (None, sha256_of_file(item_file)):
         _set_features_aside(dataset)
     dataset.write_card(
         name=name,

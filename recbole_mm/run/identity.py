@@ -1,6 +1,5 @@
 r"""What a run computes from, as a hash: a finished run is taken again only for an equal one."""
 
-import hashlib
 import json
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
@@ -9,6 +8,7 @@ from pathlib import Path
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.plain import config_to_plain
 from recbole_mm.data.mixture import domain_folder, domains_of
+from recbole_mm.tools.hashing import sha256_of_file, sha256_of_texts, sha256_of_tree
 
 WITHOUT_EFFECT = (
     "checkpoint_dir", "config_files", "gpu_id", "log_wandb", "pre_model_path", "show_progress",
@@ -20,7 +20,6 @@ PLACES = ("data_path", "feature_path")
 """Keys that say where data lie; :func:`data_hashes` says what they are."""
 
 TABLES, FEATURES = (".inter", ".item"), (".npz",)
-BLOCK = 1 << 20
 
 
 def digest(config, without=(), **more) -> str:
@@ -37,12 +36,12 @@ def digest(config, without=(), **more) -> str:
     left_out = {*WITHOUT_EFFECT, *without}
     values = {key: value for key, value in config_to_plain(config).items() if key not in left_out}
     text = json.dumps([values, more, package_version("recbole_mm")], sort_keys=True)
-    hashed = hashlib.sha256(text.encode())
+    source = []
     if config["pre_model_path"]:
         if not Path(config["pre_model_path"]).is_file():
             raise ConfigError(f"pre_model_path: no checkpoint {str(config['pre_model_path'])!r}")
-        hashed.update(_sha256(Path(config["pre_model_path"])).encode())
-    return hashed.hexdigest()
+        source = [sha256_of_file(config["pre_model_path"])]
+    return sha256_of_texts([text, *source])
 
 
 def data_hashes(config) -> dict[str, str]:
@@ -59,7 +58,7 @@ def data_hashes(config) -> dict[str, str]:
         for file in folder.glob(f"{stem}.*")
         if file.is_file() and file.suffix in suffixes
     ]
-    return {file.name: _sha256(file) for file in sorted(used, key=lambda file: file.name)}
+    return {file.name: sha256_of_file(file) for file in sorted(used, key=lambda file: file.name)}
 
 
 def package_version(name: str) -> str:
@@ -74,22 +73,4 @@ def package_version(name: str) -> str:
 def source_hash() -> str:
     """SHA-256 of this package's code. It is no part of :func:`digest`: a corrected comment repeats
     no run; a report shows which runs were made with which."""
-    package = Path(__file__).parents[1]
-    hashed = hashlib.sha256()
-    for path in sorted(package.rglob("*.py")):
-        hashed.update(f"{path.relative_to(package).as_posix()}\0".encode() + path.read_bytes())
-    return hashed.hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    status = path.stat()
-    return _sha256_of_state(path.resolve(), status.st_size, status.st_mtime_ns)
-
-
-@lru_cache(maxsize=256)
-def _sha256_of_state(path: Path, size: int, modified: int) -> str:
-    hashed = hashlib.sha256()
-    with open(path, "rb") as stream:
-        while block := stream.read(BLOCK):
-            hashed.update(block)
-    return hashed.hexdigest()
+    return sha256_of_tree(Path(__file__).parents[1], "*.py")

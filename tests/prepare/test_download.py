@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from recbole_mm.prepare.download import DownloadError, fetch, fetch_pictures
-from recbole_mm.prepare.inputs import sha256
+from recbole_mm.tools.hashing import sha256_of_file
 
 CONTENT = bytes(range(256)) * 4000
 PACKED = gzip.compress(b"text" * 1000, mtime=0)  # stands in names of tests
@@ -146,7 +146,7 @@ def test_wrong_content_is_refused_and_removed(server, tmp_path, content):
 
 
 def test_the_hash_is_checked(server, tmp_path):
-    good = sha256(get(server))
+    good = sha256_of_file(get(server))
 
     assert get(server, folder="other", sha256={"a.bin": good}).is_file()
     with pytest.raises(DownloadError, match="mirrors.yaml has 00"):

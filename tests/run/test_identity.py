@@ -7,7 +7,6 @@ import yaml
 
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.load import load_config
-from recbole_mm.run import identity
 from recbole_mm.run.identity import PLACES, data_hashes, digest
 
 
@@ -62,16 +61,3 @@ def test_a_digest_follows_settings_and_the_checkpoint_but_not_places(toy, tmp_pa
     start.unlink()
     with pytest.raises(ConfigError, match=r"pre_model_path: no checkpoint '.*start.pth'"):
         digest_of()
-
-
-def test_the_code_has_a_hash_of_its_own(tmp_path, monkeypatch):
-    monkeypatch.setattr(identity, "__file__", str(tmp_path / "run" / "identity.py"))
-    hashed = identity.source_hash.__wrapped__
-    (tmp_path / "part").mkdir()
-    (tmp_path / "part" / "model.py").write_text("a = 1\n")
-    (tmp_path / "notes.txt").write_text("no code")
-    before = hashed()
-    (tmp_path / "notes.txt").write_text("other")
-    assert hashed() == before
-    (tmp_path / "part" / "model.py").write_text("a = 2\n")
-    assert hashed() != before

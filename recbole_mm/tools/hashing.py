@@ -1,0 +1,49 @@
+"""SHA-256 of files, of folders and of texts, as hexadecimal digits."""
+
+import hashlib
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+BLOCK = 1 << 20
+SETTLED = 2_000_000_000  # nanoseconds; file systems round the times of their files, less than this
+
+_known: dict[tuple[int, ...], str] = {}
+
+
+def sha256_of_file(path) -> str:
+    """SHA-256 of a file's content.
+
+    It is remembered until the file changes by its inode, size or times. A file that was written a
+    moment ago is hashed every time: another write could leave its times as they are.
+    """
+    path = Path(path)
+    status = path.stat()
+    changed = max(status.st_mtime_ns, status.st_ctime_ns)
+    state = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+    if state in _known:
+        return _known[state]
+    hashed = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(BLOCK):
+            hashed.update(block)
+    if time.time_ns() - changed > SETTLED:
+        _known[state] = hashed.hexdigest()
+    return hashed.hexdigest()
+
+
+def sha256_of_tree(folder, pattern: str) -> str:
+    """SHA-256 of the names and contents of the files below a folder that fit ``pattern``."""
+    folder = Path(folder)
+    hashed = hashlib.sha256()
+    for path in sorted(folder.rglob(pattern)):
+        hashed.update(f"{path.relative_to(folder).as_posix()}\0".encode() + path.read_bytes())
+    return hashed.hexdigest()
+
+
+def sha256_of_texts(texts: Iterable[str]) -> str:
+    """SHA-256 of texts one after the other, in UTF-8."""
+    hashed = hashlib.sha256()
+    for text in texts:
+        hashed.update(text.encode())
+    return hashed.hexdigest()
