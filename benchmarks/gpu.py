@@ -68,7 +68,7 @@ def kernel_errors(length: int) -> None:
             outputs.append([y, *torch.autograd.grad(y.square().sum(), inputs)])
         errors = [
             ((ours - theirs).abs().max() / theirs.abs().max()).item()
-            for ours, theirs in zip(*outputs)
+            for ours, theirs in zip(*outputs, strict=True)
         ]
         print(f"{name:12s} L={length:<5d} output {errors[0]:.1e}  gradients {max(errors[1:]):.1e}")
 

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -81,7 +82,7 @@ def measure(root: str, model: str, batch: int) -> dict:
     recommender = get_model(model)(config, train._dataset).train()
     recommender.on_epoch_start(0)
     seconds = []
-    for _, interaction in zip(range(STEPS), train):
+    for interaction in islice(train, STEPS):
         step = time.perf_counter()
         recommender.calculate_loss(interaction).backward()
         seconds.append(time.perf_counter() - step)

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +59,7 @@ def measure(which: str, folder: str, length: int) -> dict:
     loaded, loaded_size = time.perf_counter(), resident() / MB
     train, _, _ = data_preparation(config, dataset)
     built, built_size = time.perf_counter(), resident() / MB
-    for _, _batch in zip(range(20), train):
+    for _batch in islice(train, 20):
         pass
     return {
         "load_s": loaded - start,

@@ -77,7 +77,7 @@ def alternating_milliseconds(steps, batches, clock=time.perf_counter) -> list[fl
     """
     times = [[] for _ in steps]
     for batch in batches:
-        for step, seconds in zip(steps, times):
+        for step, seconds in zip(steps, times, strict=True):
             start = clock()
             step(batch)
             seconds.append(clock() - start)

@@ -26,8 +26,8 @@ LIST_LENGTH = 10
 """How many recommended items are stored with a rank."""
 
 GAINS = {
-    "recall": lambda rank: 1.0,
-    "hit": lambda rank: 1.0,
+    "recall": lambda _: 1.0,
+    "hit": lambda _: 1.0,
     "ndcg": lambda rank: 1 / math.log2(rank + 1),
     "mrr": lambda rank: 1 / rank,
 }

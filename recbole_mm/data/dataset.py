@@ -151,7 +151,7 @@ class MultiModalDataset(SequentialDataset):
             parts.append(self.inter_feat)
         self.inter_feat = pd.concat(parts, ignore_index=True)
         for field in list(self.inter_feat.columns):
-            lacking = [d for d, part in zip(self.domains, parts) if field not in part]
+            lacking = [d for d, part in zip(self.domains, parts, strict=True) if field not in part]
             if lacking:
                 self.logger.info(f"column '{field}' is left out: {lacking} do not have it")
                 self._del_col(self.inter_feat, field)

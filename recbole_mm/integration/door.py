@@ -29,7 +29,7 @@ class _WithRecBole(importlib.abc.MetaPathFinder):
 
     _searching = False
 
-    def find_spec(self, fullname, path=None, target=None):
+    def find_spec(self, fullname, *_):
         if fullname != "recbole" or self._searching:
             return None
         self._searching = True

@@ -198,7 +198,7 @@ def _config_to_read() -> type:
     """RecBole's Config for a file, which gives it its state; to make one anew evaluates strings."""
     from recbole.config import Config
 
-    def refuse(self, *args, **kwargs):
+    def refuse(*_, **__):
         raise pickle.UnpicklingError("the checkpoint would make a Config, which executes code")
 
     return type("Config", (Config,), {"__init__": refuse})

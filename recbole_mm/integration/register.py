@@ -134,7 +134,7 @@ def _send_run_functions_through_this_package():
 class _AfterQuickStart(importlib.abc.MetaPathFinder):
     """Imports :mod:`recbole_mm.integration.spawned` right after RecBole's quick start, which imports ray."""
 
-    def find_spec(self, fullname, path=None, target=None):
+    def find_spec(self, fullname, path=None, *_):
         if fullname != QUICK_START:
             return None
         sys.meta_path.remove(self)

@@ -137,7 +137,7 @@ class MultiModalRecommender(SequentialRecommender):
         """The configuration, under :attr:`released_options` for ``released: True``."""
         return ChainMap(self.released_options, config) if self.released else config
 
-    def make_adapter(self, n_features: int, config) -> nn.Module:
+    def make_adapter(self, n_features: int, config) -> nn.Module:  # noqa: ARG002  UniSRec's reads it
         """The map of one modality, ``(n, n_features)`` to ``(n, hidden_size)``: linear."""
         return nn.Linear(n_features, self.hidden_size)
 

@@ -56,8 +56,11 @@ def stages_table(results: list[dict]) -> str:
                 f"{result['seconds']:.1f}",
             )
         )
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    lines = ["  ".join(f"{cell:{w}}" for cell, w in zip(row, widths)).rstrip() for row in rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(f"{cell:{w}}" for cell, w in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
     return "\n".join([f"{results[0]['valid_metric']} of each stage", *lines])
 
 

@@ -94,7 +94,7 @@ def gather_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
     padded[: len(rows)] = rows
     parts = [torch.empty_like(padded) for _ in counts]
     dist.all_gather(parts, padded)
-    gathered = torch.cat([part[:n] for part, n in zip(parts, counts)])
+    gathered = torch.cat([part[:n] for part, n in zip(parts, counts, strict=True)])
     return gathered, own + sum(counts[: rank()])
 
 

@@ -245,7 +245,7 @@ class AccumulatedSteps:
         if self.pending == 0:
             self.optimizer.zero_grad()
 
-    def step(self, closure=None) -> None:
+    def step(self) -> None:
         self.pending += 1
         if self.pending == self.steps:
             self.flush()
@@ -335,7 +335,7 @@ def _count(relation: Callable, scores: torch.Tensor, own: torch.Tensor) -> torch
     holds = torch.empty_like(scores[:rows], dtype=torch.float32)
     counts = [
         relation(block, limit, out=holds[: len(block)]).sum(dim=1)
-        for block, limit in zip(scores.split(rows), own.split(rows))
+        for block, limit in zip(scores.split(rows), own.split(rows), strict=True)
     ]
     return torch.cat(counts).long()
 

@@ -151,10 +151,10 @@ def _rename(name: str, table: list[tuple[str, str]]) -> str:
 class StandIn(dict):
     """Takes the place of an object that is not read: accepts any state, does nothing."""
 
-    def __new__(cls, *args, **kwargs):
+    def __new__(cls, *_, **__):
         return super().__new__(cls)
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *_, **__):
         super().__init__()
 
     def __setstate__(self, state):

@@ -94,7 +94,7 @@ def variant_stages(config_files, overrides: dict) -> tuple[list[dict], list[tupl
     stages = plan_stages(config_files=config_files, overrides=overrides)
     given = {key: value for key, value in overrides.items() if key in START_KEYS}
     overlays, labels, seen = [], [], set()
-    for stage, overlay in zip(stages, read_layers(config_files)["stages"]):
+    for stage, overlay in zip(stages, read_layers(config_files)["stages"], strict=True):
         config = stage.config
         if config["train_stage"] == "pretrain":
             overlays.append({**overlay, **given})
@@ -180,8 +180,8 @@ def convergence_figure(variants: list[Variant]):
     targets = list(dict.fromkeys(variant.target for variant in trained))
     figure = Figure(figsize=(5.5 * len(targets), 4), layout="constrained")
     panels = figure.subplots(1, len(targets), squeeze=False)[0]
-    styles = dict(zip(STARTS, ("-", "--", "-.", ":", (0, (1, 4)))))
-    for axes, target in zip(panels, targets):
+    styles = dict(zip(STARTS, ("-", "--", "-.", ":", (0, (1, 4))), strict=True))
+    for axes, target in zip(panels, targets, strict=True):
         shown = [v for v in trained if v.target == target]
         shown += [
             v for v in variants if v.start in NOT_TRAINED and target.startswith(f"{v.target} ")

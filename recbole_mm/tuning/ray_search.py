@@ -86,7 +86,7 @@ def run_by_ray(search: HyperTuning, bigger: bool, seed: int, jobs: int, gpus: in
 class Say(tune.Callback):
     """A line for every trial that ends."""
 
-    def on_trial_complete(self, iteration, trials, trial, **info):
+    def on_trial_complete(self, trial, **_):
         print(f"{trial.config}: {trial.last_result['best_valid_result']}", flush=True)
 
 

@@ -43,7 +43,8 @@ def test_the_demo_is_made_once(tmp_path, quick_demo):
     assert [path.name for path in folder.parent.iterdir()] == ["demo"]
 
 
-def test_a_demo_with_a_lost_file_is_completed(tmp_path, quick_demo):
+@pytest.mark.usefixtures("quick_demo")
+def test_a_demo_with_a_lost_file_is_completed(tmp_path):
     folder = tmp_path / "demo"
     ensure_builtin(config_of("demo", folder))
     (folder / "demo.text.npz").unlink()
@@ -64,7 +65,8 @@ def test_features_of_the_demo_are_made_where_they_are_looked_for(tmp_path, quick
     assert not set(DEMO_FEATURES) & {p.name for p in (tmp_path / "dataset" / "demo").iterdir()}
 
 
-def test_features_may_lie_in_a_folder_below_the_demo(tmp_path, quick_demo):
+@pytest.mark.usefixtures("quick_demo")
+def test_features_may_lie_in_a_folder_below_the_demo(tmp_path):
     folder = tmp_path / "demo"
 
     ensure_builtin(config_of("demo", folder, str(folder / "features")))
@@ -72,7 +74,8 @@ def test_features_may_lie_in_a_folder_below_the_demo(tmp_path, quick_demo):
     assert sorted(p.name for p in (folder / "features").iterdir()) == sorted(DEMO_FEATURES)
 
 
-def test_features_of_a_folder_of_ones_own_stay_as_they_are(tmp_path, quick_demo):
+@pytest.mark.usefixtures("quick_demo")
+def test_features_of_a_folder_of_ones_own_stay_as_they_are(tmp_path):
     own = tmp_path / "own"
     own.mkdir()
     (own / "demo.text.npz").write_text("mine")
@@ -83,7 +86,8 @@ def test_features_of_a_folder_of_ones_own_stay_as_they_are(tmp_path, quick_demo)
     assert (tmp_path / "demo" / "demo.inter").is_file()
 
 
-def test_what_is_there_of_a_demo_is_not_written_again(tmp_path, quick_demo):
+@pytest.mark.usefixtures("quick_demo")
+def test_what_is_there_of_a_demo_is_not_written_again(tmp_path):
     folder = tmp_path / "demo"
     ensure_builtin(config_of("demo", folder))
     (folder / "demo.inter").write_text("changed")

@@ -54,7 +54,11 @@ def histories(loader, dataset):
     return {
         (users[u], tokens[target]): [tokens[i] for i in seq[:n]]
         for u, target, seq, n in zip(
-            rows["user_id"], rows["item_id"], rows["item_id_list"].tolist(), rows["item_length"]
+            rows["user_id"],
+            rows["item_id"],
+            rows["item_id_list"].tolist(),
+            rows["item_length"],
+            strict=True,
         )
     }
 
@@ -95,9 +99,9 @@ def test_batches_equal_those_of_recbole(tmp_path):
     settings = config(path, model="SASRec", modalities=[], MAX_ITEM_LIST_LENGTH=6)
     ours = data_preparation(settings, MultiModalDataset(settings))
     theirs = data_preparation(settings, SequentialDataset(settings))
-    for our_loader, their_loader in zip(ours, theirs):
+    for our_loader, their_loader in zip(ours, theirs, strict=True):
         assert len(our_loader._dataset) == len(their_loader._dataset)
-        for our_batch, their_batch in zip(our_loader, their_loader):
+        for our_batch, their_batch in zip(our_loader, their_loader, strict=True):
             if isinstance(our_batch, tuple):
                 our_batch, their_batch = our_batch[0], their_batch[0]
             for field in ("user_id", "item_id", "item_id_list", "item_length"):
@@ -139,6 +143,7 @@ def windows(train):
             rows["item_id_list"].tolist(),
             rows[TARGET_LIST].tolist(),
             rows["item_length"].tolist(),
+            strict=True,
         )
     ]
 
@@ -153,10 +158,12 @@ def test_windows_have_the_targets_of_the_prefixes_each_once(tmp_path, settings):
     assert len(found) == len(loaders[0]._dataset) < len(expected)
     assert max(len(targets) for _, _, targets in found) == 4
     pairs = [(user, target) for user, _, targets in found for target in targets]
-    assert sorted(pairs) == sorted(zip(expected["user_id"].tolist(), expected["item_id"].tolist()))
+    assert sorted(pairs) == sorted(
+        zip(expected["user_id"].tolist(), expected["item_id"].tolist(), strict=True)
+    )
     for _, seq, targets in found:
         assert seq[1:] == targets[:-1]
-    for ours, theirs in zip(loaders[1:], prefixes[1:]):  # evaluation stays as it is
+    for ours, theirs in zip(loaders[1:], prefixes[1:], strict=True):  # evaluation stays as it is
         assert torch.equal(
             ours._dataset.inter_feat["item_id"], theirs._dataset.inter_feat["item_id"]
         )
@@ -336,7 +343,9 @@ def test_items_of_histories_that_stand_in_a_file_count_as_trained(tmp_path):
 
     (train, *_), dataset = split(tmp_path, model="SASRec", **settings)
 
-    counts = dict(zip(dataset.field2id_token["item_id"], train._dataset.item_counts().tolist()))
+    counts = dict(
+        zip(dataset.field2id_token["item_id"], train._dataset.item_counts().tolist(), strict=True)
+    )
     assert counts == {"[PAD]": 0, "a": 1, "b": 2, "c": 2, "d": 0}
 
 

@@ -50,7 +50,7 @@ def test_a_mixture_is_its_domains_with_their_names_and_their_own_features(root):
     assert (both.user_num - 1, both.item_num - 1, len(both)) == (12, 8, 48)
     assert both.modalities == ["text", "image"]
     stored = np.load(feature_path(root / "Homes", "Homes", "text"))
-    wanted = dict(zip(stored["item_id"], stored["feature"]))
+    wanted = dict(zip(stored["item_id"], stored["feature"], strict=True))
     for token in "abcd":
         item = both.token2id("item_id", f"Homes:{token}")
         assert both.item_domain[item] == 1

@@ -114,7 +114,7 @@ def checkpoint(config, path, **more):
 def test_a_folder_that_another_process_made_meanwhile_is_no_error(module, tmp_path, monkeypatch):
     folder = tmp_path / "saved"
     folder.mkdir()
-    monkeypatch.setattr(os.path, "exists", lambda path: False)  # as it was a moment ago
+    monkeypatch.setattr(os.path, "exists", lambda _: False)  # as it was a moment ago
 
     module.ensure_dir(str(folder))
     with pytest.raises(FileExistsError):

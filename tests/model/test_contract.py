@@ -321,15 +321,15 @@ def test_planted_order_is_found_and_noise_is_not(name, use_item_id, toy, tmp_pat
         return trainer.evaluate(test, load_best_model=False)["ndcg@10"]
 
     assert ndcg(toy) > 0.8
-    assert ndcg(shuffled(toy, tmp_path)) < 0.6  # twelve items: chance is about 0.43
+    assert ndcg(shuffled(tmp_path)) < 0.6  # twelve items: chance is about 0.43
 
 
-def shuffled(toy, tmp_path):
+def shuffled(tmp_path):
     """The toy set with random items in place of the circle."""
     lines = (tmp_path / "dataset/toy/toy.inter").read_text().splitlines()
     header, rows = lines[0], [line.split("\t") for line in lines[1:]]
     order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0)).tolist()
-    mixed = ["\t".join([u, rows[j][1], t]) for (u, _, t), j in zip(rows, order)]
+    mixed = ["\t".join([u, rows[j][1], t]) for (u, _, t), j in zip(rows, order, strict=True)]
     folder = tmp_path / "noise" / "toy"
     folder.mkdir(parents=True)
     (folder / "toy.inter").write_text("\n".join([header, *mixed]) + "\n")

@@ -62,7 +62,7 @@ def build(
 
 def batch(*histories, target=None) -> dict:
     item_seq = torch.zeros(len(histories), LENGTH, dtype=torch.long)
-    for row, history in zip(item_seq, histories):
+    for row, history in zip(item_seq, histories, strict=True):
         row[: len(history)] = torch.tensor(history)
     lengths = torch.tensor([len(history) for history in histories])
     target = target or [1 + i for i in range(len(histories))]

@@ -80,7 +80,7 @@ def test_the_loss_of_all_positions_is_that_of_all_prefixes(toy, modalities, soft
             sums = [
                 (model.calculate_loss(b) * model.n_targets(b), model.n_targets(b)) for b in train
             ]
-        total, n = (sum(column) for column in zip(*sums))
+        total, n = (sum(column) for column in zip(*sums, strict=True))
         means[positions] = (total / n, n)
     assert means["all"][1] == means["last"][1]
     assert_close(means["all"][0], means["last"][0])

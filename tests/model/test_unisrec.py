@@ -31,7 +31,7 @@ def embedding(model, item):
             continue
         x, adapter = model.feature(modality)[item], model.adapters[modality]
         gates = torch.softmax(x @ adapter.gate, 0)
-        for gate, expert in zip(gates, adapter.experts):
+        for gate, expert in zip(gates, adapter.experts, strict=True):
             total = total + gate * ((x - expert.shift) @ expert.weight)
     return total + model.item_embedding.weight[item] if model.use_item_id else total
 
@@ -45,7 +45,7 @@ def user(model, items):
     heads = []
     for head in (attention.query(x[-1:]).chunk(2, -1),):
         keys, values = attention.key(x).chunk(2, -1), attention.value(x).chunk(2, -1)
-        for q, k, v in zip(head, keys, values):
+        for q, k, v in zip(head, keys, values, strict=True):
             heads.append(torch.softmax(q @ k.T / k.shape[1] ** 0.5, -1) @ v)
     hidden = attention.LayerNorm(attention.dense(torch.cat(heads, -1)) + x[-1:])
     inner = feed.intermediate_act_fn(feed.dense_1(hidden))

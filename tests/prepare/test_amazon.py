@@ -38,7 +38,13 @@ def reviews_of(layout, ending, folder):
     return write(
         path,
         [
-            json.dumps({"text": "good", **dict(zip(keys, (u, i, r, day * DAY * unit))), "n": [1]})
+            json.dumps(
+                {
+                    "text": "good",
+                    **dict(zip(keys, (u, i, r, day * DAY * unit), strict=True)),
+                    "n": [1],
+                }
+            )
             for u, i, r, day in REVIEWS
         ],
     )
@@ -155,7 +161,7 @@ def test_a_category_is_found_in_the_raw_folder_with_texts_and_pictures(tmp_path,
     reviews_of(2018, "csv", raw).rename(raw / "Industrial_and_Scientific.csv")
     write(raw / "meta_Industrial_and_Scientific.json.gz", [META[2018]])
     monkeypatch.setattr(
-        download, "fetch_pictures", lambda pictures, folder: dict.fromkeys(pictures, "a.jpg")
+        download, "fetch_pictures", lambda pictures, _: dict.fromkeys(pictures, "a.jpg")
     )
 
     amazon.main(

@@ -121,7 +121,7 @@ def test_an_encoder_that_is_not_there_is_an_error_of_one_line(tmp_path):
         Encoder(str(tmp_path / "empty"))
 
 
-def test_the_revision_is_the_hash_of_the_weights(models, tmp_path):
+def test_the_revision_is_the_hash_of_the_weights(models):
     assert Encoder(models["bert"]).revision.startswith("model.safetensors:")
     assert Encoder(models["bert"]).revision == Encoder(models["bert"]).revision
 

@@ -77,7 +77,8 @@ def test_an_encoder_of_texts_serves_a_set_without_pictures(dataset):
     assert dataset.modalities() == ["text"]
 
 
-def test_a_killed_run_goes_on_without_encoding_anything_twice(dataset, one_batch_a_chunk, capsys):
+@pytest.mark.usefixtures("one_batch_a_chunk")
+def test_a_killed_run_goes_on_without_encoding_anything_twice(dataset, capsys):
     killed, second, whole = StandInEncoder(dies_after=2), StandInEncoder(), StandInEncoder()
     with pytest.raises(KeyboardInterrupt):
         extract([dataset], killed, ["text"], batch_size=1)
@@ -93,9 +94,8 @@ def test_a_killed_run_goes_on_without_encoding_anything_twice(dataset, one_batch
     assert not [path for path in dataset.folder.iterdir() if path.is_dir()]
 
 
-def test_several_sets_killed_in_the_second_encode_nothing_twice(
-    dataset, shop, tmp_path, one_batch_a_chunk
-):
+@pytest.mark.usefixtures("one_batch_a_chunk")
+def test_several_sets_killed_in_the_second_encode_nothing_twice(dataset, shop, tmp_path):
     prepare.main([f"{shop}", f"--output={tmp_path / 'out'}", "--name=twin", "--no-features"])
     both = [dataset, PreparedDataset(tmp_path / "out", "twin")]
     killed, second = StandInEncoder(dies_after=4), StandInEncoder()
@@ -121,7 +121,8 @@ def test_a_set_without_a_modality_is_passed_over(dataset, tmp_path, encoder, cap
     assert dataset.modalities() == ["text"]
 
 
-def test_chunks_of_another_encoder_are_not_used(dataset, one_batch_a_chunk):
+@pytest.mark.usefixtures("one_batch_a_chunk")
+def test_chunks_of_another_encoder_are_not_used(dataset):
     with pytest.raises(KeyboardInterrupt):
         extract([dataset], StandInEncoder(dies_after=2), ["text"], batch_size=1)
     other = StandInEncoder()
@@ -167,7 +168,8 @@ def test_normalized_vectors_have_length_one(dataset):
     assert values.norm(dim=1).tolist() == pytest.approx([1, 1, 1], abs=1e-3)
 
 
-def test_data_sets_named_together_share_one_space(dataset, shop, tmp_path):
+@pytest.mark.usefixtures("dataset")
+def test_data_sets_named_together_share_one_space(shop, tmp_path):
     prepare.main([f"{shop}", f"--output={tmp_path / 'out'}", "--name=twin", "--no-features"])
 
     extract_features.main(["shop", "twin", f"--output={tmp_path / 'out'}"])

@@ -93,7 +93,7 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been_killed(toy, model, killed_in
 
     assert losses_of(results) == losses_of(reference)
     assert [r["best_epoch"] for r in results] == [r["best_epoch"] for r in reference]
-    for one, other in zip(results, reference):
+    for one, other in zip(results, reference, strict=True):
         own = torch.load(one["checkpoint"], weights_only=True)["state_dict"]
         wanted = torch.load(other["checkpoint"], weights_only=True)["state_dict"]
         assert all(torch.equal(own[name], wanted[name]) for name in wanted)
@@ -175,7 +175,7 @@ def test_a_released_checkpoint_starts_a_finetune_stage(toy, model, golden_dir):
         if key.startswith(prefix)
     }
     torch.save({entry: state, "config": Path("an/object")}, "released.ckpt")
-    for modality, width in zip(("text", "image"), widths):
+    for modality, width in zip(("text", "image"), widths, strict=True):
         path = feature_path(Path(toy["data_path"]) / "toy", "toy", modality)
         tokens = [f"i{item}" for item in range(12)]
         write_item_features(path, tokens, np.random.default_rng(0).normal(size=(12, width)))

@@ -99,7 +99,7 @@ def test_two_processes_are_one_with_the_double_batch(model, stage, toy, tmp_path
 
 
 @pytest.mark.slow
-def test_the_command_runs_stages_under_torchrun(toy, tmp_path, repository):
+def test_the_command_runs_stages_under_torchrun(toy, repository):
     stages = [STAGES["pretrain"], {"freeze": ["encoder_layers.*"]}]
     common = {"model": "MMM4Rec", **toy, **SMALL, **MODELS["MMM4Rec"], "stages": stages}
     Path("transfer.yaml").write_text(yaml.safe_dump(common))

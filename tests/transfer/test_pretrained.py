@@ -112,7 +112,7 @@ def pretrained(toy):
     return result["checkpoint"]
 
 
-def test_a_checkpoint_of_another_model_is_refused(toy, pretrained, tmp_path):
+def test_a_checkpoint_of_another_model_is_refused(pretrained, tmp_path):
     with pytest.raises(TransferError, match="a checkpoint of MMM4Rec, it cannot start a MISSRec"):
         read_pretrained(pretrained, "MISSRec")
     with pytest.raises(TransferError, match="there is no checkpoint 'nowhere.pth'"):

@@ -46,14 +46,16 @@ def test_settings_of_ids_do_not_reach_what_is_tested_without_them(toy):
 
     assert [v.start for v in variants[-2:]] == ["zero-shot", "untrained"]
     overlays, labels = variant_stages(files, {})
-    of_start = {start: overlay for overlay, (_, start) in zip(overlays, labels)}
+    of_start = {start: overlay for overlay, (_, start) in zip(overlays, labels, strict=True)}
     assert of_start["scratch"]["group_learning_rates"] == rates["group_learning_rates"]
 
 
 def test_the_command_line_does_not_train_what_is_tested_untrained(toy):
     files = write_file(toy, "MISSRec", {})
     overlays, labels = variant_stages(files, {"epochs": 5, "learning_rate": 0.1})
-    epochs = {start: overlay["epochs"] for overlay, (_, start) in zip(overlays, labels)}
+    epochs = {
+        start: overlay["epochs"] for overlay, (_, start) in zip(overlays, labels, strict=True)
+    }
     assert epochs == {
         **dict.fromkeys(("MISSRec", "scratch", "frozen", "unfrozen"), 5),
         **dict.fromkeys(("zero-shot", "untrained"), 0),

@@ -26,7 +26,7 @@ def played(monkeypatch):
     """Trials without training: the score is known, every call is on record."""
     calls = []
 
-    def objective(config_dict, _files, saved):
+    def objective(config_dict, _files, **_):
         calls.append(config_dict)
         if config_dict.get("n_heads") == 3:
             raise ValueError("3 heads do not divide 8")
@@ -136,7 +136,8 @@ def test_a_search_goes_on_where_it_was(tmp_path, toy, played, algorithm):
     assert played[first:] == [played[first - 1]]
 
 
-def test_a_failing_trial_is_on_record_and_not_the_best(tmp_path, toy, played):
+@pytest.mark.usefixtures("played")
+def test_a_failing_trial_is_on_record_and_not_the_best(tmp_path, toy):
     best = search(
         tmp_path, toy, "n_heads choice [1,3]\nlearning_rate choice [0.01]\n", algorithm="exhaustive"
     )
@@ -147,7 +148,8 @@ def test_a_failing_trial_is_on_record_and_not_the_best(tmp_path, toy, played):
     assert "3 heads do not divide 8" in errors
 
 
-def test_trials_that_all_fail_end_the_search(tmp_path, toy, played):
+@pytest.mark.usefixtures("played")
+def test_trials_that_all_fail_end_the_search(tmp_path, toy):
     with pytest.raises(ConfigError, match="all 1 trials failed: 3 heads do not divide 8"):
         search(tmp_path, toy, "n_heads choice [3]\n", algorithm="exhaustive")
 

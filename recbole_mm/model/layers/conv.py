@@ -41,7 +41,7 @@ class CausalConv1d(nn.Module):
         """
         sizes = [part.shape[-1] for part in parts]
         weights, biases = self.weight.split(sizes), self.bias.split(sizes)
-        return [self.convolve(*given) for given in zip(parts, weights, biases, before)]
+        return [self.convolve(*given) for given in zip(parts, weights, biases, before, strict=True)]
 
     def at_end(self, window: Tensor) -> Tensor:
         """The output of the last step alone.
@@ -100,7 +100,7 @@ class _CausalConv1d(torch.autograd.Function):
         grad_x = grad * now
         by_shift = weight.new_zeros(weight.shape[1], len(weight))
         rows = max(1, ELEMENTS_PER_CHUNK // max(1, grad[0].numel()))
-        chunks = list(zip(grad.split(rows), x.split(rows)))
+        chunks = list(zip(grad.split(rows), x.split(rows), strict=True))
         for g, v in chunks:
             by_shift[0] += (g * v).sum(dim=(0, 1))
         for shift, factor in enumerate(earlier[: x.shape[1] - 1], start=1):

@@ -50,7 +50,7 @@ class CandidateFusion(nn.Module):
         parts = (F.normalize(e, dim=-1) for e in embeddings)
         if weight is None:
             return sum(parts)
-        return sum(w.unsqueeze(-1) * part for w, part in zip(weight.unbind(-1), parts))
+        return sum(w.unsqueeze(-1) * part for w, part in zip(weight.unbind(-1), parts, strict=True))
 
     def _weights(self, embeddings, available, item_id) -> Tensor | None:
         if self.mode == "static":

@@ -101,7 +101,7 @@ def faiss_kmeans(
 def dpc_knn(
     vectors: Tensor,
     n_clusters: int,
-    init: Tensor | None = None,
+    init: Tensor | None = None,  # noqa: ARG001  as in every clustering
     n_neighbors: int = 5,
     weight: Tensor | None = None,
 ) -> Clustering:

@@ -344,7 +344,7 @@ class CrossSSD(nn.Module):
 
 def split_linear(linear: nn.Linear, sizes: list[int]) -> list[tuple[Tensor, Tensor]]:
     """Weight and bias of the parts of a layer's output."""
-    return list(zip(linear.weight.split(sizes), linear.bias.split(sizes)))
+    return list(zip(linear.weight.split(sizes), linear.bias.split(sizes), strict=True))
 
 
 class FeedForward(nn.Module):

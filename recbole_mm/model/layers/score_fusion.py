@@ -56,7 +56,7 @@ class ScoreFusion(nn.Module):
         embeddings = [e * scale.unsqueeze(-1) for e in embeddings]
         if self.factor is None:
             share = _shares(available, embeddings)
-            mean = sum(e * s for e, s in zip(embeddings, share))
+            mean = sum(e * s for e, s in zip(embeddings, share, strict=True))
             return dot_products(mean if added is None else mean + added)
         factor = self.factor
         if factor.dim() and item_id is not None:

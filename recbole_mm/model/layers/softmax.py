@@ -65,11 +65,14 @@ class _CandidateCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx, function, query, target, *tables):
         query_needed, _, *tables_needed = ctx.needs_input_grad[1:]
-        tables = [t.detach().requires_grad_(needed) for t, needed in zip(tables, tables_needed)]
+        tables = [
+            t.detach().requires_grad_(needed)
+            for t, needed in zip(tables, tables_needed, strict=True)
+        ]
         rows = max(ROWS_PER_BLOCK, LOGITS_PER_BLOCK // len(tables[0]))
         query_grads = []
         loss = query.new_zeros(())
-        for q, t in zip(query.detach().split(rows), target.unsqueeze(1).split(rows)):
+        for q, t in zip(query.detach().split(rows), target.unsqueeze(1).split(rows), strict=True):
             q.requires_grad_(query_needed)
             with torch.enable_grad():
                 logits = function(q, *tables)

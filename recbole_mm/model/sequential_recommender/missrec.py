@@ -328,7 +328,7 @@ class MISSRec(MultiModalRecommender):
         slot = (real.flatten().cumsum(0) - 1).clamp(min=0).view_as(real)
         padding = [~real]
         if self.stacks_modalities:
-            pairs = zip(self.modalities, view.item_seqs)
+            pairs = zip(self.modalities, view.item_seqs, strict=True)
             padding = [~real | ~self.present(m)[items_m] for m, items_m in pairs]
 
         def read_group(group: Tensor, longest: int) -> Tensor:
@@ -363,7 +363,7 @@ class MISSRec(MultiModalRecommender):
         index = real.flatten().nonzero().squeeze(1)
         parts = [
             F.embedding(rows.flatten()[index], table)
-            for rows, table in zip(view.rows, items.embeddings)
+            for rows, table in zip(view.rows, items.embeddings, strict=True)
         ]
         if view.feature_drop is not None:
             where = view.feature_drop.flatten()[index].nonzero().squeeze(1)

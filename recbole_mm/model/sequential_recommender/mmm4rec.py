@@ -198,8 +198,8 @@ class MMM4Rec(MultiModalRecommender):
         groups, mixed = self._groups(interaction, items, rows, positions="all")
         targets = [interaction[TARGET_LIST][index, :longest] for index, longest in groups]
         real = [target > 0 for target in targets]
-        users = torch.cat([user[mask] for user, mask in zip(mixed, real)])
-        return users, torch.cat([target[mask] for target, mask in zip(targets, real)])
+        users = torch.cat([user[mask] for user, mask in zip(mixed, real, strict=True)])
+        return users, torch.cat([target[mask] for target, mask in zip(targets, real, strict=True)])
 
     def next_item_loss(self, interaction) -> Tensor:
         if TARGET_LIST not in interaction:
@@ -223,9 +223,9 @@ class MMM4Rec(MultiModalRecommender):
         tokens = [rows[index, :longest] for index, longest in groups]
         streams = [self._streams(items, tokens, m) for m in self.modalities]
         mixed = []
-        for (index, longest), *group_streams in zip(groups, *streams):
+        for (index, longest), *group_streams in zip(groups, *streams, strict=True):
             cut = {block: _cut(t, index, longest) for block, t in factors.items()}
-            by_modality = dict(zip(self.modalities, group_streams))
+            by_modality = dict(zip(self.modalities, group_streams, strict=True))
             mixed.append(self._mix(by_modality, lengths[index], cut, positions))
         return groups, mixed
 
@@ -235,7 +235,7 @@ class MMM4Rec(MultiModalRecommender):
         embedded = items.embeddings[m].index_select(0, flat)
         stream = self.input_norms[m](self.embedding_dropout(embedded))
         parts = stream.split([ids.numel() for ids in tokens])
-        return [part.view(*ids.shape, -1) for part, ids in zip(parts, tokens)]
+        return [part.view(*ids.shape, -1) for part, ids in zip(parts, tokens, strict=True)]
 
     def _time_input(self, interaction) -> tuple[Tensor, Tensor | None]:
         """Raw time differences ``(b, L)``, and which positions are events (``None``: all count)."""

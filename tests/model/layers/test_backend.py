@@ -13,7 +13,7 @@ from recbole_mm.model.layers.ssd import ssd
 def kernel(monkeypatch):
     """mamba_ssm's scan by its documentation, in place of the CUDA kernel."""
 
-    def mamba_chunk_scan_combined(x, dt, A, B, C, chunk_size):
+    def mamba_chunk_scan_combined(x, dt, A, B, C, **_):
         return ssd(x, dt, A, B, C)
 
     for name in ("mamba_ssm", "mamba_ssm.ops", "mamba_ssm.ops.triton"):
@@ -23,7 +23,8 @@ def kernel(monkeypatch):
     monkeypatch.setitem(sys.modules, module.__name__, module)
 
 
-def test_the_kernel_is_called_so_that_it_computes_ssd(kernel):
+@pytest.mark.usefixtures("kernel")
+def test_the_kernel_is_called_so_that_it_computes_ssd():
     x, B, C = torch.randn(2, 5, 4, 3), torch.randn(2, 5, 2, 6), torch.randn(2, 5, 2, 6)
     dt, A, skip = torch.rand(2, 5, 4), -torch.rand(4), torch.randn(2, 5, 4)
 

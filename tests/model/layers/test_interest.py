@@ -149,7 +149,7 @@ def test_a_clustering_of_an_empty_cluster_keeps_its_row():
 # tables
 
 
-def first_vectors(vectors, k, init):
+def first_vectors(vectors, k, _init):
     """A clustering that is easy to foresee: vector i goes to cluster i modulo k."""
     assignment = torch.arange(len(vectors)) % k
     return Clustering(cluster_means(vectors, assignment, vectors[:k]), assignment)
@@ -217,7 +217,7 @@ def test_unique_ids_are_those_of_a_loop_over_the_rows(shape):
 
     unique, count = unique_rows(ids)
 
-    for row, found, n in zip(ids, unique, count):
+    for row, found, n in zip(ids, unique, count, strict=True):
         expected = row[row > 0].unique().tolist()
         assert found.tolist() == expected + [0] * (unique.shape[1] - len(expected))
         assert n == len(expected)

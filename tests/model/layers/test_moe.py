@@ -19,7 +19,11 @@ def test_it_equals_its_definition():
     rows = []
     for row in x:
         gates = torch.softmax(row @ module.gate, dim=0)
-        rows.append(sum(g * ((row - e.shift) @ e.weight) for g, e in zip(gates, module.experts)))
+        rows.append(
+            sum(
+                g * ((row - e.shift) @ e.weight) for g, e in zip(gates, module.experts, strict=True)
+            )
+        )
 
     assert_close(module(x), torch.stack(rows))
 

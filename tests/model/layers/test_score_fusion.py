@@ -94,7 +94,7 @@ def test_the_cross_entropy_by_blocks_is_that_of_all_scores(mode, n_modalities, m
     added, scale = query.new_ones(N, D), torch.linspace(0.3, 5, N).double()
     available = torch.ones(N, n_modalities, dtype=torch.bool)
     available[0, 1:] = False
-    embeddings = [e * a.unsqueeze(-1) for e, a in zip(embeddings, available.T)]
+    embeddings = [e * a.unsqueeze(-1) for e, a in zip(embeddings, available.T, strict=True)]
     learned = [t.requires_grad_() for t in (query, added, scale, *embeddings)]
     learned += module.parameters()
 
