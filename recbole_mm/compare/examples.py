@@ -9,11 +9,11 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import polars as pl
-from PIL import Image, UnidentifiedImageError
 from recbole.data import create_dataset
 
 from recbole_mm.data.dataset import LAST_ROW
 from recbole_mm.integration.register import multi_modal_dataset_for
+from recbole_mm.tools.pictures import PICTURE_ERRORS, open_picture
 
 HISTORY, RECOMMENDED, PICTURE_SIDE = 5, 5, 88
 
@@ -87,9 +87,9 @@ class Catalog:
         if path is None or not path.is_file():
             return None
         try:
-            with Image.open(path) as opened:
+            with open_picture(path) as opened:
                 small = opened.convert("RGB")
-        except (OSError, UnidentifiedImageError, Image.DecompressionBombError):
+        except PICTURE_ERRORS:
             return None
         small.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
         buffer = io.BytesIO()

@@ -14,6 +14,8 @@ from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
 from sklearn.preprocessing import normalize
 from threadpoolctl import threadpool_limits
 
+from recbole_mm.tools.pictures import open_picture
+
 DIMENSION = 128
 SIDE = 64
 
@@ -57,7 +59,7 @@ def embed_images(images, dimension: int = DIMENSION) -> np.ndarray:
         ``(n, dimension)`` float32, rows of length 1.
 
     Raises:
-        OSError: a picture that Pillow cannot read.
+        OSError, ValueError: see :func:`recbole_mm.tools.pictures.open_picture`.
     """
     return project_statistics(np.stack([image_statistics(image) for image in images]), dimension)
 
@@ -70,7 +72,7 @@ def image_statistics(image) -> np.ndarray:
     grid. Transparent pixels count as white.
     """
     if not isinstance(image, Image.Image):
-        with Image.open(image) as opened:
+        with open_picture(image) as opened:
             opened.draft("RGB", (2 * SIDE, 2 * SIDE))
             return image_statistics(on_white(opened))
     pixels = (

@@ -9,11 +9,11 @@ import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from PIL import Image
 from tqdm import tqdm
 
 from recbole_mm.tools.files import whole_or_not, write_json
 from recbole_mm.tools.hashing import sha256_of_file
+from recbole_mm.tools.pictures import PICTURE_ERRORS, open_picture
 
 AGENT = {"User-Agent": "recbole_mm dataset scripts (research)"}
 TRY_AGAIN = {408, 425, 429, 500, 502, 503, 504}
@@ -221,11 +221,11 @@ def _fetch_picture(url: str, target: Path, retries: int, pause: float) -> None:
     part = target.with_name(target.name + ".part")
     target.with_name(target.name + ".part.json").unlink(missing_ok=True)
     try:
-        with Image.open(part) as picture:
+        with open_picture(part) as picture:
             picture.load()
         with whole_or_not(target) as temporary:
             part.rename(temporary)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except PICTURE_ERRORS as error:
         _discard(part)
         raise _Refused(f"no picture: {error}") from error
 

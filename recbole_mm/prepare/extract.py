@@ -33,9 +33,9 @@ from recbole_mm.prepare.inputs import InputError, load_arrays, read_json, today
 from recbole_mm.prepare.prepared import TEXT_FIELDS, PreparedDataset
 from recbole_mm.tools.files import whole_or_not, write_json
 from recbole_mm.tools.hashing import sha256_of_file, sha256_of_texts
+from recbole_mm.tools.pictures import PICTURE_ERRORS, open_picture
 
 BATCHES_PER_CHUNK = 16
-PICTURE_ERRORS = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
 
 def extract(
@@ -292,7 +292,7 @@ def _measure_images(batch, _):
 
 
 def _open_picture(path) -> Image.Image:
-    with Image.open(path) as picture:
+    with open_picture(path) as picture:
         return on_white(picture)
 
 

@@ -17,9 +17,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from recbole_mm.data.extractor import on_white
 from recbole_mm.data.features import feature_path, read_item_features
-from recbole_mm.prepare.extract import PICTURE_ERRORS
 from recbole_mm.prepare.prepared import PreparedDataset, same_time_share
 from recbole_mm.tools.files import whole_or_not
+from recbole_mm.tools.pictures import PICTURE_ERRORS, open_picture
 
 TEST_USERS = 20_000
 CHUNK = 512
@@ -173,7 +173,7 @@ def picture_sheet(dataset: PreparedDataset, path) -> None:
 def _draw_item(sheet, draw, corner, picture, title, font) -> None:
     x, y = corner
     try:
-        with Image.open(picture) as opened:
+        with open_picture(picture) as opened:
             thumbnail = on_white(opened)
             thumbnail.thumbnail((TILE - 8, TILE - 8))
         free = (TILE - thumbnail.width, TILE - thumbnail.height)
