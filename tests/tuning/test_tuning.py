@@ -5,14 +5,16 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from recbole.trainer import HyperTuning
 
 from recbole_mm.cli import main
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.load import load_config
 from recbole_mm.config.property_files import properties_dir
 from recbole_mm.run.run import run
-from recbole_mm.tuning import command as tuning
-from recbole_mm.tuning.command import tune
+from recbole_mm.tuning import trials
+from recbole_mm.tuning.search import TOOLS, SearchSettings, tune
+from recbole_mm.tuning.search_space import read_search_space
 
 pytest.importorskip("hyperopt", reason="tuning needs recbole_mm[tune]")
 
@@ -33,14 +35,15 @@ def played(monkeypatch):
         score = config_dict["learning_rate"] - config_dict.get("hidden_dropout_prob", 0) / 1000
         return {"best_valid_score": score, "epochs": 1, "seconds": 1.0}
 
-    monkeypatch.setattr(tuning, "objective_function", objective)
+    monkeypatch.setattr(trials, "objective_function", objective)
     return calls
 
 
 def search(tmp_path, toy, space=GRID, **settings):
     (tmp_path / "space").write_text(space)
     fixed = {"model": "SASRec", **toy, **TINY}
-    return yaml.safe_load(tune(fixed, tmp_path / "space", Path("out"), **settings).read_text())
+    best = tune(fixed, tmp_path / "space", Path("out"), SearchSettings(**settings))
+    return yaml.safe_load(best.read_text())
 
 
 def test_a_grid_runs_to_its_end_and_the_best_is_written(tmp_path, toy, played):
@@ -58,10 +61,10 @@ def test_a_search_with_other_fixed_keys_is_another_one(tmp_path, toy, played):
     (tmp_path / "space").write_text(GRID)
     fixed = {"model": "SASRec", **toy, **TINY, "hidden_size": 16}
 
-    best = tune(fixed, tmp_path / "space", Path("out"), algorithm="exhaustive")
+    best = tune(fixed, tmp_path / "space", Path("out"), SearchSettings("exhaustive"))
 
     assert len(played) == 8
-    assert "exhaustive, 4 trials" in best.read_text()
+    assert "exhaustive search, 4 trials" in best.read_text()
     assert yaml.safe_load(best.read_text())["hidden_size"] == 16
 
 
@@ -89,7 +92,7 @@ def test_what_failed_is_tried_again_by_the_next_command(tmp_path, toy, monkeypat
             raise error
         return {"best_valid_score": config_dict["learning_rate"], "epochs": 1, "seconds": 1.0}
 
-    monkeypatch.setattr(tuning, "objective_function", objective)
+    monkeypatch.setattr(trials, "objective_function", objective)
     grid = "learning_rate choice [0.001,0.01,0.02]\n"
     settings = {"algorithm": "exhaustive"}
 
@@ -99,7 +102,7 @@ def test_what_failed_is_tried_again_by_the_next_command(tmp_path, toy, monkeypat
     assert tried[3:] == [0.01]
     search(tmp_path, toy, grid, **settings)
     assert len(tried) == 4
-    assert "exhaustive, 3 trials" in Path("out/best.yaml").read_text()
+    assert "exhaustive search, 3 trials" in Path("out/best.yaml").read_text()
 
 
 def test_whole_numbers_of_a_range_are_whole_numbers(tmp_path, toy, played):
@@ -116,7 +119,7 @@ def test_a_key_that_is_given_is_not_searched(tmp_path, toy, played):
     (tmp_path / "space").write_text(GRID)
     fixed = {"model": "SASRec", **toy, **TINY, "hidden_dropout_prob": 0.2}
 
-    best = tune(fixed, tmp_path / "space", Path("out"), algorithm="exhaustive")
+    best = tune(fixed, tmp_path / "space", Path("out"), SearchSettings("exhaustive"))
 
     assert [call["hidden_dropout_prob"] for call in played] == [0.2, 0.2]
     assert yaml.safe_load(best.read_text())["hidden_dropout_prob"] == 0.2
@@ -166,8 +169,10 @@ def test_trials_that_all_fail_end_the_search(tmp_path, toy):
         ("learning_rate uniform 1,2,3\n", {}, "line 1"),
         ("learning_rate lognormal 1,2\n", {}, "line 1"),
         ("epochs choice [1,2]\n", {}, "every key is given"),
-        (GRID, {"algorithm": "genetic"}, "--algorithm=genetic: known are exhaustive"),
-        (GRID, {"tool": "optuna"}, "--tool=optuna: known are hyperopt, ray"),
+        ("topk choice []\n", {}, "line 1"),
+        (GRID + "learning_rate uniform 1,2\n", {}, "line 3: duplicate key 'learning_rate', first"),
+        (GRID, {"algorithm": "genetic"}, "--algorithm=genetic: must be one of exhaustive"),
+        (GRID, {"tool": "optuna"}, "--tool=optuna: must be one of hyperopt, ray"),
         (GRID, {"tool": "ray", "jobs": 0}, "--jobs=0: give a number >= 1"),
         (GRID, {"tool": "ray", "patience": 3}, "--patience needs --tool=hyperopt"),
         (GRID, {"jobs": 2}, "--jobs needs --tool=ray"),
@@ -186,8 +191,8 @@ def test_a_search_that_cannot_be_made_is_refused(tmp_path, toy, played, space, s
 
 
 def test_no_search_space_lists_those_that_there_are(toy):
-    with pytest.raises(ConfigError, match="there are ones for .*MMM4Rec"):
-        tune({"model": "NARM", **toy}, Path("NARM.hyper"), Path("out"))
+    with pytest.raises(ConfigError, match="The package has search spaces for .*MMM4Rec"):
+        tune({"model": "NARM", **toy}, Path("NARM.hyper"), Path("out"), SearchSettings())
 
 
 def test_the_best_configuration_runs(tmp_path, toy):
@@ -210,12 +215,13 @@ def test_ray_finds_what_the_grid_finds_and_leaves_nothing_behind(tmp_path, toy, 
     space.write_text("learning_rate choice [0.001,0.01]\n")
     fixed = {"model": "MMM4Rec", **toy, **TINY, "head_dim": 8, "d_state": 4, "n_groups": 1}
     found = {}
-    for tool in tuning.TOOLS:
+    for tool in TOOLS:
         out = tmp_path / tool
-        best = tune(fixed, space, out, "exhaustive", tool=tool, jobs=2 if tool == "ray" else None)
+        settings = SearchSettings("exhaustive", tool=tool, jobs=2 if tool == "ray" else None)
+        best = tune(fixed, space, out, settings)
         captured = capfd.readouterr()
-        trials = [json.loads(line) for line in (out / "trials.jsonl").read_text().splitlines()]
-        scores = {trial["params"]["learning_rate"]: trial["valid_score"] for trial in trials}
+        records = [json.loads(line) for line in (out / "trials.jsonl").read_text().splitlines()]
+        scores = {trial["params"]["learning_rate"]: trial["valid_score"] for trial in records}
         found[tool] = scores, yaml.safe_load(best.read_text())
 
     assert set(found["ray"][0]) == {0.001, 0.01}
@@ -231,7 +237,7 @@ def test_ray_finds_what_the_grid_finds_and_leaves_nothing_behind(tmp_path, toy, 
 
 @pytest.mark.parametrize("path", SPACES, ids=lambda path: path.stem)
 def test_every_value_of_a_search_space_makes_a_configuration(path):
-    search = tuning.HyperTuning(print, params_dict=tuning.read_space(path, {}), algo="random")
+    search = HyperTuning(print, params_dict=read_search_space(path, {}), algo="random")
     choices = [line.split(" ", 2) for line in path.read_text().splitlines()]
 
     assert set(search.space) == {key for key, _, _ in choices}
@@ -245,7 +251,7 @@ def test_every_value_of_a_search_space_makes_a_configuration(path):
 
 @pytest.mark.parametrize(
     ("settings", "message"),
-    [({"budget": 0}, "--budget=0: at least one trial"), ({}, "cannot write to the folder .*out")],
+    [({"budget": 0}, "--budget=0: give a number >= 1"), ({}, "cannot write to the folder .*out")],
 )
 def test_no_trial_and_no_folder_are_wrong_input(tmp_path, toy, played, settings, message):
     (tmp_path / "out").write_text("a file")

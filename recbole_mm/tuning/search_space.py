@@ -1,0 +1,94 @@
+"""Search spaces: files in RecBole's format, read without evaluating what they hold."""
+
+import ast
+from pathlib import Path
+
+from recbole_mm.config.errors import ConfigError
+from recbole_mm.config.keys import refuse_unknown_keys
+from recbole_mm.config.property_files import properties_dir
+
+NUMBERS = {"uniform": 2, "loguniform": 2, "quniform": 3}
+"""How many numbers give a range."""
+
+SPACE_FORMAT = (
+    "`key choice [a,b]`, `key uniform low,high`, `key loguniform low,high`, "
+    "`key quniform low,high,step`"
+)
+
+
+def search_space_of(model: str) -> Path:
+    """Where the search space of a model is, if the package has one."""
+    return properties_dir() / "tuning" / f"{model}.hyper"
+
+
+def read_search_space(path: Path, fixed: dict) -> dict[str, dict[str, list]]:
+    """Read a search space.
+
+    Args:
+        path: lines ``key choice [a,b]``, ``key uniform low,high``, ``key loguniform low,high`` (of
+            natural logarithms) or ``key quniform low,high,step``; shorter lines are skipped.
+        fixed: keys that are not searched.
+
+    Returns:
+        ``{type: {key: values}}``, HyperTuning's ``params_dict``.
+
+    Raises:
+        ConfigError: no such file, a line in another format, a duplicate or unknown key, or
+            nothing to search.
+    """
+    if not path.is_file():
+        known = sorted(file.stem for file in search_space_of("*").parent.glob("*.hyper"))
+        raise ConfigError(
+            f"search space {str(path)!r} does not exist. The package has search spaces for "
+            f"{', '.join(known)}; give another with --space=FILE, a line like "
+            f"`learning_rate choice [0.001,0.01]` per key"
+        )
+    space: dict[str, dict[str, list]] = {}
+    lines: dict[str, int] = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        words = line.split(maxsplit=2)
+        if len(words) < 3 or words[0] in fixed:
+            continue
+        key, kind, text = words
+        where = f"search space {str(path)!r}, line {number}"
+        if key in lines:
+            raise ConfigError(f"{where}: duplicate key {key!r}, first in line {lines[key]}")
+        lines[key] = number
+        values = _read_values(kind, text)
+        if values is None:
+            raise ConfigError(f"{where}: {line!r} is none of {SPACE_FORMAT}")
+        space.setdefault(kind, {})[key] = values
+    if not space:
+        raise ConfigError(f"search space {str(path)!r}: every key is given, nothing to search")
+    refuse_unknown_keys(lines, f"search space {str(path)!r}")
+    return space
+
+
+def refuse_ranges(space: dict[str, dict[str, list]], path: Path) -> None:
+    """Only choices have a grid.
+
+    Args:
+        space: what :func:`read_search_space` returned.
+        path: of the file, for the message.
+
+    Raises:
+        ConfigError: a key has a range.
+    """
+    ranges = [key for kind, keys in space.items() if kind in NUMBERS for key in keys]
+    if ranges:
+        raise ConfigError(
+            f"search space {str(path)!r}: {', '.join(ranges)}: only a `choice` has a grid; "
+            f"write choices, or give --algorithm=random"
+        )
+
+
+def _read_values(kind: str, text: str) -> list | None:
+    """The values of a line; ``None`` if they do not fit its type."""
+    try:
+        values = ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return None
+    if kind == "choice":
+        return values if isinstance(values, list) and values else None
+    numbers = isinstance(values, tuple) and all(type(value) in (int, float) for value in values)
+    return list(values) if numbers and len(values) == NUMBERS.get(kind) else None
