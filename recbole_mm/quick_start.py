@@ -1,5 +1,6 @@
 """The functions that run a configuration, under the name that RecBole users look for."""
 
-from recbole_mm.run.run import fit_and_evaluate, objective_function, run, run_stages
+from recbole_mm.run.run import fit_and_evaluate, objective_function, run
+from recbole_mm.run.stages import run_stages
 
 __all__ = ["fit_and_evaluate", "objective_function", "run", "run_stages"]

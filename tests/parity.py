@@ -24,7 +24,7 @@ from recbole_mm.model.layers.interest import dpc_knn
 from recbole_mm.model.layers.mamba import CrossLayer, MambaSize, TiSSDLayer
 from recbole_mm.model.sequential_recommender.missrec import MISSRec
 from recbole_mm.model.sequential_recommender.mmm4rec import MMM4Rec
-from recbole_mm.training.trainer import AccumulatedSteps
+from recbole_mm.training.optimizers import AccumulatedSteps
 from recbole_mm.transfer.authors import rename_missrec, rename_mmm4rec
 
 FLOAT64_LIMIT = 1e-9

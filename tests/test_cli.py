@@ -12,7 +12,7 @@ from recbole_mm.config.load import load_config
 from recbole_mm.config.models import MODELS
 from recbole_mm.data.features import write_item_features
 from recbole_mm.prepare.catalog import datasets_in, described_datasets
-from recbole_mm.run.run import knows_query_time, prepare, run
+from recbole_mm.run.run import Run, knows_query_time, run
 
 SCRIPT = "run_recbole_mm.py"
 TINY_OF_RECBOLE = {
@@ -51,10 +51,10 @@ def test_help_names_every_model_every_data_set_and_how_it_is_made(capsys):
 def test_a_model_of_recbole_runs_on_the_same_data(toy, model):
     result = run(model, config_dict={**toy, **TINY_OF_RECBOLE[model]})
 
-    assert 0 <= result["test_result"]["ndcg@10"] <= 1
-    assert result["epochs"] == 2
-    assert result["best_epoch"] in (0, 1)
-    assert result["n_parameters"] > 0
+    assert 0 <= result.test_result["ndcg@10"] <= 1
+    assert result.epochs == 2
+    assert result.best_epoch in (0, 1)
+    assert result.n_parameters > 0
 
 
 @pytest.mark.parametrize("model", ["FDSA", "SASRecF"])
@@ -108,12 +108,12 @@ def test_progress_bars_are_shown_unless_switched_off(toy, repository):
 def test_the_result_of_a_run_says_what_it_was_and_what_it_cost(toy, tmp_path):
     result = run("MMM4Rec", config_dict={**toy, **TINY_MMM4REC})
 
-    assert (result["model"], result["dataset"]) == ("MMM4Rec", "toy")
-    assert result["best_valid_result"]["ndcg@10"] == result["best_valid_score"]
-    assert result["valid_score_bigger"] is True
-    assert result["seconds"] >= result["epochs"] * result["seconds_per_epoch"] > 0
-    assert result["peak_memory"] > 50 * 2**20
-    assert (tmp_path / result["checkpoint"]).is_file()
+    assert (result.model, result.dataset) == ("MMM4Rec", "toy")
+    assert result.best_valid_result["ndcg@10"] == result.best_valid_score
+    assert result.valid_score_bigger is True
+    assert result.seconds >= result.epochs * result.seconds_per_epoch > 0
+    assert result.peak_memory > 50 * 2**20
+    assert (tmp_path / result.checkpoint).is_file()
 
 
 @pytest.mark.parametrize("split, missing", [("test_only", "valid"), ("valid_only", "test")])
@@ -147,7 +147,7 @@ def test_only_a_model_that_reads_times_is_said_to_know_the_targets_time(toy):
 
 def test_the_same_seed_gives_the_same_result(toy):
     first, again, other = (
-        run("MMM4Rec", config_dict={**toy, **TINY_MMM4REC, "seed": seed})["best_valid_score"]
+        run("MMM4Rec", config_dict={**toy, **TINY_MMM4REC, "seed": seed}).best_valid_score
         for seed in (1, 1, 2)
     )
 
@@ -212,12 +212,12 @@ def test_a_loss_that_is_not_a_number_ends_with_status_1(capsys, toy, tmp_path):
 
     message = fails(capsys, 1, *(f"--{key}={value}" for key, value in options.items()))
 
-    assert "the loss of MMM4Rec is not a number in epoch 1: lower learning_rate" in message
+    assert "the loss of MMM4Rec is not a number in epoch 0: lower learning_rate" in message
 
 
 def test_two_runs_of_one_second_have_checkpoints_of_their_own(toy):
     config = load_config("SASRec", None, (), toy)
-    first, second = (prepare(config).trainer.saved_model_file for _ in range(2))
+    first, second = (Run(config).trainer.saved_model_file for _ in range(2))
     assert first != second
 
 
@@ -237,9 +237,9 @@ def test_data_that_leave_nothing_to_test_by_are_told(toy, tmp_path, caplog):
     two = [row for number, row in enumerate(rows) if number % 7 < 2]  # of the seven of a user
     path.write_text("\n".join([header, *two]) + "\n")
 
-    prepare(load_config("SASRec", None, (), toy))
+    Run(load_config("SASRec", None, (), toy))
 
-    assert "leaves nothing to validate or test by" in caplog.text
+    assert "has no validation or test targets" in caplog.text
 
 
 def test_debug_shows_where_an_error_arose(capsys):

@@ -26,10 +26,9 @@ from recbole_mm.compare.statistics import (
 )
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.plain import config_to_plain
-from recbole_mm.data.builtin import ensure_builtin
-from recbole_mm.prepare.catalog import require_dataset
 from recbole_mm.run.identity import data_hashes
 from recbole_mm.run.run import knows_query_time
+from recbole_mm.run.splits import find_or_make
 
 COMMON_METRICS = ("Recall", "NDCG", "MRR")
 BY_OPTION = {
@@ -200,8 +199,7 @@ def check(settings: Settings) -> dict:
                     f"benchmark_filename {config['benchmark_filename']}: compare divides the events "
                     f"by --protocol; give them as one file {config['dataset']}.inter"
                 )
-            require_dataset(config)
-            ensure_builtin(config)
+            find_or_make(config)
             configs[entry.label, seed] = config
         plain = json.dumps(config_to_plain(configs[entry.label, settings.seeds[0]]))
         other = known.setdefault(plain, entry.label)

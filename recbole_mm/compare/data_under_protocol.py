@@ -5,13 +5,12 @@ from typing import NamedTuple
 
 import numpy as np
 import polars as pl
-from recbole.data import create_dataset
 from recbole.utils.argument_list import dataset_arguments
 
 from recbole_mm.compare.protocols import share_of_later_training
 from recbole_mm.config.errors import ConfigError
-from recbole_mm.data.builtin import ensure_builtin
-from recbole_mm.integration.register import multi_modal_dataset_for
+from recbole_mm.run.splits import load_dataset
+from recbole_mm.tools.errors import user_errors
 
 
 class Described(NamedTuple):
@@ -71,16 +70,12 @@ def describe(config) -> Described:
         ConfigError: the data cannot be read, not be split in this way, or leave nothing to train
             on or to test.
     """
-    ensure_builtin(config)
-    try:
-        with multi_modal_dataset_for(config["model"]):
-            dataset = create_dataset(config)
+    dataset = load_dataset(config)
+    with user_errors():
         n_interactions = len(dataset.inter_feat)
         modalities = dataset.find_modalities()
         present = {m: dataset.presence(m) for m in modalities}
         train, valid, test = dataset.build()
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
     for part, name in ((train, "training"), (test, "test")):
         if not len(part.inter_feat):
             raise ConfigError(

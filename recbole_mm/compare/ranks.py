@@ -1,7 +1,7 @@
 r"""The rank of every test target: one row per target, stored as parquet.
 
 Rank 1 is the best. Items of the same score as the target count half, see
-:func:`~recbole_mm.training.trainer.rank_by_counting`, so that ties favour nobody; a score that is not a number
+:func:`~recbole_mm.training.ranking.rank_by_counting`, so that ties favour nobody; a score that is not a number
 puts the target last. All later numbers (metrics, intervals, slices) are computed from these rows.
 """
 
@@ -18,9 +18,9 @@ from torch import Tensor
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.plain import config_from_plain, config_to_plain
 from recbole_mm.data.dataset import EVENT_ROW, LAST_ROW
-from recbole_mm.run.run import Prepared
+from recbole_mm.run.run import Run
 from recbole_mm.tools.files import whole_or_not
-from recbole_mm.training.trainer import RankCollector
+from recbole_mm.training.ranking import RankCollector
 
 LIST_LENGTH = 10
 """How many recommended items are stored with a rank."""
@@ -80,25 +80,25 @@ def metric_values(rank: np.ndarray, metric: str) -> np.ndarray:
     return gains[np.minimum(rank, k + 1) - 1]
 
 
-def evaluate_ranks(prepared: Prepared, mask_seen: bool = False) -> Evaluation:
+def evaluate_ranks(run: Run, mask_seen: bool = False) -> Evaluation:
     """Rank the test targets with the model as it is now.
 
     Args:
-        prepared: a run; its trainer's model is evaluated.
+        run: its trainer's model is evaluated.
         mask_seen: rank all that the user has had before behind everything (not the target itself).
     """
-    trainer, test = prepared.trainer, prepared.test_data.dataset
-    plain = config_to_plain(prepared.config)
+    trainer, test = run.trainer, run.splits.test.dataset
+    plain = config_to_plain(run.config)
     lengths = [k for k in plain["topk"] if k < test.item_num] or [1]  # a list has no item twice
     config = config_from_plain({**plain, "metrics": [*GAINS, *LIST_METRICS], "topk": lengths})
     collector, evaluator = trainer.eval_collector, trainer.evaluator
     recorder = RankRecorder(config, test, mask_seen)
-    recorder.data_collect(prepared.train_data)
-    counts = prepared.train_data.dataset.item_counts()  # RecBole would count targets alone
+    recorder.data_collect(run.splits.train)
+    counts = run.splits.train.dataset.item_counts()  # RecBole would count targets alone
     recorder.data_struct.set("data.count_items", dict(enumerate(counts.tolist())))
     trainer.eval_collector, trainer.evaluator = recorder, Evaluator(config)
     try:
-        metrics = trainer.evaluate(prepared.test_data, load_best_model=False)
+        metrics = trainer.evaluate(run.splits.test, load_best_model=False)
     finally:
         trainer.eval_collector, trainer.evaluator = collector, evaluator
     return Evaluation(recorder.table(), {name: float(value) for name, value in metrics.items()})

@@ -28,8 +28,7 @@ from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.load import RunConfig
 from recbole_mm.config.plain import config_to_plain
 from recbole_mm.run.identity import PLACES, data_hashes, digest
-from recbole_mm.run.run import require_writable
-from recbole_mm.tools.files import write_json
+from recbole_mm.tools.files import require_writable, write_json
 
 LOCK, OUTPUT = "lock", "output.txt"
 LABEL_LENGTH = 100  # in a folder's name

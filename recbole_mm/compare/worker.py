@@ -17,7 +17,8 @@ from recbole_mm.compare.knockout import ALL, knocked_out, knockouts
 from recbole_mm.compare.ranks import evaluate_ranks, write_table
 from recbole_mm.config.plain import config_from_plain
 from recbole_mm.run.identity import package_version, source_hash
-from recbole_mm.run.run import Prepared, keep_progress, prepare, start_logging, train_and_test
+from recbole_mm.run.logs import start_logging
+from recbole_mm.run.run import Run
 from recbole_mm.tools.files import write_json
 
 PACKAGES = ("recbole_mm", "recbole", "torch", "numpy", "pandas", "polars", "scipy", "scikit-learn")
@@ -35,23 +36,22 @@ def run_one(folder: Path) -> None:
     plan = json.loads((folder / PLAN).read_text(encoding="utf-8"))
     config = config_from_plain(plan["config"])
     start_logging(config)
-    prepared = prepare(config)
-    keep_progress(prepared, folder / BEST_EPOCH, folder / LATEST_EPOCH)
-    result = train_and_test(prepared)
-    ranks, metrics = rank_all(prepared, plan["mask_seen"])
+    run = Run(config)
+    run.keep_progress(folder / BEST_EPOCH, folder / LATEST_EPOCH)
+    run.train()
+    result = run.test()
+    ranks, metrics = rank_all(run, plan["mask_seen"])
     ranks = ranks.with_columns(
         label=pl.lit(plan["label"]), model=pl.lit(config["model"]), seed=pl.lit(config["seed"])
     )
     write_table(ranks, folder / RANKS)
-    result = {
-        **{k: result[k] for k in ("best_valid_score", "best_epoch", "epochs", "seconds")},
-        **{k: result[k] for k in ("seconds_per_epoch", "n_parameters", "peak_memory")},
+    record = {
+        **result.to_dict(),
         "environment": environment(config["device"]),
-        "n_items": prepared.test_data.dataset.item_num - 1,
-        "history": result["history"],
+        "n_items": run.splits.test.dataset.item_num - 1,
         "metrics": metrics,
     }
-    write_json(folder / RESULT, result)
+    write_json(folder / RESULT, record)
     (folder / LATEST_EPOCH).unlink(missing_ok=True)
 
 
@@ -63,19 +63,19 @@ def environment(device: torch.device) -> dict[str, str]:
     return used | {"machine": platform.platform(), "cores": str(os.cpu_count()), "GPU": gpu}
 
 
-def rank_all(prepared: Prepared, mask_seen: bool) -> tuple[pl.DataFrame, dict[str, float]]:
+def rank_all(run: Run, mask_seen: bool) -> tuple[pl.DataFrame, dict[str, float]]:
     """Ranks with all features and with every knock-out; RecBole's metrics with all features.
 
     A knock-out has no lists, and is left out where the GPU has no room for other features.
     """
-    trainer = prepared.trainer
-    ranks, metrics = evaluate_ranks(prepared, mask_seen)
+    trainer = run.trainer
+    ranks, metrics = evaluate_ranks(run, mask_seen)
     tables = [ranks.with_columns(features=pl.lit(ALL))]
     model = trainer.model
     for name in knockouts(model):
         try:
             trainer.model = knocked_out(model, name)
-            ranks = evaluate_ranks(prepared, mask_seen).ranks
+            ranks = evaluate_ranks(run, mask_seen).ranks
         except torch.OutOfMemoryError as error:
             getLogger().warning(f"features '{name}' are left out: {error}")
             continue

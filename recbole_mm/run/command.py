@@ -51,7 +51,8 @@ def main(arguments: list[str]) -> int:
     layers = (options.model, options.dataset, files)
     stages = "stages" in read_layers(files)
     from recbole_mm.run.result_tables import print_results
-    from recbole_mm.run.run import run, run_stages
+    from recbole_mm.run.run import run
+    from recbole_mm.run.stages import run_stages
 
     if stages:
         results = run_stages(*layers, overrides=overrides)

@@ -14,9 +14,8 @@ scratch.
 
 import json
 from functools import cached_property
+from logging import getLogger
 from pathlib import Path
-
-from recbole.config import Config
 
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.load import load_config
@@ -24,7 +23,12 @@ from recbole_mm.config.models import MODELS
 from recbole_mm.config.plain import config_to_plain
 from recbole_mm.config.property_files import read_layers
 from recbole_mm.run.identity import PLACES, data_hashes, digest
+from recbole_mm.run.logs import start_logging
+from recbole_mm.run.result import Result
+from recbole_mm.run.run import Run
+from recbole_mm.run.splits import find_or_make
 from recbole_mm.tools import processes
+from recbole_mm.tools.errors import user_errors
 from recbole_mm.tools.files import write_json
 
 
@@ -40,7 +44,7 @@ class Stage:
         source: index of the stage in whose best epoch it starts, or ``None``.
     """
 
-    def __init__(self, config: Config, source: int | None = None):
+    def __init__(self, config, source: int | None = None):
         self.config, self.source = config, source
 
     def __str__(self) -> str:
@@ -59,19 +63,81 @@ class Stage:
         stage."""
         return Path(self.config["checkpoint_dir"]) / f"{self.name}{suffix}"
 
-    def result(self) -> dict | None:
-        """The result of the stage if it is finished and its checkpoint is there."""
+    def result(self) -> Result | None:
+        """The result of the stage if it is finished and its checkpoint exists."""
+        path = self.path(".json")
         try:
-            result = json.loads(self.path(".json").read_text(encoding="utf-8"))["result"]
+            record = json.loads(path.read_text(encoding="utf-8"))
+            result = Result.from_dict(record["result"], str(path))
         except FileNotFoundError:
             return None
-        return result if Path(result["checkpoint"]).is_file() else None
+        except (ValueError, KeyError, TypeError) as error:
+            aside = path.with_name(f"{path.name}.damaged")
+            path.replace(aside)
+            getLogger().warning(
+                f"{path}: damaged, renamed to {aside.name}; it runs again ({error})"
+            )
+            return None
+        return result if result.checkpoint and Path(result.checkpoint).is_file() else None
 
-    def finish(self, result: dict):
-        """Write the result, whole or not at all; the latest epoch is not needed any more."""
-        record = {"result": result, "config": config_to_plain(self.config)}
-        write_json(self.path(".json"), record)
-        self.path(".progress.pth").unlink(missing_ok=True)
+    def check(self, called: str) -> None:
+        """Load its data and make its model, to know now what would end it later.
+
+        Raises:
+            UserError: what would, and the stage.
+        """
+        with user_errors(f"{called}: "):
+            Run.check(self.config)
+
+    def run(self, called: str = "stage") -> Result:
+        """Run the stage, the rest of it, or nothing if it is finished."""
+        start_logging(self.config)
+        result = self.result()
+        if result is not None:
+            getLogger().info(f"{called} ({self}) is finished: {self.path('.json')}")
+            return result
+        getLogger().info(f"{called}: {self}")
+        opened = Run(self.config)
+        opened.keep_progress(self.path(".pth"), self.path(".progress.pth"))
+        opened.train()
+        result = opened.test()
+        if processes.is_first():
+            record = {"result": result.to_dict(), "config": config_to_plain(self.config)}
+            write_json(self.path(".json"), record)
+            self.path(".progress.pth").unlink(missing_ok=True)
+        processes.barrier()
+        return result
+
+
+def run_stages(
+    model: str | None = None,
+    dataset: str | None = None,
+    config_files=(),
+    config_dict: dict | None = None,
+    overrides: dict | None = None,
+) -> list[Result]:
+    """Run the stages that the configuration lists.
+
+    A finished stage is not run again, and an interrupted one resumes.
+
+    Raises:
+        UserError: as :func:`recbole_mm.run.run.run`; the data are loaded and the models made of all
+            stages before one is trained.
+    """
+    processes.start()
+    stages = plan_stages(model, dataset, config_files, config_dict, overrides)
+    for stage in stages:
+        find_or_make(stage.config)
+    results, checked = [], False
+    for number, stage in enumerate(stages, 1):
+        if stage.source is not None:
+            stage.config["pre_model_path"] = results[stage.source].checkpoint
+        if not checked and stage.result() is None:
+            for later, coming in enumerate(stages[number:], number + 1):
+                coming.check(f"stage {later} ({coming})")
+            checked = True
+        results.append(stage.run(f"stage {number} of {len(stages)}"))
+    return results
 
 
 def plan_stages(
@@ -106,7 +172,7 @@ def plan_stages(
     return stages
 
 
-def _nearest_pretraining(above: list[Stage], config: Config) -> int | None:
+def _nearest_pretraining(above: list[Stage], config) -> int | None:
     if config["train_stage"] != "finetune":
         return None
     same_model = [

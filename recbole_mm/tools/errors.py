@@ -1,5 +1,7 @@
 """Failures that a command reports in one line."""
 
+from contextlib import contextmanager
+
 
 class UserError(ValueError):
     """Input that cannot be used; the message names the file or key, the value and the fix.
@@ -10,3 +12,18 @@ class UserError(ValueError):
 
 class RunFailed(RuntimeError):
     """A run that cannot continue although nothing of its input is malformed; exit status 1."""
+
+
+@contextmanager
+def user_errors(where: str = ""):
+    """Turn a ``ValueError`` of RecBole's, or of a model, about data and values into a user's error.
+
+    Args:
+        where: put before the message.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if isinstance(error, UserError) and not where:
+            raise
+        raise UserError(f"{where}{error}") from error

@@ -3,7 +3,10 @@
 import contextlib
 import json
 import os
+import tempfile
 from pathlib import Path
+
+from recbole_mm.tools.errors import UserError
 
 
 @contextlib.contextmanager
@@ -26,3 +29,22 @@ def write_text(path, text: str) -> None:
 
 def write_json(path, value) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def require_writable(folder, fix: str) -> None:
+    """Create the folder and write to it once.
+
+    Args:
+        folder: its path.
+        fix: what to do if that fails.
+
+    Raises:
+        UserError: it cannot be done.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise UserError(
+            f"cannot write to the folder {str(Path(folder).absolute())!r}: {error.strerror}. {fix}"
+        ) from None

@@ -151,36 +151,48 @@ def freeze(model: torch.nn.Module, patterns: Iterable[str]) -> list[str]:
     return frozen
 
 
-def start_from_config(model, config) -> Transferred | None:
-    """What ``pre_model_path``, ``reset``, ``allow_fewer_layers`` and ``freeze`` ask for.
+def freeze_from_config(model, config) -> list[str]:
+    """Freeze what ``freeze`` names; see :func:`freeze`.
 
     Raises:
-        TransferError: the model is not one of this package, there is nothing to reset, ids would be
-            tested that nothing has trained, or see :func:`load_pretrained` and :func:`freeze`.
+        TransferError: also when the model is not one of this package.
     """
-    path, reset, frozen = config["pre_model_path"], config["reset"] or [], config["freeze"] or []
-    if not isinstance(model, MultiModalRecommender):
-        given = [key for key in ("pre_model_path", "reset", "freeze") if config[key]]
-        if given:
-            raise TransferError(
-                f"{' and '.join(given)}: only {', '.join(MODELS)} transfer, "
-                f"not {type(model).__name__}."
-            )
-        return None
+    patterns = config["freeze"] or []
+    if patterns:
+        _require_ours(model, ["freeze"])
+    return freeze(model, patterns) if patterns else []
+
+
+def start_from_config(model, config) -> Transferred | None:
+    """Start from ``pre_model_path`` with ``reset`` and ``allow_fewer_layers``.
+
+    Raises:
+        TransferError: the model is not one of this package, there is nothing to reset, IDs would
+            be tested that nothing has trained, or see :func:`load_pretrained`.
+    """
+    path, reset = config["pre_model_path"], config["reset"] or []
+    given = [key for key in ("pre_model_path", "reset") if config[key]]
+    if given:
+        _require_ours(model, given)
     if reset and not path:
         raise TransferError(f"reset: {reset} without pre_model_path: all parameters are new.")
-    report = None
-    if path:
-        if model.use_item_id and config["epochs"] == 0:
-            raise TransferError(
-                "epochs: 0 would test item ids that nothing has trained: those of pre_model_path "
-                "belong to its own data. Set use_item_id: False; README has how a checkpoint is "
-                "tested as it is."
-            )
-        state = read_pretrained(path, type(model).__name__)
-        report = load_pretrained(model, state, reset, bool(config["allow_fewer_layers"]))
-    freeze(model, frozen)
-    return report
+    if not path:
+        return None
+    if model.use_item_id and config["epochs"] == 0:
+        raise TransferError(
+            "epochs: 0 would test item IDs that nothing has trained: those of pre_model_path "
+            "belong to its own data. Set use_item_id: False; the README shows how to test a "
+            "checkpoint on its own data."
+        )
+    state = read_pretrained(path, type(model).__name__)
+    return load_pretrained(model, state, reset, bool(config["allow_fewer_layers"]))
+
+
+def _require_ours(model, keys: list[str]) -> None:
+    if not isinstance(model, MultiModalRecommender):
+        raise TransferError(
+            f"{' and '.join(keys)}: only {', '.join(MODELS)} transfer, not {type(model).__name__}."
+        )
 
 
 def modalities_of(state: Mapping[str, Tensor]) -> set[str]:

@@ -16,9 +16,9 @@ from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.property_files import read_layers
 from recbole_mm.config.values import parse_overrides
 from recbole_mm.run.jobs import parse_seeds
-from recbole_mm.run.run import require_writable, run_stages
-from recbole_mm.run.stages import plan_stages
-from recbole_mm.tools.files import write_text
+from recbole_mm.run.result import Result
+from recbole_mm.run.stages import plan_stages, run_stages
+from recbole_mm.tools.files import require_writable, write_text
 
 NOT_TRAINED = ("zero-shot", "untrained")
 STARTS = ("scratch", "frozen", "unfrozen", *NOT_TRAINED)
@@ -39,14 +39,14 @@ class Variant(NamedTuple):
 
     target: str
     start: str
-    results: list[dict]
+    results: list[Result]
 
 
 def main(arguments: list[str]) -> int:
     """Run the command; see :data:`STARTS`.
 
     Raises:
-        ConfigError: wrong usage, or whatever :func:`recbole_mm.run.run.run_stages` refuses.
+        ConfigError: wrong usage, or whatever :func:`recbole_mm.run.stages.run_stages` refuses.
     """
     options, rest = _parser().parse_known_args(arguments)
     try:
@@ -124,10 +124,10 @@ def variant_stages(config_files, overrides: dict) -> tuple[list[dict], list[tupl
     return overlays, labels
 
 
-def time_to(result: dict, share: float) -> tuple[int, float] | None:
+def time_to(result: Result, share: float) -> tuple[int, float] | None:
     """Epochs and seconds of training until ``share`` of the best validation score was reached;
     ``None`` if nothing was validated on the way."""
-    history = result["history"]
+    history = result.history
     best = max((entry["valid_score"] for entry in history), default=None)
     for entry in history:
         if entry["valid_score"] >= share * best:
@@ -139,7 +139,7 @@ def report_table(variants: list[Variant]) -> str:
     """Markdown: means and standard deviations over the seeds."""
     rows = [COLUMNS, tuple("---" for _ in COLUMNS)]
     for target, start, results in variants:
-        metric = results[0]["valid_metric"]
+        metric = results[0].valid_metric
         reached = [(time_to(r, 1.0), time_to(r, NEAR_BEST)) for r in results]
         times = ["-"] * 4
         if all(best for best, _ in reached):
@@ -155,8 +155,8 @@ def report_table(variants: list[Variant]) -> str:
                 start,
                 metric,
                 str(len(results)),
-                _spread([(r["test_result"] or {}).get(metric) for r in results]),
-                _spread([r["best_valid_score"] for r in results]),
+                _spread([(r.test_result or {}).get(metric) for r in results]),
+                _spread([r.best_valid_score for r in results]),
                 *times,
             )
         )
@@ -195,15 +195,15 @@ def convergence_figure(variants: list[Variant]):
                     "label": variant.start if repeat == 0 else None,
                 }
                 if variant.start in NOT_TRAINED:
-                    if result["best_valid_score"] is not None:  # a split without validation
-                        axes.axhline(result["best_valid_score"], **line)
+                    if result.best_valid_score is not None:  # a split without validation
+                        axes.axhline(result.best_valid_score, **line)
                     continue
-                epochs = [entry["epoch"] + 1 for entry in result["history"]]
-                axes.plot(epochs, [entry["valid_score"] for entry in result["history"]], **line)
+                epochs = [entry["epoch"] + 1 for entry in result.history]
+                axes.plot(epochs, [entry["valid_score"] for entry in result.history], **line)
         axes.set_title(target, fontsize=10)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlabel("epoch")
-        axes.set_ylabel(f"validation {shown[0].results[0]['valid_metric']}")
+        axes.set_ylabel(f"validation {shown[0].results[0].valid_metric}")
         axes.legend(frameon=False, fontsize=8)
     return figure
 

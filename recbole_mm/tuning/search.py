@@ -10,9 +10,8 @@ from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.load import load_config
 from recbole_mm.config.property_files import read_layers
 from recbole_mm.run.jobs import GPU_VARIABLE, environment, number_of_jobs, visible_gpus
-from recbole_mm.run.run import require_writable
 from recbole_mm.tools.extras import extra_needed
-from recbole_mm.tools.files import write_text
+from recbole_mm.tools.files import require_writable, write_text
 from recbole_mm.tuning.search_space import read_search_space, refuse_ranges
 from recbole_mm.tuning.trials import Trials
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.load import load_config
 from recbole_mm.config.plain import to_plain
-from recbole_mm.data.builtin import ensure_builtin
 from recbole_mm.run.identity import PLACES, data_hashes, digest
 from recbole_mm.run.run import objective_function
+from recbole_mm.run.splits import find_or_make
 
 NOT_SHOWN = ("search", "params", "started")
 """Keys of a recorded trial that are not part of its result."""
@@ -31,7 +31,7 @@ class Trials:
     def __init__(self, path: Path, fixed: dict, files: list[str]):
         self.path, self.fixed, self.files = path, fixed, files
         config = load_config(config_files=files, config_dict=fixed)
-        ensure_builtin(config)
+        find_or_make(config)
         self.search = digest(config, PLACES, data=data_hashes(config))[:12]
         self.bigger = config["valid_metric_bigger"]
         self.started = datetime.now(timezone.utc).isoformat()

@@ -4,16 +4,16 @@ from torch.testing import assert_close
 
 from recbole_mm.compare.knockout import knocked_out, knockouts
 from recbole_mm.config.load import load_config
-from recbole_mm.run.run import prepare
+from recbole_mm.run.run import Run
 
 SMALL = {"hidden_size": 16, "head_dim": 8, "d_state": 4, "n_groups": 2, "inner_size": 16}
 
 
 def model_and_batch(name, toy, **settings):
-    run = prepare(load_config(name, None, (), {**toy, **SMALL, "n_heads": 2, **settings}))
+    run = Run(load_config(name, None, (), {**toy, **SMALL, "n_heads": 2, **settings}))
     model = run.trainer.model.eval()
     model.on_epoch_start(0)
-    return model, next(iter(run.test_data))[0]
+    return model, next(iter(run.splits.test))[0]
 
 
 @pytest.mark.parametrize("name", ["MMM4Rec", "MISSRec"])

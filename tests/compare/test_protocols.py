@@ -8,7 +8,7 @@ from recbole_mm.compare.protocols import PROTOCOLS, leak_warning, share_of_later
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.load import load_config
 from recbole_mm.data.features import write_item_features
-from recbole_mm.run.run import prepare, train_and_test
+from recbole_mm.run.run import Run
 
 SMALL = {"hidden_size": 8, "inner_size": 8, "n_heads": 1}
 
@@ -51,12 +51,13 @@ def test_models_with_item_columns_get_them_and_keep_the_candidates(model, toy, t
     (entry,) = parse_entries(model)
 
     config = config_of(entry, None, {}, {**toy, **SMALL, "epochs": 1, "show_progress": False})
-    run = prepare(config)
-    result = train_and_test(run)
+    run = Run(config)
+    run.train()
+    result = run.test()
 
     assert config["selected_features"] == ["title", "brand"]
-    assert run.train_data.dataset.item_num == 13
-    checkpoint = torch.load(result["checkpoint"], weights_only=False)
+    assert run.splits.train.dataset.item_num == 13
+    checkpoint = torch.load(result.checkpoint, weights_only=False)
     assert checkpoint["other_parameter"] == {}  # the module whose parameters are all here:
     assert any(name.startswith("feature_embed_layer.") for name in checkpoint["state_dict"])
 
@@ -72,7 +73,7 @@ def test_settings_of_a_file_do_not_change_the_candidates_either(toy, tmp_path):
     config = config_of(entry, "toy", {}, {**toy, **SMALL})
 
     assert (config["learning_rate"], config["selected_features"]) == (0.01, ["brand"])
-    assert prepare(config).train_data.dataset.item_num == 13
+    assert Run(config).splits.train.dataset.item_num == 13
     asked = config_of(entry, "toy", {}, {**toy, **SMALL, "item_inter_num_interval": "[2,inf)"})
     assert asked["item_inter_num_interval"] == "[2,inf)"
 

@@ -4,13 +4,13 @@ import pytest
 from recbole_mm.compare.ranks import evaluate_ranks, metric_values, parse_metric
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.load import load_config
-from recbole_mm.run.run import prepare
+from recbole_mm.run.run import Run
 
 SMALL = {"hidden_size": 8, "inner_size": 8, "n_heads": 1, "MAX_ITEM_LIST_LENGTH": 3}
 
 
 def prepared(toy, **settings):
-    return prepare(load_config("SASRec", None, (), {**toy, **SMALL, **settings}))
+    return Run(load_config("SASRec", None, (), {**toy, **SMALL, **settings}))
 
 
 def test_ranks_give_the_metrics_of_recbole(toy):

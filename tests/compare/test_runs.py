@@ -44,7 +44,7 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been_killed(toy, tmp_path, monkey
         assert execute([killed, reference], [], jobs=1, lock=lock, log=print) == []
 
     said = (killed.folder / "output.txt").read_text()
-    assert "going on with epoch 2" in said
+    assert "resuming with epoch 2" in said
     assert killed.result()["metrics"] == reference.result()["metrics"]
     assert killed.result()["best_epoch"] == reference.result()["best_epoch"]
     ranks, wanted = (pl.read_parquet(run.folder / "ranks.parquet") for run in (killed, reference))

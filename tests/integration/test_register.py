@@ -21,7 +21,7 @@ from recbole_mm.config.property_files import properties_dir
 from recbole_mm.data.dataset import MultiModalDataset
 from recbole_mm.integration import register
 from recbole_mm.integration.register import multi_modal_dataset_for
-from recbole_mm.run.run import fit_and_evaluate, prepare
+from recbole_mm.run.run import Run, fit_and_evaluate
 from recbole_mm.training.trainer import MultiModalTrainer
 
 TINY = {**TINY_MMM4REC, "epochs": 1, "valid_metric": "NDCG@5", "topk": [5]}
@@ -105,12 +105,12 @@ def test_recboles_own_run_and_load_functions_take_our_model(toy):
 
 def test_recboles_resume_takes_our_checkpoint(toy):
     first = fit_and_evaluate(load_config("MMM4Rec", config_dict={**toy, **TINY}))
-    trainer = prepare(load_config("MMM4Rec", config_dict={**toy, **TINY})).trainer
+    trainer = Run(load_config("MMM4Rec", config_dict={**toy, **TINY})).trainer
 
-    trainer.resume_checkpoint(first["checkpoint"])
+    trainer.resume_checkpoint(first.checkpoint)
 
     assert trainer.start_epoch == 1
-    saved = torch.load(first["checkpoint"], weights_only=True)["state_dict"]
+    saved = torch.load(first.checkpoint, weights_only=True)["state_dict"]
     torch.testing.assert_close(trainer.model.state_dict(), saved)
 
 

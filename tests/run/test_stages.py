@@ -10,8 +10,9 @@ from tiny import PRETRAIN, TINY_MMM4REC
 from recbole_mm.cli import main
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.data.features import feature_path, write_item_features
-from recbole_mm.run.run import run, run_stages
-from recbole_mm.run.stages import plan_stages
+from recbole_mm.run.run import run
+from recbole_mm.run.stages import plan_stages, run_stages
+from recbole_mm.tools.errors import UserError
 from recbole_mm.training.trainer import MultiModalTrainer
 from recbole_mm.transfer.authors import import_authors_checkpoint
 
@@ -23,7 +24,7 @@ def staged(toy, *stages, **common):
 
 
 def losses_of(results):
-    return [(r["history"][-1]["valid_score"], r["test_result"]) for r in results]
+    return [(r.history[-1]["valid_score"], r.test_result) for r in results]
 
 
 def test_a_finetune_stage_starts_from_the_nearest_pretrain_stage_above(toy):
@@ -62,8 +63,8 @@ def test_a_stage_on_other_data_is_another_stage(toy, tmp_path, ending):
 def test_finished_stages_are_not_run_again(toy, model, monkeypatch):
     stages = staged(toy, PRETRAIN, {}, {"epochs": 0, "use_item_id": False}, model=model, n_heads=2)
     results = run_stages(config_dict=stages)
-    assert [r["epochs"] for r in results] == [4, 4, 0]
-    assert results[2]["best_valid_result"]["ndcg@10"] == results[2]["best_valid_score"] > 0
+    assert [r.epochs for r in results] == [4, 4, 0]
+    assert results[2].best_valid_result["ndcg@10"] == results[2].best_valid_score > 0
     assert not list(Path("saved").glob("*.progress.pth"))
 
     monkeypatch.setattr(MultiModalTrainer, "_train_epoch", None)  # nothing is trained now
@@ -92,19 +93,19 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been_killed(toy, model, killed_in
     results = run_stages(config_dict=stages)
 
     assert losses_of(results) == losses_of(reference)
-    assert [r["best_epoch"] for r in results] == [r["best_epoch"] for r in reference]
+    assert [r.best_epoch for r in results] == [r.best_epoch for r in reference]
     for one, other in zip(results, reference, strict=True):
-        own = torch.load(one["checkpoint"], weights_only=True)["state_dict"]
-        wanted = torch.load(other["checkpoint"], weights_only=True)["state_dict"]
+        own = torch.load(one.checkpoint, weights_only=True)["state_dict"]
+        wanted = torch.load(other.checkpoint, weights_only=True)["state_dict"]
         assert all(torch.equal(own[name], wanted[name]) for name in wanted)
 
 
 def test_a_stage_that_starts_from_other_weights_is_another_stage(toy):
     first = run_stages(config_dict=staged(toy, PRETRAIN, {}))
     again = run_stages(config_dict=staged(toy, {**PRETRAIN, "seed": 7}, {}))
-    assert first[1]["checkpoint"] != again[1]["checkpoint"]
-    record = json.loads(Path(first[1]["checkpoint"]).with_suffix(".json").read_text())
-    assert record["config"]["pre_model_path"] == first[0]["checkpoint"]
+    assert first[1].checkpoint != again[1].checkpoint
+    record = json.loads(Path(first[1].checkpoint).with_suffix(".json").read_text())
+    assert record["config"]["pre_model_path"] == first[0].checkpoint
 
 
 def test_orders_and_lists_that_cannot_be_run_are_refused(toy):
@@ -135,7 +136,7 @@ def test_orders_and_lists_that_cannot_be_run_are_refused(toy):
     ],
 )
 def test_what_is_wrong_with_a_later_stage_is_known_before_the_first(toy, wrong, message):
-    with pytest.raises(ConfigError, match=rf"^stage 2 \(MMM4Rec-toy-finetun.*{message}"):
+    with pytest.raises(UserError, match=rf"^stage 2 \(MMM4Rec-toy-finetun.*{message}"):
         run_stages(config_dict=staged(toy, PRETRAIN, wrong))
     assert not Path("saved").exists()
 
@@ -196,6 +197,19 @@ def test_a_released_checkpoint_starts_a_finetune_stage(toy, model, golden_dir):
 
     (result,) = run_stages(config_dict=stages)
 
-    trained = torch.load(result["checkpoint"], weights_only=True)["state_dict"]
+    trained = torch.load(result.checkpoint, weights_only=True)["state_dict"]
     assert torch.equal(trained["adapters.text.weight"], renamed["adapters.text.weight"])
-    assert result["epochs"] == 1
+    assert result.epochs == 1
+
+
+def test_a_damaged_record_is_set_aside_and_the_stage_runs_again(toy):
+    stages = staged(toy, PRETRAIN, epochs=1)
+    (first,) = run_stages(config_dict=stages)
+    record = Path(first.checkpoint).with_suffix(".json")
+    record.write_text(record.read_text()[:100])
+
+    (again,) = run_stages(config_dict=stages)
+
+    assert again.test_result == first.test_result
+    assert record.with_name(f"{record.name}.damaged").is_file()
+    assert json.loads(record.read_text())["result"]["epochs"] == 1

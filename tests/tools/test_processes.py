@@ -9,7 +9,7 @@ import yaml
 from torch.testing import assert_close
 
 from recbole_mm.config.load import load_config
-from recbole_mm.run.run import prepare, train_and_test
+from recbole_mm.run.run import Run
 from recbole_mm.tools import processes
 
 SMALL = {
@@ -51,13 +51,14 @@ processes.stop()
 
 def curve(model, settings):
     """Losses and validation scores of all epochs, and the test result."""
-    prepared = prepare(load_config(model, None, (), settings))
-    result = train_and_test(prepared, verbose=False)
-    scores = [entry["valid_score"] for entry in result["history"]]
+    prepared = Run(load_config(model, None, (), settings))
+    prepared.train(verbose=False)
+    result = prepared.test()
+    scores = [entry["valid_score"] for entry in result.history]
     return {
         "losses": list(prepared.trainer.train_loss_dict.values()),
         "scores": scores,
-        "test": dict(result["test_result"]),
+        "test": dict(result.test_result),
     }
 
 

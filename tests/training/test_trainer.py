@@ -5,7 +5,8 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from recbole_mm.training.trainer import AccumulatedSteps, rank_by_counting
+from recbole_mm.training.optimizers import AccumulatedSteps
+from recbole_mm.training.ranking import rank_by_counting
 
 
 def two_models():
@@ -54,7 +55,7 @@ def test_ranks_are_counted_in_blocks_of_any_size(dtype, monkeypatch):
     whole = rank_by_counting(scores, target)
 
     for size in (1, 20, 30, 1000):
-        monkeypatch.setattr("recbole_mm.training.trainer.SCORES_PER_BLOCK", size)
+        monkeypatch.setattr("recbole_mm.training.ranking.SCORES_PER_BLOCK", size)
         assert torch.equal(rank_by_counting(scores, target), whole)
     for row, one in enumerate(target):
         better = (scores[row] > scores[row, one]).sum()
@@ -108,7 +109,7 @@ def test_weight_decay_leaves_the_named_parameters_alone(toy):
     assert (decayed["weight_decay"], free["weight_decay"]) == (0.1, 0.0)
     names = {id(p): n for n, p in trainer.model.named_parameters()}
     assert {names[id(p)].rsplit(".")[-1] for p in free["params"]} == {"A_log", "D"}
-    with pytest.raises(ValueError, match="'A_lug' matches no parameter of MMM4Rec"):
+    with pytest.raises(ValueError, match="'A_lug' does not match any parameter of MMM4Rec"):
         trained(toy, no_weight_decay=["A_lug"])
 
 

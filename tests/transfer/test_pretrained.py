@@ -10,7 +10,7 @@ from torch.testing import assert_close
 from recbole_mm.config.load import load_config
 from recbole_mm.data.dataset import MultiModalDataset
 from recbole_mm.data.features import write_item_features
-from recbole_mm.run.run import fit_and_evaluate, prepare
+from recbole_mm.run.run import Run, fit_and_evaluate
 from recbole_mm.transfer.authors import AuthorsCheckpointError
 from recbole_mm.transfer.pretrained import TransferError, freeze, load_pretrained, read_pretrained
 
@@ -96,7 +96,9 @@ def test_a_target_may_lack_a_modality_and_that_is_said(name, toy, caplog):
 
 def test_patterns_that_match_nothing_are_refused(toy):
     model = make("MISSRec", toy)
-    with pytest.raises(TransferError, match="reset: 'adaptors.*' matches no parameter of MISSRec"):
+    with pytest.raises(
+        TransferError, match="reset: 'adaptors.*' does not match any parameter of MISSRec"
+    ):
         load_pretrained(model, model.state_dict(), ["adaptors.*"])
     with pytest.raises(TransferError, match="freeze: 'trm_model.*' matches no parameter"):
         freeze(model, ["trm_model.*"])
@@ -108,8 +110,8 @@ def test_patterns_that_match_nothing_are_refused(toy):
 def pretrained(toy):
     config = load_config("MMM4Rec", None, (), {**toy, **SMALL["MMM4Rec"], **QUIET, **PRETRAIN})
     result = fit_and_evaluate(config, verbose=False)
-    assert result["test_result"]["ndcg@10"] > 0  # an in-batch loss does not hinder evaluation
-    return result["checkpoint"]
+    assert result.test_result["ndcg@10"] > 0  # an in-batch loss does not hinder evaluation
+    return result.checkpoint
 
 
 def test_a_checkpoint_of_another_model_is_refused(pretrained, tmp_path):
@@ -129,10 +131,10 @@ def test_frozen_parameters_stay_and_groups_have_their_learning_rate(toy, pretrai
         "group_learning_rates": {"adapters.*": 1e-5, "*": 1e-2},
     }
     config = load_config("MMM4Rec", None, (), {**toy, **SMALL["MMM4Rec"], **QUIET, **settings})
-    prepared = prepare(config)
+    prepared = Run(config)
     model, trainer = prepared.trainer.model, prepared.trainer
     state = torch.load(pretrained, weights_only=True)["state_dict"]
-    trainer.fit(prepared.train_data, prepared.valid_data, saved=False)
+    trainer.fit(prepared.splits.train, prepared.splits.valid, saved=False)
 
     for name, value in model.state_dict().items():
         if name.startswith("encoder_layers"):
@@ -140,22 +142,24 @@ def test_frozen_parameters_stay_and_groups_have_their_learning_rate(toy, pretrai
     rates = {group["lr"]: len(group["params"]) for group in trainer.optimizer.param_groups}
     assert rates == {1e-5: 4, 1e-2: sum(p.requires_grad for p in model.parameters()) - 4}
     config["group_learning_rates"] = {"adaptors.*": 1.0}
-    with pytest.raises(ValueError, match="group_learning_rates: 'adaptors.*' matches no parameter"):
+    with pytest.raises(
+        ValueError, match="group_learning_rates: 'adaptors.*' does not match any parameter"
+    ):
         trainer._build_optimizer()
 
 
 def test_ids_that_nothing_has_trained_are_not_tested(toy, pretrained):
     settings = {**toy, **SMALL["MMM4Rec"], **QUIET, "pre_model_path": pretrained, "epochs": 0}
-    with pytest.raises(TransferError, match="would test item ids that nothing has trained"):
-        prepare(load_config("MMM4Rec", None, (), settings))
-    prepare(load_config("MMM4Rec", None, (), {**settings, "use_item_id": False}))
+    with pytest.raises(TransferError, match="would test item IDs that nothing has trained"):
+        Run(load_config("MMM4Rec", None, (), settings))
+    Run(load_config("MMM4Rec", None, (), {**settings, "use_item_id": False}))
 
 
 @pytest.mark.parametrize("name", ["MMM4Rec", "MISSRec", "UniSRec"])
 def test_new_items_are_recommended_by_their_features_without_training(name, toy, tmp_path):
     small = SMALL.get(name, SMALL["MISSRec"])
     settings = {**toy, **small, **QUIET, "use_item_id": False}
-    trained = fit_and_evaluate(load_config(name, None, (), settings), verbose=False)["checkpoint"]
+    trained = fit_and_evaluate(load_config(name, None, (), settings), verbose=False).checkpoint
     folder = tmp_path / "dataset/toy"
     for modality in ("text", "image"):
         with np.load(folder / f"toy.{modality}.npz") as file:
@@ -168,11 +172,11 @@ def test_new_items_are_recommended_by_their_features_without_training(name, toy,
     more = {"pre_model_path": trained, "epochs": 0, "selected_features": ["title"]}
     more["load_col"] = {"inter": ["user_id", "item_id", "timestamp"], "item": ["item_id"]}
 
-    run = prepare(load_config(name, None, (), {**settings, **more}))
-    model, items = run.trainer.model.eval(), run.test_data.dataset
+    run = Run(load_config(name, None, (), {**settings, **more}))
+    model, items = run.trainer.model.eval(), run.splits.test.dataset
     model.on_epoch_start(0)
     with torch.no_grad():
-        scores = model.full_sort_predict(next(iter(run.test_data))[0])
+        scores = model.full_sort_predict(next(iter(run.splits.test))[0])
 
     old, new = items.token2id("item_id", ["i3", "new"])
     assert scores.shape[1] == 14
@@ -183,7 +187,7 @@ def test_new_items_are_recommended_by_their_features_without_training(name, toy,
 def test_models_of_recbole_do_not_transfer(toy, key):
     config = load_config("SASRec", None, (), {**toy, **QUIET, key: "any.pth"})
     with pytest.raises(TransferError, match=f"{key}: only MMM4Rec, .* transfer, not SASRec"):
-        prepare(config)
+        Run(config)
 
 
 def test_reset_without_anything_to_start_from_is_refused(toy):
@@ -191,4 +195,4 @@ def test_reset_without_anything_to_start_from_is_refused(toy):
         "MMM4Rec", None, (), {**toy, **SMALL["MMM4Rec"], **QUIET, "reset": ["adapters.*"]}
     )
     with pytest.raises(TransferError, match="reset: .* without pre_model_path"):
-        prepare(config)
+        Run(config)

@@ -1,3 +1,4 @@
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -6,6 +7,7 @@ from tiny import PRETRAIN, TINY, TINY_MMM4REC
 
 from recbole_mm.cli import main
 from recbole_mm.config.errors import ConfigError
+from recbole_mm.run.result import Result
 from recbole_mm.transfer_report.command import (
     Variant,
     report_table,
@@ -61,7 +63,7 @@ def test_the_command_line_does_not_train_what_is_tested_untrained(toy):
         **dict.fromkeys(("zero-shot", "untrained"), 0),
     }
     (result, *_), *_ = (v.results for v in run_variants(files, [0], {"epochs": 1})[-1:])
-    assert result["epochs"] == 0
+    assert result.epochs == 0
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -93,12 +95,16 @@ def test_a_folder_that_cannot_be_made_is_wrong_input(toy, capsys):
 def result(*scores):
     history = [{"epoch": e, "valid_score": s, "seconds": 2.0 * e} for e, s in enumerate(scores)]
     best = max(scores, default=0.5)
-    return {
-        "history": history,
-        "valid_metric": "ndcg@10",
-        "best_valid_score": best,
-        "test_result": {"ndcg@10": best / 2},
-    }
+    unknown = dict.fromkeys(field.name for field in dataclasses.fields(Result))
+    return Result(
+        **unknown
+        | {
+            "history": history,
+            "valid_metric": "ndcg@10",
+            "best_valid_score": best,
+            "test_result": {"ndcg@10": best / 2},
+        }
+    )
 
 
 def test_the_table_says_when_the_best_and_95_percent_of_it_were_reached():

@@ -204,7 +204,7 @@ def test_the_best_configuration_runs(tmp_path, toy):
 
     trial = json.loads((tmp_path / "out/trials.jsonl").read_text())
     result = run(config_files=["out/best.yaml"])
-    assert result["best_valid_score"] == trial["valid_score"]
+    assert result.best_valid_score == trial["valid_score"]
     assert "test" not in json.dumps(trial)
 
 

@@ -1,0 +1,77 @@
+"""The one place where a data set is found or made, loaded and divided."""
+
+from logging import getLogger
+from typing import NamedTuple
+
+from recbole.data import create_dataset, data_preparation
+from recbole.data.dataloader import AbstractDataLoader
+
+from recbole_mm.config.models import needs_item_columns
+from recbole_mm.data.builtin import ensure_builtin
+from recbole_mm.integration.register import multi_modal_dataset_for
+from recbole_mm.prepare.catalog import require_dataset
+from recbole_mm.tools import processes
+from recbole_mm.tools.errors import UserError, user_errors
+
+
+class Splits(NamedTuple):
+    """Loaders of the training, validation and test targets."""
+
+    train: AbstractDataLoader
+    valid: AbstractDataLoader
+    test: AbstractDataLoader
+
+
+def find_or_make(config) -> None:
+    """Make sure that the files of ``config['dataset']`` exist.
+
+    Raises:
+        UserError: they do not, and nothing here can make them.
+    """
+    require_dataset(config)
+    ensure_builtin(config)
+
+
+def load_dataset(config):
+    """The data set of a configuration, not yet divided.
+
+    Every sequential model gets our data set class, hence the same split, event order and
+    candidates.
+
+    Raises:
+        UserError: it does not exist or cannot be used.
+    """
+    find_or_make(config)
+    with user_errors(), multi_modal_dataset_for(config["model"]):
+        dataset = create_dataset(config)
+    columns = config["selected_features"] if needs_item_columns(config["model"]) else None
+    for field in columns or ():
+        if field not in dataset.field2type:
+            raise UserError(
+                f"{config['model']} reads the column {field!r} of the items (selected_features), "
+                f"which is not loaded from data set {config['dataset']!r}. Name columns of its "
+                f".item file in selected_features and in load_col: {{item: [item_id, ...]}}"
+            )
+    return dataset
+
+
+def load_splits(config) -> Splits:
+    """Load and divide the data of a configuration; of several processes, each gets its share.
+
+    Raises:
+        UserError: the data set does not exist, or cannot be used or divided in this way.
+    """
+    dataset = load_dataset(config)
+    getLogger().info(dataset)
+    size = config["train_batch_size"]
+    config["train_batch_size"] = size * processes.size()
+    with user_errors():
+        splits = Splits(*data_preparation(config, dataset))
+    config["train_batch_size"] = size
+    if not any(map(len, splits[1:])):
+        getLogger().warning(
+            f"data set {config['dataset']!r} has no validation or test targets: leave-one-out "
+            f"needs a user with three events"
+        )
+    processes.split_batches(splits.train)
+    return splits

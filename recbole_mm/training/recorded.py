@@ -1,0 +1,122 @@
+"""What a run wants to know of its training, whatever trainer of RecBole makes it."""
+
+import secrets
+import time
+from functools import cache
+from pathlib import Path
+
+import torch
+from recbole.trainer import AbstractTrainer
+from torch import nn
+
+from recbole_mm.tools import processes
+from recbole_mm.tools.errors import RunFailed
+from recbole_mm.training.ranking import RankCollector
+from recbole_mm.transfer.pretrained import freeze_from_config, start_from_config
+
+
+class LossIsNaN(RunFailed):
+    """The loss is not a number."""
+
+
+class RecordedTraining:
+    """Mixed into a trainer of RecBole's.
+
+    - A checkpoint file of its own: RecBole's name holds the second, which runs that start together
+      would share.
+    - ``pre_model_path``, ``reset``, ``allow_fewer_layers`` and ``freeze``, also where RecBole's own
+      functions make the trainer.
+    - Ranks are counted (:class:`~recbole_mm.training.ranking.RankCollector`).
+    - A loss that is not a number is an error of its own type, which names the epoch.
+
+    Attributes:
+        history: of each validated epoch ``epoch``, ``valid_score`` and ``seconds`` since the start
+            of training, the time before an interruption included.
+        training_seconds, validation_seconds: of each epoch of this process.
+    """
+
+    def __init__(self, config, model):
+        freeze_from_config(model, config)
+        super().__init__(config, model)
+        name = Path(self.saved_model_file)
+        name = name.with_stem(f"{name.stem}-{secrets.token_hex(3)}")
+        self.saved_model_file = processes.of_first(str(name))
+        self.eval_collector = RankCollector(config)
+        self.history: list[dict] = []
+        self.training_seconds: list[float] = []
+        self.validation_seconds: list[float] = []
+        self._begun = time.perf_counter()
+        self._started_from_config = False
+
+    def elapsed(self) -> float:
+        """Seconds since training began, those before an interruption included."""
+        return time.perf_counter() - self._begun
+
+    def start_from_config(self) -> None:
+        """Load ``pre_model_path`` into the model, once; :meth:`fit` does it if nobody has.
+
+        Raises:
+            TransferError: see :func:`~recbole_mm.transfer.pretrained.start_from_config`.
+        """
+        if not self._started_from_config:
+            start_from_config(self.model, self.config)
+        self._started_from_config = True
+
+    def fit(
+        self,
+        train_data,
+        valid_data=None,
+        verbose=True,
+        saved=True,
+        show_progress=False,
+        callback_fn=None,
+    ):
+        """See RecBole's."""
+        if self.start_epoch == 0:
+            self.start_from_config()
+        before = self.history[-1]["seconds"] if self.history else 0.0
+        self._begun = time.perf_counter() - before
+
+        def record(epoch, score):
+            entry = {"epoch": epoch, "valid_score": float(score), "seconds": self.elapsed()}
+            self.history.append(entry)
+            if callback_fn:
+                callback_fn(epoch, score)
+
+        return super().fit(train_data, valid_data, verbose, saved, show_progress, record)
+
+    def _train_epoch(self, train_data, epoch_idx, *args, **kwargs):
+        self._epoch = epoch_idx
+        begun = time.perf_counter()
+        try:
+            return super()._train_epoch(train_data, epoch_idx, *args, **kwargs)
+        finally:
+            self.training_seconds.append(time.perf_counter() - begun)
+
+    def _valid_epoch(self, *args, **kwargs):
+        begun = time.perf_counter()
+        try:
+            return super()._valid_epoch(*args, **kwargs)
+        finally:
+            self.validation_seconds.append(time.perf_counter() - begun)
+
+    def _check_nan(self, loss):
+        if torch.isnan(loss):
+            raise LossIsNaN(
+                f"the loss of {self.config['model']} is not a number in epoch {self._epoch}: lower "
+                f"learning_rate ({self.config['learning_rate']}), set clip_grad_norm, or look for "
+                f"huge values in the features"
+            )
+
+
+@cache
+def recorded(trainer: type[AbstractTrainer]) -> type[AbstractTrainer]:
+    """The trainer class with :class:`RecordedTraining`."""
+    if issubclass(trainer, RecordedTraining):
+        return trainer
+    return type(trainer.__name__, (RecordedTraining, trainer), {})
+
+
+def trainable_parameters(model: nn.Module) -> int:
+    """Number of trainable parameters."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)

@@ -1,0 +1,74 @@
+import logging
+
+import pytest
+import torch
+from recbole.quick_start import run_recbole
+from tiny import TINY, TINY_MMM4REC
+
+from recbole_mm.config.load import load_config
+from recbole_mm.run.run import Run, fit_and_evaluate
+from recbole_mm.tools.errors import RunFailed
+from recbole_mm.training.recorded import LossIsNaN
+from recbole_mm.transfer.pretrained import TransferError
+
+
+@pytest.fixture
+def pretrained(toy):
+    config = load_config("MMM4Rec", config_dict={**toy, **TINY_MMM4REC, "epochs": 1})
+    return fit_and_evaluate(config, verbose=False).checkpoint
+
+
+@pytest.mark.parametrize("model", ["MMM4Rec", "SASRec"])
+def test_a_loss_that_is_not_a_number_is_an_error_of_its_own_type(toy, model, monkeypatch):
+    settings = TINY_MMM4REC if model == "MMM4Rec" else TINY
+    run = Run(load_config(model, config_dict={**toy, **settings}))
+    monkeypatch.setattr(run.model, "calculate_loss", lambda _: torch.tensor(float("nan")))
+
+    with pytest.raises(LossIsNaN, match=f"{model} is not a number in epoch 0: lower learning_rate"):
+        run.train()
+    assert issubclass(LossIsNaN, RunFailed)
+
+
+@pytest.mark.parametrize("model", ["MMM4Rec", "SASRec"])
+def test_every_validated_epoch_is_in_the_history_whatever_the_trainer(toy, model):
+    settings = TINY_MMM4REC if model == "MMM4Rec" else TINY
+    result = fit_and_evaluate(load_config(model, config_dict={**toy, **settings}), verbose=False)
+
+    assert [entry["epoch"] for entry in result.history] == [0, 1]
+    seconds = [entry["seconds"] for entry in result.history]
+    assert 0 < seconds[0] < seconds[1] <= result.seconds
+
+
+def test_recboles_own_door_starts_from_the_pre_trained_model(toy, pretrained, caplog):
+    caplog.set_level(logging.INFO)
+    given = {**toy, **TINY_MMM4REC, "pre_model_path": pretrained, "freeze": ["encoder_layers.*"]}
+    run_recbole("MMM4Rec", toy["dataset"], config_dict=given)
+
+    assert "transferred" in caplog.text
+    start = torch.load(pretrained, weights_only=True)["state_dict"]
+    run = Run(load_config("MMM4Rec", config_dict=given))
+    frozen = {n: p for n, p in run.model.named_parameters() if n.startswith("encoder_layers.")}
+    assert not any(p.requires_grad for p in frozen.values())
+    for name, parameter in frozen.items():
+        torch.testing.assert_close(parameter.detach(), start[name])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [({"pre_model_path": "no.pth"}, "no.pth"), ({"freeze": ["encoderlayer"]}, "encoderlayer")],
+)
+def test_recboles_own_door_refuses_a_start_that_is_not_possible(toy, wrong, message):
+    with pytest.raises(TransferError, match=message):
+        run_recbole("MMM4Rec", toy["dataset"], config_dict={**toy, **TINY_MMM4REC, **wrong})
+
+
+def test_a_trainer_made_for_a_loaded_checkpoint_leaves_its_weights(toy, pretrained):
+    given = {**toy, **TINY_MMM4REC, "pre_model_path": pretrained}
+    config = load_config("MMM4Rec", config_dict=given)
+    run = Run(config)
+    with torch.no_grad():
+        run.model.adapters["text"].weight.fill_(0.5)
+
+    type(run.trainer)(config, run.model)
+
+    assert (run.model.adapters["text"].weight == 0.5).all()
