@@ -1,4 +1,4 @@
-r"""What a run computes from, as a hash: a finished run is taken again only for an equal one."""
+"""Identity of a run: a hash of everything that it depends on, so that no finished run is repeated."""
 
 import json
 from functools import lru_cache
@@ -31,7 +31,7 @@ def digest(config, without=(), **more) -> str:
         more: what else the run depends on, JSON-able.
 
     Raises:
-        ConfigError: there is no such checkpoint.
+        ConfigError: the checkpoint does not exist.
     """
     left_out = {*WITHOUT_EFFECT, *without}
     values = {key: value for key, value in config_to_plain(config).items() if key not in left_out}
@@ -39,7 +39,9 @@ def digest(config, without=(), **more) -> str:
     source = []
     if config["pre_model_path"]:
         if not Path(config["pre_model_path"]).is_file():
-            raise ConfigError(f"pre_model_path: no checkpoint {str(config['pre_model_path'])!r}")
+            raise ConfigError(
+                f"pre_model_path: the checkpoint {str(config['pre_model_path'])!r} does not exist"
+            )
         source = [sha256_of_file(config["pre_model_path"])]
     return sha256_of_texts([text, *source])
 
@@ -71,6 +73,9 @@ def package_version(name: str) -> str:
 
 @lru_cache
 def source_hash() -> str:
-    """SHA-256 of this package's code. It is no part of :func:`digest`: a corrected comment repeats
-    no run; a report shows which runs were made with which."""
+    """SHA-256 of this package's code.
+
+    It is not part of :func:`digest`: a corrected comment must not repeat runs. A report shows which
+    run was made with which code.
+    """
     return sha256_of_tree(Path(__file__).parents[1], "*.py")

@@ -41,7 +41,7 @@ def parse_seeds(text: str) -> list[int]:
     """``--seeds``: how many, counted from 1, or a list of them.
 
     Raises:
-        ConfigError: it is neither, or one stands twice.
+        ConfigError: it is neither, or a seed is a duplicate.
     """
     value = parse_value(text)
     seeds = list(range(1, value + 1)) if type(value) is int else value

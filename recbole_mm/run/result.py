@@ -84,7 +84,7 @@ class Result:
         """Read what :meth:`save` wrote.
 
         Raises:
-            FileNotFoundError: there is no such file.
+            FileNotFoundError: the file does not exist.
             UserError: the file is damaged.
         """
         try:

@@ -1,4 +1,4 @@
-r"""A run as a list of stages: which starts from which, and what is kept of each.
+"""Stages: runs that start from one another, and the files that are kept of each.
 
 A yaml lists them; each is an overlay on the keys beside the list::
 
@@ -8,8 +8,7 @@ A yaml lists them; each is an overlay on the keys beside the list::
       - {train_stage: finetune, dataset: ToysGames}
 
 A finetune stage starts from the nearest pretrain stage of its model above, unless
-``pre_model_path`` stands somewhere in its configuration: a checkpoint, or ``~`` to start from
-scratch.
+its configuration sets ``pre_model_path``: to a checkpoint, or to ``~`` to start from scratch.
 """
 
 import json
@@ -35,8 +34,8 @@ from recbole_mm.tools.files import write_json
 class Stage:
     """One stage: its configuration, the stage that it starts from, and its files.
 
-    The files lie in ``checkpoint_dir``, named by model, data set, stage and a hash of all that the
-    stage computes from: the configuration, the number of processes, the content of the data set
+    The files lie in ``checkpoint_dir``, named by model, data set, stage and a hash of everything that
+    the stage depends on: the configuration, the number of processes, the content of the data set
     and of the checkpoint that it starts from.
 
     Attributes:
@@ -150,15 +149,15 @@ def plan_stages(
     """The stages of a run; the arguments are those of :func:`~recbole_mm.config.load_config`.
 
     Raises:
-        ConfigError: no list of stages, an overlay that is no mapping, whatever ``load_config``
-            refuses, or an order that cannot be run.
+        ConfigError: ``stages`` is not a list of mappings, ``load_config`` refuses a
+            configuration, or an order that cannot be run.
     """
     common = read_layers(config_files, config_dict)
     overlays = common.get("stages")
     if not isinstance(overlays, list) or not overlays:
-        raise ConfigError(f"`stages:` has to be a list of overlays, not {overlays!r}")
+        raise ConfigError(f"`stages:` must be a list of overlays, not {overlays!r}")
     if not all(isinstance(overlay, dict) for overlay in overlays):
-        raise ConfigError("`stages:` holds something else than mappings like {train_stage: ...}")
+        raise ConfigError("`stages:` must be a list of mappings like {train_stage: ...}")
     stages, looking = [], []
     for overlay in overlays:
         config = load_config(model, dataset, config_files, config_dict, overlay, overrides)
@@ -187,11 +186,11 @@ def _refuse_impossible_order(stages: list[Stage], looking: list[int]):
     """``looking``: the finetune stages that would have taken a pretrain stage above them."""
     for number, stage in enumerate(stages):
         config = stage.config
-        said = f"stage {number + 1} ({stage})"
+        called = f"stage {number + 1} ({stage})"
         if config["train_stage"] and config["model"] not in MODELS:
             raise ConfigError(
-                f"{said}: only {', '.join(MODELS)} transfer, not {config['model']}: take train_stage "
-                f"out of it to train {config['model']} alone"
+                f"{called}: only {', '.join(MODELS)} transfer, not {config['model']}: remove "
+                f"train_stage to train {config['model']} alone"
             )
         below = [
             other
@@ -201,13 +200,13 @@ def _refuse_impossible_order(stages: list[Stage], looking: list[int]):
         ]
         if number in looking and below:
             raise ConfigError(
-                f"{said} stands before its pretrain stage {below[0] + 1}: move it below, or write "
-                "`pre_model_path: ~` into it to start from scratch"
+                f"{called} comes before its pretrain stage {below[0] + 1}: move it below, or add "
+                "`pre_model_path: ~` to it to start from scratch"
             )
         keys = [key for key in ("freeze", "reset") if config[key]]
         starts = stage.source is not None or config["pre_model_path"]
         if config["train_stage"] == "finetune" and keys and not starts:
             raise ConfigError(
-                f"{said} has {' and '.join(keys)} but nothing to start from: no pretrain stage of "
-                f"{config['model']} stands above it, and pre_model_path is empty"
+                f"{called} has {' and '.join(keys)} but nothing to start from: there is no pretrain "
+                f"stage of {config['model']} above it, and pre_model_path is empty"
             )

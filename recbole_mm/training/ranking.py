@@ -18,7 +18,7 @@ class RankCollector(Collector):
     """RecBole's collector, which finds the rank of a row's only positive item by counting.
 
     An item of the same score as the positive one counts half: with scores that are all equal the
-    positive stands in the middle, which favours nobody. Metrics of the recommended lists
+    positive is ranked in the middle, which favors no model. Metrics of the recommended lists
     (coverage, popularity, ...) get the lists as RecBole makes them; other metrics, and rows with
     several positives, are left to RecBole.
     """

@@ -112,17 +112,17 @@ def import_authors_checkpoint(path, model: str) -> dict[str, Tensor]:
     path = Path(path)
     if model not in IMPORTERS:
         raise AuthorsCheckpointError(
-            f"{path}: no checkpoint of this package; released ones can be read of "
-            f"{' and '.join(IMPORTERS)}, not of {model}."
+            f"{path}: not a checkpoint of this package. Checkpoints of the papers' authors can be read "
+            f"for {' and '.join(IMPORTERS)}, not for {model}."
         )
     entry, rename, known_name = IMPORTERS[model]
     try:
         if _is_torchscript(path):
-            raise ValueError("it is a TorchScript archive, which is code")
+            raise ValueError("it is a TorchScript archive, which contains code")
         checkpoint = torch.load(path, map_location="cpu", weights_only=False, pickle_module=_inert)
     except Exception as error:
         raise AuthorsCheckpointError(
-            f"{path}: not a checkpoint that can be read without executing code ({error})."
+            f"{path}: cannot be read as a checkpoint without executing code ({error})."
         ) from error
     state = checkpoint.get(entry, checkpoint) if isinstance(checkpoint, Mapping) else {}
     state = {k: v for k, v in state.items() if isinstance(v, Tensor)}

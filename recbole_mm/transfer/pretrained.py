@@ -1,4 +1,4 @@
-r"""From one model's parameters to another's start: strict, and every exception is named."""
+"""Starting a model from the parameters of another: strict, with every exception named."""
 
 import pickle
 from collections.abc import Iterable, Mapping
@@ -40,12 +40,12 @@ def read_pretrained(path, model: str) -> dict[str, Tensor]:
         model: name of the model that is to start from it.
 
     Raises:
-        TransferError: there is no such file, or it is a checkpoint of another model.
+        TransferError: the file does not exist, or it is a checkpoint of another model.
         AuthorsCheckpointError: it is neither ours nor a released one.
     """
     path = Path(path)
     if not path.is_file():
-        raise TransferError(f"pre_model_path: there is no checkpoint {str(path)!r}.")
+        raise TransferError(f"pre_model_path: the checkpoint {str(path)!r} does not exist.")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError):
@@ -55,8 +55,8 @@ def read_pretrained(path, model: str) -> dict[str, Tensor]:
         return import_authors_checkpoint(path, model)
     if config["model"] != model:
         raise TransferError(
-            f"{path} is a checkpoint of {config['model']}, it cannot start a {model}. Give one of "
-            f"{model}, or leave pre_model_path empty."
+            f"{path} is a checkpoint of {config['model']} and cannot start a {model}. Give a checkpoint "
+            f"of {model}, or leave pre_model_path empty."
         )
     return checkpoint["state_dict"]
 
@@ -78,7 +78,7 @@ def load_pretrained(
 
     Args:
         model: of ours.
-        state: pre-trained parameters by our names.
+        state: pre-trained parameters, by our names.
         reset: glob patterns of names in the model or in ``state``.
         allow_fewer_layers: the model takes the lower layers of a deeper one.
 
@@ -111,9 +111,9 @@ def load_pretrained(
             hint = " The checkpoint has more layers: allow_fewer_layers: True takes the lower ones."
         raise TransferError(
             f"the checkpoint does not fit this {type(model).__name__}; only in the checkpoint: "
-            f"{_listing(surplus)}; only in the model: {_listing(wanted - given)}; of another "
-            f"shape: {_listing(shapes)}.{hint} Make the settings equal, or name what shall start "
-            f"anew in 'reset'."
+            f"{_listing(surplus)}; only in the model: {_listing(wanted - given)}; with another "
+            f"shape: {_listing(shapes)}.{hint} Make the settings equal, or name the "
+            f"parameters that start from scratch in 'reset'."
         )
     loaded = sorted(wanted & given)
     model.load_state_dict({**own, **{name: state[name] for name in loaded}})
@@ -143,7 +143,7 @@ def freeze(model: torch.nn.Module, patterns: Iterable[str]) -> list[str]:
     frozen = [name for name in names if _matches(name, patterns)]
     if len(frozen) == len(names):
         raise TransferError(
-            f"freeze: {list(patterns)} leave nothing to train; epochs: 0 tests a model as it is."
+            f"freeze: {list(patterns)} leaves nothing to train; epochs: 0 tests a model without training."
         )
     for name, parameter in model.named_parameters():
         if name in frozen:
@@ -207,7 +207,7 @@ def _matches(name: str, patterns: Iterable[str]) -> bool:
 def _require_match(key: str, pattern: str, names, model):
     if not any(fnmatch(name, pattern) for name in names):
         raise TransferError(
-            f"{key}: {pattern!r} matches no parameter of {type(model).__name__}; names look like "
+            f"{key}: {pattern!r} does not match any parameter of {type(model).__name__}; names look like "
             f"{', '.join(list(names)[:3])}."
         )
 

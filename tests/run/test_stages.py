@@ -112,7 +112,7 @@ def test_orders_and_lists_that_cannot_be_run_are_refused(toy):
     frozen = {"freeze": ["encoder_layers.*"]}
     with pytest.raises(ConfigError, match="stage 1 .*freeze but nothing to start from"):
         plan_stages(config_dict=staged(toy, frozen))
-    with pytest.raises(ConfigError, match="stands before its pretrain stage 2"):
+    with pytest.raises(ConfigError, match="comes before its pretrain stage 2"):
         plan_stages(config_dict=staged(toy, {}, PRETRAIN))
     with pytest.raises(ConfigError, match="has to be a list"):
         plan_stages(config_dict={**TINY, **toy, "stages": {}})
@@ -129,7 +129,7 @@ def test_orders_and_lists_that_cannot_be_run_are_refused(toy):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"freeze": ["encoderlayers*"]}, "'encoderlayers\\*' matches no parameter"),
+        ({"freeze": ["encoderlayers*"]}, "'encoderlayers\\*' does not match any parameter"),
         ({"train_stage": "finetun"}, "train_stage must be one of"),
         ({"softmax": "half"}, "softmax must be one of"),
         ({"modalities": ["audio"]}, "audio"),
@@ -152,7 +152,7 @@ def test_the_command_runs_the_stages_of_a_file(toy, capsys, caplog):
     assert "finetune on toy with ID, transferred" in tables
     assert "finetune on toy with ID, transferred" in caplog.text
     assert main(["--config_files=transfer.yaml", "--freeze=['nothing.*']"]) == 2
-    assert "freeze: 'nothing.*' matches no parameter" in capsys.readouterr().err
+    assert "freeze: 'nothing.*' does not match any parameter" in capsys.readouterr().err
 
 
 GOLDEN = {

@@ -12,6 +12,7 @@ from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.load import load_config
 from recbole_mm.config.property_files import properties_dir
 from recbole_mm.run.run import run
+from recbole_mm.tools.errors import UserError
 from recbole_mm.tuning import trials
 from recbole_mm.tuning.search import TOOLS, SearchSettings, tune
 from recbole_mm.tuning.search_space import read_search_space
@@ -256,6 +257,6 @@ def test_every_value_of_a_search_space_makes_a_configuration(path):
 def test_no_trial_and_no_folder_are_wrong_input(tmp_path, toy, played, settings, message):
     (tmp_path / "out").write_text("a file")
 
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(UserError, match=message):
         search(tmp_path, toy, **settings)
     assert not played
