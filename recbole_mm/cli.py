@@ -22,8 +22,9 @@ def main(arguments=None) -> int:
         arguments: list of strings, default ``sys.argv[1:]``.
 
     Returns:
-        The exit status: 0 done, 1 the run failed (full disk, a loss that is not a number, ...), 2
-        wrong usage, configuration or data, 130 interrupted. Any other failure is raised.
+        The exit status, which is 0 when done, 1 when the run failed (full disk, a loss that is not
+        a number, ...), 2 for wrong usage, configuration or data, and 130 when interrupted. Any
+        other failure is raised.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     debug = "--debug" in arguments

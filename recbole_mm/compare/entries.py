@@ -95,7 +95,7 @@ def config_of(entry: Entry, dataset: str, overlay: dict, overrides: dict) -> Run
 
     Raises:
         ConfigError: an entry's file is of another model; see also
-            :func:`~recbole_mm.config.load_config`.
+            :func:`~recbole_mm.config.load.load_config`.
     """
     given = {**overlay, **overrides, **entry.settings}
     layers = given

@@ -34,7 +34,7 @@ GAINS = {
 """Value of a target at a rank within the list; 0 behind it."""
 
 LIST_METRICS = ("ItemCoverage", "AveragePopularity")
-"""RecBole's metrics of whole lists: how much of the catalog, and how popular (not novel)."""
+"""RecBole's metrics of whole lists, for the share of the catalog shown and its popularity."""
 
 
 class Evaluation(NamedTuple):

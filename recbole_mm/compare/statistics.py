@@ -14,7 +14,8 @@ from recbole_mm.compare.ranks import metric_values
 
 RESAMPLES = 10_000
 LEVEL = 0.95
-LEAST_USERS = 10  # of fewer, resamples say little about others
+LEAST_USERS = 10
+"""Resamples of fewer users say little about others."""
 CELLS_PER_BLOCK = 4_000_000
 
 

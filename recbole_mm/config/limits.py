@@ -21,7 +21,7 @@ LIMITS = {
     "*dropout*": "in [0, 1)",
     "*_drop_*": "in [0, 1]",
 }
-"""Key, or a pattern of keys: what a number under it has to be."""
+"""What a number has to be, by its key or a pattern of keys."""
 
 WHOLE = (
     "MAX_ITEM_LIST_LENGTH", "d_conv", "d_state", "embedding_size", "epochs", "eval_batch_size",

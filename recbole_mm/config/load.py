@@ -76,12 +76,13 @@ def load_config(
         config_files: yaml files, later ones win.
         config_dict: values given by a program.
         stage: the overlay of one stage of a run.
-        overrides: the command line's values (:func:`parse_overrides`).
+        overrides: the command line's values (:func:`~recbole_mm.config.values.parse_overrides`).
 
     Raises:
         ConfigError: a file is missing or is no mapping, a key is unknown, the model or the data
             set is not named or not known, a number is given as text or is out of its
-            :data:`LIMITS`, ``valid_metric`` is none of the metrics, or RecBole refuses a value.
+            :data:`~recbole_mm.config.limits.LIMITS`, ``valid_metric`` is none of the metrics, or
+            RecBole refuses a value.
     """
     layers = [(str(path), read_yaml(path)) for path in config_files]
     layers += [

@@ -80,6 +80,7 @@ def ensure_ml_100k(data_path: Path, feature_folder: Path) -> None:
 
 
 BUILTIN = {"demo": ensure_demo, "ml-100k": ensure_ml_100k}
+"""Data sets that are made at their first use, and the function that makes each."""
 
 
 def _check_writable(folder: Path) -> None:

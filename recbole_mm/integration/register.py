@@ -4,13 +4,14 @@ RecBole looks everything up by the model's name: the class in
 ``recbole.model.sequential_recommender.<lower>``, the data set in
 ``recbole.data.dataset.<Model>Dataset``, the trainer in ``recbole.trainer.<Model>Trainer`` and the
 defaults in its own ``properties/model/<Model>.yaml``. :func:`register` answers these four questions
-for the models of :data:`MODELS`; nothing of ours is imported before RecBole asks for it.
+for the models of :data:`~recbole_mm.config.models.MODELS`; nothing of ours is imported before
+RecBole asks for it.
 
 Registration is a property of the process. A spawned process (``torch.multiprocessing.spawn``,
 ``multiprocessing`` with the spawn method, a Ray worker) unpickles the function that it runs by
 its module's name; RecBole's run functions are therefore made to name
-:mod:`recbole_mm.integration.spawned`, whose import registers again. A worker whose function neither belongs to
-RecBole's quick start nor imports :mod:`recbole_mm` knows RecBole's own models only.
+``recbole_mm.integration.spawned``, whose import registers again. A worker whose function neither
+belongs to RecBole's quick start nor imports :mod:`recbole_mm` knows RecBole's own models only.
 """
 
 import contextlib
@@ -27,7 +28,10 @@ QUICK_START = "recbole.quick_start.quick_start"
 
 
 def register():
-    """Make RecBole find every model of :data:`MODELS` by name. Calling it again changes nothing."""
+    """Make RecBole find every model of :data:`~recbole_mm.config.models.MODELS` by name.
+
+    Calling it again changes nothing.
+    """
     import recbole.data.dataset
     import recbole.trainer
 
@@ -132,7 +136,7 @@ def _send_run_functions_through_this_package():
 
 
 class _AfterQuickStart(importlib.abc.MetaPathFinder):
-    """Imports :mod:`recbole_mm.integration.spawned` right after RecBole's quick start, which imports ray."""
+    """Imports ``spawned`` right after RecBole's quick start, which imports ray."""
 
     def find_spec(self, fullname, path=None, *_):
         if fullname != QUICK_START:

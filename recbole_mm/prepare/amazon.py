@@ -35,6 +35,7 @@ from recbole_mm.tools.hashing import sha256_of_file
 
 MIRRORS = Path(__file__).with_name("mirrors.yaml")
 COLUMNS = ("user_id", "item_id", "rating", "timestamp")
+"""Columns of a table of reviews."""
 # columns of the ratings files, which have no header before 2023
 CSV_COLUMNS = {
     2014: ("user_id", "item_id", "rating", "timestamp"),

@@ -9,6 +9,7 @@ from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.values import parse_value
 
 MOST_JOBS = 4
+"""The most processes at once where the user gives no number."""
 GPU_VARIABLE = "CUDA_VISIBLE_DEVICES"
 STARTED_WITH = os.environ.get(GPU_VARIABLE)  # a RecBole Config leaves one GPU in it
 

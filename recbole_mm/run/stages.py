@@ -146,7 +146,7 @@ def plan_stages(
     config_dict: dict | None = None,
     overrides: dict | None = None,
 ) -> list[Stage]:
-    """The stages of a run; the arguments are those of :func:`~recbole_mm.config.load_config`.
+    """The stages of a run; the arguments are those of :func:`~recbole_mm.config.load.load_config`.
 
     Raises:
         ConfigError: ``stages`` is not a list of mappings, ``load_config`` refuses a

@@ -22,6 +22,7 @@ from recbole_mm.tools.files import require_writable, write_text
 
 NOT_TRAINED = ("zero-shot", "untrained")
 STARTS = ("scratch", "frozen", "unfrozen", *NOT_TRAINED)
+"""What a fine-tuned model starts from, and the controls that nothing trains."""
 WITHOUT_TRAINING = {
     "epochs": 0, "freeze": [], "group_learning_rates": {}, "no_weight_decay": [], "use_item_id": False,
 }  # fmt: skip

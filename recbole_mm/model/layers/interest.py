@@ -222,7 +222,7 @@ class Interests(nn.Module):
 
     @property
     def filled(self) -> bool:
-        """Whether the tables hold a clustering: made here or loaded."""
+        """Whether the tables hold a clustering, made here or loaded."""
         self._filled = self._filled or bool(self.lookup.any())
         return self._filled
 

@@ -9,7 +9,7 @@ from torch.autograd.function import once_differentiable
 
 LOGITS_PER_BLOCK = 1_000_000
 ROWS_PER_BLOCK = 64
-"""At least: every block makes a pass over the gradients of the tables, too."""
+"""The fewest rows of a block. Every block also makes a pass over the gradients of the tables."""
 
 
 class Scores(NamedTuple):
