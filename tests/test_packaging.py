@@ -1,6 +1,7 @@
 """The package as a user gets it: a wheel in a fresh environment, outside the checkout."""
 
 import ast
+import email
 import os
 import re
 import shutil
@@ -10,6 +11,7 @@ import sysconfig
 import zipfile
 
 import pytest
+import yaml
 
 pytestmark = pytest.mark.slow
 
@@ -76,7 +78,21 @@ def test_the_wheel_brings_its_license_and_version(wheel):
     assert re.fullmatch(r"recbole_mm-\d+\.\d+\.\d+-py3-none-any\.whl", wheel.name)
     names = run(sys.executable, "-m", "zipfile", "-l", wheel)
     assert "LICENSE" in names
+    assert "recbole_mm/py.typed" in names
     assert "tests/" not in names
+
+
+def test_the_wheel_says_what_it_is_and_where_to_read_more(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = [name for name in archive.namelist() if name.endswith("METADATA")]
+        metadata = email.message_from_bytes(archive.read(name))
+
+    assert metadata["Name"] == "recbole_mm"
+    assert set(metadata["Requires-Python"].split(",")) == {">=3.10", "<3.12"}
+    assert metadata["Description-Content-Type"] == "text/markdown"
+    assert "RecBole" in metadata["Keywords"].split(",")
+    assert "RecBole, https://recbole.io" in metadata.get_all("Project-URL")
+    assert "Typing :: Typed" in metadata.get_all("Classifier")
 
 
 def test_the_installed_command_helps_and_runs(fresh, toy, tmp_path):
@@ -89,13 +105,15 @@ def test_the_installed_command_helps_and_runs(fresh, toy, tmp_path):
     assert list((tmp_path / "saved").glob("MMM4Rec-*.pth"))
 
 
-def test_setup_and_package_name_one_version(repository):
+def test_setup_package_and_citation_name_one_version(repository):
     values = {}
     for path, name in (("setup.py", "VERSION"), ("recbole_mm/__init__.py", "__version__")):
         for node in ast.parse((repository / path).read_text()).body:
             if isinstance(node, ast.Assign) and node.targets[0].id == name:
                 values[path] = node.value.value
-    assert len(values) == 2
+    citation = yaml.safe_load((repository / "CITATION.cff").read_text(encoding="utf-8"))
+    values["CITATION.cff"] = citation["version"]
+    assert len(values) == 3
     assert len(set(values.values())) == 1, values
 
 
@@ -112,7 +130,7 @@ def test_the_dev_extra_brings_what_the_tests_of_the_scripts_need(wheel):
         (metadata,) = [name for name in archive.namelist() if name.endswith("METADATA")]
         lines = archive.read(metadata).decode().splitlines()
 
-    for extra in ("features", "report", "tune"):
+    for extra in ("docs", "features", "report", "tune"):
         for line in lines:
             if line.startswith("Requires-Dist") and line.endswith(f'extra == "{extra}"'):
                 assert line.replace(f'"{extra}"', '"dev"') in lines
