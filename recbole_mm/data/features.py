@@ -12,7 +12,7 @@ import struct
 import tokenize
 import zipfile
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -231,7 +231,7 @@ def _memory_map(path: Path, name: str) -> np.ndarray:
         offset = file.tell()
     if offset + dtype.itemsize * int(np.prod(shape)) > path.stat().st_size:
         raise FeatureFileError(f"{path}: truncated inside array '{name}'. Make it again.")
-    order = "F" if fortran_order else "C"
+    order: Literal["C", "F"] = "F" if fortran_order else "C"
     return _as_float(path, np.memmap(path, dtype, "r", offset, shape, order))
 
 

@@ -87,10 +87,10 @@ def gather_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
     if size() == 1:
         return rows, own
     count = torch.tensor([len(rows)], device=rows.device)
-    counts = [torch.zeros_like(count) for _ in range(size())]
-    dist.all_gather(counts, count)
-    counts = torch.cat(counts).tolist()
-    padded = rows.new_zeros(max(counts), *rows.shape[1:])
+    every_count = [torch.zeros_like(count) for _ in range(size())]
+    dist.all_gather(every_count, count)
+    counts = torch.cat(every_count).tolist()
+    padded = rows.new_zeros((max(counts), *rows.shape[1:]))
     padded[: len(rows)] = rows
     parts = [torch.empty_like(padded) for _ in counts]
     dist.all_gather(parts, padded)

@@ -188,8 +188,10 @@ class InertUnpickler(pickle.Unpickler):
 
 
 _inert = types.ModuleType("inert_pickle")
-_inert.Unpickler = InertUnpickler
-_inert.load = lambda file, **options: InertUnpickler(file, **options).load()
+vars(_inert).update(
+    Unpickler=InertUnpickler,
+    load=lambda file, **options: InertUnpickler(file, **options).load(),
+)
 
 IMPORTERS = {
     "MMM4Rec": ("model", rename_mmm4rec, r"^encoder_ssd_layers\.0\."),
