@@ -28,6 +28,7 @@ LOOKS = {
     "candy": Look("#ffe3ef", ("#f28ab2", "#9a7fd1"), "dots"),
     "gothic": Look("#3a3740", ("#0d0b10", "#7d1531"), "grain"),
 }
+"""How each style of an item looks, by its name."""
 
 
 def draw_picture(kind: str, style: str, random: np.random.RandomState) -> Image.Image:
@@ -168,3 +169,4 @@ SHAPES: dict[str, Callable[[Pen], None]] = {
     "cross": _cross,
     "moon": _moon,
 }
+"""The function that draws each kind of item."""
