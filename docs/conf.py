@@ -17,7 +17,11 @@ apidoc_modules = [
     {
         "path": "../recbole_mm",
         "destination": "api",
-        "exclude_patterns": ["../recbole_mm/integration/spawned.py"],  # RecBole's functions
+        # second names of what other modules define
+        "exclude_patterns": [
+            f"../recbole_mm/{name}.py"
+            for name in ("integration/spawned", "quick_start", "register")
+        ],
         "separate_modules": True,
         "module_first": True,
         "max_depth": 2,

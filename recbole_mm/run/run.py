@@ -32,7 +32,10 @@ class Run:
         config: of any model that RecBole knows by name.
 
     Attributes:
-        config, splits, model, trainer: its parts.
+        config: as given.
+        splits: training, validation and test data.
+        model: on the device of ``config``, with the parameters that training starts from.
+        trainer: RecBole's or ours, recorded (:mod:`recbole_mm.training.recorded`).
 
     Raises:
         UserError: data, features, a checkpoint or values of the configuration that cannot be used.

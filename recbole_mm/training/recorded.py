@@ -32,7 +32,8 @@ class RecordedTraining:
     Attributes:
         history: of each validated epoch ``epoch``, ``valid_score`` and ``seconds`` since the start
             of training, the time before an interruption included.
-        training_seconds, validation_seconds: of each epoch of this process.
+        training_seconds: of each epoch that this process has trained.
+        validation_seconds: of each of its validations.
     """
 
     def __init__(self, config, model):

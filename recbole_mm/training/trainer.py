@@ -17,7 +17,7 @@ from recbole_mm.training.recorded import RecordedTraining
 
 
 class MultiModalTrainer(RecordedTraining, Trainer):
-    """RecBole's :class:`Trainer` with
+    """RecBole's :class:`~recbole.trainer.Trainer` with
 
     - all of :class:`~recbole_mm.training.recorded.RecordedTraining`;
     - NAdam, and an error for a learner that does not exist;
