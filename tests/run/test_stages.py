@@ -114,9 +114,9 @@ def test_orders_and_lists_that_cannot_be_run_are_refused(toy):
         plan_stages(config_dict=staged(toy, frozen))
     with pytest.raises(ConfigError, match="comes before its pretrain stage 2"):
         plan_stages(config_dict=staged(toy, {}, PRETRAIN))
-    with pytest.raises(ConfigError, match="has to be a list"):
+    with pytest.raises(ConfigError, match="must be a list of overlays"):
         plan_stages(config_dict={**TINY, **toy, "stages": {}})
-    with pytest.raises(ConfigError, match="something else than mappings"):
+    with pytest.raises(ConfigError, match="must be a list of mappings"):
         plan_stages(config_dict={**TINY, **toy, "stages": ["pretrain"]})
     with pytest.raises(ConfigError, match="unknown key 'frieze' in the stage: did you mean"):
         plan_stages(config_dict=staged(toy, {"frieze": []}))

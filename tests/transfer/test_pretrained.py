@@ -115,7 +115,7 @@ def pretrained(toy):
 
 
 def test_a_checkpoint_of_another_model_is_refused(pretrained, tmp_path):
-    with pytest.raises(TransferError, match="a checkpoint of MMM4Rec, it cannot start a MISSRec"):
+    with pytest.raises(TransferError, match="a checkpoint of MMM4Rec and cannot start a MISSRec"):
         read_pretrained(pretrained, "MISSRec")
     with pytest.raises(TransferError, match="the checkpoint 'nowhere.pth' does not exist"):
         read_pretrained("nowhere.pth", "MISSRec")
