@@ -33,7 +33,14 @@ from recbole_mm.data.mixture import (
     read_mixture_features,
     with_domain,
 )
-from recbole_mm.data.sequences import among_kept, cut_at_moments, leave_one_out, prefixes, windows
+from recbole_mm.data.sequences import (
+    among_kept,
+    cut_at_moments,
+    leave_one_out,
+    order_of_events,
+    prefixes,
+    windows,
+)
 from recbole_mm.tools import processes
 
 # columns of a target: its history is the rows [first, last) of ``MultiModalDataset.history``, where
@@ -63,8 +70,8 @@ class MultiModalDataset(SequentialDataset):
 
     Differences from RecBole's own class, for every model that uses it:
 
-    - Events are ordered by user, time, and row of the ``.inter`` file: events of the same time
-      keep the file's order. Without a time column the file's order is the order.
+    - Events are ordered by user, time, and ``tie_order``: by default events of the same time keep
+      the order of the ``.inter`` file. Without a time column the file's order is the order.
     - Times stay float64 and are never normalised: batches hold unix seconds to the last digit.
     - A set with ``domains`` is a mixture (:mod:`recbole_mm.data.mixture`): its interactions are
       those of its domains, unless it has a file of its own. ``domain_sampling: balanced`` draws
@@ -249,7 +256,12 @@ class MultiModalDataset(SequentialDataset):
         self._aug_presets()
         self._check_field("uid_field", "time_field")
         users = self.inter_feat[self.uid_field].numpy()
-        order = np.lexsort((self.inter_feat[self.time_field].numpy(), users))  # stable
+        order = order_of_events(
+            users,
+            self.inter_feat[self.time_field].numpy(),
+            self._item_tokens_of_events(),
+            self.config["tie_order"],
+        )
         events = take_rows(self.inter_feat, order)
         users = users[order]
         found = prefixes(users)
@@ -281,6 +293,22 @@ class MultiModalDataset(SequentialDataset):
                 }
             )
         )
+
+    def _item_tokens_of_events(self) -> np.ndarray:
+        tokens = np.asarray(self.field2id_token[self.iid_field]).astype(str)
+        return tokens[self.inter_feat[self.iid_field].numpy()]
+
+    def _remove_duplication(self):
+        """As RecBole's (``rm_dup_inter``), but in the order of events, and rows keep their order.
+
+        RecBole sorts by time with an unstable algorithm, which shuffles events of the same time.
+        """
+        keep = self.config["rm_dup_inter"]
+        if keep is None:
+            return
+        by_time = self.inter_feat.sort_values(self.time_field, kind="stable")
+        kept = by_time.drop_duplicates([self.uid_field, self.iid_field], keep=keep).index
+        self.inter_feat = self.inter_feat.loc[self.inter_feat.index.isin(kept)]
 
     def held_out(self) -> torch.Tensor:
         """Items that take no part in training (``held_out_items``), ``(n_items,)`` bool.

@@ -22,6 +22,51 @@ class Prefixes(NamedTuple):
     end: np.ndarray
 
 
+TIE_ORDERS = ("file", "item", "random")
+
+
+def order_of_events(
+    users: np.ndarray, times: np.ndarray, item_tokens: np.ndarray, ties: str
+) -> np.ndarray:
+    """Rows by user, then by time; events of a user at one time in the order of ``ties``.
+
+    Args:
+        users: of each event, ``(N,)``.
+        times: likewise.
+        item_tokens: likewise, as text.
+        ties: ``file`` keeps the order of the rows, ``item`` compares the items' tokens as text (as
+            the published files of Amazon data sets are ordered), ``random`` shuffles with a fixed
+            seed, so that every run is tested on the same targets.
+
+    Returns:
+        ``(N,)`` row numbers.
+
+    Raises:
+        ValueError: ``ties`` is not one of :data:`TIE_ORDERS`.
+    """
+    if ties not in TIE_ORDERS:
+        raise ValueError(f"tie_order must be one of {TIE_ORDERS}, not {ties!r}.")
+    keys = [times, users]
+    if ties == "item":
+        keys.insert(0, np.unique(item_tokens, return_inverse=True)[1])
+    elif ties == "random":
+        keys.insert(0, np.random.default_rng(0).permutation(len(users)))
+    return np.lexsort(keys)
+
+
+def n_tied_targets(users: np.ndarray, times: np.ndarray) -> int:
+    """How many users have a last event at the time of the one before: which of them is the test
+    target depends on the order of ties.
+
+    Args:
+        users: of each event, ``(N,)``, those of a user one after another in order of time.
+        times: likewise.
+    """
+    last = np.flatnonzero(np.r_[users[1:] != users[:-1], True][: len(users)])
+    last = last[last > 0]
+    return int(((users[last] == users[last - 1]) & (times[last] == times[last - 1])).sum())
+
+
 def prefixes(users: np.ndarray) -> Prefixes:
     """Every event of a user but the first, after all events before it.
 

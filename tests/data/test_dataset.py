@@ -383,3 +383,50 @@ def test_times_that_are_probably_milliseconds_are_told(toy, caplog):
     MultiModalDataset(load_config("MMM4Rec", None, (), toy))
 
     assert "times go up to 1400518400000, after the year 2100" in caplog.text
+
+
+def last_items(data_path, **overrides):
+    """The test target of every user."""
+    (_, _, test), dataset = split(data_path, **overrides)
+    tokens = dataset.field2id_token["item_id"]
+    users = dataset.field2id_token["user_id"]
+    rows = test._dataset[np.arange(len(test._dataset))]
+    return {
+        users[u]: tokens[i]
+        for u, i in zip(rows["user_id"].tolist(), rows["item_id"].tolist(), strict=True)
+    }
+
+
+TIED = [("u", "d", 1), ("u", "c", 2), ("u", "a", 9), ("u", "z", 9), ("u", "b", 9)]
+
+
+@pytest.mark.parametrize(("ties", "target"), [("file", "b"), ("item", "z")])
+def test_the_order_of_ties_decides_the_test_target(tmp_path, ties, target):
+    assert last_items(write_set(tmp_path, TIED), tie_order=ties, modalities=[]) == {"u": target}
+
+
+def test_an_unknown_order_of_ties_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"tie_order .*'time'|tie_order.* one of"):
+        last_items(write_set(tmp_path, TIED), tie_order="time", modalities=[])
+
+
+def test_removing_duplicates_that_do_not_exist_changes_no_target(tmp_path):
+    random = np.random.default_rng(0)
+    rows = [
+        (f"u{user}", f"i{item}", 5)
+        for user in range(40)
+        for item in random.permutation(30)[:20].tolist()
+    ]
+    path = write_set(tmp_path, rows)
+
+    kept = last_items(path, modalities=[])
+    assert last_items(path, modalities=[], rm_dup_inter="first") == kept
+    assert last_items(path, modalities=[], rm_dup_inter="last") == kept
+
+
+@pytest.mark.parametrize(("keep", "target"), [("first", "c"), ("last", "a")])
+def test_of_repeated_events_the_first_or_the_last_in_time_is_kept(tmp_path, keep, target):
+    rows = [("u", "a", 9), ("u", "b", 2), ("u", "a", 1), ("u", "c", 5)]
+
+    path = write_set(tmp_path, rows)
+    assert last_items(path, modalities=[], rm_dup_inter=keep) == {"u": target}

@@ -5,6 +5,8 @@ from recbole_mm.data.sequences import (
     among_kept,
     cut_at_moments,
     leave_one_out,
+    n_tied_targets,
+    order_of_events,
     prefixes,
     steps_to_end,
     windows,
@@ -64,3 +66,33 @@ def test_a_cut_leaves_events_of_one_moment_together_on_the_later_side():
 def test_steps_to_end():
     ends = np.array([True, False, False, True])
     assert steps_to_end(ends).tolist() == [0, 2, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("ties", "expected"), [("file", ["c", "b", "a", "d"]), ("item", ["a", "b", "c", "d"])]
+)
+def test_events_at_the_same_time_are_in_the_chosen_order(ties, expected):
+    users, times = np.array([0, 0, 0, 0]), np.array([5.0, 5.0, 5.0, 7.0])
+    tokens = np.array(["c", "b", "a", "d"])
+
+    assert tokens[order_of_events(users, times, tokens, ties)].tolist() == expected
+
+
+def test_a_random_order_of_ties_is_the_same_in_every_run_and_keeps_users_and_times():
+    users, times = np.repeat([1, 0], 50), np.tile(np.repeat([3.0, 1.0], 25), 2)
+    tokens = np.arange(100).astype(str)
+
+    first, again = (order_of_events(users, times, tokens, "random") for _ in range(2))
+
+    assert first.tolist() == again.tolist()
+    assert first.tolist() != order_of_events(users, times, tokens, "file").tolist()
+    assert users[first].tolist() == sorted(users)
+    assert times[first].tolist() == np.tile(np.repeat([1.0, 3.0], 25), 2).tolist()
+
+
+def test_targets_that_depend_on_the_order_of_ties_are_counted():
+    users = np.array([0, 0, 0, 1, 1, 2, 3, 3])
+    times = np.array([1.0, 2.0, 2.0, 1.0, 1.0, 1.0, 1.0, 2.0])
+
+    assert n_tied_targets(users, times) == 2
+    assert n_tied_targets(users[:0], times[:0]) == 0

@@ -59,5 +59,7 @@ def test_a_digest_follows_settings_and_the_checkpoint_but_not_places(toy, tmp_pa
     start.write_bytes(b"two")
     assert digest_of() != first
     start.unlink()
-    with pytest.raises(ConfigError, match=r"pre_model_path: the checkpoint '.*start.pth' does not exist"):
+    with pytest.raises(
+        ConfigError, match=r"pre_model_path: the checkpoint '.*start.pth' does not exist"
+    ):
         digest_of()

@@ -88,9 +88,7 @@ def test_other_files_and_models_are_refused(tmp_path):
         match="other.ckpt: neither a checkpoint of this package",
     ):
         import_authors_checkpoint(path, "MMM4Rec")
-    with pytest.raises(
-        AuthorsCheckpointError, match="can be read for .*, not for SASRec"
-    ):
+    with pytest.raises(AuthorsCheckpointError, match="can be read for .*, not for SASRec"):
         import_authors_checkpoint(path, "SASRec")
     with pytest.raises(AuthorsCheckpointError, match="nothing.ckpt"):
         import_authors_checkpoint(tmp_path / "nothing.ckpt", "MMM4Rec")
