@@ -177,9 +177,12 @@ def test_a_known_data_set_that_is_not_there_says_how_it_is_made(capsys):
         (["--model=SASRec"], "no dataset is named"),
         (["--model=SASRek", "--dataset=demo"], "did you mean 'SASRec'"),
         (["--model=SASRec", "--dataset=demo", "--epoch=1"], "did you mean 'epochs'"),
-        (["--model=SASRec", "--dataset=demo", "epochs=1"], "is no option"),
+        (["--model=SASRec", "--dataset=demo", "epochs=1"], "is not an option"),
         (["comapre", "--dataset=demo"], "unknown command 'comapre': did you mean 'compare'?"),
-        (["--model=SASRec", "--dataset=demo", "--config_files=no.yaml"], "'no.yaml': No such file"),
+        (
+            ["--model=SASRec", "--dataset=demo", "--config_files=no.yaml"],
+            "'no.yaml' does not exist",
+        ),
     ],
 )
 def test_a_wrong_command_ends_with_status_2_before_any_work(capsys, tmp_path, arguments, message):
@@ -247,12 +250,13 @@ def test_debug_shows_where_an_error_arose(capsys):
     assert "Traceback" in capsys.readouterr().err
 
 
-def test_config_files_may_be_several_in_one_option(toy, tmp_path):
-    for name, text in (("a.yaml", "epochs: 1\nmodel: SASRec\n"), ("b.yaml", "topk: [3]\n")):
+def test_config_files_may_be_several_and_have_blanks_in_their_names(toy, tmp_path):
+    for name, text in (("a b.yaml", "epochs: 1\nmodel: SASRec\n"), ("b.yaml", "topk: [3]\n")):
         (tmp_path / name).write_text(text)
     tiny = {k: v for k, v in TINY.items() if k != "epochs"}
 
-    status = main(["--config_files=a.yaml b.yaml", *options(**toy, **tiny, valid_metric="NDCG@3")])
+    files = ["--config_files=a b.yaml", "--config_files=b.yaml"]
+    status = main([*files, *options(**toy, **tiny, valid_metric="NDCG@3")])
 
     assert status == 0
     assert len(list((tmp_path / "saved").glob("SASRec-*.pth"))) == 1

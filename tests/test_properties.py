@@ -3,13 +3,15 @@
 import re
 
 import pytest
-import yaml
 
+from recbole_mm.config.checks import refuse_wrong_values
+from recbole_mm.config.forms import parse_form
 from recbole_mm.config.keys import known_keys
 from recbole_mm.config.load import load_config
 from recbole_mm.config.models import MODELS
-from recbole_mm.config.property_files import properties_dir
+from recbole_mm.config.property_files import RECBOLE_KEYS, properties_dir
 from recbole_mm.data.builtin import BUILTIN
+from recbole_mm.tools.yaml_files import read_yaml
 
 PATHS = sorted(
     p
@@ -27,7 +29,9 @@ def name(path):
 def test_every_line_of_a_property_file_says_its_type_and_what_it_does(path):
     for line in path.read_text().splitlines():
         if line.strip() and not line.startswith("#") and not re.match(r"^ {4}\w+: \[", line):
-            assert re.search(r"# \([\w ]+\) \S.+", line), line
+            form, text = re.search(r"# \(([^)]+)\) (\S.+)", line).groups()
+            parse_form(form)
+            assert text
 
 
 @pytest.mark.parametrize("path", PATHS, ids=name)
@@ -42,7 +46,7 @@ def test_a_property_file_begins_with_the_command_that_uses_or_makes_it(path):
 def test_every_key_of_a_property_file_is_known_and_stands_once(path):
     keys = re.findall(r"^(\w+):", path.read_text(), flags=re.MULTILINE)
 
-    assert set(keys) == set(yaml.safe_load(path.read_text()))
+    assert set(keys) == set(read_yaml(path))
     assert len(keys) == len(set(keys))
     assert set(keys) <= known_keys()
 
@@ -60,6 +64,19 @@ def test_a_tuned_file_runs_its_model_with_what_was_given_to_all(path):
     assert given == {"MAX_ITEM_LIST_LENGTH": 20, "epochs": 20, "stopping_step": 3}
     assert config["hidden_size"] == 64
     assert "Best of 4 random trials" in path.read_text()
+
+
+@pytest.mark.parametrize("path", [p for p in PATHS if p.parent.name == "dataset"], ids=name)
+@pytest.mark.parametrize("model", [*MODELS, "SASRec", "FDSA"])
+def test_a_data_set_gives_every_model_values_that_it_can_have(model, path):
+    refuse_wrong_values(read_yaml(path), str(path), model)
+
+
+def test_the_file_of_recboles_keys_sets_nothing():
+    values = read_yaml(properties_dir() / RECBOLE_KEYS)
+
+    fields = [value for value in values.values() if value is not None]
+    assert all(set(field.values()) == {None} for field in fields)
 
 
 def test_every_data_set_that_makes_itself_has_its_file():

@@ -2,12 +2,12 @@
 
 import re
 import runpy
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
 from recbole_mm.config.errors import ConfigError
-from recbole_mm.config.models import RECBOLE_DIR
-from recbole_mm.config.property_files import properties_dir, read_yaml
+from recbole_mm.config.property_files import RECBOLE_DIR, keys_in, properties_dir
 from recbole_mm.tools.names import nearest
 
 SET_BY_RECBOLE = (
@@ -22,43 +22,46 @@ PROCESS_KEYS = ("nproc", "world_size", "ip", "port", "offset", "group_offset", "
 SEARCH_SPACE_WORDS = ("choice", "uniform", "quniform", "loguniform")
 """HyperTuning reads these from its search space, not from a configuration."""
 
+OF_A_RUN = ("model", "dataset", "config_files", "stages")
+"""Keys that choose what runs."""
 
-def refuse_unknown_keys(values: dict, source: str):
+ALIAS = "alias_of_"
+"""Starts RecBole's keys for columns of the same ids; the rest of such a key is up to the user."""
+
+
+def refuse_unknown_keys(keys: Iterable[str], source: str) -> None:
     """Raise when a key is known neither to RecBole nor to us.
 
     Raises:
-        ConfigError: names the key, its source and the nearest known key.
+        ConfigError: names the source, the key and the nearest known keys.
     """
-    for key in values:
+    for key in keys:
         if key in PROCESS_KEYS:
-            raise ConfigError(
-                f"{key!r} in {source}: processes are started by torchrun; leave the key out"
-            )
-        if key in known_keys() or str(key).startswith("alias_of_"):
-            continue
-        if key in keys_read_by_recbole():
+            raise ConfigError(f"{source}: {key!r} is not needed; torchrun starts processes")
+        if key in known_keys() or str(key).startswith(ALIAS) or key in keys_read_by_recbole():
             continue
         near = nearest(str(key), known_keys() | keys_read_by_recbole(), n=3)
         hint = f"the keys and what they do are in {properties_dir()}"
         if near:
             hint = f"did you mean {' or '.join(map(repr, near))}?"
-        raise ConfigError(f"unknown key {key!r} in {source}: {hint}")
+        raise ConfigError(f"{source}: unknown key {key!r}; {hint}")
 
 
-def known_keys() -> set[str]:
+@cache
+def known_keys() -> frozenset[str]:
     """Every key of RecBole's and of our property files and of RecBole's argument lists."""
-    if not _known_keys:
-        _known_keys.update(
-            ("model", "dataset", "config_files", "stages"),
-            *recbole_argument_lists(),
-        )
-        for path in sorted((RECBOLE_DIR / "properties").rglob("*.yaml")) + sorted(
-            properties_dir().rglob("*.yaml")
-        ):
-            # RecBole's lists of downloads, by data set; and our lists of stages, which are checked
-            if "url" not in path.name and path.parent.name != "transfer":
-                _known_keys.update(read_yaml(path))
-    return _known_keys
+    return frozenset(OF_A_RUN).union(
+        *recbole_argument_lists(),
+        *map(keys_in, _property_files(RECBOLE_DIR / "properties")),
+        *map(keys_in, _property_files(properties_dir())),
+    )
+
+
+@cache
+def keys_read_by_recbole() -> frozenset[str]:
+    """Keys that are in no property file although RecBole's code reads them."""
+    read = set().union(*map(_keys_read_in, RECBOLE_DIR.rglob("*.py")))
+    return frozenset(read.difference(SET_BY_RECBOLE, PROCESS_KEYS, SEARCH_SPACE_WORDS))
 
 
 @cache
@@ -68,15 +71,7 @@ def recbole_argument_lists() -> list[list[str]]:
     return [keys for name, keys in values.items() if name.endswith("_arguments")]
 
 
-def keys_read_by_recbole() -> set[str]:
-    """Keys that stand in no property file although RecBole's code reads them."""
-    if not _keys_read:
-        _keys_read.update(*map(_keys_in, RECBOLE_DIR.rglob("*.py")))
-        _keys_read.difference_update(SET_BY_RECBOLE, PROCESS_KEYS, SEARCH_SPACE_WORDS)
-    return _keys_read
-
-
-def keys_of_other_models(model: str, keys) -> list[str]:
+def keys_of_other_models(model: str, keys: Iterable[str]) -> list[str]:
     """Those of ``keys`` that other models read, but neither this one nor what all have in common.
 
     Args:
@@ -84,26 +79,29 @@ def keys_of_other_models(model: str, keys) -> list[str]:
         keys: known ones.
     """
     roots = (RECBOLE_DIR / "properties", properties_dir())
-    of_models = {key for root in roots for p in root.glob("model/*.yaml") for key in read_yaml(p)}
+    of_models = set().union(
+        *(keys_in(path) for root in roots for path in root.glob("model/*.yaml"))
+    )
     candidates = of_models & set(keys)
     if not candidates:
         return []
     files = [root / name for root in roots for name in ("overall.yaml", f"model/{model}.yaml")]
-    read = {key for path in files if path.is_file() for key in read_yaml(path)}
+    read = set().union(*(keys_in(path) for path in files if path.is_file()))
     read.update(*recbole_argument_lists())
     for path in RECBOLE_DIR.rglob("*.py"):
         if not path.parent.name.endswith("_recommender") or path.stem == model.lower():
-            read |= _keys_in(path)
+            read |= _keys_read_in(path)
     return sorted(candidates - read)
 
 
+def _property_files(root: Path) -> list[Path]:
+    """But for RecBole's lists of downloads, by data set, and our lists of stages."""
+    files = sorted(root.rglob("*.yaml"))
+    return [file for file in files if "url" not in file.name and file.parent.name != "transfer"]
+
+
 @cache
-def _keys_in(path: Path) -> set[str]:
+def _keys_read_in(path: Path) -> frozenset[str]:
     """Keys that a file of RecBole's code reads from its configuration."""
     pattern = r"""config(?:_dict)?(?:\[|\.get\(\s*)["'](\w+)["']"""
-    return set(re.findall(pattern, path.read_text(encoding="utf-8")))
-
-
-_known_keys: set[str] = set()
-
-_keys_read: set[str] = set()
+    return frozenset(re.findall(pattern, path.read_text(encoding="utf-8")))

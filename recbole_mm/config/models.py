@@ -1,12 +1,7 @@
 """Models by name: ours and RecBole's."""
 
-from importlib.util import find_spec
-from pathlib import Path
-
-import yaml
-
 from recbole_mm.config.errors import ConfigError
-from recbole_mm.config.property_files import properties_dir
+from recbole_mm.config.property_files import RECBOLE_DIR, keys_in, properties_dir
 from recbole_mm.tools.names import nearest
 
 MODELS = {
@@ -16,10 +11,6 @@ MODELS = {
 }
 """Every model of this package and what it is; its class is
 ``recbole_mm.model.sequential_recommender.<lower>.<Model>``."""
-
-
-RECBOLE_DIR = Path(find_spec("recbole").origin).parent
-"""Of the installed package, which is not imported for that."""
 
 
 def recbole_models(kind: str = "*") -> list[str]:
@@ -32,10 +23,10 @@ def recbole_models(kind: str = "*") -> list[str]:
 def needs_item_columns(model: str) -> bool:
     """Whether a model of RecBole reads columns of the ``.item`` file (``selected_features``)."""
     path = RECBOLE_DIR / "properties" / "model" / f"{model}.yaml"
-    return path.is_file() and "selected_features" in yaml.safe_load(path.read_text("utf-8"))
+    return path.is_file() and "selected_features" in keys_in(path)
 
 
-def refuse_unknown_model(model: str):
+def refuse_unknown_model(model: str) -> None:
     ours = sorted(path.stem for path in (properties_dir() / "model").glob("*.yaml"))
     if model in ours or model in recbole_models():
         return

@@ -1,11 +1,23 @@
-"""The yaml files of the package and of the user: where they are and what they hold."""
+"""The yaml files of the package, of RecBole and of the user: where they are and what they hold."""
 
 import re
+from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 
-import yaml
-
 from recbole_mm.config.errors import ConfigError
+from recbole_mm.config.forms import FormError, fault, form_of_default, parse_form
+from recbole_mm.config.kinds import Form
+from recbole_mm.tools.names import nearest
+from recbole_mm.tools.yaml_files import read_text, read_yaml
+
+RECBOLE_DIR = Path(find_spec("recbole").origin).parent
+"""Of the installed package, which is not imported for that."""
+
+RECBOLE_KEYS = "recbole_keys.yaml"
+"""Our file of forms for RecBole's keys; it holds no values."""
+
+_LINE = re.compile(r"^(?P<indent> *)(?P<key>[\w-]+):(?:.*?\s# *\((?P<form>.*?)\)(?=\s|$))?")
 
 
 def properties_dir() -> Path:
@@ -15,7 +27,7 @@ def properties_dir() -> Path:
     return installed if installed.is_dir() else package.parent / "properties"
 
 
-def property_files(model: str, dataset: str) -> list[Path]:
+def property_files(model: str, dataset: str | None = None) -> list[Path]:
     """Our yaml files for a model on a data set that exist, in the order in which they apply."""
     root = properties_dir()
     names = ("overall.yaml", f"model/{model}.yaml", f"dataset/{dataset}.yaml")
@@ -28,55 +40,81 @@ def layer_property_files(config, model: str, dataset: str):
         config._update_internal_config_dict(path)
 
 
+def find_config_file(name) -> Path:
+    """The file that an option or a program names: of the user, or of this package.
+
+    Args:
+        name: a path, or that of a file under ``properties/`` with or without this folder's name.
+
+    Raises:
+        ConfigError: it is neither; the message names similar files of this package.
+    """
+    path = Path(name)
+    if path.exists() or path.is_absolute():
+        return path
+    inside = Path(*path.parts[1:]) if path.parts[:1] == ("properties",) else path
+    root = properties_dir()
+    if ".." not in inside.parts and (root / inside).is_file():
+        return root / inside
+    parts = str(name).split()
+    if len(parts) > 1 and all(Path(part).exists() for part in parts):
+        raise ConfigError(
+            f"config file {str(name)!r} does not exist. Give several files by several options: "
+            f"{' '.join(f'--config_files={part}' for part in parts)}"
+        )
+    shipped = [str(file.relative_to(root)) for file in root.rglob("*.yaml")]
+    near = nearest(str(inside), shipped, cutoff=0.75)
+    hint = f"; did you mean {near[0]!r} of this package?" if near else ""
+    raise ConfigError(f"config file {str(name)!r} does not exist{hint}")
+
+
 def read_layers(config_files=(), config_dict: dict | None = None) -> dict:
-    """The values of the files and of the dict, as they stand there; later ones win."""
-    layers = [read_yaml(path) for path in config_files] + [config_dict or {}]
+    """The values of the files and of the dict, as they are written there; later ones win."""
+    layers = [read_yaml(find_config_file(path)) for path in config_files] + [config_dict or {}]
     return {key: value for values in layers for key, value in values.items()}
 
 
-class YamlLoader(yaml.SafeLoader):
-    """Plain values only; reads ``1e-3`` as a number, which YAML 1.1 takes for text."""
+def keys_in(path: Path) -> set[str]:
+    """The keys of a property file."""
+    return set(re.findall(r"^([\w-]+):", path.read_text(encoding="utf-8"), flags=re.MULTILINE))
 
 
-YamlLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?[0-9][0-9_]*(?:\.[0-9_]*)?[eE][-+]?[0-9]+$"),
-    list("-+0123456789"),
-)
+def forms_in(path: Path) -> dict[str, Form]:
+    """The form of each key of a property file, see :mod:`recbole_mm.config.forms`.
+
+    A comment that is not a form, or that the default contradicts, is passed over.
+    """
+    return _forms_in(path, path.stat().st_mtime_ns)
 
 
-def read_yaml(path) -> dict:
+def defaults_in(path: Path) -> dict:
+    """The values of a property file."""
+    return _defaults_in(path, path.stat().st_mtime_ns)
+
+
+@lru_cache
+def _forms_in(path: Path, _modified: int) -> dict[str, Form]:
+    texts, fields, key = {}, {}, None
+    for line in read_text(path).splitlines():
+        found = _LINE.match(line)
+        if found and not found["indent"]:
+            key = found["key"]
+            texts[key] = found["form"]
+        elif found and found["form"] and key:
+            fields.setdefault(key, {})[found["key"]] = _form(found["form"])
+    defaults = {} if path.name == RECBOLE_KEYS else read_yaml(path)
+    return {key: _form(text, fields.get(key), defaults.get(key)) for key, text in texts.items()}
+
+
+def _form(text: str | None, fields: dict[str, Form] | None = None, default=None) -> Form:
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"config file {str(path)!r}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"config file {str(path)!r} is not in UTF-8: {error}") from None
-    try:
-        _refuse_repeated_keys(path, yaml.compose(text, Loader=YamlLoader))
-        values = yaml.load(text, Loader=YamlLoader)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"config file {str(path)!r} is no yaml: {error}") from None
-    if values is None:
-        return {}
-    if not isinstance(values, dict):
-        raise ConfigError(f"config file {str(path)!r} holds no `key: value` lines")
-    return values
+        form = parse_form(text or "", fields)
+    except FormError:
+        return form_of_default(default)
+    fits = default is None or fault(form, default) is None
+    return form if fits else form_of_default(default)
 
 
-def _refuse_repeated_keys(path, node: yaml.Node | None) -> None:
-    """yaml keeps the last of two equal keys without a word."""
-    if isinstance(node, yaml.MappingNode):
-        lines = {}
-        for key, value in node.value:
-            name, line = str(key.value), key.start_mark.line + 1
-            if name in lines:
-                raise ConfigError(
-                    f"config file {str(path)!r} has the key {name!r} in line {lines[name]} and "
-                    f"again in line {line}; keep one of them"
-                )
-            lines[name] = line
-            _refuse_repeated_keys(path, value)
-    elif isinstance(node, yaml.SequenceNode):
-        for value in node.value:
-            _refuse_repeated_keys(path, value)
+@lru_cache
+def _defaults_in(path: Path, _modified: int) -> dict:
+    return read_yaml(path)

@@ -1,21 +1,22 @@
 """Options of a command line as Python values."""
 
+import argparse
 import ast
 
 import yaml
 
 from recbole_mm.config.errors import ConfigError
-from recbole_mm.config.property_files import YamlLoader
+from recbole_mm.tools.yaml_files import load_yaml
 
 
 def parse_overrides(arguments) -> dict:
     """``--key=value`` and ``--key value`` as a dict of Python values.
 
     A value is a Python literal, else what yaml reads (``~``, ``true``, ``[text, image]``,
-    ``1e-3``), else the string itself. It may hold spaces and ``=``.
+    ``1e-3``), else the string itself; ``5,10`` is a list. It may hold spaces and ``=``.
 
     Raises:
-        ConfigError: something is no option, an option has no value, or it stands there twice with
+        ConfigError: an argument is not an option, an option has no value, or it is given twice with
             different values.
     """
     overrides = {}
@@ -24,7 +25,7 @@ def parse_overrides(arguments) -> dict:
         argument = rest.pop(0)
         key, equals, value = argument[2:].partition("=")
         if not argument.startswith("--") or not key:
-            raise ConfigError(f"{argument!r} is no option: write --key=value")
+            raise ConfigError(f"{argument!r} is not an option: write --key=value")
         if not equals:
             if not rest or rest[0].startswith("--"):
                 raise ConfigError(f"--{key} has no value: write --{key}=VALUE, e.g. --{key}=True")
@@ -39,20 +40,28 @@ def parse_overrides(arguments) -> dict:
 def parse_value(text: str):
     """The Python value of an option's text; see :func:`parse_overrides`."""
     try:
-        return ast.literal_eval(text.strip())
+        value = ast.literal_eval(text.strip())
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        pass
+        return _yaml_value(text)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _yaml_value(text: str):
     try:
-        value = yaml.load(text, Loader=YamlLoader)
+        value = load_yaml(text)
     except yaml.YAMLError:
         return text
-    # An empty value stays empty; a date or a mapping with live objects stays text.
-    return value if text and not isinstance(value, str) and _is_plain(value) else text
+    return text if isinstance(value, str) or not text.strip() else value
 
 
-def _is_plain(value) -> bool:
-    if isinstance(value, (list, tuple)):
-        return all(map(_is_plain, value))
-    if isinstance(value, dict):
-        return all(map(_is_plain, [*value, *value.values()]))
-    return value is None or type(value) in (bool, int, float, str)
+def add_config_files_option(parser: argparse.ArgumentParser, required: bool = False) -> None:
+    """``--config_files=FILE``, which may be given several times."""
+    parser.add_argument(
+        "--config_files",
+        action="append",
+        default=[],
+        required=required,
+        metavar="FILE",
+        help="a yaml file with further keys, of yours or of this package (transfer/MMM4Rec_demo.yaml); "
+        "repeat the option for several, later ones win",
+    )

@@ -5,7 +5,7 @@ import argparse
 from recbole_mm.commands import COMMANDS
 from recbole_mm.config.models import MODELS, recbole_models
 from recbole_mm.config.property_files import properties_dir, read_layers
-from recbole_mm.config.values import parse_overrides
+from recbole_mm.config.values import add_config_files_option, parse_overrides
 from recbole_mm.prepare.catalog import described_datasets
 
 COMMON_KEYS = {
@@ -31,7 +31,7 @@ examples:
   recbole-mm --model=SASRec --dataset=demo --show_progress=False
   recbole-mm compare --models=MMM4Rec,SASRec --dataset=demo --seeds=3
   recbole-mm tune --model=SASRec --dataset=demo --budget=10
-  recbole-mm --config_files="mine.yaml more.yaml" --modalities="[text]"
+  recbole-mm --config_files=mine.yaml --config_files=more.yaml --modalities="[text]"
   recbole-mm --config_files=transfer/MMM4Rec_demo.yaml
   recbole-mm transfer-report --config_files=transfer/MMM4Rec_toys.yaml --seeds=3
 
@@ -47,9 +47,8 @@ def main(arguments: list[str]) -> int:
     """
     options, rest = _parser().parse_known_args(arguments)
     overrides = parse_overrides(rest)
-    files = [file for text in options.config_files for file in text.split()]
-    layers = (options.model, options.dataset, files)
-    stages = "stages" in read_layers(files)
+    layers = (options.model, options.dataset, options.config_files)
+    stages = "stages" in read_layers(options.config_files)
     from recbole_mm.run.result_tables import print_results
     from recbole_mm.run.run import run
     from recbole_mm.run.stages import run_stages
@@ -65,7 +64,7 @@ def main(arguments: list[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="recbole-mm",
-        usage="recbole-mm --model=MODEL --dataset=DATASET [--config_files=FILES] [--KEY=VALUE ...]",
+        usage="recbole-mm --model=MODEL --dataset=DATASET [--config_files=FILE] [--KEY=VALUE ...]",
         description="Train a sequential recommender, keep its best epoch and test it.",
         epilog=_epilog(),
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -73,13 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("-m", "--model", help="a model's name, see below")
     parser.add_argument("-d", "--dataset", help="a data set's name, see below")
-    parser.add_argument(
-        "--config_files",
-        action="append",
-        default=[],
-        metavar="FILES",
-        help="yaml files with further keys, separated by spaces; later ones win",
-    )
+    add_config_files_option(parser)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
 

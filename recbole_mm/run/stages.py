@@ -159,8 +159,9 @@ def plan_stages(
     if not all(isinstance(overlay, dict) for overlay in overlays):
         raise ConfigError("`stages:` must be a list of mappings like {train_stage: ...}")
     stages, looking = [], []
-    for overlay in overlays:
-        config = load_config(model, dataset, config_files, config_dict, overlay, overrides)
+    for number, overlay in enumerate(overlays, 1):
+        layers = (model, dataset, config_files, config_dict, overlay, overrides)
+        config = load_config(*layers, stage_name=f"stage {number}")
         stage = Stage(config)
         if "pre_model_path" not in {**common, **overlay, **(overrides or {})}:
             stage.source = _nearest_pretraining(stages, config)

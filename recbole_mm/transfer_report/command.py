@@ -14,7 +14,7 @@ from recbole.utils import get_model
 
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.property_files import read_layers
-from recbole_mm.config.values import parse_overrides
+from recbole_mm.config.values import add_config_files_option, parse_overrides
 from recbole_mm.run.jobs import parse_seeds
 from recbole_mm.run.result import Result
 from recbole_mm.run.stages import plan_stages, run_stages
@@ -59,7 +59,7 @@ def main(arguments: list[str]) -> int:
     out = Path(options.out)
     require_writable(out, "Give another --out")
     seeds = parse_seeds(options.seeds)
-    variants = run_variants(options.config_files.split(), seeds, parse_overrides(rest))
+    variants = run_variants(options.config_files, seeds, parse_overrides(rest))
     for path in write_report(variants, out):
         print(f"written: {path}")
     print(report_table(variants))
@@ -224,9 +224,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="A finished stage is not run again: the same command goes on where it was.",
         allow_abbrev=False,
     )
-    parser.add_argument(
-        "--config_files", required=True, help="a file of stages, e.g. properties/transfer/..."
-    )
+    add_config_files_option(parser, required=True)
     parser.add_argument("--seeds", default="3", help="how many, or a list [1, 7] (3)")
     parser.add_argument("--out", default="transfer", help="folder of the report (transfer)")
     return parser

@@ -9,7 +9,7 @@ import argparse
 import shlex
 from pathlib import Path
 
-from recbole_mm.config.values import parse_overrides
+from recbole_mm.config.values import add_config_files_option, parse_overrides
 
 
 def main(arguments: list[str]) -> int:
@@ -72,11 +72,5 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--space", help="file of the search space (properties/tuning/MODEL.hyper)")
     parser.add_argument("--out", help="folder of the trials (tuning/MODEL-DATASET)")
-    parser.add_argument(
-        "--config_files",
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="yaml file with further keys; may be given several times, later files win",
-    )
+    add_config_files_option(parser)
     return parser

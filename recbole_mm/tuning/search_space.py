@@ -1,11 +1,14 @@
 """Search spaces: files in RecBole's format, read without evaluating what they hold."""
 
 import ast
+import math
 from pathlib import Path
 
+from recbole_mm.config.checks import refuse_wrong_values
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.keys import refuse_unknown_keys
 from recbole_mm.config.property_files import properties_dir
+from recbole_mm.config.values import parse_value
 
 NUMBERS = {"uniform": 2, "loguniform": 2, "quniform": 3}
 """How many numbers give a range."""
@@ -27,14 +30,14 @@ def read_search_space(path: Path, fixed: dict) -> dict[str, dict[str, list]]:
     Args:
         path: lines ``key choice [a,b]``, ``key uniform low,high``, ``key loguniform low,high`` (of
             natural logarithms) or ``key quniform low,high,step``; shorter lines are skipped.
-        fixed: keys that are not searched.
+        fixed: ``model`` and all other keys that are not searched.
 
     Returns:
         ``{type: {key: values}}``, HyperTuning's ``params_dict``.
 
     Raises:
-        ConfigError: no such file, a line in another format, a duplicate or unknown key, or
-            nothing to search.
+        ConfigError: no such file, a line in another format, a duplicate or unknown key, a value
+            or an end of a range that its key cannot have, or nothing to search.
     """
     if not path.is_file():
         known = sorted(file.stem for file in search_space_of("*").parent.glob("*.hyper"))
@@ -54,13 +57,15 @@ def read_search_space(path: Path, fixed: dict) -> dict[str, dict[str, list]]:
         if key in lines:
             raise ConfigError(f"{where}: duplicate key {key!r}, first in line {lines[key]}")
         lines[key] = number
+        refuse_unknown_keys([key], where)
         values = _read_values(kind, text)
         if values is None:
             raise ConfigError(f"{where}: {line!r} is none of {SPACE_FORMAT}")
+        for value in values if kind == "choice" else values[:2]:
+            refuse_wrong_values({key: DRAWN[kind](value)}, where, fixed["model"])
         space.setdefault(kind, {})[key] = values
     if not space:
         raise ConfigError(f"search space {str(path)!r}: every key is given, nothing to search")
-    refuse_unknown_keys(lines, f"search space {str(path)!r}")
     return space
 
 
@@ -80,6 +85,15 @@ def refuse_ranges(space: dict[str, dict[str, list]], path: Path) -> None:
             f"search space {str(path)!r}: {', '.join(ranges)}: only a `choice` has a grid; "
             f"write choices, or give --algorithm=random"
         )
+
+
+def _read_choice(value):
+    """As the objective function reads it."""
+    return parse_value(value) if isinstance(value, str) else value
+
+
+DRAWN = {"choice": _read_choice, "uniform": float, "loguniform": math.exp, "quniform": _read_choice}
+"""What is drawn for a key, from a value or from an end of the range in the file."""
 
 
 def _read_values(kind: str, text: str) -> list | None:

@@ -161,7 +161,15 @@ def test_trials_that_all_fail_end_the_search(tmp_path, toy):
 @pytest.mark.parametrize(
     ("space", "settings", "message"),
     [
-        ("learning_rat choice [1,2]\n", {}, "unknown key 'learning_rat' in search space"),
+        (
+            "learning_rat choice [1,2]\n",
+            {},
+            "search space '.*', line 1: unknown key 'learning_rat'",
+        ),
+        ("learning_rate choice [0.1,0]\n", {}, "'learning_rate' is 0; it must be a number > 0"),
+        ("num_layers uniform 1,3\n", {}, "'num_layers' is 1.0; it must be a whole number >= 1"),
+        ("num_layers quniform 0,3,1\n", {}, "'num_layers' is 0; it must be a whole number >= 1"),
+        ("dropout_prob loguniform -2,0\n", {}, "'dropout_prob' is 1.0; it must be a number >= 0"),
         ("learning_rate among [1,2]\n", {}, "line 1"),
         ("learning_rate uniform 'a','b'\n", {}, "line 1"),
         ("learning_rate choice [1,2\n", {}, "line 1: 'learning_rate choice \\[1,2' is none of"),
@@ -238,7 +246,9 @@ def test_ray_finds_what_the_grid_finds_and_leaves_nothing_behind(tmp_path, toy, 
 
 @pytest.mark.parametrize("path", SPACES, ids=lambda path: path.stem)
 def test_every_value_of_a_search_space_makes_a_configuration(path):
-    search = HyperTuning(print, params_dict=read_search_space(path, {}), algo="random")
+    search = HyperTuning(
+        print, params_dict=read_search_space(path, {"model": path.stem}), algo="random"
+    )
     choices = [line.split(" ", 2) for line in path.read_text().splitlines()]
 
     assert set(search.space) == {key for key, _, _ in choices}

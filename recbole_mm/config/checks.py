@@ -1,0 +1,101 @@
+"""Whether the values of a configuration can be used, before anything is loaded.
+
+Every value of every layer is checked by the form of its key (:mod:`recbole_mm.config.forms`), which
+stands in one place: the line of the model's property file, else of our ``overall.yaml``, else of
+``recbole_keys.yaml``, else of RecBole's own property files.
+"""
+
+from collections.abc import Iterable
+from reprlib import Repr
+
+from recbole_mm.config.errors import ConfigError
+from recbole_mm.config.forms import either, fault, lay_over
+from recbole_mm.config.keys import ALIAS, OF_A_RUN
+from recbole_mm.config.kinds import KINDS, Form
+from recbole_mm.config.property_files import (
+    RECBOLE_DIR,
+    RECBOLE_KEYS,
+    defaults_in,
+    forms_in,
+    properties_dir,
+    property_files,
+)
+
+METRICS_OF_SCORES = ("auc", "gauc", "logloss", "mae", "rmse")
+"""RecBole's metrics that have no ``@k``."""
+
+_short = Repr()
+_short.maxstring = _short.maxother = 120
+_short.maxlist = _short.maxdict = 8
+
+
+def refuse_wrong_values(values: dict, source: str, model: str, dataset: str | None = None) -> None:
+    """Check each value by the form of its key; keys without one pass.
+
+    Raises:
+        ConfigError: names the source, the key, the value, what it must be, and the default.
+    """
+    forms, defaults = forms_for(model), defaults_for(model, dataset)
+    for key, value in values.items():
+        form = forms.get(f"{ALIAS}item_id" if str(key).startswith(ALIAS) else key)
+        wrong = form and fault(form, value)
+        if wrong:
+            default = f" (default: {_short.repr(defaults[key])})" if key in defaults else ""
+            raise ConfigError(f"{source}: {key!r} is {_short.repr(value)}; {wrong}{default}")
+
+
+def complete(layers: Iterable[dict], model: str, dataset: str) -> dict:
+    """The values of all layers, later ones win.
+
+    What a mapping that may be partial does not name is that of the layers below it, down to the
+    default; keys that choose what runs are left out.
+    """
+    forms, defaults, values = forms_for(model), defaults_for(model, dataset), {}
+    for layer in layers:
+        for key in layer.keys() - set(OF_A_RUN):
+            below = values.get(key, defaults.get(key))
+            values[key] = lay_over(forms.get(key), layer[key], below)
+    return values
+
+
+def forms_for(model: str) -> dict[str, Form]:
+    """The form of every key that a model's runs read."""
+    root = RECBOLE_DIR / "properties"
+    names = ("overall.yaml", "dataset/sample.yaml", f"model/{model}.yaml")
+    recbole, ours = (
+        [root / name for name in names if (root / name).is_file()],
+        property_files(model),
+    )
+    forms, defaults = _joined(map(forms_in, recbole)), _joined(map(defaults_in, recbole))
+    for key, form in forms_in(properties_dir() / RECBOLE_KEYS).items():
+        if defaults.get(key) is None or fault(form, defaults[key]) is None:
+            forms[key] = form
+    forms |= _joined(map(forms_in, ours))
+    for path in (*recbole, *ours):
+        for key in [key for key, value in defaults_in(path).items() if value is None]:
+            forms[key] = either([forms[key], KINDS["None"]])
+    return forms
+
+
+def defaults_for(model: str, dataset: str | None = None) -> dict:
+    """The value that every key has without the user."""
+    root = RECBOLE_DIR / "properties"
+    names = ("overall.yaml", f"model/{model}.yaml", "dataset/sample.yaml")
+    recbole = [root / name for name in names if (root / name).is_file()]
+    return _joined(map(defaults_in, (*recbole, *property_files(model, dataset))))
+
+
+def refuse_unmeasured_valid_metric(config) -> None:
+    """RecBole would find out after the first epoch."""
+    name, _, k = str(config["valid_metric"]).lower().partition("@")
+    metrics = [metric.lower() for metric in config["metrics"]]
+    has_k = name not in METRICS_OF_SCORES
+    if name not in metrics or (k not in map(str, config["topk"]) if has_k else k):
+        raise ConfigError(
+            f"valid_metric {config['valid_metric']!r} is not measured: metrics are "
+            f"{config['metrics']} at topk {config['topk']}; add it there or choose one of these"
+        )
+
+
+def _joined(mappings: Iterable[dict]) -> dict:
+    return {key: value for mapping in mappings for key, value in mapping.items()}

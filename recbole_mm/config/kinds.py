@@ -1,0 +1,113 @@
+"""Kinds of values that a key may have, each with its name in words and its test."""
+
+import math
+import re
+from collections.abc import Callable
+from numbers import Integral, Real
+from typing import NamedTuple
+
+
+class Form(NamedTuple):
+    """What a value may be.
+
+    Attributes:
+        words: of one value, after 'it must be'.
+        plural: of several values.
+        accepts: whether a value is one.
+        fields: of a mapping, by name.
+        required: as a field: whether the mapping must have it.
+        partial: of a mapping: what it does not name keeps its default.
+    """
+
+    words: str
+    plural: str
+    accepts: Callable[[object], bool]
+    fields: "dict[str, Form] | None" = None
+    required: bool = False
+    partial: bool = False
+
+
+def is_whole_number(value) -> bool:
+    """Of Python or numpy; not a bool, which Python counts as one."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def is_number(value) -> bool:
+    """Finite, whole or not."""
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def is_interval(value) -> bool:
+    """What RecBole filters numbers by: ``[5,inf)``, or several of these with semicolons."""
+    return isinstance(value, str) and all(map(_is_range, value.split(";")))
+
+
+def is_encoding(value) -> bool:
+    """A name by which Python writes text."""
+    try:
+        return isinstance(value, str) and "a".encode(value) != b""
+    except (LookupError, ValueError):
+        return False
+
+
+def is_split(value) -> bool:
+    """How RecBole divides events: by leaving the last ones of a user out, or by ratio."""
+    if not isinstance(value, dict) or len(value) != 1:
+        return False
+    ((how, parts),) = value.items()
+    if how == "LS":
+        return parts in ("valid_and_test", "valid_only", "test_only")
+    ratios = how == "RS" and isinstance(parts, list) and len(parts) == 3
+    return ratios and all(is_number(part) and part >= 0 for part in parts) and parts[0] > 0
+
+
+def is_ranking(value) -> bool:
+    """Which candidates RecBole ranks: the same at validation and test, or for each of them."""
+    if isinstance(value, dict):
+        parts = set(value) <= {"valid", "test"}
+        return bool(value) and parts and all(map(is_ranking, value.values()))
+    names = r"full|labeled|(uni|pop)[1-9]\d*"
+    return isinstance(value, str) and re.fullmatch(names, value) is not None
+
+
+def _is_range(text: str) -> bool:
+    found = re.fullmatch(r"\s*[\[(]([^,]+),([^,]+)[\])]\s*", text)
+    try:
+        return found is not None and float(found[1]) <= float(found[2])
+    except ValueError:
+        return False
+
+
+def _is_a(kind: type) -> Callable[[object], bool]:
+    return lambda value: isinstance(value, kind)
+
+
+ANYTHING = Form("any value", "any values", lambda _: True)
+KINDS = {
+    "None": Form("None", "None", lambda value: value is None),
+    "bool": Form("True or False", "True or False", _is_a(bool)),
+    "int": Form("a whole number", "whole numbers", is_whole_number),
+    "float": Form("a number", "numbers", is_number),
+    "str": Form("a string", "strings", _is_a(str)),
+    "list": Form("a list", "lists", _is_a(list)),
+    "dict": Form("a mapping {name: value}", "mappings {name: value}", _is_a(dict)),
+    "interval": Form('a string like "[5,inf)"', 'strings like "[5,inf)"', is_interval),
+    "values": Form(
+        'a string like "[3,inf)" or a list of values',
+        'strings like "[3,inf)" or lists of values',
+        lambda value: is_interval(value) or isinstance(value, list),
+    ),
+    "encoding": Form("an encoding like utf-8", "encodings", is_encoding),
+    "split": Form(
+        "{LS: valid_and_test}, {LS: valid_only}, {LS: test_only} or {RS: [0.8, 0.1, 0.1]} "
+        "(three ratios >= 0, the first > 0)",
+        "splits",
+        is_split,
+    ),
+    "ranking": Form(
+        "full, labeled, uniN or popN (N sampled candidates), or {valid: ..., test: ...}",
+        "rankings",
+        is_ranking,
+    ),
+}
+"""Kind: its form. ``interval`` and the kinds below it are RecBole's own notations."""

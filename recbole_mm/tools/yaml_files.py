@@ -1,0 +1,172 @@
+"""yaml as plain data: numbers, strings, booleans, None, lists and mappings of these.
+
+The one reader of yaml, for files and for options of a command line. Whatever is in a text, reading
+it runs no code and takes bounded time and memory: no tags but those of plain data, at most
+:data:`MOST_BYTES`, :data:`MOST_LEVELS` of nesting, and :data:`MOST_VALUES` once aliases are
+expanded.
+"""
+
+import re
+
+import yaml
+
+from recbole_mm.tools.errors import UserError
+
+MOST_BYTES = 200_000
+MOST_LEVELS = 50
+MOST_VALUES = 100_000
+PLAIN_TAGS = ("null", "bool", "int", "float", "str", "seq", "map")
+
+
+class YamlFileError(UserError):
+    """A yaml file that cannot be read; the message names the file and, where known, the line."""
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain values only; reads ``1e-3`` as a number, which YAML 1.1 takes for text, and a date as
+    text."""
+
+
+_SAFE = yaml.SafeLoader
+_Loader.yaml_constructors = {
+    tag: _SAFE.yaml_constructors[tag]
+    for tag in (None, *(f"tag:yaml.org,2002:{name}" for name in PLAIN_TAGS))
+}
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
+    for first, resolvers in _SAFE.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?[0-9][0-9_]*(?:\.[0-9_]*)?[eE][-+]?[0-9]+$"),
+    list("-+0123456789"),
+)
+
+
+def read_yaml(path) -> dict:
+    """The mapping in a yaml file; empty for an empty file.
+
+    Raises:
+        YamlFileError: the file cannot be read, is not UTF-8 or not yaml, is not a mapping, has a
+            key twice, or is larger or deeper than any configuration.
+    """
+    try:
+        values = load_yaml(read_text(path))
+    except yaml.YAMLError as error:
+        raise YamlFileError(f"{str(path)!r} cannot be read as yaml: {error}") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise YamlFileError(f"{str(path)!r} has no `key: value` lines")
+    return values
+
+
+def read_text(path) -> str:
+    """The text of a yaml file.
+
+    Raises:
+        YamlFileError: it cannot be read, is not UTF-8, or is too large.
+    """
+    try:
+        with open(path, "rb") as file:
+            content = file.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise YamlFileError(f"{str(path)!r}: {error.strerror}") from None
+    if len(content) > MOST_BYTES:
+        raise YamlFileError(f"{str(path)!r} is larger than {MOST_BYTES:,} bytes")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise YamlFileError(f"{str(path)!r} is not UTF-8 in line {line}: {error}") from None
+
+
+def load_yaml(text: str):
+    """The value that a text is.
+
+    Raises:
+        yaml.YAMLError: it is not yaml, not plain, has a key twice, or is too large or too deep; the
+            message is one line.
+    """
+    try:
+        _refuse_deep_nesting(text)
+        return _construct(_Loader(text))
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise yaml.YAMLError(f"line {mark.line + 1}: {error.problem or error.context}") from None
+    except (ValueError, OverflowError) as error:  # an integer of thousands of digits
+        raise yaml.YAMLError(str(error)) from None
+
+
+def _construct(loader: _Loader):
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _refuse_repeated_keys(node)
+        _refuse_expansion(node)
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _refuse_deep_nesting(text: str) -> None:
+    """Before the nodes are composed, which recurses."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > MOST_LEVELS:
+            raise yaml.YAMLError(
+                f"line {event.start_mark.line + 1}: more than {MOST_LEVELS} levels of nesting"
+            )
+
+
+def _refuse_repeated_keys(node: yaml.Node) -> None:
+    """yaml keeps the last of two equal keys without a word."""
+    for mapping in _nodes_once(node):
+        if not isinstance(mapping, yaml.MappingNode):
+            continue
+        lines = {}
+        for key, _ in mapping.value:
+            name, line = str(key.value), key.start_mark.line + 1
+            if name in lines and isinstance(key, yaml.ScalarNode):
+                raise yaml.YAMLError(
+                    f"the key {name!r} is in line {lines[name]} and again in line {line}; keep one "
+                    f"of them"
+                )
+            lines[name] = line
+
+
+def _refuse_expansion(root: yaml.Node) -> None:
+    """An alias stands for all that it names: a few hundred bytes can mean billions of values."""
+    sizes: dict[int, int | None] = {}
+
+    def size(node: yaml.Node) -> int:
+        if id(node) not in sizes:
+            sizes[id(node)] = None
+            sizes[id(node)] = 1 + sum(map(size, _children(node)))
+        known = sizes[id(node)]
+        if known is None or known > MOST_VALUES:
+            what = "an alias of itself" if known is None else f"more than {MOST_VALUES:,} values"
+            raise yaml.YAMLError(f"line {node.start_mark.line + 1}: {what}")
+        return known
+
+    size(root)
+
+
+def _nodes_once(root: yaml.Node):
+    """Every node, each once, however many aliases it has."""
+    seen, rest = set(), [root]
+    while rest:
+        node = rest.pop()
+        if id(node) not in seen:
+            seen.add(id(node))
+            yield node
+            rest += _children(node)
+
+
+def _children(node: yaml.Node) -> list[yaml.Node]:
+    if isinstance(node, yaml.MappingNode):
+        return [part for pair in node.value for part in pair]
+    return list(node.value) if isinstance(node, yaml.SequenceNode) else []

@@ -1,0 +1,19 @@
+import pytest
+import yaml
+
+from recbole_mm.config.keys import keys_of_other_models, known_keys
+from recbole_mm.config.models import MODELS, recbole_models
+from recbole_mm.config.property_files import RECBOLE_DIR, properties_dir
+
+
+def test_every_key_of_our_property_files_is_known():
+    for path in properties_dir().glob("*/*.yaml"):
+        assert set(yaml.safe_load(path.read_text()) or {}) <= known_keys(), path
+
+
+@pytest.mark.parametrize("model", [*MODELS, *recbole_models("sequential")])
+def test_a_model_reads_the_keys_of_its_own_file(model):
+    roots = (RECBOLE_DIR / "properties", properties_dir())
+    files = [path for root in roots if (path := root / f"model/{model}.yaml").is_file()]
+    own = {key for path in files for key in yaml.safe_load(path.read_text()) or ()}
+    assert keys_of_other_models(model, {*own, "epochs", "loss_type", "freeze"}) == []
