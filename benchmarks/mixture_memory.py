@@ -26,7 +26,7 @@ STEPS = 5
 
 
 def write_domains(root: Path, n_items: int, n_interactions: int, width: int) -> None:
-    from recbole_mm.data.features import feature_path, write_item_features
+    from recbole_mm.data.feature_files import feature_path, write_item_features
 
     random = np.random.default_rng(0)
     items, events = n_items // len(DOMAINS), n_interactions // len(DOMAINS)

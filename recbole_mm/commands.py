@@ -12,12 +12,18 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "train": Command("recbole_mm.run.command", "train and test a model (also without this word)"),
-    "prepare": Command("recbole_mm.prepare.own_tables", "make a data set from your own tables"),
+    "prepare": Command(
+        "recbole_mm.prepare.commands.prepare", "make a data set from your own tables"
+    ),
     "amazon": Command("recbole_mm.prepare.amazon", "make a data set from Amazon reviews"),
-    "convert": Command("recbole_mm.prepare.convert", "convert the processed folders of papers"),
-    "extract": Command("recbole_mm.prepare.extract", "make feature files from texts and pictures"),
-    "mix": Command("recbole_mm.prepare.mix", "join data sets for pre-training"),
-    "inspect": Command("recbole_mm.prepare.inspection", "look at a data set before training"),
+    "convert": Command(
+        "recbole_mm.prepare.commands.convert", "convert the processed folders of papers"
+    ),
+    "extract": Command(
+        "recbole_mm.prepare.commands.extract", "make feature files from texts and pictures"
+    ),
+    "mix": Command("recbole_mm.prepare.commands.mix", "join data sets for pre-training"),
+    "inspect": Command("recbole_mm.prepare.commands.inspect", "look at a data set before training"),
     "compare": Command("recbole_mm.compare.command", "compare models on one split, with a report"),
     "tune": Command("recbole_mm.tuning.command", "search for settings by validation score"),
     "transfer-report": Command(

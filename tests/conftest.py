@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from recbole_mm.data.features import feature_path, write_item_features
+from recbole_mm.data.feature_files import feature_path, write_item_features
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -10,7 +10,7 @@ from tiny import TINY, TINY_MMM4REC
 from recbole_mm.cli import main
 from recbole_mm.config.load import load_config
 from recbole_mm.config.models import MODELS
-from recbole_mm.data.features import write_item_features
+from recbole_mm.data.feature_files import write_item_features
 from recbole_mm.prepare.catalog import datasets_in, described_datasets
 from recbole_mm.run.run import Run, knows_query_time, run
 

@@ -13,7 +13,7 @@ from recbole.data import create_dataset
 
 from recbole_mm.data.dataset import LAST_ROW
 from recbole_mm.integration.register import multi_modal_dataset_for
-from recbole_mm.tools.pictures import PICTURE_ERRORS, open_picture
+from recbole_mm.tools.pictures import PictureError, read_picture
 
 HISTORY, RECOMMENDED, PICTURE_SIDE = 5, 5, 88
 
@@ -87,9 +87,8 @@ class Catalog:
         if path is None or not path.is_file():
             return None
         try:
-            with open_picture(path) as opened:
-                small = opened.convert("RGB")
-        except PICTURE_ERRORS:
+            small = read_picture(path, side=PICTURE_SIDE)
+        except PictureError:
             return None
         small.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
         buffer = io.BytesIO()

@@ -9,7 +9,7 @@ import pandas as pd
 
 from recbole_mm.data import demo
 from recbole_mm.data.extractor import embed_texts
-from recbole_mm.data.features import feature_path, write_item_features
+from recbole_mm.data.feature_files import feature_path, write_item_features
 from recbole_mm.tools.files import whole_or_not
 
 logger = logging.getLogger(__name__)

@@ -11,6 +11,7 @@ from recbole.data.interaction import Interaction
 from recbole.utils import FeatureSource, FeatureType, get_model
 
 from recbole_mm.data.builtin import ensure_builtin
+from recbole_mm.data.domains import common_modalities, domain_folder, domains_of
 from recbole_mm.data.features import (
     ItemFeatures,
     feature_path,
@@ -25,14 +26,7 @@ from recbole_mm.data.interactions import (
     check_times,
     text_among_numbers,
 )
-from recbole_mm.data.mixture import (
-    common_modalities,
-    domain_folder,
-    domain_of_items,
-    domains_of,
-    read_mixture_features,
-    with_domain,
-)
+from recbole_mm.data.mixture import domain_of_items, read_mixture_features, with_domain
 from recbole_mm.data.sequences import (
     among_kept,
     cut_at_moments,

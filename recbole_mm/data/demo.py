@@ -14,7 +14,7 @@ import numpy as np
 
 from recbole_mm.data.demo_pictures import draw_picture
 from recbole_mm.data.extractor import embed_images, embed_texts
-from recbole_mm.data.features import feature_path, write_item_features
+from recbole_mm.data.feature_files import feature_path, write_item_features
 
 NAME = "demo"
 SEED = 2024

@@ -14,7 +14,7 @@ from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
 from sklearn.preprocessing import normalize
 from threadpoolctl import threadpool_limits
 
-from recbole_mm.tools.pictures import open_picture
+from recbole_mm.tools.pictures import on_white, read_picture
 
 DIMENSION = 128
 SIDE = 64
@@ -59,7 +59,7 @@ def embed_images(images, dimension: int = DIMENSION) -> np.ndarray:
         ``(n, dimension)`` float32, rows of length 1.
 
     Raises:
-        OSError, ValueError: see :func:`recbole_mm.tools.pictures.open_picture`.
+        PictureError: a picture that cannot be read.
     """
     return project_statistics(np.stack([image_statistics(image) for image in images]), dimension)
 
@@ -72,9 +72,7 @@ def image_statistics(image) -> np.ndarray:
     grid. Transparent pixels count as white.
     """
     if not isinstance(image, Image.Image):
-        with open_picture(image) as opened:
-            opened.draft("RGB", (2 * SIDE, 2 * SIDE))
-            return image_statistics(on_white(opened))
+        return image_statistics(read_picture(image, side=2 * SIDE))
     pixels = (
         np.asarray(on_white(image).resize((SIDE, SIDE), Image.Resampling.BOX), dtype=np.float32)
         / 255
@@ -99,14 +97,6 @@ def image_statistics(image) -> np.ndarray:
         ],
         dtype=np.float32,
     )
-
-
-def on_white(image: Image.Image) -> Image.Image:
-    """The picture in RGB, its transparent parts white."""
-    if image.mode == "RGB":
-        return image.copy()
-    image = image.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
 
 
 def project_statistics(statistics: np.ndarray, dimension: int = DIMENSION) -> np.ndarray:

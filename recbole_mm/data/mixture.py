@@ -9,47 +9,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-import yaml
 from torch import Tensor
 
-from recbole_mm.data.features import (
-    ItemFeatures,
-    feature_path,
-    find_modalities,
-    read_feature_info,
-    read_item_features,
-)
-from recbole_mm.tools.errors import UserError
-
-SEPARATOR = ":"
-
-
-class MixtureError(UserError):
-    """Domains that cannot be one data set."""
-
-
-def domains_of(config) -> list[str]:
-    """The domains of ``config['dataset']``: by ``domains``, or by ``<dataset>.yaml`` beside its
-    ``.inter`` file, which recbole-mm mix writes. Empty for a set that is no mixture.
-
-    Raises:
-        MixtureError: a domain stands twice, or the mixture is its own domain.
-    """
-    name = config["dataset"]
-    domains = config["domains"]
-    recorded = Path(config["data_path"]) / f"{name}.yaml"
-    if domains is None and recorded.is_file():
-        domains = (yaml.safe_load(recorded.read_text(encoding="utf-8")) or {}).get("domains")
-    domains = [domains] if isinstance(domains, str) else list(domains or [])
-    repeated = sorted({domain for domain in domains if domains.count(domain) > 1})
-    if repeated or name in domains:
-        raise MixtureError(f"{repeated or name} stands twice in the mixture {name} of {domains}.")
-    return domains
-
-
-def domain_folder(config, domain: str) -> Path:
-    """The folder of a domain, beside that of the mixture."""
-    return Path(config["data_path"]).parent / domain
+from recbole_mm.data.domains import SEPARATOR, MixtureError, refuse_different_features
+from recbole_mm.data.features import ItemFeatures, feature_path, read_item_features
 
 
 def with_domain(tokens: pd.Series, domain: str) -> pd.Series:
@@ -70,40 +33,10 @@ def domain_of_items(item_tokens, domains: list[str]) -> Tensor:
     if (index < 0).any():
         token = item_tokens[1 + int(np.flatnonzero(index < 0)[0])]
         raise MixtureError(
-            f"item {str(token)!r} begins with the name of none of the domains {domains}; make the "
+            f"item {str(token)!r} does not begin with the name of a domain, {domains}; create the "
             "mixture again with recbole-mm mix"
         )
     return torch.from_numpy(np.concatenate([[-1], index]).astype(np.int64))
-
-
-def common_modalities(root, domains: list[str]) -> tuple[list[str], dict[str, list[str]]]:
-    """Modalities that every domain has; and per domain those that others lack."""
-    found = {domain: find_modalities(Path(root) / domain, domain) for domain in domains}
-    common = [m for m in found[domains[0]] if all(m in found[domain] for domain in domains)]
-    left_out = {d: [m for m in found[d] if m not in common] for d in domains}
-    return common, {domain: names for domain, names in left_out.items() if names}
-
-
-def refuse_different_features(root, domains: list[str], modality: str) -> None:
-    """The features of one modality must be of one kind.
-
-    Raises:
-        MixtureError: they differ in encoder, width, normalization or (embedded extractor) space.
-    """
-    kinds = {}
-    for domain in domains:
-        info = read_feature_info(feature_path(Path(root) / domain, domain, modality))
-        kind = (info.get("encoder"), info.get("dimension"), info.get("normalization"))
-        if info.get("encoder") == "embedded":
-            kind = (*kind, f"space of {info.get('shared_with')}")
-        kinds.setdefault(kind, []).append(domain)
-    if len(kinds) > 1:
-        listing = "; ".join(f"{names}: {kind}" for kind, names in kinds.items())
-        raise MixtureError(
-            f"{modality} features of the domains differ in encoder, width, scale or space: "
-            f"{listing}. Make them together: recbole-mm extract "
-            f"{' '.join(domains)}"
-        )
 
 
 def read_mixture_features(
@@ -111,14 +44,14 @@ def read_mixture_features(
 ) -> ItemFeatures:
     """One modality of all domains, aligned with the items of the mixture.
 
-    Beside the result, the largest domain is in memory once more while it is read.
+    In addition to the result, the largest domain is in memory once more while it is read.
 
     Args:
         root: folder of the domains' folders.
         domains: their names.
         modality: its name.
         item_tokens: ``(n_items,)`` tokens with their domain, the padding first.
-        min_coverage: least share of *each* domain's items with the modality.
+        min_coverage: smallest share of *each* domain's items with the modality.
 
     Raises:
         FeatureFileError: see :func:`~recbole_mm.data.features.read_item_features`.

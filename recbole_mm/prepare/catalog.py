@@ -30,7 +30,7 @@ def require_dataset(config):
             and which data sets there are.
     """
     from recbole_mm.data.builtin import BUILTIN
-    from recbole_mm.data.mixture import MixtureError, domain_folder, domains_of
+    from recbole_mm.data.domains import MixtureError, domain_folder, domains_of
 
     name, folder = config["dataset"], Path(config["data_path"])
     try:

@@ -1,18 +1,5 @@
-"""Convert the processed folders of the papers' authors, with the same splits.
+"""The processed folders of the papers' authors as data sets with the same splits."""
 
-    recbole-mm convert missrec downstream/Scientific
-    recbole-mm convert mmm4rec processed/Scientific
-
-missrec (UniSRec's too): NAME.{train,valid,test}.inter with item_id_list, NAME.item2index,
-NAME.text, NAME.feat1CLS (text) and NAME.feat3CLS (pictures), raw float32, a zero row where an
-item has none. mmm4rec: {train,eval,test}_seq.jsonl, {item,user}2id.jsonl, item.jsonl,
-text_feat.pth, image_feat.pth. Nothing in them is executed: pickles are read as plain tensors.
-
-The folders hold every prefix of every user; ours hold each user's events once, and leave-one-out
-of these gives the same training, validation and test rows, which is checked here row by row.
-"""
-
-import argparse
 import json
 from pathlib import Path
 
@@ -20,7 +7,7 @@ import numpy as np
 import polars as pl
 import torch
 
-from recbole_mm.data.features import feature_path, write_item_features
+from recbole_mm.data.feature_files import feature_path, write_item_features
 from recbole_mm.prepare.inputs import InputError, read_json, today
 from recbole_mm.prepare.prepared import PreparedDataset, write_dataset
 from recbole_mm.tools.hashing import sha256_of_file
@@ -247,19 +234,3 @@ def _write_features(dataset, modality, path, values, row_of, has) -> None:
     }
     values = values[[row_of[token] for token in tokens]]
     write_item_features(feature_path(dataset.folder, dataset.name, modality), tokens, values, info)
-
-
-def main(arguments=None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("layout", choices=["missrec", "mmm4rec"])
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--name", help="of the data set, in the folder's files too [the folder's]")
-    parser.add_argument("--output", type=Path, default=Path("dataset"), help="[dataset]")
-    args = parser.parse_args(arguments)
-    if not args.folder.is_dir():
-        raise InputError(f"{args.folder}: no such folder.")
-    name = args.name or args.folder.resolve().name
-    convert = convert_missrec if args.layout == "missrec" else convert_mmm4rec
-    print(convert(args.folder, name, args.output).summary())

@@ -1,39 +1,26 @@
-"""Make feature files, one per modality, for prepared data sets.
+"""Feature files from texts and pictures, by the embedded extractor or an encoder."""
 
-    recbole-mm extract Toys                  # embedded extractor, no weights
-    recbole-mm extract Toys --encoder=openai/clip-vit-base-patch32
-    recbole-mm extract Toys --encoder=models/minilm --modalities text
-    recbole-mm extract Toys --modality audio=feats.npy --tokens=items.txt
-    recbole-mm extract ToysSource ToysGames  # one space for both
-
-A killed run goes on where it was: finished chunks stay in a hidden folder beside the features
-until these are complete, and are used again only for the same encoder, settings and input.
-"""
-
-import argparse
 import json
 import shutil
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from recbole_mm.data.extractor import (
     DIMENSION,
     embed_texts,
     image_statistics,
-    on_white,
     project_statistics,
 )
-from recbole_mm.data.features import feature_path, write_item_features
-from recbole_mm.prepare.inputs import InputError, load_arrays, read_json, today
-from recbole_mm.prepare.prepared import TEXT_FIELDS, PreparedDataset
+from recbole_mm.data.feature_files import feature_path, write_item_features
+from recbole_mm.prepare.fields import TEXT_FIELDS
+from recbole_mm.prepare.inputs import InputError, read_json, today
+from recbole_mm.prepare.prepared import PreparedDataset
 from recbole_mm.tools.files import whole_or_not, write_json
-from recbole_mm.tools.hashing import sha256_of_file, sha256_of_texts
-from recbole_mm.tools.pictures import PICTURE_ERRORS, open_picture
+from recbole_mm.tools.hashing import sha256_of_texts
+from recbole_mm.tools.pictures import PictureError, read_picture
 
 BATCHES_PER_CHUNK = 16
 
@@ -44,7 +31,7 @@ def extract(
     modalities=("text", "image"),
     fields=TEXT_FIELDS,
     batch_size: int = 32,
-    dimension: int = DIMENSION,
+    dimension: int | None = None,
     normalize: bool = False,
 ) -> None:
     """Write feature files for texts and pictures; modalities that no item has are passed over.
@@ -55,7 +42,7 @@ def extract(
         modalities: ``text``, ``image`` or both.
         fields: of ``.item``, joined into the text.
         batch_size: texts or pictures that go through the encoder together.
-        dimension: of the embedded extractor's vectors.
+        dimension: width of the embedded extractor's vectors, :data:`DIMENSION` by default.
         normalize: scale an encoder's vectors to length 1 (the embedded ones are).
     """
     for modality in modalities:
@@ -73,7 +60,7 @@ def extract(
         if encoder is not None:
             encoder.require(modality)
         if encoder is None:
-            results = _embed(having, modality, parts, batch_size, dimension)
+            results = _embed(having, modality, parts, batch_size, dimension or DIMENSION)
         else:
             plan = {
                 "encoder": encoder.name,
@@ -96,7 +83,7 @@ def extract(
                 "normalization": "l2" if scaled else "none",
                 "input": list(fields) if modality == "text" else "picture",
             }
-            _finish(dataset, modality, rows, vectors, problems, facts)
+            finish_modality(dataset, modality, rows, vectors, problems, facts)
             shutil.rmtree(_chunk_folder(dataset, modality), ignore_errors=True)
 
 
@@ -109,68 +96,7 @@ def load_encoder(name: str | None, pooling: str = "mean", device=None):
     return Encoder(name, pooling, device=device)
 
 
-def add_ready_made(dataset: PreparedDataset, modality: str, path, tokens=None) -> None:
-    """Write vectors made elsewhere as a modality.
-
-    Args:
-        dataset: the data set; vectors of other items are left out.
-        modality: its name, ``text``, ``image`` or any other.
-        path: an ``.npz`` with ``item_id`` and ``feature``, or an ``.npy`` with one row per item.
-        tokens: for ``.npy``: a file with the item token of each row, one per line; without it the
-            rows are those of ``.item``. Rows that are NaN throughout are items without it.
-
-    Raises:
-        InputError: the file cannot be read, the rows do not match the tokens, a token stands there
-            twice, or none is an item of the data set.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file (--modality {modality}=FILE).")
-    items = dataset.items["item_id"].to_list()
-    content = load_arrays(path)
-    if isinstance(content, np.lib.npyio.NpzFile):
-        absent = {"item_id", "feature"} - set(content.files)
-        if absent:
-            raise InputError(f"{path}: no array {sorted(absent)}, it has {content.files}.")
-        names, vectors = content["item_id"].tolist(), content["feature"]
-    else:
-        names = Path(tokens).read_text(encoding="utf-8").splitlines() if tokens else items
-        vectors = content
-        if not tokens:
-            print(
-                f"{path}: without --tokens its rows are taken to be the items in the order of "
-                f"{dataset.path('item')}: {', '.join(map(str, items[:3]))}, ...",
-                flush=True,
-            )
-    if vectors.ndim != 2 or len(vectors) != len(names):
-        raise InputError(
-            f"{path}: shape {vectors.shape} for {len(names)} item tokens; expected one row per "
-            f"token of {tokens or dataset.path('item')} (name them with --tokens=FILE)."
-        )
-    if len(set(names)) < len(names):
-        repeated = next(name for name, count in Counter(names).items() if count > 1)
-        raise InputError(
-            f"{tokens or path}: {len(names) - len(set(names))} tokens stand there more than once, "
-            f"e.g. {repeated!r}; keep one row per item."
-        )
-    row_of = {name: row for row, name in enumerate(names)}
-    present = [(row, row_of[item]) for row, item in enumerate(items) if item in row_of]
-    present = [(row, its) for row, its in present if not np.isnan(vectors[its]).all()]
-    if not present:
-        raise InputError(
-            f"{path}: it has none of the {len(items)} items of {dataset.name}; its tokens look "
-            f"like {names[:3]}, the data set's like {items[:3]}."
-        )
-    rows, its = np.array(present).T
-    facts = {
-        "encoder": path.stem,
-        "revision": sha256_of_file(path)[:16],
-        "normalization": "unknown",
-    }
-    _finish(dataset, modality, rows, np.asarray(vectors[its]), [], facts)
-
-
-def _finish(dataset, modality, rows, vectors, problems, facts) -> None:
+def finish_modality(dataset, modality, rows, vectors, problems, facts) -> None:
     """Write the feature file, the list of problems and the card."""
     items = dataset.items["item_id"].to_numpy()
     info = {
@@ -281,7 +207,7 @@ def _encode_texts(batch, encoder):
 
 
 def _encode_images(batch, encoder):
-    rows, pictures, problems = _read_each(batch, _open_picture)
+    rows, pictures, problems = _read_each(batch, read_picture)
     vectors = encoder.images(pictures) if pictures else np.zeros((0, 0))
     return rows, vectors.astype(np.float16), problems, 0
 
@@ -291,19 +217,14 @@ def _measure_images(batch, _):
     return rows, np.array(statistics), problems, 0
 
 
-def _open_picture(path) -> Image.Image:
-    with open_picture(path) as picture:
-        return on_white(picture)
-
-
 def _read_each(batch, read):
     """Read pictures in a few threads; those that cannot be read are told apart, with the reason."""
 
     def attempt(path):
         try:
             return read(path), None
-        except PICTURE_ERRORS as error:
-            return None, f"{path}: {type(error).__name__}: {error}"
+        except PictureError as error:
+            return None, str(error)
 
     with ThreadPoolExecutor(4) as pool:
         results = list(pool.map(attempt, [path for _, path in batch]))
@@ -329,55 +250,3 @@ def _hash_of(dataset, part) -> str:
 
     items = dataset.items["item_id"]
     return sha256_of_texts(f"{items[row]}\0{state(value)}\0" for row, value in part)
-
-
-def read_arguments(arguments=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("names", nargs="+", help="prepared data sets")
-    parser.add_argument("--output", type=Path, default="dataset", help="their folder [dataset]")
-    parser.add_argument("--encoder", help="on the Hugging Face hub, or a folder [embedded]")
-    parser.add_argument("--modalities", nargs="+", default=["text", "image"])
-    parser.add_argument("--modality", action="append", default=[], metavar="NAME=FILE")
-    parser.add_argument(
-        "--tokens",
-        type=Path,
-        help="item token of each row of an .npy, by line [the order of the .item file]",
-    )
-    parser.add_argument("--text-fields", nargs="+", default=TEXT_FIELDS, choices=TEXT_FIELDS)
-    parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--dimension", type=int, default=DIMENSION, help="embedded extractor only")
-    parser.add_argument("--pooling", choices=["mean", "cls"], default="mean")
-    parser.add_argument("--normalize", action="store_true", help="scale vectors to length 1")
-    parser.add_argument("--device", help="cpu, cuda, ... [the GPU if there is one]")
-    args = parser.parse_args(arguments)
-    unknown = set(args.modalities) - {"text", "image"}
-    if unknown:
-        parser.error(f"--modalities {sorted(unknown)}: encoders make text and image; vectors of "
-                     f"your own come in with --modality NAME=FILE")  # fmt: skip
-    args.modality = [one.partition("=")[::2] for one in args.modality]
-    if any(not name.isidentifier() or not file for name, file in args.modality):
-        parser.error("--modality takes NAME=FILE, as in audio=feats.npy")
-    if args.modality and args.encoder:
-        parser.error("--modality brings vectors of your own in, --encoder makes them: give one")
-    return args
-
-
-def main(arguments=None) -> None:
-    args = read_arguments(arguments)
-    datasets = [PreparedDataset(args.output, name) for name in args.names]
-    for name, file in args.modality:
-        for dataset in datasets:
-            add_ready_made(dataset, name, file, args.tokens)
-    if args.modality:
-        return
-    extract(
-        datasets,
-        load_encoder(args.encoder, args.pooling, args.device),
-        args.modalities,
-        args.text_fields,
-        args.batch_size,
-        args.dimension,
-        args.normalize,
-    )

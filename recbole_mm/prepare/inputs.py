@@ -1,12 +1,9 @@
-"""What is read from files, and how a script ends when its input is bad."""
+"""What is read from files, and the error of input that cannot be used."""
 
 import json
 import os
-import zipfile
 from datetime import datetime, timezone
 from pathlib import Path
-
-import numpy as np
 
 from recbole_mm.tools.errors import UserError
 
@@ -20,20 +17,7 @@ def read_json(path):
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
-        raise InputError(f"{path}: not JSON ({error}). Delete it and make it again.") from error
-
-
-def load_arrays(path):
-    """The array of an ``.npy`` file (mapped), or the arrays of an ``.npz``.
-
-    Raises:
-        InputError: it is neither, or holds Python objects, which are not read.
-    """
-    mode = "r" if str(path).endswith(".npy") else None
-    try:
-        return np.load(path, allow_pickle=False, mmap_mode=mode)
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: no readable .npy or .npz file ({error}).") from error
+        raise InputError(f"{path}: not JSON ({error}). Delete it and create it again.") from error
 
 
 def today() -> str:

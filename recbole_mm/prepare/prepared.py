@@ -4,15 +4,21 @@ import os
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
-from recbole_mm.data.features import feature_path, find_modalities, read_feature_info
+from recbole_mm.data.feature_files import (
+    feature_path,
+    find_modalities,
+    read_feature_info,
+    read_feature_rows,
+)
 from recbole_mm.prepare import tables
-from recbole_mm.prepare.inputs import InputError, read_json
+from recbole_mm.prepare.fields import TEXT_FIELDS
+from recbole_mm.prepare.folders import dataset_folder
+from recbole_mm.prepare.inputs import read_json
 from recbole_mm.tools.files import write_json
 from recbole_mm.tools.hashing import sha256_of_file
-
-TEXT_FIELDS = ("title", "brand", "categories", "description")
 
 
 class PreparedDataset:
@@ -24,12 +30,7 @@ class PreparedDataset:
 
     def __init__(self, root, name: str):
         self.name = name
-        self.folder = Path(root) / name
-        if not self.path("inter").is_file():
-            raise InputError(
-                f"{self.path('inter')}: no such file. Make the data set first "
-                f"(recbole-mm prepare, amazon or convert), or name its folder with --output."
-            )
+        self.folder = dataset_folder(root, name)
 
     def path(self, ending: str) -> Path:
         return self.folder / f"{self.name}.{ending}"
@@ -67,6 +68,19 @@ class PreparedDataset:
 
     def modalities(self) -> list[str]:
         return find_modalities(self.folder, self.name)
+
+    def features(self, modality: str, item_tokens=None) -> tuple[np.ndarray, np.ndarray]:
+        """Vectors of one modality, ``(n, F)``, and which items have it, ``(n,)`` bool; zero rows where
+        they have none. For the items of the data set, or for those of ``item_tokens``."""
+        tokens = self.items["item_id"] if item_tokens is None else item_tokens
+        path = feature_path(self.folder, self.name, modality)
+        values, present = read_feature_rows(path, ["[PAD]", *tokens])
+        return values[1:], present[1:]
+
+    def in_time_order(self) -> pl.DataFrame:
+        """The interactions by user and time; events of the same time in the order of the file."""
+        order = [name for name in ("user_id", "timestamp") if name in self.interactions.columns]
+        return self.interactions.sort(order, maintain_order=True)
 
     def summary(self) -> str:
         """What a script says of the data set that it made, one line."""
@@ -137,6 +151,12 @@ def _set_features_aside(dataset: PreparedDataset) -> None:
             f"{path}: made for other items than {dataset.path('item')} now has, renamed to "
             f"{path.name}.old; make it again, or name it back if its vectors still fit"
         )
+
+
+def unit_rows(values: np.ndarray) -> np.ndarray:
+    """Rows scaled to length 1, float32; zero rows stay zero."""
+    vectors = values.astype(np.float32)
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
 
 def same_time_share(interactions: pl.DataFrame) -> float | None:

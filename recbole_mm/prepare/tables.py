@@ -13,22 +13,10 @@ from pathlib import Path
 import polars as pl
 
 from recbole_mm.data.interactions import YEAR_2100
+from recbole_mm.prepare.fields import FIELD_TYPES, ITEM_FIELDS, SECONDS_PER_UNIT
 from recbole_mm.prepare.inputs import InputError
 from recbole_mm.tools.files import whole_or_not
 
-ITEM_FIELDS = ("title", "brand", "categories", "description", "image")
-FIELD_TYPES = {
-    "user_id": "token",
-    "item_id": "token",
-    "rating": "float",
-    "timestamp": "float",
-    "title": "token_seq",
-    "brand": "token",
-    "categories": "token_seq",
-    "description": "token_seq",
-    "image": "token",
-}
-SECONDS_PER_UNIT = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 # pandas, and so RecBole, reads these cells as missing
 MISSING_TOKENS = ["", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND"]
 MISSING_TOKENS += ["1.#QNAN", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"]

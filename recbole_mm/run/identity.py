@@ -7,7 +7,7 @@ from pathlib import Path
 
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.plain import config_to_plain
-from recbole_mm.data.mixture import domain_folder, domains_of
+from recbole_mm.data.domains import domain_folder, domains_of
 from recbole_mm.tools.hashing import sha256_of_file, sha256_of_texts, sha256_of_tree
 
 WITHOUT_EFFECT = (

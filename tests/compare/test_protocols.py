@@ -7,7 +7,7 @@ from recbole_mm.compare.entries import config_of, parse_entries
 from recbole_mm.compare.protocols import PROTOCOLS, leak_warning, share_of_later_training
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.load import load_config
-from recbole_mm.data.features import write_item_features
+from recbole_mm.data.feature_files import write_item_features
 from recbole_mm.run.run import Run
 
 SMALL = {"hidden_size": 8, "inner_size": 8, "n_heads": 1}

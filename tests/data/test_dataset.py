@@ -8,7 +8,7 @@ from recbole.data.dataset import SequentialDataset
 
 from recbole_mm.config.load import load_config
 from recbole_mm.data.dataset import TARGET_LIST, DatasetError, MultiModalDataset
-from recbole_mm.data.features import FeatureFileError, feature_path, write_item_features
+from recbole_mm.data.feature_files import FeatureFileError, feature_path, write_item_features
 
 BASE = 1_700_000_000
 

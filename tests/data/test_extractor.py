@@ -3,6 +3,7 @@ import pytest
 from PIL import Image
 
 from recbole_mm.data.extractor import embed_images, embed_texts, image_statistics
+from recbole_mm.tools.pictures import PictureError
 
 
 def nearest(vectors):
@@ -78,5 +79,5 @@ def test_transparent_counts_as_white():
 def test_a_broken_picture_raises(tmp_path):
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no picture")
 
-    with pytest.raises(OSError):
+    with pytest.raises(PictureError, match=r"broken.jpg: "):
         embed_images([tmp_path / "broken.jpg"])

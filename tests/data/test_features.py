@@ -95,7 +95,7 @@ def test_features_of_another_data_set_name_the_share(tmp_path):
 def test_repeated_tokens_and_bad_values_are_refused(tmp_path):
     path = tmp_path / "toy.text.npz"
     np.savez(path, item_id=["a", "a", "b"], feature=np.ones((3, 1), np.float32))
-    with pytest.raises(FeatureFileError, match=r"1 item tokens stand more than once.*'a'"):
+    with pytest.raises(FeatureFileError, match=r"1 duplicate item tokens.*'a'"):
         read_item_features(path, ["[PAD]", "a"])
     np.savez(path, item_id=["a", "b"], feature=np.array([[1.0], [np.inf]], np.float32))
     with pytest.raises(FeatureFileError, match=r"NaN or infinite values in 1 items.*'b'"):

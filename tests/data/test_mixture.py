@@ -8,8 +8,8 @@ from tiny import PRETRAIN
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.load import load_config
 from recbole_mm.data.dataset import DatasetError, MultiModalDataset
-from recbole_mm.data.features import FeatureFileError, feature_path, write_item_features
-from recbole_mm.data.mixture import MixtureError
+from recbole_mm.data.domains import MixtureError
+from recbole_mm.data.feature_files import FeatureFileError, feature_path, write_item_features
 from recbole_mm.prepare.catalog import require_dataset
 
 SMALL = {"hidden_size": 16, "head_dim": 8, "d_state": 4, "n_groups": 2, "inner_size": 16}
@@ -58,9 +58,9 @@ def test_a_mixture_is_its_domains_with_their_names_and_their_own_features(root):
     assert not (root / "Both").exists()
 
 
-def test_it_is_the_same_as_the_mixture_that_the_script_writes(root):
+def test_it_is_the_same_as_the_mixture_that_the_command_writes(root):
     pytest.importorskip("polars")
-    from recbole_mm.prepare import mix
+    from recbole_mm.prepare.commands import mix
 
     _, by_name = load(root)
     mix.main(["Both", "Food", "Homes", f"--output={root}"])
@@ -97,7 +97,7 @@ def test_domains_that_do_not_go_together_are_refused(root):
     row = len(path.read_text().splitlines())
     with pytest.raises(DatasetError, match=rf"Other/Other.inter: 1 times.*first in row {row} "):
         load(root, domains=["Food", "Other"])
-    with pytest.raises(ConfigError, match=r"\['Food'\] stands twice in the mixture Both"):
+    with pytest.raises(ConfigError, match=r"mixture 'Both'.*duplicate domains \['Food'\]"):
         load(root, domains=["Food", "Food"])
     with pytest.raises(ConfigError, match="data set 'Nowhere': there is no .*Nowhere.inter"):
         load(root, domains=["Food", "Nowhere"])

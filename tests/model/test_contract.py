@@ -12,7 +12,7 @@ from torch.testing import assert_close
 from recbole_mm.config.load import load_config
 from recbole_mm.config.models import MODELS
 from recbole_mm.data.dataset import MultiModalDataset
-from recbole_mm.data.features import feature_path, write_item_features
+from recbole_mm.data.feature_files import feature_path, write_item_features
 from recbole_mm.model.abstract_recommender import where
 
 # sizes at which a test takes moments; a model that is not here fails the first test

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from recbole_mm.data.features import read_item_features
-from recbole_mm.prepare import convert
+from recbole_mm.prepare.commands import convert
 from recbole_mm.prepare.inputs import InputError
 
 SEQUENCES = {"0": list("0123"), "1": list("321043210"), "2": ["4", "0", "1"]}

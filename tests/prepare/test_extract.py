@@ -5,11 +5,13 @@ import pytest
 from PIL import Image
 
 from recbole_mm.data.features import read_feature_info, read_item_features
-from recbole_mm.prepare import extract as extract_features
-from recbole_mm.prepare import own_tables as prepare
-from recbole_mm.prepare.extract import add_ready_made, extract
+from recbole_mm.prepare import extract as extraction
+from recbole_mm.prepare.commands import extract as extract_features
+from recbole_mm.prepare.commands import prepare
+from recbole_mm.prepare.extract import extract
 from recbole_mm.prepare.inputs import InputError
 from recbole_mm.prepare.prepared import PreparedDataset
+from recbole_mm.prepare.ready_made import add_ready_made
 
 TOKENS = ["[PAD]", "a", "b", "c", "d"]
 
@@ -44,7 +46,7 @@ def dataset(shop, tmp_path):
 
 @pytest.fixture
 def one_batch_a_chunk(monkeypatch):
-    monkeypatch.setattr(extract_features, "BATCHES_PER_CHUNK", 1)
+    monkeypatch.setattr(extraction, "BATCHES_PER_CHUNK", 1)
 
 
 def test_vectors_and_their_description_are_written(dataset):

@@ -2,10 +2,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from recbole_mm.data.features import write_item_features
-from recbole_mm.prepare import inspection as inspect_dataset
-from recbole_mm.prepare import own_tables as prepare
-from recbole_mm.prepare.inspection import baselines, figures, warnings
+from recbole_mm.data.feature_files import write_item_features
+from recbole_mm.prepare.baselines import baselines
+from recbole_mm.prepare.commands import inspect, prepare
+from recbole_mm.prepare.inspection import figures
+from recbole_mm.prepare.leakage import warnings
 from recbole_mm.prepare.prepared import PreparedDataset
 
 
@@ -30,7 +31,7 @@ def test_figures_are_counted_by_hand(tmp_path):
     found = figures(dataset)
 
     assert (found["users"], found["items"], found["interactions"]) == (2, 3, 5)
-    assert found["events per user (least, median, mean, most)"] == [2, 2.5, 2.5, 3]
+    assert found["events per user (min, median, mean, max)"] == [2, 2.5, 2.5, 3]
     assert found["repeated user-item pairs"] == 1
     assert found["neighbours of the same time"] == round(1 / 3, 4)
     assert found["times"][0].startswith("1970-01-01T00:00:00")
@@ -56,10 +57,10 @@ def test_leaks_are_warned_of(tmp_path):
     found = " ".join(warnings(dataset_of(tmp_path, lines, [[1, 0], [1, 0], [0, 1]])))
 
     for sign in (
-        "33.3% of the test items stand in the same user's history",
-        "33.3% of the test items occur nowhere in training",
+        "33.3% of the test items are in the same user's history",
+        "33.3% of the test items are not in the training events",
         "33.3% of the test events have the time of the event before",
-        "1 users have the history of another user",
+        "1 users have the same history as another user",
         "1 items (33.3%) share their text vector",
     ):
         assert sign in found
@@ -68,9 +69,9 @@ def test_leaks_are_warned_of(tmp_path):
 def test_equal_rows_are_told_apart(tmp_path):
     found = " ".join(warnings(dataset_of(tmp_path, [("u", "a", "1"), ("u", "b", "2")] * 2)))
 
-    assert "100.0% of the test items stand in the same user's history" in found
+    assert "100.0% of the test items are in the same user's history" in found
     assert "100.0% of the test events have the time of the event before" in found
-    assert "occur nowhere" not in found
+    assert "not in the training" not in found
 
 
 def test_a_clean_set_has_no_warning(tmp_path):
@@ -86,7 +87,7 @@ def test_the_command_writes_a_sheet_and_the_card(shop, tmp_path, capsys, broken)
     if broken:
         (shop / "images" / "a.png").write_text("no picture")
 
-    inspect_dataset.main(["shop", f"--output={tmp_path}/out"])
+    inspect.main(["shop", f"--output={tmp_path}/out"])
 
     dataset = PreparedDataset(tmp_path / "out", "shop")
     with Image.open(dataset.path("sheet.png")) as sheet:
@@ -100,6 +101,6 @@ def test_the_command_writes_a_sheet_and_the_card(shop, tmp_path, capsys, broken)
 def test_a_set_without_features_has_no_sheet(tmp_path):
     dataset = dataset_of(tmp_path, [("u", "a", "1"), ("u", "b", "2")])
 
-    inspect_dataset.main(["x", f"--output={tmp_path}"])
+    inspect.main(["x", f"--output={tmp_path}"])
 
     assert not dataset.path("sheet.png").exists()

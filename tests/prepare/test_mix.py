@@ -2,9 +2,9 @@ import pandas as pd
 import pytest
 import yaml
 
-from recbole_mm.prepare import extract as extract_features
-from recbole_mm.prepare import mix
-from recbole_mm.prepare import own_tables as prepare
+from recbole_mm.data.domains import MixtureError
+from recbole_mm.prepare.commands import extract as extract_features
+from recbole_mm.prepare.commands import mix, prepare
 from recbole_mm.prepare.inputs import InputError
 
 
@@ -41,16 +41,16 @@ def test_a_domain_without_times_makes_a_mixture_without_times(out, tmp_path):
 
 
 def test_a_domain_twice_is_refused(out):
-    with pytest.raises(InputError, match="'Food'.* stands twice"):
+    with pytest.raises(MixtureError, match=r"duplicate domains \['Food'\]"):
         mix.main(["Both", "Food", "Home", "Food", f"--output={out}"])
-    with pytest.raises(InputError, match="Food stands twice"):
+    with pytest.raises(MixtureError, match="cannot be its own domain"):
         mix.main(["Food", "Food", "Home", f"--output={out}"])
 
 
-def test_features_of_different_spaces_are_refused_with_the_mend(out):
+def test_features_of_different_spaces_are_refused_with_the_fix(out):
     extract_features.main(["Home", f"--output={out}"])
 
-    with pytest.raises(InputError, match=r"space.*recbole-mm extract Food Home"):
+    with pytest.raises(MixtureError, match=r"space.*recbole-mm extract Food Home"):
         mix.main(["Both", "Food", "Home", f"--output={out}"])
 
 

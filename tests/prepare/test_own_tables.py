@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from recbole_mm.data.features import read_feature_info, read_item_features
-from recbole_mm.prepare import own_tables as prepare
+from recbole_mm.prepare.commands import prepare
 from recbole_mm.prepare.inputs import InputError
 from recbole_mm.prepare.prepared import PreparedDataset
 

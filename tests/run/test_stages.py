@@ -9,7 +9,7 @@ from tiny import PRETRAIN, TINY_MMM4REC
 
 from recbole_mm.cli import main
 from recbole_mm.config.errors import ConfigError
-from recbole_mm.data.features import feature_path, write_item_features
+from recbole_mm.data.feature_files import feature_path, write_item_features
 from recbole_mm.run.run import run
 from recbole_mm.run.stages import plan_stages, run_stages
 from recbole_mm.tools.errors import UserError

@@ -1,11 +1,20 @@
 import struct
 import zlib
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from recbole_mm.tools import pictures
-from recbole_mm.tools.pictures import MAX_PIXELS, PICTURE_ERRORS, open_picture
+from recbole_mm.tools.pictures import (
+    MAX_PIXELS,
+    PICTURE_ERRORS,
+    PictureError,
+    on_white,
+    open_picture,
+    picture_suffixes,
+    read_picture,
+)
 
 
 def png(width: int, height: int) -> bytes:
@@ -65,3 +74,64 @@ def test_every_picture_is_opened_here(repository):
 
     assert calls == {"recbole_mm/tools/pictures.py"}
     assert "EPS" not in pictures.FORMATS
+
+
+RAMP = np.arange(256, dtype=np.uint8).reshape(16, 16)
+
+
+@pytest.mark.parametrize(
+    "levels",
+    [
+        RAMP.astype(np.uint16) * 257,
+        (RAMP.astype(">u2") * 257).astype(">u2"),
+        RAMP.astype(np.int32) * 257,
+        RAMP.astype(np.int32),
+        RAMP.astype(np.float32) / 255,
+        RAMP.astype(np.float32),
+    ],
+    ids=["I;16", "I;16B", "I, 16 bits used", "I, 8 bits used", "F to 1", "F to 255"],
+)
+def test_gray_levels_of_more_than_eight_bits_keep_their_share_of_white(levels):
+    seen = np.asarray(on_white(Image.fromarray(levels)))
+
+    assert seen.shape == (16, 16, 3)
+    assert (seen == RAMP[..., None]).all()
+
+
+def test_a_png_of_sixteen_bits_is_read_as_one_of_eight(tmp_path):
+    Image.fromarray(RAMP.astype(np.uint16) * 257).save(tmp_path / "deep.png")
+    Image.fromarray(RAMP).save(tmp_path / "flat.png")
+
+    deep, flat = (np.asarray(read_picture(tmp_path / f"{name}.png")) for name in ("deep", "flat"))
+
+    assert (deep == flat).all()
+
+
+def test_a_float_picture_with_holes_is_read(tmp_path):
+    Image.fromarray(np.array([[np.nan, 0.5], [1, 0]], np.float32)).save(tmp_path / "a.tiff")
+
+    assert np.asarray(read_picture(tmp_path / "a.tiff"))[..., 0].tolist() == [[0, 128], [255, 0]]
+
+
+@pytest.mark.parametrize("ending", [".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tiff"])
+def test_common_endings_are_known_in_lower_case(ending):
+    assert ending in picture_suffixes()
+
+
+@pytest.mark.parametrize("name", ["a.eps", "a.png"])
+def test_a_format_that_starts_a_program_is_not_opened_whatever_its_name(tmp_path, name):
+    Image.new("RGB", (4, 4)).save(tmp_path / name, "EPS")
+
+    assert ".eps" not in picture_suffixes()
+    with pytest.raises(PictureError, match=rf"{name}: UnidentifiedImageError"):
+        read_picture(tmp_path / name)
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>", b"\x89PNG\r\n\x1a\n" + bytes(60)])
+def test_a_file_that_is_not_a_picture_is_named(tmp_path, content):
+    (tmp_path / "a.png").write_bytes(content)
+
+    with pytest.raises(PictureError, match=r"a\.png: "):
+        read_picture(tmp_path / "a.png")
+    with pytest.raises(PictureError, match=r"b\.png: FileNotFoundError"):
+        read_picture(tmp_path / "b.png")

@@ -9,7 +9,7 @@ from torch.testing import assert_close
 
 from recbole_mm.config.load import load_config
 from recbole_mm.data.dataset import MultiModalDataset
-from recbole_mm.data.features import write_item_features
+from recbole_mm.data.feature_files import write_item_features
 from recbole_mm.run.run import Run, fit_and_evaluate
 from recbole_mm.transfer.authors import AuthorsCheckpointError
 from recbole_mm.transfer.pretrained import TransferError, freeze, load_pretrained, read_pretrained

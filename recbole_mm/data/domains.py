@@ -1,0 +1,87 @@
+r"""The domains of a mixture: which data sets it consists of, and what their features share."""
+
+import shlex
+from pathlib import Path
+
+import yaml
+
+from recbole_mm.data.feature_files import feature_path, find_modalities, read_feature_info
+from recbole_mm.tools.errors import UserError
+
+SEPARATOR = ":"
+
+
+class MixtureError(UserError):
+    """Domains that cannot be one data set."""
+
+
+def domains_of(config) -> list[str]:
+    """The domains of ``config['dataset']``: by ``domains``, or by ``<dataset>.yaml`` beside its
+    ``.inter`` file, which recbole-mm mix writes. Empty for a data set that is not a mixture.
+
+    Raises:
+        MixtureError: a domain is listed twice, the mixture is its own domain, or the file is not
+            readable.
+    """
+    name = config["dataset"]
+    domains = config["domains"]
+    recorded = Path(config["data_path"]) / f"{name}.yaml"
+    if domains is None and recorded.is_file():
+        domains = _recorded_domains(recorded)
+    domains = [domains] if isinstance(domains, str) else list(domains or [])
+    refuse_repeated_domains(name, domains)
+    return domains
+
+
+def refuse_repeated_domains(name: str, domains: list[str]) -> None:
+    """Every domain is in a mixture once, and none has the mixture's own name."""
+    repeated = sorted({domain for domain in domains if domains.count(domain) > 1})
+    if repeated:
+        raise MixtureError(f"mixture {name!r} of {domains}: duplicate domains {repeated}.")
+    if name in domains:
+        raise MixtureError(f"mixture {name!r} of {domains}: it cannot be its own domain.")
+
+
+def _recorded_domains(path: Path):
+    try:
+        recorded = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        return recorded.get("domains")
+    except (yaml.YAMLError, UnicodeDecodeError, AttributeError) as error:
+        raise MixtureError(
+            f"{path}: expected yaml with the list 'domains' ({error}). Create the mixture again "
+            f"with recbole-mm mix."
+        ) from error
+
+
+def domain_folder(config, domain: str) -> Path:
+    """The folder of a domain, beside that of the mixture."""
+    return Path(config["data_path"]).parent / domain
+
+
+def common_modalities(root, domains: list[str]) -> tuple[list[str], dict[str, list[str]]]:
+    """Modalities that every domain has; and per domain those that another domain lacks."""
+    found = {domain: find_modalities(Path(root) / domain, domain) for domain in domains}
+    common = [m for m in found[domains[0]] if all(m in found[domain] for domain in domains)]
+    left_out = {d: [m for m in found[d] if m not in common] for d in domains}
+    return common, {domain: names for domain, names in left_out.items() if names}
+
+
+def refuse_different_features(root, domains: list[str], modality: str) -> None:
+    """The features of one modality must be of one kind.
+
+    Raises:
+        MixtureError: they differ in encoder, width, normalization or (embedded extractor) space.
+    """
+    kinds = {}
+    for domain in domains:
+        info = read_feature_info(feature_path(Path(root) / domain, domain, modality))
+        kind = (info.get("encoder"), info.get("dimension"), info.get("normalization"))
+        if info.get("encoder") == "embedded":
+            kind = (*kind, f"space of {info.get('shared_with')}")
+        kinds.setdefault(kind, []).append(domain)
+    if len(kinds) > 1:
+        listing = "; ".join(f"{names}: {kind}" for kind, names in kinds.items())
+        raise MixtureError(
+            f"{modality} features of the domains differ in encoder, width, scale or space: "
+            f"{listing}. Extract them together: recbole-mm extract {shlex.join(domains)}"
+        )

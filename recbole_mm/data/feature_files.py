@@ -1,0 +1,231 @@
+r"""Item feature files: one per modality, each carrying the tokens of its own items.
+
+A feature file is an uncompressed ``.npz`` with three arrays, read without pickle:
+
+- ``item_id`` ``(n,)`` unicode, the items that *have* the modality; the others are left out;
+- ``feature`` ``(n, F)`` float16 or float32, row ``r`` belongs to ``item_id[r]``;
+- ``info``, optional, a JSON object: encoder, revision, dimension, normalization, date, coverage.
+
+Only numpy is needed to write and to read them; :mod:`recbole_mm.data.features` makes tensors.
+"""
+
+import json
+import struct
+import tokenize
+import zipfile
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from recbole_mm.tools.errors import UserError
+from recbole_mm.tools.files import whole_or_not
+
+ROWS_PER_CHUNK = 65536
+
+
+class FeatureFileError(UserError):
+    """A feature file that is missing, damaged, or belongs to another data set."""
+
+
+def feature_path(dataset_dir, dataset: str, modality: str) -> Path:
+    """The feature file of a modality: ``<dataset_dir>/<dataset>.<modality>.npz``."""
+    return Path(dataset_dir) / f"{dataset}.{modality}.npz"
+
+
+def find_modalities(dataset_dir, dataset: str) -> list[str]:
+    """Modalities with a feature file in the folder: text first, then image, the others by name."""
+    files = Path(dataset_dir).glob(f"{dataset}.*.npz")
+    names = {f.name[len(dataset) + 1 : -len(".npz")] for f in files}
+    return sorted((n for n in names if "." not in n), key=lambda n: (n != "text", n != "image", n))
+
+
+def write_item_features(path, item_id, feature, info: dict | None = None) -> Path:
+    """Write one feature file, whole or not at all.
+
+    Args:
+        path: target file, usually ``feature_path(...)``.
+        item_id: ``(n,)`` item tokens without duplicates.
+        feature: ``(n, F)``, finite; float16 and float32 are kept, other types become float32.
+        info: how the features were made (encoder, revision, normalization, ...), JSON-able.
+
+    Raises:
+        FeatureFileError: shapes that do not match, duplicate tokens, NaN or infinite values.
+    """
+    path = Path(path)
+    item_id = np.asarray(item_id, dtype=np.str_)
+    feature = np.asarray(feature)
+    if feature.dtype not in (np.float16, np.float32):
+        feature = feature.astype(np.float32)
+    _check_rows(path, item_id, feature)
+    _check_values(path, item_id, feature)
+    with whole_or_not(path) as temporary, open(temporary, "wb") as file:
+        np.savez(file, item_id=item_id, feature=feature, info=json.dumps(info or {}))
+    return path
+
+
+def read_feature_info(path) -> dict:
+    """How the features were made (encoder, revision, ...), ``{}`` if it was not recorded."""
+    with _open_npz(path) as archive:
+        text = str(_read_array(path, archive, "info")) if "info" in archive else "{}"
+    try:
+        info = json.loads(text)
+    except json.JSONDecodeError:
+        info = None
+    if not isinstance(info, dict):
+        raise FeatureFileError(f"{path}: array 'info' is not a JSON object. Create the file again.")
+    return info
+
+
+def read_feature_rows(
+    path, item_tokens, min_coverage: float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Read one modality for the items of a data set, whatever the order on disk.
+
+    The file is memory-mapped: only the rows of these items are read, once.
+
+    Args:
+        path: a feature file.
+        item_tokens: ``(n_items,)`` tokens in the order of their ids; the first is the padding.
+        min_coverage: the smallest share of the items (padding apart) that must be in the file.
+
+    Returns:
+        values ``(n_items, F)``, float16 or float32 as on disk, zero where an item has none (and for
+        the padding item 0); present ``(n_items,)`` bool, whether an item has this modality.
+
+    Raises:
+        FeatureFileError: the file is missing, truncated or not a feature file; a token is
+            duplicate; a value is NaN or infinite; fewer than ``min_coverage`` of the items, or
+            none, are in the file.
+    """
+    path = Path(path)
+    with _open_npz(path) as archive:
+        missing = {"item_id", "feature"} - set(archive.files)
+        if missing:
+            raise FeatureFileError(
+                f"{path}: no array {sorted(missing)}; a feature file holds 'item_id' and 'feature' "
+                f"(write it with recbole_mm.data.feature_files.write_item_features)."
+            )
+        tokens = _read_array(path, archive, "item_id").astype(np.str_)
+    stored = _memory_map(path, "feature")
+    _check_rows(path, tokens, stored)
+
+    row_of = {token: row for row, token in enumerate(tokens.tolist())}
+    wanted = np.array([row_of.get(str(token), -1) for token in item_tokens], dtype=np.int64)
+    wanted[0] = -1
+    present = wanted >= 0
+    _check_coverage(path, tokens, item_tokens, present, min_coverage)
+    values = np.zeros((len(wanted), stored.shape[1]), dtype=stored.dtype)
+    ids = np.flatnonzero(present)
+    ids = ids[np.argsort(wanted[ids], kind="stable")]  # in file order: the disk is read forwards
+    for start in range(0, len(ids), ROWS_PER_CHUNK):
+        chunk = ids[start : start + ROWS_PER_CHUNK]
+        values[chunk] = stored[wanted[chunk]]
+        _check_values(path, tokens[wanted[chunk]], values[chunk])
+    return values, present
+
+
+def _check_coverage(path, stored_tokens, item_tokens, present, min_coverage: float) -> None:
+    n_items = len(present) - 1
+    coverage = present.sum() / max(n_items, 1)
+    if not present.any() or coverage < min_coverage:
+        raise FeatureFileError(
+            f"{path}: it has features for {present.sum()} of the data set's {n_items} items "
+            f"({coverage:.1%}), the limit is {min_coverage:.1%}; its tokens look like "
+            f"{stored_tokens[:3].tolist()}, the data set's like "
+            f"{[str(token) for token in item_tokens[1:4]]}. Does it belong to another data set? "
+            f"Extract the features again, or lower 'min_feature_coverage'."
+        )
+
+
+def _open_npz(path):
+    path = Path(path)
+    if not path.is_file():
+        raise FeatureFileError(
+            f"{path}: no such feature file. Create it with recbole-mm extract, or "
+            f"remove its modality from 'modalities'."
+        )
+    try:
+        archive = np.load(path, allow_pickle=False)
+    except (zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
+        raise FeatureFileError(
+            f"{path}: not a readable .npz file, perhaps truncated ({error}). Create it again."
+        ) from error
+    if not isinstance(archive, np.lib.npyio.NpzFile):
+        raise FeatureFileError(
+            f"{path}: a single array; a feature file is an .npz with 'item_id' and 'feature'."
+        )
+    return archive
+
+
+def _read_array(path, archive, name: str) -> np.ndarray:
+    try:
+        return archive[name]
+    except (zipfile.BadZipFile, ValueError, EOFError) as error:
+        reason = f"is damaged ({error})"
+        if "Object arrays" in str(error):  # numpy's
+            reason = "holds Python objects, which are not read: save it with .astype(str)"
+        raise FeatureFileError(f"{path}: array '{name}' {reason}.") from error
+
+
+def _memory_map(path: Path, name: str) -> np.ndarray:
+    """Map a stored member of an ``.npz`` without reading it (numpy maps only bare ``.npy``)."""
+    with zipfile.ZipFile(path) as archive:
+        member = archive.getinfo(f"{name}.npy")
+        if member.compress_type != zipfile.ZIP_STORED:
+            with _open_npz(path) as npz:
+                return _as_float(path, _read_array(path, npz, name))
+    with open(path, "rb") as file:
+        file.seek(member.header_offset)
+        local_header = file.read(30)
+        name_length, extra_length = struct.unpack("<HH", local_header[26:30])
+        file.seek(member.header_offset + 30 + name_length + extra_length)
+        try:
+            version = np.lib.format.read_magic(file)
+            read_header = {
+                (1, 0): np.lib.format.read_array_header_1_0,
+                (2, 0): np.lib.format.read_array_header_2_0,
+            }[version]
+            shape, fortran_order, dtype = read_header(file)
+        except (KeyError, SyntaxError, ValueError, tokenize.TokenError) as error:
+            raise FeatureFileError(
+                f"{path}: the header of array '{name}' is damaged ({error}). Create it again."
+            ) from error
+        offset = file.tell()
+    if offset + dtype.itemsize * int(np.prod(shape)) > path.stat().st_size:
+        raise FeatureFileError(f"{path}: truncated inside array '{name}'. Create it again.")
+    order: Literal["C", "F"] = "F" if fortran_order else "C"
+    return _as_float(path, np.memmap(path, dtype, "r", offset, shape, order))
+
+
+def _as_float(path: Path, array: np.ndarray) -> np.ndarray:
+    if array.dtype in (np.float16, np.float32):
+        return array
+    if array.dtype.kind in "fiu":
+        return array.astype(np.float32)
+    raise FeatureFileError(f"{path}: 'feature' holds {array.dtype}, expected float16 or float32.")
+
+
+def _check_rows(path: Path, item_id: np.ndarray, feature: np.ndarray) -> None:
+    if feature.ndim != 2 or item_id.ndim != 1 or len(item_id) != len(feature):
+        raise FeatureFileError(
+            f"{path}: 'item_id' {item_id.shape} and 'feature' {feature.shape} do not match; "
+            f"expected (n,) and (n, F)."
+        )
+    if feature.shape[1] == 0 or len(feature) == 0:
+        raise FeatureFileError(f"{path}: empty features {feature.shape}; remove this modality.")
+    tokens, count = np.unique(item_id, return_counts=True)
+    if (count > 1).any():
+        raise FeatureFileError(
+            f"{path}: {int((count > 1).sum())} duplicate item tokens, "
+            f"e.g. {tokens[count > 1][:3].tolist()}; keep one row per item."
+        )
+
+
+def _check_values(path: Path, item_id: np.ndarray, feature: np.ndarray) -> None:
+    bad = ~np.isfinite(feature).all(axis=1)
+    if bad.any():
+        raise FeatureFileError(
+            f"{path}: NaN or infinite values in {int(bad.sum())} items, "
+            f"e.g. {item_id[bad][:3].tolist()}. Leave such items out of the file."
+        )

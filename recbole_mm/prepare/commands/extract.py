@@ -1,0 +1,84 @@
+"""Create feature files, one per modality, for prepared data sets.
+
+    recbole-mm extract Toys                  # embedded extractor, no weights
+    recbole-mm extract Toys --encoder=openai/clip-vit-base-patch32
+    recbole-mm extract Toys --encoder=models/minilm --modalities text
+    recbole-mm extract Toys --modality audio=feats.npy --tokens=items.txt
+    recbole-mm extract ToysSource ToysGames  # one space for both
+
+An interrupted run resumes: finished chunks stay in a hidden folder beside the features until these
+are complete, and are used again only for the same encoder, settings and input.
+"""
+
+from pathlib import Path
+
+from recbole_mm.prepare.commands.options import add_output, pairs, parser_of
+from recbole_mm.prepare.fields import TEXT_FIELDS
+from recbole_mm.prepare.folders import dataset_folder
+
+
+def read_arguments(arguments=None):
+    parser = parser_of("extract", __doc__)
+    parser.add_argument("names", nargs="+", help="names of prepared data sets")
+    add_output(parser)
+    parser.add_argument("--encoder", help="on the Hugging Face hub, or a folder [embedded]")
+    parser.add_argument("--modalities", nargs="+", default=["text", "image"])
+    parser.add_argument(
+        "--modality",
+        action="append",
+        default=[],
+        metavar="NAME=FILE",
+        help="vectors of your own: .npz with item_id and feature, or .npy with a row per item",
+    )
+    parser.add_argument(
+        "--tokens",
+        type=Path,
+        metavar="FILE",
+        help="item token of each row of an .npy, one per line [the order of the .item file]",
+    )
+    parser.add_argument("--text-fields", nargs="+", default=TEXT_FIELDS, choices=TEXT_FIELDS)
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--dimension", type=int, help="width of the embedded vectors [128]")
+    parser.add_argument("--pooling", choices=["mean", "cls"], default="mean")
+    parser.add_argument("--normalize", action="store_true", help="scale vectors to length 1")
+    parser.add_argument("--device", help="cpu, cuda, ... [the GPU if there is one]")
+    args = parser.parse_args(arguments)
+    unknown = set(args.modalities) - {"text", "image"}
+    if unknown:
+        parser.error(
+            f"--modalities {sorted(unknown)}: encoders create text and image; add vectors of your "
+            f"own with --modality NAME=FILE"
+        )
+    args.modality = pairs(args.modality)
+    if any(not name.isidentifier() or not file for name, file in args.modality):
+        parser.error("--modality takes NAME=FILE, as in audio=feats.npy")
+    if args.modality and args.encoder:
+        parser.error("--modality adds vectors of your own, --encoder creates them: give one")
+    return args
+
+
+def main(arguments=None) -> None:
+    args = read_arguments(arguments)
+    for name in args.names:
+        dataset_folder(args.output, name)
+    from recbole_mm.prepare.prepared import PreparedDataset
+
+    datasets = [PreparedDataset(args.output, name) for name in args.names]
+    if args.modality:
+        from recbole_mm.prepare.ready_made import add_ready_made
+
+        for name, file in args.modality:
+            for dataset in datasets:
+                add_ready_made(dataset, name, file, args.tokens)
+        return
+    from recbole_mm.prepare.extract import extract, load_encoder
+
+    extract(
+        datasets,
+        load_encoder(args.encoder, args.pooling, args.device),
+        args.modalities,
+        args.text_fields,
+        args.batch_size,
+        args.dimension,
+        args.normalize,
+    )

@@ -1,0 +1,22 @@
+"""Look at a prepared data set: its figures, two baselines, warnings, and a sheet of pictures.
+
+    recbole-mm inspect Toys
+
+The figures go to the screen and into NAME.card.json, the sheet to NAME.sheet.png: some items,
+each with its nearest neighbours by text and by picture features.
+"""
+
+from recbole_mm.prepare.commands.options import add_output, parser_of
+from recbole_mm.prepare.folders import dataset_folder
+
+
+def main(arguments=None) -> None:
+    parser = parser_of("inspect", __doc__)
+    parser.add_argument("name", help="name of a prepared data set")
+    add_output(parser)
+    args = parser.parse_args(arguments)
+    dataset_folder(args.output, args.name)
+    from recbole_mm.prepare.inspection import inspect
+    from recbole_mm.prepare.prepared import PreparedDataset
+
+    inspect(PreparedDataset(args.output, args.name))

@@ -1,0 +1,27 @@
+"""Join prepared data sets, the domains, into one data set for pre-training.
+
+    recbole-mm mix FHCKM Food Home CDs Kindle Movies
+
+This writes dataset/NAME/NAME.inter, in which users and items carry the name of their domain
+(Food:B00004W4UP), and NAME.yaml, which lists the domains. Features are not copied: those of
+Food:B00004W4UP are the row B00004W4UP of dataset/Food/Food.<modality>.npz.
+"""
+
+from recbole_mm.prepare.commands.options import add_output, parser_of
+from recbole_mm.prepare.folders import dataset_folder
+
+
+def main(arguments=None) -> None:
+    parser = parser_of("mix", __doc__)
+    parser.add_argument("name", help="name of the mixture")
+    parser.add_argument("domains", nargs="+", help="names of prepared data sets")
+    add_output(parser)
+    args = parser.parse_args(arguments)
+    for domain in args.domains:
+        dataset_folder(args.output, domain)
+    from recbole_mm.prepare.mix import mix
+    from recbole_mm.prepare.prepared import PreparedDataset
+
+    domains = [PreparedDataset(args.output, domain) for domain in args.domains]
+    dataset = mix(domains, args.output, args.name)
+    print(f"{len(domains)} domains, {dataset.summary()}")

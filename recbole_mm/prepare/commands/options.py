@@ -1,0 +1,30 @@
+"""What the options of the commands have in common."""
+
+import argparse
+from pathlib import Path
+
+
+def parser_of(command: str, description: str) -> argparse.ArgumentParser:
+    """A parser for ``recbole-mm <command>`` whose help starts with the description as it is."""
+    return argparse.ArgumentParser(
+        prog=f"recbole-mm {command}",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+
+
+def add_output(parser: argparse.ArgumentParser) -> None:
+    """``--output``, the folder of the data sets."""
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("dataset"),
+        metavar="FOLDER",
+        help="folder of the data sets [dataset]",
+    )
+
+
+def pairs(options: list[str]) -> list[tuple[str, str]]:
+    """``NAME=VALUE`` options as pairs; the value may hold further ``=``, and is empty without one."""
+    return [(name, value) for name, _, value in (option.partition("=") for option in options)]
