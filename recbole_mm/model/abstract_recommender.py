@@ -60,6 +60,8 @@ class MultiModalRecommender(SequentialRecommender):
         encoder_parameters: glob patterns of what reads sequences, frozen in the transfer report.
         layer_stacks: glob patterns of the lists of layers, whose upper ones a shallower model does
             not have.
+        function_keys: keys of the configuration, beside those that decide shapes, that change how
+            items are ranked with the same parameters.
         released_options: what ``released: True`` puts in the place of the configuration's values,
             beside a softmax over all items in the place of that over the trained ones; empty: the
             model does not know that key.
@@ -76,6 +78,7 @@ class MultiModalRecommender(SequentialRecommender):
     modality_parameters: tuple[str, ...] = ("adapters.*",)
     encoder_parameters: tuple[str, ...] = ()
     layer_stacks: tuple[str, ...] = ()
+    function_keys: tuple[str, ...] = ()
     released_options: ClassVar[dict] = {}
     mask_missing = True
     _evaluation_items = (None, None)

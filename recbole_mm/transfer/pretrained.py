@@ -22,6 +22,19 @@ class TransferError(UserError):
     """A checkpoint that does not fit the model, or a pattern that matches nothing."""
 
 
+class Pretrained(NamedTuple):
+    """What a model may start from.
+
+    Attributes:
+        state: parameters by our names.
+        config: the configuration that they were trained with; ``None`` for a released file, which
+            does not have it.
+    """
+
+    state: dict[str, Tensor]
+    config: dict | None
+
+
 class Transferred(NamedTuple):
     """Names of the parameters that were taken over, those of the checkpoint that were left out,
     and those of the model that keep their initial values."""
@@ -31,7 +44,7 @@ class Transferred(NamedTuple):
     fresh: list[str]
 
 
-def read_pretrained(path, model: str) -> dict[str, Tensor]:
+def read_pretrained(path, model: str) -> Pretrained:
     """The parameters in a checkpoint of ours or of the papers' authors, without executing code.
 
     Args:
@@ -49,16 +62,48 @@ def read_pretrained(path, model: str) -> dict[str, Tensor]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError):
-        return import_authors_checkpoint(path, model)
+        return Pretrained(import_authors_checkpoint(path, model), None)
     config = checkpoint.get("config") if isinstance(checkpoint, dict) else None
     if not isinstance(config, dict) or "model" not in config:
-        return import_authors_checkpoint(path, model)
+        return Pretrained(import_authors_checkpoint(path, model), None)
     if config["model"] != model:
         raise TransferError(
             f"{path} is a checkpoint of {config['model']} and cannot start a {model}. Give a checkpoint "
             f"of {model}, or leave pre_model_path empty."
         )
-    return checkpoint["state_dict"]
+    return Pretrained(checkpoint["state_dict"], config)
+
+
+def refuse_another_function(
+    model: type, trained_with: dict, config, allowed: Iterable[str]
+) -> None:
+    """The same parameters under other settings are another function.
+
+    Args:
+        model: class whose ``function_keys`` have to be equal.
+        trained_with: the configuration of the parameters.
+        config: the configuration that they are to run with.
+        allowed: keys that may differ all the same (``allow_changed_keys``).
+
+    Raises:
+        TransferError: keys differ; the message has both values.
+    """
+    unknown = sorted(set(allowed) - set(model.function_keys))
+    if unknown:
+        raise TransferError(
+            f"allow_changed_keys: {unknown} can differ anyway; the keys that must be equal are "
+            f"{', '.join(model.function_keys)}."
+        )
+    changed = [
+        f"{key}: {trained_with[key]!r} in the checkpoint, {config[key]!r} here"
+        for key in model.function_keys
+        if key in trained_with and key not in allowed and trained_with[key] != config[key]
+    ]
+    if changed:
+        raise TransferError(
+            f"the pre-trained {model.__name__} would compute something else with these settings: "
+            f"{'; '.join(changed)}. Make them equal, or name them in allow_changed_keys."
+        )
 
 
 def load_pretrained(
@@ -184,8 +229,11 @@ def start_from_config(model, config) -> Transferred | None:
             "belong to its own data. Set use_item_id: False; the README shows how to test a "
             "checkpoint on its own data."
         )
-    state = read_pretrained(path, type(model).__name__)
-    return load_pretrained(model, state, reset, bool(config["allow_fewer_layers"]))
+    pretrained = read_pretrained(path, type(model).__name__)
+    if pretrained.config is not None:
+        changeable = config["allow_changed_keys"] or []
+        refuse_another_function(type(model), pretrained.config, config, changeable)
+    return load_pretrained(model, pretrained.state, reset, bool(config["allow_fewer_layers"]))
 
 
 def _require_ours(model, keys: list[str]) -> None:

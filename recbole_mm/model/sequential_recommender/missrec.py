@@ -111,6 +111,7 @@ class MISSRec(MultiModalRecommender):
     modality_parameters = ("adapters.*", "fusion.factor")
     encoder_parameters = ("position_embedding.*", "transformer.*")
     layer_stacks = ("transformer.encoder.layers", "transformer.decoder.layers")
+    function_keys = ("seq_mm_fusion", "mask_missing", "n_heads", "hidden_act", "layer_norm_eps")
     released_options: ClassVar[dict] = {
         "mask_missing": False,
         "item_drop_view": "released",

@@ -67,6 +67,10 @@ class MMM4Rec(MultiModalRecommender):
     modality_parameters = ("adapters.*", "input_norms.*", "cross_layers.*", "*.time_gate.*")
     encoder_parameters = ("*_layers.*",)
     layer_stacks = ("encoder_layers", "cross_layers.*")
+    function_keys = (
+        "mask_missing", "n_groups", "layer_norm_eps", "cross_activation", "ssd_skip", "use_time",
+        "query_time", "time_input", "time_norm_eps", "time_gate_per_position",
+    )  # fmt: skip
     released_options: ClassVar[dict] = {
         "ssd_skip": "dt_x",
         "layer_norm_eps": 1e-12,

@@ -39,6 +39,7 @@ class UniSRec(MultiModalRecommender):
     domain_parameters = ("item_embedding.*",)
     encoder_parameters = ("position_embedding.*", "encoder.*")
     layer_stacks = ("encoder.layer",)
+    function_keys = ("n_heads", "hidden_act", "layer_norm_eps")
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
