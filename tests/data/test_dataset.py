@@ -9,6 +9,7 @@ from recbole.data.dataset import SequentialDataset
 from recbole_mm.config.load import load_config
 from recbole_mm.data.dataset import TARGET_LIST, DatasetError, MultiModalDataset
 from recbole_mm.data.feature_files import FeatureFileError, feature_path, write_item_features
+from recbole_mm.tools.errors import UserError
 
 BASE = 1_700_000_000
 
@@ -264,7 +265,9 @@ def test_features_may_be_whitened_or_reduced(tmp_path):
     path = write_set(tmp_path, ROWS, text=["a", "b", "c", "d"])
     values = MultiModalDataset(config(path, feature_transform="whiten")).features["text"].values
     assert abs(values[1:].var().item() - 1) < 1e-4
-    with pytest.raises(UserError, match="'feature_transform' is 'zca'; it must be one of whiten, pca"):
+    with pytest.raises(
+        UserError, match="'feature_transform' is 'zca'; it must be one of whiten, pca"
+    ):
         MultiModalDataset(config(path, feature_transform="zca"))
 
 
