@@ -1,195 +1,276 @@
-"""Files and pictures over HTTP: resumed, retried, checked, from the first mirror that has them."""
+"""Files over HTTP: resumed, retried, checked, from the first mirror that has them."""
 
+import contextlib
+import fcntl
 import gzip
-import http.client
 import json
+import shutil
 import time
-import urllib.error
-import urllib.request
-from concurrent.futures import ThreadPoolExecutor
+import zlib
+from http.client import HTTPException
 from pathlib import Path
+from typing import NamedTuple
 
+import requests
+from requests.exceptions import ConnectionError, Timeout
 from tqdm import tqdm
+from urllib3.exceptions import HTTPError
 
-from recbole_mm.tools.files import whole_or_not, write_json
+from recbole_mm.prepare.mirrors import file_name
+from recbole_mm.prepare.web import RefusedAddress
+from recbole_mm.tools.files import write_json
 from recbole_mm.tools.hashing import sha256_of_file
-from recbole_mm.tools.pictures import PICTURE_ERRORS, open_picture
 
-AGENT = {"User-Agent": "recbole_mm dataset scripts (research)"}
 TRY_AGAIN = {408, 425, 429, 500, 502, 503, 504}
 BLOCK = 1 << 20
-TIMEOUT = 60
+TIMEOUT = (15, 60)
+"""Seconds to connect, and between two pieces."""
 MAX_WAIT = 60.0
+KEPT_FREE = 256 << 20
+"""Bytes of the disk that a download leaves free."""
+SHOWN = 50 * BLOCK
+"""Files of this size have a progress bar."""
 
 
 class DownloadError(OSError):
-    """A file that no mirror gave; the message has each mirror's reason."""
+    """A file that could not be downloaded, and why."""
 
 
-class _Refused(Exception):
-    """This address will not give the file: go to the next one."""
+class NotTransferred(Exception):
+    """What one address did not give.
+
+    Attributes:
+        is_final: whether asking again is of no use.
+        is_connected: whether anything answered.
+    """
+
+    def __init__(self, why: str, is_final: bool = True, is_connected: bool = True):
+        super().__init__(why)
+        self.is_final, self.is_connected = is_final, is_connected
+
+
+class Patience(NamedTuple):
+    """How often and how long an address is asked.
+
+    Attributes:
+        retries: further attempts after a transfer that broke off or a passing error.
+        pause: seconds before the second attempt, doubled for each further one.
+        seconds: most that one attempt may take, ``None`` for no limit.
+        largest: most bytes, ``None`` for what the disk holds.
+    """
+
+    retries: int = 5
+    pause: float = 1.0
+    seconds: float | None = None
+    largest: int | None = None
+
+
+PATIENCE = Patience()
+UNREACHABLE_RETRIES = 2
+"""Fewer, where nothing answers: there may be no network."""
 
 
 def fetch(
-    urls: list[str], folder, sha256: dict | None = None, retries: int = 5, pause: float = 1.0
+    urls,
+    folder,
+    session: requests.Session,
+    sha256: dict | None = None,
+    patience: Patience = PATIENCE,
 ) -> Path:
     """Download one file, named as at its address.
 
-    A broken transfer goes on where it stopped, in this run or the next; a file that is there is
-    not fetched again.
+    A transfer that broke off is resumed, in this run or the next; a file that is there is not
+    fetched again.
 
     Args:
         urls: mirrors, tried in order.
         folder: where the file goes.
+        session: from :func:`recbole_mm.prepare.web.open_session`.
         sha256: file name -> hash to check.
-        retries: attempts per mirror after transfers that break off and after passing errors.
-        pause: seconds before the second attempt, doubled for each further one.
+        patience: with each mirror.
 
     Raises:
-        DownloadError: no mirror gave the file whole, of its kind and with its hash.
+        DownloadError: no mirror gave the file whole, of its kind and with its hash; the message
+            has the reason of each. Or the disk is full.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     reasons = []
     for url in urls:
-        target = folder / url.rsplit("/", 1)[-1]
+        target = folder / file_name(url)
         if target.is_file():
             return target
+        transfer = Transfer(url, target, session, patience)
         try:
-            _fetch_from(url, target, retries, pause)
-            _check_kind(target.with_name(target.name + ".part"), target.suffix)
-            _check_hash(target, (sha256 or {}).get(target.name))
-        except _Refused as error:
+            transfer.run()
+            _check_kind(transfer, target.suffix)
+            _check_hash(transfer, (sha256 or {}).get(target.name))
+        except NotTransferred as error:
             reasons.append(f"  {url}: {error}")
             continue
-        target.with_name(target.name + ".part").rename(target)
-        target.with_name(target.name + ".part.json").unlink(missing_ok=True)
+        transfer.finish()
         return target
-    listing = "\n".join(reasons)
-    raise DownloadError(
-        f"{folder}: none of {len(urls)} mirrors gave the file:\n{listing}\nThe same command goes "
-        f"on where it stopped. Add a mirror (--mirrors=FILE), or put the file into "
-        f"the folder yourself."
-    )
+    raise DownloadError("no mirror gave the file:\n" + "\n".join(reasons))
 
 
-def fetch_pictures(
-    pictures: dict[str, str], folder, workers: int = 4, retries: int = 2, pause: float = 1.0
-) -> dict[str, str]:
-    """Download pictures by item, a few at a time, and keep only what Pillow can open.
+class Transfer:
+    """One file from one address into ``<target>.part``, which a later attempt or run resumes.
 
     Args:
-        pictures: item token -> address.
-        folder: gets ``<item>.jpg`` (the address's ending), and ``report.json`` with what could
-            not be had and why. Items of the report that are final (no such picture) are not asked
-            for again.
-        workers: transfers at a time.
-
-    Returns:
-        item token -> file name, of the pictures that are there.
+        url: the address.
+        target: the file.
+        session: from :func:`recbole_mm.prepare.web.open_session`.
+        patience: with this address.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    report = folder / "report.json"
-    failed = json.loads(report.read_text()) if report.is_file() else {}
-    names = {item: f"{item}{_picture_ending(url)}" for item, url in pictures.items()}
-    wanted = [
-        item
-        for item in pictures
-        if not (folder / names[item]).is_file() and not failed.get(item, {}).get("final")
-    ]
 
-    def attempt(item):
+    def __init__(self, url: str, target: Path, session: requests.Session, patience: Patience):
+        self.url, self.target, self.session, self.patience = url, target, session, patience
+        self.part = target.with_name(target.name + ".part")
+        self.note = target.with_name(target.name + ".part.json")
+        """Remembers by what the rest of the file is recognized."""
+
+    def run(self) -> None:
+        """Fill the part.
+
+        Raises:
+            NotTransferred: the address does not give the file.
+        DownloadError: the disk is full.
+        """
+        attempt = 0
+        while True:
+            try:
+                return self._attempt()
+            except NotTransferred as error:
+                limit = self.patience.retries if error.is_connected else UNREACHABLE_RETRIES
+                if error.is_final:
+                    raise
+                if attempt >= min(limit, self.patience.retries):
+                    why = f"gave up after {attempt + 1} attempts, the last: {error}"
+                    raise NotTransferred(why, False, error.is_connected) from error
+            time.sleep(min(self.patience.pause * 2**attempt, MAX_WAIT))
+            attempt += 1
+
+    def finish(self) -> None:
+        """Give the file its name."""
+        self.part.rename(self.target)
+        self.note.unlink(missing_ok=True)
+
+    def discard(self) -> None:
+        self.part.unlink(missing_ok=True)
+        self.note.unlink(missing_ok=True)
+
+    def _attempt(self) -> None:
+        have, tag = self._kept()
+        headers = {"Range": f"bytes={have}-", "If-Range": tag} if have else {}
+        with _network_errors(), self._ask(headers) as response:
+            self._check_status(response, have)
+            resumes = response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
+            start = have if response.status_code == 206 and resumes else 0
+            length = response.headers.get("Content-Length", "")
+            total = start + int(length) if length.isdecimal() else None
+            self._check_size(total, start)
+            self._remember(response)
+            size = self._copy(response, start, total)
+        if total is not None and size != total:
+            raise NotTransferred(f"{size} of {total} bytes came", is_final=False)
+
+    def _ask(self, headers: dict) -> requests.Response:
         try:
-            _fetch_picture(pictures[item], folder / names[item], retries, pause)
-            return item, None
-        except _Refused as error:
-            final = not str(error).startswith(_BROKE_OFF)
-            return item, {"url": pictures[item], "why": str(error), "final": final}
-
-    with ThreadPoolExecutor(workers) as pool:
-        for item, failure in tqdm(
-            pool.map(attempt, wanted), "pictures", len(wanted), disable=len(wanted) < 100
-        ):
-            failed.pop(item, None)
-            if failure:
-                failed[item] = failure
-    write_json(report, dict(sorted(failed.items())))
-    return {item: name for item, name in names.items() if (folder / name).is_file()}
-
-
-_BROKE_OFF = "gave up"
-
-
-def _fetch_from(url: str, target: Path, retries: int, pause: float) -> None:
-    """Fill ``<target>.part`` from one address."""
-    part = target.with_name(target.name + ".part")
-    note = target.with_name(target.name + ".part.json")
-    why = ""
-    for attempt in range(retries + 1):
-        if attempt:
-            time.sleep(min(pause * 2 ** (attempt - 1), MAX_WAIT))
-        have = part.stat().st_size if part.is_file() else 0
-        known = json.loads(note.read_text()) if note.is_file() and have else {}
-        if known.get("url") != url or not known.get("tag"):
-            have = 0  # of another mirror, or nothing to recognize it by
-        request = urllib.request.Request(url, headers=AGENT)
-        if have:
-            request.add_header("Range", f"bytes={have}-")
-            request.add_header("If-Range", known["tag"])
-        try:
-            with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
-                goes_on = response.status == 206
-                total = _total_size(response, have if goes_on else 0)
-                tag = response.headers.get("ETag") or response.headers.get("Last-Modified")
-                if tag and not tag.startswith("W/"):
-                    write_json(note, {"url": url, "tag": tag})
-                else:
-                    note.unlink(missing_ok=True)
-                _copy(response, part, have if goes_on else 0, total, target.name)
-        except urllib.error.HTTPError as error:
-            if error.code == 416 and have:  # the part is longer than the file, or whole
-                part.unlink()
-            elif error.code not in TRY_AGAIN:
-                raise _Refused(f"HTTP {error.code} {error.reason}") from error
-            why = f"HTTP {error.code} {error.reason}"
-            wait = error.headers.get("Retry-After", "")
-            time.sleep(min(float(wait), MAX_WAIT) if wait.isdigit() else 0)
-            continue
-        except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
+            return self.session.get(self.url, headers=headers, stream=True, timeout=TIMEOUT)
+        except (ConnectionError, Timeout) as error:
             why = f"{type(error).__name__}: {error}"
-            continue
-        size = part.stat().st_size
-        if total is None or size == total:
+            raise NotTransferred(why, is_final=False, is_connected=False) from error
+        except (requests.RequestException, RefusedAddress, HTTPError, ValueError) as error:
+            # an address with another scheme, with odd characters, in a private network, ...
+            raise NotTransferred(f"not a usable address: {error}") from error
+
+    def _kept(self) -> tuple[int, str]:
+        """Bytes of the part that can be kept, and by what the server recognizes them."""
+        try:
+            known = json.loads(self.note.read_text(encoding="utf-8"))
+            if known["url"] == self.url and isinstance(known["tag"], str):
+                return self.part.stat().st_size, known["tag"]
+        except (OSError, ValueError, KeyError, TypeError):
+            pass  # nothing there, of another mirror, or damaged
+        return 0, ""
+
+    def _remember(self, response) -> None:
+        tag = response.headers.get("ETag") or response.headers.get("Last-Modified")
+        if tag and not tag.startswith("W/"):
+            write_json(self.note, {"url": self.url, "tag": tag})
+        else:
+            self.note.unlink(missing_ok=True)
+
+    def _check_status(self, response, have: int) -> None:
+        code = response.status_code
+        if code in (200, 206):
             return
-        why = f"{size} of {total} bytes came"
-    raise _Refused(f"{_BROKE_OFF} after {retries + 1} attempts, the last: {why}")
+        if code == 416 and have:  # the part is longer than the file, or whole
+            self.discard()
+        elif code in TRY_AGAIN:
+            wait = response.headers.get("Retry-After", "")
+            time.sleep(min(float(wait), MAX_WAIT) if wait.isdecimal() else 0)
+        else:
+            raise NotTransferred(f"HTTP {code} {response.reason}")
+        raise NotTransferred(f"HTTP {code} {response.reason}", is_final=False)
+
+    def _check_size(self, size: int | None, have: int) -> None:
+        largest = self.patience.largest
+        if largest is not None and size is not None and size > largest:
+            raise NotTransferred(f"{_mega(size)} MB, the limit is {_mega(largest)} MB")
+        room = shutil.disk_usage(self.part.parent).free - KEPT_FREE
+        to_come = 0 if size is None else size - have
+        if to_come > room:
+            raise DownloadError(
+                f"{self.url}: {_mega(to_come)} MB are still to come, the disk of "
+                f"{self.part.parent} has room for {_mega(max(room, 0))} MB; free some, or use a "
+                f"folder on another disk."
+            )
+
+    def _copy(self, response, start: int, total: int | None) -> int:
+        deadline = time.monotonic() + (self.patience.seconds or float("inf"))
+        self.part.touch()
+        with (
+            open(self.part, "r+b") as file,
+            tqdm(
+                total=total, initial=start, desc=self.target.name, unit="B", unit_scale=True,
+                disable=None if total is None or total >= SHOWN else True,
+            ) as bar,
+        ):  # fmt: skip
+            self._lock(file)
+            file.seek(start)
+            file.truncate()
+            while block := response.raw.read1(BLOCK, decode_content=False):
+                file.write(block)
+                bar.update(len(block))
+                if total is None:
+                    self._check_size(file.tell(), file.tell())
+                if time.monotonic() > deadline:
+                    why = f"it took longer than {self.patience.seconds:.0f} s"
+                    raise NotTransferred(why, is_final=False)
+            return file.tell()
+
+    def _lock(self, file) -> None:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            why = "another process is downloading this file; wait for it"
+            raise NotTransferred(why) from error
 
 
-def _copy(response, part: Path, start: int, total: int | None, label: str) -> None:
-    part.touch()
-    with (
-        open(part, "r+b") as file,
-        tqdm(
-            total=total, initial=start, desc=label, unit="B", unit_scale=True,
-            disable=total is None or total < 50 * BLOCK,
-        ) as bar,
-    ):  # fmt: skip
-        file.seek(start)
-        file.truncate()
-        while block := response.read(BLOCK):
-            file.write(block)
-            bar.update(len(block))
+@contextlib.contextmanager
+def _network_errors():
+    """Turn what may go wrong while the pieces come into an attempt that broke off."""
+    try:
+        yield
+    except (HTTPError, HTTPException) as error:
+        why = f"it broke off ({type(error).__name__}: {error})"
+        raise NotTransferred(why, is_final=False) from error
 
 
-def _total_size(response, start: int) -> int | None:
-    length = response.headers.get("Content-Length")
-    return None if length is None else start + int(length)
-
-
-def _check_kind(part: Path, ending: str) -> None:
-    """Refuse an HTML page, an empty file, and a ``.gz`` that is none or is cut."""
-    with open(part, "rb") as file:
+def _check_kind(transfer: Transfer, ending: str) -> None:
+    """Refuse an HTML page, an empty file, and a ``.gz`` that is not one or is cut off."""
+    with open(transfer.part, "rb") as file:
         start = file.read(512)
     why = None
     if not start:
@@ -198,43 +279,22 @@ def _check_kind(part: Path, ending: str) -> None:
         why = "an HTML page instead of the file"
     elif ending == ".gz":
         try:
-            with gzip.open(part, "rb") as file:
+            with gzip.open(transfer.part, "rb") as file:
                 while file.read(BLOCK):
                     pass
-        except (OSError, EOFError) as error:
-            why = f"no whole gzip file ({error})"
+        except (OSError, EOFError, zlib.error) as error:
+            why = f"not a whole gzip file ({error})"
     if why:
-        _discard(part)
-        raise _Refused(why)
+        transfer.discard()
+        raise NotTransferred(why)
 
 
-def _check_hash(target: Path, expected: str | None) -> None:
-    part = target.with_name(target.name + ".part")
-    found = sha256_of_file(part) if expected else None
+def _check_hash(transfer: Transfer, expected: str | None) -> None:
+    found = sha256_of_file(transfer.part) if expected else None
     if found != expected:
-        _discard(part)
-        raise _Refused(f"sha256 is {found}, mirrors.yaml has {expected}")
+        transfer.discard()
+        raise NotTransferred(f"its SHA-256 is {found}, the mirrors file has {expected}")
 
 
-def _fetch_picture(url: str, target: Path, retries: int, pause: float) -> None:
-    _fetch_from(url, target, retries, pause)
-    part = target.with_name(target.name + ".part")
-    target.with_name(target.name + ".part.json").unlink(missing_ok=True)
-    try:
-        with open_picture(part) as picture:
-            picture.load()
-        with whole_or_not(target) as temporary:
-            part.rename(temporary)
-    except PICTURE_ERRORS as error:
-        _discard(part)
-        raise _Refused(f"no picture: {error}") from error
-
-
-def _discard(part: Path) -> None:
-    part.unlink()
-    part.with_name(part.name + ".json").unlink(missing_ok=True)
-
-
-def _picture_ending(url: str) -> str:
-    ending = Path(url.split("?")[0]).suffix.lower()
-    return ending if ending in (".jpg", ".jpeg", ".png", ".gif", ".webp") else ".jpg"
+def _mega(size: int) -> str:
+    return f"{size / 1e6:,.0f}"

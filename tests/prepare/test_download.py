@@ -1,78 +1,29 @@
-"""Against a server on this machine that breaks off, refuses, lies and stutters as told."""
-
 import gzip
-import http.server
-import io
-import json
-import threading
+import shutil
+from collections import namedtuple
 
 import pytest
-from PIL import Image
+from web_server import serving
 
-from recbole_mm.prepare.download import DownloadError, fetch, fetch_pictures
+from recbole_mm.prepare import download
+from recbole_mm.prepare.download import DownloadError, Patience, Transfer, fetch
+from recbole_mm.prepare.web import open_session
 from recbole_mm.tools.hashing import sha256_of_file
 
 CONTENT = bytes(range(256)) * 4000
-PACKED = gzip.compress(b"text" * 1000, mtime=0)  # stands in names of tests
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    """Answers by path: ``plan[path]`` is a list of behaviours, used up one request at a time."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self):
-        server = self.server
-        server.asked.append((self.path, self.headers.get("Range")))
-        body = server.files.get(self.path.lstrip("/"))
-        plan = server.plan.get(self.path.lstrip("/"), [])
-        behaviour = plan.pop(0) if plan else "fine"
-        if body is None:
-            return self.answer(404, b"")
-        if isinstance(behaviour, int):
-            return self.answer(behaviour, b"busy")
-        if behaviour == "html":
-            return self.answer(200, b"<!DOCTYPE html><html>Please log in</html>")
-        start = 0
-        if self.headers.get("Range") and server.resumes:
-            start = int(self.headers["Range"].removeprefix("bytes=").rstrip("-"))
-            if self.headers.get("If-Range") != server.tag:
-                start = 0
-        status = 206 if start else 200
-        if behaviour == "breaks off":
-            half = start + (len(body) - start) // 2
-            self.answer(status, body[start:half], announced=len(body) - start)
-            self.close_connection = True
-            return None
-        return self.answer(status, body[start:])
-
-    def answer(self, status, body, announced=None):
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body) if announced is None else announced))
-        self.send_header("ETag", self.server.tag)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_):
-        pass
+PACKED = gzip.compress(b"text" * 1000, mtime=0)
 
 
 @pytest.fixture
 def server():
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.files, server.plan, server.asked = {"a.bin": CONTENT, "a.gz": PACKED}, {}, []
-    server.tag, server.resumes = '"v1"', True
-    server.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving({"a.bin": CONTENT, "a.gz": PACKED}) as server:
+        yield server
 
 
-def get(server, name="a.bin", folder="got", **options):
-    return fetch([f"{server.url}/{name}"], folder, pause=0.0, **options)
+def get(server, name="a.bin", folder="got", sha256=None, **patience):
+    session = open_session({server.host})
+    patience = Patience(**{"pause": 0.0, **patience})
+    return fetch([f"{server.url}/{name}"], folder, session, sha256, patience)
 
 
 def test_a_file_comes_whole_and_only_once(server):
@@ -82,23 +33,23 @@ def test_a_file_comes_whole_and_only_once(server):
     assert [path.name for path in get(server).parent.iterdir()] == ["a.bin"]
 
 
-def test_a_transfer_that_breaks_off_goes_on_where_it_stopped(server):
+def test_a_transfer_that_breaks_off_resumes_where_it_stopped(server):
     server.plan["a.bin"] = ["breaks off", "breaks off"]
 
     assert get(server).read_bytes() == CONTENT
     assert [asked for _, asked in server.asked] == [None, "bytes=512000-", "bytes=768000-"]
 
 
-def test_the_next_run_goes_on_too(server):
+def test_the_next_run_resumes_too(server):
     server.plan["a.bin"] = ["breaks off"]
-    with pytest.raises(DownloadError, match=r"gave up after 1 attempts.*512000 of 1024000"):
+    with pytest.raises(DownloadError, match=r"gave up after 1 attempts.*IncompleteRead"):
         get(server, retries=0)
 
     assert get(server).read_bytes() == CONTENT
     assert server.asked[-1] == ("/a.bin", "bytes=512000-")
 
 
-def test_a_file_that_changed_meanwhile_starts_anew(server):
+def test_a_file_that_has_changed_starts_from_scratch(server):
     server.plan["a.bin"] = ["breaks off"]
     with pytest.raises(DownloadError):
         get(server, retries=0)
@@ -107,8 +58,31 @@ def test_a_file_that_changed_meanwhile_starts_anew(server):
     assert get(server).read_bytes() == CONTENT[::-1]
 
 
-def test_a_server_that_cannot_resume_starts_anew(server):
+@pytest.mark.parametrize("tag", ['W/"weak"', None])
+def test_a_part_that_the_server_cannot_recognize_starts_from_scratch(server, tag):
+    server.plan["a.bin"], server.tag = ["breaks off"], tag
+
+    assert get(server).read_bytes() == CONTENT
+    assert [asked for _, asked in server.asked] == [None, None]
+
+
+def test_a_server_that_cannot_resume_starts_from_scratch(server):
     server.plan["a.bin"], server.resumes = ["breaks off"], False
+
+    assert get(server).read_bytes() == CONTENT
+
+
+def test_another_range_than_the_missing_one_is_not_appended(server):
+    server.plan["a.bin"] = ["breaks off", "another range"]
+
+    assert get(server).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("note", ["", "{", "[]", '{"url": 3}', '{"url": "x", "tag": null}'])
+def test_a_damaged_note_starts_from_scratch(server, tmp_path, note):
+    (tmp_path / "got").mkdir()
+    (tmp_path / "got/a.bin.part").write_bytes(b"something else")
+    (tmp_path / "got/a.bin.part.json").write_text(note)
 
     assert get(server).read_bytes() == CONTENT
 
@@ -120,19 +94,38 @@ def test_passing_errors_are_tried_again(server):
     assert len(server.asked) == 4
 
 
+def test_a_server_is_given_the_time_that_it_asks_for_up_to_a_minute(server, monkeypatch):
+    waits = []
+    monkeypatch.setattr(download.time, "sleep", waits.append)
+    server.plan["a.bin"] = [
+        {"status": 429, "Retry-After": "7"},
+        {"status": 429, "Retry-After": "3600"},
+    ]
+
+    assert get(server).read_bytes() == CONTENT
+    assert [wait for wait in waits if wait] == [7.0, 60.0]
+
+
 def test_a_final_error_is_not_tried_again_but_the_next_mirror_is(server):
     urls = [f"{server.url}/gone/a.bin", f"{server.url}/a.bin"]
 
-    assert fetch(urls, "got", pause=0.0).read_bytes() == CONTENT
+    path = fetch(urls, "got", open_session({server.host}))
+
+    assert path.read_bytes() == CONTENT
     assert [path for path, _ in server.asked] == ["/gone/a.bin", "/a.bin"]
 
 
-def test_no_mirror_lists_each_reason(server):
+def test_where_no_mirror_has_the_file_each_has_its_reason(server):
     server.plan["a.bin"] = [500] * 9
     urls = [f"{server.url}/gone/a.bin", f"{server.url}/a.bin"]
 
     with pytest.raises(DownloadError, match=r"(?s)gone/a.bin: HTTP 404.*a.bin: gave up.*HTTP 500"):
-        fetch(urls, "got", retries=2, pause=0.0)
+        fetch(urls, "got", open_session({server.host}), patience=Patience(2, 0.0))
+
+
+def test_without_a_network_there_are_few_attempts():
+    with pytest.raises(DownloadError, match="gave up after 3 attempts.*ConnectionError"):
+        fetch(["http://127.0.0.1:9/a"], "got", open_session({"127.0.0.1"}), None, Patience(9, 0.0))
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>gone</html>", PACKED[:-20], b"plain text"])
@@ -140,7 +133,7 @@ def test_wrong_content_is_refused_and_removed(server, tmp_path, content):
     server.files["a.gz"] = content
 
     with pytest.raises(DownloadError):
-        get(server, "a.gz", folder=tmp_path / "got")
+        get(server, "a.gz")
 
     assert list((tmp_path / "got").glob("*.gz*")) == []
 
@@ -149,45 +142,52 @@ def test_the_hash_is_checked(server, tmp_path):
     good = sha256_of_file(get(server))
 
     assert get(server, folder="other", sha256={"a.bin": good}).is_file()
-    with pytest.raises(DownloadError, match="mirrors.yaml has 00"):
+    with pytest.raises(DownloadError, match="the mirrors file has 00"):
         get(server, folder=tmp_path / "third", sha256={"a.bin": "00"})
     assert not (tmp_path / "third" / "a.bin").exists()
 
 
-def picture(color):
-    stream = io.BytesIO()
-    Image.new("RGB", (40, 40), color).save(stream, "JPEG")
-    return stream.getvalue()
+def test_a_file_without_an_announced_length_comes_whole(server):
+    server.plan["a.bin"] = ["unannounced"]
+
+    assert get(server).read_bytes() == CONTENT
 
 
-def test_pictures_come_and_what_could_not_be_had_is_reported(server, tmp_path):
-    server.files |= {"red.jpg": picture("red"), "blue": picture("blue"), "cut.jpg": picture("red")}
-    server.files["cut.jpg"] = server.files["cut.jpg"][:300]
-    server.plan = {"red.jpg": [503], "page.jpg": ["html"], "slow.jpg": [500] * 9}
-    server.files |= {"page.jpg": b"", "slow.jpg": picture("red")}
-    names = {"a": "red.jpg", "b": "blue", "c": "cut.jpg", "d": "gone.jpg", "e": "page.jpg"}
-    urls = {item: f"{server.url}/{name}" for item, name in {**names, "f": "slow.jpg"}.items()}
+@pytest.mark.parametrize("length", ["abc", "-5"])
+def test_a_length_that_is_not_a_number_is_not_believed(server, length):
+    server.plan["a.bin"] = [{"status": 200, "Content-Length": length, "Connection": "close"}]
 
-    got = fetch_pictures(urls, tmp_path, pause=0.0)
-
-    assert got == {"a": "a.jpg", "b": "b.jpg"}
-    report = json.loads((tmp_path / "report.json").read_text())
-    assert {item: one["final"] for item, one in report.items()} == {
-        "c": True, "d": True, "e": True, "f": False,
-    }  # fmt: skip
-    assert "HTTP 404" in report["d"]["why"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.jpg", "b.jpg", "report.json"]
+    with pytest.raises(DownloadError, match="an empty file|broke off|not a usable address"):
+        get(server, retries=0)
 
 
-def test_the_next_run_asks_only_for_pictures_that_may_still_come(server, tmp_path):
-    server.files |= {"red.jpg": picture("red"), "slow.jpg": picture("blue")}
-    server.plan = {"slow.jpg": [500] * 3}
-    urls = {name: f"{server.url}/{name}.jpg" for name in ("red", "slow", "gone")}
-    fetch_pictures(urls, tmp_path, pause=0.0)
-    server.asked.clear()
+def test_a_file_that_the_disk_cannot_hold_is_not_begun(server, monkeypatch):
+    usage = namedtuple("usage", "free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(download.KEPT_FREE + 1_000_000))
 
-    got = fetch_pictures(urls, tmp_path, pause=0.0)
+    with pytest.raises(DownloadError, match=r"1 MB are still to come, the disk .*room for 1 MB"):
+        get(server)
 
-    assert sorted(got) == ["red", "slow"]
-    assert [path for path, _ in server.asked] == ["/slow.jpg"]
-    assert list(json.loads((tmp_path / "report.json").read_text())) == ["gone"]
+
+def test_a_file_over_the_limit_is_refused_also_if_its_length_is_not_announced(server):
+    with pytest.raises(DownloadError, match="1 MB, the limit is 1 MB"):
+        get(server, largest=1_000_000)
+    server.plan["a.bin"] = ["unannounced"]
+    with pytest.raises(DownloadError, match="1 MB, the limit is 1 MB"):
+        get(server, largest=1_000_000)
+
+
+def test_a_transfer_that_takes_too_long_is_given_up(server):
+    server.plan["a.bin"] = ["slow"]
+
+    with pytest.raises(DownloadError, match="it took longer than"):
+        get(server, retries=0, seconds=0.2)
+
+
+def test_two_processes_do_not_write_the_same_file(server, tmp_path):
+    transfer = Transfer(f"{server.url}/a.bin", tmp_path / "a.bin", None, Patience())
+    with open(transfer.part, "wb") as file:
+        transfer._lock(file)
+
+        with pytest.raises(DownloadError, match="another process is downloading this file"):
+            get(server, folder=tmp_path)

@@ -1,0 +1,149 @@
+"""Pictures of items over HTTP: a few at a time, each checked; one that fails ends no other."""
+
+import json
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from tqdm import tqdm
+
+from recbole_mm.prepare.download import DownloadError, NotTransferred, Patience, Transfer
+from recbole_mm.tools.file_names import safe_name
+from recbole_mm.tools.files import write_json
+from recbole_mm.tools.pictures import PICTURE_ERRORS, open_picture
+
+ENDINGS = (".jpg", ".jpeg", ".png", ".gif", ".webp")
+PATIENCE = Patience(retries=2, seconds=120, largest=32_000_000)
+WORKERS = 4
+UNREACHABLE = 24
+"""So many pictures in a row that nothing answered for: there is no network."""
+
+
+class Failure(NamedTuple):
+    """A picture that could not be had.
+
+    Attributes:
+        url: its address.
+        why: the reason.
+        is_final: whether it is not asked for again.
+    """
+
+    url: str
+    why: str
+    is_final: bool
+
+
+class Pictures(NamedTuple):
+    """What is in a folder of pictures.
+
+    Attributes:
+        names: item -> file name.
+        failed: item -> why it has none.
+    """
+
+    names: dict[str, str]
+    failed: dict[str, Failure]
+
+    def reasons(self) -> dict[str, int]:
+        """How many pictures failed for which reason, the most frequent first."""
+        counts = Counter(failure.why.partition(":")[0] for failure in self.failed.values())
+        return dict(counts.most_common())
+
+
+def fetch_pictures(
+    urls: dict[str, str], folder, session, patience: Patience = PATIENCE, workers: int = WORKERS
+) -> Pictures:
+    """Download pictures by item, and keep what is one.
+
+    Args:
+        urls: item -> address.
+        folder: gets the pictures, under the names of their items, and ``report.json`` with what
+            could not be had and why. What is there, under any usual ending, is not asked for; nor
+            are pictures of the report whose failure was final.
+        session: from :func:`recbole_mm.prepare.web.open_session`.
+        patience: with each picture.
+        workers: transfers at a time.
+
+    Raises:
+        DownloadError: nothing answered for many pictures in a row, or the disk is full. What came
+            is kept.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    urls = {item: url.encode("utf-8", "backslashreplace").decode() for item, url in urls.items()}
+    report = folder / "report.json"
+    there, failed = _pictures_in(folder), _read_report(report)
+    missing = [item for item in urls if safe_name(item) not in there]
+    failed = {item: failed[item] for item in missing if item in failed}
+    wanted = [item for item in missing if not _is_hopeless(failed.get(item), urls[item])]
+
+    def attempt(item):
+        return item, *_fetch_picture(urls[item], folder, item, session, patience)
+
+    pool, unreachable = ThreadPoolExecutor(workers), 0
+    try:
+        bar = tqdm(pool.map(attempt, wanted), "pictures", len(wanted), disable=None)
+        for item, failure, is_connected in bar:
+            failed.pop(item, None)
+            if failure is not None:
+                failed[item] = failure
+            unreachable = 0 if is_connected else unreachable + 1
+            if unreachable == UNREACHABLE:
+                raise DownloadError(f"nothing answers: {failed[item].url}: {failed[item].why}")
+    finally:
+        pool.shutdown(cancel_futures=True)
+        write_json(report, {item: failed[item]._asdict() for item in sorted(failed)})
+    there = _pictures_in(folder)
+    names = {item: there[safe_name(item)] for item in urls if safe_name(item) in there}
+    return Pictures(names, failed)
+
+
+def _fetch_picture(url, folder: Path, item: str, session, patience):
+    """The failure, if any, and whether anything answered."""
+    target = folder / f"{safe_name(item)}{_ending(url)}"
+    transfer = Transfer(url, target, session, patience)
+    try:
+        transfer.run()
+    except NotTransferred as error:
+        return Failure(url, str(error), error.is_final), error.is_connected
+    try:
+        with open_picture(transfer.part) as picture:
+            picture.load()
+    except PICTURE_ERRORS as error:
+        transfer.discard()
+        why = str(error).replace(str(transfer.part), target.name)
+        return Failure(url, f"not a picture: {why}", True), True
+    transfer.finish()
+    return None, True
+
+
+def _is_hopeless(failure: Failure | None, url: str) -> bool:
+    return failure is not None and failure.is_final and failure.url == url
+
+
+def _pictures_in(folder: Path) -> dict[str, str]:
+    """File names by what stands before their ending."""
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in ENDINGS)
+    return {path.stem: path.name for path in paths}
+
+
+def _read_report(path: Path) -> dict[str, Failure]:
+    """Failures of earlier runs; a damaged report is forgotten, its pictures are asked for again."""
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return {item: Failure(**failure) for item, failure in content.items()}
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        print(f"{path}: damaged; the pictures that it names are asked for again")
+        return {}
+
+
+def _ending(url: str) -> str:
+    try:
+        ending = PurePosixPath(urlsplit(url).path).suffix.lower()
+    except ValueError:
+        return ".jpg"
+    return ending if ending in ENDINGS else ".jpg"

@@ -1,0 +1,101 @@
+"""Requests to addresses that come from outside: http and https only, and no private network."""
+
+import ipaddress
+import socket
+from urllib.parse import urlsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from requests.utils import select_proxy
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+
+AGENT = "recbole_mm data preparation (research)"
+MAX_REDIRECTS = 5
+
+
+class RefusedAddress(Exception):
+    """An address that is not asked."""
+
+
+def open_session(trusted_hosts=frozenset(), connections: int = 4) -> requests.Session:
+    """A session that keeps connections open and refuses addresses in private networks.
+
+    What a connection leads to is checked after the name was resolved and at every redirect, so a
+    name cannot lead elsewhere than to where it was checked. Behind a proxy the name is resolved
+    here too, as far as it can be.
+
+    Args:
+        trusted_hosts: ``host`` or ``host:port``, which may be in a private network.
+        connections: kept open per host.
+    """
+    session = requests.Session()
+    session.headers = {"User-Agent": AGENT, "Accept-Encoding": "identity"}
+    session.max_redirects = MAX_REDIRECTS
+    for scheme in list(session.adapters):
+        session.mount(scheme, _PublicOnly(trusted_hosts, pool_maxsize=connections))
+    return session
+
+
+class _PublicOnly(HTTPAdapter):
+    """Makes the connections of a session."""
+
+    def __init__(self, trusted_hosts, **options):
+        self.trusted_hosts = trusted_hosts
+        super().__init__(**options)
+
+    def init_poolmanager(self, *args, **kwargs):
+        super().init_poolmanager(*args, **kwargs)
+        pools = {"http": HTTPConnectionPool, "https": HTTPSConnectionPool}
+        self.poolmanager.pool_classes_by_scheme = {
+            scheme: _guarded(pool, self.trusted_hosts) for scheme, pool in pools.items()
+        }
+
+    def send(self, request, *args, proxies=None, **kwargs):
+        if select_proxy(request.url, proxies):
+            host, port = _host_and_port(request.url)
+            if not _is_trusted(host, port, self.trusted_hosts):
+                for address in _addresses(host, port):
+                    _refuse_private(host, port, address)
+        return super().send(request, *args, proxies=proxies, **kwargs)
+
+
+def _guarded(pool_class, trusted_hosts):
+    """A pool whose connections end where they lead into a private network."""
+
+    class Connection(pool_class.ConnectionCls):
+        def _new_conn(self):
+            connected = super()._new_conn()
+            try:
+                if not _is_trusted(self.host, self.port, trusted_hosts):
+                    _refuse_private(self.host, self.port, connected.getpeername()[0])
+            except RefusedAddress:
+                connected.close()
+                raise
+            return connected
+
+    return type("Guarded", (pool_class,), {"ConnectionCls": Connection})
+
+
+def _is_trusted(host: str, port: int, trusted_hosts) -> bool:
+    return host in trusted_hosts or f"{host}:{port}" in trusted_hosts
+
+
+def _refuse_private(host: str, port: int, address: str) -> None:
+    found = ipaddress.ip_address(address)
+    if not found.is_global or found.is_multicast:
+        raise RefusedAddress(
+            f"{host} has the address {found}, which is in a private network; if that is right, "
+            f"name {host}:{port} under trusted_hosts in a mirrors file (--mirrors=FILE)"
+        )
+
+
+def _host_and_port(url: str) -> tuple[str, int]:
+    parts = urlsplit(url)
+    return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def _addresses(host: str, port: int) -> list[str]:
+    try:
+        return [info[4][0] for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+    except OSError:  # only the proxy knows the name
+        return []
