@@ -28,10 +28,12 @@ setup(
         "pillow>=10",  # the demo set draws its pictures
         "polars>=1.0",  # the tables of data preparation and of comparisons
         "pyyaml>=6.0",
+        "requests>=2.31",
         "scikit-learn>=1.3",
         "setuptools<81",  # ray 2.6.3 imports pkg_resources, which later releases dropped
         "texttable>=1.6",
         "tqdm>=4.65",
+        "urllib3>=2.1",
     ],
     extras_require={
         # the tests run every command and search, and build small encoders
@@ -47,6 +49,7 @@ setup(
             "pytest-xdist>=3.5",
             "ruff>=0.6",
             "types-pyyaml>=6.0",
+            "types-requests>=2.31",
             "types-tqdm>=4.65",
             "wheel",
         ],

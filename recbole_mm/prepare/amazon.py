@@ -1,310 +1,347 @@
 """Make a data set from the Amazon reviews of 2014, 2018 or 2023.
 
-    recbole-mm amazon Scientific --raw=raw --download --pictures
-    recbole-mm amazon Toys --raw=raw --layout=2014
+    recbole-mm amazon Pantry --download --pictures
+    recbole-mm amazon Toys --layout=2014 --encoder=openai/clip-vit-base-patch32 --download --pictures
+    recbole-mm amazon Video_Games --layout=2023 --name=Games23 --download
     recbole-mm amazon --name=Mine --reviews=Gift_Cards.csv --meta=meta.json.gz
 
-Short names (Food, Home, CDs, Kindle, Movies, Pantry, Scientific, Instruments, Arts, Office, Toys)
-and the addresses stand in mirrors.yaml; any other category goes by its own name. Without
---download the files must lie in the --raw folder under the names that their publishers gave them.
+Short names are Food, Home, CDs, Kindle, Movies, Pantry, Scientific, Instruments, Arts, Office and
+Toys; any other category has its own name. Without --download the files must be in the --raw
+folder under the names that their publishers gave them. The same command resumes what was
+interrupted, and asks again for the pictures that may still come.
 
-A user's repeated reviews of one item count once, at the first time (--repeats); then users and
-items with fewer than 5 of them leave, again and again (--core). Reviews are dated by the day:
-those of one day stay in the order of the file. Files are streamed, none is held in memory.
+Repeated reviews of an item by a user count once, at the first time (--repeats); then users and
+items with fewer than 5 of them are left out until all have as many (--core). Reviews are dated by
+the day: those of the same day stay in the order of the file. Files are streamed.
 """
 
 import argparse
-import ast
-import gzip
-import html
-import io
-import json
-import re
+import contextlib
+import shlex
+import sys
 import tempfile
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import polars as pl
-import yaml
-from tqdm import tqdm
 
-from recbole_mm.prepare import download, tables
-from recbole_mm.prepare import extract as extract_features
+from recbole_mm.prepare import tables
+from recbole_mm.prepare.amazon_files import REVIEW_KEYS, TIME_UNIT, read_meta, scan_reviews
+from recbole_mm.prepare.download import DownloadError, fetch
+from recbole_mm.prepare.extract import extract, load_encoder
 from recbole_mm.prepare.inputs import InputError
+from recbole_mm.prepare.making import Making
+from recbole_mm.prepare.mirrors import DEFAULT_LAYOUT, SHIPPED, Mirrors, Source, file_name
+from recbole_mm.prepare.pictures import fetch_pictures
 from recbole_mm.prepare.prepared import PreparedDataset, write_dataset
+from recbole_mm.prepare.web import open_session
 from recbole_mm.tools.hashing import sha256_of_file
 
-MIRRORS = Path(__file__).with_name("mirrors.yaml")
-COLUMNS = ("user_id", "item_id", "rating", "timestamp")
-"""Columns of a table of reviews."""
-# columns of the ratings files, which have no header before 2023
-CSV_COLUMNS = {
-    2014: ("user_id", "item_id", "rating", "timestamp"),
-    2018: ("item_id", "user_id", "rating", "timestamp"),
-}
-REVIEW_KEYS = {
-    2014: ("reviewerID", "asin", "overall", "unixReviewTime"),
-    2018: ("reviewerID", "asin", "overall", "unixReviewTime"),
-    2023: ("user_id", "parent_asin", "rating", "timestamp"),
-}
-TIME_UNIT = {2014: "s", 2018: "s", 2023: "ms"}
-CHUNK_BYTES = 64 << 20
-ASIN = r"^[0-9A-Z]{10}$"
+STEPS = ("reviews", "metadata", "pictures", "tables", "features")
 
 
-def scan_reviews(path, layout: int, scratch) -> pl.LazyFrame:
-    """Reviews of any layout as a lazy table of :data:`COLUMNS`, in the order of the file.
+@dataclass(frozen=True)
+class Recipe:
+    """What a data set is made from, and how.
 
-    What polars cannot stream itself (anything packed, reviews as JSON) is first brought, piece by
-    piece, into parquet files in ``scratch``.
-
-    Args:
-        path: ``.csv``, ``.json`` or ``.jsonl`` (one review per line), each also ``.gz``.
-        layout: year of the collection, 2014, 2018 or 2023.
-        scratch: a folder.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file. Put it there, or add --download.")
-    endings = [ending.lower() for ending in path.suffixes]
-    is_csv, is_packed = ".csv" in endings, endings[-1] == ".gz"
-    if is_csv and not is_packed:
-        return _review_columns(pl.scan_csv(path, **_csv_options(path, layout)), layout)
-    options = _csv_options(path, layout) if is_csv else {}
-    for number, (chunk, first) in enumerate(_chunks(path)):
-        if is_csv:
-            options["has_header"] = options["has_header"] and first
-            part = pl.read_csv(chunk, **options)
-            options["new_columns"] = part.columns
-        else:
-            keys = dict.fromkeys(REVIEW_KEYS[layout], pl.String)
-            numbers = dict.fromkeys(REVIEW_KEYS[layout][2:], pl.Float64)
-            part = pl.read_ndjson(chunk, schema=keys | numbers)
-        part.write_parquet(Path(scratch) / f"reviews-{number:06d}.parquet")
-    return _review_columns(pl.scan_parquet(Path(scratch) / "reviews-*.parquet"), layout)
-
-
-def read_meta(path, wanted: set[str], layout: int) -> tuple[list[dict], dict[str, int]]:
-    """Item rows of the metadata, one line at a time.
-
-    Args:
-        path: metadata, one item per line (JSON; Python literals in 2014), also ``.gz``.
-        wanted: items to keep.
+    Attributes:
+        name: of the data set.
         layout: year of the collection.
-
-    Returns:
-        rows ``item_id, title, brand, categories, description, url``, each item once (its first
-        line), and counts of repeated and unreadable lines.
+        output: folder of the data sets.
+        raw: folder of the reviews and the metadata.
+        source: their addresses; ``None`` if the user names the files.
+        reviews: the user's file.
+        meta: the user's file.
+        download: whether what is not in ``raw`` is downloaded.
+        pictures: whether the items' pictures are.
+        core: k of the iterated k-core.
+        repeats: what becomes of a user's repeated reviews of an item: keep, first or last.
     """
-    key = "parent_asin" if layout == 2023 else "asin"
-    find = re.compile(rf"""['"]{key}['"]: *['"]([^'"]+)['"]""")
-    rows, counts = {}, {"lines": 0, "repeated": 0, "unreadable": 0}
-    with _open_text(path) as file:
-        for line in tqdm(file, Path(path).name, unit=" items", mininterval=5, disable=None):
-            counts["lines"] += 1
-            match = find.search(line)
-            if match is None:
-                counts["unreadable"] += bool(line.strip())
-                continue
-            if match[1] not in wanted:
-                continue
-            if match[1] in rows:
-                counts["repeated"] += 1
-                continue
-            try:
-                item = json.loads(line)
-            except json.JSONDecodeError:
-                try:
-                    item = ast.literal_eval(line.strip())
-                except (ValueError, SyntaxError):
-                    counts["unreadable"] += 1
-                    continue
-            rows[match[1]] = _item_row(match[1], item)
-    return list(rows.values()), counts
+
+    name: str
+    layout: int
+    output: Path
+    raw: Path
+    source: Source | None = None
+    reviews: Path | None = None
+    meta: Path | None = None
+    download: bool = False
+    pictures: bool = False
+    core: int = 5
+    repeats: str = "first"
+
+    @property
+    def folder(self) -> Path:
+        """Of the data set."""
+        return self.output / self.name
+
+    def plain(self) -> dict:
+        """What decides about the tables, JSON-able."""
+        without = ("download", "output", "raw")
+        values = {key: value for key, value in asdict(self).items() if key not in without}
+        return {key: str(v) if isinstance(v, Path) else v for key, v in values.items()}
 
 
-def make_amazon(args) -> PreparedDataset:
-    """Make the data set that the command line describes."""
-    args.output.mkdir(parents=True, exist_ok=True)
-    with (
-        tempfile.TemporaryDirectory(prefix=".amazon-", dir=args.output) as scratch,
-        tables.reading(args.reviews),
-    ):
-        raw = scan_reviews(args.reviews, args.layout, scratch)
-        _check_layout(raw, args.reviews, args.layout)
-        typed, bad_rows = tables.check_interactions(
-            raw, args.reviews, TIME_UNIT[args.layout], drop_bad_rows=True
-        )
-        typed = tables.on_disk(typed, Path(scratch) / "typed.parquet")
-        interactions, dropped = tables.core_of(typed, args.core, args.core, args.repeats, scratch)
-    if len(interactions) == 0:
-        raise InputError(f"{args.reviews}: no user and item has {args.core} reviews; lower --core.")
-    if bad_rows:
-        print(f"{args.reviews}: left out: {bad_rows}")
+def make(
+    recipes: list[Recipe],
+    mirrors: Mirrors,
+    encoder=None,
+    modalities=("text", "image"),
+    command: str | None = None,
+) -> list[PreparedDataset]:
+    """Make data sets; what an interrupted run has finished is taken as it is.
 
-    wanted = interactions["item_id"].unique().sort()
-    rows, counts = [], {}
-    if args.meta:
-        rows, counts = read_meta(args.meta, set(wanted), args.layout)
-        print(f"{args.meta}: {len(rows)} of {len(wanted)} items, {counts}")
-    schema = dict.fromkeys(("item_id", "title", "brand", "categories", "description", "url"))
-    meta = pl.DataFrame(rows, schema=dict.fromkeys(schema, pl.String))
-    items = wanted.to_frame().join(meta, on="item_id", how="left", maintain_order="left")
-    folder = args.output / args.name
-    if args.pictures:
-        pictures = items.filter(pl.col("url").is_not_null()).select("item_id", "url").rows()
-        got = download.fetch_pictures(dict(pictures), folder / "images")
-        print(f"{folder / 'images'}: {len(got)} of {len(wanted)} pictures, see report.json")
-        names = [f"images/{got[item]}" if item in got else None for item in items["item_id"]]
-        items = items.with_columns(image=pl.Series(names, dtype=pl.String))
-    sources = [path for path in (args.reviews, args.meta) if path]
-    dataset = write_dataset(
-        args.output,
-        args.name,
-        interactions,
-        items.drop("url"),
-        core=args.core,
-        repeats=args.repeats,
-        repeats_dropped=dropped,
-        layout=args.layout,
-        rows_left_out=bad_rows,
-        meta=counts,
-        pictures=folder,
-        sources={str(path): sha256_of_file(path) for path in sources},
-    )
-    if not args.no_features:
-        extract_features.extract([dataset], extract_features.load_encoder(args.encoder))
+    Args:
+        recipes: one for each.
+        mirrors: addresses.
+        encoder: of :func:`recbole_mm.prepare.extract.load_encoder`; the embedded extractor puts all
+            of them into one space.
+        modalities: features to make; none leaves the tables.
+        command: finishes a data set after an interruption, for messages.
+
+    Raises:
+        InputError: files are missing or damaged, or nothing is left of the reviews.
+        DownloadError: what cannot be downloaded; the message says what to do without a network.
+    """
+    for modality in modalities if encoder is not None else ():
+        if modality != "image" or any(recipe.pictures for recipe in recipes):
+            encoder.require(modality)
+    for recipe in recipes:
+        _require_files(recipe)
+    with contextlib.ExitStack() as stack:
+        makings = [
+            stack.enter_context(
+                Making(recipe.output, recipe.name, recipe.plain(), command or command_for(recipe))
+            )
+            for recipe in recipes
+        ]
+        datasets = [
+            make_tables(recipe, mirrors, making)
+            for recipe, making in zip(recipes, makings, strict=True)
+        ]
+        if modalities:
+            with step(", ".join(dataset.name for dataset in datasets), "features"):
+                extract(datasets, encoder, modalities)
+        for making in makings:
+            making.finish()
+    return datasets
+
+
+def make_tables(recipe: Recipe, mirrors: Mirrors, making: Making) -> PreparedDataset:
+    """All steps but the features."""
+    if making.tables_written:
+        with contextlib.suppress(InputError):  # the user has removed them since
+            dataset = PreparedDataset(recipe.output, recipe.name)
+            _say(f"{recipe.name}: the tables of an interrupted run are taken")
+            return dataset
+    session = open_session(mirrors.trusted_hosts)
+    with step(recipe.name, "reviews"):
+        reviews = recipe.reviews or find_file(recipe, "reviews", mirrors, session)
+        interactions, facts = read_interactions(recipe, reviews)
+    with step(recipe.name, "metadata"):
+        meta = recipe.meta
+        if recipe.source is not None and meta is None:
+            meta = find_file(recipe, "meta", mirrors, session)
+        items, found = read_items(recipe, meta, interactions["item_id"].unique().sort())
+    with step(recipe.name, "pictures"):
+        items, failed = add_pictures(recipe, items, session)
+    with step(recipe.name, "tables"):
+        making.begin()
+        sources = {str(path): sha256_of_file(path) for path in (reviews, meta) if path}
+        dataset = write_tables(recipe, interactions, items, sources, facts | found | failed)
+        making.tables_are_written()
     return dataset
 
 
-def _csv_options(path, layout: int) -> dict:
-    with _open_text(path) as file:
-        has_header = "user_id" in file.readline()
-    if has_header:
-        return {"has_header": True, "infer_schema": False}
-    columns = CSV_COLUMNS.get(layout, CSV_COLUMNS[2014])
-    return {"has_header": False, "infer_schema": False, "new_columns": list(columns)}
+def find_file(recipe: Recipe, kind: str, mirrors: Mirrors, session) -> Path:
+    """The reviews or the metadata, in the raw folder or downloaded into it.
+
+    Args:
+        recipe: with a source.
+        kind: ``reviews`` or ``meta``.
+        mirrors: for the hashes.
+        session: of :func:`recbole_mm.prepare.web.open_session`.
+    """
+    there = _file_there(recipe, kind)
+    if there is not None:
+        return there
+    try:
+        return fetch(getattr(recipe.source, kind), recipe.raw, session, mirrors.sha256)
+    except DownloadError as error:
+        raise DownloadError(
+            f"{error}\nThe same command resumes. Without a network, put these files into "
+            f"{recipe.raw}/ yourself, packed or not; each from one of the addresses, or name other "
+            f"addresses with --mirrors=FILE (a file like {SHIPPED}):\n{_missing_files(recipe)}"
+        ) from error
 
 
-def _review_columns(table: pl.LazyFrame, layout: int) -> pl.LazyFrame:
-    there = table.collect_schema().names()
-    if set(COLUMNS) <= set(there):
-        return table.select(COLUMNS)
-    keys = REVIEW_KEYS[layout]
-    if not set(keys) <= set(there):
-        raise InputError(f"columns {there}, expected {keys}; name another --layout.")
-    return table.select(
-        pl.col(theirs).alias(ours) for theirs, ours in zip(keys, COLUMNS, strict=True)
+def read_interactions(recipe: Recipe, path: Path) -> tuple[pl.DataFrame, dict]:
+    """The core of the reviews, by user and time; and what was left out."""
+    recipe.output.mkdir(parents=True, exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory(prefix=".amazon-", dir=recipe.output) as scratch,
+        tables.reading(path),
+    ):
+        raw = scan_reviews(path, recipe.layout, scratch)
+        typed, bad_rows = tables.check_interactions(
+            raw, path, TIME_UNIT[recipe.layout], drop_bad_rows=True
+        )
+        typed = tables.on_disk(typed, Path(scratch) / "typed.parquet")
+        interactions, dropped = tables.core_of(
+            typed, recipe.core, recipe.core, recipe.repeats, scratch
+        )
+    if len(interactions) == 0:
+        raise InputError(
+            f"{path}: no users and items with {recipe.core} reviews each; lower --core."
+        )
+    return interactions, {"rows_left_out": bad_rows, "repeats_dropped": dropped}
+
+
+def read_items(recipe: Recipe, path: Path | None, wanted: pl.Series) -> tuple[pl.DataFrame, dict]:
+    """The items with their texts and the addresses of their pictures; and what was not found."""
+    items = wanted.to_frame()
+    if path is None:
+        return items, {"meta": {}}
+    meta, counts = read_meta(path, set(wanted), recipe.layout)
+    counts |= {"items_without": len(wanted) - len(meta)}
+    return items.join(meta, on="item_id", how="left", maintain_order="left"), {"meta": counts}
+
+
+def add_pictures(recipe: Recipe, items: pl.DataFrame, session) -> tuple[pl.DataFrame, dict]:
+    """The items with the names of their pictures in place of the addresses; and what failed."""
+    if "url" not in items.columns:
+        return items, {}
+    addresses = dict(items.filter(pl.col("url").is_not_null()).select("item_id", "url").rows())
+    items = items.drop("url")
+    if not recipe.pictures:
+        return items, {}
+    folder = recipe.folder / "images"
+    try:
+        got = fetch_pictures(addresses, folder, session)
+    except DownloadError as error:
+        raise DownloadError(
+            f"{error}\nThe same command resumes. Without a network, put the pictures into {folder}/ "
+            f"yourself, named <item_id>.jpg (or .png, .webp, .gif), or do without them: "
+            f"recbole-mm amazon without --pictures, or training with --modalities=[text]."
+        ) from error
+    names = [
+        f"images/{got.names[item]}" if item in got.names else None for item in items["item_id"]
+    ]
+    failed = {"no address": len(items) - len(addresses)} | got.reasons()
+    items = items.with_columns(image=pl.Series(names, dtype=pl.String))
+    return items, {"pictures_failed": {why: count for why, count in failed.items() if count}}
+
+
+def write_tables(
+    recipe: Recipe, interactions: pl.DataFrame, items: pl.DataFrame, sources: dict, facts: dict
+) -> PreparedDataset:
+    """The ``.inter``, ``.item`` and card files."""
+    return write_dataset(
+        recipe.output,
+        recipe.name,
+        interactions,
+        items,
+        pictures=recipe.folder,
+        core=recipe.core,
+        repeats=recipe.repeats,
+        layout=recipe.layout,
+        sources=sources,
+        **facts,
     )
 
 
-def _check_layout(table: pl.LazyFrame, path, layout: int) -> None:
-    """Refuse a file whose users look like items: the order of the columns differs by layout."""
-    start = table.head(1000).collect()
-    share = {name: start[name].str.contains(ASIN).mean() or 0.0 for name in COLUMNS[:2]}
-    if share["user_id"] > 0.9 and share["item_id"] < 0.5:
-        raise InputError(
-            f"{path}: read as of {layout}, {share['user_id']:.0%} of its first users are item "
-            f"numbers; name the year of the collection with --layout."
+def what_is_missing(dataset: PreparedDataset) -> list[str]:
+    """Lines on what could not be had, from the card."""
+    card, lines = dataset.card, []
+    if any(card.get("rows_left_out", {}).values()):
+        lines.append(f"{dataset.name}: reviews left out: {_counts(card['rows_left_out'])}")
+    without = card.get("meta", {}).get("items_without", 0)
+    if without:
+        lines.append(f"{dataset.name}: {without:,} of {card['items']:,} items have no metadata")
+    failed = card.get("pictures_failed", {})
+    if failed:
+        report = dataset.folder / "images" / "report.json"
+        lines.append(
+            f"{dataset.name}: {sum(failed.values()):,} of {card['items']:,} items have no picture "
+            f"({_counts(failed)}); see {report}"
         )
+    return lines
 
 
-def _open_text(path):
-    path = Path(path)
-    opened = gzip.open if path.suffix == ".gz" else open
-    return opened(path, "rt", encoding="utf-8", errors="replace")
+def command_for(recipe: Recipe, encoder: str | None = None) -> str:
+    """The command that makes a data set of Amazon."""
+    options = [f"--layout={recipe.layout}"] if recipe.layout != DEFAULT_LAYOUT else []
+    options += [f"--encoder={encoder}"] if encoder else []
+    options += [f"--output={recipe.output}"] if recipe.output != Path("dataset") else []
+    options += ["--pictures"] if recipe.pictures else []
+    return shlex.join(["recbole-mm", "amazon", recipe.name, *options, "--download"])
 
 
-def _chunks(path):
-    """Pieces of whole lines, and whether it is the first."""
-    path = Path(path)
-    with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
-        rest, first = b"", True
-        while block := _read(file, path):
-            head, newline, tail = block.rpartition(b"\n")
-            if newline:
-                yield io.BytesIO(rest + head + newline), first
-                rest, first = tail, False
-            else:
-                rest += block
-        if rest:
-            yield io.BytesIO(rest), first
-
-
-def _read(file, path) -> bytes:
+@contextlib.contextmanager
+def step(name: str, called: str):
+    """Say which step begins, and in which one a download failed."""
+    which = f"step {STEPS.index(called) + 1} of {len(STEPS)}"
+    _say(f"{name}: {which}: {called}")
     try:
-        return file.read(CHUNK_BYTES)
-    except (EOFError, gzip.BadGzipFile) as error:
-        raise InputError(f"{path}: cut or broken ({error}). Download it again.") from error
+        yield
+    except DownloadError as error:
+        raise DownloadError(f"{name}: {which} ({called}) failed: {error}") from error
 
 
-def _item_row(token: str, item: dict) -> dict[str, str | None]:
-    categories = item.get("category") or item.get("categories") or []
-    if categories and isinstance(categories[0], list):  # 2014: one path or more
-        categories = list(dict.fromkeys(name for path in categories for name in path))
-    title = _plain(item.get("title"))
-    if title and "getTime" in title:  # a script that was scraped in place of the title
-        title = None
-    return {
-        "item_id": token,
-        "title": title,
-        "brand": _plain(item.get("brand") or item.get("store")),
-        "categories": _plain(", ".join(map(str, categories))),
-        "description": _plain(item.get("description") or item.get("features")),
-        "url": _picture_url(item),
-    }
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
-def _picture_url(item: dict) -> str | None:
-    """The first picture: an address (2014), a list of them (2018), a list of sizes (2023)."""
-    found = item.get("imUrl") or item.get("imageURLHighRes") or item.get("imageURL")
-    found = found or item.get("image") or item.get("images") or None
-    if isinstance(found, list):
-        found = found[0]
-    if isinstance(found, dict):
-        found = found.get("large") or found.get("hi_res") or found.get("thumb")
-    return found if isinstance(found, str) and found.startswith("http") else None
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count:,} {why}" for why, count in counts.items())
 
 
-def _plain(value) -> str | None:
-    """Text without tags, entities and line breaks."""
-    if isinstance(value, list):
-        value = " ".join(map(str, value))
-    if not value:
-        return None
-    text = html.unescape(re.sub(r"<[^<>]*>", " ", html.unescape(str(value))))
-    return " ".join(text.split()) or None
-
-
-def _fetch(args, category: str, what: str) -> Path:
-    """The reviews or the metadata of a category: from the raw folder, or downloaded into it."""
-    mirrors = yaml.safe_load(args.mirrors.read_text(encoding="utf-8"))
-    urls = [url.format(category=category) for url in mirrors["layouts"][args.layout][what]]
-    for url in urls:
-        path = args.raw / url.rsplit("/", 1)[-1]
-        for there in (path, path.with_suffix("") if path.suffix == ".gz" else path):
-            if there.is_file():
-                return there
-    if not args.download:
+def _require_files(recipe: Recipe) -> None:
+    if recipe.source is None or recipe.reviews or recipe.download:
+        return
+    missing = _missing_files(recipe)
+    if missing:
         raise InputError(
-            f"{args.raw}: there is no {' or '.join(sorted({url.rsplit('/', 1)[-1] for url in urls}))}. "
-            f"Add --download, or put it there from one of:\n  " + "\n  ".join(urls)
+            f"{recipe.raw}: files are missing. Add --download, or put them there yourself, packed "
+            f"or not, each from one of the addresses:\n{missing}"
         )
-    return download.fetch(urls, args.raw, mirrors.get("sha256"))
+
+
+def _missing_files(recipe: Recipe) -> str:
+    kinds = [kind for kind in ("reviews", "meta") if _file_there(recipe, kind) is None]
+    urls = [url for kind in kinds for url in getattr(recipe.source, kind)]
+    return "\n".join(f"  {recipe.raw / file_name(url)} from {url}" for url in urls)
+
+
+def _file_there(recipe: Recipe, kind: str) -> Path | None:
+    for url in getattr(recipe.source, kind):
+        path = recipe.raw / file_name(url)
+        for candidate in (path, path.with_suffix("") if path.suffix == ".gz" else path):
+            if candidate.is_file():
+                return candidate
+    return None
 
 
 def read_arguments(arguments=None):
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="recbole-mm amazon",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("category", nargs="?", help="short name or name of the category")
-    parser.add_argument("--name", help="of the data set [the category as given]")
-    parser.add_argument("--layout", type=int, choices=list(REVIEW_KEYS), default=2018)
-    parser.add_argument("--raw", type=Path, default=Path("raw"), help="folder of the files [raw]")
+    parser.add_argument("--name", help="name of the data set [the category as given]")
+    parser.add_argument(
+        "--layout",
+        type=int,
+        choices=list(REVIEW_KEYS),
+        help="year of the collection [2018; Toys 2014]",
+    )
+    parser.add_argument("--raw", type=Path, help="folder of the downloaded files [raw/LAYOUT]")
     parser.add_argument("--reviews", type=Path, help="csv or json lines, plain or .gz")
     parser.add_argument("--meta", type=Path, help="json lines, plain or .gz")
     parser.add_argument("--download", action="store_true", help="get what is not in the raw folder")
     parser.add_argument("--pictures", action="store_true", help="download the items' pictures")
-    parser.add_argument("--mirrors", type=Path, default=MIRRORS, help="addresses [mirrors.yaml]")
+    parser.add_argument("--mirrors", type=Path, help=f"file of addresses [{SHIPPED}]")
     parser.add_argument("--output", type=Path, default=Path("dataset"), help="[dataset]")
     parser.add_argument("--core", type=int, default=5, help="k of the iterated k-core [5]")
     parser.add_argument("--repeats", choices=["keep", "first", "last"], default="first")
@@ -319,9 +356,24 @@ def read_arguments(arguments=None):
 
 def main(arguments=None) -> None:
     args = read_arguments(arguments)
-    if args.category and not args.reviews:
-        names = yaml.safe_load(args.mirrors.read_text(encoding="utf-8"))["categories"]
-        category = names.get(args.category, args.category)
-        args.reviews = _fetch(args, category, "reviews")
-        args.meta = args.meta or _fetch(args, category, "meta")
-    print(make_amazon(args).summary())
+    mirrors = Mirrors(args.mirrors)
+    source = None if args.reviews else mirrors.require_source(args.category, args.layout)
+    layout = args.layout or (source.layout if source else DEFAULT_LAYOUT)
+    recipe = Recipe(
+        args.name,
+        layout,
+        args.output,
+        args.raw or Path("raw", str(layout)),
+        source,
+        args.reviews,
+        args.meta,
+        args.download,
+        args.pictures,
+        args.core,
+        args.repeats,
+    )
+    command = shlex.join(["recbole-mm", "amazon", *(arguments or sys.argv[1:])])
+    encoder = load_encoder(args.encoder)
+    modalities = () if args.no_features else ("text", "image")
+    (dataset,) = make([recipe], mirrors, encoder, modalities, command)
+    print("\n".join([dataset.summary(), *what_is_missing(dataset)]))

@@ -145,7 +145,7 @@ class Transfer:
                 if error.is_final:
                     raise
                 if attempt >= min(limit, self.patience.retries):
-                    why = f"gave up after {attempt + 1} attempts, the last: {error}"
+                    why = f"{error} (gave up after {attempt + 1} attempts)"
                     raise NotTransferred(why, False, error.is_connected) from error
             time.sleep(min(self.patience.pause * 2**attempt, MAX_WAIT))
             attempt += 1

@@ -1,6 +1,7 @@
 """Pictures of items over HTTP: a few at a time, each checked; one that fails ends no other."""
 
 import json
+import re
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
@@ -48,7 +49,7 @@ class Pictures(NamedTuple):
 
     def reasons(self) -> dict[str, int]:
         """How many pictures failed for which reason, the most frequent first."""
-        counts = Counter(failure.why.partition(":")[0] for failure in self.failed.values())
+        counts = Counter(re.split(r": | \(", failure.why)[0] for failure in self.failed.values())
         return dict(counts.most_common())
 
 

@@ -42,7 +42,7 @@ def test_a_transfer_that_breaks_off_resumes_where_it_stopped(server):
 
 def test_the_next_run_resumes_too(server):
     server.plan["a.bin"] = ["breaks off"]
-    with pytest.raises(DownloadError, match=r"gave up after 1 attempts.*IncompleteRead"):
+    with pytest.raises(DownloadError, match=r"IncompleteRead.*gave up after 1 attempts"):
         get(server, retries=0)
 
     assert get(server).read_bytes() == CONTENT
@@ -119,12 +119,14 @@ def test_where_no_mirror_has_the_file_each_has_its_reason(server):
     server.plan["a.bin"] = [500] * 9
     urls = [f"{server.url}/gone/a.bin", f"{server.url}/a.bin"]
 
-    with pytest.raises(DownloadError, match=r"(?s)gone/a.bin: HTTP 404.*a.bin: gave up.*HTTP 500"):
+    with pytest.raises(
+        DownloadError, match=r"(?s)gone/a.bin: HTTP 404.*a.bin: HTTP 500.*gave up after 3"
+    ):
         fetch(urls, "got", open_session({server.host}), patience=Patience(2, 0.0))
 
 
 def test_without_a_network_there_are_few_attempts():
-    with pytest.raises(DownloadError, match="gave up after 3 attempts.*ConnectionError"):
+    with pytest.raises(DownloadError, match="ConnectionError.*gave up after 3 attempts"):
         fetch(["http://127.0.0.1:9/a"], "got", open_session({"127.0.0.1"}), None, Patience(9, 0.0))
 
 
