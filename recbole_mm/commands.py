@@ -15,7 +15,7 @@ COMMANDS = {
     "prepare": Command(
         "recbole_mm.prepare.commands.prepare", "make a data set from your own tables"
     ),
-    "amazon": Command("recbole_mm.prepare.amazon", "make a data set from Amazon reviews"),
+    "amazon": Command("recbole_mm.prepare.commands.amazon", "make a data set from Amazon reviews"),
     "convert": Command(
         "recbole_mm.prepare.commands.convert", "convert the processed folders of papers"
     ),

@@ -1,85 +1,26 @@
-"""Make a data set from the Amazon reviews of 2014, 2018 or 2023.
+"""The steps from the Amazon reviews to a data set: reviews, metadata, pictures, tables, features."""
 
-    recbole-mm amazon Pantry --download --pictures
-    recbole-mm amazon Toys --layout=2014 --encoder=openai/clip-vit-base-patch32 --download --pictures
-    recbole-mm amazon Video_Games --layout=2023 --name=Games23 --download
-    recbole-mm amazon --name=Mine --reviews=Gift_Cards.csv --meta=meta.json.gz
-
-Short names are Food, Home, CDs, Kindle, Movies, Pantry, Scientific, Instruments, Arts, Office and
-Toys; any other category has its own name. Without --download the files must be in the --raw
-folder under the names that their publishers gave them. The same command resumes what was
-interrupted, and asks again for the pictures that may still come.
-
-Repeated reviews of an item by a user count once, at the first time (--repeats); then users and
-items with fewer than 5 of them are left out until all have as many (--core). Reviews are dated by
-the day: those of the same day stay in the order of the file. Files are streamed.
-"""
-
-import argparse
 import contextlib
-import shlex
 import sys
 import tempfile
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import polars as pl
 
 from recbole_mm.prepare import tables
-from recbole_mm.prepare.amazon_files import REVIEW_KEYS, TIME_UNIT, read_meta, scan_reviews
+from recbole_mm.prepare.amazon_files import TIME_UNIT, read_meta, scan_reviews
 from recbole_mm.prepare.download import DownloadError, fetch
-from recbole_mm.prepare.extract import extract, load_encoder
+from recbole_mm.prepare.extract import extract
 from recbole_mm.prepare.inputs import InputError
 from recbole_mm.prepare.making import Making
-from recbole_mm.prepare.mirrors import DEFAULT_LAYOUT, SHIPPED, Mirrors, Source, file_name
+from recbole_mm.prepare.mirrors import SHIPPED, Mirrors
 from recbole_mm.prepare.pictures import fetch_pictures
 from recbole_mm.prepare.prepared import PreparedDataset, write_dataset
+from recbole_mm.prepare.recipe import Recipe, command_for
 from recbole_mm.prepare.web import open_session
 from recbole_mm.tools.hashing import sha256_of_file
 
 STEPS = ("reviews", "metadata", "pictures", "tables", "features")
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What a data set is made from, and how.
-
-    Attributes:
-        name: of the data set.
-        layout: year of the collection.
-        output: folder of the data sets.
-        raw: folder of the reviews and the metadata.
-        source: their addresses; ``None`` if the user names the files.
-        reviews: the user's file.
-        meta: the user's file.
-        download: whether what is not in ``raw`` is downloaded.
-        pictures: whether the items' pictures are.
-        core: k of the iterated k-core.
-        repeats: what becomes of a user's repeated reviews of an item: keep, first or last.
-    """
-
-    name: str
-    layout: int
-    output: Path
-    raw: Path
-    source: Source | None = None
-    reviews: Path | None = None
-    meta: Path | None = None
-    download: bool = False
-    pictures: bool = False
-    core: int = 5
-    repeats: str = "first"
-
-    @property
-    def folder(self) -> Path:
-        """Of the data set."""
-        return self.output / self.name
-
-    def plain(self) -> dict:
-        """What decides about the tables, JSON-able."""
-        without = ("download", "output", "raw")
-        values = {key: value for key, value in asdict(self).items() if key not in without}
-        return {key: str(v) if isinstance(v, Path) else v for key, v in values.items()}
 
 
 def make(
@@ -107,7 +48,7 @@ def make(
         if modality != "image" or any(recipe.pictures for recipe in recipes):
             encoder.require(modality)
     for recipe in recipes:
-        _require_files(recipe)
+        recipe.require_files()
     with contextlib.ExitStack() as stack:
         makings = [
             stack.enter_context(
@@ -162,7 +103,7 @@ def find_file(recipe: Recipe, kind: str, mirrors: Mirrors, session) -> Path:
         mirrors: for the hashes.
         session: of :func:`recbole_mm.prepare.web.open_session`.
     """
-    there = _file_there(recipe, kind)
+    there = recipe.file_there(kind)
     if there is not None:
         return there
     try:
@@ -171,7 +112,7 @@ def find_file(recipe: Recipe, kind: str, mirrors: Mirrors, session) -> Path:
         raise DownloadError(
             f"{error}\nThe same command resumes. Without a network, put these files into "
             f"{recipe.raw}/ yourself, packed or not; each from one of the addresses, or name other "
-            f"addresses with --mirrors=FILE (a file like {SHIPPED}):\n{_missing_files(recipe)}"
+            f"addresses with --mirrors=FILE (a file like {SHIPPED}):\n{recipe.missing_files()}"
         ) from error
 
 
@@ -268,15 +209,6 @@ def what_is_missing(dataset: PreparedDataset) -> list[str]:
     return lines
 
 
-def command_for(recipe: Recipe, encoder: str | None = None) -> str:
-    """The command that makes a data set of Amazon."""
-    options = [f"--layout={recipe.layout}"] if recipe.layout != DEFAULT_LAYOUT else []
-    options += [f"--encoder={encoder}"] if encoder else []
-    options += [f"--output={recipe.output}"] if recipe.output != Path("dataset") else []
-    options += ["--pictures"] if recipe.pictures else []
-    return shlex.join(["recbole-mm", "amazon", recipe.name, *options, "--download"])
-
-
 @contextlib.contextmanager
 def step(name: str, called: str):
     """Say which step begins, and in which one a download failed."""
@@ -294,86 +226,3 @@ def _say(line: str) -> None:
 
 def _counts(counts: dict[str, int]) -> str:
     return ", ".join(f"{count:,} {why}" for why, count in counts.items())
-
-
-def _require_files(recipe: Recipe) -> None:
-    if recipe.source is None or recipe.reviews or recipe.download:
-        return
-    missing = _missing_files(recipe)
-    if missing:
-        raise InputError(
-            f"{recipe.raw}: files are missing. Add --download, or put them there yourself, packed "
-            f"or not, each from one of the addresses:\n{missing}"
-        )
-
-
-def _missing_files(recipe: Recipe) -> str:
-    kinds = [kind for kind in ("reviews", "meta") if _file_there(recipe, kind) is None]
-    urls = [url for kind in kinds for url in getattr(recipe.source, kind)]
-    return "\n".join(f"  {recipe.raw / file_name(url)} from {url}" for url in urls)
-
-
-def _file_there(recipe: Recipe, kind: str) -> Path | None:
-    for url in getattr(recipe.source, kind):
-        path = recipe.raw / file_name(url)
-        for candidate in (path, path.with_suffix("") if path.suffix == ".gz" else path):
-            if candidate.is_file():
-                return candidate
-    return None
-
-
-def read_arguments(arguments=None):
-    parser = argparse.ArgumentParser(
-        prog="recbole-mm amazon",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("category", nargs="?", help="short name or name of the category")
-    parser.add_argument("--name", help="name of the data set [the category as given]")
-    parser.add_argument(
-        "--layout",
-        type=int,
-        choices=list(REVIEW_KEYS),
-        help="year of the collection [2018; Toys 2014]",
-    )
-    parser.add_argument("--raw", type=Path, help="folder of the downloaded files [raw/LAYOUT]")
-    parser.add_argument("--reviews", type=Path, help="csv or json lines, plain or .gz")
-    parser.add_argument("--meta", type=Path, help="json lines, plain or .gz")
-    parser.add_argument("--download", action="store_true", help="get what is not in the raw folder")
-    parser.add_argument("--pictures", action="store_true", help="download the items' pictures")
-    parser.add_argument("--mirrors", type=Path, help=f"file of addresses [{SHIPPED}]")
-    parser.add_argument("--output", type=Path, default=Path("dataset"), help="[dataset]")
-    parser.add_argument("--core", type=int, default=5, help="k of the iterated k-core [5]")
-    parser.add_argument("--repeats", choices=["keep", "first", "last"], default="first")
-    parser.add_argument("--encoder", help="of texts and pictures [embedded: no weights]")
-    parser.add_argument("--no-features", action="store_true", help="tables only")
-    args = parser.parse_args(arguments)
-    args.name = args.name or args.category
-    if not args.name or not (args.category or args.reviews):
-        parser.error("name a category, or --name and --reviews")
-    return args
-
-
-def main(arguments=None) -> None:
-    args = read_arguments(arguments)
-    mirrors = Mirrors(args.mirrors)
-    source = None if args.reviews else mirrors.require_source(args.category, args.layout)
-    layout = args.layout or (source.layout if source else DEFAULT_LAYOUT)
-    recipe = Recipe(
-        args.name,
-        layout,
-        args.output,
-        args.raw or Path("raw", str(layout)),
-        source,
-        args.reviews,
-        args.meta,
-        args.download,
-        args.pictures,
-        args.core,
-        args.repeats,
-    )
-    command = shlex.join(["recbole-mm", "amazon", *(arguments or sys.argv[1:])])
-    encoder = load_encoder(args.encoder)
-    modalities = () if args.no_features else ("text", "image")
-    (dataset,) = make([recipe], mirrors, encoder, modalities, command)
-    print("\n".join([dataset.summary(), *what_is_missing(dataset)]))

@@ -5,12 +5,13 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from recbole_mm.config.property_files import read_yaml
 from recbole_mm.tools.errors import UserError
 from recbole_mm.tools.names import nearest
+from recbole_mm.tools.yaml_files import read_yaml
 
 SHIPPED = Path(__file__).with_name("mirrors.yaml")
 VARIABLE = "RECBOLE_MM_MIRRORS"
+LAYOUTS = (2014, 2018, 2023)
 DEFAULT_LAYOUT = 2018
 PORTS = {"http": 80, "https": 443}
 
@@ -43,7 +44,7 @@ class Mirrors:
             RECBOLE_MM_MIRRORS names, if any.
 
     Raises:
-        ConfigError: the file cannot be read.
+        YamlFileError: the file cannot be read.
         MirrorsError: it has an unknown key, or a value that is not of the kind of ours.
     """
 

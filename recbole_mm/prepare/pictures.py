@@ -13,7 +13,7 @@ from tqdm import tqdm
 from recbole_mm.prepare.download import DownloadError, NotTransferred, Patience, Transfer
 from recbole_mm.tools.file_names import safe_name
 from recbole_mm.tools.files import write_json
-from recbole_mm.tools.pictures import PICTURE_ERRORS, open_picture
+from recbole_mm.tools.pictures import PictureError, read_picture
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".gif", ".webp")
 PATIENCE = Patience(retries=2, seconds=120, largest=32_000_000)
@@ -110,11 +110,10 @@ def _fetch_picture(url, folder: Path, item: str, session, patience):
     except NotTransferred as error:
         return Failure(url, str(error), error.is_final), error.is_connected
     try:
-        with open_picture(transfer.part) as picture:
-            picture.load()
-    except PICTURE_ERRORS as error:
+        read_picture(transfer.part)
+    except PictureError as error:
         transfer.discard()
-        why = str(error).replace(str(transfer.part), target.name)
+        why = str(error).removeprefix(f"{transfer.part}: ")
         return Failure(url, f"not a picture: {why}", True), True
     transfer.finish()
     return None, True

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 from small_amazon import DAY, META, reviews_of, write
 
-from recbole_mm.prepare import amazon, amazon_files
+from recbole_mm.prepare import amazon_files
+from recbole_mm.prepare.commands.amazon import main
 from recbole_mm.prepare.inputs import InputError
 
 
@@ -30,7 +31,7 @@ def test_every_layout_gives_the_same_interactions(tmp_path, monkeypatch, layout,
     monkeypatch.setattr(amazon_files, "CHUNK_BYTES", 500)  # several pieces
     path = reviews_of(layout, ending, tmp_path)
 
-    amazon.main(
+    main(
         [f"--reviews={path}", f"--layout={layout}", "--name=x", f"--output={tmp_path}", "--core=2"]
     )
 
@@ -45,7 +46,7 @@ def test_a_wrong_layout_is_noticed(tmp_path):
     path = reviews_of(2018, "csv", tmp_path)
 
     with pytest.raises(InputError, match="--layout"):
-        amazon.main([f"--reviews={path}", "--layout=2014", "--name=x", f"--output={tmp_path}"])
+        main([f"--reviews={path}", "--layout=2014", "--name=x", f"--output={tmp_path}"])
 
 
 def test_a_cut_archive_is_named(tmp_path):
@@ -53,7 +54,7 @@ def test_a_cut_archive_is_named(tmp_path):
     path.write_bytes(path.read_bytes()[:-30])
 
     with pytest.raises(InputError, match=r"reviews.json.gz: cut off or damaged"):
-        amazon.main([f"--reviews={path}", "--name=x", f"--output={tmp_path}"])
+        main([f"--reviews={path}", "--name=x", f"--output={tmp_path}"])
     assert not (tmp_path / "x").exists()
 
 
@@ -63,7 +64,7 @@ def test_a_category_is_found_in_the_raw_folder_packed_or_not(tmp_path, capsys):
     reviews_of(2018, "csv", raw).rename(raw / "Industrial_and_Scientific.csv")
     write(raw / "meta_Industrial_and_Scientific.json", [META[2018]])
 
-    amazon.main(["Scientific", f"--output={tmp_path}", "--no-features"])
+    main(["Scientific", f"--output={tmp_path}", "--no-features"])
 
     items = read(tmp_path / "Scientific" / "Scientific.item")
     assert items["title:token_seq"].tolist() == ["Bob's & toy", "", "", "", "", ""]
@@ -79,12 +80,12 @@ def test_files_of_another_year_are_not_taken(tmp_path):
         (tmp_path / "raw" / "2014" / name).touch()
 
     with pytest.raises(InputError, match="raw/2018/meta_Toys_and_Games.json.gz from https://"):
-        amazon.main(["Toys", "--layout=2018"])
+        main(["Toys", "--layout=2018"])
 
 
 def test_files_that_are_missing_are_listed_with_their_addresses_before_any_work(tmp_path):
     with pytest.raises(InputError, match=r"(?s)raw/2018: files are missing.*--download") as error:
-        amazon.main(["Food"])
+        main(["Food"])
 
     assert "raw/2018/Grocery_and_Gourmet_Food.csv from https://" in str(error.value)
     assert "raw/2018/meta_Grocery_and_Gourmet_Food.json.gz from https://" in str(error.value)
@@ -95,7 +96,7 @@ def test_a_core_of_nothing_says_so(tmp_path):
     path = reviews_of(2018, "csv", tmp_path)
 
     with pytest.raises(InputError, match="no users and items with 9 reviews each"):
-        amazon.main([f"--reviews={path}", "--name=x", f"--output={tmp_path}", "--core=9"])
+        main([f"--reviews={path}", "--name=x", f"--output={tmp_path}", "--core=9"])
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.csv.gz", "a.json", "a.json.gz"])
@@ -105,5 +106,5 @@ def test_an_empty_file_is_named(tmp_path, name, content):
     path.write_bytes(gzip.compress(content) if name.endswith("gz") else content)
 
     with pytest.raises(InputError, match=f"{name}: it begins with an empty line"):
-        amazon.main([f"--reviews={path}", "--name=x"])
+        main([f"--reviews={path}", "--name=x"])
     assert [path.name for path in tmp_path.rglob("*")] == [name, "dataset"]

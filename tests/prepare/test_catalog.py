@@ -2,11 +2,11 @@ import shlex
 
 import pytest
 
-from recbole_mm.prepare import amazon, own_tables
 from recbole_mm.prepare.catalog import described_datasets
+from recbole_mm.prepare.commands import amazon, prepare
 from recbole_mm.prepare.mirrors import Mirrors
 
-PARSERS = {"amazon": amazon.read_arguments, "prepare": own_tables.read_arguments}
+PARSERS = {"amazon": amazon.read_arguments, "prepare": prepare.read_arguments}
 
 
 def command_of(name) -> list[str]:

@@ -1,0 +1,81 @@
+"""Make a data set from the Amazon reviews of 2014, 2018 or 2023.
+
+    recbole-mm amazon Pantry --download --pictures
+    recbole-mm amazon Toys --layout=2014 --encoder=openai/clip-vit-base-patch32 --download --pictures
+    recbole-mm amazon Video_Games --layout=2023 --name=Games23 --download
+    recbole-mm amazon --name=Mine --reviews=Gift_Cards.csv --meta=meta.json.gz
+
+Short names are Food, Home, CDs, Kindle, Movies, Pantry, Scientific, Instruments, Arts, Office and
+Toys; any other category has its own name. Without --download the files must be in the --raw
+folder under the names that their publishers gave them. The same command resumes what was
+interrupted, and asks again for the pictures that may still come.
+
+Repeated reviews of an item by a user count once, at the first time (--repeats); then users and
+items with fewer than 5 of them are left out until all have as many (--core). Reviews are dated by
+the day: those of the same day stay in the order of the file. Files are streamed.
+"""
+
+import shlex
+import sys
+from pathlib import Path
+
+from recbole_mm.prepare.commands.options import add_output, parser_of
+from recbole_mm.prepare.mirrors import DEFAULT_LAYOUT, LAYOUTS, SHIPPED, Mirrors
+from recbole_mm.prepare.recipe import Recipe
+
+
+def read_arguments(arguments=None):
+    parser = parser_of("amazon", __doc__)
+    parser.add_argument("category", nargs="?", help="short name or name of the category")
+    parser.add_argument("--name", help="name of the data set [the category as given]")
+    parser.add_argument(
+        "--layout",
+        type=int,
+        choices=LAYOUTS,
+        help="year of the collection [2018; Toys 2014]",
+    )
+    parser.add_argument("--raw", type=Path, help="folder of the downloaded files [raw/LAYOUT]")
+    parser.add_argument("--reviews", type=Path, help="your own: csv or json lines, plain or .gz")
+    parser.add_argument("--meta", type=Path, help="your own: json lines, plain or .gz")
+    parser.add_argument("--download", action="store_true", help="get what is not in the raw folder")
+    parser.add_argument("--pictures", action="store_true", help="download the items' pictures")
+    parser.add_argument("--mirrors", type=Path, help=f"file of addresses [{SHIPPED}]")
+    add_output(parser)
+    parser.add_argument("--core", type=int, default=5, help="k of the iterated k-core [5]")
+    parser.add_argument("--repeats", choices=["keep", "first", "last"], default="first")
+    parser.add_argument("--encoder", help="of texts and pictures [embedded: no weights]")
+    parser.add_argument("--no-features", action="store_true", help="tables only")
+    args = parser.parse_args(arguments)
+    args.name = args.name or args.category
+    if not args.name or not (args.category or args.reviews):
+        parser.error("name a category, or --name and --reviews")
+    return args
+
+
+def main(arguments=None) -> None:
+    args = read_arguments(arguments)
+    mirrors = Mirrors(args.mirrors)
+    source = None if args.reviews else mirrors.require_source(args.category, args.layout)
+    layout = args.layout or (source.layout if source else DEFAULT_LAYOUT)
+    recipe = Recipe(
+        args.name,
+        layout,
+        args.output,
+        args.raw or Path("raw", str(layout)),
+        source,
+        args.reviews,
+        args.meta,
+        args.download,
+        args.pictures,
+        args.core,
+        args.repeats,
+    )
+    recipe.require_files()
+    from recbole_mm.prepare.amazon import make, what_is_missing
+    from recbole_mm.prepare.extract import load_encoder
+
+    command = shlex.join(["recbole-mm", "amazon", *(arguments or sys.argv[1:])])
+    encoder = load_encoder(args.encoder)
+    modalities = () if args.no_features else ("text", "image")
+    (dataset,) = make([recipe], mirrors, encoder, modalities, command)
+    print("\n".join([dataset.summary(), *what_is_missing(dataset)]))
