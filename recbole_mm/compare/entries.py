@@ -1,11 +1,11 @@
-r"""What is compared: models, each with the settings that are its own.
+r"""What is compared: models, each with settings of its own.
 
-An entry is written ``MODEL[@FILE.yaml][+KEY=VALUE...]``, several with commas between them::
+An entry is written ``MODEL[@FILE.yaml][+KEY=VALUE...]``, several are separated by commas::
 
     MMM4Rec,MMM4Rec+use_item_id=False,SASRec@mine.yaml,GRU4Rec@tuned
 
-``@tuned`` is the model's file under ``properties/tuned/``. A file that is called as its model stays
-out of the label.
+``@tuned`` is the model's file under ``properties/tuned/``. A file that is named like its model
+is left out of the label.
 """
 
 import re
@@ -31,7 +31,7 @@ COMMON_KEYS = (
     "item_inter_num_interval", "metrics", "rm_dup_inter", "seed", "topk",
     "user_inter_num_interval", "val_interval", "valid_metric",
 )  # fmt: skip
-"""What entries must have in common to be compared."""
+"""Keys whose values entries must have in common to be compared."""
 
 
 class Entry(NamedTuple):
@@ -40,8 +40,8 @@ class Entry(NamedTuple):
     Attributes:
         label: its name in tables and folders.
         model: a model of ours or a sequential model of RecBole.
-        files: yaml files over the property files.
-        settings: keys over these.
+        files: yaml files that override the property files.
+        settings: keys that override the files.
     """
 
     label: str
@@ -54,32 +54,32 @@ def parse_entries(text: str) -> list[Entry]:
     """Read ``--models``, see the module's docstring.
 
     Raises:
-        ConfigError: no entry, a name that is no sequential model (all of them are listed) or whose
-            data set is one of its own, ``@tuned`` for a model without such a file, a setting
-            without a value or of :data:`COMMON_KEYS`, or two entries that are the same.
+        ConfigError: no entry, a name that is not a sequential model (the message lists them) or a
+            model with a data set class of its own, ``@tuned`` for a model without such a file, a
+            setting without a value or one of :data:`COMMON_KEYS`, or two equal entries.
     """
     parts = [part.strip() for part in _split(text) if part.strip()]
     entries = [_parse_entry(part) for part in parts]
     if not entries:
-        raise ConfigError("--models names no model: write e.g. --models=MMM4Rec,SASRec")
+        raise ConfigError("--models is empty: write e.g. --models=MMM4Rec,SASRec")
     known = {*MODELS, *recbole_models("sequential")}
     unknown = sorted({entry.model for entry in entries} - known)
     if unknown:
         near = [repr(other) for name in unknown for other in nearest(name, known)]
         hint = f" (did you mean {', '.join(near)}?)" if near else ""
         raise ConfigError(
-            f"--models: {', '.join(map(repr, unknown))} unknown{hint}; known are "
+            f"--models: unknown model {', '.join(map(repr, unknown))}{hint}. The models are "
             f"{', '.join(MODELS)} and RecBole's {', '.join(recbole_models('sequential'))}"
         )
     for entry in entries:
         _refuse_incomparable(entry)
     labels = [entry.label for entry in entries]
-    if len(set(labels)) < len(labels):  # files of one name in several folders
+    if len(set(labels)) < len(labels):  # files of the same name in several folders
         entries = [_parse_entry(part, whole_path=True) for part in parts]
         labels = [entry.label for entry in entries]
     repeated = sorted({label for label in labels if labels.count(label) > 1})
     if repeated:
-        raise ConfigError(f"--models: {', '.join(repeated)} stand more than once")
+        raise ConfigError(f"--models: duplicate entries: {', '.join(repeated)}")
     return entries
 
 
@@ -87,14 +87,14 @@ def config_of(entry: Entry, dataset: str, overlay: dict, overrides: dict) -> Run
     """The configuration of an entry.
 
     Args:
-        entry: what runs.
-        dataset: on which data set.
+        entry: the model and its settings.
+        dataset: name of the data set.
         overlay: the protocol's keys.
         overrides: keys for all entries; an entry's own settings win, its files only for keys
             that are not :data:`COMMON_KEYS`.
 
     Raises:
-        ConfigError: an entry's file is of another model; see also
+        ConfigError: an entry's file is for another model; see also
             :func:`~recbole_mm.config.load.load_config`.
     """
     given = {**overlay, **overrides, **entry.settings}
@@ -107,7 +107,7 @@ def config_of(entry: Entry, dataset: str, overlay: dict, overrides: dict) -> Run
     if needs_item_columns(entry.model) and "selected_features" not in layers:
         config = load_config(entry.model, dataset, entry.files, layers)
         loaded = (config["load_col"] or {}).get("item", [])
-        if not set(config["selected_features"]) <= set(loaded):  # nobody has named columns
+        if not set(config["selected_features"]) <= set(loaded):  # the user has not named columns
             layers = {**layers, **columns_for(entry.model, config), **given}
     return load_config(entry.model, dataset, entry.files, layers)
 
@@ -127,7 +127,7 @@ def _tuned_file(model: str) -> str:
     folder = properties_dir() / TUNED
     if not (folder / f"{model}.yaml").is_file():
         known = ", ".join(sorted(path.stem for path in folder.glob("*.yaml")))
-        raise ConfigError(f"--models: {model}@{TUNED}: there are tuned settings for {known} only")
+        raise ConfigError(f"--models: {model}@{TUNED}: only {known} have tuned settings")
     return str(folder / f"{model}.yaml")
 
 
@@ -135,8 +135,8 @@ def _refuse_another_model(entry: Entry) -> None:
     model = read_layers(entry.files).get("model", entry.model)
     if model != entry.model:
         raise ConfigError(
-            f"--models: {entry.files[0]} holds settings of {model}, not of {entry.model}: write "
-            f"{model}@{entry.files[0]}, or take `model:` out of the file"
+            f"--models: {entry.files[0]} holds settings for {model}, not for {entry.model}: "
+            f"write {model}@{entry.files[0]}, or remove `model:` from the file"
         )
 
 
@@ -152,17 +152,17 @@ def _refuse_incomparable(entry: Entry) -> None:
     common = sorted(set(entry.settings) & set(COMMON_KEYS))
     if common:
         raise ConfigError(
-            f"--models: {entry.label} sets {', '.join(common)}, which has to be the same for all "
-            f"entries: give it to the whole command"
+            f"--models: {entry.label} sets {', '.join(common)}, which must be the same for all "
+            f"entries: give it as an option of the command"
         )
-    own_data = f"{entry.model}Dataset"
-    if entry.model not in MODELS and hasattr(recbole.data.dataset, own_data):
+    own_class = f"{entry.model}Dataset"
+    if entry.model not in MODELS and hasattr(recbole.data.dataset, own_class):
         raise ConfigError(
-            f"--models: {entry.model} has a data set class of its own ({own_data}), whose split "
-            f"and targets are not those of the others: leave it out"
+            f"--models: {entry.model} has a data set class of its own ({own_class}), with "
+            f"another split and other targets than the rest: leave it out"
         )
 
 
 def _split(text: str) -> list[str]:
-    """At commas outside brackets."""
+    """Split at commas outside brackets."""
     return re.split(r",(?![^\[\](){}]*[\])}])", str(text))

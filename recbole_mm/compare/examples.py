@@ -1,4 +1,4 @@
-r"""A few users with their history, what each entry recommends, and what came next."""
+r"""A few users with their history, the recommendations of each entry, and the target."""
 
 import base64
 import io
@@ -19,19 +19,19 @@ HISTORY, RECOMMENDED, PICTURE_SIDE = 5, 5, 88
 
 
 class Item(NamedTuple):
-    """An item to be shown.
+    """An item to show.
 
     Attributes:
         token: its token in the data.
-        title: or the token, where there is none.
-        picture: JPEG as a data address, or ``None``.
-        is_truth: whether it is what came next.
+        title: the token, if there is no title.
+        picture: JPEG as a data URL, or ``None``.
+        is_target: whether it is the target.
     """
 
     token: str
     title: str
     picture: str | None
-    is_truth: bool
+    is_target: bool
 
 
 class Example(NamedTuple):
@@ -40,20 +40,20 @@ class Example(NamedTuple):
     Attributes:
         user: token.
         history: the last items before the target, oldest first.
-        truth: the target.
+        target: the item that came next.
         recommended: label -> the first items of its list.
         ranks: label -> rank of the target.
     """
 
     user: str
     history: list[Item]
-    truth: Item
+    target: Item
     recommended: dict[str, list[Item]]
     ranks: dict[str, int]
 
 
 class Catalog:
-    """Titles and pictures of a prepared data set, as far as there are any."""
+    """Titles and pictures of a prepared data set, where it has them."""
 
     def __init__(self, config):
         folder, name = Path(config["data_path"]), config["dataset"]
@@ -77,9 +77,9 @@ class Catalog:
             paths = ((folder / (root or ".") / image) for image in table["image"])
             self.paths = dict(zip(tokens, paths, strict=True))
 
-    def item(self, token: str, truth: str) -> Item:
+    def item(self, token: str, target: str) -> Item:
         return Item(
-            token, self.titles.get(token) or token, self.picture(token), is_truth=token == truth
+            token, self.titles.get(token) or token, self.picture(token), is_target=token == target
         )
 
     def picture(self, token: str) -> str | None:
@@ -97,11 +97,11 @@ class Catalog:
 
 
 def examples(ranks: pl.LazyFrame, config, n_users: int = 6, seed: int = 0) -> list[Example]:
-    """Users drawn at random among those whose target some entry has in its list, with one seed.
+    """Users drawn at random among those whose target is in the list of at least one entry.
 
     Args:
-        ranks: of all entries; those of the smallest seed are shown. Lists are read of the users
-            drawn alone.
+        ranks: of all entries; those of the smallest seed are shown. Only the lists of the drawn
+            users are read.
         config: of any entry, for data and split.
         n_users: how many.
         seed: of the draw.
@@ -121,15 +121,15 @@ def examples(ranks: pl.LazyFrame, config, n_users: int = 6, seed: int = 0) -> li
     made = []
     for user in drawn:
         rows = shown.filter(pl.col("user") == user)
-        truth = rows["item"][0]
+        target = rows["item"][0]
         lists = dict(rows.select("label", "recommended").iter_rows())
         made.append(
             Example(
                 user,
-                [catalog.item(token, truth) for token in histories[user, truth]],
-                catalog.item(truth, truth),
+                [catalog.item(token, target) for token in histories[user, target]],
+                catalog.item(target, target),
                 {
-                    label: [catalog.item(token, truth) for token in tokens[:RECOMMENDED]]
+                    label: [catalog.item(token, target) for token in tokens[:RECOMMENDED]]
                     for label, tokens in lists.items()
                 },
                 dict(rows.select("label", "rank").iter_rows()),

@@ -1,4 +1,4 @@
-r"""Figures of a report as SVG text: told apart by dashes and hatches, not by color alone."""
+r"""Figures of a report as SVG text; dashes and hatches distinguish entries, not color alone."""
 
 import io
 
@@ -53,9 +53,9 @@ def grouped_bars(groups: dict[str, dict[str, Interval]], labels: list[str], metr
     """Bars with intervals.
 
     Args:
-        groups: name of a group -> label -> value; a label that is not in a group has no bar.
+        groups: name of a group -> label -> value; a label that is missing in a group has no bar.
         labels: in the order of the bars.
-        metric: of the axis.
+        metric: label of the axis.
     """
     figure = Figure(figsize=(max(8, 1.9 * len(groups)), 3.4), layout="constrained")
     axes = figure.subplots()

@@ -7,28 +7,30 @@ import pandas as pd
 from recbole_mm.config.errors import ConfigError
 
 LONGEST = 20
-"""Words of a column that are read, from its beginning."""
+"""How many words of a text are read, from its beginning."""
 
 MOST_DISTINCT = 0.5
-"""A column with more different values per item is a name of the item, not a property of it."""
+"""A column with a larger share of distinct values is a name of the item, not a property of it."""
 
 
 def columns_for(model: str, config) -> dict:
-    """The settings with which ``model`` reads what the ``.item`` file tells of the items.
+    """The settings with which ``model`` reads the columns of the ``.item`` file.
 
-    These are its columns of tokens and of token sequences. Items without interactions stay out,
-    so that the candidates are those of the other models.
+    These are its columns of tokens and of token sequences. Items without interactions are left
+    out, so that the candidates are those of the other models.
 
     Args:
         model: its name, for messages.
         config: of the model on the data set.
 
     Raises:
-        ConfigError: there is no ``.item`` file, or no such column in it.
+        ConfigError: the ``.item`` file does not exist, or has no such column.
     """
     path = Path(config["data_path"]) / f"{config['dataset']}.item"
     if not path.is_file():
-        raise ConfigError(f"{model} reads item columns, but there is no {path}: leave it out")
+        raise ConfigError(
+            f"{model} reads item columns, but {path} does not exist: leave the model out"
+        )
     table = pd.read_csv(path, sep=config["field_separator"], dtype=str, encoding=config["encoding"])
     if any(":" not in column for column in table.columns):
         raise ConfigError(

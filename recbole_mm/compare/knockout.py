@@ -1,4 +1,4 @@
-r"""What a trained model loses when its features are taken away or mixed up, without retraining."""
+r"""What a trained model loses when its features are removed or shuffled, without retraining."""
 
 import copy
 from itertools import chain
@@ -12,9 +12,9 @@ ALL, SHUFFLED = "all", "shuffled"
 
 
 def knockouts(model: nn.Module) -> list[str]:
-    """Names of what can be tried: one modality alone, for each of several, and mixed-up features.
+    """Names of the sets of features to try: each of several modalities alone, and shuffled features.
 
-    A model without item features has none.
+    Empty for a model without item features.
     """
     if not isinstance(model, MultiModalRecommender):
         return []
@@ -23,12 +23,12 @@ def knockouts(model: nn.Module) -> list[str]:
 
 
 def knocked_out(model: MultiModalRecommender, name: str) -> MultiModalRecommender:
-    """The model with other features; all tensors but these are shared with it.
+    """A copy of the model with other features; it shares all other tensors with the model.
 
     Args:
-        model: stays as it is.
-        name: one of :func:`knockouts`: ``'<modality> only'`` takes all others from all items;
-            ``'shuffled'`` gives the items their features in random order. Ids and weights stay.
+        model: is not changed.
+        name: one of :func:`knockouts`: ``'<modality> only'`` removes all other modalities;
+            ``'shuffled'`` permutes the features of the items. Ids and weights stay the same.
     """
     shared = {id(tensor): tensor for tensor in chain(model.parameters(), model.buffers())}
     changed = copy.deepcopy(model, memo=shared)

@@ -1,11 +1,12 @@
-r"""How events are divided into training, validation and test, and what each way leaks.
+r"""How events are split into training, validation and test, and what each split leaks.
 
-- ``leave_one_out``: the last event of a user is the test, the one before the validation;
-- ``temporal``: the earliest 80 % of all events train, the next 10 % validate, the last 10 % test;
-  events of one moment stay together;
+- ``leave_one_out``: the last event of a user is for test, the one before for validation;
+- ``temporal``: the earliest 80% of all events for training, the next 10% for validation, the
+  last 10% for test;
+  events with the same time stay together;
 - ``cold_start``: as leave_one_out, but a share of the items (``held_out_items``, by default 0.1)
-  takes no part in training and validation; at test they are ranked among all items. A model whose
-  softmax is over all items still has them among its negatives.
+  is left out of training and validation; at test they are ranked among all items. A model with a
+  softmax over all items still has them among its negatives.
 """
 
 from typing import NamedTuple
@@ -18,11 +19,11 @@ HELD_OUT_ITEMS = 0.1
 
 
 class Protocol(NamedTuple):
-    """A way to divide events.
+    """A way to split events.
 
     Attributes:
         overlay: keys of the configuration.
-        description: what is done, in a sentence.
+        description: one or two sentences for the report.
     """
 
     overlay: dict
@@ -32,7 +33,7 @@ class Protocol(NamedTuple):
 PROTOCOLS = {
     "leave_one_out": Protocol(
         {"eval_args": {"split": {"LS": "valid_and_test"}, "order": "TO", "mode": "full"}},
-        "Leave-one-out: each user's last event is the test, the one before the validation.",
+        "Leave-one-out: each user's last event is for test, the one before for validation.",
     ),
     "temporal": Protocol(
         {
@@ -43,8 +44,8 @@ PROTOCOLS = {
                 "mode": "full",
             }
         },
-        "Global temporal split: the earliest 80 % of events train, the next 10 % validate, "
-        "the last 10 % test.",
+        "Global temporal split: the earliest 80% of events are for training, the next 10% for "
+        "validation, the last 10% for test.",
     ),
     "cold_start": Protocol(
         {
@@ -62,24 +63,24 @@ def find_protocol(name: str) -> Protocol:
     """A protocol by name.
 
     Raises:
-        ConfigError: there is none of that name.
+        ConfigError: unknown name.
     """
     if name not in PROTOCOLS:
-        raise ConfigError(f"protocol {name!r}: known are {', '.join(PROTOCOLS)}")
+        raise ConfigError(f"--protocol={name}: must be one of {', '.join(PROTOCOLS)}")
     return PROTOCOLS[name]
 
 
 def share_of_later_training(train_times: np.ndarray, test_times: np.ndarray) -> float:
-    """How much of the training lies in the future of a test event, on average."""
+    """Share of the training events that are later than a test event, on average."""
     earlier = np.searchsorted(np.sort(train_times), test_times, side="right")
     return float(1 - earlier.mean() / len(train_times))
 
 
 def leak_warning(protocol: str, later: float | None) -> str | None:
-    """What the protocol leaks, in words; ``None`` when it leaks nothing.
+    """What the protocol leaks, as a sentence; ``None`` if it leaks nothing.
 
     Args:
-        protocol: its name.
+        protocol: name of a protocol.
         later: :func:`share_of_later_training`; ``None`` without times.
     """
     if protocol == "temporal":
@@ -87,10 +88,10 @@ def leak_warning(protocol: str, later: float | None) -> str | None:
     measured = ""
     if later is not None:
         measured = (
-            f" Here {later:.0%} of the training events are later than a test event on average."
+            f" Here {later:.0%} of the training events are later than a test event, on average."
         )
     return (
         "Leave-one-out leaks the future: models train on events of other users that happened after "
-        "the moment at which a recommendation is asked for, so they know what became popular."
-        f"{measured} --protocol=temporal does not."
+        "the time of the recommendation, so they know what became popular."
+        f"{measured} --protocol=temporal does not leak."
     )

@@ -1,8 +1,8 @@
 r"""The rank of every test target: one row per target, stored as parquet.
 
-Rank 1 is the best. Items of the same score as the target count half, see
-:func:`~recbole_mm.training.ranking.rank_by_counting`, so that ties favour nobody; a score that is not a number
-puts the target last. All later numbers (metrics, intervals, slices) are computed from these rows.
+Rank 1 is the best. Items with the same score as the target count half, see
+:func:`~recbole_mm.training.ranking.rank_by_counting`, so that ties favor no model; a NaN score puts
+the target last. All other numbers (metrics, intervals, slices) are computed from these rows.
 """
 
 import math
@@ -31,19 +31,19 @@ GAINS = {
     "ndcg": lambda rank: 1 / math.log2(rank + 1),
     "mrr": lambda rank: 1 / rank,
 }
-"""Value of a target at a rank within the list; 0 behind it."""
+"""Value of a target at a rank within the list; 0 beyond it."""
 
 LIST_METRICS = ("ItemCoverage", "AveragePopularity")
-"""RecBole's metrics of whole lists, for the share of the catalog shown and its popularity."""
+"""RecBole's metrics of whole lists: the share of the catalog, and its popularity."""
 
 
 class Evaluation(NamedTuple):
-    """What one trained model did on the test targets.
+    """How one trained model ranks the test targets.
 
     Attributes:
         ranks: ``user``, ``item`` (tokens), ``rank`` (from 1), ``history_length`` (all earlier
             events but those of held-out items), ``recommended`` (tokens, best first).
-        metrics: RecBole's numbers: of ranks, and those of :data:`LIST_METRICS`.
+        metrics: computed by RecBole: those of ranks, and :data:`LIST_METRICS`.
     """
 
     ranks: pl.DataFrame
@@ -54,12 +54,12 @@ def parse_metric(metric: str) -> tuple[str, int]:
     """``'NDCG@10'`` as ``('ndcg', 10)``.
 
     Raises:
-        ConfigError: no metric that can be computed from a rank.
+        ConfigError: not a metric that can be computed from a rank.
     """
     name, _, k = metric.partition("@")
     if name.lower() not in GAINS or not k.isdigit() or int(k) == 0:
         raise ConfigError(
-            f"metric {metric!r}: write NAME@K with a NAME of {', '.join(GAINS)} and K >= 1, "
+            f"metric {metric!r}: write NAME@K, with NAME one of {', '.join(GAINS)} and K >= 1, "
             f"e.g. NDCG@10"
         )
     return name.lower(), int(k)
@@ -85,7 +85,7 @@ def evaluate_ranks(run: Run, mask_seen: bool = False) -> Evaluation:
 
     Args:
         run: its trainer's model is evaluated.
-        mask_seen: rank all that the user has had before behind everything (not the target itself).
+        mask_seen: rank the items of the user's history last (but not the target itself).
     """
     trainer, test = run.trainer, run.splits.test.dataset
     plain = config_to_plain(run.config)
@@ -162,6 +162,6 @@ class RankRecorder(RankCollector):
 
 
 def write_table(table: pl.DataFrame, path: Path) -> None:
-    """Write parquet, whole or not at all."""
+    """Write parquet atomically."""
     with whole_or_not(path) as temporary:
         table.write_parquet(temporary)

@@ -1,9 +1,9 @@
 r"""The runs of a comparison: every entry with every seed, in folders and processes of their own.
 
-A run is finished when its ``result.json`` is there. Its folder is named by a hash of all that it
-computes from, the content of the data set included: a finished run is not repeated, one that was
-killed goes on with the epoch it was in (RecBole's models start anew), and one with other settings
-is another run.
+A run is finished when its ``result.json`` exists. Its folder is named by a hash of all inputs of the
+run, the content of the data set included: a finished run is not repeated, an interrupted one resumes
+with the epoch it was in (RecBole's models start from scratch), and a run with other settings is
+another run.
 """
 
 import fcntl
@@ -34,13 +34,13 @@ LOCK, OUTPUT = "lock", "output.txt"
 LABEL_LENGTH = 100  # in a folder's name
 
 
-class Run(NamedTuple):
+class EntryRun(NamedTuple):
     """One entry with one seed.
 
     Attributes:
         label: of the entry.
-        seed: of all random numbers.
-        folder: of its files.
+        seed: random seed.
+        folder: where its files are.
     """
 
     label: str
@@ -52,11 +52,11 @@ class Run(NamedTuple):
         return (self.folder / RESULT).is_file()
 
     def plan(self) -> dict:
-        """What it was told to do."""
+        """Label, masking and configuration of the run."""
         return json.loads((self.folder / PLAN).read_text(encoding="utf-8"))
 
     def result(self) -> dict:
-        """What the finished run computed.
+        """The results of the finished run.
 
         Raises:
             ConfigError: the file is damaged.
@@ -68,7 +68,7 @@ class Run(NamedTuple):
         """The ranks of the finished run, under its label in this comparison.
 
         Raises:
-            ConfigError: the file is damaged or not there.
+            ConfigError: the file is damaged or missing.
         """
         with self._reading(RANKS):
             pl.read_parquet_schema(self.folder / RANKS)
@@ -80,27 +80,27 @@ class Run(NamedTuple):
             yield
         except (OSError, ValueError, pl.exceptions.PolarsError) as error:
             raise ConfigError(
-                f"{self.folder / name}: a finished run that cannot be read ({error}). Delete its "
-                f"folder, and the same command makes the run again"
+                f"{self.folder / name}: the file of a finished run cannot be read ({error}). Delete "
+                f"the folder, and the same command repeats the run"
             ) from error
 
 
 class Failure(NamedTuple):
     """A run that did not finish, and why, in a line."""
 
-    run: Run
+    run: EntryRun
     reason: str
 
 
 @contextmanager
 def only_one_in(out: Path):
-    """Hold a comparison's folder against other commands, while it or one of its workers lives.
+    """Lock a comparison's folder, while this process or one of its workers lives.
 
     Yields:
         the open lock file, which workers inherit.
 
     Raises:
-        ConfigError: it is held, or cannot be written to.
+        ConfigError: it is locked, or cannot be written to.
     """
     require_writable(out, "Give another --out")
     with open(out / LOCK, "a") as lock:
@@ -108,14 +108,14 @@ def only_one_in(out: Path):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ConfigError(
-                f"another comparison is running in {out}, or a worker that it left: wait for it, "
-                f"end it, or give another --out"
+                f"another comparison, or a worker that it left behind, is running in {out}: wait for "
+                f"it, end it, or give another --out"
             ) from None
         yield lock
 
 
-def find_run(entry: Entry, config: RunConfig, out: Path, mask_seen: bool) -> Run:
-    """One run, whether it is there or not; what it is called in another comparison is no matter.
+def find_run(entry: Entry, config: RunConfig, out: Path, mask_seen: bool) -> EntryRun:
+    """One run, whether its folder exists or not, and whatever its label in another comparison.
 
     Args:
         entry: what runs.
@@ -124,15 +124,15 @@ def find_run(entry: Entry, config: RunConfig, out: Path, mask_seen: bool) -> Run
         mask_seen: see :func:`~recbole_mm.compare.ranks.evaluate_ranks`.
     """
     identity = digest(config, PLACES, mask_seen=mask_seen, data=data_hashes(config))
-    own = f"seed{config['seed']}-{identity[:10]}"
+    suffix = f"seed{config['seed']}-{identity[:10]}"
     name = "".join(c if c.isalnum() or c in "._-" else "_" for c in entry.label)[:LABEL_LENGTH]
-    before = (out / "runs").glob(f"*-{own}")
-    folder = next(before, out / "runs" / f"{name}-{own}")
-    return Run(entry.label, config["seed"], folder)
+    existing = (out / "runs").glob(f"*-{suffix}")
+    folder = next(existing, out / "runs" / f"{name}-{suffix}")
+    return EntryRun(entry.label, config["seed"], folder)
 
 
-def plan(run: Run, config: RunConfig, mask_seen: bool) -> None:
-    """Write down what a run has to do; nothing is computed."""
+def plan(run: EntryRun, config: RunConfig, mask_seen: bool) -> None:
+    """Write the plan of a run; nothing is computed."""
     plain = config_to_plain(config)
     plain["checkpoint_dir"] = str(run.folder)
     plain["show_progress"] = False
@@ -140,28 +140,28 @@ def plan(run: Run, config: RunConfig, mask_seen: bool) -> None:
 
 
 def execute(
-    runs: list[Run], gpus: list[str], jobs: int, lock: IO, log: Callable[[str], None]
+    runs: list[EntryRun], gpus: list[str], jobs: int, lock: IO, log: Callable[[str], None]
 ) -> list[Failure]:
-    """Run what is not finished, ``jobs`` at a time; when this process is ended, so are they.
+    """Run what is not finished, ``jobs`` at a time; when this process ends, so do they.
 
     Args:
         runs: all of the comparison, in the order in which they start.
-        gpus: that runs are given, one each in turn.
+        gpus: GPUs for the runs, one each in turn.
         jobs: processes at once.
         lock: see :func:`only_one_in`.
-        log: told of the end of every run.
+        log: called with a line when a run ends.
 
     Returns:
-        what failed; the others are finished.
+        the runs that failed; the others are finished.
     """
     todo = [run for run in runs if not run.finished]
-    log(f"{len(runs)} runs, {len(runs) - len(todo)} of them finished before; {jobs} at a time")
+    log(f"{len(runs)} runs, {len(runs) - len(todo)} of them already finished; {jobs} at a time")
     places: Queue[int] = Queue()
     for place in range(jobs):
         places.put(place)
     processes: set[subprocess.Popen] = set()
 
-    def work(run: Run) -> str | None:
+    def work(run: EntryRun) -> str | None:
         place = places.get()
         try:
             gpu = gpus[place % len(gpus)] if gpus else None
@@ -180,8 +180,8 @@ def execute(
             run, reason = waiting[future], future.result()
             if reason:
                 failures.append(Failure(run, reason))
-            said = f"FAILED: {reason}" if reason else f"{run.result()['seconds']:.0f} s"
-            log(f"[{number}/{len(todo)}] {run.label}, seed {run.seed}: {said}")
+            outcome = f"FAILED: {reason}" if reason else f"{run.result()['seconds']:.0f} s"
+            log(f"[{number}/{len(todo)}] {run.label}, seed {run.seed}: {outcome}")
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
         for process in list(processes):
@@ -193,8 +193,8 @@ def execute(
     return failures
 
 
-def _execute_one(run: Run, gpu: str | None, jobs: int, lock: IO, processes: set) -> str | None:
-    """Run one and wait for it; why it failed, or ``None``."""
+def _execute_one(run: EntryRun, gpu: str | None, jobs: int, lock: IO, processes: set) -> str | None:
+    """Run one and wait for it; the reason if it failed, else ``None``."""
     _clear(run.folder)
     environment = dict(os.environ)
     environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
@@ -203,10 +203,10 @@ def _execute_one(run: Run, gpu: str | None, jobs: int, lock: IO, processes: set)
         plan["config"]["gpu_id"] = gpu
         write_json(run.folder / PLAN, plan)
     command = [sys.executable, "-m", "recbole_mm.compare.worker", str(run.folder)]
-    with open(run.folder / OUTPUT, "wb") as output:
+    with open(run.folder / OUTPUT, "wb") as stream:
         process = subprocess.Popen(
             command,
-            stdout=output,
+            stdout=stream,
             stderr=subprocess.STDOUT,
             env=environment,
             pass_fds=[lock.fileno()],
@@ -217,14 +217,14 @@ def _execute_one(run: Run, gpu: str | None, jobs: int, lock: IO, processes: set)
     if status == 0:
         return None
     if status < 0:
-        hint = " (out of memory? fewer --jobs need less)" if -status == signal.SIGKILL else ""
-        return f"ended by {signal.Signals(-status).name}{hint}"
-    said = (run.folder / OUTPUT).read_text(encoding="utf-8", errors="replace").strip()
-    return said.splitlines()[-1] if said else f"exit status {status}"
+        hint = " (out of memory? try fewer --jobs)" if -status == signal.SIGKILL else ""
+        return f"killed by {signal.Signals(-status).name}{hint}"
+    output = (run.folder / OUTPUT).read_text(encoding="utf-8", errors="replace").strip()
+    return output.splitlines()[-1] if output else f"exit status {status}"
 
 
 def _clear(folder: Path) -> None:
-    """Remove what an attempt before left, all but the plan and the epochs to go on from."""
+    """Remove the files of an earlier attempt, all but the plan and the epochs to resume from."""
     kept = {PLAN}
     if (folder / LATEST_EPOCH).is_file():
         kept |= {BEST_EPOCH, LATEST_EPOCH}

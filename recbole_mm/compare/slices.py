@@ -1,7 +1,7 @@
-r"""Where an entry wins: the same ranks by popularity of the target, length of history, modality.
+r"""The same ranks by popularity of the target, length of the history, and modality.
 
 Popularity is counted in training: ``cold`` items have no training interaction, ``head`` items are
-the most popular fifth of the others, as nearly as items of equal counts allow, ``tail`` the rest.
+the most popular fifth of the others, as nearly as equal counts allow, ``tail`` the rest.
 """
 
 from typing import NamedTuple
@@ -19,9 +19,9 @@ class Slice(NamedTuple):
     """One part of the test targets.
 
     Attributes:
-        kind: what it is by, e.g. ``popularity``.
+        kind: what defines it, e.g. ``popularity``.
         name: e.g. ``cold``.
-        users, targets: how many.
+        users, targets: their numbers.
         values: label -> value with interval; empty when no user is in the slice.
         differences: label -> paired difference from the baseline, with interval; likewise.
     """
@@ -59,7 +59,7 @@ def slice_conditions(items: pl.DataFrame) -> list[tuple[str, str, pl.Expr]]:
 
 
 def least_of_head(count: np.ndarray) -> int:
-    """The count from which on items are ``head``.
+    """The least count of ``head`` items.
 
     Args:
         count: ``(n_items,)`` training interactions.
@@ -67,7 +67,7 @@ def least_of_head(count: np.ndarray) -> int:
     counts, n_items = np.unique(count[count > 0], return_counts=True)
     if not len(counts):
         return 1
-    share = n_items[::-1].cumsum()[::-1] / n_items.sum()  # of the items with at least so many
+    share = n_items[::-1].cumsum()[::-1] / n_items.sum()  # of the items with at least this count
     return int(counts[np.abs(share - HEAD_SHARE).argmin()])
 
 

@@ -1,8 +1,8 @@
 r"""Uncertainty of a comparison: over seeds, and over users.
 
-The spread over seeds says how much training varies; the interval and the test over users say
-whether a difference would hold for other users, with the trained models as they are. A user's
-targets are drawn together.
+The spread over seeds shows how much training varies; the interval and the test over users show
+whether a difference would hold for other users of the same trained models. A user's targets are
+resampled together.
 """
 
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from recbole_mm.compare.ranks import metric_values
 RESAMPLES = 10_000
 LEVEL = 0.95
 LEAST_USERS = 10
-"""Resamples of fewer users say little about others."""
+"""Resamples of fewer users say little about other users."""
 CELLS_PER_BLOCK = 4_000_000
 
 
@@ -24,8 +24,8 @@ class Interval(NamedTuple):
 
     Attributes:
         value: of all users.
-        low, high: ``None`` where nothing can be said: for fewer than :data:`LEAST_USERS` users, or
-            when all of them have the same value.
+        low, high: ``None`` for fewer than :data:`LEAST_USERS` users, or if all of them have the
+            same value.
     """
 
     value: float
@@ -107,7 +107,7 @@ def bootstrap(sums: np.ndarray, counts: np.ndarray, seed: int = 0) -> np.ndarray
         ``(RESAMPLES, k)``; the columns share their draws, so their differences are paired.
     """
     rng, n = np.random.default_rng(seed), len(counts)
-    # users with one target and nothing but zeros, often most of them, differ in nothing
+    # users with one target and only zeros, often most users, are all alike
     plain = (counts == 1) & (sums == 0).all(1)
     others = np.column_stack([sums, counts])[~plain]
     k = len(others)
@@ -182,7 +182,7 @@ def compare(ranks: pl.DataFrame, metric: str, baseline: str) -> dict[str, Compar
 
 
 def _blocks(n: int) -> list[int]:
-    """Sizes of blocks of resamples that bound the memory."""
+    """Sizes of blocks of resamples, so that the memory is bounded."""
     size = max(1, CELLS_PER_BLOCK // max(1, n))
     return [min(size, RESAMPLES - start) for start in range(0, RESAMPLES, size)]
 

@@ -1,12 +1,13 @@
 r"""One run of a comparison in a process of its own: ``python -m recbole_mm.compare.worker FOLDER``.
 
-A run that crashes, or that the system kills for its memory, ends alone.
+A run that crashes, or that the system kills for lack of memory, does not end the others.
 """
 
 import json
 import os
 import platform
 import sys
+import traceback
 from logging import getLogger
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from recbole_mm.config.plain import config_from_plain
 from recbole_mm.run.identity import package_version, source_hash
 from recbole_mm.run.logs import start_logging
 from recbole_mm.run.run import Run
+from recbole_mm.tools.errors import RunFailed, UserError
 from recbole_mm.tools.files import write_json
 
 PACKAGES = ("recbole_mm", "recbole", "torch", "numpy", "pandas", "polars", "scipy", "scikit-learn")
@@ -27,11 +29,11 @@ BEST_EPOCH, LATEST_EPOCH = "best.pth", "latest.pth"
 
 
 def run_one(folder: Path) -> None:
-    """Train, test and knock out what ``run.json`` in the folder says; ``result.json`` comes last.
+    """Train and test according to ``run.json`` in the folder; ``result.json`` is written last.
 
-    One of our models that was killed goes on with the epoch it was in; RecBole's start anew.
-    ``ranks.parquet`` has one row per test target and set of features (column ``features``:
-    ``all``, or a knock-out).
+    An interrupted run of our models resumes with the epoch it was in; RecBole's models start from
+    scratch. ``ranks.parquet`` has one row per test target and set of features (column
+    ``features``: ``all``, or one of :func:`~recbole_mm.compare.knockout.knockouts`).
     """
     plan = json.loads((folder / PLAN).read_text(encoding="utf-8"))
     config = config_from_plain(plan["config"])
@@ -66,7 +68,7 @@ def environment(device: torch.device) -> dict[str, str]:
 def rank_all(run: Run, mask_seen: bool) -> tuple[pl.DataFrame, dict[str, float]]:
     """Ranks with all features and with every knock-out; RecBole's metrics with all features.
 
-    A knock-out has no lists, and is left out where the GPU has no room for other features.
+    A knock-out has no lists, and is left out if the GPU has no memory for other features.
     """
     trainer = run.trainer
     ranks, metrics = evaluate_ranks(run, mask_seen)
@@ -85,5 +87,14 @@ def rank_all(run: Run, mask_seen: bool) -> tuple[pl.DataFrame, dict[str, float]]
     return pl.concat(tables), metrics
 
 
+def main() -> None:
+    """Run the folder that the command line names; the reason of a failure is the last line."""
+    try:
+        run_one(Path(sys.argv[1]))
+    except (UserError, RunFailed) as error:
+        traceback.print_exc()
+        sys.exit(" ".join(str(error).split()))
+
+
 if __name__ == "__main__":
-    run_one(Path(sys.argv[1]))
+    main()

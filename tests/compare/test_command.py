@@ -8,10 +8,12 @@ import pytest
 from tiny import TINY_MMM4REC
 
 from recbole_mm.cli import main
-from recbole_mm.compare.comparison import Settings, _refuse_other_targets, check, conditions
-from recbole_mm.compare.data_under_protocol import describe_all
+from recbole_mm.compare.comparison import conditions
+from recbole_mm.compare.dataset_description import describe_common_dataset
 from recbole_mm.compare.entries import config_of, parse_entries
 from recbole_mm.compare.runs import find_run, only_one_in
+from recbole_mm.compare.settings import Settings, configurations
+from recbole_mm.compare.summary import refuse_other_targets
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.property_files import properties_dir
 
@@ -23,14 +25,14 @@ def options(**values):
 
 
 @pytest.mark.slow
-def test_a_comparison_runs_goes_on_and_survives_a_failing_run(toy, tmp_path, capsys):
+def test_a_comparison_runs_resumes_and_survives_a_failing_run(toy, tmp_path, capsys):
     models = "MMM4Rec,SASRec+n_heads=3,SASRec"  # 3 heads do not divide a width of 8
     command = options(models=models, **toy, **TINY, seeds=1, jobs=2, out="out")
 
     assert main(command) == 1
     first = capsys.readouterr().out
-    assert "3 runs, 0 of them finished before; 2 at a time" in first
-    assert "SASRec+n_heads=3, seed 1: FAILED: ValueError: The hidden size (8)" in first
+    assert "3 runs, 0 of them already finished; 2 at a time" in first
+    assert "SASRec+n_heads=3, seed 1: FAILED: The hidden size (8)" in first
     assert "warning: Leave-one-out leaks the future" in first
     assert "ranked among all 12 items" in first
     (folder,) = (tmp_path / "out" / "runs").glob("MMM4Rec-seed1-*")
@@ -40,12 +42,12 @@ def test_a_comparison_runs_goes_on_and_survives_a_failing_run(toy, tmp_path, cap
     assert json.loads((folder / "result.json").read_text())["epochs"] == 1
 
     assert main(command) == 1
-    assert "3 runs, 2 of them finished before" in capsys.readouterr().out
+    assert "3 runs, 2 of them already finished" in capsys.readouterr().out
 
     page = (tmp_path / "out" / "report.html").read_text()
     for word in (
         "12 items",
-        "Leak.",
+        "Data leak.",
         "Runs without a result:",
         "text only",
         "One seed",
@@ -69,7 +71,7 @@ def test_an_unknown_model_ends_the_command_before_anything_runs(toy, tmp_path, c
     assert main(options(models="MMM4Rec,SASRek", **toy)) == 2
 
     assert (
-        "--models: 'SASRek' unknown (did you mean 'SASRec'?); known are MMM4Rec"
+        "--models: unknown model 'SASRek' (did you mean 'SASRec'?). The models are MMM4Rec"
         in capsys.readouterr().err
     )
     assert sorted(tmp_path.iterdir()) == before
@@ -79,8 +81,8 @@ def test_an_unknown_model_ends_the_command_before_anything_runs(toy, tmp_path, c
     ("wrong", "message"),
     [
         ({"metric": "AUC@10"}, "metric 'AUC@10': write NAME@K"),
-        ({"baseline": "GRU4Rec"}, "baseline 'GRU4Rec' is none of SASRec"),
-        ({"protocol": "random"}, "protocol 'random': known are leave_one_out"),
+        ({"baseline": "GRU4Rec"}, "--baseline=GRU4Rec: must be one of SASRec"),
+        ({"protocol": "random"}, "--protocol=random: must be one of leave_one_out"),
         ({"seeds": 0}, "--seeds=0: give a number >= 1"),
         ({"mask_seen": "maybe"}, "--mask_seen=maybe: give True or False"),
         ({"epoch": 1}, "did you mean 'epochs'"),
@@ -88,15 +90,15 @@ def test_an_unknown_model_ends_the_command_before_anything_runs(toy, tmp_path, c
         ({"seed": 7}, "--seed: give --seeds instead"),
         ({"config_files": "a.yaml"}, "--config_files: give MODEL@FILE.yaml in --models instead"),
         ({"model": "MMM4Rec"}, "--model: give --models instead"),
-        ({"models": "SASRec+valid_metric=MRR@5"}, "sets valid_metric, which has to be the same"),
-        ({"held_out_items": 0.2}, "--held_out_items goes with --protocol=cold_start"),
-        ({"models": "SASRec+seed=7"}, "SASRec+seed=7 sets seed, which has to be the same for all"),
+        ({"models": "SASRec+valid_metric=MRR@5"}, "sets valid_metric, which must be the same"),
+        ({"held_out_items": 0.2}, "--held_out_items: give --protocol=cold_start with it"),
+        ({"models": "SASRec+seed=7"}, "SASRec+seed=7 sets seed, which must be the same for all"),
         ({"models": "DIEN"}, "DIEN has a data set class of its own (DIENDataset)"),
         ({"dataset": "Toyz"}, "data set 'Toyz'"),
         ({"models": "SASRec+config_files=a.yaml"}, "sets config_files: write MODEL@FILE.yaml"),
         ({"models": "SASRec,SASRec+use_item_id=False"}, "use_item_id, which SASRec does not read"),
         ({"models": "SASRec+model=GRU4Rec"}, "sets model: write MODEL@FILE.yaml"),
-        ({"benchmark_filename": "[a,b,c]"}, "compare divides the events by --protocol"),
+        ({"benchmark_filename": "[a,b,c]"}, "compare splits the events by --protocol"),
         (
             {"models": "SASRec,SASRec+hidden_size=64"},
             "SASRec and SASRec+hidden_size=64 are the same configuration",
@@ -113,7 +115,7 @@ def test_wrong_options_end_the_command_before_anything_runs(toy, tmp_path, capsy
     assert not (tmp_path / "compare").exists()
 
 
-def test_entries_that_read_other_events_are_told_before_anything_runs(toy, tmp_path, capsys):
+def test_entries_that_read_other_events_are_refused_before_anything_runs(toy, tmp_path, capsys):
     path = tmp_path / "dataset/toy/toy.inter"
     header, *rows = path.read_text().splitlines()
     path.write_text("\n".join([header, *reversed(rows)]) + "\n")  # the file's order is another one
@@ -130,7 +132,7 @@ def test_a_baseline_that_fails_is_no_reason_to_run_the_others_again(toy, capsys)
     command = options(models="SASRec,SASRec+n_heads=3", **toy, **TINY, seeds=1, jobs=2, out="out")
 
     assert main(command) == 2
-    assert "SASRec+n_heads=3 has finished: give another --baseline, of SASRec (" in (
+    assert "SASRec+n_heads=3 has finished: give another --baseline, one of SASRec (" in (
         capsys.readouterr().err
     )
     assert main([*command, "--baseline=SASRec"]) == 1
@@ -151,17 +153,17 @@ def test_a_run_is_found_whatever_its_entry_is_called(toy, tmp_path):
     assert len(run(f"SASRec+{long}").folder.name) < 130
 
 
-def test_who_knows_the_time_of_the_target_is_said_with_the_numbers(toy):
+def test_the_conditions_name_the_entries_that_know_the_time_of_the_target(toy):
     settings = Settings(
         parse_entries("MMM4Rec+use_time=True+query_time=request,SASRec"),
         *(None, [1], "SASRec", "leave_one_out", False, "NDCG@10", [10], dict(toy), Path("out")),
     )
-    configs = check(settings)
+    configs = configurations(settings)
 
-    said = conditions(settings, describe_all(configs), configs)
+    text = conditions(settings, describe_common_dataset(configs), configs)
 
     label = settings.entries[0].label
-    assert said.endswith(f"The time of the target is known to {label} alone.")
+    assert text.endswith(f"Only {label} know the time of the target.")
 
 
 def test_entries_have_their_own_settings():
@@ -183,11 +185,11 @@ def test_tuned_settings_are_those_of_the_package():
     (entry,) = parse_entries("SASRec@tuned+hidden_size=32")
 
     assert Path(entry.files[0]) == properties_dir() / "tuned" / "SASRec.yaml"
-    with pytest.raises(ConfigError, match="BERT4Rec@tuned: there are tuned settings for GRU4Rec,"):
+    with pytest.raises(ConfigError, match="BERT4Rec@tuned: only GRU4Rec,"):
         parse_entries("BERT4Rec@tuned")
 
 
-def test_a_file_that_is_called_as_its_model_stays_out_of_the_label():
+def test_a_file_that_is_named_like_its_model_is_left_out_of_the_label():
     def labels(text):
         return [entry.label for entry in parse_entries(text)]
 
@@ -212,7 +214,7 @@ def test_a_file_of_another_model_is_refused(toy, tmp_path):
     file.write_text("model: GRU4Rec\nlearning_rate: 0.5\n")
     (entry,) = parse_entries(f"SASRec@{file}")
 
-    with pytest.raises(ConfigError, match="best.yaml holds settings of GRU4Rec, not of SASRec"):
+    with pytest.raises(ConfigError, match="best.yaml holds settings for GRU4Rec, not for SASRec"):
         config_of(entry, "toy", {}, toy)
 
 
@@ -229,14 +231,14 @@ def test_entries_with_other_targets_are_refused():
     first = pl.DataFrame({**rows, "label": "A", "item": ["i", "j"]})
     second = pl.DataFrame({**rows, "label": "B", "item": ["i", "k"]})
 
-    _refuse_other_targets(pl.concat([first, first.with_columns(label=pl.lit("C"))]))
+    refuse_other_targets(pl.concat([first, first.with_columns(label=pl.lit("C"))]))
     with pytest.raises(ConfigError, match="B was tested on other targets than A"):
-        _refuse_other_targets(pl.concat([first, second]))
+        refuse_other_targets(pl.concat([first, second]))
 
 
 @pytest.mark.parametrize("text", ["", "SASRec,SASRec"])
-def test_no_entry_or_the_same_twice_is_refused(text):
-    with pytest.raises(ConfigError, match="names no model|SASRec stand more than once"):
+def test_no_entry_or_a_duplicate_is_refused(text):
+    with pytest.raises(ConfigError, match="--models is empty|duplicate entries: SASRec"):
         parse_entries(text)
 
 
@@ -252,8 +254,8 @@ def test_a_report_is_made_while_the_runs_go_on(toy, capsys):
             == 1
         )
 
-    said = capsys.readouterr().out
-    missing = [line for line in said.splitlines() if line.startswith("NO RESULT")]
+    output = capsys.readouterr().out
+    missing = [line for line in output.splitlines() if line.startswith("NO RESULT")]
     assert missing == [
         f"NO RESULT: {label}, seed {seed}: not finished"
         for label, seed in (("GRU4Rec", 1), ("SASRec", 2), ("GRU4Rec", 2))
@@ -264,18 +266,18 @@ def test_a_report_is_made_while_the_runs_go_on(toy, capsys):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("protocol", "said"),
+    ("protocol", "sentence"),
     [
-        ("temporal", "Global temporal split: the earliest 80 % of events train"),
+        ("temporal", "Global temporal split: the earliest 80% of events are for training"),
         ("cold_start", "held out of training"),
     ],
 )
-def test_other_protocols_and_masking_are_said_with_the_numbers(toy, capsys, protocol, said):
+def test_the_conditions_name_protocol_and_masking(toy, capsys, protocol, sentence):
     command = options(models="SASRec", **toy, **TINY, seeds=1, protocol=protocol, mask_seen=True)
 
     assert main(command) == 0
 
     output = capsys.readouterr().out
-    assert said in output
-    assert "items in the user's history are no candidates at test" in output
+    assert sentence in output
+    assert "items in the user's history are not candidates at test" in output
     assert ("warning: Leave-one-out leaks" in output) == (protocol == "cold_start")

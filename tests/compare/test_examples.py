@@ -5,29 +5,29 @@ from recbole_mm.compare.examples import Catalog, examples
 from recbole_mm.config.load import load_config
 
 
-def ranks_of(toy_user, truth, recommended, rank):
+def ranks_of(user, target, recommended, rank):
     return pl.DataFrame(
         {
             "label": "A",
             "seed": 1,
-            "user": [toy_user],
-            "item": [truth],
+            "user": [user],
+            "item": [target],
             "rank": [rank],
             "recommended": [recommended],
         }
     ).lazy()
 
 
-def test_an_example_tells_what_came_before_what_is_recommended_and_the_truth(toy):
+def test_an_example_has_history_recommendations_and_target(toy):
     config = load_config("SASRec", None, (), toy)
     ranks = ranks_of("u3", "i9", ["i1", "i9", "i2", "i4", "i5", "i6"], 2)
 
     (example,) = examples(ranks, config)
 
     assert [item.token for item in example.history] == ["i4", "i5", "i6", "i7", "i8"]
-    assert (example.user, example.truth.token, example.ranks) == ("u3", "i9", {"A": 2})
+    assert (example.user, example.target.token, example.ranks) == ("u3", "i9", {"A": 2})
     assert [item.token for item in example.recommended["A"]] == ["i1", "i9", "i2", "i4", "i5"]
-    assert [item.is_truth for item in example.recommended["A"]] == [False, True, *[False] * 3]
+    assert [item.is_target for item in example.recommended["A"]] == [False, True, *[False] * 3]
 
 
 def test_titles_and_pictures_where_there_are_any(toy, tmp_path):
@@ -40,9 +40,9 @@ def test_titles_and_pictures_where_there_are_any(toy, tmp_path):
     (folder / "toy.item").write_text("\n".join(lines) + "\n")
     catalog = Catalog(load_config("SASRec", None, (), toy))
 
-    shown = [catalog.item(token, truth="i0") for token in ("i0", "i1", "i2", "i7")]
+    shown = [catalog.item(token, target="i0") for token in ("i0", "i1", "i2", "i7")]
 
     assert [item.title for item in shown] == ["Red kite", "i1", "Mug", "i7"]
     assert shown[0].picture.startswith("data:image/jpeg;base64,")
     assert [item.picture for item in shown[1:]] == [None] * 3
-    assert [item.is_truth for item in shown] == [True, False, False, False]
+    assert [item.is_target for item in shown] == [True, False, False, False]

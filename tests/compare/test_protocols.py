@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from recbole_mm.compare.data_under_protocol import describe
+from recbole_mm.compare.dataset_description import describe_dataset
 from recbole_mm.compare.entries import config_of, parse_entries
 from recbole_mm.compare.protocols import PROTOCOLS, leak_warning, share_of_later_training
 from recbole_mm.config.errors import ConfigError
@@ -15,7 +15,7 @@ SMALL = {"hidden_size": 8, "inner_size": 8, "n_heads": 1}
 
 def described(toy, protocol):
     overlay = PROTOCOLS[protocol].overlay
-    return describe(load_config("SASRec", None, (), {**toy, **SMALL, **overlay}))
+    return describe_dataset(load_config("SASRec", None, (), {**toy, **SMALL, **overlay}))
 
 
 def test_the_future_that_a_test_event_is_trained_on():
@@ -91,10 +91,10 @@ def test_a_modality_that_few_items_have_is_described_if_nobody_reads_it(toy, tmp
     write_item_features(path, ["i1"], np.ones((1, 3), np.float32))
     config = load_config("SASRec", None, (), {**toy, **SMALL, "min_feature_coverage": 0.5})
 
-    assert describe(config).items["has_audio"].sum() == 1
+    assert describe_dataset(config).items["has_audio"].sum() == 1
 
 
 def test_a_model_with_item_columns_is_refused_where_there_are_none(toy):
     (entry,) = parse_entries("FDSA")
-    with pytest.raises(ConfigError, match="FDSA reads item columns, but there is no .*toy.item"):
+    with pytest.raises(ConfigError, match="FDSA reads item columns, but .*toy.item does not exist"):
         config_of(entry, None, {}, toy)

@@ -1,4 +1,4 @@
-"""Runs of a comparison: processes that end, die and go on."""
+"""Runs of a comparison: processes that end, are killed and resume."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ import torch
 from tiny import TINY_MMM4REC
 
 from recbole_mm.compare.entries import Entry
-from recbole_mm.compare.runs import Run, execute, find_run, only_one_in, plan
+from recbole_mm.compare.runs import EntryRun, execute, find_run, only_one_in, plan
 from recbole_mm.compare.worker import BEST_EPOCH, LATEST_EPOCH, run_one
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.load import load_config
@@ -19,7 +19,7 @@ TINY = {**TINY_MMM4REC, "epochs": 4}
 
 
 @pytest.mark.slow
-def test_a_killed_run_goes_on_as_if_it_had_not_been_killed(toy, tmp_path, monkeypatch):
+def test_a_killed_run_resumes_as_if_it_had_not_been_killed(toy, tmp_path, monkeypatch):
     config = load_config("MMM4Rec", config_dict={**toy, **TINY})
     entry = Entry("MMM4Rec", "MMM4Rec", files=[], settings={})
     killed, reference = (
@@ -43,8 +43,8 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been_killed(toy, tmp_path, monkey
     with only_one_in(tmp_path) as lock:
         assert execute([killed, reference], [], jobs=1, lock=lock, log=print) == []
 
-    said = (killed.folder / "output.txt").read_text()
-    assert "resuming with epoch 2" in said
+    output = (killed.folder / "output.txt").read_text()
+    assert "resuming with epoch 2" in output
     assert killed.result()["metrics"] == reference.result()["metrics"]
     assert killed.result()["best_epoch"] == reference.result()["best_epoch"]
     ranks, wanted = (pl.read_parquet(run.folder / "ranks.parquet") for run in (killed, reference))
@@ -55,22 +55,24 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been_killed(toy, tmp_path, monkey
 
 @pytest.mark.parametrize("name", ["result.json", "ranks.parquet"])
 def test_a_finished_run_that_is_damaged_is_named(tmp_path, name):
-    run = Run("SASRec", 1, tmp_path)
+    run = EntryRun("SASRec", 1, tmp_path)
     (tmp_path / name).write_bytes(b'{"cut')
     read = {"result.json": run.result, "ranks.parquet": run.ranks}[name]
 
     with pytest.raises(
-        ConfigError, match=f"{name}: a finished run that cannot .* Delete its folder"
+        ConfigError, match=f"{name}: the file of a finished run cannot .* Delete the folder"
     ):
         read()
 
 
-def test_a_folder_is_held_while_a_worker_lives(tmp_path):
+def test_a_folder_is_locked_while_a_worker_lives(tmp_path):
     with only_one_in(tmp_path) as lock:
         orphan = subprocess.Popen(
             [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=[lock.fileno()]
         )
-    with pytest.raises(ConfigError, match="another comparison is running in"):
+    with pytest.raises(
+        ConfigError, match="another comparison, or a worker that it left behind, is running in"
+    ):
         only_one_in(tmp_path).__enter__()
     orphan.communicate(b"end" + os.linesep.encode())
     with only_one_in(tmp_path):
@@ -78,7 +80,7 @@ def test_a_folder_is_held_while_a_worker_lives(tmp_path):
 
 
 def test_a_run_that_the_system_refuses_does_not_end_the_others(tmp_path):
-    runs = [Run("gone", 1, tmp_path / "gone"), Run("crashes", 1, tmp_path / "crashes")]
+    runs = [EntryRun("gone", 1, tmp_path / "gone"), EntryRun("crashes", 1, tmp_path / "crashes")]
     runs[1].folder.mkdir()
 
     with only_one_in(tmp_path) as lock:

@@ -1,4 +1,4 @@
-r"""What slices and reports need to know of a data set, once for all runs."""
+r"""What slices and reports need to know about a data set and its split, once for all runs."""
 
 import json
 from typing import NamedTuple
@@ -13,13 +13,13 @@ from recbole_mm.run.splits import load_dataset
 from recbole_mm.tools.errors import user_errors
 
 
-class Described(NamedTuple):
-    """A data set under a protocol.
+class DatasetDescription(NamedTuple):
+    """A data set as a protocol splits it.
 
     Attributes:
         items: ``item``, ``training_count``, ``has_<modality>`` for every feature file.
-        later: share of the training that is later than a test event, on average; ``None``
-            without times.
+        later: share of the training events that are later than a test event, on average;
+            ``None`` without times.
         counts: users, items, interactions, and targets of each part.
         targets: ``user``, ``item`` of the test, sorted.
     """
@@ -30,45 +30,45 @@ class Described(NamedTuple):
     targets: pl.DataFrame
 
 
-def describe_all(configs: dict) -> Described:
+def describe_common_dataset(configs: dict) -> DatasetDescription:
     """The data that all configurations have in common.
 
     Args:
-        configs: by label and seed; data are loaded once for all that read them in one way.
+        configs: by label and seed; data are loaded once for all that read them in the same way.
 
     Raises:
-        ConfigError: two of them differ in candidates or test targets; see also :func:`describe`.
+        ConfigError: two of them differ in candidates or test targets; see also :func:`describe_dataset`.
     """
     ways = {}
     for (label, _), config in configs.items():
         way = json.dumps([config[key] for key in dataset_arguments], default=str)
         ways.setdefault(way, (label, config))
     (first, config), *others = ways.values()
-    described = describe(config)
+    description = describe_dataset(config)
     for label, config in others:
-        other = describe(config)
-        if not other.targets.equals(described.targets):
+        other = describe_dataset(config)
+        if not other.targets.equals(description.targets):
             what = "is tested on other targets"
-        elif other.counts["items"] != described.counts["items"]:
+        elif other.counts["items"] != description.counts["items"]:
             what = "ranks other items"
         else:
             continue
         raise ConfigError(
-            f"--models: {label} {what} than {first}: entries have to read the same interactions "
+            f"--models: {label} {what} than {first}: entries must read the same interactions "
             f"(load_col, filters) to be compared"
         )
-    return described
+    return description
 
 
-def describe(config) -> Described:
+def describe_dataset(config) -> DatasetDescription:
     """Load and split the data of a configuration.
 
     Args:
         config: of any sequential model.
 
     Raises:
-        ConfigError: the data cannot be read, not be split in this way, or leave nothing to train
-            on or to test.
+        ConfigError: the data cannot be read or cannot be split in this way, or nothing is left to
+            train on or to test.
     """
     dataset = load_dataset(config)
     with user_errors():
@@ -81,7 +81,7 @@ def describe(config) -> Described:
             raise ConfigError(
                 f"data set {config['dataset']!r}: the split leaves no {name} targets of "
                 f"{n_interactions} events of {dataset.user_num - 1} users: leave-one-out needs three "
-                f"events of a user; look at the filters (user_inter_num_interval, val_interval, ...)"
+                f"events of a user; check the filters (user_inter_num_interval, val_interval, ...)"
             )
     users = np.asarray(dataset.field2id_token[dataset.uid_field]).astype(str)
     tokens = np.asarray(dataset.field2id_token[dataset.iid_field]).astype(str)
@@ -105,4 +105,4 @@ def describe(config) -> Described:
             "item": tokens[test.inter_feat[test.iid_field].numpy()],
         }
     ).sort("user", "item")
-    return Described(pl.DataFrame(columns), later, counts, targets)
+    return DatasetDescription(pl.DataFrame(columns), later, counts, targets)

@@ -1,0 +1,155 @@
+"""The tables of a report, as text cells."""
+
+from typing import NamedTuple
+
+from recbole_mm.compare.statistics import Interval
+from recbole_mm.compare.summary import Summary
+
+NBSP = "\N{NO-BREAK SPACE}"
+
+
+class Table(NamedTuple):
+    """Text cells."""
+
+    head: list[str]
+    rows: list[list[str]]
+
+
+def text_table(summary: Summary) -> str:
+    """The differences for the console, with the conditions under which the numbers hold."""
+    table = differences_table(summary)
+    widths = [max(map(len, column)) for column in zip(table.head, *table.rows, strict=True)]
+    lines = [summary.background.conditions]
+    for row in (table.head, *table.rows):
+        first, *others = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+        lines.append("  ".join([first.strip().ljust(widths[0]), *others]))
+    lines += [f"NO RESULT: {f.run.label}, seed {f.run.seed}: {f.reason}" for f in summary.failures]
+    return "\n".join(lines)
+
+
+def metrics_table(summary: Summary) -> Table:
+    """Mean and standard deviation over seeds of every metric."""
+    names = list(summary.rows[0].means)
+    rows = [
+        [row.label, str(row.seeds), *(_mean(row.means[n], row.deviations[n]) for n in names)]
+        for row in summary.rows
+    ]
+    return Table(["", "seeds", *(_short(name) for name in names)], rows)
+
+
+def _short(name: str) -> str:
+    """RecBole's ``itemcoverage@10`` and ``averagepopularity@10`` without their first word."""
+    return name.removeprefix("item").removeprefix("average")
+
+
+def differences_table(summary: Summary) -> Table:
+    """The metric of the tests, its interval over users, and each difference from the baseline."""
+    metric, baseline = summary.settings.metric, summary.settings.baseline
+    rows = []
+    for row in summary.rows:
+        cells = [row.label, _mean(row.means[metric], row.deviations[metric]), _span(row.interval)]
+        if row.against_baseline is None:
+            rows.append([*cells, "baseline", "", "", ""])
+            continue
+        difference, p, corrected = row.against_baseline
+        base = row.interval.value - difference.value
+        share = f"{difference.value / base:+.1%}" if base else "-"
+        rows.append([*cells, _difference(difference), share, f"{p:.4f}", f"{corrected:.4f}"])
+    head = ["", metric, "interval over users", f"minus {baseline}", "change", "p", "p (Holm)"]
+    return Table(head, rows)
+
+
+def cost_table(summary: Summary) -> Table:
+    """Means over seeds of what training cost."""
+    rows = [
+        [
+            row.label,
+            f"{row.cost['epochs']:.1f}",
+            f"{row.cost['seconds']:.0f}",
+            f"{row.cost['n_parameters']:,.0f}",
+        ]
+        for row in summary.rows
+    ]
+    return Table(["", "epochs", "seconds", "trainable parameters"], rows)
+
+
+def slices_table(summary: Summary) -> Table:
+    """One row per slice, one column per entry."""
+    labels = [row.label for row in summary.rows]
+    rows = [
+        [
+            f"{part.kind}: {part.name}",
+            f"{part.users:,}",
+            f"{part.targets:,}",
+            *(_span_of(part.values.get(label)) for label in labels),
+        ]
+        for part in summary.slices
+    ]
+    return Table(["slice", "users", "targets", *labels], rows)
+
+
+def slice_differences_table(summary: Summary) -> Table:
+    """One row per slice, one column per entry but the baseline."""
+    baseline = summary.settings.baseline
+    labels = [row.label for row in summary.rows if row.label != baseline]
+    rows = [
+        [
+            f"{part.kind}: {part.name}",
+            *(_difference(part.differences.get(label)) for label in labels),
+        ]
+        for part in summary.slices
+    ]
+    return Table([f"minus {baseline}", *labels], rows)
+
+
+def feature_sets(summary: Summary) -> list[str]:
+    """Names of the sets of features that models were scored with again, e.g. ``text only``."""
+    return list(dict.fromkeys(name for spans in summary.knockouts.values() for name in spans))
+
+
+def knockouts_table(summary: Summary) -> Table:
+    """One row per entry with item features, one column per set of features."""
+    names = feature_sets(summary)
+    rows = [
+        [label, *(_span_of(values.get(name)) for name in names)]
+        for label, values in summary.knockouts.items()
+    ]
+    return Table(["", *names], rows)
+
+
+def dataset_table(summary: Summary) -> Table:
+    """How many users, items, interactions and targets."""
+    counts = summary.background.dataset.counts
+    return Table(["data", ""], [[name, f"{count:,}"] for name, count in counts.items()])
+
+
+def hashes_table(summary: Summary) -> Table:
+    """The files of the data set."""
+    return Table(["file", "SHA-256"], [list(row) for row in summary.background.hashes.items()])
+
+
+def environment_table(summary: Summary) -> Table:
+    """Versions and machine, one column per environment in which runs were made."""
+    environments = [environment for environment, _ in summary.environments]
+    heads = [", ".join(labels) for _, labels in summary.environments]
+    rows = [[name, *(e.get(name, "-") for e in environments)] for name in environments[0]]
+    return Table(["environment", *(heads if len(heads) > 1 else [""])], rows)
+
+
+def _mean(mean: float, deviation: float | None) -> str:
+    return f"{mean:.4f}" if deviation is None else f"{mean:.4f} ±{NBSP}{deviation:.4f}"
+
+
+def _span(interval: Interval) -> str:
+    return "-" if interval.low is None else f"[{interval.low:.4f},{NBSP}{interval.high:.4f}]"
+
+
+def _span_of(interval: Interval | None) -> str:
+    return "-" if interval is None else f"{interval.value:.4f} {_span(interval)}"
+
+
+def _difference(interval: Interval | None) -> str:
+    if interval is None:
+        return "-"
+    span = "-" if interval.low is None else f"[{interval.low:+.4f},{NBSP}{interval.high:+.4f}]"
+    return f"{interval.value:+.4f} {span}"

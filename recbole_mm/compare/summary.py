@@ -1,0 +1,222 @@
+"""The numbers of a report, from the finished runs."""
+
+from typing import NamedTuple
+
+import polars as pl
+
+from recbole_mm.compare.dataset_description import DatasetDescription
+from recbole_mm.compare.figures import Curve
+from recbole_mm.compare.knockout import ALL
+from recbole_mm.compare.ranks import LIST_METRICS
+from recbole_mm.compare.runs import EntryRun, Failure
+from recbole_mm.compare.settings import Settings
+from recbole_mm.compare.slices import Slice, slices
+from recbole_mm.compare.statistics import (
+    Comparison,
+    Interval,
+    compare,
+    deviation,
+    intervals,
+    seed_values,
+    user_table,
+)
+from recbole_mm.config.errors import ConfigError
+
+COMMON_METRICS = ("Recall", "NDCG", "MRR")
+COSTS = ("epochs", "seconds", "n_parameters")
+
+
+class Background(NamedTuple):
+    """What holds for all numbers of a comparison.
+
+    Attributes:
+        dataset: the data set as the protocol splits it.
+        conditions: split, candidates, masking, ties: printed with every number.
+        warning: what the protocol leaks, if anything.
+        hashes: SHA-256 of the files of the data set.
+    """
+
+    dataset: DatasetDescription
+    conditions: str
+    warning: str | None
+    hashes: dict[str, str]
+
+
+class Row(NamedTuple):
+    """One entry in the main table.
+
+    Attributes:
+        label: name of the entry.
+        seeds: number of finished runs.
+        means: metric -> mean over seeds.
+        deviations: metric -> standard deviation over seeds, ``None`` for one seed.
+        interval: of the metric of the tests, over users.
+        against_baseline: ``None`` for the baseline.
+        cost: means of epochs, seconds, parameters.
+    """
+
+    label: str
+    seeds: int
+    means: dict[str, float]
+    deviations: dict[str, float | None]
+    interval: Interval
+    against_baseline: Comparison | None
+    cost: dict[str, float]
+
+
+class Summary(NamedTuple):
+    """All numbers of a report.
+
+    Attributes:
+        settings: what was compared.
+        background: what holds for all numbers.
+        rows: the main table.
+        slices: by popularity, history length and modality.
+        knockouts: label -> set of features -> value with interval.
+        valid_metric: what early stopping watches.
+        curves: label -> per seed, that metric on the validation targets by epoch.
+        failures: runs that did not finish.
+        environments: what the runs were made with, each with the labels of these runs.
+        ranks: every rank with all features, and the head of its list (``recommended``); read when
+            collected.
+    """
+
+    settings: Settings
+    background: Background
+    rows: list[Row]
+    slices: list[Slice]
+    knockouts: dict[str, dict[str, Interval]]
+    valid_metric: str
+    curves: dict[str, list[Curve]]
+    failures: list[Failure]
+    environments: list[tuple[dict[str, str], list[str]]]
+    ranks: pl.LazyFrame
+
+
+def summarize(
+    settings: Settings, runs: list[EntryRun], failures: list[Failure], background: Background
+) -> Summary:
+    """All numbers from the finished runs.
+
+    Raises:
+        ConfigError: no run of the baseline has finished, the files of a run cannot be read, or
+            entries differ in their candidates or test targets.
+    """
+    labels = [entry.label for entry in settings.entries]
+    finished = [run for label in labels for run in runs if run.label == label and run.finished]
+    _refuse_missing_baseline(settings.baseline, finished, failures)
+    candidates = {run.label: run.result()["n_items"] for run in finished}
+    if len(set(candidates.values())) > 1:
+        raise ConfigError(f"the entries rank different numbers of items: {candidates}")
+    lists = pl.concat(run.ranks() for run in finished)
+    tables = lists.drop("recommended").collect()
+    ranks = tables.filter(pl.col("features") == ALL)
+    refuse_other_targets(ranks)
+    return Summary(
+        settings=settings,
+        background=background,
+        rows=_rows(settings, finished, ranks),
+        slices=slices(ranks, background.dataset.items, settings.metric, settings.baseline),
+        knockouts=_knockouts(tables, settings.metric),
+        valid_metric=finished[0].plan()["config"]["valid_metric"],
+        curves=_curves(finished),
+        failures=failures,
+        environments=_environments(finished),
+        ranks=lists.filter(pl.col("features") == ALL),
+    )
+
+
+def refuse_other_targets(ranks: pl.DataFrame) -> None:
+    """Every label and seed must have the same test targets.
+
+    Args:
+        ranks: ``label``, ``seed``, ``user``, ``item``.
+
+    Raises:
+        ConfigError: two of them differ.
+    """
+    first = None
+    for (label, _), rows in ranks.group_by(["label", "seed"], maintain_order=True):
+        targets = rows.select("user", "item").sort("user", "item")
+        first = targets if first is None else first
+        if not targets.equals(first):
+            raise ConfigError(
+                f"{label} was tested on other targets than {ranks['label'][0]}: entries must read "
+                f"the same interactions (load_col, filters) to be compared"
+            )
+
+
+def _refuse_missing_baseline(
+    baseline: str, finished: list[EntryRun], failures: list[Failure]
+) -> None:
+    others = dict.fromkeys(run.label for run in finished)
+    if baseline in others:
+        return
+    reasons = "; ".join(f"{f.run.label}, seed {f.run.seed}: {f.reason}" for f in failures)
+    fix = f": give another --baseline, one of {', '.join(others)}" if others else ""
+    raise ConfigError(f"no run of the baseline {baseline} has finished{fix} ({reasons})")
+
+
+def _rows(settings: Settings, finished: list[EntryRun], ranks: pl.DataFrame) -> list[Row]:
+    names = [f"{name}@{k}" for name in COMMON_METRICS for k in settings.topk]
+    by_label = {name: seed_values(ranks, name) for name in dict.fromkeys([*names, settings.metric])}
+    comparisons = compare(ranks, settings.metric, settings.baseline)
+    labels, sums, counts = user_table(ranks, settings.metric)
+    spans = dict(zip(labels, intervals(sums, counts), strict=True))
+    rows = []
+    for label in dict.fromkeys(run.label for run in finished):
+        results = [run.result() for run in finished if run.label == label]
+        values = {name: per_label[label] for name, per_label in by_label.items()}
+        values |= _list_metrics(results)
+        rows.append(
+            Row(
+                label=label,
+                seeds=len(results),
+                means={name: sum(v) / len(v) for name, v in values.items()},
+                deviations={name: deviation(v) for name, v in values.items()},
+                interval=spans[label],
+                against_baseline=comparisons.get(label),
+                cost={key: sum(result[key] for result in results) / len(results) for key in COSTS},
+            )
+        )
+    return rows
+
+
+def _list_metrics(results: list[dict]) -> dict[str, list[float]]:
+    """RecBole's metrics of whole lists, one value per seed."""
+    prefixes = tuple(metric.lower() for metric in LIST_METRICS)
+    names = [name for name in results[0]["metrics"] if name.startswith(prefixes)]
+    return {name: [result["metrics"][name] for result in results] for name in names}
+
+
+def _knockouts(tables: pl.DataFrame, metric: str) -> dict[str, dict[str, Interval]]:
+    values = {}
+    for (label,), rows in tables.group_by(["label"], maintain_order=True):
+        if rows["features"].n_unique() > 1:
+            renamed = rows.with_columns(label=pl.col("features"))
+            names, sums, counts = user_table(renamed, metric)
+            spans = dict(zip(names, intervals(sums, counts), strict=True))
+            order = rows["features"].unique(maintain_order=True)
+            values[label] = {name: spans[name] for name in order}
+    return values
+
+
+def _environments(finished: list[EntryRun]) -> list[tuple[dict[str, str], list[str]]]:
+    environments: list[tuple[dict[str, str], list[str]]] = []
+    for run in finished:
+        environment = run.result()["environment"]
+        labels = next((labels for known, labels in environments if known == environment), None)
+        if labels is None:
+            environments.append((environment, [run.label]))
+        elif run.label not in labels:
+            labels.append(run.label)
+    return environments
+
+
+def _curves(finished: list[EntryRun]) -> dict[str, list[Curve]]:
+    curves: dict[str, list[Curve]] = {}
+    for run in finished:
+        history = run.result()["history"]
+        curve = [(entry["epoch"] + 1, entry["valid_score"]) for entry in history]
+        curves.setdefault(run.label, []).append(curve)
+    return curves
