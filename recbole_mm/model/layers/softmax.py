@@ -37,7 +37,21 @@ def _dot_product(query: Tensor, candidates: Tensor) -> Tensor:
     return query @ candidates.T
 
 
-def candidate_cross_entropy(scores: Scores, query: Tensor, target: Tensor) -> Tensor:
+class Additions(NamedTuple):
+    """What is added to a few logits of every row.
+
+    Attributes:
+        column: which, ``(b, s)`` int64 in ``[0, n)``; a column may be repeated.
+        value: how much, ``(b, s)``; 0 leaves a logit as it is.
+    """
+
+    column: Tensor
+    value: Tensor
+
+
+def candidate_cross_entropy(
+    scores: Scores, query: Tensor, target: Tensor, additions: Additions | None = None
+) -> Tensor:
     r"""Mean cross entropy of the logits ``scores(query)``.
 
     Blocks of rows go through the softmax one after another, and their gradients are formed at once:
@@ -48,6 +62,7 @@ def candidate_cross_entropy(scores: Scores, query: Tensor, target: Tensor) -> Te
         scores: of ``n`` candidates.
         query: ``(b, d)``.
         target: ``(b,)`` int64 in ``[0, n)``.
+        additions: to some of the logits.
 
     Returns:
         0-d, as :func:`torch.nn.functional.cross_entropy` of the logits; differentiable once. Under
@@ -58,32 +73,42 @@ def candidate_cross_entropy(scores: Scores, query: Tensor, target: Tensor) -> Te
         dtype = torch.promote_types(dtype, table.dtype)
     with torch.autocast(query.device.type, enabled=False):
         tables = [table.to(dtype) for table in scores.tables]
-        return _CandidateCrossEntropy.apply(scores.function, query.to(dtype), target, *tables)
+        column, value = (None, None) if additions is None else additions
+        value = None if value is None else value.to(dtype)
+        given = (query.to(dtype), target, column, value)
+        return _CandidateCrossEntropy.apply(scores.function, *given, *tables)
 
 
 class _CandidateCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, function, query, target, *tables):
-        query_needed, _, *tables_needed = ctx.needs_input_grad[1:]
+    def forward(ctx, function, query, target, column, value, *tables):
+        query_needed, _, _, value_needed, *tables_needed = ctx.needs_input_grad[1:]
         tables = [
             t.detach().requires_grad_(needed)
             for t, needed in zip(tables, tables_needed, strict=True)
         ]
-        rows = max(ROWS_PER_BLOCK, LOGITS_PER_BLOCK // len(tables[0]))
-        query_grads = []
+        size = max(ROWS_PER_BLOCK, LOGITS_PER_BLOCK // len(tables[0]))
+        query_grads, value_grads = [], []
         loss = query.new_zeros(())
-        for q, t in zip(query.detach().split(rows), target.unsqueeze(1).split(rows), strict=True):
-            q.requires_grad_(query_needed)
+        for start in range(0, len(query), size):
+            rows = slice(start, start + size)
+            q = query.detach()[rows].requires_grad_(query_needed)
+            v = None if value is None else value.detach()[rows].requires_grad_(value_needed)
+            t = target[rows].unsqueeze(1)
             with torch.enable_grad():
                 logits = function(q, *tables)
+                if v is not None:
+                    logits = logits.scatter_add(1, column[rows], v)
             grad = logits.detach().log_softmax(dim=1)
             loss -= grad.gather(1, t).sum()
             if logits.requires_grad:
                 grad.exp_().scatter_add_(1, t, grad.new_full(t.shape, -1))
                 logits.backward(grad)
                 query_grads.append(q.grad)
+                value_grads.append(None if v is None else v.grad)
         query_grad = torch.cat(query_grads) if query_needed else None
-        ctx.save_for_backward(query_grad, *(table.grad for table in tables))
+        value_grad = torch.cat(value_grads) if value_needed else None
+        ctx.save_for_backward(query_grad, value_grad, *(table.grad for table in tables))
         ctx.rows = len(query)
         return loss / ctx.rows
 
@@ -91,7 +116,7 @@ class _CandidateCrossEntropy(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad):
         scale = grad / ctx.rows
-        query_grad, *table_grads = (
+        query_grad, value_grad, *table_grads = (
             None if saved is None else saved * scale for saved in ctx.saved_tensors
         )
-        return None, query_grad, None, *table_grads
+        return None, query_grad, None, None, value_grad, *table_grads

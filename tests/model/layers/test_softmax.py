@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch.testing import assert_close
 
 from recbole_mm.model.layers import softmax
-from recbole_mm.model.layers.softmax import candidate_cross_entropy, dot_products
+from recbole_mm.model.layers.softmax import Additions, candidate_cross_entropy, dot_products
 
 
 def dot_product_cross_entropy(query, candidates, target):
@@ -45,3 +45,20 @@ def test_large_logits_stay_finite():
     loss = dot_product_cross_entropy(query, torch.tensor([[-1.0], [1.0]]), torch.tensor([0]))
     loss.backward()
     assert loss == 2e4 and query.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("n", [7, 400])
+def test_additions_to_some_logits_are_those_of_the_whole_matrix(monkeypatch, n):
+    monkeypatch.setattr(softmax, "ROWS_PER_BLOCK", 4)
+    monkeypatch.setattr(softmax, "LOGITS_PER_BLOCK", 1000)
+    torch.manual_seed(0)
+    table, query = torch.randn(n, 3).double(), torch.randn(10, 3).double()
+    value = torch.randn(10, 5).double()
+    column, target = torch.randint(n, (10, 5)), torch.randint(n, (10,))
+    given = [t.requires_grad_() for t in (table, query, value)]
+
+    loss = candidate_cross_entropy(dot_products(table), query, target, Additions(column, value))
+    expected = F.cross_entropy((query @ table.T).scatter_add(1, column, value), target)
+
+    assert_close(loss, expected)
+    assert_close(torch.autograd.grad(loss, given), torch.autograd.grad(expected, given))
