@@ -39,7 +39,7 @@ def describe_common_dataset(configs: dict) -> DatasetDescription:
     Raises:
         ConfigError: two of them differ in candidates or test targets; see also :func:`describe_dataset`.
     """
-    ways = {}
+    ways: dict[str, tuple] = {}
     for (label, _), config in configs.items():
         way = json.dumps([config[key] for key in dataset_arguments], default=str)
         ways.setdefault(way, (label, config))

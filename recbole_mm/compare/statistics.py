@@ -53,7 +53,7 @@ def seed_values(ranks: pl.DataFrame, metric: str) -> dict[str, list[float]]:
     Args:
         ranks: columns ``label``, ``seed``, ``rank``.
     """
-    values = {}
+    values: dict[str, list[float]] = {}
     for (label, _), rows in ranks.sort("seed").group_by(["label", "seed"], maintain_order=True):
         mean = metric_values(rows["rank"].to_numpy(), metric).mean()
         values.setdefault(label, []).append(float(mean))

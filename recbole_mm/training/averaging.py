@@ -2,6 +2,7 @@ r"""Weights averaged over the last steps of training."""
 
 from collections.abc import Iterable
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +26,7 @@ class WeightAverage:
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter]):
-        self.parameters = [p for p in parameters if p.requires_grad]
+        self.parameters: list[Tensor] = [p for p in parameters if p.requires_grad]
         self.average = [p.detach().clone() for p in self.parameters]
         self.total_weight = 0.0
 
@@ -56,9 +57,9 @@ class WeightAverage:
             with torch.no_grad():
                 torch._foreach_copy_(self.parameters, latest)
 
-    def state_dict(self) -> dict[str, list[Tensor] | float]:
+    def state_dict(self) -> dict[str, Any]:
         return {"average": self.average, "total_weight": self.total_weight}
 
-    def load_state_dict(self, state: dict[str, list[Tensor] | float]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         torch._foreach_copy_(self.average, state["average"])
         self.total_weight = state["total_weight"]

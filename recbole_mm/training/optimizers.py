@@ -82,11 +82,11 @@ def parameter_groups(
         UserError: a pattern matches nothing.
     """
     names = [name for name, _ in model.named_parameters()]
-    for key, patterns in (("no_weight_decay", without_decay), ("group_learning_rates", rates)):
+    for setting, patterns in (("no_weight_decay", without_decay), ("group_learning_rates", rates)):
         for pattern in patterns:
             if not any(fnmatch(name, pattern) for name in names):
                 raise UserError(
-                    f"{key}: {pattern!r} does not match any parameter of {type(model).__name__}; "
+                    f"{setting}: {pattern!r} does not match any parameter of {type(model).__name__}; "
                     f"names look like {names[0]!r}."
                 )
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}

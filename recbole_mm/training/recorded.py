@@ -19,7 +19,7 @@ class LossIsNaN(RunFailed):
     """The loss is not a number."""
 
 
-class RecordedTraining:
+class RecordedTraining(AbstractTrainer):
     """Mixed into a trainer of RecBole's.
 
     - A checkpoint file of its own: RecBole's name holds the second, which runs that start together
@@ -39,9 +39,9 @@ class RecordedTraining:
     def __init__(self, config, model):
         freeze_from_config(model, config)
         super().__init__(config, model)
-        name = Path(self.saved_model_file)
-        name = name.with_stem(f"{name.stem}-{secrets.token_hex(3)}")
-        self.saved_model_file = processes.of_first(str(name))
+        path = Path(self.saved_model_file)
+        path = path.with_stem(f"{path.stem}-{secrets.token_hex(3)}")
+        self.saved_model_file: str = processes.of_first(str(path))
         self.eval_collector = RankCollector(config)
         self.history: list[dict] = []
         self.training_seconds: list[float] = []

@@ -2,6 +2,8 @@
 
 import math
 from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
 
 import torch
 from recbole.trainer import Trainer
@@ -36,17 +38,17 @@ class MultiModalTrainer(RecordedTraining, Trainer):
 
     def __init__(self, config, model):
         super().__init__(config, model)
-        self.progress_file = None
+        self.progress_file: Path | None = None
         self.parallel_loss = None
         if processes.size() > 1:
             self.parallel_loss = DistributedDataParallel(
                 LossModule(model), broadcast_buffers=False, find_unused_parameters=True
             )
-        self.average = None
+        self.average: WeightAverage | None = None
         self.steps_per_epoch = 1
         if config["ema_epochs"]:
             self.average = WeightAverage(model.parameters())
-            self.optimizer.register_step_post_hook(self._take_step_in)
+            self.optimizer.register_step_post_hook(partial(self._take_step_in, self.average))
 
     def fit(self, *args, **kwargs):
         """See RecBole's; the model is left with its averaged weights."""
@@ -55,8 +57,8 @@ class MultiModalTrainer(RecordedTraining, Trainer):
             self.average.apply()
         return results
 
-    def _take_step_in(self, *_):
-        self.average.update(max(1.0, self.config["ema_epochs"] * self.steps_per_epoch))
+    def _take_step_in(self, average: WeightAverage, *_):
+        average.update(max(1.0, self.config["ema_epochs"] * self.steps_per_epoch))
 
     def _averaged(self):
         return self.average.applied() if self.average else nullcontext()
@@ -121,6 +123,7 @@ class MultiModalTrainer(RecordedTraining, Trainer):
 
     def resume_progress(self, train_data) -> None:
         """Resume from ``progress_file``."""
+        assert self.progress_file is not None
         state = torch.load(self.progress_file, map_location="cpu", weights_only=True)
         self.model.load_state_dict(state["state_dict"])
         self.model.load_other_parameter(state["other_parameter"])

@@ -6,6 +6,7 @@ pre-training (zero-shot), and tested with random weights over the same features 
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, stdev
 from typing import NamedTuple
@@ -23,10 +24,10 @@ from recbole_mm.tools.files import require_writable, write_text
 NOT_TRAINED = ("zero-shot", "untrained")
 STARTS = ("scratch", "frozen", "unfrozen", *NOT_TRAINED)
 """What a fine-tuned model starts from, and the controls that nothing trains."""
-WITHOUT_TRAINING = {
+WITHOUT_TRAINING: dict = {
     "epochs": 0, "freeze": [], "group_learning_rates": {}, "no_weight_decay": [], "use_item_id": False,
 }  # fmt: skip
-FROM_NOTHING = {"pre_model_path": None, "reset": [], "allow_fewer_layers": False}
+FROM_NOTHING: dict = {"pre_model_path": None, "reset": [], "allow_fewer_layers": False}
 START_KEYS = WITHOUT_TRAINING.keys() | FROM_NOTHING.keys()
 NEAR_BEST = 0.95
 COLUMNS = (
@@ -103,7 +104,7 @@ def variant_stages(config_files, overrides: dict) -> tuple[list[dict], list[tupl
             continue
         if stage.source is None and not config["pre_model_path"]:
             continue  # a control of the file's own
-        changes = {
+        changes: dict[str, dict] = {
             "scratch": {**FROM_NOTHING, "freeze": []},
             "frozen": {
                 "freeze": config["freeze"] or list(get_model(config["model"]).encoder_parameters)
@@ -129,7 +130,7 @@ def time_to(result: Result, share: float) -> tuple[int, float] | None:
     """Epochs and seconds of training until ``share`` of the best validation score was reached;
     ``None`` if nothing was validated on the way."""
     history = result.history
-    best = max((entry["valid_score"] for entry in history), default=None)
+    best = max((entry["valid_score"] for entry in history), default=0.0)
     for entry in history:
         if entry["valid_score"] >= share * best:
             return entry["epoch"] + 1, entry["seconds"]
@@ -141,15 +142,10 @@ def report_table(variants: list[Variant]) -> str:
     rows = [COLUMNS, tuple("---" for _ in COLUMNS)]
     for target, start, results in variants:
         metric = results[0].valid_metric
-        reached = [(time_to(r, 1.0), time_to(r, NEAR_BEST)) for r in results]
-        times = ["-"] * 4
-        if all(best for best, _ in reached):
-            times = [
-                _spread([best[0] for best, _ in reached], ".1f"),
-                _spread([best[1] for best, _ in reached], ".1f"),
-                _spread([near[0] for _, near in reached], ".1f"),
-                _spread([near[1] for _, near in reached], ".1f"),
-            ]
+        times = []  # epochs and seconds to the best score and to nearly the best
+        for share in (1.0, NEAR_BEST):
+            reached = [time_to(result, share) or (None, None) for result in results]
+            times += [_spread(column, ".1f") for column in zip(*reached, strict=True)]
         rows.append(
             (
                 target,
@@ -164,11 +160,12 @@ def report_table(variants: list[Variant]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
-def _spread(values: list[float | None], form: str = ".4f") -> str:
-    if None in values:  # a split without such targets
+def _spread(values: Sequence[float | None], form: str = ".4f") -> str:
+    known = [value for value in values if value is not None]
+    if len(known) < len(values):  # a split without such targets
         return "-"
-    text = format(mean(values), form)
-    return f"{text} ± {stdev(values):{form}}" if len(values) > 1 else text
+    text = format(mean(known), form)
+    return f"{text} ± {stdev(known):{form}}" if len(known) > 1 else text
 
 
 def convergence_figure(variants: list[Variant]):
