@@ -108,19 +108,19 @@ def examples(ranks: pl.LazyFrame, config, n_users: int = 6, seed: int = 0) -> li
     """
     seeds = ranks.group_by("label").agg(pl.col("seed").min())
     shown = ranks.join(seeds, on=["label", "seed"], how="semi", maintain_order="left")
-    last = pl.col("rank").last()  # of a user's targets
-    last = shown.group_by("label", "user", maintain_order=True).agg(last)
+    users = shown.group_by("label", "user", maintain_order=True)
+    last = users.agg(pl.col("rank").last())  # of a user's targets
     best = last.group_by("user").agg(pl.col("rank").min()).sort("user").collect()
     found = best.filter(pl.col("rank") <= RECOMMENDED)["user"].to_list()
     if not found:
         found = best["user"].to_list()
     drawn = np.random.default_rng(seed).permutation(found)[:n_users].tolist()
-    shown = shown.filter(pl.col("user").is_in(drawn)).collect()
-    shown = shown.unique(["label", "user"], keep="last", maintain_order=True)
+    of_drawn = shown.filter(pl.col("user").is_in(drawn)).collect()
+    of_drawn = of_drawn.unique(["label", "user"], keep="last", maintain_order=True)
     catalog, histories = Catalog(config), _histories(config)
     made = []
     for user in drawn:
-        rows = shown.filter(pl.col("user") == user)
+        rows = of_drawn.filter(pl.col("user") == user)
         target = rows["item"][0]
         lists = dict(rows.select("label", "recommended").iter_rows())
         made.append(

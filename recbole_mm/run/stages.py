@@ -127,7 +127,8 @@ def run_stages(
     stages = plan_stages(model, dataset, config_files, config_dict, overrides)
     for stage in stages:
         find_or_make(stage.config)
-    results, checked = [], False
+    results: list[Result] = []
+    checked = False
     for number, stage in enumerate(stages, 1):
         if stage.source is not None:
             stage.config["pre_model_path"] = results[stage.source].checkpoint
@@ -158,7 +159,8 @@ def plan_stages(
         raise ConfigError(f"`stages:` must be a list of overlays, not {overlays!r}")
     if not all(isinstance(overlay, dict) for overlay in overlays):
         raise ConfigError("`stages:` must be a list of mappings like {train_stage: ...}")
-    stages, looking = [], []
+    stages: list[Stage] = []
+    looking: list[int] = []
     for number, overlay in enumerate(overlays, 1):
         layers = (model, dataset, config_files, config_dict, overlay, overrides)
         config = load_config(*layers, stage_name=f"stage {number}")

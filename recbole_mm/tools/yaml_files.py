@@ -93,7 +93,8 @@ def load_yaml(text: str):
         return _construct(_Loader(text))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise yaml.YAMLError(f"line {mark.line + 1}: {error.problem or error.context}") from None
+        place = f"line {mark.line + 1}: " if mark else ""
+        raise yaml.YAMLError(f"{place}{error.problem or error.context}") from None
     except (ValueError, OverflowError) as error:  # an integer of thousands of digits
         raise yaml.YAMLError(str(error)) from None
 
@@ -116,7 +117,7 @@ def _refuse_deep_nesting(text: str) -> None:
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         depth += isinstance(event, yaml.CollectionStartEvent)
         depth -= isinstance(event, yaml.CollectionEndEvent)
-        if depth > MOST_LEVELS:
+        if depth > MOST_LEVELS and event.start_mark:
             raise yaml.YAMLError(
                 f"line {event.start_mark.line + 1}: more than {MOST_LEVELS} levels of nesting"
             )
@@ -127,7 +128,7 @@ def _refuse_repeated_keys(node: yaml.Node) -> None:
     for mapping in _nodes_once(node):
         if not isinstance(mapping, yaml.MappingNode):
             continue
-        lines = {}
+        lines: dict[str, int] = {}
         for key, _ in mapping.value:
             name, line = str(key.value), key.start_mark.line + 1
             if name in lines and isinstance(key, yaml.ScalarNode):

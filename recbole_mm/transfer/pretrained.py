@@ -75,7 +75,7 @@ def read_pretrained(path, model: str) -> Pretrained:
 
 
 def refuse_another_function(
-    model: type, trained_with: dict, config, allowed: Iterable[str]
+    model: type[MultiModalRecommender], trained_with: dict, config, allowed: Iterable[str]
 ) -> None:
     """The same parameters under other settings are another function.
 
