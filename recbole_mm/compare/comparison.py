@@ -10,6 +10,13 @@ from recbole_mm.compare.summary import Background, Summary, summarize
 from recbole_mm.run.identity import data_hashes
 from recbole_mm.run.run import knows_query_time
 
+TIES = {
+    "file": "in the order of the file",
+    "item": "in the order of the items' tokens",
+    "random": "in a random order, the same for every run",
+}
+"""``tie_order`` in words."""
+
 
 def run_comparison(
     settings: Settings,
@@ -41,7 +48,7 @@ def run_comparison(
     if warning:
         log(f"warning: {warning}")
     runs = [
-        find_run(entry, configs[entry.label, seed], settings.out, settings.mask_seen)
+        find_run(entry, configs[entry.label, seed], settings.out)
         for seed in settings.seeds
         for entry in settings.entries
     ]
@@ -50,7 +57,7 @@ def run_comparison(
     else:
         with only_one_in(settings.out) as lock:
             for run in runs:
-                plan(run, configs[run.label, run.seed], settings.mask_seen)
+                plan(run, configs[run.label, run.seed])
             failures = execute(runs, gpus, jobs, lock, log)
     hashes = {name: h for config in configs.values() for name, h in data_hashes(config).items()}
     background = Background(dataset, conditions(settings, dataset, configs), warning, hashes)
@@ -68,6 +75,13 @@ def conditions(settings: Settings, dataset: DatasetDescription, configs: Configs
         f"Each target is ranked among all {n_items:,} items; items in the user's history {history}.",
         "Of the other items with the same score, half count as ranked higher.",
     ]
+    order = next(iter(configs.values()))["tie_order"]
+    if dataset.tied_targets:
+        share = dataset.tied_targets / dataset.counts["test targets"]
+        sentences.append(
+            f"Events of a user at the same time are {TIES[order]} (tie_order: {order}); "
+            f"{dataset.tied_targets:,} test targets ({share:.0%}) depend on that order."
+        )
     timed = dict.fromkeys(label for (label, _), c in configs.items() if knows_query_time(c))
     if timed:
         sentences.append(f"Only {', '.join(timed)} know the time of the target.")

@@ -9,6 +9,7 @@ from recbole.utils.argument_list import dataset_arguments
 
 from recbole_mm.compare.protocols import share_of_later_training
 from recbole_mm.config.errors import ConfigError
+from recbole_mm.data.sequences import n_tied_targets
 from recbole_mm.run.splits import load_dataset
 from recbole_mm.tools.errors import user_errors
 
@@ -22,12 +23,14 @@ class DatasetDescription(NamedTuple):
             ``None`` without times.
         counts: users, items, interactions, and targets of each part.
         targets: ``user``, ``item`` of the test, sorted.
+        tied_targets: test targets of leave-one-out that depend on the order of ties.
     """
 
     items: pl.DataFrame
     later: float | None
     counts: dict[str, int]
     targets: pl.DataFrame
+    tied_targets: int
 
 
 def describe_common_dataset(configs: dict) -> DatasetDescription:
@@ -105,4 +108,12 @@ def describe_dataset(config) -> DatasetDescription:
             "item": tokens[test.inter_feat[test.iid_field].numpy()],
         }
     ).sort("user", "item")
-    return DatasetDescription(pl.DataFrame(columns), later, counts, targets)
+    return DatasetDescription(pl.DataFrame(columns), later, counts, targets, _tied_targets(dataset))
+
+
+def _tied_targets(dataset) -> int:
+    if not dataset.has_time or "LS" not in dataset.config["eval_args"]["split"]:
+        return 0
+    events = dataset.events
+    fields = dataset.uid_field, dataset.time_field
+    return n_tied_targets(*(events[field].numpy() for field in fields))

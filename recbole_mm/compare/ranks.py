@@ -33,6 +33,9 @@ GAINS = {
 }
 """Value of a target at a rank within the list; 0 beyond it."""
 
+CANDIDATES, MASKED = TREATMENTS = ("candidates", "masked")
+"""What becomes of the items that a user has had, at test."""
+
 LIST_METRICS = ("ItemCoverage", "AveragePopularity")
 """RecBole's metrics of whole lists: the share of the catalog, and its popularity."""
 

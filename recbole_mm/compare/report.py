@@ -17,6 +17,11 @@ from recbole_mm.compare.statistics import LEAST_USERS, LEVEL, RESAMPLES
 from recbole_mm.compare.summary import Summary
 from recbole_mm.tools.files import whole_or_not, write_text
 
+OTHER_TITLES = {
+    False: "The same runs, items of the history masked at test",
+    True: "The same runs, items of the history as candidates too",
+}
+
 
 def write_report(summary: Summary, command: str, examples: list[Example]) -> list[Path]:
     """Write ``report.html``, ``report.md`` and all ranks, ``ranks.parquet``.
@@ -36,9 +41,12 @@ def write_report(summary: Summary, command: str, examples: list[Example]) -> lis
         "conditions": summary.background.conditions,
         "warning": summary.background.warning,
         "failures": summary.failures,
+        "unfinished_curves": report_tables.unfinished_curves_note(summary),
+        "other_title": OTHER_TITLES[settings.mask_seen],
         "metric": settings.metric,
         "tables": {
             "metrics": report_tables.metrics_table(summary),
+            "other_metrics": report_tables.other_metrics_table(summary),
             "differences": report_tables.differences_table(summary),
             "cost": report_tables.cost_table(summary),
             "slices": report_tables.slices_table(summary),

@@ -23,6 +23,8 @@ def text_table(summary: Summary) -> str:
     for row in (table.head, *table.rows):
         first, *others = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))
         lines.append("  ".join([first.strip().ljust(widths[0]), *others]))
+    if summary.unfinished_curves:
+        lines.append(f"warning: {unfinished_curves_note(summary)}")
     lines += [f"NO RESULT: {f.run.label}, seed {f.run.seed}: {f.reason}" for f in summary.failures]
     return "\n".join(lines)
 
@@ -35,6 +37,27 @@ def metrics_table(summary: Summary) -> Table:
         for row in summary.rows
     ]
     return Table(["", "seeds", *(_short(name) for name in names)], rows)
+
+
+def other_metrics_table(summary: Summary) -> Table:
+    """As :func:`metrics_table`, with the other treatment of the seen items."""
+    names = list(summary.rows[0].other_means)
+    rows = [
+        [row.label, *(_mean(row.other_means[n], row.other_deviations[n]) for n in names)]
+        for row in summary.rows
+    ]
+    return Table(["", *names], rows)
+
+
+def unfinished_curves_note(summary: Summary) -> str:
+    """Which runs might have become better with more epochs; empty if none."""
+    if not summary.unfinished_curves:
+        return ""
+    runs = ", ".join(f"{run.label} (seed {run.seed})" for run in summary.unfinished_curves)
+    return (
+        f"Best at the last epoch that they were allowed: {runs}. More epochs may change the order "
+        f"of the entries; raise --epochs."
+    )
 
 
 def _short(name: str) -> str:

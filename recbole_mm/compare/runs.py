@@ -52,7 +52,7 @@ class EntryRun(NamedTuple):
         return (self.folder / RESULT).is_file()
 
     def plan(self) -> dict:
-        """Label, masking and configuration of the run."""
+        """Label and configuration of the run."""
         return json.loads((self.folder / PLAN).read_text(encoding="utf-8"))
 
     def result(self) -> dict:
@@ -114,16 +114,15 @@ def only_one_in(out: Path):
         yield lock
 
 
-def find_run(entry: Entry, config: RunConfig, out: Path, mask_seen: bool) -> EntryRun:
+def find_run(entry: Entry, config: RunConfig, out: Path) -> EntryRun:
     """One run, whether its folder exists or not, and whatever its label in another comparison.
 
     Args:
         entry: what runs.
         config: its configuration, with the seed.
         out: folder of the comparison.
-        mask_seen: see :func:`~recbole_mm.compare.ranks.evaluate_ranks`.
     """
-    identity = digest(config, PLACES, mask_seen=mask_seen, data=data_hashes(config))
+    identity = digest(config, PLACES, data=data_hashes(config))
     suffix = f"seed{config['seed']}-{identity[:10]}"
     name = "".join(c if c.isalnum() or c in "._-" else "_" for c in entry.label)[:LABEL_LENGTH]
     existing = (out / "runs").glob(f"*-{suffix}")
@@ -131,12 +130,12 @@ def find_run(entry: Entry, config: RunConfig, out: Path, mask_seen: bool) -> Ent
     return EntryRun(entry.label, config["seed"], folder)
 
 
-def plan(run: EntryRun, config: RunConfig, mask_seen: bool) -> None:
+def plan(run: EntryRun, config: RunConfig) -> None:
     """Write the plan of a run; nothing is computed."""
     plain = config_to_plain(config)
     plain["checkpoint_dir"] = str(run.folder)
     plain["show_progress"] = False
-    write_json(run.folder / PLAN, {"label": run.label, "mask_seen": mask_seen, "config": plain})
+    write_json(run.folder / PLAN, {"label": run.label, "config": plain})
 
 
 def execute(

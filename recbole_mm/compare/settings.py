@@ -34,7 +34,8 @@ class Settings(NamedTuple):
         seeds: of the runs of every entry.
         baseline: label of the entry that the others are compared with.
         protocol: name of the split.
-        mask_seen: whether the items of a user's history are no candidates at test.
+        mask_seen: whether tests, slices and figures are about ranks among the items that the user
+            has not had; the table of metrics has both.
         metric: the one of tests, intervals and slices.
         topk: lengths of the lists in the table of metrics.
         overrides: configuration keys for all entries.

@@ -7,7 +7,7 @@ import polars as pl
 from recbole_mm.compare.dataset_description import DatasetDescription
 from recbole_mm.compare.figures import Curve
 from recbole_mm.compare.knockout import ALL
-from recbole_mm.compare.ranks import LIST_METRICS
+from recbole_mm.compare.ranks import CANDIDATES, LIST_METRICS, MASKED
 from recbole_mm.compare.runs import EntryRun, Failure
 from recbole_mm.compare.settings import Settings
 from recbole_mm.compare.slices import Slice, slices
@@ -50,6 +50,7 @@ class Row(NamedTuple):
         seeds: number of finished runs.
         means: metric -> mean over seeds.
         deviations: metric -> standard deviation over seeds, ``None`` for one seed.
+        other_means, other_deviations: likewise, with the other treatment of the seen items.
         interval: of the metric of the tests, over users.
         against_baseline: ``None`` for the baseline.
         cost: means of epochs, seconds, parameters.
@@ -59,6 +60,8 @@ class Row(NamedTuple):
     seeds: int
     means: dict[str, float]
     deviations: dict[str, float | None]
+    other_means: dict[str, float]
+    other_deviations: dict[str, float | None]
     interval: Interval
     against_baseline: Comparison | None
     cost: dict[str, float]
@@ -76,6 +79,7 @@ class Summary(NamedTuple):
         valid_metric: what early stopping watches.
         curves: label -> per seed, that metric on the validation targets by epoch.
         failures: runs that did not finish.
+        unfinished_curves: runs whose best epoch is the last that they were allowed.
         environments: what the runs were made with, each with the labels of these runs.
         ranks: every rank with all features, and the head of its list (``recommended``); read when
             collected.
@@ -89,6 +93,7 @@ class Summary(NamedTuple):
     valid_metric: str
     curves: dict[str, list[Curve]]
     failures: list[Failure]
+    unfinished_curves: list[EntryRun]
     environments: list[tuple[dict[str, str], list[str]]]
     ranks: pl.LazyFrame
 
@@ -108,19 +113,24 @@ def summarize(
     candidates = {run.label: run.result()["n_items"] for run in finished}
     if len(set(candidates.values())) > 1:
         raise ConfigError(f"the entries rank different numbers of items: {candidates}")
-    lists = pl.concat(run.ranks() for run in finished)
+    every = pl.concat(run.ranks() for run in finished)
+    treatment = MASKED if settings.mask_seen else CANDIDATES
+    lists = every.filter(pl.col("seen") == treatment)
     tables = lists.drop("recommended").collect()
     ranks = tables.filter(pl.col("features") == ALL)
     refuse_other_targets(ranks)
+    other = (pl.col("seen") != treatment) & (pl.col("features") == ALL)
+    other_ranks = every.filter(other).drop("recommended").collect()
     return Summary(
         settings=settings,
         background=background,
-        rows=_rows(settings, finished, ranks),
+        rows=_rows(settings, finished, ranks, other_ranks),
         slices=slices(ranks, background.dataset.items, settings.metric, settings.baseline),
         knockouts=_knockouts(tables, settings.metric),
         valid_metric=finished[0].plan()["config"]["valid_metric"],
         curves=_curves(finished),
         failures=failures,
+        unfinished_curves=[run for run in finished if _ends_at_its_best(run)],
         environments=_environments(finished),
         ranks=lists.filter(pl.col("features") == ALL),
     )
@@ -157,9 +167,19 @@ def _refuse_missing_baseline(
     raise ConfigError(f"no run of the baseline {baseline} has finished{fix} ({reasons})")
 
 
-def _rows(settings: Settings, finished: list[EntryRun], ranks: pl.DataFrame) -> list[Row]:
+def _ends_at_its_best(run: EntryRun) -> bool:
+    result, limit = run.result(), run.plan()["config"]["epochs"]
+    return limit > 0 and result["best_epoch"] == limit - 1
+
+
+def _rows(
+    settings: Settings, finished: list[EntryRun], ranks: pl.DataFrame, other_ranks: pl.DataFrame
+) -> list[Row]:
     names = [f"{name}@{k}" for name in COMMON_METRICS for k in settings.topk]
-    by_label = {name: seed_values(ranks, name) for name in dict.fromkeys([*names, settings.metric])}
+    names = list(dict.fromkeys([*names, settings.metric]))
+    by_label = {name: seed_values(ranks, name) for name in names}
+    other_by_label = {name: seed_values(other_ranks, name) for name in names}
+    treatment = MASKED if settings.mask_seen else CANDIDATES
     comparisons = compare(ranks, settings.metric, settings.baseline)
     labels, sums, counts = user_table(ranks, settings.metric)
     spans = dict(zip(labels, intervals(sums, counts), strict=True))
@@ -167,13 +187,16 @@ def _rows(settings: Settings, finished: list[EntryRun], ranks: pl.DataFrame) -> 
     for label in dict.fromkeys(run.label for run in finished):
         results = [run.result() for run in finished if run.label == label]
         values = {name: per_label[label] for name, per_label in by_label.items()}
-        values |= _list_metrics(results)
+        values |= _list_metrics([result["metrics"][treatment] for result in results])
+        others = {name: per_label[label] for name, per_label in other_by_label.items()}
         rows.append(
             Row(
                 label=label,
                 seeds=len(results),
                 means={name: sum(v) / len(v) for name, v in values.items()},
                 deviations={name: deviation(v) for name, v in values.items()},
+                other_means={name: sum(v) / len(v) for name, v in others.items()},
+                other_deviations={name: deviation(v) for name, v in others.items()},
                 interval=spans[label],
                 against_baseline=comparisons.get(label),
                 cost={key: sum(result[key] for result in results) / len(results) for key in COSTS},
@@ -182,11 +205,11 @@ def _rows(settings: Settings, finished: list[EntryRun], ranks: pl.DataFrame) -> 
     return rows
 
 
-def _list_metrics(results: list[dict]) -> dict[str, list[float]]:
+def _list_metrics(metrics: list[dict[str, float]]) -> dict[str, list[float]]:
     """RecBole's metrics of whole lists, one value per seed."""
     prefixes = tuple(metric.lower() for metric in LIST_METRICS)
-    names = [name for name in results[0]["metrics"] if name.startswith(prefixes)]
-    return {name: [result["metrics"][name] for result in results] for name in names}
+    names = [name for name in metrics[0] if name.startswith(prefixes)]
+    return {name: [of_seed[name] for of_seed in metrics] for name in names}
 
 
 def _knockouts(tables: pl.DataFrame, metric: str) -> dict[str, dict[str, Interval]]:

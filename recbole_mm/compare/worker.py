@@ -15,7 +15,7 @@ import polars as pl
 import torch
 
 from recbole_mm.compare.knockout import ALL, knocked_out, knockouts
-from recbole_mm.compare.ranks import evaluate_ranks, write_table
+from recbole_mm.compare.ranks import MASKED, TREATMENTS, evaluate_ranks, write_table
 from recbole_mm.config.plain import config_from_plain
 from recbole_mm.run.identity import package_version, source_hash
 from recbole_mm.run.logs import start_logging
@@ -32,8 +32,9 @@ def run_one(folder: Path) -> None:
     """Train and test according to ``run.json`` in the folder; ``result.json`` is written last.
 
     An interrupted run of our models resumes with the epoch it was in; RecBole's models start from
-    scratch. ``ranks.parquet`` has one row per test target and set of features (column
-    ``features``: ``all``, or one of :func:`~recbole_mm.compare.knockout.knockouts`).
+    scratch. ``ranks.parquet`` has one row per test target, set of features (column ``features``:
+    ``all``, or one of :func:`~recbole_mm.compare.knockout.knockouts`) and treatment of the items of
+    the history (column ``seen``, one of :data:`~recbole_mm.compare.ranks.TREATMENTS`).
     """
     plan = json.loads((folder / PLAN).read_text(encoding="utf-8"))
     config = config_from_plain(plan["config"])
@@ -42,7 +43,7 @@ def run_one(folder: Path) -> None:
     run.keep_progress(folder / BEST_EPOCH, folder / LATEST_EPOCH)
     run.train()
     result = run.test()
-    ranks, metrics = rank_all(run, plan["mask_seen"])
+    ranks, metrics = rank_all(run)
     ranks = ranks.with_columns(
         label=pl.lit(plan["label"]), model=pl.lit(config["model"]), seed=pl.lit(config["seed"])
     )
@@ -65,26 +66,33 @@ def environment(device: torch.device) -> dict[str, str]:
     return used | {"machine": platform.platform(), "cores": str(os.cpu_count()), "GPU": gpu}
 
 
-def rank_all(run: Run, mask_seen: bool) -> tuple[pl.DataFrame, dict[str, float]]:
-    """Ranks with all features and with every knock-out; RecBole's metrics with all features.
+def rank_all(run: Run) -> tuple[pl.DataFrame, dict[str, dict[str, float]]]:
+    """Ranks with all features and with every knock-out, seen items candidates and masked.
 
     A knock-out has no lists, and is left out if the GPU has no memory for other features.
+
+    Returns:
+        the ranks; RecBole's metrics with all features, by treatment of the seen items.
     """
     trainer = run.trainer
-    ranks, metrics = evaluate_ranks(run, mask_seen)
-    tables = [ranks.with_columns(features=pl.lit(ALL))]
+    evaluations = {seen: evaluate_ranks(run, seen == MASKED) for seen in TREATMENTS}
+    tables = [
+        evaluation.ranks.with_columns(features=pl.lit(ALL), seen=pl.lit(seen))
+        for seen, evaluation in evaluations.items()
+    ]
     model = trainer.model
     for name in knockouts(model):
         try:
             trainer.model = knocked_out(model, name)
-            ranks = evaluate_ranks(run, mask_seen).ranks
+            for seen in TREATMENTS:
+                ranks = evaluate_ranks(run, seen == MASKED).ranks
+                no_list = pl.lit(None, ranks.schema["recommended"])
+                columns = {"recommended": no_list, "features": pl.lit(name), "seen": pl.lit(seen)}
+                tables.append(ranks.with_columns(**columns))
         except torch.OutOfMemoryError as error:
             getLogger().warning(f"features '{name}' are left out: {error}")
-            continue
-        no_list = pl.lit(None, ranks.schema["recommended"])
-        tables.append(ranks.with_columns(recommended=no_list, features=pl.lit(name)))
     trainer.model = model
-    return pl.concat(tables), metrics
+    return pl.concat(tables), {seen: e.metrics for seen, e in evaluations.items()}
 
 
 def main() -> None:

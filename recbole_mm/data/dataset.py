@@ -254,7 +254,7 @@ class MultiModalDataset(SequentialDataset):
             users,
             self.inter_feat[self.time_field].numpy(),
             self._item_tokens_of_events(),
-            self.config["tie_order"],
+            self.config["tie_order"] or "file",
         )
         events = take_rows(self.inter_feat, order)
         users = users[order]

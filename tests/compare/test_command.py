@@ -38,7 +38,8 @@ def test_a_comparison_runs_resumes_and_survives_a_failing_run(toy, tmp_path, cap
     (folder,) = (tmp_path / "out" / "runs").glob("MMM4Rec-seed1-*")
     ranks = pl.read_parquet(folder / "ranks.parquet")
     assert set(ranks["features"]) == {"all", "text only", "image only", "shuffled"}
-    assert len(ranks) == 4 * 40
+    assert len(ranks) == 4 * 2 * 40
+    assert set(ranks["seen"]) == {"candidates", "masked"}
     assert json.loads((folder / "result.json").read_text())["epochs"] == 1
 
     assert main(command) == 1
@@ -51,6 +52,8 @@ def test_a_comparison_runs_resumes_and_survives_a_failing_run(toy, tmp_path, cap
         "Runs without a result:",
         "text only",
         "One seed",
+        "Curves that still rise.",
+        "The same runs, items of the history masked at test",
         "recbole-mm compare --models=",
     ):
         assert word in page
@@ -142,7 +145,7 @@ def test_a_baseline_that_fails_is_no_reason_to_run_the_others_again(toy, capsys)
 def test_a_run_is_found_whatever_its_entry_is_called(toy, tmp_path):
     def run(text):
         entry = parse_entries(text)[0]
-        return find_run(entry, config_of(entry, None, {}, toy), tmp_path, mask_seen=False)
+        return find_run(entry, config_of(entry, None, {}, toy), tmp_path)
 
     long = "+".join(f"{key}=0.25" for key in ("hidden_dropout_prob", "attn_dropout_prob") * 8)
     first = run("SASRec+hidden_size=32")
@@ -281,3 +284,40 @@ def test_the_conditions_name_protocol_and_masking(toy, capsys, protocol, sentenc
     assert sentence in output
     assert "items in the user's history are not candidates at test" in output
     assert ("warning: Leave-one-out leaks" in output) == (protocol == "cold_start")
+
+
+@pytest.mark.slow
+def test_masked_and_unmasked_numbers_come_from_one_run(toy, tmp_path, capsys):
+    data = Path(toy["data_path"], "toy", "toy.inter")
+    lines = data.read_text().splitlines()
+    data.write_text("\n".join([*lines, *(line for line in lines if line.startswith("u1"))]) + "\n")
+    command = options(models="SASRec", **toy, **TINY, seeds=1, out="out")
+
+    assert main(command) == 0
+    first = capsys.readouterr().out
+    assert main([*command, "--mask_seen=True"]) == 0
+    second = capsys.readouterr().out
+
+    assert "1 runs, 1 of them already finished" in second
+    ranks = pl.read_parquet(next((tmp_path / "out" / "runs").glob("*/ranks.parquet")))
+    by_target = ranks.pivot(on="seen", index=["user", "item"], values="rank")
+    assert (by_target["masked"] <= by_target["candidates"]).all()
+    assert (by_target["masked"] < by_target["candidates"]).any()
+    assert first.count("SASRec") and "are not candidates at test" in second
+
+
+@pytest.mark.slow
+def test_the_conditions_count_targets_that_depend_on_the_order_of_ties(toy, capsys):
+    data = Path(toy["data_path"], "toy", "toy.inter")
+    header, *rows = data.read_text().splitlines()
+    day = 86_400 * 6 + 1_400_000_000
+    rows = [
+        row.replace(str(day), str(day - 86_400)) if row.startswith("u3\t") else row for row in rows
+    ]
+    data.write_text("\n".join([header, *rows]) + "\n")
+
+    assert main(options(models="SASRec", **toy, **TINY, seeds=1, tie_order="item")) == 0
+
+    output = capsys.readouterr().out
+    assert "in the order of the items' tokens (tie_order: item)" in output
+    assert "1 test targets (2%) depend on that order" in output

@@ -22,11 +22,9 @@ TINY = {**TINY_MMM4REC, "epochs": 4}
 def test_a_killed_run_resumes_as_if_it_had_not_been_killed(toy, tmp_path, monkeypatch):
     config = load_config("MMM4Rec", config_dict={**toy, **TINY})
     entry = Entry("MMM4Rec", "MMM4Rec", files=[], settings={})
-    killed, reference = (
-        find_run(entry, config, tmp_path / out, mask_seen=False) for out in ("killed", "reference")
-    )
+    killed, reference = (find_run(entry, config, tmp_path / out) for out in ("killed", "reference"))
     for run in (killed, reference):
-        plan(run, config, mask_seen=False)
+        plan(run, config)
     original, steps = torch.optim.Optimizer.zero_grad, []
 
     def zero_grad(self, *args, **kwargs):
