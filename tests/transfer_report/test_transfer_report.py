@@ -8,13 +8,8 @@ from tiny import PRETRAIN, TINY, TINY_MMM4REC
 from recbole_mm.cli import main
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.run.result import Result
-from recbole_mm.transfer_report.command import (
-    Variant,
-    report_table,
-    run_variants,
-    time_to,
-    variant_stages,
-)
+from recbole_mm.transfer_report.report import convergence_figure, report_table, time_to
+from recbole_mm.transfer_report.variants import Variant, run_variants, variant_stages
 
 MODELS = {"MMM4Rec": TINY_MMM4REC, "MISSRec": {**TINY, "n_heads": 2, "interest_ratio": 0.2}}
 
@@ -28,7 +23,8 @@ def write_file(toy, model, *targets):
 
 def test_every_target_gets_its_controls_once(toy):
     files = write_file(toy, "MISSRec", {}, {"use_item_id": False}, {"pre_model_path": None})
-    overlays, labels = variant_stages(files, {})
+    stages = variant_stages(files, {})
+    labels, overlays = list(stages), list(stages.values())
     assert [label[1] for label in labels] == [
         *("MISSRec", "scratch", "frozen", "unfrozen", "zero-shot", "untrained"),
         *("scratch", "frozen", "unfrozen"),
@@ -40,6 +36,43 @@ def test_every_target_gets_its_controls_once(toy):
         variant_stages(write_file(toy, "MISSRec", {"pre_model_path": None}), {})
 
 
+def test_a_second_stage_on_a_target_is_told_apart_by_its_number(toy):
+    files = write_file(toy, "MISSRec", {}, {"modalities": ["text"]})
+
+    stages = variant_stages(files, {})
+
+    assert len(stages) == 1 + 5 + 5
+    assert stages["MISSRec, toy (stage 3) with ID", "frozen"]["modalities"] == ["text"]
+    assert stages["MISSRec, toy (stage 3)", "zero-shot"]["modalities"] == ["text"]
+    assert "modalities" not in stages["MISSRec, toy with ID", "frozen"]
+
+
+def test_every_pretraining_keeps_its_place(toy):
+    files = write_file(toy, "MISSRec", {}, PRETRAIN, {"use_item_id": False})
+
+    names = [target for target, start in variant_stages(files, {}) if start == "MISSRec"]
+
+    assert names == ["toy (pre-training)", "toy (pre-training) (stage 3)"]
+
+
+def test_a_panel_shows_the_starts_of_its_target_alone():
+    trained = [
+        Variant(f"A, toy{stage} with ID", start, [result(0.1, 0.2)])
+        for stage in ("", " (stage 3)")
+        for start in ("scratch", "frozen", "unfrozen")
+    ]
+    tested = [Variant(f"A, toy{stage}", "zero-shot", [result()]) for stage in ("", " (stage 3)")]
+
+    figure = convergence_figure([*trained, *tested])
+
+    starts = ["scratch", "frozen", "unfrozen", "zero-shot"]
+    assert [axes.get_title() for axes in figure.axes] == [
+        "A, toy with ID",
+        "A, toy (stage 3) with ID",
+    ]
+    assert [[line.get_label() for line in axes.lines] for axes in figure.axes] == [starts] * 2
+
+
 def test_settings_of_ids_do_not_reach_what_is_tested_without_them(toy):
     rates = {"group_learning_rates": {"item_embeddings.*": 0.01}, "epochs": 1}
     files = write_file(toy, "MMM4Rec", rates)
@@ -47,17 +80,14 @@ def test_settings_of_ids_do_not_reach_what_is_tested_without_them(toy):
     variants = run_variants(files, [0], {})
 
     assert [v.start for v in variants[-2:]] == ["zero-shot", "untrained"]
-    overlays, labels = variant_stages(files, {})
-    of_start = {start: overlay for overlay, (_, start) in zip(overlays, labels, strict=True)}
-    assert of_start["scratch"]["group_learning_rates"] == rates["group_learning_rates"]
+    overlays = {start: overlay for (_, start), overlay in variant_stages(files, {}).items()}
+    assert overlays["scratch"]["group_learning_rates"] == rates["group_learning_rates"]
 
 
 def test_the_command_line_does_not_train_what_is_tested_untrained(toy):
     files = write_file(toy, "MISSRec", {})
-    overlays, labels = variant_stages(files, {"epochs": 5, "learning_rate": 0.1})
-    epochs = {
-        start: overlay["epochs"] for overlay, (_, start) in zip(overlays, labels, strict=True)
-    }
+    stages = variant_stages(files, {"epochs": 5, "learning_rate": 0.1})
+    epochs = {start: overlay["epochs"] for (_, start), overlay in stages.items()}
     assert epochs == {
         **dict.fromkeys(("MISSRec", "scratch", "frozen", "unfrozen"), 5),
         **dict.fromkeys(("zero-shot", "untrained"), 0),
