@@ -37,7 +37,7 @@ CANDIDATES, MASKED = TREATMENTS = ("candidates", "masked")
 """What becomes of the items that a user has had, at test."""
 
 LIST_METRICS = ("ItemCoverage", "AveragePopularity")
-"""RecBole's metrics of whole lists: the share of the catalog, and its popularity."""
+"""RecBole's metrics of whole lists, for the share of the catalog and for its popularity."""
 
 
 class Evaluation(NamedTuple):

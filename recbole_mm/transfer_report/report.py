@@ -1,5 +1,6 @@
 """A transfer report: one table and one figure."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -40,7 +41,7 @@ def report_table(variants: list[Variant]) -> str:
 def time_to(result: Result, share: float) -> tuple[int, float] | None:
     """Epochs and seconds of training until ``share`` of the best validation score was reached;
     ``None`` without validation during training."""
-    best = max((entry["valid_score"] for entry in result.history), default=None)
+    best = max((entry["valid_score"] for entry in result.history), default=0.0)
     for entry in result.history:
         if entry["valid_score"] >= share * best:
             return entry["epoch"] + 1, entry["seconds"]
@@ -50,11 +51,10 @@ def time_to(result: Result, share: float) -> tuple[int, float] | None:
 def _row(variant: Variant) -> tuple[str, ...]:
     target, start, results = variant
     metric = results[0].valid_metric
-    times = []
+    times = []  # epochs and seconds to the best score and to nearly the best
     for share in (1.0, NEAR_BEST):
-        reached = [time_to(result, share) for result in results]
-        for column in zip(*reached, strict=True) if all(reached) else ([None], [None]):
-            times.append(_spread(list(column), ".1f"))
+        reached = [time_to(result, share) or (None, None) for result in results]
+        times += [_spread(column, ".1f") for column in zip(*reached, strict=True)]
     return (
         target,
         start,
@@ -66,12 +66,13 @@ def _row(variant: Variant) -> tuple[str, ...]:
     )
 
 
-def _spread(values: list[float | None], form: str = ".4f") -> str:
+def _spread(values: Sequence[float | None], form: str = ".4f") -> str:
     """Mean and standard deviation; ``-`` if a value is unknown."""
-    if None in values:
+    known = [value for value in values if value is not None]
+    if len(known) < len(values):
         return "-"
-    text = format(mean(values), form)
-    return f"{text} ± {stdev(values):{form}}" if len(values) > 1 else text
+    text = format(mean(known), form)
+    return f"{text} ± {stdev(known):{form}}" if len(known) > 1 else text
 
 
 def convergence_figure(variants: list[Variant]) -> Figure:

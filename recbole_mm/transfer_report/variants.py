@@ -14,10 +14,10 @@ NOT_TRAINED = ("zero-shot", "untrained")
 
 STARTS = ("scratch", "frozen", "unfrozen", *NOT_TRAINED)
 
-WITHOUT_TRAINING = {
+WITHOUT_TRAINING: dict = {
     "epochs": 0, "freeze": [], "group_learning_rates": {}, "no_weight_decay": [], "use_item_id": False,
 }  # fmt: skip
-FROM_SCRATCH = {"pre_model_path": None, "reset": [], "allow_fewer_layers": False}
+FROM_SCRATCH: dict = {"pre_model_path": None, "reset": [], "allow_fewer_layers": False}
 WITH_ID, WITHOUT_ID = " with ID", " without ID"
 START_KEYS = WITHOUT_TRAINING.keys() | FROM_SCRATCH.keys()
 
