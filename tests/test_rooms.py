@@ -28,7 +28,7 @@ ROOMS = (
 """Modules, and packages with a dot behind them, from the user's words to the tools."""
 
 LOOKED_UP_BY_NAME = {
-    ("integration.register", "training.trainer"),
+    ("integration.lookup", "training.trainer"),
 }
 """The door hands these to RecBole when it asks for them."""
 

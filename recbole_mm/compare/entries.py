@@ -2,7 +2,7 @@ r"""What is compared: models, each with settings of its own.
 
 An entry is written ``MODEL[@FILE.yaml][+KEY=VALUE...]``, several are separated by commas::
 
-    MMM4Rec,MMM4Rec+use_item_id=False,SASRec@mine.yaml,GRU4Rec@tuned
+    MMM4Rec,MMM4Rec+use_item_id=False,SASRec@mine.yaml,GRU4Rec@tuned,my_module:MyModel
 
 ``@tuned`` is the model's file under ``properties/tuned/``. A file that is named like its model
 is left out of the label.
@@ -18,11 +18,15 @@ from recbole_mm.compare.item_columns import columns_for
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.keys import keys_of_other_models
 from recbole_mm.config.load import RunConfig, load_config
-from recbole_mm.config.models import MODELS, needs_item_columns, recbole_models
+from recbole_mm.config.models import (
+    model_name,
+    needs_item_columns,
+    recbole_models,
+    source_of,
+)
 from recbole_mm.config.plain import config_to_plain
 from recbole_mm.config.property_files import properties_dir, read_layers
 from recbole_mm.config.values import parse_overrides
-from recbole_mm.tools.names import nearest
 
 TUNED = "tuned"
 COMMON_KEYS = (
@@ -39,7 +43,7 @@ class Entry(NamedTuple):
 
     Attributes:
         label: its name in tables and folders.
-        model: a model of ours or a sequential model of RecBole.
+        model: name of a model of ours, of the user's or of a sequential model of RecBole.
         files: yaml files that override the property files.
         settings: keys that override the files.
     """
@@ -62,15 +66,6 @@ def parse_entries(text: str) -> list[Entry]:
     entries = [_parse_entry(part) for part in parts]
     if not entries:
         raise ConfigError("--models is empty: write e.g. --models=MMM4Rec,SASRec")
-    known = {*MODELS, *recbole_models("sequential")}
-    unknown = sorted({entry.model for entry in entries} - known)
-    if unknown:
-        near = [repr(other) for name in unknown for other in nearest(name, known)]
-        hint = f" (did you mean {', '.join(near)}?)" if near else ""
-        raise ConfigError(
-            f"--models: unknown model {', '.join(map(repr, unknown))}{hint}. The models are "
-            f"{', '.join(MODELS)} and RecBole's {', '.join(recbole_models('sequential'))}"
-        )
     for entry in entries:
         _refuse_incomparable(entry)
     labels = [entry.label for entry in entries]
@@ -115,6 +110,9 @@ def config_of(entry: Entry, dataset: str, overlay: dict, overrides: dict) -> Run
 def _parse_entry(text: str, whole_path: bool = False) -> Entry:
     head, *settings = re.split(r"\+(?=[A-Za-z_]\w*=)", text)
     model, _, file = head.partition("@")
+    model = model_name(model)
+    if source_of(model) is None and model not in recbole_models("sequential"):
+        raise ConfigError(f"--models: {model} is not a sequential model")
     if file == TUNED:
         file = _tuned_file(model)
     label = "+".join([model, *settings])
@@ -133,7 +131,7 @@ def _tuned_file(model: str) -> str:
 
 def _refuse_another_model(entry: Entry) -> None:
     model = read_layers(entry.files).get("model", entry.model)
-    if model != entry.model:
+    if model_name(model) != entry.model:
         raise ConfigError(
             f"--models: {entry.files[0]} holds settings for {model}, not for {entry.model}: "
             f"write {model}@{entry.files[0]}, or remove `model:` from the file"
@@ -156,7 +154,7 @@ def _refuse_incomparable(entry: Entry) -> None:
             f"entries: give it as an option of the command"
         )
     own_class = f"{entry.model}Dataset"
-    if entry.model not in MODELS and hasattr(recbole.data.dataset, own_class):
+    if source_of(entry.model) is None and hasattr(recbole.data.dataset, own_class):
         raise ConfigError(
             f"--models: {entry.model} has a data set class of its own ({own_class}), with "
             f"another split and other targets than the rest: leave it out"

@@ -5,20 +5,20 @@ stands in one place: the line of the model's property file, else of our ``overal
 ``recbole_keys.yaml``, else of RecBole's own property files.
 """
 
-from collections.abc import Iterable
 from reprlib import Repr
 
 from recbole_mm.config.errors import ConfigError
-from recbole_mm.config.forms import either, fault, lay_over
-from recbole_mm.config.keys import ALIAS, OF_A_RUN
+from recbole_mm.config.forms import either, fault
+from recbole_mm.config.keys import ALIAS
 from recbole_mm.config.kinds import KINDS, Form
 from recbole_mm.config.property_files import (
-    RECBOLE_DIR,
     RECBOLE_KEYS,
-    defaults_in,
     forms_in,
+    joined,
     properties_dir,
     property_files,
+    recbole_property_files,
+    values_in,
 )
 
 METRICS_OF_SCORES = ("auc", "gauc", "logloss", "mae", "rmse")
@@ -29,13 +29,21 @@ _short.maxstring = _short.maxother = 120
 _short.maxlist = _short.maxdict = 8
 
 
-def refuse_wrong_values(values: dict, source: str, model: str, dataset: str | None = None) -> None:
+def refuse_wrong_values(
+    values: dict, source: str, model: str, defaults: dict | None = None
+) -> None:
     """Check each value by the form of its key; keys without one pass.
+
+    Args:
+        values: of one layer.
+        source: of the layer, for the message.
+        model: by which the forms are chosen.
+        defaults: for the message.
 
     Raises:
         ConfigError: names the source, the key, the value, what it must be, and the default.
     """
-    forms, defaults = forms_for(model), defaults_for(model, dataset)
+    forms, defaults = forms_for(model), defaults or {}
     for key, value in values.items():
         form = forms.get(f"{ALIAS}item_id" if str(key).startswith(ALIAS) else key)
         wrong = form and fault(form, value)
@@ -44,45 +52,18 @@ def refuse_wrong_values(values: dict, source: str, model: str, dataset: str | No
             raise ConfigError(f"{source}: {key!r} is {_short.repr(value)}; {wrong}{default}")
 
 
-def complete(layers: Iterable[dict], model: str, dataset: str) -> dict:
-    """The values of all layers, later ones win.
-
-    What a mapping that may be partial does not name is that of the layers below it, down to the
-    default; keys that choose what runs are left out.
-    """
-    forms, defaults, values = forms_for(model), defaults_for(model, dataset), {}
-    for layer in layers:
-        for key in layer.keys() - set(OF_A_RUN):
-            below = values.get(key, defaults.get(key))
-            values[key] = lay_over(forms.get(key), layer[key], below)
-    return values
-
-
 def forms_for(model: str) -> dict[str, Form]:
     """The form of every key that a model's runs read."""
-    root = RECBOLE_DIR / "properties"
-    names = ("overall.yaml", "dataset/sample.yaml", f"model/{model}.yaml")
-    recbole, ours = (
-        [root / name for name in names if (root / name).is_file()],
-        property_files(model),
-    )
-    forms, defaults = _joined(map(forms_in, recbole)), _joined(map(defaults_in, recbole))
+    recbole, ours = recbole_property_files(model), property_files(model)
+    forms, defaults = joined(map(forms_in, recbole)), joined(map(values_in, recbole))
     for key, form in forms_in(properties_dir() / RECBOLE_KEYS).items():
         if defaults.get(key) is None or fault(form, defaults[key]) is None:
             forms[key] = form
-    forms |= _joined(map(forms_in, ours))
+    forms |= joined(map(forms_in, ours))
     for path in (*recbole, *ours):
-        for key in [key for key, value in defaults_in(path).items() if value is None]:
+        for key in [key for key, value in values_in(path).items() if value is None]:
             forms[key] = either([forms[key], KINDS["None"]])
     return forms
-
-
-def defaults_for(model: str, dataset: str | None = None) -> dict:
-    """The value that every key has without the user."""
-    root = RECBOLE_DIR / "properties"
-    names = ("overall.yaml", f"model/{model}.yaml", "dataset/sample.yaml")
-    recbole = [root / name for name in names if (root / name).is_file()]
-    return _joined(map(defaults_in, (*recbole, *property_files(model, dataset))))
 
 
 def refuse_unmeasured_valid_metric(config) -> None:
@@ -95,7 +76,3 @@ def refuse_unmeasured_valid_metric(config) -> None:
             f"valid_metric {config['valid_metric']!r} is not measured: metrics are "
             f"{config['metrics']} at topk {config['topk']}; add it there or choose one of these"
         )
-
-
-def _joined(mappings: Iterable[dict]) -> dict:
-    return {key: value for mapping in mappings for key, value in mapping.items()}

@@ -7,7 +7,14 @@ from functools import cache
 from pathlib import Path
 
 from recbole_mm.config.errors import ConfigError
-from recbole_mm.config.property_files import RECBOLE_DIR, keys_in, properties_dir
+from recbole_mm.config.own_models import own_models
+from recbole_mm.config.property_files import (
+    RECBOLE_DIR,
+    keys_in,
+    properties_dir,
+    property_files,
+    recbole_property_files,
+)
 from recbole_mm.tools.names import nearest
 
 SET_BY_RECBOLE = (
@@ -30,17 +37,18 @@ ALIAS = "alias_of_"
 
 
 def refuse_unknown_keys(keys: Iterable[str], source: str) -> None:
-    """Raise when a key is known neither to RecBole nor to us.
+    """Raise when a key is known neither to RecBole nor to us nor to a model of the user's.
 
     Raises:
         ConfigError: names the source, the key and the nearest known keys.
     """
+    known = known_keys() | _keys_of_own_models()
     for key in keys:
         if key in PROCESS_KEYS:
             raise ConfigError(f"{source}: {key!r} is not needed; torchrun starts processes")
-        if key in known_keys() or str(key).startswith(ALIAS) or key in keys_read_by_recbole():
+        if key in known or str(key).startswith(ALIAS) or key in keys_read_by_recbole():
             continue
-        near = nearest(str(key), known_keys() | keys_read_by_recbole(), n=3)
+        near = nearest(str(key), known | keys_read_by_recbole(), n=3)
         hint = f"the keys and what they do are in {properties_dir()}"
         if near:
             hint = f"did you mean {' or '.join(map(repr, near))}?"
@@ -75,23 +83,25 @@ def keys_of_other_models(model: str, keys: Iterable[str]) -> list[str]:
     """Those of ``keys`` that other models read, but neither this one nor what all have in common.
 
     Args:
-        model: of ours or RecBole's.
+        model: its name.
         keys: known ones.
     """
     roots = (RECBOLE_DIR / "properties", properties_dir())
-    of_models = set().union(
-        *(keys_in(path) for root in roots for path in root.glob("model/*.yaml"))
-    )
-    candidates = of_models & set(keys)
+    files = [path for root in roots for path in root.glob("model/*.yaml")]
+    candidates = _keys_of_own_models().union(*map(keys_in, files)) & set(keys)
     if not candidates:
         return []
-    files = [root / name for root in roots for name in ("overall.yaml", f"model/{model}.yaml")]
-    read = set().union(*(keys_in(path) for path in files if path.is_file()))
+    read = set().union(*map(keys_in, recbole_property_files(model) + property_files(model)))
     read.update(*recbole_argument_lists())
     for path in RECBOLE_DIR.rglob("*.py"):
         if not path.parent.name.endswith("_recommender") or path.stem == model.lower():
             read |= _keys_read_in(path)
     return sorted(candidates - read)
+
+
+def _keys_of_own_models() -> set[str]:
+    files = [model.file(".yaml") for model in own_models().values()]
+    return set().union(*map(keys_in, filter(None, files)))
 
 
 def _property_files(root: Path) -> list[Path]:

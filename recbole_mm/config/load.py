@@ -3,7 +3,8 @@
 The layers, later ones win::
 
     RecBole's defaults < properties/overall.yaml < properties/model/<Model>.yaml
-        < properties/dataset/<data set>.yaml < config files < config dict < stage < command line
+        < properties/dataset/<data set>.yaml < the user's yaml of the data set
+        < config files < config dict < stage < command line
 """
 
 import os
@@ -12,20 +13,16 @@ from typing import NamedTuple
 from recbole.config import Config
 from recbole.utils import ModelType
 
-from recbole_mm.config.checks import (
-    complete,
-    refuse_unmeasured_valid_metric,
-    refuse_wrong_values,
-)
+from recbole_mm.config.checks import refuse_unmeasured_valid_metric, refuse_wrong_values
+from recbole_mm.config.defaults import defaults_for, merge, our_defaults
 from recbole_mm.config.errors import ConfigError
-from recbole_mm.config.keys import refuse_unknown_keys
-from recbole_mm.config.models import recbole_models, refuse_unknown_model
-from recbole_mm.config.property_files import (
-    find_config_file,
-    layer_property_files,
-    read_yaml,
-)
+from recbole_mm.config.keys import OF_A_RUN, refuse_unknown_keys
+from recbole_mm.config.models import model_name
+from recbole_mm.config.property_files import find_config_file, read_yaml
 from recbole_mm.tools import processes
+
+DATA_PATH = "dataset/"
+"""RecBole's default folder of data sets."""
 
 
 class Layer(NamedTuple):
@@ -41,7 +38,18 @@ class RunConfig(Config):
     It never reads ``sys.argv`` (which may be pytest's or a notebook's), takes the values of its
     dict as they are instead of evaluating strings, and layers our property files for RecBole's
     own models too, so that all are compared under one protocol.
+
+    Args:
+        model: its name.
+        dataset: its name.
+        config_dict: all values that a user gives.
+        users_files: read the user's yaml files of the data set; a stored configuration is complete
+            without them.
     """
+
+    def __init__(self, model: str, dataset: str, config_dict: dict, users_files: bool = True):
+        self.users_files = users_files
+        super().__init__(model, dataset, config_dict=config_dict)
 
     def _load_cmd_line(self):
         return {}
@@ -61,9 +69,7 @@ class RunConfig(Config):
 
     def _load_internal_config_dict(self, model, model_class, dataset):
         super()._load_internal_config_dict(model, model_class, dataset)
-        layer_property_files(self, model, dataset)
-        if model in recbole_models():
-            self.internal_config_dict["modalities"] = []  # they read no item features of ours
+        layer_our_files(self, model, model_class, dataset, self.users_files)
         # RecBole's sequential models default to the softmax and to a negative sample, together an
         # error; the sample has to go unless the user asks for one.
         merged = {**self.internal_config_dict, **self.external_config_dict}
@@ -83,7 +89,8 @@ def load_config(
     """One Config from all layers.
 
     Args:
-        model: name of a model of ours or of RecBole; without it some layer must name it.
+        model: name of a model of ours or of RecBole, or ``my_module:MyModel``; without it some
+            layer must name it.
         dataset: name of a data set, likewise.
         config_files: yaml files, of the user or by their names in ``properties/``; later ones win.
         config_dict: values given by a program.
@@ -104,16 +111,41 @@ def load_config(
     layers.append(Layer("command line", overrides or {}))
     if stage is None and any(layer.values.get("stages") for layer in layers):
         raise ConfigError("this configuration lists stages: run them with run_stages")
-    model = _named("model", model, layers)
+    model = model_name(_named("model", model, layers))
     dataset = _named("dataset", dataset, layers)
-    refuse_unknown_model(model)
-    for layer in layers:
-        refuse_unknown_keys(layer.values, layer.source)
-        refuse_wrong_values(layer.values, layer.source, model, dataset)
-    values = complete((layer.values for layer in layers), model, dataset)
+    values = _checked_values(layers, model, dataset)
     config = _recbole_config(model, dataset, values)
     refuse_unmeasured_valid_metric(config)
     return config
+
+
+def layer_our_files(config: Config, model: str, model_class: type, dataset: str, users_files=True):
+    """Put our property files, and the user's of the data set, over RecBole's defaults.
+
+    A model that is not multi-modal reads no item features of ours.
+
+    Raises:
+        UserError: see :func:`~recbole_mm.config.defaults.our_defaults`.
+    """
+    from recbole_mm.model.abstract_recommender import MultiModalRecommender
+
+    given, internal = config.external_config_dict, config.internal_config_dict
+    data_path = given.get("data_path", DATA_PATH) if users_files else None
+    internal.update(our_defaults(model, dataset, data_path))
+    if not issubclass(model_class, MultiModalRecommender):
+        internal["modalities"] = []
+
+
+def _checked_values(layers: list[Layer], model: str, dataset: str) -> dict:
+    """All that the user gives, but for the choice of what runs."""
+    paths = [layer.values["data_path"] for layer in layers if "data_path" in layer.values]
+    defaults = defaults_for(model, dataset, paths[-1] if paths else DATA_PATH)
+    for layer in layers:
+        refuse_unknown_keys(layer.values, layer.source)
+        refuse_wrong_values(layer.values, layer.source, model, defaults)
+    values = merge([defaults, *(layer.values for layer in layers)], model)
+    given = set().union(*(layer.values for layer in layers)).difference(OF_A_RUN)
+    return {key: values[key] for key in values if key in given}
 
 
 def _named(key: str, name: str | None, layers: list[Layer]) -> str:
@@ -126,7 +158,7 @@ def _named(key: str, name: str | None, layers: list[Layer]) -> str:
 
 def _recbole_config(model: str, dataset: str, values: dict) -> RunConfig:
     try:
-        return RunConfig(model, dataset, config_dict=values)
+        return RunConfig(model, dataset, values)
     except KeyError as error:
         raise ConfigError(f"RecBole misses the value of {error}") from error
     except (NotImplementedError, RuntimeError, TypeError, ValueError) as error:

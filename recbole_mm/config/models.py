@@ -1,23 +1,68 @@
-"""Models by name: ours and RecBole's."""
+"""Models by name: those of this package, of RecBole and of the user."""
+
+from functools import cache
+from pathlib import Path
 
 from recbole_mm.config.errors import ConfigError
+from recbole_mm.config.own_models import (
+    OwnModel,
+    installed_models,
+    own_models,
+    parse_own_model,
+    remember,
+)
 from recbole_mm.config.property_files import RECBOLE_DIR, keys_in, properties_dir
 from recbole_mm.tools.names import nearest
 
+
+def _first_lines(path: Path) -> list[str]:
+    with open(path, encoding="utf-8") as file:
+        return [next(file, "").removeprefix("#").strip() for _ in range(2)]
+
+
 MODELS = {
-    "MMM4Rec": "state-space model over fused text and picture features (arXiv 2506.02916)",
-    "MISSRec": "interest-aware transformer over text and picture features (arXiv 2308.11175)",
-    "UniSRec": "transformer over features through whitening experts (arXiv 2206.05941)",
+    path.stem: _first_lines(path)[1] for path in sorted(properties_dir().glob("model/*.yaml"))
 }
-"""Every model of this package and what it is; its class is
-``recbole_mm.model.sequential_recommender.<lower>.<Model>``."""
+"""Every model of this package, by its property file, and what it is, by that file's second line. Its
+class is ``recbole_mm.model.sequential_recommender.<lower>.<Model>``."""
 
 
-def recbole_models(kind: str = "*") -> list[str]:
+@cache
+def recbole_models(kind: str = "*") -> tuple[str, ...]:
     """Names of RecBole's own models, of one kind (``sequential``, ``general``, ...) or all."""
     modules = RECBOLE_DIR.glob(f"model/{kind}_recommender/[a-z]*.py")
     by_lower = {p.stem.lower(): p.stem for p in RECBOLE_DIR.glob("properties/model/*.yaml")}
-    return sorted(by_lower[m.stem] for m in modules if m.stem in by_lower)
+    return tuple(sorted(by_lower[m.stem] for m in modules if m.stem in by_lower))
+
+
+def model_name(model: str) -> str:
+    """The name by which a model is known to RecBole; that of the class for ``my_module:MyModel``,
+    which this makes known.
+
+    Raises:
+        ConfigError: there is no such model, or its name is taken.
+    """
+    if ":" in model:
+        own = parse_own_model(model)
+        _refuse_taken_name(own)
+        remember(own)
+        return own.name
+    if source_of(model) is None and model not in recbole_models():
+        raise ConfigError(_unknown(model))
+    return model
+
+
+def source_of(model: str) -> OwnModel | None:
+    """Module and class of a model that is not one of RecBole's; ``None`` for those and for unknown
+    ones."""
+    if model in MODELS:
+        return OwnModel(f"recbole_mm.model.sequential_recommender.{model.lower()}", model)
+    if model in recbole_models():
+        return None
+    own = own_models().get(model) or installed_models().get(model)
+    if own is not None:
+        remember(own)
+    return own
 
 
 def needs_item_columns(model: str) -> bool:
@@ -26,13 +71,19 @@ def needs_item_columns(model: str) -> bool:
     return path.is_file() and "selected_features" in keys_in(path)
 
 
-def refuse_unknown_model(model: str) -> None:
-    ours = sorted(path.stem for path in (properties_dir() / "model").glob("*.yaml"))
-    if model in ours or model in recbole_models():
-        return
-    near = nearest(model, [*ours, *recbole_models()], cutoff=0.5)
+def _refuse_taken_name(own: OwnModel) -> None:
+    """RecBole looks models up by the lower case of their names."""
+    for model in (*MODELS, *recbole_models()):
+        if model.lower() == own.name.lower():
+            raise ConfigError(f"model {str(own)!r}: {model} has the same name; rename the class")
+
+
+def _unknown(model: str) -> str:
+    known = [*MODELS, *own_models(), *installed_models()]
+    near = nearest(model, [*known, *recbole_models()], cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    raise ConfigError(
-        f"unknown model {model!r}: {hint}Ours are {', '.join(ours)}; RecBole's sequential models "
-        f"are {', '.join(recbole_models('sequential'))}"
+    return (
+        f"unknown model {model!r}: {hint}The models of this package are {', '.join(MODELS)}; "
+        f"RecBole's sequential models are {', '.join(recbole_models('sequential'))}; a model of "
+        f"your own is --model=my_module:MyModel"
     )

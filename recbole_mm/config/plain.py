@@ -8,8 +8,10 @@ import numpy as np
 import torch
 from recbole.config import Config
 
+from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.keys import SET_BY_RECBOLE
 from recbole_mm.config.load import RunConfig
+from recbole_mm.config.models import model_name
 
 
 def config_to_plain(config: Config) -> dict:
@@ -37,9 +39,19 @@ def config_to_plain(config: Config) -> dict:
 
 
 def config_from_plain(plain: dict) -> RunConfig:
-    """The Config that :func:`config_to_plain` wrote down, on the device of this machine."""
+    """The Config that :func:`config_to_plain` wrote down, on the device of this machine.
+
+    Raises:
+        ConfigError: this process does not know the model. A stored configuration may come from
+            elsewhere, so it cannot name a module to import.
+    """
+    if ":" in str(plain["model"]):
+        raise ConfigError(
+            f"a stored configuration names the module of a model, {plain['model']!r}, which is not "
+            f"imported from there: name the model yourself, --model={plain['model']}"
+        )
     values = {k: v for k, v in plain.items() if k not in ("model", "dataset")}
-    return RunConfig(plain["model"], plain["dataset"], config_dict=values)
+    return RunConfig(model_name(plain["model"]), plain["dataset"], values, users_files=False)
 
 
 def to_plain(value):

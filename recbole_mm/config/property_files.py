@@ -1,6 +1,7 @@
 """The yaml files of the package, of RecBole and of the user: where they are and what they hold."""
 
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.forms import FormError, fault, form_of_default, parse_form
 from recbole_mm.config.kinds import Form
+from recbole_mm.config.own_models import own_models
 from recbole_mm.tools.names import nearest
 from recbole_mm.tools.yaml_files import read_text, read_yaml
 
@@ -27,17 +29,32 @@ def properties_dir() -> Path:
     return installed if installed.is_dir() else package.parent / "properties"
 
 
-def property_files(model: str, dataset: str | None = None) -> list[Path]:
-    """Our yaml files for a model on a data set that exist, in the order in which they apply."""
-    root = properties_dir()
-    names = ("overall.yaml", f"model/{model}.yaml", f"dataset/{dataset}.yaml")
+def recbole_property_files(model: str) -> list[Path]:
+    """RecBole's yaml files for a model that exist, in the order in which they apply."""
+    root = RECBOLE_DIR / "properties"
+    names = ("overall.yaml", f"model/{model}.yaml", "dataset/sample.yaml")
     return [root / name for name in names if (root / name).is_file()]
 
 
-def layer_property_files(config, model: str, dataset: str):
-    """Put our property files over RecBole's defaults in ``config.internal_config_dict``."""
-    for path in property_files(model, dataset):
-        config._update_internal_config_dict(path)
+def property_files(model: str, dataset: str | None = None) -> list[Path]:
+    """Our yaml files for a model on a data set that exist, in the order in which they apply; of a
+    model of the user's, the one beside its module."""
+    root = properties_dir()
+    names = ("overall.yaml", f"model/{model}.yaml", f"dataset/{dataset}.yaml")
+    files = [root / name for name in names]
+    own = own_models().get(model)
+    if own is not None:
+        files[1] = own.file(".yaml") or files[1]
+    return [file for file in files if file.is_file()]
+
+
+def users_dataset_files(dataset: str, data_path) -> list[Path]:
+    """The user's yaml files of a data set that exist, in the order in which they apply:
+    ``properties/dataset/`` in the working directory, then beside the data."""
+    name = f"{dataset}.yaml"
+    files = (Path("properties", "dataset", name), Path(data_path, dataset, name))
+    shipped = (properties_dir() / "dataset").resolve()
+    return [file for file in files if file.is_file() and file.resolve().parent != shipped]
 
 
 def find_config_file(name) -> Path:
@@ -70,8 +87,14 @@ def find_config_file(name) -> Path:
 
 def read_layers(config_files=(), config_dict: dict | None = None) -> dict:
     """The values of the files and of the dict, as they are written there; later ones win."""
-    layers = [read_yaml(find_config_file(path)) for path in config_files] + [config_dict or {}]
-    return {key: value for values in layers for key, value in values.items()}
+    return joined(
+        [*(read_yaml(find_config_file(path)) for path in config_files), config_dict or {}]
+    )
+
+
+def joined(mappings: Iterable[dict]) -> dict:
+    """All mappings as one, later ones win."""
+    return {key: value for mapping in mappings for key, value in mapping.items()}
 
 
 def keys_in(path: Path) -> set[str]:
@@ -87,9 +110,9 @@ def forms_in(path: Path) -> dict[str, Form]:
     return _forms_in(path, path.stat().st_mtime_ns)
 
 
-def defaults_in(path: Path) -> dict:
+def values_in(path: Path) -> dict:
     """The values of a property file."""
-    return _defaults_in(path, path.stat().st_mtime_ns)
+    return _values_in(path, path.stat().st_mtime_ns)
 
 
 @lru_cache
@@ -116,5 +139,5 @@ def _form(text: str | None, fields: dict[str, Form] | None = None, default=None)
 
 
 @lru_cache
-def _defaults_in(path: Path, _modified: int) -> dict:
+def _values_in(path: Path, _modified: int) -> dict:
     return read_yaml(path)

@@ -15,6 +15,8 @@ from enum import Enum
 import numpy as np
 import torch
 
+from recbole_mm.config.own_models import own_models
+
 NUMPY_ALIASES = {
     "float_": np.float64,
     "complex_": np.complex128,
@@ -217,6 +219,9 @@ class _RecBoleUnpickler(pickle.Unpickler):
             # a Config names its model's class
             if isinstance(found, type) and issubclass(found, (Enum, torch.nn.Module)):
                 return found
+        own = own_models().get(name)
+        if own is not None and own.module == module:  # named by the user, not by the checkpoint
+            return own.load()
         raise pickle.UnpicklingError(
             f"the checkpoint would import {module}.{name}, which RecBole's trainer puts into none. "
             "If you trust its origin, load it with torch.load(..., weights_only=False)"

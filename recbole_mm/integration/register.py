@@ -1,16 +1,14 @@
-"""The door into RecBole: models, data set and trainer by name.
+"""The door into RecBole: models, data set, trainer and property files by a model's name.
 
-RecBole looks everything up by the model's name: the class in
-``recbole.model.sequential_recommender.<lower>``, the data set in
-``recbole.data.dataset.<Model>Dataset``, the trainer in ``recbole.trainer.<Model>Trainer`` and the
-defaults in its own ``properties/model/<Model>.yaml``. :func:`register` answers these four questions
-for the models of :data:`~recbole_mm.config.models.MODELS`; nothing of ours is imported before
-RecBole asks for it.
+RecBole looks everything up by the model's name; :mod:`~recbole_mm.integration.lookup` answers for
+the models of this package and for those of the user. Their property files come after RecBole's
+defaults (:func:`~recbole_mm.config.load.layer_our_files`), and what a user gives is checked like
+everywhere else.
 
 Registration is a property of the process. A spawned process (``torch.multiprocessing.spawn``,
 ``multiprocessing`` with the spawn method, a Ray worker) unpickles the function that it runs by
 its module's name; RecBole's run functions are therefore made to name
-``recbole_mm.integration.spawned``, whose import registers again. A worker whose function neither
+:mod:`recbole_mm.integration.spawned`, whose import registers again. A worker whose function neither
 belongs to RecBole's quick start nor imports :mod:`recbole_mm` knows RecBole's own models only.
 """
 
@@ -19,28 +17,41 @@ import importlib
 import importlib.abc
 import importlib.machinery
 import sys
-import types
 
-from recbole_mm.config.models import MODELS, recbole_models
-from recbole_mm.config.property_files import layer_property_files
+from recbole_mm.config.checks import refuse_wrong_values
+from recbole_mm.config.defaults import merge
+from recbole_mm.config.models import model_name, recbole_models, source_of
+from recbole_mm.integration import lookup
 
 QUICK_START = "recbole.quick_start.quick_start"
 
 
 def register():
-    """Make RecBole find every model of :data:`~recbole_mm.config.models.MODELS` by name.
-
-    Calling it again changes nothing.
-    """
+    """Make RecBole find our models and the user's by name. Calling it again changes nothing."""
     import recbole.data.dataset
     import recbole.trainer
 
-    for model in MODELS:
-        _add_model_module(model)
-        _add_lazy_attribute(recbole.trainer, f"{model}Trainer", _trainer_class)
-        _add_lazy_attribute(recbole.data.dataset, f"{model}Dataset", _dataset_class)
+    if not any(isinstance(finder, lookup.ModelFinder) for finder in sys.meta_path):
+        sys.meta_path.append(lookup.ModelFinder())
+    lookup.answer(recbole.trainer, lookup.find_trainer_class)
+    lookup.answer(recbole.data.dataset, lookup.find_dataset_class)
     _layer_our_property_files()
     _send_run_functions_through_this_package()
+
+
+def register_model(model: str | type) -> str:
+    """Make a model of the user's known by name, to RecBole's functions and to ours.
+
+    Args:
+        model: the class, or ``my_module:MyModel``.
+
+    Returns:
+        its name.
+
+    Raises:
+        ConfigError: there is no such module, or the name is taken.
+    """
+    return model_name(f"{model.__module__}:{model.__name__}" if isinstance(model, type) else model)
 
 
 @contextlib.contextmanager
@@ -56,75 +67,59 @@ def multi_modal_dataset_for(model):
     if hasattr(recbole.data.dataset, name) or model not in recbole_models("sequential"):
         yield
         return
-    setattr(recbole.data.dataset, name, _dataset_class())
+    from recbole_mm.data.dataset import MultiModalDataset
+
+    setattr(recbole.data.dataset, name, MultiModalDataset)
     try:
         yield
     finally:
         delattr(recbole.data.dataset, name)
 
 
-def _dataset_class():
-    from recbole_mm.data.dataset import MultiModalDataset
-
-    return MultiModalDataset
-
-
-def _trainer_class():
-    from recbole_mm.training.trainer import MultiModalTrainer
-
-    return MultiModalTrainer
-
-
-def _add_model_module(model):
-    import recbole.model.sequential_recommender
-
-    alias = f"{recbole.model.sequential_recommender.__name__}.{model.lower()}"
-    if alias in sys.modules:
-        return
-
-    def model_class():
-        name = f"recbole_mm.model.sequential_recommender.{model.lower()}"
-        return getattr(importlib.import_module(name), model)
-
-    module = types.ModuleType(alias)
-    # RecBole asks importlib whether the module exists, which reads its spec.
-    module.__spec__ = importlib.machinery.ModuleSpec(alias, loader=None)
-    sys.modules[alias] = module
-    _add_lazy_attribute(module, model, model_class)
-
-
-def _add_lazy_attribute(module, name, get):
-    """``module.name`` calls ``get`` (PEP 562) until somebody sets a real attribute of that name."""
-    table = getattr(module, "_recbole_mm_lazy", None)
-    if table is None:
-        if hasattr(module, "__getattr__"):
-            raise RuntimeError(f"{module.__name__} has a __getattr__ of its own: cannot add to it")
-        table = module._recbole_mm_lazy = {}
-
-        def look_up(wanted):
-            if wanted in table:
-                return table[wanted]()
-            raise AttributeError(f"module {module.__name__!r} has no attribute {wanted!r}")
-
-        module.__getattr__ = look_up
-    table[name] = get
-
-
 def _layer_our_property_files():
     """Our yaml files come after RecBole's defaults and before everything that a user gives."""
     from recbole.config import Config
 
-    original = Config._load_internal_config_dict
-    if getattr(original, "layers_our_files", False):
+    if getattr(Config, "layers_our_files", False):
         return
+    Config.layers_our_files = True
+    get_model_and_dataset = Config._get_model_and_dataset
+    load_internal_config_dict = Config._load_internal_config_dict
+
+    def _get_model_and_dataset(self, model, dataset):
+        named = model or self.external_config_dict.get("model")
+        if isinstance(named, type) and not named.__module__.startswith("recbole."):
+            register_model(named)
+        elif isinstance(named, str) and ":" in named:
+            model = register_model(named)
+        return get_model_and_dataset(self, model, dataset)
 
     def _load_internal_config_dict(self, model, model_class, dataset):
-        original(self, model, model_class, dataset)
-        if model in MODELS:
-            layer_property_files(self, model, dataset)
+        load_internal_config_dict(self, model, model_class, dataset)
+        from recbole_mm.config.load import RunConfig
 
-    _load_internal_config_dict.layers_our_files = True
+        if not isinstance(self, RunConfig) and source_of(model) is not None:
+            _layer_and_check(self, model, model_class, dataset)
+
+    Config._get_model_and_dataset = _get_model_and_dataset
     Config._load_internal_config_dict = _load_internal_config_dict
+
+
+def _layer_and_check(config, model: str, model_class: type, dataset: str):
+    """What :func:`~recbole_mm.config.load.load_config` does, for a Config that RecBole makes."""
+    from recbole_mm.config.load import layer_our_files
+
+    layer_our_files(config, model, model_class, dataset)
+    defaults = config.internal_config_dict
+    for source, values in (
+        ("config file", config.file_config_dict),
+        ("config_dict", config.variable_config_dict),
+        ("command line", config.cmd_config_dict),
+    ):
+        refuse_wrong_values(values, source, model, defaults)
+    given = config.external_config_dict
+    values = merge([defaults, given], model)
+    config.external_config_dict = {key: values[key] for key in given}
 
 
 def _send_run_functions_through_this_package():

@@ -24,6 +24,8 @@ COMMON_KEYS = {
     "show_progress": "False hides the progress bars",
 }
 
+OWN_MODELS = "--model=my_module:MyModel for the class MyModel in my_module.py"
+
 EXAMPLES = """\
 examples:
   recbole-mm --model=MMM4Rec --dataset=demo
@@ -79,7 +81,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _epilog() -> str:
     sections = {
-        "models:": {**MODELS, "RecBole's": ", ".join(recbole_models("sequential"))},
+        "models:": {
+            **MODELS,
+            "RecBole's": ", ".join(recbole_models("sequential")),
+            "your own": OWN_MODELS,
+        },
         "data sets, and how each is made:": described_datasets(),
         f"keys used most (--KEY=VALUE; all of them: {properties_dir()}):": COMMON_KEYS,
         "other commands (recbole-mm COMMAND --help):": {

@@ -54,7 +54,8 @@ class Run:
             self.trainer.start_from_config()
         if processes.size() > 1 and not isinstance(self.trainer, MultiModalTrainer):
             raise UserError(
-                f"{config['model']} trains in one process; torchrun is for {', '.join(MODELS)}."
+                f"{config['model']} trains in one process; torchrun is for "
+                f"{', '.join(MODELS)} and your own multi-modal models."
             )
         # each process has a dropout of its own
         torch.manual_seed(config["seed"] + processes.rank())

@@ -21,6 +21,7 @@ from recbole_mm.config.load import load_config
 from recbole_mm.config.models import MODELS
 from recbole_mm.config.plain import config_to_plain
 from recbole_mm.config.property_files import read_layers
+from recbole_mm.integration.lookup import is_multi_modal
 from recbole_mm.run.identity import PLACES, data_hashes, digest
 from recbole_mm.run.logs import start_logging
 from recbole_mm.run.result import Result
@@ -190,10 +191,10 @@ def _refuse_impossible_order(stages: list[Stage], looking: list[int]):
     for number, stage in enumerate(stages):
         config = stage.config
         called = f"stage {number + 1} ({stage})"
-        if config["train_stage"] and config["model"] not in MODELS:
+        if config["train_stage"] and not is_multi_modal(config["model"]):
             raise ConfigError(
-                f"{called}: only {', '.join(MODELS)} transfer, not {config['model']}: remove "
-                f"train_stage to train {config['model']} alone"
+                f"{called}: only {', '.join(MODELS)} and your own multi-modal models "
+                f"transfer, not {config['model']}: remove train_stage to train {config['model']} alone"
             )
         below = [
             other

@@ -239,7 +239,8 @@ def start_from_config(model, config) -> Transferred | None:
 def _require_ours(model, keys: list[str]) -> None:
     if not isinstance(model, MultiModalRecommender):
         raise TransferError(
-            f"{' and '.join(keys)}: only {', '.join(MODELS)} transfer, not {type(model).__name__}."
+            f"{' and '.join(keys)}: only {', '.join(MODELS)} and your own multi-modal "
+            f"models transfer, not {type(model).__name__}."
         )
 
 

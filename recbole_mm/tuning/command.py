@@ -21,17 +21,19 @@ def main(arguments: list[str]) -> int:
     options, rest = _parser().parse_known_args(arguments)
     overrides = parse_overrides(rest)
     from recbole_mm.config.load import load_config
+    from recbole_mm.config.models import model_name
     from recbole_mm.run.splits import find_or_make
     from recbole_mm.tuning.search import SearchSettings, tune
     from recbole_mm.tuning.search_space import search_space_of
 
     fixed = {"model": options.model, "dataset": options.dataset, "show_progress": False}
     fixed |= overrides
+    model = model_name(options.model)
     find_or_make(load_config(config_files=options.config_files, config_dict=fixed))
     best = tune(
         fixed,
-        Path(options.space or search_space_of(options.model)),
-        Path(options.out or f"tuning/{options.model}-{options.dataset}"),
+        Path(options.space or search_space_of(model)),
+        Path(options.out or f"tuning/{model}-{options.dataset}"),
         SearchSettings(
             algorithm=options.algorithm,
             budget=options.budget,

@@ -7,6 +7,8 @@ from pathlib import Path
 from recbole_mm.config.checks import refuse_wrong_values
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.keys import refuse_unknown_keys
+from recbole_mm.config.models import model_name
+from recbole_mm.config.own_models import own_models
 from recbole_mm.config.property_files import properties_dir
 from recbole_mm.config.values import parse_value
 
@@ -20,8 +22,11 @@ SPACE_FORMAT = (
 
 
 def search_space_of(model: str) -> Path:
-    """Where the search space of a model is, if the package has one."""
-    return properties_dir() / "tuning" / f"{model}.hyper"
+    """Where the search space of a model is, if there is one: in this package, or beside the module
+    of a model of the user's."""
+    own = own_models().get(model)
+    beside = own and own.file(".hyper")
+    return beside or properties_dir() / "tuning" / f"{model}.hyper"
 
 
 def read_search_space(path: Path, fixed: dict) -> dict[str, dict[str, list]]:
@@ -46,6 +51,7 @@ def read_search_space(path: Path, fixed: dict) -> dict[str, dict[str, list]]:
             f"{', '.join(known)}; give another with --space=FILE, a line like "
             f"`learning_rate choice [0.001,0.01]` per key"
         )
+    model = model_name(fixed["model"])
     space: dict[str, dict[str, list]] = {}
     lines: dict[str, int] = {}
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
@@ -62,7 +68,7 @@ def read_search_space(path: Path, fixed: dict) -> dict[str, dict[str, list]]:
         if values is None:
             raise ConfigError(f"{where}: {line!r} is none of {SPACE_FORMAT}")
         for value in values if kind == "choice" else values[:2]:
-            refuse_wrong_values({key: DRAWN[kind](value)}, where, fixed["model"])
+            refuse_wrong_values({key: DRAWN[kind](value)}, where, model)
         space.setdefault(kind, {})[key] = values
     if not space:
         raise ConfigError(f"search space {str(path)!r}: every key is given, nothing to search")

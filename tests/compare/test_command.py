@@ -73,10 +73,7 @@ def test_an_unknown_model_ends_the_command_before_anything_runs(toy, tmp_path, c
 
     assert main(options(models="MMM4Rec,SASRek", **toy)) == 2
 
-    assert (
-        "--models: unknown model 'SASRek' (did you mean 'SASRec'?). The models are MMM4Rec"
-        in capsys.readouterr().err
-    )
+    assert "unknown model 'SASRek': did you mean 'SASRec'?" in capsys.readouterr().err
     assert sorted(tmp_path.iterdir()) == before
 
 

@@ -2,7 +2,8 @@ import re
 
 import pytest
 
-from recbole_mm.config.checks import defaults_for, forms_for, refuse_wrong_values
+from recbole_mm.config.checks import forms_for, refuse_wrong_values
+from recbole_mm.config.defaults import defaults_for
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.forms import fault
 from recbole_mm.config.models import MODELS, recbole_models
@@ -11,14 +12,18 @@ from recbole_mm.config.values import parse_overrides
 
 def refused(model: str, *options: str) -> str:
     with pytest.raises(ConfigError) as error:
-        refuse_wrong_values(parse_overrides(options), "command line", model)
+        refuse_wrong_values(
+            parse_overrides(options), "command line", model, defaults_for(model, "toy")
+        )
     return str(error.value)
 
 
 @pytest.mark.parametrize("model", [*MODELS, *recbole_models()])
 def test_every_default_has_the_form_of_its_key(model):
     forms = forms_for(model)
-    wrong = {key: value for key, value in defaults_for(model).items() if fault(forms[key], value)}
+    wrong = {
+        key: value for key, value in defaults_for(model, "toy").items() if fault(forms[key], value)
+    }
     assert wrong == {}
 
 

@@ -97,7 +97,10 @@ def test_keys_of_a_group_of_processes_are_refused():
     [
         ("sasrec", "unknown model 'sasrec': did you mean 'SASRec'"),
         ("MMM4rec", "unknown model 'MMM4rec': did you mean 'MMM4Rec'"),
-        ("Nonsense-9", "Ours are MISSRec, MMM4Rec.*; RecBole's sequential models are BERT4Rec"),
+        (
+            "Nonsense-9",
+            "of this package are MISSRec, MMM4Rec.*; RecBole's sequential models are BERT4Rec",
+        ),
     ],
 )
 def test_an_unknown_model_is_refused_with_the_known_ones(model, message):

@@ -1,0 +1,79 @@
+"""The layers below what a user gives for a run: property files, and the user's of a data set.
+
+A data set may have a yaml file of its own, ``properties/dataset/Mine.yaml`` in the working
+directory or ``<data_path>/Mine/Mine.yaml`` beside the data. It comes after the package's file of
+that data set, and is checked like every other layer.
+"""
+
+from collections.abc import Iterable
+from copy import deepcopy
+from pathlib import Path
+
+from recbole_mm.config.checks import forms_for, refuse_wrong_values
+from recbole_mm.config.errors import ConfigError
+from recbole_mm.config.forms import lay_over
+from recbole_mm.config.keys import OF_A_RUN, refuse_unknown_keys
+from recbole_mm.config.property_files import (
+    joined,
+    property_files,
+    recbole_property_files,
+    users_dataset_files,
+    values_in,
+)
+
+NOT_OF_A_DATASET = (
+    *OF_A_RUN, "checkpoint_dir", "data_path", "dataloaders_save_path", "dataset_save_path",
+    "pre_model_path", "teacher", "warm_up",
+)  # fmt: skip
+"""What a file beside data may not set: what runs, from which files, and where it writes."""
+
+
+def our_defaults(model: str, dataset: str | None = None, data_path=None) -> dict:
+    """The values of our property files and of the user's file of the data set.
+
+    Args:
+        model: its name.
+        dataset: its name.
+        data_path: the folder of the data sets; ``None``: the user's files are not read.
+
+    Raises:
+        UserError: a file of the user's cannot be read.
+        ConfigError: it has an unknown key, one of :data:`NOT_OF_A_DATASET`, or a value that its
+            key cannot have.
+    """
+    values = deepcopy(joined(map(values_in, property_files(model, dataset))))
+    if data_path is None:
+        return values
+    for file in users_dataset_files(dataset, data_path):
+        own = deepcopy(values_in(file))
+        _refuse_keys_of_runs(own, file)
+        refuse_unknown_keys(own, str(file))
+        refuse_wrong_values(own, str(file), model)
+        values = merge([values, own], model)
+    return values
+
+
+def defaults_for(model: str, dataset: str, data_path=None) -> dict:
+    """The value that every key has unless a user gives it; the arguments are those of
+    :func:`our_defaults`."""
+    recbole = joined(map(values_in, recbole_property_files(model)))
+    return deepcopy(recbole) | our_defaults(model, dataset, data_path)
+
+
+def merge(layers: Iterable[dict], model: str) -> dict:
+    """The values of all layers, later ones win; what a mapping that may be partial does not name
+    is that of the layers below it."""
+    forms, values = forms_for(model), {}
+    for layer in layers:
+        for key, value in layer.items():
+            values[key] = lay_over(forms.get(key), value, values.get(key))
+    return values
+
+
+def _refuse_keys_of_runs(keys: Iterable[str], file: Path) -> None:
+    wrong = [key for key in keys if key in NOT_OF_A_DATASET]
+    if wrong:
+        raise ConfigError(
+            f"{file}: {', '.join(wrong)} cannot be set by the file of a data set; give it in a "
+            f"file of --config_files or on the command line"
+        )

@@ -1,0 +1,108 @@
+"""Answers to what RecBole asks by the name of a model: its class, its data set and its trainer.
+
+RecBole imports ``recbole.model.sequential_recommender.<lower>`` and looks for ``<Model>Dataset`` in
+``recbole.data.dataset`` and for ``<Model>Trainer`` in ``recbole.trainer``. Nothing of ours, and no
+module of a user's model, is imported before it asks.
+"""
+
+import importlib.abc
+import importlib.machinery
+from collections.abc import Callable
+
+from recbole_mm.config.errors import ConfigError
+from recbole_mm.config.models import MODELS, source_of
+from recbole_mm.config.own_models import installed_models, own_models
+
+PACKAGE = "recbole.model.sequential_recommender"
+
+
+class ModelFinder(importlib.abc.MetaPathFinder):
+    """Finds the module of a model that is not one of RecBole's; asked after all other finders."""
+
+    def find_spec(self, fullname, *_):
+        package, _, lower = fullname.rpartition(".")
+        model = _model_named(lower) if package == PACKAGE else None
+        return model and importlib.machinery.ModuleSpec(fullname, _ModelLoader(model))
+
+
+class _ModelLoader(importlib.abc.Loader):
+    """Makes a module that has the model's class, once it is asked for."""
+
+    def __init__(self, model: str):
+        self.model = model
+
+    def exec_module(self, module):
+        answer(module, lambda name: model_class(name) if name == self.model else None)
+
+
+def answer(module, find: Callable[[str], object | None]) -> None:
+    """Let ``find`` answer for the attributes that a module does not have (PEP 562).
+
+    Raises:
+        RuntimeError: another package answers already.
+    """
+    if hasattr(module, "_answers_for_recbole_mm"):
+        return
+    if hasattr(module, "__getattr__"):
+        raise RuntimeError(f"{module.__name__} has a __getattr__ of its own: cannot add to it")
+
+    def look_up(name: str):
+        found = find(name)
+        if found is None:
+            raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
+        return found
+
+    module.__getattr__ = look_up
+    module._answers_for_recbole_mm = True
+
+
+def find_dataset_class(name: str) -> type | None:
+    """For ``<Model>Dataset``."""
+    model = name.removesuffix("Dataset")
+    if model == name or source_of(model) is None:
+        return None
+    from recbole_mm.data.dataset import MultiModalDataset
+
+    return MultiModalDataset
+
+
+def find_trainer_class(name: str) -> type | None:
+    """For ``<Model>Trainer``; a model that is not multi-modal has RecBole's trainer."""
+    model = name.removesuffix("Trainer")
+    if model == name or not is_multi_modal(model):
+        return None
+    from recbole_mm.training.trainer import MultiModalTrainer
+
+    return MultiModalTrainer
+
+
+def is_multi_modal(model: str) -> bool:
+    """Whether a model reads item features of ours, and so can be transferred."""
+    from recbole_mm.model.abstract_recommender import MultiModalRecommender
+
+    source = source_of(model)
+    return source is not None and issubclass(model_class(model), MultiModalRecommender)
+
+
+def model_class(model: str) -> type:
+    """The class of a model that is not one of RecBole's.
+
+    Raises:
+        ConfigError: it cannot be imported, or is not a sequential model.
+    """
+    from recbole.model.abstract_recommender import SequentialRecommender
+
+    source = source_of(model)
+    found = source.load()
+    if not issubclass(found, SequentialRecommender):
+        raise ConfigError(
+            f"model {str(source)!r} has to be a subclass of "
+            f"recbole_mm.model.abstract_recommender.MultiModalRecommender, or of RecBole's "
+            f"SequentialRecommender for a model without item features"
+        )
+    return found
+
+
+def _model_named(lower: str) -> str | None:
+    names = (*MODELS, *own_models(), *installed_models())
+    return next((name for name in names if name.lower() == lower), None)
