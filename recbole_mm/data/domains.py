@@ -3,10 +3,9 @@ r"""The domains of a mixture: which data sets it consists of, and what their fea
 import shlex
 from pathlib import Path
 
-import yaml
-
 from recbole_mm.data.feature_files import feature_path, find_modalities, read_feature_info
 from recbole_mm.tools.errors import UserError
+from recbole_mm.tools.yaml_files import YamlFileError, read_yaml
 
 SEPARATOR = ":"
 
@@ -44,12 +43,10 @@ def refuse_repeated_domains(name: str, domains: list[str]) -> None:
 
 def _recorded_domains(path: Path):
     try:
-        recorded = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        return recorded.get("domains")
-    except (yaml.YAMLError, UnicodeDecodeError, AttributeError) as error:
+        return read_yaml(path).get("domains")
+    except YamlFileError as error:
         raise MixtureError(
-            f"{path}: expected yaml with the list 'domains' ({error}). Create the mixture again "
-            f"with recbole-mm mix."
+            f"{error}. Expected the list 'domains': create the mixture again with recbole-mm mix."
         ) from error
 
 

@@ -75,13 +75,13 @@ class MambaSize:
             raise ValueError(
                 f"hidden_size {self.hidden_size} x expand {self.expand} = {self.inner_size} cannot "
                 f"be divided into heads of head_dim {self.head_dim}; "
-                f"choose a head_dim that divides {self.inner_size}."
+                f"set head_dim to one of {_listing(divisors(self.inner_size))}."
             )
         if self.n_heads % self.n_groups:
             raise ValueError(
-                f"n_groups {self.n_groups} must divide the number of heads, {self.n_heads} "
-                f"(= hidden_size {self.hidden_size} x expand {self.expand} / "
-                f"head_dim {self.head_dim})."
+                f"hidden_size {self.hidden_size} x expand {self.expand} / head_dim {self.head_dim} "
+                f"= {self.n_heads} heads, which n_groups {self.n_groups} does not divide; set "
+                f"n_groups to one of {_listing(divisors(self.n_heads))}{self._head_dims()}."
             )
         if self.skip not in SKIPS:
             raise ValueError(f"ssd_skip must be one of {SKIPS}, not {self.skip!r}.")
@@ -90,6 +90,13 @@ class MambaSize:
                 f"cross_activation must be one of {tuple(ACTIVATIONS)}, "
                 f"not {self.cross_activation!r}."
             )
+
+    def _head_dims(self) -> str:
+        """The other way to heads that the groups divide."""
+        per_group = self.inner_size // self.n_groups
+        if per_group * self.n_groups < self.inner_size:
+            return ""
+        return f", or head_dim to one of {_listing(divisors(per_group))}"
 
     @property
     def inner_size(self) -> int:
@@ -103,6 +110,15 @@ class MambaSize:
     def state_size(self) -> int:
         """Width of ``B`` and of ``C`` over all groups."""
         return self.n_groups * self.d_state
+
+
+def divisors(number: int) -> list[int]:
+    """The whole numbers that divide it, ascending."""
+    return [divisor for divisor in range(1, number + 1) if number % divisor == 0]
+
+
+def _listing(numbers: list[int]) -> str:
+    return ", ".join(map(str, numbers))
 
 
 class GatedRMSNorm(nn.Module):

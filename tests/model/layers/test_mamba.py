@@ -76,7 +76,13 @@ def test_the_gated_norm_equals_its_definition():
 def test_sizes_that_do_not_divide_are_refused():
     with pytest.raises(ValueError, match="hidden_size 8 x expand 2 = 16.*head_dim 5"):
         MambaSize(hidden_size=8, head_dim=5)
-    with pytest.raises(ValueError, match="n_groups 3 must divide the number of heads, 4"):
+    with pytest.raises(ValueError, match="set head_dim to one of 1, 2, 4, 8, 16.$"):
+        MambaSize(hidden_size=8, head_dim=5)
+    with pytest.raises(ValueError, match="one of 1, 2, or head_dim to one of 1, 2, 4, 8, 16.$"):
+        MambaSize(hidden_size=64)
+    with pytest.raises(
+        ValueError, match="n_groups 3 does not divide; set n_groups to one of 1, 2, 4.$"
+    ):
         MambaSize(hidden_size=8, head_dim=4, n_groups=3)
     with pytest.raises(ValueError, match="ssd_skip.*'none'"):
         replace(SIZE, skip="none")
