@@ -43,7 +43,7 @@ def test_a_property_file_begins_with_the_command_that_uses_or_makes_it(path):
 
 
 @pytest.mark.parametrize("path", PATHS, ids=name)
-def test_every_key_of_a_property_file_is_known_and_stands_once(path):
+def test_every_key_of_a_property_file_is_known_and_appears_once(path):
     keys = re.findall(r"^(\w+):", path.read_text(), flags=re.MULTILINE)
 
     assert set(keys) == set(read_yaml(path))

@@ -1,10 +1,11 @@
 """Whether the values of a configuration can be used, before anything is loaded.
 
 Every value of every layer is checked by the form of its key (:mod:`recbole_mm.config.forms`), which
-stands in one place: the line of the model's property file, else of our ``overall.yaml``, else of
+is in one place: the line of the model's property file, else of our ``overall.yaml``, else of
 ``recbole_keys.yaml``, else of RecBole's own property files.
 """
 
+from importlib.util import find_spec
 from reprlib import Repr
 
 from recbole_mm.config.errors import ConfigError
@@ -66,8 +67,25 @@ def forms_for(model: str) -> dict[str, Form]:
     return forms
 
 
-def refuse_unmeasured_valid_metric(config) -> None:
-    """RecBole would find out after the first epoch."""
+def refuse_contradictions(config) -> None:
+    """Check what several keys must have in common, which RecBole would find out during training.
+
+    Raises:
+        ConfigError: ``valid_metric`` is not measured, a loss of pairs has no negative samples, or
+            a package that a key asks for is not installed.
+    """
+    _refuse_unmeasured_valid_metric(config)
+    samples = config["train_neg_sample_args"]["distribution"]
+    if config["loss_type"] == "BPR" and samples == "none":
+        raise ConfigError(
+            "loss_type: BPR compares an item with a negative sample, but train_neg_sample_args is "
+            "empty: leave that key out, or set loss_type: CE"
+        )
+    if config["log_wandb"] and find_spec("wandb") is None:
+        raise ConfigError("log_wandb: True needs wandb: pip install wandb")
+
+
+def _refuse_unmeasured_valid_metric(config) -> None:
     name, _, k = str(config["valid_metric"]).lower().partition("@")
     metrics = [metric.lower() for metric in config["metrics"]]
     has_k = name not in METRICS_OF_SCORES

@@ -21,7 +21,7 @@ SET_BY_RECBOLE = (
     "MODEL_TYPE", "MODEL_INPUT_TYPE", "eval_type", "device", "single_spec", "local_rank",
     "valid_neg_sample_args", "test_neg_sample_args", "valid_metric_bigger",
 )  # fmt: skip
-"""What Config derives from the other keys and from the machine; no part of a plain config."""
+"""What Config derives from the other keys and from the machine; a plain config does not have them."""
 
 PROCESS_KEYS = ("nproc", "world_size", "ip", "port", "offset", "group_offset", "local_rank")
 """RecBole's keys for a group of processes; ours are started by torchrun."""

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from recbole.config import Config
 from recbole.utils import ModelType
 
-from recbole_mm.config.checks import refuse_unmeasured_valid_metric, refuse_wrong_values
+from recbole_mm.config.checks import refuse_contradictions, refuse_wrong_values
 from recbole_mm.config.defaults import defaults_for, merge, our_defaults
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.keys import OF_A_RUN, refuse_unknown_keys
@@ -102,8 +102,8 @@ def load_config(
         YamlFileError: a file cannot be read.
         ConfigError: a file does not exist, a key is unknown, a value does not have the form that
             its key asks for (:mod:`recbole_mm.config.forms`), the model or the data set is not
-            named or not known, ``valid_metric`` is not one of the metrics, or RecBole refuses a
-            value.
+            named or not known, keys contradict each other
+            (:func:`~recbole_mm.config.checks.refuse_contradictions`), or RecBole refuses a value.
     """
     layers = [Layer(str(path), read_yaml(find_config_file(path))) for path in config_files]
     layers.append(Layer("config_dict", config_dict or {}))
@@ -115,7 +115,7 @@ def load_config(
     dataset = _named("dataset", dataset, layers)
     values = _checked_values(layers, model, dataset)
     config = _recbole_config(model, dataset, values)
-    refuse_unmeasured_valid_metric(config)
+    refuse_contradictions(config)
     return config
 
 

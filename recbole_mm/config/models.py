@@ -40,7 +40,7 @@ def model_name(model: str) -> str:
     which this makes known.
 
     Raises:
-        ConfigError: there is no such model, or its name is taken.
+        ConfigError: the model does not exist, or its name is taken.
     """
     if ":" in model:
         own = parse_own_model(model)

@@ -20,7 +20,6 @@ import os
 import re
 import sys
 from functools import cache
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,7 +48,7 @@ class OwnModel(NamedTuple):
         """The file beside the module that is named after the class or the module, if there is one.
 
         Raises:
-            ConfigError: there is no such module.
+            ConfigError: the module does not exist.
         """
         folder = _folder(self)
         names = (self.name, self.module.rpartition(".")[2])
@@ -99,7 +98,7 @@ def remember(model: OwnModel) -> None:
     """Make a model known to this process and to those that it starts.
 
     Raises:
-        ConfigError: there is no such module, or another model of this name is known.
+        ConfigError: the module does not exist, or another model of this name is known.
     """
     _folder(model)
     known = own_models()
@@ -119,6 +118,8 @@ def own_models() -> dict[str, OwnModel]:
 @cache
 def installed_models() -> dict[str, OwnModel]:
     """The models that installed packages declare, by name. Nothing of them is imported."""
+    from importlib.metadata import entry_points  # takes as long to import as all else here
+
     return {
         point.attr: OwnModel(point.module, point.attr)
         for point in entry_points(group=ENTRY_POINTS)
@@ -138,8 +139,8 @@ def _folder(model: OwnModel) -> Path | None:
         spec = _find_module(model.module)
     if spec is None or not spec.origin:
         raise ConfigError(
-            f"model {str(model)!r}: there is no module {model.module!r} in the working directory "
-            f"{os.getcwd()!r} or among the installed packages"
+            f"model {str(model)!r}: {model.module!r} is neither a module in the working directory "
+            f"{os.getcwd()!r} nor an installed package"
         )
     return Path(spec.origin).parent
 

@@ -1,6 +1,6 @@
-"""Mends for RecBole 1.2 on a current numpy, pandas and torch: one function, one reason each.
+"""Patches of RecBole 1.2 for a current numpy, pandas and torch: one function, one reason each.
 
-Every mend is narrow (it acts on RecBole's own calls, not on the process), may be applied twice,
+Every patch is narrow (it acts on RecBole's own calls, not on the process), may be applied twice,
 and goes away by deleting its function once RecBole no longer needs it.
 """
 
@@ -26,13 +26,13 @@ NUMPY_ALIASES = {
 
 
 def patch_before_import():
-    """What has to be in place before RecBole is imported or a Config is made."""
+    """What is needed before RecBole is imported or a Config is made."""
     restore_numpy_aliases()
     silence_warnings_without_a_remedy()
 
 
 def patch_after_import():
-    """Mends of RecBole's own classes and of what its functions call."""
+    """Patches of RecBole's own classes and of what its functions call."""
     switch_off_anomaly_detection()
     leave_numbers_in_the_collector()
     load_checkpoints_of_recbole()
@@ -197,7 +197,7 @@ IN_RECBOLE_CHECKPOINTS = {
 
 @functools.cache
 def _config_to_read() -> type:
-    """RecBole's Config for a file, which gives it its state; to make one anew evaluates strings."""
+    """RecBole's Config for a file, which sets its state; making a new one evaluates strings."""
     from recbole.config import Config
 
     def refuse(*_, **__):

@@ -49,7 +49,7 @@ def register_model(model: str | type) -> str:
         its name.
 
     Raises:
-        ConfigError: there is no such module, or the name is taken.
+        ConfigError: the module does not exist, or the name is taken.
     """
     return model_name(f"{model.__module__}:{model.__name__}" if isinstance(model, type) else model)
 

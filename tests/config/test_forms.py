@@ -58,7 +58,7 @@ def test_a_form_accepts_what_it_names_and_nothing_else(text, good, bad):
         ("bool, or None", "True or False or None"),
     ],
 )
-def test_a_form_is_told_in_words(text, words):
+def test_a_form_has_a_name_in_words(text, words):
     assert parse_form(text).words == words
 
 

@@ -140,12 +140,18 @@ def test_model_and_data_set_may_be_named_in_a_file(tmp_path):
         ({"valid_metric": "NDCG"}, r"valid_metric 'NDCG' is not measured: .* \[5, 10, 20\]"),
         ({"valid_metric": "NDCG@7"}, r"valid_metric 'NDCG@7' is not measured: .* \[5, 10, 20\]"),
         (
+            {"loss_type": "BPR", "train_neg_sample_args": None},
+            "loss_type: BPR compares an item with a negative sample, but train_neg_sample_args is",
+        ),
+        ({"log_wandb": True}, "log_wandb: True needs wandb: pip install wandb"),
+        (
             {"metrics": ["Recall"]},
             r"valid_metric 'NDCG@10' is not measured: metrics are \['Recall'",
         ),
     ],
 )
-def test_a_value_that_cannot_be_used_is_a_config_error(overrides, message):
+def test_a_value_that_cannot_be_used_is_a_config_error(monkeypatch, overrides, message):
+    monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(ConfigError, match=message):
         load_config("SASRec", "demo", overrides=overrides)
 

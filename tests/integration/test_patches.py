@@ -57,7 +57,7 @@ def test_an_alias_that_numpy_still_has_is_left_alone(monkeypatch):
     assert np.float_ is own
 
 
-def test_mending_twice_changes_nothing():
+def test_patching_twice_changes_nothing():
     before = (torch.load, Collector.get_data_struct)
 
     compat.patch_before_import()
