@@ -38,6 +38,7 @@ def patch_after_import():
     load_checkpoints_of_recbole()
     keep_modules_out_of_other_parameters()
     let_several_processes_make_a_folder()
+    give_sparse_matrices_their_update()
 
 
 def restore_numpy_aliases():
@@ -138,6 +139,22 @@ def let_several_processes_make_a_folder():
     for name, module in list(sys.modules.items()):
         if name.startswith("recbole.") and vars(module).get("ensure_dir") is original:
             module.ensure_dir = ensure_dir
+
+
+def give_sparse_matrices_their_update():
+    """scipy 1.13 dropped ``dok_matrix._update``, by which RecBole's graph models fill theirs.
+
+    LightGCN, NGCF, GCMC, NCL, SpectralCF, KGIN and MCCLK call it. Only the missing name is added.
+    """
+    from scipy.sparse import dok_matrix
+
+    if hasattr(dok_matrix, "_update"):
+        return
+
+    def _update(self, data):
+        self._dict.update(data)
+
+    dok_matrix._update = _update
 
 
 def load_checkpoints_of_recbole():

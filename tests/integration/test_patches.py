@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import recbole.trainer.trainer
 import recbole.utils.logger
+import scipy.sparse
 import torch
 from recbole.config import Config
 from recbole.evaluator import Collector
@@ -210,3 +211,11 @@ def test_importing_recbole_does_not_leave_anomaly_detection_on():
     torch.autograd.set_detect_anomaly(True)
     compat.switch_off_anomaly_detection()
     assert not torch.is_anomaly_enabled()
+
+
+def test_graph_models_of_recbole_fill_their_sparse_matrix():
+    matrix = scipy.sparse.dok_matrix((2, 3), dtype=np.float32)
+
+    matrix._update({(0, 1): 2.0, (1, 2): 3.0})
+
+    assert matrix.toarray().tolist() == [[0, 2, 0], [0, 0, 3]]
