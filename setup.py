@@ -4,6 +4,7 @@ from setuptools import find_packages, setup
 
 VERSION = "0.1.0"
 DOCS = ["sphinx>=8.2"]
+EXCEL = ["fastexcel>=0.12"]
 FEATURES = ["transformers>=4.40"]
 REPORT = ["jinja2>=3.1", "matplotlib>=3.8"]
 TUNE = ["hyperopt==0.2.5", "ray[tune]==2.6.3"]  # later hyperopt fails in RecBole's grid
@@ -39,6 +40,7 @@ setup(
         # the tests run every command and search, and build small encoders
         "dev": [
             *DOCS,
+            *EXCEL,
             *FEATURES,
             *REPORT,
             *TUNE,
@@ -54,6 +56,7 @@ setup(
             "wheel",
         ],
         "docs": DOCS,
+        "excel": EXCEL,
         "features": FEATURES,
         "gpu": ["causal-conv1d>=1.4", "mamba-ssm>=2.2"],
         "report": REPORT,

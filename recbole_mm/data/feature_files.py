@@ -9,6 +9,7 @@ A feature file is an uncompressed ``.npz`` with three arrays, read without pickl
 Only numpy is needed to write and to read them; :mod:`recbole_mm.data.features` makes tensors.
 """
 
+import glob
 import json
 import struct
 import tokenize
@@ -35,7 +36,7 @@ def feature_path(dataset_dir, dataset: str, modality: str) -> Path:
 
 def find_modalities(dataset_dir, dataset: str) -> list[str]:
     """Modalities with a feature file in the folder: text first, then image, the others by name."""
-    files = Path(dataset_dir).glob(f"{dataset}.*.npz")
+    files = Path(dataset_dir).glob(f"{glob.escape(dataset)}.*.npz")
     names = {f.name[len(dataset) + 1 : -len(".npz")] for f in files}
     return sorted((n for n in names if "." not in n), key=lambda n: (n != "text", n != "image", n))
 

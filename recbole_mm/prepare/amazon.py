@@ -7,16 +7,18 @@ from pathlib import Path
 
 import polars as pl
 
-from recbole_mm.prepare import tables
 from recbole_mm.prepare.amazon_files import TIME_UNIT, read_meta, scan_reviews
+from recbole_mm.prepare.core import core_of, on_disk
 from recbole_mm.prepare.download import DownloadError, fetch
 from recbole_mm.prepare.extract import extract
 from recbole_mm.prepare.inputs import InputError
+from recbole_mm.prepare.interactions import check_interactions
 from recbole_mm.prepare.making import Making
 from recbole_mm.prepare.mirrors import SHIPPED, Mirrors
 from recbole_mm.prepare.pictures import fetch_pictures
 from recbole_mm.prepare.prepared import PreparedDataset, write_dataset
 from recbole_mm.prepare.recipe import Recipe, command_for
+from recbole_mm.prepare.table_files import reading
 from recbole_mm.prepare.web import open_session
 from recbole_mm.tools.hashing import sha256_of_file
 
@@ -121,16 +123,14 @@ def read_interactions(recipe: Recipe, path: Path) -> tuple[pl.DataFrame, dict]:
     recipe.output.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory(prefix=".amazon-", dir=recipe.output) as scratch,
-        tables.reading(path),
+        reading(path),
     ):
         raw = scan_reviews(path, recipe.layout, scratch)
-        typed, bad_rows = tables.check_interactions(
+        typed, bad_rows = check_interactions(
             raw, path, TIME_UNIT[recipe.layout], drop_bad_rows=True
         )
-        typed = tables.on_disk(typed, Path(scratch) / "typed.parquet")
-        interactions, dropped = tables.core_of(
-            typed, recipe.core, recipe.core, recipe.repeats, scratch
-        )
+        typed = on_disk(typed, Path(scratch) / "typed.parquet")
+        interactions, dropped = core_of(typed, recipe.core, recipe.core, recipe.repeats, scratch)
     if len(interactions) == 0:
         raise InputError(
             f"{path}: no users and items with {recipe.core} reviews each; lower --core."

@@ -24,12 +24,14 @@ class Encoder:
         pooling: ``mean`` or ``cls``, for text models without a text tower of their own.
         dtype: of the computation; ``None`` is bfloat16 on a GPU and float32 on a CPU.
         device: ``None`` takes the GPU if there is one.
+        prompt: put before every text, for models that were trained with one (``passage: ``).
 
     Raises:
-        InputError: transformers is not installed, or no such model is to be had.
+        InputError: transformers is not installed, the model cannot be loaded, or there is no such
+            device.
     """
 
-    def __init__(self, name: str, pooling: str = "mean", dtype=None, device=None):
+    def __init__(self, name: str, pooling: str = "mean", dtype=None, device=None, prompt: str = ""):
         try:
             import transformers
         except ImportError as error:
@@ -41,7 +43,8 @@ class Encoder:
         transformers.utils.logging.disable_progress_bar()
         self.name = name
         self.pooling = pooling
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.prompt = prompt
+        self.device = _device(device)
         self.dtype = dtype or (torch.bfloat16 if self.device.type == "cuda" else torch.float32)
         try:
             model = transformers.AutoModel.from_pretrained(name, dtype=self.dtype)
@@ -50,8 +53,13 @@ class Encoder:
                 f"encoder '{name}' cannot be loaded: {str(error).splitlines()[0]} Name a folder "
                 f"with a saved model, or a model on the Hugging Face hub."
             ) from error
+        if hasattr(model, "encoder") and hasattr(model, "decoder"):
+            model = model.encoder  # T5: the decoder would want inputs of its own
         self.model = model.eval().to(self.device)
         self.tokenizer, self._no_text = _load(transformers.AutoTokenizer, name)
+        if self.tokenizer is not None and self.tokenizer.pad_token is None:
+            # GPT and Llama have none; what it is does not matter, the attention mask hides it
+            self.tokenizer.pad_token = self.tokenizer.eos_token or self.tokenizer.unk_token
         self.image_processor, self._no_image = _load(transformers.AutoImageProcessor, name)
 
     @property
@@ -84,6 +92,7 @@ class Encoder:
     @torch.inference_mode()
     def texts(self, texts: list[str]) -> tuple[np.ndarray, int]:
         """Vectors ``(n, F)`` float32 of some texts, and how many of these were cut."""
+        texts = [self.prompt + text for text in texts]
         tokens = self.tokenizer(texts)["input_ids"]
         cut = sum(len(one) > self.max_length for one in tokens)
         batch = self.tokenizer(
@@ -116,6 +125,16 @@ class Encoder:
 
 _WEIGHTS = {".safetensors", ".bin"}
 _OFFSET_POSITIONS = {"roberta", "xlm-roberta", "camembert", "mpnet"}
+
+
+def _device(name) -> torch.device:
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"--device={name}: it cannot be used ({reason})") from error
+    return device
 
 
 def _load(auto, name):

@@ -1,10 +1,26 @@
 """The folders of data sets: which exist, and what helps where one does not."""
 
+import re
 from pathlib import Path
 
 from recbole_mm.prepare.catalog import datasets_in
 from recbole_mm.prepare.inputs import InputError
 from recbole_mm.tools.names import nearest
+
+USABLE_NAME = re.compile(r"\w[\w .+-]*")
+
+
+def refuse_unusable_name(name: str) -> None:
+    """The name of a data set becomes that of a folder, of files, and a part of tokens in mixtures.
+
+    Raises:
+        InputError: it cannot.
+    """
+    if not USABLE_NAME.fullmatch(name) or name.endswith((" ", ".")):
+        raise InputError(
+            f"{name!r} cannot be the name of a data set: it starts with a letter or a digit and has "
+            f"letters, digits, blanks and . _ + - only. Give it another one with --name=NAME."
+        )
 
 
 def dataset_folder(root, name: str) -> Path:

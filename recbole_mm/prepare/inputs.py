@@ -13,11 +13,34 @@ class InputError(UserError):
 
 
 def read_json(path):
+    """A file of JSON.
+
+    Raises:
+        InputError: it is not.
+    """
     path = Path(path)
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
+    except ValueError as error:  # JSONDecodeError, UnicodeDecodeError
         raise InputError(f"{path}: not JSON ({error}). Delete it and create it again.") from error
+
+
+def read_lines(path) -> list[str]:
+    """Lines of a text file in UTF-8, without blanks around them and without empty ones at the end.
+
+    Raises:
+        InputError: it is missing or not in UTF-8.
+    """
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            lines = [line.strip() for line in file]
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not in UTF-8 ({error}). Save it in that encoding.") from error
+    while lines and not lines[-1]:
+        lines.pop()
+    return lines
 
 
 def today() -> str:

@@ -1,6 +1,7 @@
 """A prepared data set: its folder, its items' texts and pictures, its card."""
 
 import os
+from datetime import datetime, timezone
 from functools import cached_property
 from pathlib import Path
 
@@ -13,11 +14,12 @@ from recbole_mm.data.feature_files import (
     read_feature_info,
     read_feature_rows,
 )
-from recbole_mm.prepare import tables
+from recbole_mm.prepare.atomic_files import read_atomic_file, write_interactions, write_items
 from recbole_mm.prepare.fields import TEXT_FIELDS
 from recbole_mm.prepare.folders import dataset_folder
 from recbole_mm.prepare.inputs import read_json
-from recbole_mm.tools.files import write_json
+from recbole_mm.tools.file_names import UnsafeName, path_inside
+from recbole_mm.tools.files import whole_or_not, write_json
 from recbole_mm.tools.hashing import sha256_of_file
 
 
@@ -38,13 +40,13 @@ class PreparedDataset:
     @cached_property
     def interactions(self) -> pl.DataFrame:
         """Rows in the order of the file; ``rating`` and ``timestamp`` only if the data has them."""
-        return _read_atomic_file(self.path("inter"))
+        return read_atomic_file(self.path("inter"))
 
     @cached_property
     def items(self) -> pl.DataFrame:
         """``item_id`` and the texts that the data has; the items of ``.inter`` without a file."""
         if self.path("item").is_file():
-            return _read_atomic_file(self.path("item"))
+            return read_atomic_file(self.path("item"))
         return self.interactions.select("item_id").unique(maintain_order=True)
 
     @cached_property
@@ -60,11 +62,18 @@ class PreparedDataset:
         return self.items.select(joined.str.strip_chars())[there[0]].to_list()
 
     def pictures(self) -> list[Path | None]:
-        """One path per item, ``None`` where the data names no picture."""
+        """One path per item, ``None`` where the data names no picture in its folder."""
         if "image" not in self.items.columns:
             return [None] * len(self.items)
         root = self.folder / self.card.get("pictures", ".")
-        return [root / name if name else None for name in self.items["image"]]
+        return [self._picture(root, name) for name in self.items["image"]]
+
+    @staticmethod
+    def _picture(root: Path, name: str | None) -> Path | None:
+        try:
+            return path_inside(root, name) if name else None
+        except UnsafeName:
+            return None
 
     def modalities(self) -> list[str]:
         return find_modalities(self.folder, self.name)
@@ -83,10 +92,17 @@ class PreparedDataset:
         return self.interactions.sort(order, maintain_order=True)
 
     def summary(self) -> str:
-        """What a script says of the data set that it made, one line."""
-        counts = ", ".join(
-            f"{self.card[key]:,} {key}" for key in ("users", "items", "interactions")
-        )
+        """What a command reports about the data set that it created, one line."""
+        card = self.card
+        counts = f"{card['users']:,} users, {card['items']:,} items"
+        if card["items_without_interactions"]:
+            counts += f" ({card['items_without_interactions']:,} without interactions)"
+        counts += f", {card['interactions']:,} interactions"
+        if "timestamp" in self.interactions.columns:
+            first, last = self.interactions.select(
+                pl.col("timestamp").min().alias("first"), pl.col("timestamp").max().alias("last")
+            ).row(0)
+            counts += f", {day_of(first)} to {day_of(last)}"
         return f"{self.folder}: {counts}, features {self.modalities() or 'none'}"
 
     def write_card(self, **facts) -> None:
@@ -103,33 +119,41 @@ class PreparedDataset:
 
 
 def write_dataset(
-    root, name: str, interactions: pl.DataFrame, items: pl.DataFrame, pictures, **facts
+    root,
+    name: str,
+    interactions: pl.DataFrame,
+    items: pl.DataFrame,
+    pictures,
+    types: dict[str, str] | None = None,
+    **facts,
 ) -> PreparedDataset:
     """Write ``.inter``, ``.item`` and the card of a data set.
 
-    Feature files that stand there are kept if the items are the same, and set aside otherwise.
+    Feature files that exist are kept if the items are the same, and set aside otherwise.
 
     Args:
         root: folder of the data sets.
         name: of this one.
-        interactions: as from :func:`recbole_mm.prepare.tables.core_of`.
+        interactions: as from :func:`recbole_mm.prepare.core.core_of`.
         items: ``item_id`` and texts.
         pictures: folder that the items' picture paths start from.
-        facts: what the card says beside the counts.
+        types: RecBole's types of further columns of ``items``.
+        facts: what the card records in addition to the counts.
     """
     folder = Path(root) / name
-    (folder / f"{name}.card.json").unlink(missing_ok=True)  # of what stood here before
+    (folder / f"{name}.card.json").unlink(missing_ok=True)  # of an earlier data set
     item_file = folder / f"{name}.item"
-    before = sha256_of_file(item_file) if item_file.is_file() else None
-    tables.write_items(item_file, items)
-    tables.write_interactions(folder / f"{name}.inter", interactions)
+    with whole_or_not(item_file) as temporary:
+        write_items(temporary, items, types)
+        if item_file.is_file() and sha256_of_file(item_file) != sha256_of_file(temporary):
+            _set_features_aside(folder, name)
+    write_interactions(folder / f"{name}.inter", interactions)
     dataset = PreparedDataset(root, name)
-    if before not in (None, sha256_of_file(item_file)):
-        _set_features_aside(dataset)
     dataset.write_card(
         name=name,
         users=interactions["user_id"].n_unique(),
         items=len(items),
+        items_without_interactions=len(items) - interactions["item_id"].n_unique(),
         interactions=len(interactions),
         columns=interactions.columns,
         order="by user, then time; same-time events as in the source",
@@ -141,15 +165,16 @@ def write_dataset(
     return dataset
 
 
-def _set_features_aside(dataset: PreparedDataset) -> None:
-    """Feature files of other items, or of other texts, must not be taken for those of these."""
-    for modality in dataset.modalities():
-        path = feature_path(dataset.folder, dataset.name, modality)
+def _set_features_aside(folder: Path, name: str) -> None:
+    """Feature files of other items, or of other texts, must not be used for these, not even after an
+    interruption: they go before the items come."""
+    for modality in find_modalities(folder, name):
+        path = feature_path(folder, name, modality)
         path.replace(f"{path}.old")
-        dataset.path(f"{modality}.problems.jsonl").unlink(missing_ok=True)
+        (folder / f"{name}.{modality}.problems.jsonl").unlink(missing_ok=True)
         print(
-            f"{path}: made for other items than {dataset.path('item')} now has, renamed to "
-            f"{path.name}.old; make it again, or name it back if its vectors still fit"
+            f"{path}: created for other items than {folder / name}.item now has, renamed to "
+            f"{path.name}.old; extract it again, or rename it back if its vectors still fit"
         )
 
 
@@ -159,6 +184,11 @@ def unit_rows(values: np.ndarray) -> np.ndarray:
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
 
+def day_of(seconds: float) -> str:
+    """The day, in UTC, as in 2017-07-01."""
+    return datetime.fromtimestamp(seconds, timezone.utc).date().isoformat()
+
+
 def same_time_share(interactions: pl.DataFrame) -> float | None:
     """Share of neighbouring events of a user with equal times; rows by user and time."""
     if "timestamp" not in interactions.columns:
@@ -166,11 +196,3 @@ def same_time_share(interactions: pl.DataFrame) -> float | None:
     same_user = interactions["user_id"] == interactions["user_id"].shift(1)
     same_time = interactions["timestamp"] == interactions["timestamp"].shift(1)
     return round((same_user & same_time).sum() / max(same_user.sum(), 1), 4)
-
-
-def _read_atomic_file(path: Path) -> pl.DataFrame:
-    table = pl.read_csv(path, separator="\t", infer_schema=False)
-    kinds = dict(name.split(":") for name in table.columns)
-    table = table.rename({f"{name}:{kind}": name for name, kind in kinds.items()})
-    numbers = [name for name, kind in kinds.items() if kind == "float"]
-    return table.with_columns(pl.col(numbers).cast(pl.Float64))

@@ -20,7 +20,9 @@ def test_the_command_that_makes_a_data_set_is_one_and_makes_it_in_an_empty_folde
     if command.startswith("--"):  # made by the run itself
         assert f"--dataset={name}" in arguments
         return
-    (tmp_path / "FOLDER" / name).mkdir(parents=True)
+    for folder, file in ((name, "interactions.csv"), ("Toys", "clip_vit_b32.npz")):
+        (tmp_path / "FOLDER" / folder).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "FOLDER" / folder / file).touch()
 
     args = PARSERS[command](arguments)
 

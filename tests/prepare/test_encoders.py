@@ -138,3 +138,70 @@ def test_a_real_sentence_encoder_knows_what_is_alike():
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     assert vectors.shape == (3, 384) and cut == 0
     assert vectors[0] @ vectors[1] > vectors[0] @ vectors[2] + 0.2
+
+
+def word_tokenizer(**special):
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    words = Tokenizer(models.WordLevel(dict(zip(WORDS, range(len(WORDS)), strict=True)), "[UNK]"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    kind = transformers.PreTrainedTokenizerFast
+    return kind(tokenizer_object=words, unk_token="[UNK]", model_max_length=8, **special)
+
+
+@pytest.fixture
+def gpt(tmp_path):
+    """A decoder whose tokenizer has no padding token."""
+    config = transformers.GPT2Config(
+        vocab_size=len(WORDS), n_embd=16, n_layer=1, n_head=2, n_positions=8, bos_token_id=2,
+        eos_token_id=3,
+    )  # fmt: skip
+    transformers.GPT2Model(config).save_pretrained(tmp_path / "gpt")
+    word_tokenizer(eos_token="[SEP]").save_pretrained(tmp_path / "gpt")
+    return str(tmp_path / "gpt")
+
+
+@pytest.fixture(params=["T5Model", "T5EncoderModel"])
+def t5(tmp_path, request):
+    config = transformers.T5Config(
+        vocab_size=len(WORDS), d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2,
+        pad_token_id=0, decoder_start_token_id=0,
+    )  # fmt: skip
+    getattr(transformers, request.param)(config).save_pretrained(tmp_path / "t5")
+    word_tokenizer(pad_token="[PAD]", eos_token="[SEP]").save_pretrained(tmp_path / "t5")
+    return str(tmp_path / "t5")
+
+
+def test_a_decoder_without_a_padding_token_encodes_texts_of_different_lengths(gpt):
+    encoder = Encoder(gpt)
+
+    together, _ = encoder.texts(["red toy", "a blue toy train"])
+
+    assert together.shape == (2, 16)
+    np.testing.assert_allclose(together[:1], encoder.texts(["red toy"])[0], atol=1e-5)
+
+
+def test_of_an_encoder_decoder_the_encoder_is_taken(t5):
+    encoder = Encoder(t5)
+    tokens = encoder.tokenizer(["a red toy"], return_tensors="pt")
+    with torch.inference_mode():
+        hidden = encoder.model(input_ids=tokens["input_ids"]).last_hidden_state[0]
+
+    both, _ = encoder.texts(["a red toy", "a blue toy train toy"])
+
+    np.testing.assert_allclose(both[0], hidden.mean(0), atol=1e-5)
+
+
+def test_a_prompt_stands_before_every_text(models):
+    plain, prompted = Encoder(models["bert"]), Encoder(models["bert"], prompt="a red ")
+
+    np.testing.assert_allclose(
+        prompted.texts(["toy", "train"])[0],
+        plain.texts(["a red toy", "a red train"])[0],
+        atol=1e-6,
+    )
+
+
+def test_a_device_that_does_not_exist_is_an_error_of_one_line(models):
+    with pytest.raises(InputError, match="--device=banana: it cannot be used"):
+        Encoder(models["bert"], device="banana")

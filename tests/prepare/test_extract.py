@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from recbole_mm.data.features import read_feature_info, read_item_features
-from recbole_mm.prepare import extract as extraction
+from recbole_mm.prepare import chunks
 from recbole_mm.prepare.commands import extract as extract_features
 from recbole_mm.prepare.commands import prepare
 from recbole_mm.prepare.extract import extract
@@ -14,12 +14,13 @@ from recbole_mm.prepare.prepared import PreparedDataset
 from recbole_mm.prepare.ready_made import add_ready_made
 
 TOKENS = ["[PAD]", "a", "b", "c", "d"]
+TABLES = ["--no-features", "--only-items-with-interactions"]
 
 
 class StandInEncoder:
     """Counts what it encodes; a text's vector is its length, a picture's its mean color."""
 
-    name, revision, pooling, dtype = "stand-in", "1", "mean", "float32"
+    name, revision, pooling, dtype, prompt = "stand-in", "1", "mean", "float32", ""
 
     def __init__(self, dies_after=None):
         self.encoded, self.dies_after = 0, dies_after
@@ -40,13 +41,13 @@ class StandInEncoder:
 
 @pytest.fixture
 def dataset(shop, tmp_path):
-    prepare.main([str(shop), "--output", str(tmp_path / "out"), "--no-features"])
+    prepare.main([str(shop), "--output", str(tmp_path / "out"), *TABLES])
     return PreparedDataset(tmp_path / "out", "shop")
 
 
 @pytest.fixture
 def one_batch_a_chunk(monkeypatch):
-    monkeypatch.setattr(extraction, "BATCHES_PER_CHUNK", 1)
+    monkeypatch.setattr(chunks, "BATCHES_PER_CHUNK", 1)
 
 
 def test_vectors_and_their_description_are_written(dataset):
@@ -80,7 +81,7 @@ def test_an_encoder_of_texts_serves_a_set_without_pictures(dataset):
 
 
 @pytest.mark.usefixtures("one_batch_a_chunk")
-def test_a_killed_run_goes_on_without_encoding_anything_twice(dataset, capsys):
+def test_an_interrupted_run_resumes_without_encoding_anything_twice(dataset, capsys):
     killed, second, whole = StandInEncoder(dies_after=2), StandInEncoder(), StandInEncoder()
     with pytest.raises(KeyboardInterrupt):
         extract([dataset], killed, ["text"], batch_size=1)
@@ -89,7 +90,7 @@ def test_a_killed_run_goes_on_without_encoding_anything_twice(dataset, capsys):
     extract([dataset], second, ["text"], batch_size=1)
 
     assert (killed.encoded, second.encoded) == (2, 1)
-    assert "goes on, 2 of 3 chunks are there" in capsys.readouterr().out
+    assert "resumes, 2 of 3 chunks exist" in capsys.readouterr().out
     resumed = dataset.path("text.npz").read_bytes()
     extract([dataset], whole, ["text"], batch_size=1)
     assert resumed == dataset.path("text.npz").read_bytes()
@@ -97,8 +98,8 @@ def test_a_killed_run_goes_on_without_encoding_anything_twice(dataset, capsys):
 
 
 @pytest.mark.usefixtures("one_batch_a_chunk")
-def test_several_sets_killed_in_the_second_encode_nothing_twice(dataset, shop, tmp_path):
-    prepare.main([f"{shop}", f"--output={tmp_path / 'out'}", "--name=twin", "--no-features"])
+def test_several_sets_interrupted_in_the_second_encode_nothing_twice(dataset, shop, tmp_path):
+    prepare.main([f"{shop}", f"--output={tmp_path / 'out'}", "--name=twin", *TABLES])
     both = [dataset, PreparedDataset(tmp_path / "out", "twin")]
     killed, second = StandInEncoder(dies_after=4), StandInEncoder()
     with pytest.raises(KeyboardInterrupt):
@@ -170,9 +171,18 @@ def test_normalized_vectors_have_length_one(dataset):
     assert values.norm(dim=1).tolist() == pytest.approx([1, 1, 1], abs=1e-3)
 
 
+def test_items_without_interactions_have_features_too(shop, tmp_path):
+    prepare.main([str(shop), f"--output={tmp_path}/out"])
+
+    features = read_item_features(
+        tmp_path / "out/shop/shop.text.npz", ["[PAD]", "never bought", "d"]
+    )
+    assert features.present.tolist() == [False, True, False]
+
+
 @pytest.mark.usefixtures("dataset")
 def test_data_sets_named_together_share_one_space(shop, tmp_path):
-    prepare.main([f"{shop}", f"--output={tmp_path / 'out'}", "--name=twin", "--no-features"])
+    prepare.main([f"{shop}", f"--output={tmp_path / 'out'}", "--name=twin", *TABLES])
 
     extract_features.main(["shop", "twin", f"--output={tmp_path / 'out'}"])
 
@@ -184,7 +194,7 @@ def test_data_sets_named_together_share_one_space(shop, tmp_path):
         assert np.allclose(one, two, atol=1e-5)
 
 
-def test_vectors_of_ones_own_are_a_third_modality(dataset, tmp_path):
+def test_own_vectors_are_a_third_modality(dataset, tmp_path):
     rows = np.array([[1.0, 2], [np.nan, np.nan], [5, 6], [7, 8]])
     np.save(tmp_path / "feats.npy", rows)
 
@@ -197,7 +207,7 @@ def test_vectors_of_ones_own_are_a_third_modality(dataset, tmp_path):
     assert audio.values[3].tolist() == [5, 6]
 
 
-def test_vectors_of_ones_own_follow_a_list_of_tokens(dataset, tmp_path):
+def test_own_vectors_follow_a_list_of_tokens(dataset, tmp_path):
     np.save(tmp_path / "feats.npy", np.eye(2))
     (tmp_path / "tokens.txt").write_text("d\nb\n")
 
@@ -207,7 +217,7 @@ def test_vectors_of_ones_own_follow_a_list_of_tokens(dataset, tmp_path):
     assert audio.values[[2, 4]].tolist() == [[0, 1], [1, 0]]
 
 
-def test_the_order_that_rows_without_tokens_are_in_is_said(dataset, tmp_path, capsys):
+def test_the_order_that_rows_without_tokens_are_in_is_reported(dataset, tmp_path, capsys):
     np.save(tmp_path / "feats.npy", np.eye(4))
 
     add_ready_made(dataset, "audio", tmp_path / "feats.npy")
@@ -216,9 +226,73 @@ def test_the_order_that_rows_without_tokens_are_in_is_said(dataset, tmp_path, ca
     assert f"in the order of {dataset.path('item')}: {first}, ..." in capsys.readouterr().out
 
 
-def test_vectors_of_ones_own_that_do_not_fit_are_refused(dataset, tmp_path):
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xef\xbb\xbfb\nd\n",
+        b"b\r\nd\r\n",
+        b" b \nd\t\n\n\n",
+        "\ufeffb\nd".encode(),
+    ],
+    ids=["mark of the encoding", "Windows", "blanks", "no end"],
+)
+def test_a_list_of_tokens_is_read_as_any_program_saves_it(dataset, tmp_path, content):
+    np.save(tmp_path / "feats.npy", np.eye(2))
+    (tmp_path / "tokens.txt").write_bytes(content)
+
+    add_ready_made(dataset, "audio", tmp_path / "feats.npy", tmp_path / "tokens.txt")
+
+    audio = read_item_features(dataset.path("audio.npz"), TOKENS)
+    assert audio.values[[2, 4]].tolist() == [[1, 0], [0, 1]]
+
+
+@pytest.mark.parametrize("content, words", [(b"\xe9\n", "not in UTF-8"), (None, "No such file")])
+def test_a_list_of_tokens_that_cannot_be_read_is_named(dataset, tmp_path, content, words):
+    np.save(tmp_path / "feats.npy", np.eye(2))
+    if content:
+        (tmp_path / "tokens.txt").write_bytes(content)
+
+    with pytest.raises(InputError, match=rf"tokens.txt: {words}"):
+        add_ready_made(dataset, "audio", tmp_path / "feats.npy", tmp_path / "tokens.txt")
+
+
+@pytest.mark.parametrize(
+    "tokens", [np.array([7, 8]), np.array([b"7", b"8"]), np.array(["7 ", "8"])]
+)
+def test_tokens_of_vectors_may_be_numbers_or_bytes(tmp_path, tokens):
+    folder = tmp_path / "out" / "n"
+    folder.mkdir(parents=True)
+    (folder / "n.inter").write_text("user_id:token\titem_id:token\nu\t8\nu\t7\n")
+    np.savez(tmp_path / "feats.npz", item_id=tokens, feature=[[1.0], [2.0]])
+
+    add_ready_made(PreparedDataset(tmp_path / "out", "n"), "audio", tmp_path / "feats.npz")
+
+    audio = read_item_features(folder / "n.audio.npz", ["[PAD]", "7", "8"])
+    assert audio.values.flatten().tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    "arrays, words",
+    [
+        (
+            {"item_id": np.array(["a"], object), "feature": [[1.0]]},
+            r"Python objects.*astype\(str\)",
+        ),
+        ({"item_id": ["a"]}, r"no array \['feature'\]"),
+        ({"item_id": ["a"], "feature": [["x"]]}, "expected real numbers"),
+        ({"item_id": ["a"], "feature": [1.0]}, r"shape \(1,\) for 1 item tokens"),
+    ],
+)
+def test_arrays_that_are_not_vectors_are_named(dataset, tmp_path, arrays, words):
+    np.savez(tmp_path / "feats.npz", **arrays)
+
+    with pytest.raises(InputError, match=rf"feats.npz: .*{words}"):
+        add_ready_made(dataset, "audio", tmp_path / "feats.npz")
+
+
+def test_own_vectors_that_do_not_fit_are_refused(dataset, tmp_path):
     np.save(tmp_path / "feats.npy", np.eye(3))
-    with pytest.raises(InputError, match=r"\(3, 3\) for 4 item tokens.*--tokens"):
+    with pytest.raises(InputError, match=r"\(3, 3\) for 4 item tokens.*shop\.item.*--tokens"):
         add_ready_made(dataset, "audio", tmp_path / "feats.npy")
     np.savez(tmp_path / "feats.npz", item_id=["x"], feature=[[1.0]])
     with pytest.raises(InputError, match="none of the 4 items"):
@@ -232,7 +306,7 @@ def test_tokens_may_have_blanks_but_stand_once(dataset, tmp_path):
     assert read_item_features(dataset.path("audio.npz"), TOKENS).values[2].tolist() == [0, 1]
 
     (tmp_path / "tokens.txt").write_text("b\nb\n")
-    with pytest.raises(InputError, match="1 tokens stand there more than once, e.g. 'b'"):
+    with pytest.raises(InputError, match="1 duplicate tokens, e.g. 'b'"):
         add_ready_made(dataset, "audio", tmp_path / "feats.npy", tmp_path / "tokens.txt")
 
 
@@ -240,7 +314,7 @@ def test_tokens_may_have_blanks_but_stand_once(dataset, tmp_path):
 def test_a_file_that_holds_no_arrays_is_named(dataset, tmp_path, ending):
     (tmp_path / f"feats.{ending}").write_text("hello")
 
-    with pytest.raises(InputError, match=rf"feats\.{ending}: no readable \.npy or \.npz file"):
+    with pytest.raises(InputError, match=rf"feats\.{ending}: not a readable \.npy or \.npz file"):
         add_ready_made(dataset, "audio", tmp_path / f"feats.{ending}")
 
 
@@ -250,6 +324,33 @@ def test_an_encoder_and_ready_made_vectors_exclude_each_other(capsys):
     assert "give one" in capsys.readouterr().err
 
 
-def test_a_data_set_that_is_not_prepared_names_the_script(tmp_path):
+def test_a_data_set_that_is_not_prepared_names_the_command(tmp_path):
     with pytest.raises(InputError, match=r"recbole-mm prepare"):
         extract_features.main(["nothing", f"--output={tmp_path}"])
+
+
+@pytest.mark.usefixtures("one_batch_a_chunk")
+def test_a_damaged_chunk_is_encoded_again(dataset, capsys):
+    with pytest.raises(KeyboardInterrupt):
+        extract([dataset], StandInEncoder(dies_after=2), ["text"], batch_size=1)
+    (chunk,) = dataset.folder.glob(".shop.text.partial/000000001.npz")
+    chunk.write_bytes(chunk.read_bytes()[:40])
+    second = StandInEncoder()
+
+    extract([dataset], second, ["text"], batch_size=1)
+
+    assert second.encoded == 2
+    assert "000000001.npz: damaged" in capsys.readouterr().out
+    values = read_item_features(dataset.path("text.npz"), TOKENS).values
+    extract([dataset], StandInEncoder(), ["text"], batch_size=1)
+    assert (read_item_features(dataset.path("text.npz"), TOKENS).values == values).all()
+
+
+def test_a_prompt_is_on_record(dataset):
+    encoder = StandInEncoder()
+    encoder.prompt = "passage: "
+
+    extract([dataset], encoder)
+
+    assert read_feature_info(dataset.path("text.npz"))["prompt"] == "passage: "
+    assert "prompt" not in read_feature_info(dataset.path("image.npz"))

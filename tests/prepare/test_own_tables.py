@@ -1,4 +1,7 @@
+import datetime
+import gzip
 import hashlib
+import json
 import subprocess
 import sys
 
@@ -6,8 +9,13 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from PIL import Image
+from xlsx import write_xlsx
 
+from recbole_mm.config.load import load_config
+from recbole_mm.data.dataset import MultiModalDataset
 from recbole_mm.data.features import read_feature_info, read_item_features
+from recbole_mm.prepare import prepared
 from recbole_mm.prepare.commands import prepare
 from recbole_mm.prepare.inputs import InputError
 from recbole_mm.prepare.prepared import PreparedDataset
@@ -29,15 +37,19 @@ def test_a_folder_becomes_a_data_set(shop, tmp_path):
         "u1a", "u1b", "u1c", "u2a", "u2d", "u3a", "u3b",
     ]  # fmt: skip
     items = read(folder / "shop.item")
-    assert items["item_id:token"].tolist() == ["a", "b", "c", "d"]
-    assert items["title:token_seq"].tolist() == ['Red "toy" train', "Blue toy train", "", ""]
+    assert items["item_id:token"].tolist() == ["a", "b", "c", "d", "never bought"]
+    assert items["title:token_seq"].tolist() == ['Red "toy" train', "Blue toy train", "", "", "x"]
     assert "categories:token_seq" not in items
     tokens = ["[PAD]", "a", "b", "c", "d"]
-    for modality in ("text", "image"):
+    for modality, coverage in (("text", 0.8), ("image", 0.6)):
         features = read_item_features(folder / f"shop.{modality}.npz", tokens)
         assert features.present.tolist() == [False, True, True, True, False]
         info = read_feature_info(folder / f"shop.{modality}.npz")
-        assert (info["encoder"], info["coverage"], info["date"]) == ("embedded", 0.75, "2023-11-14")
+        assert (info["encoder"], info["coverage"], info["date"]) == (
+            "embedded",
+            coverage,
+            "2023-11-14",
+        )
 
 
 def test_the_same_input_gives_the_same_bytes(shop, tmp_path):
@@ -114,7 +126,7 @@ def test_features_of_other_items_are_set_aside(shop, tmp_path, capsys):
 def test_vectors_that_are_no_archive_are_refused(shop, tmp_path):
     np.save(tmp_path / "v.npy", np.eye(4))
 
-    with pytest.raises(InputError, match=r"one array; expected an \.npz"):
+    with pytest.raises(InputError, match=r"a single array, expected an \.npz"):
         prepare.main([str(shop), f"--output={tmp_path}/out", f"--vectors={tmp_path}/v.npy"])
 
 
@@ -182,3 +194,186 @@ def test_pictures_are_found_from_any_working_directory(shop, tmp_path, monkeypat
     pictures = PreparedDataset(tmp_path / "out", "shop").pictures()
 
     assert [picture.is_file() for picture in pictures if picture] == [True] * 3
+
+
+def made(tmp_path, *arguments, name="Mine"):
+    prepare.main([f"--name={name}", f"--output={tmp_path / 'out'}", "--no-features", *arguments])
+    return tmp_path / "out" / name
+
+
+def test_every_option_of_a_foreign_export_in_a_folder_with_blanks(tmp_path, capsys):
+    folder = tmp_path / "my shop"
+    (folder / "photos 1").mkdir(parents=True)
+    orders = "Kunde;Artikel;Datum\nMüller;a 1;31.12.2017 23:59\nMüller;b;01.01.2018 00:01\n"
+    with gzip.open(folder / "orders 2017.csv.gz", "wb") as file:
+        file.write(orders.encode("cp1252"))
+    goods = "Nr;Name;Preis;PLZ\na 1;Café;2.50;01069\nb;Tee;;99999\nc;Neu;7;10115\n"
+    (folder / "goods.csv").write_bytes(goods.encode("cp1252"))
+    Image.new("RGB", (4, 4)).save(folder / "photos 1" / "a 1.BMP")
+
+    prepared = made(
+        tmp_path,
+        f"--interactions={folder}/orders 2017.csv.gz",
+        f"--items={folder}/goods.csv",
+        f"--images={folder}/photos 1",
+        "--separator=;",
+        "--encoding=cp1252",
+        "--time-format=%d.%m.%Y %H:%M",
+        "--user-column=Kunde",
+        "--item-column=Artikel",
+        "--key-column=Nr",
+        "--time-column=Datum",
+        "--item-text",
+        "title=Name",
+        "--keep=price=Preis",
+        "--keep=zip=PLZ",
+        name="My shop",
+    )
+
+    assert read(prepared / "My shop.inter").to_numpy().tolist() == [
+        ["Müller", "a 1", "1514764740"],
+        ["Müller", "b", "1514764860"],
+    ]
+    items = read(prepared / "My shop.item")
+    assert items.columns.tolist() == [
+        "item_id:token", "title:token_seq", "price:float", "zip:token", "image:token",
+    ]  # fmt: skip
+    assert items.to_numpy().tolist() == [
+        ["a 1", "Café", "2.5", "01069", "a 1.BMP"],
+        ["b", "Tee", "", "99999", ""],
+        ["c", "Neu", "7", "10115", ""],
+    ]
+    assert PreparedDataset(tmp_path / "out", "My shop").pictures()[0].is_file()
+    card = json.loads((prepared / "My shop.card.json").read_text())
+    assert card["kept"] == {"price": "float", "zip": "token"}
+    assert (card["items"], card["items_without_interactions"]) == (3, 1)
+    assert "3 items (1 without interactions), 2 interactions, 2017-12-31 to 2018-01-01" in (
+        capsys.readouterr().out
+    )
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["My shop"]
+
+
+def test_excel_sheets_become_a_data_set(tmp_path):
+    pytest.importorskip("fastexcel")
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    day = datetime.date(2020, 1, 2)
+    orders = [["user", "item", "timestamp"], ["u", 17, day], ["u", 18, day + datetime.timedelta(1)]]
+    write_xlsx(folder / "interactions.xlsx", orders)
+    write_xlsx(folder / "items.xlsx", [["item", "title", "price"], [17, "A", 1.5], [19, "New", 3]])
+
+    prepared = made(tmp_path, str(folder), "--keep", "price")
+
+    assert read(prepared / "Mine.inter").to_numpy().tolist() == [
+        ["u", "17", "1577923200"],
+        ["u", "18", "1578009600"],
+    ]
+    assert read(prepared / "Mine.item").to_numpy().tolist() == [
+        ["17", "A", "1.5"],
+        ["18", "", ""],
+        ["19", "New", "3"],
+    ]
+
+
+def test_the_pictures_of_a_folder_are_found_without_a_column(shop, tmp_path):
+    lines = (shop / "items.jsonl").read_text().splitlines()
+    items = [json.loads(line) for line in lines]
+    for item in items:
+        item.pop("image", None)
+    (shop / "items.jsonl").write_text("\n".join(map(json.dumps, items)))
+
+    prepared = made(tmp_path, str(shop))
+
+    assert read(prepared / "Mine.item")["image:token"].tolist() == [
+        "a.png",
+        "b.png",
+        "c.png",
+        "",
+        "",
+    ]
+
+
+def test_items_without_interactions_are_candidates_only_if_the_item_table_is_loaded(shop, tmp_path):
+    prepare.main([str(shop), f"--output={tmp_path}/dataset"])
+    columns = {"inter": ["user_id", "item_id", "timestamp"], "item": ["item_id"]}
+    names = []
+    for given in ({}, {"load_col": columns}):
+        config = load_config("UniSRec", "shop", (), {"data_path": f"{tmp_path}/dataset", **given})
+        dataset = MultiModalDataset(config)
+        names.append(sorted(dataset.field2id_token["item_id"][1:]))
+        has_text = dataset.features["text"].present
+        told = dict(zip(dataset.field2id_token["item_id"], has_text.tolist(), strict=True))
+        assert (told["a"], told["d"]) == (True, False)
+
+    assert names == [["a", "b", "c", "d"], ["a", "b", "c", "d", "never bought"]]
+    assert told["never bought"]
+
+
+def test_a_file_without_times_says_how_its_rows_are_read(tmp_path, capsys):
+    (tmp_path / "a.csv").write_text("user,item,when\nu,x,2020-01-01\nu,y,2019-01-01\n")
+
+    made(tmp_path, f"--interactions={tmp_path}/a.csv")
+
+    out = capsys.readouterr().out
+    assert "a.csv: no times; the order of its rows is taken as the order of events" in out
+    assert "--time-column=COLUMN" in out
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        ([], r"name a folder, or the file of interactions with --interactions=FILE"),
+        (["no"], r"no: no such folder"),
+        (["shop", "--interactions=no.csv"], r"no.csv: no such file"),
+        (["shop", "--items=no.csv"], r"no.csv: no such file"),
+        (["shop", "--vectors=no.npz"], r"no.npz: no such file"),
+        (["shop", "--vectors=shop"], r"shop/clip_vit_b32.npz: no such file"),
+        (["shop", "--images=no"], r"no: no such folder"),
+        (["shop/images"], r"shop/images: no interactions.csv in it .*--interactions=FILE"),
+        (["both"], r"both: it has interactions.csv and interactions.tsv; .*--interactions=FILE"),
+        (["shop", "--name=a/b"], r"'a/b' cannot be the name of a data set"),
+        (["shop", "--name=a:b"], r"--name=NAME"),
+        (["shop", "--name=.."], r"cannot be the name"),
+        (["shop", "--keep=title"], r"already a field.*--keep item_title='title'"),
+        (["shop", "--keep=Unit price"], r"'Unit price'.*--keep my_field='Unit price'"),
+        (["both", "--interactions=both/interactions.csv", "--keep=price"], r"--items=FILE"),
+        (["shop", "--item-text=price=x"], r"keep other columns with --keep"),
+        (["shop", "--user-column=who"], r"no column 'who': name it with --user-column=COLUMN"),
+        (["shop", "--time-column=when"], r"no column 'when': name it with --time-column=COLUMN"),
+        (["shop", "--keep=price"], r"no column 'price': name it with --keep price=COLUMN"),
+        (["shop", "--item-text=brand=maker"], r"name it with --item-text brand=COLUMN"),
+    ],
+)
+def test_what_is_missing_names_its_option(shop, tmp_path, monkeypatch, arguments, words):
+    monkeypatch.chdir(shop.parent)
+    (tmp_path / "both").mkdir()
+    for ending in ("csv", "tsv"):
+        (tmp_path / "both" / f"interactions.{ending}").write_text("user,item\nu,i\n")
+
+    with pytest.raises(InputError, match=words):
+        prepare.main([*arguments, "--no-features"])
+
+
+@pytest.mark.parametrize("option", ["--separator=::", "--encoding=banana", "--time-unit=h"])
+def test_an_option_that_has_no_meaning_is_refused(shop, capsys, option):
+    with pytest.raises(SystemExit) as end:
+        prepare.main([str(shop), option])
+
+    assert end.value.code == 2
+    assert option.partition("=")[2] in capsys.readouterr().err
+
+
+def test_an_interruption_never_leaves_old_features_with_new_items(shop, tmp_path, monkeypatch):
+    prepare.main([str(shop), f"--output={tmp_path}"])
+    items = shop / "items.jsonl"
+    items.write_text(items.read_text().replace("Blue toy train", "Blue boat"))
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(prepared, "write_interactions", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        prepare.main([str(shop), f"--output={tmp_path}", "--no-features"])
+
+    assert "Blue boat" in (tmp_path / "shop/shop.item").read_text()
+    assert PreparedDataset(tmp_path, "shop").modalities() == []

@@ -40,6 +40,9 @@ def read_arguments(arguments=None):
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--dimension", type=int, help="width of the embedded vectors [128]")
     parser.add_argument("--pooling", choices=["mean", "cls"], default="mean")
+    parser.add_argument(
+        "--prompt", default="", help="put before every text, as an encoder may need: 'passage: '"
+    )
     parser.add_argument("--normalize", action="store_true", help="scale vectors to length 1")
     parser.add_argument("--device", help="cpu, cuda, ... [the GPU if there is one]")
     args = parser.parse_args(arguments)
@@ -75,7 +78,7 @@ def main(arguments=None) -> None:
 
     extract(
         datasets,
-        load_encoder(args.encoder, args.pooling, args.device),
+        load_encoder(args.encoder, args.pooling, args.device, args.prompt),
         args.modalities,
         args.text_fields,
         args.batch_size,

@@ -1,78 +1,191 @@
-"""Make a data set from your own tables, pictures and vectors.
+"""Create a data set from your own tables, pictures and vectors.
 
-    recbole-mm prepare Shop                  # a folder
-    recbole-mm prepare --name=Shop --interactions=orders.parquet --items=goods.csv \
+    recbole-mm prepare Shop                          # a folder, see below
+    recbole-mm prepare --name=Shop --interactions=orders.parquet --items=goods.csv \\
         --images=photos --user-column=customer --item-column=sku --time-column=ordered_at
+    recbole-mm prepare Shop --separator=';' --encoding=cp1252 --time-format='%d.%m.%Y %H:%M' \\
+        --keep price --keep color
 
-A folder holds interactions.csv (user, item, rating, timestamp), items.jsonl (item, title, brand,
-categories, description, image) and, if it likes, images/ and clip_vit_b32.npz (ready-made
-vectors); any column, file and format (csv, tsv, parquet, jsonl) can be named. Written are
-dataset/NAME/NAME.{inter,item,text.npz,image.npz,card.json}.
+A folder holds interactions.csv (columns user, item and, if there are any, rating, timestamp) and,
+as far as you have them, items.jsonl (item, title, brand, categories, description, image), images/
+(named after their items) and clip_vit_b32.npz (vectors). Both tables may be csv, tsv or jsonl, each
+also as .gz, parquet or xlsx, under any name and with columns of any name.
+
+This writes dataset/NAME/NAME.{inter,item,text.npz,image.npz,card.json}. Items without interactions
+are kept: they have features and can be recommended as new items.
 """
 
+import re
 from pathlib import Path
 
 from recbole_mm.prepare.commands.options import add_output, pairs, parser_of
-from recbole_mm.prepare.fields import ITEM_FIELDS, SECONDS_PER_UNIT
+from recbole_mm.prepare.fields import FIELD_TYPES, ITEM_FIELDS, SECONDS_PER_UNIT
+from recbole_mm.prepare.folders import refuse_unusable_name
+from recbole_mm.prepare.formats import (
+    TABLE_ENDINGS,
+    TextFormat,
+    parse_encoding,
+    parse_separator,
+    refuse_unreadable,
+)
 from recbole_mm.prepare.inputs import InputError
 
 VECTORS_NAME = "clip_vit_b32.npz"
-
-
-def read_arguments(arguments=None):
-    parser = parser_of("prepare", __doc__)
-    parser.add_argument("folder", nargs="?", type=Path, help="with interactions.csv, items.jsonl")
-    parser.add_argument("--name", help="of the data set [the folder's]")
-    add_output(parser)
-    parser.add_argument("--interactions", type=Path, help="csv, tsv, parquet or jsonl")
-    parser.add_argument("--items", type=Path, help="csv, tsv, parquet or jsonl")
-    parser.add_argument("--images", type=Path, help="folder of the pictures")
-    parser.add_argument("--vectors", type=Path, help=f"a file like {VECTORS_NAME}, or its folder")
-    parser.add_argument("--user-column", default="user", help="[user]")
-    parser.add_argument("--item-column", default="item", help="in both tables [item]")
-    parser.add_argument("--rating-column", help="[rating, if there is one]")
-    parser.add_argument("--time-column", help="[timestamp, if there is one]")
-    parser.add_argument(
-        "--item-text",
-        action="append",
-        default=[],
-        metavar="FIELD=COLUMN",
-        help=f"where {', '.join(ITEM_FIELDS)} of an item stand [columns of these names]",
-    )
-    parser.add_argument("--time-unit", choices=list(SECONDS_PER_UNIT), default="s")
-    parser.add_argument("--core", type=int, default=0, help="k of the iterated k-core [none]")
-    parser.add_argument("--repeats", choices=["keep", "first", "last"], default="keep")
-    parser.add_argument("--drop-bad-rows", action="store_true", help="leave them out, count them")
-    parser.add_argument("--encoder", help="of texts and pictures [embedded: no weights]")
-    parser.add_argument("--no-features", action="store_true", help="tables only")
-    args = parser.parse_args(arguments)
-    if args.folder:
-        if not args.folder.is_dir():
-            raise InputError(f"{args.folder}: no such folder.")
-        args.interactions = args.interactions or args.folder / "interactions.csv"
-        args.items = args.items or _if_there(args.folder / "items.jsonl")
-        args.vectors = args.vectors or _if_there(args.folder / VECTORS_NAME)
-    if not args.interactions:
-        parser.error("name a folder, or --interactions=FILE")
-    if args.vectors and args.vectors.is_dir():
-        args.vectors = args.vectors / VECTORS_NAME
-    args.name = args.name or args.interactions.resolve().parent.name
-    args.item_text = dict.fromkeys(ITEM_FIELDS) | dict(pairs(args.item_text))
-    unknown = set(args.item_text) - set(ITEM_FIELDS)
-    if unknown:
-        parser.error(f"--item-text {sorted(unknown)}: the fields are {ITEM_FIELDS}")
-    return args
-
-
-def _if_there(path: Path) -> Path | None:
-    return path if path.is_file() else None
+KEPT = re.compile(
+    r"(?P<name>[A-Za-z_][\w.-]*)(:(?P<kind>token|float))?(=(?P<column>.+))?", re.DOTALL
+)
 
 
 def main(arguments=None) -> None:
     args = read_arguments(arguments)
-    for path in (args.interactions, args.items, args.vectors):
-        if path and not path.is_file():
-            raise InputError(f"{path}: no such file.")
     from recbole_mm.prepare.own_tables import prepare
 
     print(prepare(args).summary())
+
+
+def read_arguments(arguments=None):
+    """The command line, with every file that it names, or that its folder holds, found.
+
+    Raises:
+        InputError: a file or folder is missing, or cannot be used by its name.
+    """
+    args = _parser().parse_args(arguments)
+    args.text = TextFormat(args.separator, args.encoding, not args.no_quotes)
+    if args.folder:
+        _look_into(args)
+    if not args.interactions:
+        raise InputError("name a folder, or the file of interactions with --interactions=FILE.")
+    for table in (args.interactions, args.items):
+        if table:
+            refuse_unreadable(table, args.text)
+    if args.vectors and args.vectors.is_dir():
+        args.vectors = args.vectors / VECTORS_NAME
+    if args.vectors and not args.vectors.is_file():
+        raise InputError(f"{args.vectors}: no such file.")
+    if args.images and not args.images.is_dir():
+        raise InputError(f"{args.images}: no such folder.")
+    args.name = args.name or args.interactions.resolve().parent.name
+    refuse_unusable_name(args.name)
+    args.item_text = _item_text(args.item_text)
+    args.keep = dict(_kept(option) for option in args.keep)
+    if args.keep and not args.items:
+        raise InputError("--keep needs the table of items: name it with --items=FILE.")
+    return args
+
+
+def _parser():
+    parser = parser_of("prepare", __doc__)
+    parser.add_argument("folder", nargs="?", type=Path, help="with interactions.csv, items.jsonl")
+    parser.add_argument("--name", help="of the data set [the folder's]")
+    add_output(parser)
+    files = parser.add_argument_group("files")
+    files.add_argument("--interactions", type=Path, metavar="FILE", help="one row per event")
+    files.add_argument("--items", type=Path, metavar="FILE", help="one row per item")
+    files.add_argument(
+        "--images", type=Path, metavar="FOLDER", help="of pictures, named after their items"
+    )
+    files.add_argument("--vectors", type=Path, help=f"a file like {VECTORS_NAME}, or its folder")
+    columns = parser.add_argument_group("columns")
+    columns.add_argument("--user-column", default="user", metavar="COLUMN", help="[user]")
+    columns.add_argument("--item-column", default="item", metavar="COLUMN", help="[item]")
+    columns.add_argument(
+        "--key-column", metavar="COLUMN", help="of the table of items [that of --item-column]"
+    )
+    columns.add_argument("--rating-column", metavar="COLUMN", help="[rating, if there is one]")
+    columns.add_argument("--time-column", metavar="COLUMN", help="[timestamp, if there is one]")
+    columns.add_argument(
+        "--item-text",
+        action="append",
+        default=[],
+        metavar="FIELD=COLUMN",
+        help=f"column of an item's {', '.join(ITEM_FIELDS)} [columns of these names]",
+    )
+    columns.add_argument(
+        "--keep",
+        action="append",
+        default=[],
+        metavar="NAME[:token|:float][=COLUMN]",
+        help="keep a further column of the items in .item; float if all its values are numbers "
+        "(without leading zeros), else token; may be repeated",
+    )
+    forms = parser.add_argument_group("how the tables are written")
+    forms.add_argument(
+        "--separator", type=parse_separator, help="between columns of csv [,]; tab for a tab"
+    )
+    forms.add_argument(
+        "--encoding", type=parse_encoding, default="utf-8", help="of csv and tsv [utf-8]"
+    )
+    forms.add_argument(
+        "--no-quotes", action="store_true", help='of csv and tsv: " is a character like others'
+    )
+    forms.add_argument(
+        "--time-unit", choices=list(SECONDS_PER_UNIT), help="of times as numbers [s]"
+    )
+    forms.add_argument(
+        "--time-format",
+        metavar="FORMAT",
+        help="of times as text, as for strptime: '%%d/%%m/%%Y %%H:%%M' [ISO 8601, the year first]; "
+        "times without a zone are UTC",
+    )
+    forms.add_argument("--drop-bad-rows", action="store_true", help="leave them out, count them")
+    rows = parser.add_argument_group("what is kept")
+    rows.add_argument("--core", type=int, default=0, help="k of the iterated k-core [none]")
+    rows.add_argument("--repeats", choices=["keep", "first", "last"], default="keep")
+    rows.add_argument(
+        "--only-items-with-interactions", action="store_true", help="leave out new items"
+    )
+    features = parser.add_argument_group("features")
+    features.add_argument("--encoder", help="of texts and pictures [embedded: no weights]")
+    features.add_argument("--no-features", action="store_true", help="tables only")
+    return parser
+
+
+def _look_into(args) -> None:
+    """The files of a folder that the command line does not name."""
+    if not args.folder.is_dir():
+        raise InputError(f"{args.folder}: no such folder.")
+    args.interactions = args.interactions or _table_in(args.folder, "interactions")
+    args.items = args.items or _table_in(args.folder, "items", required=False)
+    vectors = args.folder / VECTORS_NAME
+    args.vectors = args.vectors or (vectors if vectors.is_file() else None)
+
+
+def _table_in(folder: Path, stem: str, required: bool = True) -> Path | None:
+    found = [folder / f"{stem}{ending}" for ending in TABLE_ENDINGS]
+    found = [path for path in found if path.is_file()]
+    if len(found) > 1:
+        names = " and ".join(path.name for path in found)
+        raise InputError(f"{folder}: it has {names}; name one of them with --{stem}=FILE.")
+    if required and not found:
+        raise InputError(
+            f"{folder}: no {stem}.csv in it (or {', '.join(TABLE_ENDINGS[1:])}); name the file with "
+            f"--{stem}=FILE."
+        )
+    return found[0] if found else None
+
+
+def _item_text(options: list[str]) -> dict[str, str | None]:
+    given = dict(pairs(options))
+    unknown = sorted(set(given) - set(ITEM_FIELDS))
+    if unknown or not all(given.values()):
+        raise InputError(
+            f"--item-text {' '.join(options)}: expected FIELD=COLUMN with a FIELD of "
+            f"{', '.join(ITEM_FIELDS)}; keep other columns with --keep."
+        )
+    return dict.fromkeys(ITEM_FIELDS) | given
+
+
+def _kept(option: str) -> tuple[str, tuple[str, str | None]]:
+    match = KEPT.fullmatch(option)
+    if match is None:
+        raise InputError(
+            f"--keep {option!r}: the name of a field has letters, digits, _, - and .; give it one, as "
+            f"in --keep my_field={option!r}."
+        )
+    name = match["name"]
+    if name in FIELD_TYPES:
+        raise InputError(
+            f"--keep {option!r}: {name} is already a field of the data set; give it another name, as "
+            f"in --keep item_{name}={match['column'] or name!r}."
+        )
+    return name, (match["column"] or name, match["kind"])

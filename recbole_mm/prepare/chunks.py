@@ -1,0 +1,160 @@
+"""Long work on many items, in chunks that stay on disk: an interrupted run resumes with the next."""
+
+import json
+import shutil
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from recbole_mm.prepare.inputs import InputError, read_json
+from recbole_mm.prepare.modality import Vectors
+from recbole_mm.prepare.prepared import PreparedDataset
+from recbole_mm.tools.files import whole_or_not, write_json
+from recbole_mm.tools.hashing import sha256_of_texts
+
+BATCHES_PER_CHUNK = 16
+
+
+class Encoded(NamedTuple):
+    """What becomes of a batch, or of several.
+
+    Attributes:
+        rows: of the items that have a vector, in ``.item``.
+        values: ``(n, F)`` their vectors.
+        problems: place of an item that could not be read, and why.
+        cut: how many texts were longer than the encoder takes.
+    """
+
+    rows: list[int]
+    values: np.ndarray
+    problems: list[tuple[int, str]]
+    cut: int = 0
+
+
+def in_chunks(
+    dataset: PreparedDataset,
+    modality: str,
+    plan: dict,
+    part: list[tuple[int, Any]],
+    batch_size: int,
+    encode: Callable[[list[tuple[int, Any]]], Encoded],
+) -> Vectors:
+    """Encode ``(place in .item, text or path)`` pairs chunk by chunk.
+
+    Args:
+        dataset: gets a hidden folder with the chunks, see :func:`discard_chunks`.
+        modality: its name.
+        plan: the encoder and its settings; chunks of another plan, or of other input, are discarded.
+        part: at least one pair.
+        batch_size: pairs that are encoded together.
+        encode: of a batch.
+
+    Raises:
+        InputError: no pair has a vector.
+    """
+    folder = _chunk_folder(dataset, modality)
+    plan = {**plan, "batch_size": batch_size, "input_hash": _hash_of(dataset, part)}
+    if folder.is_dir() and _plan_in(folder) != plan:
+        print(f"{folder}: of another encoder, setting or input, encoded again")
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "plan.json", plan)
+    size = batch_size * BATCHES_PER_CHUNK
+    starts = range(0, len(part), size)
+    done = sum(_path(folder, start).is_file() for start in starts)
+    if done:
+        print(f"{dataset.name}: {modality} resumes, {done} of {len(starts)} chunks exist")
+    chunks = []
+    for start in tqdm(starts, f"{dataset.name} {modality}", unit="chunk", disable=len(starts) < 4):
+        chunk = _read(_path(folder, start))
+        if chunk is None:
+            batches = range(start, min(start + size, len(part)), batch_size)
+            chunk = _joined(
+                [encode(part[at : min(at + batch_size, start + size)]) for at in batches]
+            )
+            _write(_path(folder, start), chunk)
+        chunks.append(chunk)
+    whole = _joined(chunks)
+    if not len(whole.rows):
+        raise InputError(
+            f"{dataset.path('item')}: none of its {len(part)} {modality}s could be used; the first: "
+            f"{whole.problems[0][1] if whole.problems else 'it is empty'}"
+        )
+    del plan["input_hash"]
+    facts = {**plan, "cut": whole.cut} if modality == "text" else plan
+    return Vectors(np.array(whole.rows), whole.values, whole.problems, facts)
+
+
+def discard_chunks(dataset: PreparedDataset, modality: str) -> None:
+    """Remove the chunks; their vectors are in the feature file."""
+    shutil.rmtree(_chunk_folder(dataset, modality), ignore_errors=True)
+
+
+def _chunk_folder(dataset: PreparedDataset, modality: str) -> Path:
+    return dataset.folder / f".{dataset.name}.{modality}.partial"
+
+
+def _path(folder: Path, start: int) -> Path:
+    return folder / f"{start:09d}.npz"
+
+
+def _joined(parts: list[Encoded]) -> Encoded:
+    vectors = [part.values for part in parts if len(part.rows)]
+    return Encoded(
+        [row for part in parts for row in part.rows],
+        np.concatenate(vectors) if vectors else np.zeros((0, 0), np.float32),
+        [problem for part in parts for problem in part.problems],
+        sum(part.cut for part in parts),
+    )
+
+
+def _write(path: Path, chunk: Encoded) -> None:
+    problems = json.dumps(chunk.problems)
+    with whole_or_not(path) as temporary, open(temporary, "wb") as file:
+        np.savez(file, row=chunk.rows, value=chunk.values, problems=problems, cut=chunk.cut)
+
+
+def _read(path: Path) -> Encoded | None:
+    """A chunk that exists and is not damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as chunk:
+            problems = [(row, why) for row, why in json.loads(str(chunk["problems"]))]
+            return Encoded(chunk["row"].tolist(), chunk["value"], problems, int(chunk["cut"]))
+    except FileNotFoundError:
+        return None
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        EOFError,
+        OSError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
+        print(f"{path}: damaged ({error}), encoded again")
+        return None
+
+
+def _plan_in(folder: Path):
+    try:
+        return read_json(folder / "plan.json")
+    except (OSError, InputError):
+        return None
+
+
+def _hash_of(dataset: PreparedDataset, part: list[tuple[int, Any]]) -> str:
+    """Of the texts, or of the names, sizes and times of the pictures."""
+
+    def state(value) -> str:
+        if not isinstance(value, Path):
+            return value
+        stat = value.stat() if value.is_file() else None
+        return f"{value} {stat and (stat.st_size, stat.st_mtime_ns)}"
+
+    items = dataset.items["item_id"]
+    return sha256_of_texts(f"{items[row]}\0{state(value)}\0" for row, value in part)

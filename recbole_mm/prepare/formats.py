@@ -1,0 +1,99 @@
+"""How the name of a table's file tells its format, and how its text is to be read."""
+
+import codecs
+from pathlib import Path
+from typing import NamedTuple
+
+from recbole_mm.prepare.inputs import InputError
+
+SEPARATORS = {".csv": ",", ".tsv": "\t"}
+JSON_LINES = (".jsonl", ".ndjson")
+PARQUET = (".parquet", ".pq")
+EXCEL = ".xlsx"
+PACKED = ".gz"
+TEXT_ENDINGS = (*SEPARATORS, *JSON_LINES)
+TABLE_ENDINGS = (*TEXT_ENDINGS, *(f"{ending}{PACKED}" for ending in TEXT_ENDINGS), *PARQUET, EXCEL)
+
+
+class TextFormat(NamedTuple):
+    """How separated text (csv, tsv) is written; JSON lines are always UTF-8.
+
+    Attributes:
+        separator: one character between columns; ``None``: a comma in ``.csv``, a tab in ``.tsv``.
+        encoding: name of the encoding.
+        quotes: whether ``"..."`` may enclose a field; if not, quotes are characters like others.
+    """
+
+    separator: str | None = None
+    encoding: str = "utf-8"
+    quotes: bool = True
+
+
+PLAIN = TextFormat()
+
+
+def ending_of(path) -> str:
+    """``.csv``, ``.jsonl``, ... of a file's name, in lower case and without ``.gz``."""
+    path = Path(path)
+    return Path(path.stem if is_packed(path) else path.name).suffix.lower()
+
+
+def is_packed(path) -> bool:
+    """Whether the file's name ends in ``.gz``."""
+    return Path(path).suffix.lower() == PACKED
+
+
+def separator_of(path, text: TextFormat) -> str | None:
+    """What separates the columns of a file; ``None`` if it is not separated text.
+
+    A file of an unknown ending is separated text if its separator is given.
+    """
+    ending = ending_of(path)
+    if ending in JSON_LINES or ending in PARQUET or ending == EXCEL:
+        return None
+    if ending == ".tsv":
+        return SEPARATORS[ending]
+    return text.separator or SEPARATORS.get(ending)
+
+
+def refuse_unreadable(path, text: TextFormat = PLAIN) -> None:
+    """Check that the file exists and that its format is known.
+
+    Raises:
+        InputError: it does not, or is not.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file.")
+    known = path.name.lower().endswith(TABLE_ENDINGS)
+    if not known and (separator_of(path, text) is None or ending_of(path) in TABLE_ENDINGS):
+        raise InputError(
+            f"{path}: format {''.join(path.suffixes[-2:])!r} is unknown; known are "
+            f"{', '.join(TABLE_ENDINGS)}, and other text files whose separator is given (--separator)."
+        )
+
+
+def parse_separator(text: str) -> str:
+    """One character, ``tab`` or ``\\t``.
+
+    Raises:
+        ValueError: anything else.
+    """
+    character = {"tab": "\t", "\\t": "\t"}.get(text, text)
+    if len(character) != 1 or not character.isascii() or character in '"\r\n':
+        raise ValueError(text)
+    return character
+
+
+def parse_encoding(text: str) -> str:
+    """The name of an encoding that Python knows, with its mark at the start of a file removed.
+
+    Raises:
+        ValueError: it is unknown.
+    """
+    try:
+        name = codecs.lookup(text).name
+        "".encode(name)
+    except LookupError as error:  # unknown, or not one of text
+        raise ValueError(text) from error
+    return "utf-8" if name == "utf-8-sig" else name

@@ -1,0 +1,159 @@
+"""The table of items: one row per item, with texts, and with the columns that a user keeps."""
+
+from typing import NamedTuple
+
+import polars as pl
+
+from recbole_mm.prepare.formats import PLAIN, TextFormat, separator_of
+from recbole_mm.prepare.inputs import InputError
+from recbole_mm.prepare.interactions import as_tokens, unusable_tokens
+from recbole_mm.prepare.table_files import pick_columns, reading, scan_table
+from recbole_mm.prepare.text_tables import short_rows
+
+OPTIONS = {
+    "item_id": "--item-column=COLUMN (or --key-column=COLUMN, if this table has another name for it)"
+}
+
+
+class ItemTable(NamedTuple):
+    """Items of a data set.
+
+    Attributes:
+        rows: ``item_id`` and further columns as text (kept numbers as numbers), by token.
+        types: RecBole's type of each kept column.
+        left_out: how many rows of the file are not in it, by reason.
+    """
+
+    rows: pl.DataFrame
+    types: dict[str, str]
+    left_out: dict[str, int]
+
+
+def read_items(
+    path,
+    columns: dict[str, str | None],
+    ordered: pl.Series,
+    kept: dict[str, tuple[str, str | None]] | None = None,
+    text: TextFormat = PLAIN,
+    scratch=None,
+    only_ordered: bool = False,
+) -> ItemTable:
+    """All items: those of the table, with interactions or without, and those of the interactions.
+
+    Items without a row get one with nothing but their token; rows without a usable token are left out
+    and counted.
+
+    Args:
+        path: of the table, any format; ``None`` if there is none.
+        columns: ``item_id`` and texts, our name -> the file's, see
+            :func:`~recbole_mm.prepare.table_files.pick_columns`.
+        ordered: tokens of the items with interactions.
+        kept: further columns, our name -> (the file's, ``token`` or ``float``; ``None``: by content).
+        text: how separated text is written.
+        scratch: a folder for copies.
+        only_ordered: leave out items without interactions.
+
+    Raises:
+        InputError: an item has two different rows, or none of the items with interactions has one.
+    """
+    wanted = pl.DataFrame({"item_id": ordered.unique().sort()})
+    if path is None:
+        return ItemTable(wanted, {}, {})
+    kept = kept or {}
+    columns = columns | {name: column for name, (column, _) in kept.items()}
+    with reading(path, text):
+        items = pick_columns(
+            scan_table(path, text, scratch), columns, path, _options(columns, kept)
+        )
+        types = items.collect_schema()
+        items = items.with_columns(as_text(name, dtype) for name, dtype in types.items())
+        items = items.with_columns(as_tokens("item_id"))
+        if only_ordered:
+            items = items.join(wanted.lazy(), on="item_id", how="semi")
+        items = items.collect(engine="streaming").unique(maintain_order=True)
+    _report_short_rows(path, text)
+    items, left_out = _with_usable_tokens(items)
+    _check_rows(path, items, wanted)
+    lacking = wanted.join(items, on="item_id", how="anti")
+    items = pl.concat([items, lacking], how="diagonal").sort("item_id")
+    kinds = {name: kind or type_by_content(items[name]) for name, (_, kind) in kept.items()}
+    numbers = [name for name, kind in kinds.items() if kind == "float"]
+    items = items.with_columns(_numbers(path, items[name]) for name in numbers)
+    return ItemTable(items, kinds, left_out)
+
+
+def as_text(name: str, dtype) -> pl.Expr:
+    """A column of any type as text; lists, and lists of lists, with commas between their values."""
+    column = pl.col(name)
+    if not isinstance(dtype, pl.List):
+        return (
+            column.struct.json_encode() if isinstance(dtype, pl.Struct) else column.cast(pl.String)
+        )
+    while isinstance(dtype.inner, pl.List):
+        column, dtype = column.list.eval(pl.element().explode()), dtype.inner
+    if isinstance(dtype.inner, pl.Struct):
+        column = column.list.eval(pl.element().struct.json_encode())
+    return column.cast(pl.List(pl.String)).list.join(", ", ignore_nulls=True)
+
+
+def type_by_content(values: pl.Series) -> str:
+    """``float`` if all values are numbers and none has a leading zero (as codes have), else ``token``."""
+    values = values.drop_nulls().str.strip_chars()
+    values = values.filter(values != "")
+    numbers = values.cast(pl.Float64, strict=False)
+    is_number = len(values) and numbers.is_finite().fill_null(False).all()
+    return "float" if is_number and not values.str.contains(r"^[+-]?0\d").any() else "token"
+
+
+def _numbers(path, values: pl.Series) -> pl.Series:
+    texts = values.str.strip_chars().replace("", None)
+    numbers = texts.cast(pl.Float64, strict=False)
+    bad = texts.filter(texts.is_not_null() & ~numbers.is_finite().fill_null(False))
+    if len(bad):
+        raise InputError(
+            f"{path}: {len(bad)} values of {values.name!r} are not numbers, e.g. {bad[0]!r}; keep it as "
+            f"--keep {values.name}:token."
+        )
+    return numbers
+
+
+def _options(columns: dict, kept: dict) -> dict[str, str]:
+    options = {name: f"--item-text {name}=COLUMN" for name in columns}
+    return options | {name: f"--keep {name}=COLUMN" for name in kept} | OPTIONS
+
+
+def _report_short_rows(path, text: TextFormat) -> None:
+    if separator_of(path, text) is None:
+        return
+    count, line = short_rows(path, text)
+    if count:
+        print(
+            f"{path}: {count} rows have fewer fields than the header, the first in line {line}; what "
+            f"is missing is read as empty."
+        )
+
+
+def _with_usable_tokens(items: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]]:
+    left_out = {}
+    for reason, bad in unusable_tokens("item_id").items():
+        before = len(items)
+        items = items.filter(~bad.fill_null(False))
+        if len(items) < before:
+            left_out[reason] = before - len(items)
+    return items, left_out
+
+
+def _check_rows(path, items: pl.DataFrame, wanted: pl.DataFrame) -> None:
+    repeated = items.filter(items["item_id"].is_duplicated())["item_id"].unique().sort()
+    if len(repeated):
+        raise InputError(
+            f"{path}: {len(repeated)} items have more than one row, e.g. "
+            f"{repeated.head(3).to_list()}; keep one row per item."
+        )
+    if len(wanted.join(items, on="item_id", how="semi")) == 0:
+        raise InputError(
+            f"{path}: none of the {len(wanted)} items of the interactions is in it; theirs look like "
+            f"{wanted['item_id'].head(3).to_list()}, those of this table like "
+            f"{items['item_id'].head(3).to_list()}. Does it belong to another data set, or is its item "
+            f"column another one (--key-column=COLUMN)?"
+        )

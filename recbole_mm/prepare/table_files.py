@@ -1,0 +1,138 @@
+"""Tables of any format, opened without being read, and columns picked from them."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+
+from recbole_mm.prepare.formats import (
+    EXCEL,
+    JSON_LINES,
+    PARQUET,
+    PLAIN,
+    TextFormat,
+    ending_of,
+    refuse_unreadable,
+    separator_of,
+)
+from recbole_mm.prepare.inputs import InputError
+from recbole_mm.prepare.text_tables import checked_header, first_fault, in_utf8, read_header
+from recbole_mm.tools.names import nearest
+
+OTHER_SEPARATORS = {";": ";", "\t": "tab", "|": "|", ",": ","}
+
+
+def scan_table(path, text: TextFormat = PLAIN, scratch=None) -> pl.LazyFrame:
+    """Open a table without reading it; see :data:`~recbole_mm.prepare.formats.TABLE_ENDINGS`.
+
+    Separated text, Excel sheets and single values of JSON come as text; lists of JSON stay lists, and
+    parquet keeps its types.
+
+    Args:
+        path: of the file; of an Excel file the first sheet is read.
+        text: how separated text is written.
+        scratch: a folder for a copy in UTF-8, where the file is in another encoding.
+
+    Raises:
+        InputError: the file is missing, empty or of an unknown format, or a column is there twice.
+    """
+    refuse_unreadable(path, text)
+    with reading(path, text):
+        if ending_of(path) in PARQUET:
+            return pl.scan_parquet(path)
+        if ending_of(path) == EXCEL:
+            return _first_sheet(path).lazy()
+        if ending_of(path) in JSON_LINES:
+            return _scan_json_lines(in_utf8(path, text, scratch))
+        return _scan_separated(path, text, scratch)
+
+
+def _scan_separated(path, text: TextFormat, scratch) -> pl.LazyFrame:
+    return pl.scan_csv(
+        in_utf8(path, text, scratch),
+        separator=separator_of(path, text),
+        quote_char='"' if text.quotes else None,
+        infer_schema=False,
+        new_columns=read_header(path, text),
+    )
+
+
+def _scan_json_lines(path) -> pl.LazyFrame:
+    """A first pass finds the types; numbers then stay as they are written: an id of 7 is ``7``."""
+    types = pl.scan_ndjson(path, infer_schema_length=None).collect_schema()
+    single = {name: pl.String for name, dtype in types.items() if not dtype.is_nested()}
+    return pl.scan_ndjson(path, infer_schema_length=None, schema_overrides=single)
+
+
+def _first_sheet(path) -> pl.DataFrame:
+    try:
+        import fastexcel
+    except ImportError as error:
+        raise InputError(f"{path}: Excel files need pip install 'recbole_mm[excel]'") from error
+    try:
+        sheet = pl.read_excel(path, has_header=False, infer_schema_length=0, drop_empty_cols=False)
+    except (fastexcel.FastExcelError, pl.exceptions.NoDataError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise InputError(f"{path}: not a readable Excel file ({reason}). Save it again.") from error
+    names = checked_header(path, list(sheet.row(0)))
+    return sheet.slice(1).rename(dict(zip(sheet.columns, names, strict=True)))
+
+
+@contextlib.contextmanager
+def reading(path, text: TextFormat = PLAIN) -> Iterator[None]:
+    """Turn what polars reports of a malformed table into an error that names the file, and the line
+    of a text file that cannot be read."""
+    try:
+        yield
+    except (pl.exceptions.PolarsError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        is_text = ending_of(path) in JSON_LINES or separator_of(path, text) is not None
+        reason = first_fault(path, text) if is_text and Path(path).is_file() else None
+        reason = reason or str(error).strip().partition("\n")[0]
+        raise InputError(f"{path}: not a readable table: {reason}") from error
+
+
+def pick_columns(
+    table: pl.LazyFrame, columns: dict[str, str | None], path, options: dict[str, str]
+) -> pl.LazyFrame:
+    """Take columns under our names; rows that have none of them, such as blank lines, are left out.
+
+    Args:
+        table: any table.
+        columns: our name -> the file's; ``None`` takes the column of our own name, if there is one.
+        path: for the message.
+        options: our name -> how a user names this column on the command line.
+
+    Raises:
+        InputError: a named column is not in the file.
+    """
+    existing = table.collect_schema().names()
+    wanted = {
+        ours: theirs or ours for ours, theirs in columns.items() if theirs or ours in existing
+    }
+    absent = {ours: theirs for ours, theirs in wanted.items() if theirs not in existing}
+    if absent:
+        raise InputError(f"{path}: {_absent(absent, existing, options)}")
+    picked = table.select(pl.col(theirs).alias(ours) for ours, theirs in wanted.items())
+    return picked.filter(~pl.all_horizontal(pl.all().is_null()))
+
+
+def _absent(absent: dict[str, str], existing: list[str], options: dict[str, str]) -> str:
+    lines = []
+    for ours, theirs in absent.items():
+        near = nearest(theirs, existing)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        lines.append(f"no column {theirs!r}: name it with {options.get(ours, '--' + ours)}{hint}")
+    text = f"{'; '.join(lines)}. The file has {existing}."
+    others = [name for mark, name in OTHER_SEPARATORS.items() if mark in existing[0]]
+    if len(existing) == 1 and others:
+        text += (
+            f" Are its columns separated by {others[0]!r}? Add --separator={_quoted(others[0])}."
+        )
+    return text
+
+
+def _quoted(separator: str) -> str:
+    return separator if separator.isalpha() or separator == "," else f"'{separator}'"

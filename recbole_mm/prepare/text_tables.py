@@ -1,0 +1,176 @@
+"""Separated text and JSON lines, read line by line: headers, copies in UTF-8, and what is wrong where.
+
+The tables themselves are read by polars (:mod:`recbole_mm.prepare.table_files`).
+"""
+
+import contextlib
+import csv
+import gzip
+import json
+import shutil
+import sys
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO
+
+from recbole_mm.prepare.formats import JSON_LINES, TextFormat, ending_of, is_packed, separator_of
+from recbole_mm.prepare.inputs import InputError
+
+MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8"}
+LONGEST_FIELD = min(sys.maxsize, 2**31 - 1)
+
+
+@contextlib.contextmanager
+def open_text(path, encoding: str = "utf-8") -> Iterator[IO[str]]:
+    """A text file, packed or not, without the mark of its encoding.
+
+    Raises:
+        InputError: it is not in this encoding, or the packed file is damaged.
+    """
+    opened = gzip.open if is_packed(path) else open
+    try:
+        name = "utf-8-sig" if encoding == "utf-8" else encoding
+        with opened(path, "rt", encoding=name, newline="") as file:
+            yield file
+    except UnicodeError as error:
+        raise InputError(f"{path}: {_not_in(encoding, path, error)}") from error
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise InputError(f"{path}: damaged or truncated .gz ({error}). Get it again.") from error
+
+
+def _not_in(encoding: str, path, error: UnicodeError) -> str:
+    guess = MARKS.get(first_bytes(path, 2), "latin-1 or cp1252")
+    return (
+        f"not in {encoding} ({error}). Name its encoding with --encoding, perhaps {guess}, or save the "
+        f"file in UTF-8."
+    )
+
+
+def first_bytes(path, n: int) -> bytes:
+    """The first bytes of the text, packed or not."""
+    with (gzip.open if is_packed(path) else open)(path, "rb") as file:
+        return file.read(n)
+
+
+def in_utf8(path, text: TextFormat, scratch) -> Path:
+    """The file itself, or a copy in the folder ``scratch``, in UTF-8 that polars reads."""
+    path = Path(path)
+    is_json = ending_of(path) in JSON_LINES
+    encoding = "utf-8" if is_json else text.encoding
+    if encoding == "utf-8" and not (is_json and MARKS.get(first_bytes(path, 3)) == "utf-8"):
+        return path
+    copy = Path(scratch) / f"utf8-{path.stem if is_packed(path) else path.name}"
+    with (
+        open_text(path, encoding) as source,
+        open(copy, "w", encoding="utf-8", newline="") as target,
+    ):
+        shutil.copyfileobj(source, target, 1 << 20)
+    return copy
+
+
+def read_header(path, text: TextFormat) -> list[str]:
+    """Names of the columns of separated text, without blanks around them; unnamed ones get one.
+
+    Raises:
+        InputError: the file is empty, or a name is there twice.
+    """
+    with open_text(path, text.encoding) as file:
+        names = next(_records(file, separator_of(path, text), text.quotes), [])
+    if not names:
+        raise InputError(
+            f"{path}: it is empty; expected the names of the columns in the first line."
+        )
+    return checked_header(path, names)
+
+
+def checked_header(path, names: list[str | None]) -> list[str]:
+    """Stripped names, ``column_<n>`` for those that are blank.
+
+    Raises:
+        InputError: a name is there twice.
+    """
+    stripped = [(name or "").strip() for name in names]
+    repeated = sorted({name for name in stripped if name and stripped.count(name) > 1})
+    if repeated:
+        places = [number for number, name in enumerate(stripped, 1) if name == repeated[0]]
+        raise InputError(
+            f"{path}: duplicate column name {repeated[0]!r} (columns {places}); rename one of them."
+        )
+    return [name or f"column_{number}" for number, name in enumerate(stripped, 1)]
+
+
+def first_fault(path, text: TextFormat) -> str | None:
+    """What is wrong with the first line that cannot be read, and what helps; ``None``: nothing is."""
+    try:
+        with open_text(path, "utf-8" if ending_of(path) in JSON_LINES else text.encoding) as file:
+            if ending_of(path) in JSON_LINES:
+                return _fault_of_json(file)
+            return _fault_of_records(file, separator_of(path, text), text.quotes)
+    except InputError as error:
+        return str(error).removeprefix(f"{path}: ")
+
+
+def _fault_of_json(file: IO[str]) -> str | None:
+    for number, line in enumerate(file, 1):
+        try:
+            value = json.loads(line) if line.strip() else {}
+        except ValueError as error:
+            return f"line {number} is not JSON ({error}); fix it, or get the file again."
+        if not isinstance(value, dict):
+            return f'line {number} is not a JSON object, as in {{"item": "a", "title": ...}}.'
+    return None
+
+
+def _fault_of_records(file: IO[str], separator: str, quotes: bool) -> str | None:
+    lines = _CountedQuotes(file)
+    records = _records(lines, separator, quotes)
+    width = len(next(records, []))
+    lines.quotes = 0
+    try:
+        for record in records:
+            if len(record) > width:
+                return (
+                    f"line {records.line_num} has {len(record)} fields, the header has {width}. Quote "
+                    f"fields that hold the separator {separator!r}, or name another --separator."
+                )
+            if quotes and lines.quotes % 2:
+                return f"line {records.line_num}: a quote inside a field without quotes. {_ADVICE}"
+            lines.quotes = 0
+    except csv.Error as error:
+        return f"line {records.line_num}: {error}: is a quote not closed? {_ADVICE}"
+    return None
+
+
+_ADVICE = "Fix the quotes, or read them as plain characters with --no-quotes."
+
+
+class _CountedQuotes:
+    """The lines of a file, with the number of quotes in those that were read."""
+
+    def __init__(self, file: IO[str]):
+        self.file, self.quotes = file, 0
+
+    def __iter__(self):
+        for line in self.file:
+            self.quotes += line.count('"')
+            yield line
+
+
+def short_rows(path, text: TextFormat) -> tuple[int, int]:
+    """How many rows of separated text have fewer fields than the header, and the line of the first."""
+    count = first = 0
+    with open_text(path, text.encoding) as file:
+        records = _records(file, separator_of(path, text), text.quotes)
+        width = len(next(records, []))
+        for record in records:
+            if 0 < len(record) < width:
+                count += 1
+                first = first or records.line_num
+    return count, first
+
+
+def _records(lines: Iterable[str], separator: str, quotes: bool):
+    csv.field_size_limit(LONGEST_FIELD)
+    quoting = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
+    return csv.reader(lines, delimiter=separator, quoting=quoting, strict=True)

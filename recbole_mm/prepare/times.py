@@ -1,0 +1,155 @@
+"""Times of any form as unix seconds. A form that can be read in two ways is never guessed."""
+
+import re
+from datetime import datetime
+
+import polars as pl
+
+from recbole_mm.prepare.fields import SECONDS_PER_UNIT
+from recbole_mm.prepare.inputs import InputError
+
+LOOKED_AT = 1000
+"""Values by which the form of a column is told."""
+
+ISO = r"^(\d{4})[-/](\d{1,2})[-/](\d{1,2})(?:[T ]+(\d{1,2}):(\d{2})(?::(\d{2})(\.\d+)?)?)?"
+ZONE = r"\s*(Z|UTC|[+-]\d{2}(?::?\d{2})?)?$"
+DIGITS = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
+DATES = (
+    "%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y", "%m-%d-%Y", "%d/%m/%y", "%m/%d/%y", "%d %b %Y",
+    "%b %d, %Y", "%d %B %Y", "%B %d, %Y", "%m %d, %Y",
+)  # fmt: skip
+CLOCKS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
+COMMON_FORMATS = (
+    *(date + clock for date in DATES for clock in CLOCKS), "%a %b %d %H:%M:%S %z %Y", "%Y%m%dT%H%M%S",
+)  # fmt: skip
+
+
+def unix_seconds(
+    table: pl.LazyFrame, path, unit: str | None = None, time_format: str | None = None
+) -> pl.Expr:
+    """The column ``timestamp`` as unix seconds, float64; null where a value is not a time.
+
+    Numbers count ``unit`` since 1970. Dates of a typed column need nothing more, nor do texts with
+    the year first (``2017-07-01``, ``2017-07-01T20:33:00+02:00``); other texts need
+    ``time_format``. Times without a zone are UTC.
+
+    Args:
+        table: with the column.
+        path: for the messages.
+        unit: of numbers: ``s`` (default), ``ms``, ``us`` or ``ns``.
+        time_format: as for :func:`time.strptime`, as in ``%d/%m/%Y``.
+
+    Raises:
+        InputError: the form is not known, or is not that of the column; the message has those that
+            fit.
+    """
+    column, dtype = pl.col("timestamp"), table.collect_schema()["timestamp"]
+    if isinstance(dtype, (pl.Date, pl.Datetime)):
+        return column.dt.epoch("us") / 1e6
+    if dtype.is_temporal() or dtype.is_nested():
+        raise InputError(
+            f"{path}: the times are of type {dtype}, expected dates, numbers or texts."
+        )
+    text = _as_text(column, dtype)
+    shown = table.select(text).filter(column.fill_null("") != "").head(LOOKED_AT).collect()
+    values = shown.to_series().to_list()
+    if time_format:
+        _check_format(path, values, time_format)
+        return _parsed(text, time_format)
+    if not values or _is_number(values[0]):
+        if unit is None:
+            _refuse_dates_as_numbers(path, values)
+        number = (
+            text.cast(pl.Float64, strict=False) if dtype == pl.String else column.cast(pl.Float64)
+        )
+        return number * SECONDS_PER_UNIT[unit or "s"]
+    if not re.match(ISO + ZONE, values[0]):
+        raise InputError(f"{path}: {_unknown_form(values)}")
+    return _parsed_iso(text)
+
+
+def _as_text(column: pl.Expr, dtype) -> pl.Expr:
+    if dtype.is_float():
+        whole = column.is_finite() & (column == column.round())
+        integer = column.cast(pl.Int64, strict=False).cast(pl.String)
+        return pl.when(whole).then(integer).otherwise(column.cast(pl.String))
+    return column.cast(pl.String).str.strip_chars()
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _refuse_dates_as_numbers(path, values: list[str]) -> None:
+    """20170701 counted in seconds would be a day of 1970."""
+    form = DIGITS.get(len(values[0])) if values else None
+    if form and all(_fits(value, form) for value in values):
+        raise InputError(
+            f"{path}: times such as {values[0]} look like dates, not like seconds. Add "
+            f"--time-format={form}, or --time-unit=s if they are seconds since 1970."
+        )
+
+
+def _fits(value: str, form: str) -> bool:
+    try:
+        return 1900 <= datetime.strptime(value, form).year <= 2100
+    except ValueError:
+        return False
+
+
+def _unknown_form(values: list[str]) -> str:
+    fitting = [form for form in COMMON_FORMATS if all(_fits(value, form) for value in values)]
+    text = f"times such as {values[0]!r} can be read in more than one way. Name their form with "
+    if fitting:
+        return text + "--time-format: " + " or ".join(f"'{form}'" for form in fitting) + " fits."
+    return text + "--time-format, as in --time-format='%d/%m/%Y %H:%M' for 31/12/2017 23:59."
+
+
+def _check_format(path, values: list[str], form: str) -> None:
+    """The format is one of strptime's, and that of the first value."""
+    if "%Z" in form:
+        raise InputError(
+            f"{path}: --time-format={form!r}: names of time zones (%Z) have no fixed meaning. Write "
+            f"offsets such as +0200 (%z) into the file, or times in UTC."
+        )
+    if not values:
+        return
+    try:
+        datetime.strptime(values[0], form)
+    except (ValueError, re.error) as error:
+        raise InputError(
+            f"{path}: --time-format={form!r} does not fit the times, the first is {values[0]!r} "
+            f"({error})."
+        ) from error
+
+
+def _parsed(text: pl.Expr, form: str) -> pl.Expr:
+    """strptime's format in the words of polars; what a date lacks is the first month or day."""
+    form = form.replace(".%f", "%.f").replace("%f", "%6f")
+    if "%z" in form:
+        text = text.str.replace("Z$", "+0000")
+    if not re.search(r"%-?[dejDFxc]", form):
+        month = "" if re.search(r"%-?[mbBh]", form) else " %m"
+        text, form = text + (" 01" if month else "") + " 01", f"{form}{month} %d"
+    return text.str.to_datetime(form, time_unit="us", strict=False).dt.epoch("us") / 1e6
+
+
+def _parsed_iso(text: pl.Expr) -> pl.Expr:
+    """Date, clock and zone taken apart; what is missing is zero."""
+    part = text.str.extract_groups(ISO + ZONE).struct.field
+    date = pl.concat_str(part("1"), part("2"), part("3"), separator="-")
+    clock = pl.concat_str(
+        part("4").fill_null("00"),
+        part("5").fill_null("00"),
+        part("6").fill_null("00"),
+        separator=":",
+    )
+    zone = part("8").fill_null("+00").replace({"Z": "+00", "UTC": "+00"}).str.replace(":", "")
+    zone = zone + pl.when(zone.str.len_chars() == 3).then(pl.lit("00")).otherwise(pl.lit(""))
+    whole = pl.concat_str(date, clock, separator=" ") + part("7").fill_null("") + zone
+    moment = whole.str.to_datetime("%Y-%m-%d %H:%M:%S%.f%z", time_unit="us", strict=False)
+    return moment.dt.epoch("us") / 1e6

@@ -1,0 +1,74 @@
+import polars as pl
+import pytest
+
+from recbole_mm.prepare.inputs import InputError
+from recbole_mm.prepare.interactions import check_interactions
+from recbole_mm.prepare.own_tables import OPTIONS
+from recbole_mm.prepare.table_files import pick_columns, scan_table
+
+HEADER = "user,item,rating,timestamp\n"
+COLUMNS = {"user_id": "user", "item_id": "item", "rating": None, "timestamp": None}
+
+
+def checked(path, **options):
+    raw = pick_columns(scan_table(path), COLUMNS, path, OPTIONS)
+    table, bad = check_interactions(raw, path, **options)
+    return table.collect(), bad
+
+
+def test_columns_that_are_empty_throughout_are_left_out(tmp_path):
+    (tmp_path / "a.csv").write_text(HEADER + "u,i,,\nu,j,,\n")
+
+    assert checked(tmp_path / "a.csv")[0].columns == ["row", "user_id", "item_id"]
+
+
+@pytest.mark.parametrize(
+    "row, reason",
+    [
+        ("u,i,5,", "no timestamp"),
+        ("u,i,,7", "no rating"),
+        ("u,i,five,7", "rating is not a number"),
+        ('u,i,"3,5",7', "rating is not a number"),
+        ("u,i,5,yesterday", "timestamp is not a time"),
+        ("u,i,5,-3", "timestamp before 1970"),
+        ("u,i,5,1400000000000", "timestamp after 2100"),
+        (",i,5,7", "no user_id"),
+        ("u,,5,7", "no item_id"),
+        ("u,NA,5,7", "item_id that RecBole reads as missing"),
+        ('u,"a\tb",5,7', "item_id with a tab or a line break"),
+        ('"a\nb",i,5,7', "user_id with a tab or a line break"),
+        ("u,i,5", "no timestamp"),
+    ],
+)
+def test_bad_rows_are_refused_by_number_or_left_out_and_counted(tmp_path, row, reason):
+    path = tmp_path / "a.csv"
+    path.write_text(HEADER + f"u1,i1,5,1\n{row}\nu2,i2,4,2\n")
+
+    with pytest.raises(InputError, match=rf"a\.csv.*'{reason}.*row 2: (?s:.)*--drop-bad-rows"):
+        checked(path)
+
+    table, bad = checked(path, drop_bad_rows=True)
+    assert table["user_id"].to_list() == ["u1", "u2"]
+    assert list(bad.values()) == [1] and next(iter(bad)).startswith(reason)
+
+
+def test_tokens_have_no_blanks_around_them_and_blank_lines_are_no_rows(tmp_path):
+    (tmp_path / "a.csv").write_text(HEADER + "\n u , i 1,5,1\n\nu,i 2\t,5,2\n\n\n")
+
+    table, bad = checked(tmp_path / "a.csv")
+
+    assert table.select("row", "user_id", "item_id").rows() == [(0, "u", "i 1"), (1, "u", "i 2")]
+    assert bad == {}
+
+
+def test_numbers_and_tokens_of_typed_files_stay_what_they_are(tmp_path):
+    table = pl.DataFrame({"user": [7], "item": [10**18], "rating": [4], "timestamp": [5.5]})
+    table.write_parquet(tmp_path / "a.parquet")
+
+    assert checked(tmp_path / "a.parquet")[0].rows() == [(0, "7", str(10**18), 4.0, 5.5)]
+
+
+def test_a_file_without_rows_is_refused(tmp_path):
+    (tmp_path / "a.csv").write_text(HEADER)
+    with pytest.raises(InputError, match="no interactions"):
+        checked(tmp_path / "a.csv")
