@@ -15,7 +15,7 @@ from recbole_mm.tools.yaml_files import read_yaml
 
 PATHS = sorted(
     p
-    for kind in ("", "dataset", "model", "tuned")
+    for kind in ("", "dataset", "model", "released", "tuned")
     for p in (properties_dir() / kind).glob("*.yaml")
 )
 TUNED = [path for path in PATHS if path.parent.name == "tuned"]

@@ -3,6 +3,9 @@
 A data set may have a yaml file of its own, ``properties/dataset/Mine.yaml`` in the working
 directory or ``<data_path>/Mine/Mine.yaml`` beside the data. It comes after the package's file of
 that data set, and is checked like every other layer.
+
+``released: True`` in any layer, of the package or of the user, adds the values of the model's first
+release, ``properties/released/<Model>.yaml``, between the files of the model and of the data set.
 """
 
 from collections.abc import Iterable
@@ -28,29 +31,27 @@ NOT_OF_A_DATASET = (
 """What a file beside data may not set: what runs, from which files, and where it writes."""
 
 
-def our_defaults(model: str, dataset: str | None = None, data_path=None) -> dict:
+def our_defaults(
+    model: str, dataset: str | None = None, data_path=None, given: dict | None = None
+) -> dict:
     """The values of our property files and of the user's file of the data set.
 
     Args:
         model: its name.
         dataset: its name.
         data_path: the folder of the data sets; ``None``: the user's files are not read.
+        given: what the user gives for the run, which may ask for the release.
 
     Raises:
         UserError: a file of the user's cannot be read.
         ConfigError: it has an unknown key, one of :data:`NOT_OF_A_DATASET`, or a value that its
             key cannot have.
     """
-    values = deepcopy(joined(map(values_in, property_files(model, dataset))))
-    if data_path is None:
-        return values
-    for file in users_dataset_files(dataset, data_path):
-        own = deepcopy(values_in(file))
-        _refuse_keys_of_runs(own, file)
-        refuse_unknown_keys(own, str(file))
-        refuse_wrong_values(own, str(file), model)
-        values = merge([values, own], model)
-    return values
+    files = [] if data_path is None else users_dataset_files(dataset, data_path)
+    own = [_users_values(file, model) for file in files]
+    asking = joined([*map(values_in, property_files(model, dataset)), *own, given or {}])
+    shipped = property_files(model, dataset, bool(asking.get("released")))
+    return merge([deepcopy(joined(map(values_in, shipped))), *own], model)
 
 
 def defaults_for(model: str, dataset: str, data_path=None) -> dict:
@@ -67,6 +68,14 @@ def merge(layers: Iterable[dict], model: str) -> dict:
     for layer in layers:
         for key, value in layer.items():
             values[key] = lay_over(forms.get(key), value, values.get(key))
+    return values
+
+
+def _users_values(file: Path, model: str) -> dict:
+    values = deepcopy(values_in(file))
+    _refuse_keys_of_runs(values, file)
+    refuse_unknown_keys(values, str(file))
+    refuse_wrong_values(values, str(file), model)
     return values
 
 

@@ -3,6 +3,7 @@
 The layers, later ones win::
 
     RecBole's defaults < properties/overall.yaml < properties/model/<Model>.yaml
+        < properties/released/<Model>.yaml (with released: True in any layer)
         < properties/dataset/<data set>.yaml < the user's yaml of the data set
         < config files < config dict < stage < command line
 """
@@ -131,7 +132,7 @@ def layer_our_files(config: Config, model: str, model_class: type, dataset: str,
 
     given, internal = config.external_config_dict, config.internal_config_dict
     data_path = given.get("data_path", DATA_PATH) if users_files else None
-    internal.update(our_defaults(model, dataset, data_path))
+    internal.update(our_defaults(model, dataset, data_path, given))
     if not issubclass(model_class, MultiModalRecommender):
         internal["modalities"] = []
 

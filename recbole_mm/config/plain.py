@@ -11,20 +11,22 @@ from recbole.config import Config
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.keys import SET_BY_RECBOLE
 from recbole_mm.config.load import RunConfig
-from recbole_mm.config.models import model_name
+from recbole_mm.config.models import MODELS, model_name
+from recbole_mm.config.property_files import release_values
 
 
 def config_to_plain(config: Config) -> dict:
     """The configuration as data that yaml, JSON and ``torch.load(weights_only=True)`` can hold.
 
     What RecBole derives from the machine or from other keys is left out;
-    :func:`config_from_plain` derives it again.
+    :func:`config_from_plain` derives it again. So is ``released``, whose values are all there.
 
     Raises:
         TypeError: a value is neither a number, a string, a bool, None nor a list, tuple or dict of
             these; the message names the key.
     """
-    values = {k: v for k, v in config.final_config_dict.items() if k not in SET_BY_RECBOLE}
+    left_out = (*SET_BY_RECBOLE, "released")
+    values = {k: v for k, v in config.final_config_dict.items() if k not in left_out}
     plain = {}
     for key, value in values.items():
         try:
@@ -50,8 +52,22 @@ def config_from_plain(plain: dict) -> RunConfig:
             f"a stored configuration names the module of a model, {plain['model']!r}, which is not "
             f"imported from there: name the model yourself, --model={plain['model']}"
         )
-    values = {k: v for k, v in plain.items() if k not in ("model", "dataset")}
+    values = {k: v for k, v in with_release(plain).items() if k not in ("model", "dataset")}
     return RunConfig(model_name(plain["model"]), plain["dataset"], values, users_files=False)
+
+
+def with_release(plain: dict) -> dict:
+    """A stored configuration with the values that its ``released: True`` stood for.
+
+    :func:`config_to_plain` writes the values themselves. A configuration that holds the key was
+    stored when ``released: True`` replaced the values beside it, all but a softmax over the batch.
+    """
+    if not plain.get("released") or plain["model"] not in MODELS:
+        return plain
+    release = release_values(plain["model"])
+    if plain.get("softmax") == "in_batch":
+        del release["softmax"]
+    return {**plain, **release, "released": False}
 
 
 def to_plain(value):

@@ -36,15 +36,22 @@ def recbole_property_files(model: str) -> list[Path]:
     return [root / name for name in names if (root / name).is_file()]
 
 
-def property_files(model: str, dataset: str | None = None) -> list[Path]:
-    """Our yaml files for a model on a data set that exist, in the order in which they apply; of a
-    model of the user's, the one beside its module."""
+def property_files(model: str, dataset: str | None = None, released: bool = False) -> list[Path]:
+    """Our yaml files for a model on a data set that exist, in the order in which they apply.
+
+    Args:
+        model: its name; of a model of the user's, the file is the one beside its module.
+        dataset: its name.
+        released: with the values of the model's first release.
+    """
     root = properties_dir()
     names = ("overall.yaml", f"model/{model}.yaml", f"dataset/{dataset}.yaml")
     files = [root / name for name in names]
     own = own_models().get(model)
     if own is not None:
         files[1] = own.file(".yaml") or files[1]
+    elif released:
+        files.insert(2, root / "released" / f"{model}.yaml")
     return [file for file in files if file.is_file()]
 
 
@@ -55,6 +62,12 @@ def users_dataset_files(dataset: str, data_path) -> list[Path]:
     files = (Path("properties", "dataset", name), Path(data_path, dataset, name))
     shipped = (properties_dir() / "dataset").resolve()
     return [file for file in files if file.is_file() and file.resolve().parent != shipped]
+
+
+def release_values(model: str) -> dict:
+    """What ``released: True`` sets for a model; empty if it does not have a first release."""
+    path = properties_dir() / "released" / f"{model}.yaml"
+    return dict(values_in(path)) if path.is_file() else {}
 
 
 def find_config_file(name) -> Path:

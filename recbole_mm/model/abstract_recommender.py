@@ -1,8 +1,6 @@
 r"""What the multi-modal sequential recommenders have in common."""
 
-from collections import ChainMap
 from collections.abc import Callable, Collection
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +11,7 @@ from recbole_mm.model.layers.softmax import Scores, candidate_cross_entropy
 from recbole_mm.tools import processes
 
 TRAIN_STAGES = ("pretrain", "finetune")
-SOFTMAXES = ("full", "trained", "in_batch")
+SOFTMAXES = ("trained", "full", "all_rows", "in_batch")
 
 
 def read_choice(config, key: str, choices: tuple):
@@ -62,9 +60,6 @@ class MultiModalRecommender(SequentialRecommender):
             not have.
         function_keys: keys of the configuration, beside those that decide shapes, that change how
             items are ranked with the same parameters.
-        released_options: what ``released: True`` puts in the place of the configuration's values,
-            beside a softmax over all items in the place of that over the trained ones; empty: the
-            model does not know that key.
         mask_missing: whether an item lacks what it has no features of; it is never recommended if
             that is everything and no training interaction has given its ID a meaning.
         trains_on_windows: whether the loss can be taken at every event of a history at once
@@ -79,24 +74,19 @@ class MultiModalRecommender(SequentialRecommender):
     encoder_parameters: tuple[str, ...] = ()
     layer_stacks: tuple[str, ...] = ()
     function_keys: tuple[str, ...] = ()
-    released_options: ClassVar[dict] = {}
     mask_missing = True
     _evaluation_items = (None, None)
     trains_on_windows = False
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
-        self.released = bool(self.released_options and config["released"])
         self.hidden_size = config["hidden_size"]
         self.train_stage = read_choice(config, "train_stage", TRAIN_STAGES)
         self.use_item_id = bool(config["use_item_id"])
         self.softmax = read_choice(config, "softmax", SOFTMAXES)
-        if self.released and self.softmax == "trained":
-            self.softmax = "full"
-        option = self.options(config)
-        self.mask_repeated_targets = bool(option["mask_repeated_targets"])
+        self.mask_repeated_targets = bool(config["mask_repeated_targets"])
         self.same_domain_negatives = bool(config["same_domain_negatives"])
-        self.logq_correction = bool(option["logq_correction"])
+        self.logq_correction = bool(config["logq_correction"])
         if self.softmax == "in_batch" and self.logq_correction:
             log_share = dataset.item_shares().clamp(min=1e-12).log().float()
             self.register_buffer("item_log_share", log_share, persistent=False)
@@ -110,7 +100,6 @@ class MultiModalRecommender(SequentialRecommender):
                     f"same_domain_negatives needs a mixture; {config['dataset']!r} has no domains."
                 )
             self.register_buffer("item_domain", dataset.item_domain, persistent=False)
-        self.padding_is_candidate = self.released
         trained = dataset.item_counts() > 0
         self.register_buffer("trained", trained, persistent=False)
         if self.softmax == "trained":
@@ -135,10 +124,6 @@ class MultiModalRecommender(SequentialRecommender):
             self.register_buffer(f"{modality}_feature", features.values, persistent=False)
             self.register_buffer(f"{modality}_present", features.present, persistent=False)
             self.adapters[modality] = self.make_adapter(features.values.shape[1], config)
-
-    def options(self, config):
-        """The configuration, under :attr:`released_options` for ``released: True``."""
-        return ChainMap(self.released_options, config) if self.released else config
 
     def make_adapter(self, n_features: int, config) -> nn.Module:  # noqa: ARG002  UniSRec's reads it
         """The map of one modality, ``(n, n_features)`` to ``(n, hidden_size)``: linear."""
@@ -298,8 +283,7 @@ class MultiModalRecommender(SequentialRecommender):
         return self.embed_items(item_id), rows
 
     def target_loss(self, seq_output: Tensor, items, target: Tensor) -> Tensor:
-        """Cross entropy of the target, over all items, those with a training interaction or the
-        targets of the batch.
+        """Cross entropy of the target over the candidates that ``softmax`` names.
 
         Args:
             seq_output: ``(b, hidden_size)``.
@@ -314,7 +298,7 @@ class MultiModalRecommender(SequentialRecommender):
         if self.softmax == "trained":
             candidates = self.candidate_rows(items, self.trained_items)
             column = self.trained_column[target]
-        elif not self.padding_is_candidate:
+        elif self.softmax == "full":
             candidates, column = self.candidate_rows(items, slice(1, None)), target - 1
         return candidate_cross_entropy(self.scores(candidates), seq_output, column)
 

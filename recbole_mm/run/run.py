@@ -209,8 +209,8 @@ def objective_function(config_dict=None, config_file_list=None, saved: bool = Tr
 
 def knows_query_time(config) -> bool:
     """Whether the model reads when the recommendation is asked for, the time of the target."""
-    reads_time = config["use_time"] and config["query_time"]
-    return bool(reads_time and (config["released"] or config["query_time"] == "request"))
+    reads_target = config["query_time"] == "request" or config["time_input"] == "padded_differences"
+    return bool(config["use_time"] and reads_target)
 
 
 def _load(config) -> tuple[Splits, nn.Module]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from recbole_mm.config.models import MODELS
+from recbole_mm.config.plain import with_release
 from recbole_mm.model.abstract_recommender import MultiModalRecommender
 from recbole_mm.tools.errors import UserError
 from recbole_mm.transfer.authors import import_authors_checkpoint
@@ -71,7 +72,7 @@ def read_pretrained(path, model: str) -> Pretrained:
             f"{path} is a checkpoint of {config['model']} and cannot start a {model}. Give a checkpoint "
             f"of {model}, or leave pre_model_path empty."
         )
-    return Pretrained(checkpoint["state_dict"], config)
+    return Pretrained(checkpoint["state_dict"], with_release(config))
 
 
 def refuse_another_function(

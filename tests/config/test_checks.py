@@ -43,7 +43,11 @@ def test_every_default_has_the_form_of_its_key(model):
         ("SASRec", "--hidden_size=64.0", "64.0; it must be a whole number >= 1"),
         ("SASRec", "--epochs=1e3", "1000.0; it must be a whole number >= 0"),
         ("SASRec", "--MAX_ITEM_LIST_LENGTH=0", "0; it must be a whole number >= 1"),
-        ("MMM4Rec", "--softmax=fulll", "'fulll'; it must be one of trained, full, in_batch"),
+        (
+            "MMM4Rec",
+            "--softmax=fulll",
+            "'fulll'; it must be one of trained, full, all_rows, in_batch",
+        ),
         ("MMM4Rec", "--loss_type=BPR", "'BPR'; it must be CE (default: 'CE')"),
         ("MMM4Rec", "--freeze=5", "5; it must be a list of strings or None"),
         ("MMM4Rec", "--freeze=transformer.*", "it must be a list of strings or None"),

@@ -186,15 +186,18 @@ def test_from_one_interest_to_one_per_vector(method, ratio, n_interests):
     assert len(model.interests.embeddings) == n_interests + 1
 
 
-@pytest.mark.parametrize("ratio", [0, -0.1, 1.1])
-def test_an_interest_ratio_out_of_range_is_refused(ratio):
-    with pytest.raises(ValueError, match=r"of 16 item vectors.*interest_ratio must be in \(0, 1\]"):
-        build(interest_ratio=ratio)
-
-
-def test_an_unknown_clustering_is_refused():
-    with pytest.raises(ValueError, match="interest_clustering must be one of.*'ward'"):
-        build(interest_clustering="ward")
+@pytest.mark.parametrize(
+    "key, value, message",
+    [
+        ("interest_ratio", 0, "it must be a number > 0 and <= 1"),
+        ("interest_ratio", 1.1, "it must be a number > 0 and <= 1"),
+        ("interest_clustering", "ward", "it must be one of kmeans, faiss, dpc_knn"),
+        ("n_layers", 3, "it must be a whole number >= 2 and even"),
+    ],
+)
+def test_a_value_that_its_key_cannot_have_is_refused(key, value, message):
+    with pytest.raises(ValueError, match=f"'{key}' is {value!r}; {message}"):
+        build(**{key: value})
 
 
 def test_faiss_that_is_not_installed_is_asked_for(monkeypatch):
@@ -264,11 +267,9 @@ def test_an_item_of_which_nothing_is_known_is_never_recommended():
     assert (one_by_one == -torch.inf).tolist() == [True, False, False, True]
 
 
-@pytest.mark.parametrize("released, mask_missing", [(True, True), (False, False)])
-def test_as_released_a_missing_modality_is_the_bias_of_its_adapter(released, mask_missing):
-    model = build(
-        missing={"image": [2, 8]}, use_item_id=False, released=released, mask_missing=mask_missing
-    )
+@pytest.mark.parametrize("settings", [{"released": True}, {"mask_missing": False}])
+def test_as_released_a_missing_modality_is_the_bias_of_its_adapter(settings):
+    model = build(missing={"image": [2, 8]}, use_item_id=False, **settings)
     scores = model.full_sort_predict(HISTORIES)
     torch.nn.init.normal_(model.adapters["image"].bias)
 
@@ -317,17 +318,12 @@ def test_a_user_without_any_interest_is_defined(use_item_id, seq_fusion, others)
 # other options
 
 
-@pytest.mark.parametrize("released, softmax", [(True, "full"), (False, "trained")])
-def test_as_released_every_item_is_a_candidate_in_the_loss(released, softmax):
-    assert build(released=released).softmax == softmax
-
-
-@pytest.mark.parametrize("released", [True, False])
-def test_the_padding_item_is_a_candidate_as_released_only(released):
-    model = build(reg_weight=0.0, released=released)
+@pytest.mark.parametrize("softmax", ["all_rows", "full"])
+def test_the_padding_item_is_a_candidate_among_all_rows_only(softmax):
+    model = build(reg_weight=0.0, softmax=softmax)
     scores, target = model.full_sort_predict(HISTORIES), HISTORIES["item_id"]
 
-    if released:
+    if softmax == "all_rows":
         expected = torch.nn.functional.cross_entropy(scores, target)
     else:
         expected = torch.nn.functional.cross_entropy(scores[:, 1:], target - 1)
@@ -427,11 +423,6 @@ def test_the_regularizer_is_left_out_at_weight_zero():
     assert_close(
         model.calculate_loss(HISTORIES), model.target_loss(user, items, HISTORIES["item_id"])
     )
-
-
-def test_an_odd_number_of_layers_is_refused():
-    with pytest.raises(ValueError, match="n_layers=3"):
-        build(n_layers=3)
 
 
 @pytest.mark.parametrize("fusion", ["static", "dynamic_shared", "dynamic_instance"])

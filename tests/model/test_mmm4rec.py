@@ -100,8 +100,8 @@ def test_the_targets_time_is_read_only_when_the_request_is_known(toy):
         assert moved == (query_time == "request")
 
 
-def test_the_released_function_reads_the_targets_time(toy):
-    """It is what the release does (see the class), and why it is no default."""
+def test_padded_differences_hold_the_targets_time(toy):
+    """As in the release, and why they are not the default."""
     model, batch = build(toy, released=True)
     torch.nn.init.normal_(model.encoder_layers[0].ssd.time_scale.scale_out.weight)
     model.encoder_layers[0].ssd.time_scale.scale_out.bias.data.fill_(2.0)
@@ -164,11 +164,10 @@ def test_repeated_targets_are_no_negatives(toy):
     assert_close(model.calculate_loss(batch).item(), torch.tensor(float(len(batch))).log().item())
 
 
-def test_the_padding_item_is_a_candidate_only_as_released(toy):
-    for released in (True, False):
-        model, batch = build(toy, released=released)
+def test_the_padding_item_is_a_candidate_among_all_rows_only(toy):
+    for first, softmax in enumerate(("all_rows", "full")):
+        model, batch = build(toy, softmax=softmax, mask_missing=False)
         logits = scores(model, batch)
-        first = 0 if released else 1
         expected = torch.nn.functional.cross_entropy(logits[:, first:], batch["item_id"] - first)
         assert_close(model.calculate_loss(batch), expected)
 
@@ -176,9 +175,9 @@ def test_the_padding_item_is_a_candidate_only_as_released(toy):
 def test_bad_settings_are_refused(toy):
     with pytest.raises(ValueError, match="head_dim 7"):
         build(toy, head_dim=7)
-    with pytest.raises(ValueError, match="query_time must be one of.*'now'"):
+    with pytest.raises(ValueError, match="'query_time' is 'now'; it must be one of none, request"):
         build(toy, query_time="now")
-    with pytest.raises(ValueError, match="ssd_backend must be one of.*'cuda'"):
+    with pytest.raises(ValueError, match="'ssd_backend' is 'cuda'; it must be one of auto"):
         build(toy, ssd_backend="cuda")
 
 

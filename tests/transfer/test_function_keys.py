@@ -23,6 +23,8 @@ OTHER = {
     "ssd_backend": ["auto", "torch"],
     "query_time": ["none", "request"],
     "time_input": ["log_intervals", "intervals"],
+    "time_init": ["identity", "normal"],
+    "adapter_bias_init": ["normal", "zero"],
     "softmax": ["trained", "full"],
     "item_drop_view": ["intended", "released"],
     "learner": ["adam", "sgd"],

@@ -41,7 +41,7 @@ def time_intervals(timestamps: Tensor, lengths: Tensor, query_time: Tensor | Non
     return intervals.clamp(min=0).masked_fill(~real, 0)
 
 
-def released_time_differences(timestamps: Tensor, lengths: Tensor, target_time: Tensor) -> Tensor:
+def padded_differences(timestamps: Tensor, lengths: Tensor, target_time: Tensor) -> Tensor:
     """Differences of padded unix seconds as the first release of MMM4Rec forms them.
 
     The first padded slot holds the time of the *target*, the others 0, so a history shorter than

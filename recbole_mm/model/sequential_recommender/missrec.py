@@ -5,7 +5,7 @@ from collections.abc import Collection
 from functools import partial
 from importlib.util import find_spec
 from time import perf_counter
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -92,7 +92,7 @@ class MISSRec(MultiModalRecommender):
     NOTE: item drop removes an item from all modalities (``item_drop_view``); as released it
     removes it from the leading one alone, and sometimes the wrong one.
     NOTE: the padding item and items without a training interaction are no candidates in the softmax
-    (``softmax: trained``), and a target that stands in the batch twice is no negative
+    (``softmax: trained``), and a duplicate of a row's target is not a negative
     (``mask_repeated_targets``); in the release all are.
     NOTE: the in-batch softmax takes the popularity of the targets out (``logq_correction``).
     NOTE: the regularizer is the released one, a length penalty, without its padding
@@ -101,6 +101,8 @@ class MISSRec(MultiModalRecommender):
     feature vectors are dropped instead of words.
     NOTE: a user without any interest, or without any item that has the modality, attends to
     nothing and reads zero; the release gives NaN.
+    NOTE: ``released: True`` layers ``properties/released/MISSRec.yaml`` over the defaults, which is
+    the function of the authors' first release, for its weights.
 
     Reference:
         Jinpeng Wang et al. "MISSRec: Pre-training and Transferring Multi-modal Interest-aware
@@ -112,22 +114,14 @@ class MISSRec(MultiModalRecommender):
     encoder_parameters = ("position_embedding.*", "transformer.*")
     layer_stacks = ("transformer.encoder.layers", "transformer.decoder.layers")
     function_keys = ("seq_mm_fusion", "mask_missing", "n_heads", "hidden_act", "layer_norm_eps")
-    released_options: ClassVar[dict] = {
-        "mask_missing": False,
-        "item_drop_view": "released",
-        "mask_repeated_targets": False,
-        "logq_correction": False,
-        "reg_counts_padding": True,
-    }
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
-        option = self.options(config)
-        self.mask_missing = bool(option["mask_missing"])
+        self.mask_missing = bool(config["mask_missing"])
         self.temperature = config["temperature"]
         self.untrained_id = config["untrained_id"]
         self.reg_weight = config["reg_weight"]
-        self.reg_counts_padding = bool(option["reg_counts_padding"])
+        self.reg_counts_padding = bool(config["reg_counts_padding"])
         self.sequence_loss_weight = config["sequence_loss_weight"]
         self.positions_per_group = config["length_group_size"]
         self.initializer_range = config["initializer_range"]
@@ -140,7 +134,7 @@ class MISSRec(MultiModalRecommender):
         self.item_drop_coefficient = config["item_drop_coefficient"]
         self.item_drop_ratio = config["item_drop_ratio"]
         self.item_drop_released = (
-            read_choice(option, "item_drop_view", ITEM_DROP_VIEWS) == "released"
+            read_choice(config, "item_drop_view", ITEM_DROP_VIEWS) == "released"
         )
         self.feature_drop_ratio = config["feature_drop_ratio"]
         word_dropped = self._read_word_dropped(config, dataset)

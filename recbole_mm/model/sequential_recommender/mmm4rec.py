@@ -1,6 +1,6 @@
 r"""MMM4Rec: multi-modal Mamba for sequential recommendation."""
 
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -10,18 +10,21 @@ from recbole_mm.model.abstract_recommender import MultiModalRecommender, read_ch
 from recbole_mm.model.layers.backend import choose_kernels
 from recbole_mm.model.layers.bucketing import group_by_length, ungroup
 from recbole_mm.model.layers.dropout import Dropout
+from recbole_mm.model.layers.fourier import FourierFusion
 from recbole_mm.model.layers.fusion import CandidateFusion
 from recbole_mm.model.layers.mamba import CrossLayer, MambaSize, TiSSDLayer
 from recbole_mm.model.layers.softmax import Scores, dot_products
 from recbole_mm.model.layers.time import (
     LengthNorm,
     TimeScale,
-    released_time_differences,
+    padded_differences,
     time_intervals,
 )
 
 QUERY_TIMES = ("none", "request")
-TIME_INPUTS = ("intervals", "log_intervals")
+TIME_INPUTS = ("intervals", "log_intervals", "padded_differences")
+TIME_INITS = ("identity", "normal")
+ADAPTER_BIAS_INITS = ("normal", "zero")
 
 
 class EmbeddedItems(NamedTuple):
@@ -39,23 +42,26 @@ class MMM4Rec(MultiModalRecommender):
     With one modality there is nothing to cross and its own stream is read; with more than two,
     every further modality has its cross layers and the mean of their outputs is read.
 
-    NOTE: ``time_norm`` looks at real events only and intervals are in days (``released: True``
-    forms differences of padded unix seconds, which hold the target's time).
-    NOTE: the time path starts alive, as the identity; the released initialisation leaves it at
-    1e-8, where it stays.
+    NOTE: intervals are in days and ``time_norm`` counts real events only (``time_input``); the
+    release takes differences of padded unix seconds, which hold the target's time.
+    NOTE: the time layers start as the identity (``time_init``), so that they learn; the released
+    start leaves their output at 1e-8, where it stays.
     NOTE: without ID an item that lacks a modality is ranked by those that it has
     (``mask_missing``); the release ranks the adapter's bias, as both do with ID, beside the id's
     embedding. An item without any modality and trained ID is never recommended.
     NOTE: the padding item and items without a training interaction are no candidates in the softmax
-    (``softmax: trained``), and a target that stands in the batch twice is no negative
+    (``softmax: trained``), and a duplicate of a row's target is not a negative
     (``mask_repeated_targets``); in the release all are.
-    NOTE: ``layer_norm_eps`` is 1e-5 and the adapters start with a small random bias, which is what
-    an item that lacks a modality is read as. With the released 1e-12 and 0 such an item is a row
-    of zeros, whose gradients grow a millionfold in every norm and overflow in two layers.
+    NOTE: ``layer_norm_eps`` is 1e-5 and the adapters start with a small random bias
+    (``adapter_bias_init``), which is what an item that lacks a modality is read as. With the
+    released 1e-12 and 0 such an item is a row of zeros, whose gradients grow a millionfold in every
+    norm and overflow in two layers.
     NOTE: the in-batch softmax takes the popularity of the targets out (``logq_correction``).
     NOTE: ``loss_positions: all`` trains on every event of a window at once instead of one target
     per example; the blocks are causal, so a position is read as a history that ends there.
     NOTE: only the last position is computed in the last cross layer; the function is the same.
+    NOTE: ``released: True`` layers ``properties/released/MMM4Rec.yaml`` over the defaults, which is
+    the function of the authors' first release, for its weights.
 
     Reference:
         "MMM4Rec: A Transfer-Efficient Framework for Multi-modal Sequential Recommendation."
@@ -71,14 +77,6 @@ class MMM4Rec(MultiModalRecommender):
         "mask_missing", "n_groups", "layer_norm_eps", "cross_activation", "ssd_skip", "use_time",
         "query_time", "time_input", "time_norm_eps", "time_gate_per_position",
     )  # fmt: skip
-    released_options: ClassVar[dict] = {
-        "ssd_skip": "dt_x",
-        "layer_norm_eps": 1e-12,
-        "time_norm_eps": 1e-12,
-        "mask_missing": False,
-        "mask_repeated_targets": False,
-        "logq_correction": False,
-    }
     trains_on_windows = True
 
     def __init__(self, config, dataset):
@@ -86,8 +84,7 @@ class MMM4Rec(MultiModalRecommender):
         self.use_time = bool(config["use_time"])
         self.query_time = read_choice(config, "query_time", QUERY_TIMES)
         self.time_input = read_choice(config, "time_input", TIME_INPUTS)
-        option = self.options(config)
-        self.mask_missing = bool(option["mask_missing"])
+        self.mask_missing = bool(config["mask_missing"])
         self.temperature = config["temperature"]
         self.positions_per_group = config["length_group_size"]
         self.initializer_range = config["initializer_range"]
@@ -113,9 +110,9 @@ class MMM4Rec(MultiModalRecommender):
             use_time=self.use_time,
             dropout=config["hidden_dropout_prob"],
             time_dropout=config["time_dropout_prob"],
-            norm_eps=option["layer_norm_eps"],
-            time_norm_eps=option["time_norm_eps"],
-            skip=option["ssd_skip"],
+            norm_eps=config["layer_norm_eps"],
+            time_norm_eps=config["time_norm_eps"],
+            skip=config["ssd_skip"],
             time_gate_per_position=bool(config["time_gate_per_position"]),
             cross_activation=config["cross_activation"],
         )
@@ -146,8 +143,9 @@ class MMM4Rec(MultiModalRecommender):
                 table = torch.zeros(self.n_items, size.hidden_size)
                 self.item_embeddings[m] = nn.Parameter(table)
         self.fusion = CandidateFusion(config["item_mm_fusion"], len(self.modalities), self.n_items)
+        self.time_init = read_choice(config, "time_init", TIME_INITS)
         self.apply(self._init_weights)
-        if not self.released:
+        if read_choice(config, "adapter_bias_init", ADAPTER_BIAS_INITS) == "normal":
             for adapter in self.adapters.values():
                 nn.init.normal_(adapter.bias, std=self.initializer_range)
 
@@ -156,10 +154,10 @@ class MMM4Rec(MultiModalRecommender):
             nn.init.normal_(module.weight, std=self.initializer_range)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-        elif isinstance(module, TimeScale) and not self.released:
+        elif isinstance(module, TimeScale) and self.time_init == "identity":
             module.start_as_one()
-        elif isinstance(module, CrossLayer) and self.use_time and not self.released:
-            module.time_fusion.start_as_mean()
+        elif isinstance(module, FourierFusion) and self.time_init == "identity":
+            module.start_as_mean()
 
     def embed_items(self, item_id: Tensor | None = None) -> EmbeddedItems:
         embeddings = {}
@@ -245,8 +243,8 @@ class MMM4Rec(MultiModalRecommender):
         """Raw time differences ``(b, L)``, and which positions are events (``None``: all count)."""
         timestamps, lengths = interaction[self.TIME_SEQ], interaction[self.ITEM_SEQ_LEN]
         dtype = self.time_norm.weight.dtype
-        if self.released:
-            differences = released_time_differences(timestamps, lengths, interaction[self.TIME])
+        if self.time_input == "padded_differences":
+            differences = padded_differences(timestamps, lengths, interaction[self.TIME])
             return differences.to(dtype), None
         query_time = interaction[self.TIME] if self.query_time == "request" else None
         intervals = time_intervals(timestamps, lengths, query_time)

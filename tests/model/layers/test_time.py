@@ -6,7 +6,7 @@ from recbole_mm.model.layers.time import (
     LengthNorm,
     TimeGate,
     TimeScale,
-    released_time_differences,
+    padded_differences,
     time_intervals,
 )
 
@@ -35,9 +35,9 @@ def test_padding_and_backward_steps_count_nothing():
     assert time_intervals(stamps, torch.tensor([2])).tolist() == [[0, 0, 0]]
 
 
-def test_released_differences_hold_the_time_of_the_target():
+def test_padded_differences_hold_the_time_of_the_target():
     stamps = torch.tensor([[10.0, 30.0, 0.0, 0.0], [1.0, 2.0, 3.0, 4.0]], dtype=torch.float64)
-    differences = released_time_differences(
+    differences = padded_differences(
         stamps, torch.tensor([2, 4]), torch.tensor([70.0, 9.0], dtype=torch.float64)
     )
     assert differences.tolist() == [[0, 20, 40, -70], [0, 1, 1, 1]]
