@@ -26,6 +26,9 @@ COMMANDS = {
     "inspect": Command("recbole_mm.prepare.commands.inspect", "look at a data set before training"),
     "compare": Command("recbole_mm.compare.command", "compare models on one split, with a report"),
     "tune": Command("recbole_mm.tuning.command", "search for settings by validation score"),
+    "recommend": Command(
+        "recbole_mm.recommend.command", "recommend items to any user with a trained model"
+    ),
     "transfer-report": Command(
         "recbole_mm.transfer_report.command", "compare transfer with its controls"
     ),

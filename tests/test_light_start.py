@@ -50,6 +50,7 @@ def test_help_imports_nothing_heavy(command):
         ["amazon", "Video_Gamez"],
         ["amazon", "Pantry"],
         ["convert", "missrec", "no folder"],
+        ["recommend", "--model=no.pth", "--output=top.csv"],
         ["compare", "--models=SASRec"],
         ["compare", "--models=SASRec", "--dataset=demo", "seeds=1"],
         ["tune", "--model=SASRec", "--dataset=demo", "epochs=1"],

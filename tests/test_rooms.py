@@ -11,6 +11,7 @@ ROOMS = (
     "compare.",
     "transfer_report.",
     "tuning.",
+    "recommend.",
     "run.",
     "prepare.",
     "training.",

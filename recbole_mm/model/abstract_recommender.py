@@ -342,8 +342,7 @@ class MultiModalRecommender(SequentialRecommender):
         """Scores of all items, ``(b, n_items)``; column 0 is the padding item."""
         items = self.all_items()
         scores = self.score_items(self.encode(interaction, items), items)
-        if self.mask_missing:
-            scores[:, self._unknown()] = -torch.inf
+        scores[:, self.never_recommended()] = -torch.inf
         return scores
 
     def predict(self, interaction) -> Tensor:
@@ -351,12 +350,14 @@ class MultiModalRecommender(SequentialRecommender):
         item_id, column = torch.unique(interaction[self.ITEM_ID], return_inverse=True)
         scores = self.score_items(self.encode(interaction), self.embed_items(item_id))
         scores = scores.gather(1, column.unsqueeze(1)).squeeze(1)
-        if self.mask_missing:
-            scores = scores.masked_fill(self._unknown()[interaction[self.ITEM_ID]], -torch.inf)
-        return scores
+        never = self.never_recommended()[interaction[self.ITEM_ID]]
+        return scores.masked_fill(never, -torch.inf)
 
-    def _unknown(self) -> Tensor:
-        """Items without any modality and trained ID, the padding item apart, ``(n_items,)`` bool."""
+    def never_recommended(self) -> Tensor:
+        """Items without any modality and trained ID, the padding item apart, ``(n_items,)`` bool;
+        none without ``mask_missing``."""
+        if not self.mask_missing:
+            return torch.zeros_like(self.trained)
         unknown = ~torch.stack([self.present(m) for m in self.modalities]).any(dim=0)
         if self.use_item_id:
             unknown &= ~self.trained

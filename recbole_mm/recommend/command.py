@@ -1,0 +1,171 @@
+"""Recommend items to any user with a trained MMM4Rec, MISSRec or UniSRec.
+
+    recbole-mm recommend --model=saved/MMM4Rec-....pth --output=top.parquet
+    recbole-mm recommend --model=saved/MMM4Rec-....pth --histories=today.csv --k=20 --output=top.csv
+
+Histories are a table with one event per row (columns user, item and, if there are any, timestamp),
+or with one history per row (user, items and timestamps: lists, or cells like: a b c, or ["a", "b"]).
+They are whole: the list of a user is what comes after her last event. Users need not be known; those
+without a known item get the most popular items (source: popular). Without --histories every user of
+the data set gets a list. An interrupted command resumes when it is repeated.
+"""
+
+from datetime import datetime, timezone
+from pathlib import Path
+
+from recbole_mm.prepare.commands.options import pairs, parser_of
+from recbole_mm.prepare.fields import SECONDS_PER_UNIT
+from recbole_mm.prepare.formats import (
+    TextFormat,
+    parse_encoding,
+    parse_separator,
+    refuse_unreadable,
+)
+from recbole_mm.recommend.paths import require_new
+from recbole_mm.tools.errors import UserError
+
+ID_FILE = "text with one id per line (.txt), or a table"
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command.
+
+    Raises:
+        UserError: the model, the histories, the output or an option cannot be used.
+        RunFailed: the output cannot be written.
+    """
+    options = read_arguments(arguments)
+    from recbole_mm.recommend.histories import TableForm, read_ids
+    from recbole_mm.recommend.recommender import Recommender
+
+    form = TableForm(
+        options.user_column,
+        options.item_column,
+        options.time_column,
+        options.lists or None,
+        options.time_unit,
+        options.time_format,
+        options.text,
+    )
+    recommender = Recommender.from_pretrained(options.model, options.device, options.data_path)
+    summary = recommender.write(
+        options.output,
+        options.histories,
+        k=options.k,
+        overwrite=options.overwrite,
+        show_progress=not options.no_progress,
+        filter_seen=options.filter_seen,
+        users=options.users and read_ids(options.users, "user", form),
+        items=options.items and read_ids(options.items, "item", form),
+        exclude=options.exclude and read_ids(options.exclude, "item", form),
+        candidates=options.candidates,
+        form=form,
+        request_time=options.request_time,
+        strict=options.strict,
+        batch_size=options.batch_size,
+        result_columns=options.result_columns,
+        titles=options.titles,
+        pictures=options.pictures,
+    )
+    print(f"{options.output}: {summary}")
+    return 0
+
+
+def read_arguments(arguments: list[str]):
+    """The command line, with every file that it names found.
+
+    Raises:
+        UserError: a file does not exist or cannot be used by its name.
+    """
+    options = _parser().parse_args([_with_dashes(argument) for argument in arguments])
+    options.text = TextFormat(options.separator, options.encoding, not options.no_quotes)
+    if not options.model.exists():
+        raise UserError(f"--model: {options.model} does not exist")
+    for path in (options.histories, options.candidates):
+        if path is not None:
+            refuse_unreadable(path, options.text)
+    for path in (options.users, options.items, options.exclude):
+        if path is not None and not (path.suffix.lower() == ".txt" and path.is_file()):
+            refuse_unreadable(path, options.text)
+    options.output = require_new(options.output, options.overwrite)
+    options.result_columns = _result_columns(options.result_columns)
+    options.request_time = _unix_seconds(options.request_time)
+    return options
+
+
+def _with_dashes(argument: str) -> str:
+    """``--filter_seen`` is ``--filter-seen``: keys of a training have underscores."""
+    name, equals, value = argument.partition("=")
+    return f"{name.replace('_', '-')}{equals}{value}" if name.startswith("--") else argument
+
+
+def _parser():
+    parser = parser_of("recommend", __doc__)
+    add = parser.add_argument
+    add("--model", required=True, type=Path, metavar="PATH", help="a checkpoint")
+    add("--output", required=True, metavar="FILE", help=".parquet, .csv, .tsv or .jsonl")
+    add("--overwrite", action="store_true", help="replace an output that exists")
+    add("--histories", type=Path, metavar="FILE", help="a table [all users of the data set]")
+    add("--k", type=int, default=10, help="items per user [10]")
+    add("--filter-seen", action="store_true", help="leave out what a user has had")
+    add("--strict", action="store_true", help="unknown items are an error [they are skipped]")
+    add(
+        "--users",
+        type=Path,
+        metavar="FILE",
+        help=f"users asked for, in their order: {ID_FILE} [all]",
+    )
+    add("--items", type=Path, metavar="FILE", help=f"items to recommend: {ID_FILE} [all]")
+    add("--exclude", type=Path, metavar="FILE", help="items not to recommend, likewise [none]")
+    add(
+        "--candidates",
+        type=Path,
+        metavar="FILE",
+        help="items for each user: a table like histories",
+    )
+    add("--request-time", metavar="TIME", help="date or unix seconds of the request, for models that "
+        "read it [the latest event]")  # fmt: skip
+    add("--batch-size", type=int, help="histories read at once [eval_batch_size of the training]")
+    add("--device", help="cpu, cuda, cuda:1, ... [a GPU if there is one]")
+    add("--data-path", metavar="FOLDER", help="of the data sets [that of the training]")
+    add("--no-progress", action="store_true", help="no progress bar")
+    result = parser.add_argument_group("result")
+    add = result.add_argument
+    add("--titles", action="store_true", help="add the titles of the items")
+    add("--pictures", action="store_true", help="add the paths of their pictures")
+    add("--result-columns", default="", metavar="NAME=NEW,...", help="other names of its columns")
+    forms = parser.add_argument_group("how the tables are written")
+    add = forms.add_argument
+    add("--user-column", metavar="COLUMN", help="[user or user_id]")
+    add("--item-column", metavar="COLUMN", help="[item or item_id; for lists items]")
+    add("--time-column", metavar="COLUMN", help="[timestamp, if there is one]")
+    add("--lists", action="store_true", help="a row is a whole history [by the type of the column]")
+    add("--time-unit", choices=list(SECONDS_PER_UNIT), help="of times as numbers [s]")
+    add("--time-format", metavar="FORMAT", help="of times as text, as for strptime [ISO 8601]")
+    add("--separator", type=parse_separator, help="between columns of csv [,]; tab for a tab")
+    add("--encoding", type=parse_encoding, default="utf-8", help="of csv and tsv [utf-8]")
+    add("--no-quotes", action="store_true", help='of csv and tsv: " is a character like others')
+    return parser
+
+
+def _result_columns(text: str) -> dict[str, str]:
+    renamed = pairs([pair for pair in text.split(",") if pair])
+    if any(not (name and new) for name, new in renamed):
+        raise UserError(f"--result-columns={text}: write NAME=NEW,NAME=NEW")
+    return dict(renamed)
+
+
+def _unix_seconds(text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise UserError(
+            f"--request-time={text}: give unix seconds, or a date like 2024-01-31T18:00"
+        ) from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp()

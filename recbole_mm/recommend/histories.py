@@ -1,0 +1,403 @@
+"""Histories of users by outside ids, from a table of any format, in parts that fit into memory.
+
+A table has one event per row (user, item and, if there are any, times), or one history per row
+(user, list of items, list of times). In a csv or tsv a list is a cell of JSON (``["a", "b"]``) or
+of items with blanks between them.
+"""
+
+import hashlib
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+
+from recbole_mm.prepare.formats import PLAIN, TextFormat
+from recbole_mm.prepare.table_files import reading, scan_table
+from recbole_mm.prepare.times import unix_seconds
+from recbole_mm.recommend.disk import disk_errors
+from recbole_mm.tools.errors import UserError
+from recbole_mm.tools.names import nearest
+
+USUAL_NAMES = {
+    "user": ("user", "user_id"),
+    "item": ("item", "item_id", "items", "item_id_list"),
+    "time": ("timestamp", "timestamps", "timestamp_list"),
+}
+NAMES_OF_LISTS = ("items", "item_id_list")
+KEPT = ("user", "row", "item_id", "time")
+SHOWN = 3
+
+
+class HistoryError(UserError):
+    """A table of histories that cannot be used; the message names the table and the fix."""
+
+
+class TableForm(NamedTuple):
+    """How to read a table of histories.
+
+    Attributes:
+        user: column of the users; ``None``: one of :data:`USUAL_NAMES`.
+        item: column of the items, or of lists of items; likewise.
+        time: column of the times, or of lists of times; likewise, and there may be none.
+        lists: whether a row is a whole history; ``None``: if the column of the items has lists, or
+            is named like a list (:data:`NAMES_OF_LISTS`).
+        time_unit: of times that are numbers: ``s`` (default), ``ms``, ``us`` or ``ns``.
+        time_format: of times that are texts, see :func:`~recbole_mm.prepare.times.unix_seconds`.
+        text: how csv and tsv files are written.
+    """
+
+    user: str | None = None
+    item: str | None = None
+    time: str | None = None
+    lists: bool | None = None
+    time_unit: str | None = None
+    time_format: str | None = None
+    text: TextFormat = PLAIN
+
+
+USUAL = TableForm()
+OPTIONS = {"user": "--user-column", "item": "--item-column", "time": "--time-column"}
+
+
+class Part(NamedTuple):
+    """Histories of some users, one after the other.
+
+    Attributes:
+        users: outside ids, ``(n_users,)``.
+        lengths: events of each whose item the catalog has, ``(n_users,)``.
+        items: ids of the items, users one after the other, each in order, ``(lengths.sum(),)``.
+        times: unix seconds of the same events; ``None`` without times.
+    """
+
+    users: pl.Series
+    lengths: np.ndarray
+    items: np.ndarray
+    times: np.ndarray | None
+
+    def latest(self, rows: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
+        """The latest events of some users, right-padded.
+
+        Args:
+            rows: users, ``(b,)``.
+            length: at most this many events of each.
+
+        Returns:
+            places in :attr:`items`, ``(b, w)``, 0 where there is none; how many there are, ``(b,)``.
+        """
+        end = np.cumsum(self.lengths)[rows]
+        n = np.minimum(self.lengths[rows], length)
+        position = np.arange(max(1, n.max(initial=0)))
+        places = (end - n)[:, None] + position
+        return np.where(position < n[:, None], places, 0), n
+
+    def events_of(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """All events of some users: the place of the user in ``rows``, and the item, ``(e,)`` each."""
+        end = np.cumsum(self.lengths)[rows]
+        n = self.lengths[rows]
+        row = np.repeat(np.arange(len(rows)), n)
+        place = np.arange(n.sum()) - np.repeat(np.cumsum(n) - n, n) + np.repeat(end - n, n)
+        return row, self.items[place]
+
+
+@dataclass(frozen=True)
+class Histories:
+    """Users in their order, each with all events.
+
+    Attributes:
+        events: one row per event, ``place`` of the user (from 0), ``user``, ``row`` (the order of
+            events without times), ``item_id`` (0: not in the catalog) and, if there are any, ``time``
+            in unix seconds. A user without events has a row whose ``item_id`` is null.
+        n_users: how many users.
+        origin: names the table in messages.
+    """
+
+    events: pl.LazyFrame
+    n_users: int
+    origin: str
+
+    @property
+    def has_time(self) -> bool:
+        """Whether the events have times."""
+        return "time" in self.events.collect_schema()
+
+    def last_time(self) -> float:
+        """Time of the latest event of all users; 0 without times or events."""
+        if not self.has_time:
+            return 0.0
+        return self.events.select(pl.col("time").max()).collect().item() or 0.0
+
+    def count_unknown(self) -> tuple[int, int]:
+        """Events whose item is not in the catalog, and all events."""
+        item = pl.col("item_id")
+        counts = self.events.select((item == 0).sum(), item.count().alias("all"))
+        return counts.collect(engine="streaming").row(0)
+
+    def users(self) -> list[str]:
+        """Outside ids of all users, in their order."""
+        names = self.events.select("place", "user").unique().collect(engine="streaming")
+        return names.sort("place")["user"].to_list()
+
+    def users_without_items(self) -> list[str]:
+        """Outside ids of users without an item of the catalog, in their order."""
+        has_some = (pl.col("item_id") > 0).any()
+        users = self.events.group_by("place").agg(pl.col("user").first(), has_some)
+        without = users.filter(~pl.col("item_id")).collect(engine="streaming")
+        return without.sort("place")["user"].to_list()
+
+    def part(self, first: int, last: int) -> Part:
+        """Users ``[first, last)``."""
+        order = ["place", "time", "row"] if self.has_time else ["place", "row"]
+        known = pl.col("item_id") > 0
+        lists = [pl.col(name).filter(known) for name in order[1:-1] + ["item_id"]]
+        users = (
+            self.events.filter(pl.col("place").is_between(first, last - 1))
+            .collect(engine="streaming")
+            .sort(order)
+            .group_by("place", maintain_order=True)
+            .agg(pl.col("user").first(), *lists)
+        )
+        times = _flat(users["time"]).astype(np.float64) if self.has_time else None
+        lengths = users["item_id"].list.len().to_numpy().astype(np.int64)
+        return Part(users["user"], lengths, _flat(users["item_id"]).astype(np.int64), times)
+
+
+def read_histories(
+    source, tokens: np.ndarray, form: TableForm = USUAL, users=None, scratch: Path | None = None
+) -> Histories:
+    """Histories of a table, with the catalog's ids in the place of the items.
+
+    Args:
+        source: a table of any format that recbole-mm prepare reads, or a polars or pandas frame.
+        tokens: outside ids of the catalog's items, ``(n_items,)``, the padding item first.
+        form: how to read it.
+        users: outside ids of the users asked for, in their order, those without a row in the table
+            too; ``None``: all users of the table, in the order of their first row.
+        scratch: a file for the events; ``None`` keeps them in memory.
+
+    Raises:
+        HistoryError: a column is missing, a row has no user or a malformed time, a user has two
+            rows of lists, or ``users`` has duplicates.
+        InputError: the file cannot be read.
+    """
+    origin = str(source) if isinstance(source, (str, Path)) else "the frame of histories"
+    ids = pl.LazyFrame({"item": tokens[1:], "item_id": np.arange(1, len(tokens), dtype=np.int32)})
+    with tempfile.TemporaryDirectory() as folder, reading(origin, form.text):
+        events = _explode(_open(source, form, folder), form, origin)
+        _check_rows(events, origin)
+        events = events.join(ids, on="item", how="left")
+        known = pl.when(pl.col("item").is_not_null()).then(pl.col("item_id").fill_null(0))
+        placed, n_users = _placed(events.with_columns(item_id=known).drop("item"), users)
+        if scratch is None:
+            return Histories(placed.collect(engine="streaming").lazy(), n_users, origin)
+        with disk_errors(scratch):
+            placed.sink_parquet(scratch)
+    return Histories(pl.scan_parquet(scratch), n_users, origin)
+
+
+def histories_of_dataset(train, tokens: np.ndarray, users=None) -> Histories:
+    """All events of the users of a data set.
+
+    Args:
+        train: its training split, a :class:`~recbole_mm.data.dataset.MultiModalDataset`.
+        tokens: see :func:`read_histories`.
+        users: see :func:`read_histories`.
+    """
+    events = train.events
+    names = np.asarray(train.field2id_token[train.uid_field]).astype(str)
+    own = np.asarray(train.field2id_token[train.iid_field]).astype(str)
+    id_of = {token: item for item, token in enumerate(tokens.tolist())}
+    ids = np.array([id_of.get(token, 0) for token in own.tolist()], dtype=np.int32)
+    columns = {
+        "user": pl.Series(names).gather(events[train.uid_field].numpy()),
+        "row": np.arange(len(events), dtype=np.uint32),
+        "item_id": ids[events[train.iid_field].numpy()],
+    }
+    if train.has_time:
+        columns["time"] = events[train.time_field].numpy()
+    origin = f"data set {train.dataset_name}"
+    placed, n_users = _placed(pl.LazyFrame(columns), users)
+    return Histories(placed.collect().lazy(), n_users, origin)
+
+
+def hash_of_dataset(train) -> str:
+    """SHA-256 of the events of a data set, by outside ids."""
+    hashed = hashlib.sha256()
+    for field in (train.uid_field, train.iid_field, train.time_field):
+        hashed.update(train.events[field].numpy().tobytes())
+        for token in train.field2id_token.get(field, ()):
+            hashed.update(f"{token}\0".encode())
+    return hashed.hexdigest()
+
+
+def read_ids(path, role: str, form: TableForm = USUAL) -> list[str]:
+    """Outside ids of users or of items, of a file.
+
+    Args:
+        path: a text with one per line (``.txt``), or a table.
+        role: ``user`` or ``item``.
+        form: how to read the table.
+
+    Raises:
+        HistoryError: the table does not have such a column, or the text is not UTF-8.
+        InputError: the file cannot be read.
+    """
+    path = Path(path)
+    if path.suffix.lower() == ".txt":
+        try:
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
+        except UnicodeDecodeError as error:
+            raise HistoryError(f"{path}: not a text in UTF-8 ({error})") from error
+        return [line.strip() for line in lines if line.strip()]
+    with tempfile.TemporaryDirectory() as folder, reading(path, form.text):
+        table = _open(path, form, folder)
+        names = table.collect_schema().names()
+        name = _column(names, role, getattr(form, role), str(path))
+        return table.select(_text(name)).collect().to_series().drop_nulls().to_list()
+
+
+def _open(source, form: TableForm, folder) -> pl.LazyFrame:
+    if isinstance(source, (str, Path)):
+        return scan_table(source, form.text, folder)
+    if isinstance(source, pl.LazyFrame):
+        return source
+    if not isinstance(source, pl.DataFrame):
+        source = _from_pandas(source)
+    return source.lazy()
+
+
+def _from_pandas(frame) -> pl.DataFrame:
+    """A pandas frame, without pyarrow."""
+    columns = {
+        str(name): values.to_numpy() if values.dtype.kind in "biuf" else values.to_list()
+        for name, values in frame.items()
+    }
+    return pl.DataFrame(columns, strict=False, nan_to_null=True)
+
+
+def _explode(table: pl.LazyFrame, form: TableForm, origin: str) -> pl.LazyFrame:
+    """One row per event: ``user``, ``item``, ``row`` and, if there are any, ``time``."""
+    schema = table.collect_schema()
+    user, item, time = (
+        _column(schema.names(), role, getattr(form, role), origin) for role in OPTIONS
+    )
+    has_lists = isinstance(schema[item], pl.List)
+    lists = has_lists or item in NAMES_OF_LISTS if form.lists is None else form.lists
+    if has_lists and not lists:
+        raise HistoryError(f"{origin}: column {item!r} has lists: a row is a whole history")
+    picked = [_text(user).alias("user"), pl.col(item).alias("item")]
+    picked += [pl.col(time).alias("timestamp")] if time else []
+    table = table.select(picked).with_row_index("line")
+    table = table.filter(~pl.all_horizontal(pl.exclude("line").is_null()))  # blank lines
+    if lists:
+        _refuse_duplicate_users(table, origin)
+        table = _explode_lists(table, origin)
+    token = _text("item")
+    table = table.with_columns(item=pl.when(token != "").then(token))
+    if time:
+        seconds = unix_seconds(table, origin, form.time_unit, form.time_format)
+        table = table.with_columns(time=seconds).drop("timestamp")
+    return table.with_row_index("row")
+
+
+def _column(names: list[str], role: str, named: str | None, origin: str) -> str | None:
+    found = [name for name in ((named,) if named else USUAL_NAMES[role]) if name in names]
+    if found or not (named or role != "time"):
+        return found[0] if found else None
+    near = nearest(named or role, names)
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    missing = f"no column {named!r}" if named else f"no column of {role}s"
+    raise HistoryError(
+        f"{origin}: {missing}: name it with {OPTIONS[role]}{hint}. The table has {names}"
+    )
+
+
+def _text(name: str) -> pl.Expr:
+    return pl.col(name).cast(pl.String).str.strip_chars()
+
+
+def _explode_lists(table: pl.LazyFrame, origin: str) -> pl.LazyFrame:
+    schema = table.collect_schema()
+    names = [name for name in ("item", "timestamp") if name in schema]
+    table = table.with_columns(_as_list(name) for name in names if schema[name] == pl.String)
+    if len(names) > 1:
+        items, times = (pl.col(name).list.len().fill_null(0) for name in names)
+        unequal = table.filter(items != times).select("line", items, times).head(1).collect()
+        if len(unequal):
+            row, n_items, n_times = unequal.row(0)
+            raise HistoryError(
+                f"{origin}: row {row + 1} has {n_items} items and {n_times} times; each event needs "
+                f"both"
+            )
+    # a row without an event stays a row, in every version of polars
+    not_empty = [pl.when(pl.col(name).list.len() > 0).then(pl.col(name)) for name in names]
+    return table.with_columns(not_empty).explode(names)
+
+
+def _as_list(name: str) -> pl.Expr:
+    """Cells of JSON, or of words with blanks between them."""
+    cell = _text(name)
+    words = cell.str.extract_all(r"\S+")
+    is_json = cell.str.starts_with("[")
+    of_json = pl.when(is_json).then(cell).str.json_decode(pl.List(pl.String))
+    return pl.when(is_json).then(of_json).otherwise(words).alias(name)
+
+
+def _refuse_duplicate_users(table: pl.LazyFrame, origin: str) -> None:
+    hashes = table.select(pl.col("user").hash()).collect(engine="streaming").to_series()
+    if hashes.n_unique() == len(hashes):
+        return
+    again = table.group_by("user").len().filter(pl.col("len") > 1).sort("user")
+    _refuse_duplicates(again.collect(engine="streaming")["user"].to_list(), origin)
+
+
+def _refuse_duplicates(users: list, origin: str) -> None:
+    if users:
+        raise HistoryError(
+            f"{origin}: {len(users)} duplicate users, e.g. {users[:SHOWN]}; keep one row per user"
+        )
+
+
+def _check_rows(events: pl.LazyFrame, origin: str) -> None:
+    bad = {"no user": pl.col("user").fill_null("") == ""}
+    if "time" in events.collect_schema():
+        bad["no time that can be read"] = pl.col("item").is_not_null() & ~(
+            pl.col("time").is_finite().fill_null(False)
+        )
+    first = [pl.col("line").filter(is_bad).min().alias(reason) for reason, is_bad in bad.items()]
+    found = events.select(pl.len(), *first).collect(engine="streaming").row(0, named=True)
+    if found.pop("len") == 0:
+        raise HistoryError(f"{origin}: no rows; expected a row per event or per user")
+    for reason, line in found.items():
+        if line is not None:
+            raise HistoryError(
+                f"{origin}: row {line + 1} has {reason}; correct it, or leave it out"
+            )
+
+
+def _placed(events: pl.LazyFrame, users: Iterable[str] | None) -> tuple[pl.LazyFrame, int]:
+    """Events with the place of their user, and how many users there are."""
+    kept = ["place", *(name for name in KEPT if name in events.collect_schema())]
+    if users is not None:
+        names = pl.DataFrame({"user": list(users)}, schema={"user": pl.String})
+        again = names.filter(pl.col("user").is_duplicated())["user"].unique(maintain_order=True)
+        _refuse_duplicates(again.to_list(), "users")
+        places = names.lazy().with_row_index("place")
+        # every user has a row, whether she has events or not
+        parts = [events.join(places, on="user", how="inner").select(kept), places]
+        return pl.concat(parts, how="diagonal_relaxed"), len(names)
+    # 128 bits of hash take less memory than millions of names, and do not collide
+    keys = ["key_0", "key_1"]
+    events = events.with_columns(pl.col("user").hash(i).alias(key) for i, key in enumerate(keys))
+    first = events.group_by(keys).agg(pl.col("row").min())
+    first = first.collect(engine="streaming").sort("row").with_row_index("place")
+    joined = events.join(first.lazy().select("place", *keys), on=keys, how="inner")
+    return joined.select(kept), len(first)
+
+
+def _flat(lists: pl.Series) -> np.ndarray:
+    """The values of lists, one list after the other."""
+    return lists.explode().drop_nulls().to_numpy()

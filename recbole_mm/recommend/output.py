@@ -1,0 +1,93 @@
+"""The file of an answer: written whole or not at all, by parts that an interrupted run resumes."""
+
+import json
+import shutil
+from pathlib import Path
+
+import polars as pl
+from tqdm import tqdm
+
+from recbole_mm.recommend.disk import disk_errors
+from recbole_mm.recommend.request import Answer, Summary
+from recbole_mm.tools.files import whole_or_not, write_json
+
+PLAN = "plan.json"
+
+
+class PartialOutput:
+    """Finished parts of an answer, in a hidden folder beside the file, until all are there.
+
+    Args:
+        path: of the file.
+        plan: everything that the answer depends on, JSON-able. Parts of another plan are deleted.
+    """
+
+    def __init__(self, path: Path, plan: dict):
+        self.path = path
+        self.folder = path.with_name(f".{path.name}.partial")
+        self.hint = f"Finished parts are kept in {self.folder}: the same command resumes"
+        plan = json.loads(json.dumps(plan))
+        if _read_json(self.folder / PLAN) != plan:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.folder.mkdir()
+            write_json(self.folder / PLAN, plan)
+
+    def scratch(self, name: str) -> Path:
+        """A file for what is too large for memory."""
+        return self.folder / f"{name}.scratch"
+
+    def fill(self, answer: Answer, show_progress: bool) -> Summary:
+        """Compute the parts that are missing.
+
+        Raises:
+            RunFailed: they cannot be written.
+        """
+        summary = Summary()
+        total = answer.histories.n_users
+        with tqdm(total=total, desc="recommend", unit="user", disable=not show_progress) as bar:
+            for number in range(answer.n_parts):
+                # the second file of a part is written last
+                table_file, done_file = (
+                    self.folder / f"{number:06d}{suffix}" for suffix in (".parquet", ".json")
+                )
+                counts = _read_json(done_file)
+                if counts is None:
+                    table, own = answer.part(number, bar.update)
+                    with disk_errors(self.path, self.hint):
+                        with whole_or_not(table_file) as temporary:
+                            table.write_parquet(temporary)
+                        write_json(done_file, own)
+                else:
+                    own = Summary(*counts)
+                    bar.update(own.users)
+                summary += own
+        return summary
+
+    def finish(self) -> None:
+        """Join the parts into the file, and delete them.
+
+        Raises:
+            RunFailed: the file cannot be written.
+        """
+        parts = sorted(self.folder.glob("*.parquet"))
+        table = pl.scan_parquet(parts)
+        with disk_errors(self.path, self.hint), whole_or_not(self.path) as temporary:
+            _sink(table, self.path.suffix.lower(), temporary)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _sink(table: pl.LazyFrame, suffix: str, path: Path) -> None:
+    if suffix == ".parquet":
+        table.sink_parquet(path)
+    elif suffix == ".jsonl":
+        table.sink_ndjson(path)
+    else:
+        table.sink_csv(path, separator="\t" if suffix == ".tsv" else ",")
+
+
+def _read_json(path: Path):
+    """The content of a file of ours; ``None`` if there is none, or a damaged one."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None

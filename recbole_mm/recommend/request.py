@@ -1,0 +1,229 @@
+"""What is asked for, and the answer as tables, part by part."""
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+
+from recbole_mm.recommend.catalog import Catalog
+from recbole_mm.recommend.histories import (
+    SHOWN,
+    USUAL,
+    Histories,
+    HistoryError,
+    Part,
+    TableForm,
+    read_histories,
+)
+from recbole_mm.recommend.ranking import Ranked, Ranker
+from recbole_mm.tools.errors import UserError
+
+RESULT_COLUMNS = ("user", "item", "score", "rank", "source")
+SOURCES = ("model", "popular")
+USERS_PER_PART = 65_536
+ROWS_PER_PART = 4_000_000
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for, beside the histories.
+
+    Attributes:
+        k: items per user.
+        filter_seen: leave out what a user has had.
+        items: outside ids of the items that may be recommended; ``None``: all of the catalog.
+        exclude: outside ids of items that are not recommended.
+        candidates: the items that each user may get: a table in any form that histories may have.
+        users: outside ids of the users asked for, in their order, with or without a history;
+            ``None``: all that have one.
+        form: how to read histories and candidates.
+        request_time: unix seconds at which the recommendations are asked for, for models that read
+            it (``query_time: request``); ``None``: the time of the latest event of all users.
+        strict: items of histories that the catalog does not have are an error.
+        batch_size: histories that the model reads at once; ``None``: as in evaluation.
+        result_columns: other names for some of :data:`RESULT_COLUMNS`, ``title`` and ``image``.
+        titles: add the titles of the items.
+        pictures: add the paths of their pictures.
+
+    Raises:
+        UserError: a value that is not possible.
+    """
+
+    k: int = 10
+    filter_seen: bool = False
+    items: Iterable[str] | None = None
+    exclude: Iterable[str] | None = None
+    candidates: object = None
+    users: Iterable[str] | None = None
+    form: TableForm = USUAL
+    request_time: float | None = None
+    strict: bool = False
+    batch_size: int | None = None
+    result_columns: dict[str, str] = field(default_factory=dict)
+    titles: bool = False
+    pictures: bool = False
+
+    def __post_init__(self):
+        for name in ("k", "batch_size"):
+            value = getattr(self, name)
+            if value is not None and (type(value) is not int or value < 1):
+                raise UserError(f"{name} is {value!r}; it has to be a whole number >= 1")
+        for name in ("items", "exclude", "users"):
+            value = getattr(self, name)
+            if isinstance(value, (str, Path)):
+                raise UserError(f"{name} is a text, {str(value)!r}; give a list of outside ids")
+            if value is not None:
+                object.__setattr__(self, name, tuple(map(str, value)))
+        known = (*RESULT_COLUMNS, "title", "image")
+        unknown = sorted(self.result_columns.keys() - set(known))
+        if unknown:
+            raise UserError(f"result_columns: {unknown} are not among {', '.join(known)}")
+        names = [self.result_columns.get(name, name) for name in known]
+        if len(set(names)) < len(names):
+            raise UserError(f"result_columns: two columns would have the same name in {names}")
+
+
+class Summary(NamedTuple):
+    """What an answer is made of.
+
+    Attributes:
+        users: who was asked for.
+        popular: of them, those who have no event that the catalog knows.
+        short: of them, those who got fewer than ``k`` items, as no more candidates were left.
+    """
+
+    users: int = 0
+    popular: int = 0
+    short: int = 0
+
+    def __add__(self, other):
+        return Summary(*(a + b for a, b in zip(self, other, strict=True)))
+
+    def __str__(self) -> str:
+        parts = [f"{self.users:,} users"]
+        if self.popular:
+            parts.append(f"{self.popular:,} without a known item got the most popular ones")
+        if self.short:
+            parts.append(f"{self.short:,} got fewer items than asked for: no candidates were left")
+        return "; ".join(parts)
+
+
+class Answer:
+    """The answer to a request, computed part by part.
+
+    Args:
+        model: of ours.
+        catalog: its items.
+        histories: users with their events.
+        request: what is asked for.
+        details: ``title`` and ``image`` of the catalog's items, as far as they are asked for.
+        scratch: a file for the candidates of users; ``None`` keeps them in memory.
+
+    Attributes:
+        n_parts: how many tables there are.
+
+    Raises:
+        UserError: ``k`` above the number of candidates, unknown items in lists of items, users
+            without candidates.
+    """
+
+    def __init__(
+        self,
+        model,
+        catalog: Catalog,
+        histories: Histories,
+        request: Request,
+        details: pl.DataFrame | None = None,
+        scratch: Path | None = None,
+    ):
+        self.histories, self.request, self.details = histories, request, details
+        _report_unknown_items(histories, request.strict)
+        _report_missing_times(model, histories)
+        self.tokens = pl.Series(catalog.tokens)
+        self.candidates = None
+        if request.candidates is not None:
+            self.candidates = self._read_candidates(catalog, scratch)
+        time = request.request_time
+        self.ranker = Ranker(
+            model,
+            catalog,
+            request.k,
+            None if request.items is None else catalog.ids(request.items, "items"),
+            None if request.exclude is None else catalog.ids(request.exclude, "exclude"),
+            request.filter_seen,
+            request.batch_size or 1024,
+            histories.last_time() if time is None else time,
+        )
+        self.users_per_part = max(1, min(USERS_PER_PART, ROWS_PER_PART // request.k))
+        self.n_parts = -(-histories.n_users // self.users_per_part)
+
+    def part(self, number: int, progress=None) -> tuple[pl.DataFrame, Summary]:
+        """The lists of some users, one item per row, users in their order, best items first.
+
+        Args:
+            number: from 0 to ``n_parts - 1``.
+            progress: called with numbers of users that are done.
+        """
+        first = number * self.users_per_part
+        last = min(first + self.users_per_part, self.histories.n_users)
+        part = self.histories.part(first, last)
+        own = self.candidates and self.candidates.part(first, last)
+        ranked = self.ranker.rank(part, own, progress)
+        short = int((ranked.item_id[:, -1] == 0).sum())
+        return self._table(part, ranked), Summary(len(part.users), int(ranked.popular.sum()), short)
+
+    def _read_candidates(self, catalog: Catalog, scratch: Path | None) -> Histories:
+        users = self.histories.users()
+        given, form = self.request.candidates, self.request.form
+        candidates = read_histories(given, catalog.tokens, form, users, scratch)
+        without = candidates.users_without_items()
+        if without:
+            raise HistoryError(
+                f"{candidates.origin}: {len(without)} users have no candidate that the catalog "
+                f"knows, e.g. {without[:SHOWN]}; give each user some, or leave these users out"
+            )
+        return candidates
+
+    def _table(self, part: Part, ranked: Ranked) -> pl.DataFrame:
+        row, place = np.nonzero(ranked.item_id)
+        item = ranked.item_id[row, place]
+        source = pl.Series(SOURCES, dtype=pl.Enum(SOURCES))
+        columns = {
+            "user": part.users.gather(row),
+            "item": self.tokens.gather(item),
+            "score": ranked.score[row, place],
+            "rank": (place + 1).astype(np.int32),
+            "source": source.gather(ranked.popular[row].astype(np.int64)),
+        }
+        table = pl.DataFrame(columns)
+        if self.details is not None:
+            table = table.hstack(self.details[item])
+        names = self.request.result_columns
+        return table.rename({name: names[name] for name in table.columns if name in names})
+
+
+def _report_unknown_items(histories: Histories, strict: bool) -> None:
+    unknown, n_events = histories.count_unknown()
+    if not unknown:
+        return
+    message = (
+        f"{histories.origin}: {unknown:,} of {n_events:,} events have items that the catalog does "
+        f"not have"
+    )
+    if strict:
+        raise HistoryError(f"{message}; add them with new_items, or leave strict out to skip them")
+    logger.warning(f"{message}: they are skipped")
+
+
+def _report_missing_times(model, histories: Histories) -> None:
+    if getattr(model, "use_time", False) and not histories.has_time:
+        logger.warning(
+            f"{histories.origin} has no times, which {type(model).__name__} reads (use_time: True): "
+            f"every interval counts as 0 days"
+        )

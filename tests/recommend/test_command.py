@@ -1,0 +1,246 @@
+"""The command, its output, and what happens when it cannot go on."""
+
+import os
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from recbole_mm.cli import main
+from recbole_mm.recommend.recommender import Recommender
+from recbole_mm.recommend.request import Answer
+
+ONE_USER = "user,item\nanna,i1\nanna,i2\n"
+
+
+@pytest.fixture
+def checkpoint(trained):
+    return trained("UniSRec").result.checkpoint
+
+
+@pytest.fixture
+def histories(tmp_path):
+    path = tmp_path / "today.csv"
+    path.write_text(ONE_USER)
+    return path
+
+
+def read(path):
+    readers = {".csv": pl.read_csv, ".parquet": pl.read_parquet, ".jsonl": pl.read_ndjson}
+    if path.suffix == ".tsv":
+        return pl.read_csv(path, separator="\t")
+    return readers[path.suffix](path)
+
+
+def recommend(*options):
+    return main(["recommend", "--no-progress", *map(str, options)])
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".parquet", ".jsonl"])
+def test_the_output_has_the_lists_of_the_class(suffix, checkpoint, histories, tmp_path, capsys):
+    output = tmp_path / "out" / f"top{suffix}"
+
+    status = recommend(
+        f"--model={checkpoint}", f"--histories={histories}", "--k=3", f"--output={output}"
+    )
+
+    assert status == 0
+    assert capsys.readouterr().out == f"{output}: 1 users\n"
+    expected = Recommender.from_pretrained(checkpoint).recommend(histories, k=3)
+    table = read(output)
+    assert table.columns == expected.columns
+    assert table["item"].to_list() == expected["item"].to_list()
+    assert table["score"].to_list() == pytest.approx(expected["score"].to_list(), rel=1e-5)
+    assert [path.name for path in output.parent.iterdir()] == [output.name]
+
+
+def test_options_reach_the_request(checkpoint, tmp_path):
+    (tmp_path / "lines.tsv").write_text("kunde\tware\nanna\ti1 i2\nbert\t\n")
+    (tmp_path / "users.txt").write_text("bert\nanna\n")
+    (tmp_path / "items.csv").write_text("ware\ni1\ni2\ni3\ni4\n")
+    (tmp_path / "exclude.txt").write_text("i4\n")
+    output = tmp_path / "top.csv"
+
+    status = recommend(
+        f"--model={checkpoint}", f"--histories={tmp_path}/lines.tsv", f"--output={output}", "--k=2",
+        f"--users={tmp_path}/users.txt", f"--items={tmp_path}/items.csv", "--filter_seen", "--lists",
+        f"--exclude={tmp_path}/exclude.txt", "--user_column=kunde", "--item_column=ware",
+        "--result_columns=user=kunde,item=ware", "--device=cpu", "--batch_size=7",
+    )  # fmt: skip
+
+    table = read(output)
+    assert status == 0
+    assert table.columns == ["kunde", "ware", "score", "rank", "source"]
+    assert table["kunde"].to_list() == ["bert", "bert", "anna"]
+    assert set(table["ware"][:2]) < {"i1", "i2", "i3"} and table["ware"][2] == "i3"
+
+
+def test_titles_and_pictures_are_joined(checkpoint, histories, tmp_path):
+    rows = [f"i{i}\tTitle {i}\tp{i}.jpg" for i in range(11)]  # i11 has none
+    header = "item_id:token\ttitle:token_seq\timage:token"
+    (tmp_path / "dataset/toy/toy.item").write_text("\n".join([header, *rows]) + "\n")
+    output = tmp_path / "top.csv"
+
+    recommend(
+        f"--model={checkpoint}",
+        f"--histories={histories}",
+        f"--output={output}",
+        "--k=12",
+        "--titles",
+        "--pictures",
+    )
+
+    rows = {
+        item: (title, image)
+        for item, title, image in read(output).select("item", "title", "image").rows()
+    }
+    assert rows["i3"] == ("Title 3", str(tmp_path / "dataset/toy/p3.jpg"))
+    assert rows["i11"] == (None, None)
+
+
+def test_an_output_that_exists_is_kept_unless_told_otherwise(
+    checkpoint, histories, tmp_path, capsys
+):
+    output = tmp_path / "top.csv"
+    output.write_text("mine")
+    command = f"--model={checkpoint}", f"--histories={histories}", f"--output={output}"
+
+    assert recommend(*command) == 2
+    assert "top.csv exists; give another output, or --overwrite" in capsys.readouterr().err
+    assert output.read_text() == "mine"
+    assert recommend(*command, "--overwrite") == 0
+    assert len(read(output)) == 10
+
+
+def parts_computed(monkeypatch, stop_before=None):
+    """Numbers of the parts that are computed from now on."""
+    computed, original = [], Answer.part
+
+    def part(self, number, progress=None):
+        if number == stop_before:
+            raise KeyboardInterrupt
+        computed.append(number)
+        return original(self, number, progress)
+
+    monkeypatch.setattr(Answer, "part", part)
+    return computed
+
+
+def test_an_interrupted_command_resumes(checkpoint, tmp_path, monkeypatch, capsys):
+    output, whole = tmp_path / "top.parquet", tmp_path / "whole.parquet"
+    monkeypatch.setattr("recbole_mm.recommend.request.USERS_PER_PART", 10)
+    assert recommend(f"--model={checkpoint}", f"--output={whole}") == 0
+    with monkeypatch.context() as patched:
+        assert parts_computed(patched, stop_before=2) == []
+        assert recommend(f"--model={checkpoint}", f"--output={output}") == 130
+    assert not output.exists()
+
+    computed = parts_computed(monkeypatch)
+    assert recommend(f"--model={checkpoint}", f"--output={output}") == 0
+
+    assert computed == [2, 3]
+    assert read(output).equals(read(whole))
+    assert "40 users" in capsys.readouterr().out
+    assert not list(tmp_path.glob(".top*"))
+
+
+@pytest.mark.parametrize("changed", ["--k=9", "--histories"])
+def test_another_request_starts_from_scratch(changed, checkpoint, histories, tmp_path, monkeypatch):
+    monkeypatch.setattr("recbole_mm.recommend.request.USERS_PER_PART", 1)
+    histories.write_text(ONE_USER + "bert,i4\n")
+    command = [
+        f"--model={checkpoint}",
+        f"--output={tmp_path / 'top.csv'}",
+        f"--histories={histories}",
+    ]
+    with monkeypatch.context() as patched:
+        parts_computed(patched, stop_before=1)
+        assert recommend(*command) == 130
+
+    if changed == "--histories":
+        histories.write_text(ONE_USER + "bert,i5\n")
+    else:
+        command.append(changed)
+    computed = parts_computed(monkeypatch)
+    assert recommend(*command) == 0
+
+    assert computed == [0, 1]
+
+
+def test_a_full_disk_is_one_line_and_keeps_what_is_finished(
+    checkpoint, tmp_path, monkeypatch, capsys
+):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    output = tmp_path / "top.csv"
+    with monkeypatch.context() as patched:
+        patched.setattr(pl.LazyFrame, "sink_csv", full)
+        assert recommend(f"--model={checkpoint}", f"--output={output}") == 1
+
+    error = capsys.readouterr().err
+    assert f"{output}: cannot be written: [Errno 28] No space left on device" in error
+    assert error.count("\n") == 1
+    assert not output.exists()
+    computed = parts_computed(monkeypatch)
+    assert recommend(f"--model={checkpoint}", f"--output={output}") == 0
+    assert computed == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--model=no.pth"], "--model: no.pth does not exist"),
+        (["--histories=no.csv"], "no.csv: no such file"),
+        (["--histories=today.xls2"], "format '.xls2' is unknown; known are"),
+        (["--output=top.xls"], "the format '.xls' is unknown; use .parquet"),
+        (["--items=today.xls2"], "format '.xls2' is unknown"),
+        (["--k=0"], "k is 0; it has to be a whole number >= 1"),
+        (["--k=13"], "k is 13, but there are 12 candidates"),
+        (["--request_time=noon"], "--request-time=noon: give unix seconds, or a date like"),
+        (["--result_columns=user"], "--result-columns=user: write NAME=NEW"),
+        (["--titles"], "no column 'title'"),
+        (["--user_column=use"], "no column 'use': name it with --user-column (did you mean 'user'?)"),
+        (["--device=tpu"], "device 'tpu' cannot be used"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_line(options, message, checkpoint, histories, tmp_path, capsys):
+    (tmp_path / "today.xls2").write_text("")
+    command = [f"--model={checkpoint}", f"--histories={histories}", f"--output={tmp_path}/top.csv"]
+
+    assert recommend(*command, *options) == 2
+
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+    assert not (tmp_path / "top.csv").exists()
+
+
+def test_a_data_set_that_is_gone_is_named(checkpoint, tmp_path, capsys):
+    command = f"--model={checkpoint}", f"--output={tmp_path}/top.csv", "--data_path=nowhere"
+
+    assert recommend(*command) == 2
+    assert f"nowhere{os.sep}toy" in capsys.readouterr().err
+
+
+def flip_bit(content: bytes, place: int) -> bytes:
+    return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+
+
+SPOILED = {
+    "truncated": lambda content: content[: len(content) // 2],
+    "text": lambda _: b"not a checkpoint",
+    "empty": lambda _: b"",
+    "one bit off": lambda content: flip_bit(content, len(content) // 2),
+}
+
+
+@pytest.mark.parametrize("kind", SPOILED)
+def test_a_file_that_is_not_a_checkpoint_is_one_line(kind, checkpoint, tmp_path, capsys):
+    path = tmp_path / "bad.pth"
+    path.write_bytes(SPOILED[kind](Path(checkpoint).read_bytes()))
+
+    assert recommend(f"--model={path}", f"--output={tmp_path}/top.csv") == 2
+
+    error = capsys.readouterr().err
+    assert "bad.pth: not a checkpoint of " in error and "or a damaged one" in error
+    assert error.count("\n") == 1

@@ -1,0 +1,324 @@
+"""Recommendations are the evaluator's ranks, whatever form the histories have."""
+
+import logging
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+
+from recbole_mm.compare.ranks import evaluate_ranks
+from recbole_mm.recommend.histories import TableForm
+from recbole_mm.recommend.recommender import Recommender
+from recbole_mm.tools.errors import UserError
+
+N_ITEMS = 12
+
+
+@pytest.fixture
+def recommender(trained):
+    return Recommender.from_pretrained(trained("UniSRec").result.checkpoint)
+
+
+def toy_events(toy) -> pl.DataFrame:
+    path = f"{toy['data_path']}/toy/toy.inter"
+    return pl.read_csv(path, separator="\t", new_columns=["user", "item", "timestamp"])
+
+
+def before_the_target(toy) -> pl.DataFrame:
+    """Whole histories but for the last event of each user, which is the test's target."""
+    events = toy_events(toy)
+    return events.filter(pl.int_range(pl.len()).over("user") < pl.len().over("user") - 1)
+
+
+@pytest.mark.parametrize("use_item_id", [True, False], ids=["with-id", "without-id"])
+@pytest.mark.parametrize("name", ["MMM4Rec", "MMM4Rec-time", "MISSRec", "UniSRec"])
+def test_ranks_are_those_of_the_evaluator(name, use_item_id, trained, toy):
+    run = trained(name, use_item_id=use_item_id)
+    expected = evaluate_ranks(run).ranks.select("user", "item", "rank")
+
+    recommender = Recommender.from_pretrained(run.result.checkpoint)
+    table = recommender.recommend(before_the_target(toy), k=N_ITEMS)
+
+    ranks = expected.join(table, on=["user", "item"], suffix="_recommended")
+    assert len(ranks) == len(expected) == 40
+    assert ranks["rank_recommended"].to_list() == ranks["rank"].to_list()
+    gains = 1 / np.log2(ranks["rank_recommended"].to_numpy() + 1)
+    ndcg = gains[ranks["rank_recommended"].to_numpy() <= 10].sum() / len(ranks)
+    assert ndcg == pytest.approx(run.result.test_result["ndcg@10"], abs=1e-4)
+
+
+def test_times_of_the_request_are_those_of_the_evaluator(trained, toy):
+    run = trained("MMM4Rec-time", query_time="request")
+    expected = evaluate_ranks(run).ranks.select("user", "item", "rank")
+    recommender = Recommender.from_pretrained(run.result.checkpoint)
+    times = dict(toy_events(toy).group_by("user").agg(pl.col("timestamp").last()).iter_rows())
+    histories = before_the_target(toy)
+
+    for user, item, rank in expected.head(5).iter_rows():
+        table = recommender.recommend(histories, k=N_ITEMS, users=[user], request_time=times[user])
+        assert table.filter(pl.col("item") == item)["rank"].item() == rank
+
+
+def test_without_histories_every_user_of_the_data_gets_a_list_after_all_events(recommender, toy):
+    table = recommender.recommend(k=2)
+
+    assert table.columns == ["user", "item", "score", "rank", "source"]
+    assert table["user"].unique(maintain_order=True).to_list() == [f"u{i}" for i in range(40)]
+    assert table["rank"].to_list() == [1, 2] * 40
+    assert table.equals(recommender.recommend(toy_events(toy), k=2))
+
+
+def test_a_list_is_in_order_of_its_scores(recommender):
+    scores = recommender.recommend(k=N_ITEMS)["score"].to_numpy().reshape(-1, N_ITEMS)
+
+    assert np.isfinite(scores).all()
+    assert (np.diff(scores, axis=1) <= 0).all()
+
+
+def as_long_in_order_of_time(events):
+    return events.sort("timestamp", maintain_order=True)
+
+
+def as_lists(events):
+    return events.group_by("user", maintain_order=True).agg("item", "timestamp")
+
+
+def as_pandas(events):
+    return pd.DataFrame(events.to_dict(as_series=False))
+
+
+def as_pandas_lists(events):
+    return pd.DataFrame(as_lists(events).to_dict(as_series=False))
+
+
+def as_dates(events):
+    return events.with_columns(pl.from_epoch(pl.col("timestamp").cast(pl.Int64)))
+
+
+FORMS = [
+    as_long_in_order_of_time,
+    as_lists,
+    as_pandas,
+    as_pandas_lists,
+    as_dates,
+    pl.DataFrame.lazy,
+]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_histories_may_be_frames_of_any_form(form, recommender, toy):
+    expected = recommender.recommend(k=3)
+
+    table = recommender.recommend(form(toy_events(toy)), k=3)
+
+    if form in (as_pandas, as_pandas_lists):
+        assert isinstance(table, pd.DataFrame)
+        table = pl.DataFrame(table.to_dict("list"))
+    assert table["user"].to_list() == expected["user"].to_list()
+    assert table["item"].to_list() == expected["item"].to_list()
+
+
+def write_jsonl_lists(events, path):
+    as_lists(events).rename({"item": "items"}).write_ndjson(path)
+
+
+def write_csv_words(events, path):
+    words = as_lists(events).with_columns(
+        pl.col("item").list.join(" ").alias("items"),
+        pl.col("timestamp").cast(pl.List(pl.String)).list.join(" "),
+    )
+    words.drop("item").write_csv(path)
+
+
+def write_csv_json(events, path):
+    cells = ["[" + ",".join(f'"{item}"' for item in row) + "]" for row in as_lists(events)["item"]]
+    pl.DataFrame({"user": as_lists(events)["user"], "items": cells}).write_csv(path)
+
+
+FILES = {
+    "long.csv": pl.DataFrame.write_csv,
+    "long.tsv": lambda events, path: events.write_csv(path, separator="\t"),
+    "long.parquet": pl.DataFrame.write_parquet,
+    "long.jsonl": pl.DataFrame.write_ndjson,
+    "lists.parquet": lambda events, path: as_lists(events).write_parquet(path),
+    "lists.jsonl": write_jsonl_lists,
+    "words.csv": write_csv_words,
+    "json.csv": write_csv_json,
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_histories_may_be_files_of_any_form(name, recommender, toy, tmp_path):
+    path = tmp_path / name
+    FILES[name](toy_events(toy), path)
+
+    assert recommender.recommend(path, k=3).equals(recommender.recommend(k=3))
+
+
+def test_columns_may_have_any_names(recommender, toy):
+    renamed = toy_events(toy).rename({"user": "customer", "item": "sku", "timestamp": "bought"})
+
+    table = recommender.recommend(
+        renamed,
+        k=3,
+        form=TableForm(user="customer", item="sku", time="bought"),
+        result_columns={"user": "customer", "item": "sku", "score": "points"},
+    )
+
+    assert table.columns == ["customer", "sku", "points", "rank", "source"]
+    assert table["sku"].to_list() == recommender.recommend(k=3)["item"].to_list()
+
+
+def test_events_are_read_in_order_of_time_and_else_of_the_table(recommender):
+    times = pl.DataFrame(
+        {"user": ["a"] * 3, "item": ["i3", "i1", "i2"], "timestamp": [30.0, 10.0, 20.0]}
+    )
+    in_order = pl.DataFrame({"user": ["a"] * 3, "item": ["i1", "i2", "i3"]})
+
+    scores = recommender.recommend(in_order)["score"]
+
+    assert recommender.recommend(times)["score"].equals(scores)
+    assert not recommender.recommend(times.drop("timestamp"))["score"].equals(scores)
+
+
+def test_users_come_in_the_order_asked_for_and_need_not_be_known(recommender, toy):
+    users = ["u7", "nobody", "u1"]
+
+    for histories in (None, toy_events(toy)):
+        table = recommender.recommend(histories, k=2, users=users)
+
+        assert table["user"].to_list() == ["u7", "u7", "nobody", "nobody", "u1", "u1"]
+        assert table["source"].to_list() == ["model"] * 2 + ["popular"] * 2 + ["model"] * 2
+
+
+def test_users_without_a_known_event_get_the_most_popular_items(trained):
+    run = trained("UniSRec")
+    counts = run.splits.train._dataset.item_counts()
+    recommender = Recommender.from_pretrained(run.result.checkpoint)
+    histories = pl.DataFrame({"user": ["new", "other"], "items": [[], ["unheard of"]]})
+
+    table = recommender.recommend(histories, k=3)
+
+    order = counts[1:].argsort(descending=True, stable=True)[:3] + 1
+    assert table["item"].to_list() == recommender.catalog.tokens[order.numpy()].tolist() * 2
+    assert table["score"].to_list() == counts[order].tolist() * 2
+    assert table["source"].to_list() == ["popular"] * 6
+
+
+def test_unknown_items_are_skipped_and_counted_or_an_error(recommender, caplog):
+    some = pl.DataFrame({"user": ["a"] * 3, "item": ["i1", "unheard of", "i2"]})
+    known = some.filter(pl.col("item") != "unheard of")
+
+    assert recommender.recommend(some).equals(recommender.recommend(known))
+    assert (
+        "1 of 3 events have items that the catalog does not have: they are skipped" in caplog.text
+    )
+    with pytest.raises(UserError, match="1 of 3 events have items .* add them with new_items"):
+        recommender.recommend(some, strict=True)
+
+
+def test_seen_items_are_left_out_whole_histories_long(recommender):
+    history = [f"i{i}" for i in range(9)]  # the model reads the last 5
+    histories = pl.DataFrame({"user": ["a"], "items": [history]})
+
+    table = recommender.recommend(histories, k=5, filter_seen=True)
+
+    assert sorted(table["item"].to_list()) == ["i10", "i11", "i9"]
+    assert table["rank"].to_list() == [1, 2, 3]
+
+
+def test_allowed_and_excluded_items_decide_who_is_a_candidate(recommender):
+    every = recommender.recommend(k=N_ITEMS)
+    allowed, excluded = ["i5", "i1", "i7", "i2"], ["i7"]
+    left = {"i1", "i2", "i5"}
+
+    table = recommender.recommend(k=3, items=allowed, exclude=excluded)
+
+    expected = every.filter(pl.col("item").is_in(left))
+    assert table["item"].to_list() == expected["item"].to_list()
+    np.testing.assert_allclose(table["score"], expected["score"], rtol=1e-5)
+
+
+def test_each_user_may_have_candidates_of_her_own(recommender):
+    histories = pl.DataFrame({"user": ["a", "b", "c"], "items": [["i1", "i2"], ["i4"], []]})
+    candidates = pl.DataFrame(
+        {"user": ["c", "b", "a"], "items": [["i9"], ["i1", "i2", "i3"], ["i5", "i6"]]}
+    )
+
+    table = recommender.recommend(histories, k=2, candidates=candidates)
+
+    lists = dict(table.group_by("user").agg("item").iter_rows())
+    assert sorted(lists["a"]) == ["i5", "i6"]
+    assert len(lists["b"]) == 2 and set(lists["b"]) <= {"i1", "i2", "i3"}
+    assert lists["c"] == ["i9"]
+    with pytest.raises(UserError, match=r"1 users have no candidate .*, e.g. \['c'\]"):
+        recommender.recommend(histories, k=1, candidates=candidates.head(0).vstack(candidates[1:]))
+
+
+def test_lists_do_not_depend_on_batches_blocks_and_parts(recommender, monkeypatch):
+    expected = recommender.recommend(k=3)
+    monkeypatch.setattr("recbole_mm.recommend.ranking.SCORES_PER_BLOCK", 40)
+    monkeypatch.setattr("recbole_mm.recommend.request.USERS_PER_PART", 7)
+
+    table = recommender.recommend(k=3, batch_size=5)
+
+    assert table.drop("score").equals(expected.drop("score"))
+    np.testing.assert_allclose(table["score"], expected["score"], rtol=1e-5)
+
+
+def test_a_model_with_time_says_what_it_does_without(trained, toy, caplog):
+    recommender = Recommender.from_pretrained(trained("MMM4Rec-time").result.checkpoint)
+
+    recommender.recommend(toy_events(toy).drop("timestamp"))
+
+    assert "has no times, which MMM4Rec reads (use_time: True): every interval counts as 0" in (
+        caplog.text
+    )
+    caplog.clear()
+    recommender.recommend(toy_events(toy))
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+ONE = pl.DataFrame({"user": ["a"], "item": ["i1"]})
+
+
+@pytest.mark.parametrize(
+    ("histories", "options", "message"),
+    [
+        (ONE.drop("item"), {}, r"no column of items: name it with --item-column. The table has \['user'\]"),
+        (ONE.drop("user"), {}, r"no column of users"),
+        (ONE, {"form": TableForm(item="sku")}, r"no column 'sku': name it with --item-column. The table has \['user', 'item'\]"),
+        (ONE.head(0), {}, "no rows"),
+        (pl.DataFrame({"user": ["a", None], "item": ["i1", "i2"]}), {}, "row 2 has no user"),
+        (
+            pl.DataFrame({"user": ["a"] * 2, "item": ["i1"] * 2, "timestamp": ["3", "noon"]}),
+            {},
+            "row 2 has no time that can be read",
+        ),
+        (
+            pl.DataFrame({"user": ["a", "b", "a"], "items": [["i1"]] * 3}),
+            {},
+            r"1 duplicate users, e.g. \['a'\]",
+        ),
+        (
+            pl.DataFrame({"user": ["a"], "items": [["i1"]], "timestamps": [[1.0, 2.0]]}),
+            {},
+            "row 1 has 1 items and 2 times",
+        ),
+        (ONE, {"users": ["a", "b", "a"]}, r"users: 1 duplicate users, e.g. \['a'\]"),
+        (ONE, {"k": 13}, "k is 13, but there are 12 candidates"),
+        (ONE, {"k": 3, "items": ["i1", "i2"]}, "k is 3, but there are 2 candidates"),
+        (ONE, {"k": 0}, "k is 0; it has to be a whole number >= 1"),
+        (ONE, {"batch_size": 2.5}, "batch_size is 2.5"),
+        (ONE, {"items": ["i1", "ix"]}, r"items: 1 of 2 items are not in the catalog .* \['ix'\]"),
+        (ONE, {"exclude": ["ix"]}, "exclude: 1 of 1 items are not in the catalog"),
+        (ONE, {"items": "i1.txt"}, "items is a text"),
+        (ONE, {"result_columns": {"users": "x"}}, r"\['users'\] are not among user, item"),
+        (ONE, {"result_columns": {"user": "item"}}, "two columns would have the same name"),
+        ("no.csv", {}, "no.csv"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_used_is_a_clear_error(histories, options, message, recommender):
+    with pytest.raises(UserError, match=message):
+        recommender.recommend(histories, **options)
