@@ -158,7 +158,7 @@ def test_the_same_seed_gives_the_same_result(toy):
 def test_an_unknown_data_set_lists_the_known_ones_and_how_each_is_made(capsys, toy):
     message = fails(capsys, 2, *options(model="SASRec", dataset="Toyz", data_path=toy["data_path"]))
 
-    assert "data set 'Toyz': there is no" in message
+    assert "data set 'Toyz':" in message and "did you mean 'Toys'?" in message
     for name, how in described_datasets().items():
         assert f"{name}: {how}" in message
     assert ": toy (another folder: --data_path=FOLDER)" in message
@@ -167,8 +167,8 @@ def test_an_unknown_data_set_lists_the_known_ones_and_how_each_is_made(capsys, t
 def test_a_known_data_set_that_is_not_there_says_how_it_is_made(capsys):
     message = fails(capsys, 2, "--model=SASRec", "--dataset=Toys")
 
-    assert "there is no dataset/Toys/Toys.inter" in message
-    assert f"Make it: {described_datasets()['Toys']}" in message
+    assert "dataset/Toys/Toys.inter does not exist. Create it with:" in message
+    assert f"  {described_datasets()['Toys']}" in message
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,6 @@ import shutil
 import tempfile
 from pathlib import Path
 
-import pandas as pd
-
-from recbole_mm.data import demo
-from recbole_mm.data.extractor import embed_texts
 from recbole_mm.data.feature_files import feature_path, write_item_features
 from recbole_mm.tools.files import whole_or_not
 
@@ -46,6 +42,8 @@ def ensure_demo(data_path: Path, feature_folder: Path) -> None:
     if not missing:
         return
     logger.info(f"making the demo data set in [{data_path}], once")
+    from recbole_mm.data import demo
+
     folders = list(dict.fromkeys(place.parent for place in missing.values()))
     for folder in folders:
         _check_writable(folder)
@@ -67,6 +65,10 @@ def ensure_ml_100k(data_path: Path, feature_folder: Path) -> None:
         return
     logger.info(f"making text features of ml-100k in [{path}], once")
     _check_writable(feature_folder)
+    import pandas as pd
+
+    from recbole_mm.data.extractor import embed_texts
+
     table = pd.read_csv(items, sep="\t", dtype=str, keep_default_na=False)
     texts = table[["movie_title:token_seq", "release_year:token", "class:token_seq"]]
     vectors = embed_texts(texts.agg(" ".join, axis=1).tolist())

@@ -1,14 +1,51 @@
-"""Which data sets there are, and how each is made."""
+"""Which data sets exist, which a run lacks, and how each is created; without RecBole and torch."""
 
+import shlex
 from pathlib import Path
+from typing import NamedTuple
 
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.models import RECBOLE_DIR
 from recbole_mm.config.property_files import properties_dir
+from recbole_mm.prepare.making import command_to_resume
+from recbole_mm.prepare.mirrors import Mirrors
+from recbole_mm.prepare.recipe import Recipe, command_for
+from recbole_mm.tools.names import nearest
+
+EXPLANATION = "  ("
+"""Separates the command in the first line of a property file from words about it."""
+
+
+class LackingData(ConfigError):
+    """A data set that does not exist; the message says how it is created.
+
+    Attributes:
+        lacking: the data sets.
+    """
+
+    def __init__(self, message: str, lacking: list["Lacking"]):
+        super().__init__(message)
+        self.lacking = lacking
+
+
+class Lacking(NamedTuple):
+    """A data set, or a domain of a mixture, that a run needs and that is not complete.
+
+    Attributes:
+        name: of the data set.
+        root: folder of the data sets.
+        missing: file that does not exist, or ``None``.
+        resume: command that finishes what an interruption left, or ``None``.
+    """
+
+    name: str
+    root: Path
+    missing: Path | None
+    resume: str | None
 
 
 def described_datasets() -> dict[str, str]:
-    """Data sets with a property file and how each is made: the file's first line, a comment."""
+    """Data sets with a property file, and how each is created: its first line, a comment."""
     files = sorted((properties_dir() / "dataset").glob("*.yaml"))
     return {path.stem: _first_line(path).removeprefix("#").strip() for path in files}
 
@@ -19,51 +56,97 @@ def datasets_in(folder) -> list[str]:
     return sorted({path.parent.name for path in paths if path.name.startswith(path.parent.name)})
 
 
-def require_dataset(config):
-    """Check that the interactions of ``config['dataset']``, or of its domains, are there, or will
-    be.
+def needed_datasets(config) -> list[str]:
+    """The data sets that must exist for a run: the named one, or the domains of a mixture.
 
-    Sets that make themselves and sets that RecBole's loader downloads will be.
+    Data sets that are made at their first use, or that RecBole's loader downloads, need not exist.
+
+    Args:
+        config: with ``dataset``, ``data_path`` (the folder of this data set) and ``domains``.
 
     Raises:
-        ConfigError: they are not. The message says how the data set is made, if that is known,
-            and which data sets there are.
+        MixtureError: its domains cannot be one data set.
     """
     from recbole_mm.data.builtin import BUILTIN
-    from recbole_mm.data.domains import MixtureError, domain_folder, domains_of
+    from recbole_mm.data.domains import domains_of
 
-    name, folder = config["dataset"], Path(config["data_path"])
-    try:
-        domains = domains_of(config)
-    except MixtureError as error:
-        raise ConfigError(str(error)) from error
-    if domains and not (folder / f"{name}.inter").is_file():
-        for domain in domains:
-            _require(config, domain, domain_folder(config, domain))
-    elif name not in BUILTIN and name not in _downloaded_by_recbole():
-        _require(config, name, folder)
+    name = config["dataset"]
+    domains = domains_of(config)
+    if domains and not (Path(config["data_path"]) / f"{name}.inter").is_file():
+        return domains
+    return [] if name in BUILTIN or name in _downloaded_by_recbole() else [name]
 
 
-def _require(config, name: str, folder: Path):
-    parts = config["benchmark_filename"]
-    wanted = [f"{name}.{part}.inter" for part in parts] if parts else [f"{name}.inter"]
-    missing = [file for file in wanted if not (folder / file).is_file()]
-    if not missing:
-        return
-    described = described_datasets()
-    lines = [f"data set {name!r}: there is no {folder / missing[0]}."]
+def lacking_datasets(config) -> list[Lacking]:
+    """Those of :func:`needed_datasets` that do not exist or are not complete."""
+    root = Path(config["data_path"]).parent
+    found = []
+    for name in needed_datasets(config):
+        parts = config["benchmark_filename"]
+        files = [f"{name}.{part}.inter" for part in parts] if parts else [f"{name}.inter"]
+        missing = [root / name / file for file in files if not (root / name / file).is_file()]
+        resume = command_to_resume(root, name)
+        if missing or resume:
+            found.append(Lacking(name, root, missing[0] if missing else None, resume))
+    return found
+
+
+def require_dataset(config) -> None:
+    """Check that the interactions of ``config['dataset']``, or of its domains, exist or will.
+
+    Raises:
+        LackingData: they do not. The message says how the data set is created, if that is known,
+            and which data sets exist.
+    """
+    lacking = lacking_datasets(config)
+    if lacking:
+        raise LackingData("\n".join(_how_to_create(lacking[0])), lacking)
+
+
+def _how_to_create(lacking: Lacking) -> list[str]:
+    name, root = lacking.name, lacking.root
+    existing = ", ".join(datasets_in(root)) or "none"
+    there = f"Data sets in {root}: {existing} (another folder: --data_path=FOLDER)"
+    if lacking.resume:
+        begun = f"data set {name!r}: its creation was interrupted. Resume it with:"
+        return [begun, f"  {lacking.resume}"]
+    first = f"data set {name!r}: {lacking.missing} does not exist"
+    described, mirrors = described_datasets(), Mirrors()
+    source = mirrors.source_of_any_year(name)
+    if source is not None:
+        command = command_for(Recipe(name, source.layout, root, Path("raw"), pictures=True))
+        options = "--download" if mirrors.source(name) else f"--download --layout={source.layout}"
+        also = f"or add {options} to the command that trains on it."
+        return [f"{first}. Create it with:", f"  {command}", also, there]
     if name in described:
-        lines.append(f"Make it: {described[name]}")
-    else:
-        lines.append("Known data sets and how they are made:")
-        lines += [f"  {known}: {how}" for known, how in described.items()]
-    here = ", ".join(datasets_in(folder.parent)) or "none"
-    lines.append(f"Ready in {folder.parent}: {here} (another folder: --data_path=FOLDER)")
-    raise ConfigError("\n".join(lines))
+        return [f"{first}. Create it with:", f"  {_with_output(described[name], root)}", there]
+    near = nearest(name, [*datasets_in(root), *described, *mirrors.dataset_names()])
+    others = [other for other in mirrors.dataset_names() if other not in described]
+    own = shlex.join(["recbole-mm", "prepare", "FOLDER", f"--name={name}", *_output(root)])
+    return [
+        f"{first}{f'; did you mean {near[0]!r}?' if near else '.'}",
+        there,
+        f"Create one from your own tables with: {own}",
+        "Known data sets and how each is created:",
+        *(f"  {known}: {_with_output(how, root)}" for known, how in described.items()),
+        f"Others of Amazon, by recbole-mm amazon NAME --download --pictures: {', '.join(others)}",
+    ]
+
+
+def _output(root: Path) -> list[str]:
+    return [] if root == Path("dataset") else [f"--output={root}"]
+
+
+def _with_output(how: str, root: Path) -> str:
+    """The command for another folder of data sets."""
+    command, separator, explanation = how.partition(EXPLANATION)
+    if _output(root) and command.startswith("recbole-mm ") and " --model=" not in command:
+        command = f"{command} {shlex.join(_output(root))}"
+    return command + separator + explanation
 
 
 def _downloaded_by_recbole() -> list[str]:
-    """Data sets that RecBole's loader fetches over the network when they are not there."""
+    """Data sets that RecBole's loader fetches over the network when they do not exist."""
     lines = (RECBOLE_DIR / "properties/dataset/url.yaml").read_text(encoding="utf-8").splitlines()
     return [line.partition(":")[0] for line in lines]
 

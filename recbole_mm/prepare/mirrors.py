@@ -79,6 +79,11 @@ class Mirrors:
         )
         return Source(category, layout, reviews, meta)
 
+    def source_of_any_year(self, name: str) -> Source | None:
+        """As :meth:`source`, from the first collection that has it."""
+        sources = (self.source(name, layout) for layout in (None, *self.layouts))
+        return next((source for source in sources if source is not None), None)
+
     def require_source(self, name: str, layout: int | None = None) -> Source:
         """As :meth:`source`.
 

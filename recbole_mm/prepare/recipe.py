@@ -89,5 +89,6 @@ def command_for(recipe: Recipe, encoder: str | None = None) -> str:
     options = [f"--layout={recipe.layout}"] if recipe.layout != DEFAULT_LAYOUT else []
     options += [f"--encoder={encoder}"] if encoder else []
     options += [f"--output={recipe.output}"] if recipe.output != Path("dataset") else []
+    options += ["--download"]
     options += ["--pictures"] if recipe.pictures else []
-    return shlex.join(["recbole-mm", "amazon", recipe.name, *options, "--download"])
+    return shlex.join(["recbole-mm", "amazon", recipe.name, *options])

@@ -1,12 +1,15 @@
 """The command that trains: ``recbole-mm --model=MODEL --dataset=DATASET``."""
 
 import argparse
+import sys
 
 from recbole_mm.commands import COMMANDS
+from recbole_mm.config.data_settings import data_settings
 from recbole_mm.config.models import MODELS, recbole_models
 from recbole_mm.config.property_files import properties_dir, read_layers
 from recbole_mm.config.values import add_config_files_option, parse_overrides
 from recbole_mm.prepare.catalog import described_datasets
+from recbole_mm.prepare.provide import add_download_options, provide_datasets
 
 COMMON_KEYS = {
     "epochs": "training ends here at the latest (early stopping: stopping_step)",
@@ -30,6 +33,7 @@ EXAMPLES = """\
 examples:
   recbole-mm --model=MMM4Rec --dataset=demo
   recbole-mm --model=MMM4Rec --dataset=ml-100k --epochs=5 --learning_rate=5e-4
+  recbole-mm --model=MMM4Rec --dataset=Pantry --download
   recbole-mm --model=SASRec --dataset=demo --show_progress=False
   recbole-mm compare --models=MMM4Rec,SASRec --dataset=demo --seeds=3
   recbole-mm tune --model=SASRec --dataset=demo --budget=10
@@ -51,6 +55,9 @@ def main(arguments: list[str]) -> int:
     overrides = parse_overrides(rest)
     layers = (options.model, options.dataset, options.config_files)
     stages = "stages" in read_layers(options.config_files)
+    missing = provide_datasets(
+        data_settings(*layers, overrides), options, lambda: _check(layers, overrides, stages)
+    )
     from recbole_mm.run.result_tables import print_results
     from recbole_mm.run.run import run
     from recbole_mm.run.stages import run_stages
@@ -60,7 +67,17 @@ def main(arguments: list[str]) -> int:
     else:
         results = [run(*layers, overrides=overrides)]
     print_results(results)
+    for line in missing:
+        print(line, file=sys.stderr)
     return 0
+
+
+def _check(layers, overrides: dict, stages: bool) -> None:
+    """Refuse a configuration that cannot run, before its data are downloaded."""
+    from recbole_mm.config.load import load_config
+    from recbole_mm.run.stages import plan_stages
+
+    (plan_stages if stages else load_config)(*layers, overrides=overrides)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -75,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-m", "--model", help="a model's name, see below")
     parser.add_argument("-d", "--dataset", help="a data set's name, see below")
     add_config_files_option(parser)
+    add_download_options(parser)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
 
@@ -86,7 +104,7 @@ def _epilog() -> str:
             "RecBole's": ", ".join(recbole_models("sequential")),
             "your own": OWN_MODELS,
         },
-        "data sets, and how each is made:": described_datasets(),
+        "data sets, and how each is created:": described_datasets(),
         f"keys used most (--KEY=VALUE; all of them: {properties_dir()}):": COMMON_KEYS,
         "other commands (recbole-mm COMMAND --help):": {
             name: command.summary for name, command in COMMANDS.items() if name != "train"

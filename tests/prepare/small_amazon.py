@@ -1,7 +1,13 @@
 """Small Amazon reviews and metadata as their publishers write them."""
 
 import gzip
+import io
 import json
+import tempfile
+from pathlib import Path
+
+import yaml
+from PIL import Image
 
 from recbole_mm.prepare import amazon_files
 
@@ -74,3 +80,50 @@ META = {
         }
     ),
 }
+
+ITEMS = [f"B{i:09d}" for i in range(6)]
+WITHOUT_METADATA, WITHOUT_PICTURE = ITEMS[5], ITEMS[4]
+PATHS = {
+    2014: ("categoryFiles/ratings_{category}.csv", "categoryFiles/meta_{category}.json.gz"),
+    2018: ("categoryFilesSmall/{category}.csv", "metaFiles2/meta_{category}.json.gz"),
+    2023: ("rating_only/{category}.csv.gz", "meta_categories/meta_{category}.jsonl.gz"),
+}
+
+
+def publish(server, layout, category):
+    """Put reviews, metadata and pictures of a category on a server: one item has no metadata, and
+    one picture is missing."""
+    reviews, meta = (path.replace("{category}", category) for path in PATHS[layout])
+    with tempfile.TemporaryDirectory() as folder:
+        endings = {2014: "csv", 2018: "csv", 2023: "csv.gz"}
+        server.files[reviews] = reviews_of(layout, endings[layout], Path(folder)).read_bytes()
+        lines = [meta_line(layout, item, server.url) for item in ITEMS[:5]]
+        server.files[meta] = write(Path(folder, "meta.gz"), lines).read_bytes()
+    for number, item in enumerate(ITEMS[:4]):
+        stream = io.BytesIO()
+        colors = ["red", "green", "blue", "yellow"]
+        Image.new("RGB", (20, 10 + 5 * number), colors[number]).save(stream, "JPEG")
+        server.files[f"pictures/{item}.jpg"] = stream.getvalue()
+
+
+def meta_line(layout, item, url):
+    """Metadata of an item as its publishers of that year would have written it."""
+    picture, title = f"{url}/pictures/{item}.jpg", f"Snack number{item[-1]} with salt"
+    if layout == 2014:
+        return repr({"asin": item, "title": title, "categories": [["Food"]], "imUrl": picture})
+    if layout == 2018:
+        texts = {"title": title, "brand": "Acme", "category": ["Food"], "description": ["Good"]}
+        return json.dumps({**texts, "imageURLHighRes": [picture], "asin": item})
+    texts = {"title": title, "store": "Acme", "categories": ["Food"], "features": ["Good"]}
+    return json.dumps({**texts, "images": [{"large": picture}], "parent_asin": item})
+
+
+def mirrors_file(server, path):
+    """A mirrors file that names the server for every year, where 2023 has a Prime_Pantry too."""
+    layouts = {
+        layout: {"reviews": [f"{server.url}/{reviews}"], "meta": [f"{server.url}/{meta}"]}
+        for layout, (reviews, meta) in PATHS.items()
+    }
+    layouts[2023]["categories"] = ["Prime_Pantry", "Video_Games"]
+    path.write_text(yaml.safe_dump({"layouts": layouts}))
+    return path

@@ -2,7 +2,7 @@ import shlex
 
 import pytest
 
-from recbole_mm.prepare.catalog import described_datasets
+from recbole_mm.prepare.catalog import LackingData, described_datasets, require_dataset
 from recbole_mm.prepare.commands import amazon, prepare
 from recbole_mm.prepare.mirrors import Mirrors
 
@@ -30,3 +30,49 @@ def test_the_command_that_makes_a_data_set_is_one_and_makes_it_in_an_empty_folde
     if command == "amazon":
         assert args.download and args.pictures
         assert Mirrors().source(args.category, args.layout) is not None
+
+
+def message_about(name, root="dataset", **config):
+    settings = {"domains": None, "benchmark_filename": None, **config}
+    settings |= {"dataset": name, "data_path": f"{root}/{name}"}
+    with pytest.raises(LackingData) as error:
+        require_dataset(settings)
+    return str(error.value)
+
+
+def test_an_unknown_data_set_has_what_helps_most_first(toy):
+    lines = message_about("Pantri", root=toy["data_path"]).splitlines()
+
+    assert lines[0].endswith("Pantri.inter does not exist; did you mean 'Pantry'?")
+    assert lines[1].startswith(f"Data sets in {toy['data_path']}: toy (another folder")
+    assert lines[2].startswith("Create one from your own tables with: recbole-mm prepare FOLDER ")
+    assert lines[3] == "Known data sets and how each is created:"
+    assert [line.partition(":")[0].strip() for line in lines[4:-1]] == list(described_datasets())
+    assert "Food, Home" in lines[-1] and "Video_Games" in lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("Pantry", "recbole-mm amazon Pantry --output=sets --download --pictures"),
+        ("Toys", "recbole-mm amazon Toys --layout=2014 --output=sets --download --pictures"),
+        ("Baby", "recbole-mm amazon Baby --layout=2014 --output=sets --download --pictures"),
+        ("MovieLens100k", "recbole-mm prepare FOLDER/MovieLens100k --output=sets  ("),
+    ],
+)
+def test_the_command_that_creates_it_is_for_the_folder_of_the_run(name, command):
+    assert f"\n  {command}" in message_about(name, root="sets")
+
+
+def test_of_a_mixture_the_lacking_domain_is_named():
+    assert "'Food': dataset/Food/Food.inter does" in message_about("Mix", domains=["Food", "Home"])
+
+
+def test_the_files_of_a_given_split_are_those_that_are_looked_for():
+    assert "x.a.inter does not exist" in message_about("x", benchmark_filename=["a", "b"])
+
+
+@pytest.mark.parametrize("name", ["demo", "ml-100k", "amazon-books"])
+def test_data_sets_that_are_made_by_themselves_need_not_exist(name):
+    settings = {"domains": None, "benchmark_filename": None}
+    require_dataset({**settings, "dataset": name, "data_path": f"dataset/{name}"})

@@ -81,6 +81,7 @@ def serving(files: dict[str, bytes]):
     server.tag, server.resumes = '"v1"', True
     server.host = f"127.0.0.1:{server.server_port}"
     server.url = f"http://{server.host}"
+    server.handle_error = lambda *_: None  # a client that was killed
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     try:

@@ -1,0 +1,185 @@
+"""``--download``: the data sets that a command lacks are created before it runs."""
+
+import argparse
+import contextlib
+import os
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from recbole_mm.config.errors import ConfigError
+from recbole_mm.prepare.catalog import (
+    Lacking,
+    LackingData,
+    lacking_datasets,
+    needed_datasets,
+    require_dataset,
+)
+from recbole_mm.prepare.inputs import read_json
+from recbole_mm.prepare.mirrors import LAYOUTS, SHIPPED, Mirrors
+from recbole_mm.prepare.recipe import Recipe, command_for
+
+MODALITIES = ("text", "image")
+
+
+def add_download_options(parser: argparse.ArgumentParser) -> None:
+    """``--download`` and what goes with it."""
+    options = parser.add_argument_group("Amazon data sets that do not exist yet")
+    options.add_argument(
+        "--download",
+        action="store_true",
+        help="create them: reviews, metadata, pictures, features; the same command resumes",
+    )
+    options.add_argument("--encoder", help="of texts and pictures [embedded: no weights]")
+    options.add_argument(
+        "--layout", type=int, choices=LAYOUTS, help="year of the collection [2018; Toys 2014]"
+    )
+    options.add_argument("--mirrors", type=Path, metavar="FILE", help=f"addresses [{SHIPPED}]")
+
+
+def provide_datasets(settings: list[dict], options, check: Callable[[], object]) -> list[str]:
+    """Make sure that the data sets of a command exist.
+
+    Without ``--download`` they must exist, or the user is asked whether to create them, if there
+    is someone to ask: standard input and error are terminals.
+
+    Args:
+        settings: of :func:`recbole_mm.config.data_settings.data_settings`.
+        options: of a parser with :func:`add_download_options`.
+        check: refuses a configuration that cannot run, before a long download.
+
+    Returns:
+        lines on what could not be had.
+
+    Raises:
+        LackingData: a data set does not exist and is not created.
+        UserError: it cannot be created in this way.
+        DownloadError: a download failed.
+    """
+    if not options.download:
+        _refuse_without_download(options)
+        try:
+            for config in settings:
+                require_dataset(config)
+            return []
+        except LackingData as error:
+            if not _agrees(error.lacking):
+                raise
+    _refuse_other_datasets(settings, options)
+    lacking = {one.name: one for config in settings for one in lacking_datasets(config)}
+    if not lacking:
+        return []
+    return _create(list(lacking.values()), settings, options, check)
+
+
+def _create(lacking: list[Lacking], settings: list[dict], options, check) -> list[str]:
+    mirrors = Mirrors(options.mirrors)
+    recipes = [_recipe(one, settings, options, mirrors) for one in lacking]
+    commands = [command_for(recipe, options.encoder) for recipe in recipes]
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError(
+            "--download runs in one process. Create the data before torchrun with:\n  "
+            + "\n  ".join(commands)
+        )
+    check()
+    from recbole_mm.prepare.amazon import make, what_is_missing
+    from recbole_mm.prepare.extract import load_encoder
+
+    modalities = _modalities(settings)
+    with contextlib.redirect_stdout(sys.stderr):
+        encoder = load_encoder(options.encoder)
+        datasets = make(recipes, mirrors, encoder, modalities, " && ".join(commands))
+        missing = [line for dataset in datasets for line in what_is_missing(dataset)]
+        missing += _note_on_spaces(recipes, settings, options)
+        print("\n".join([*(dataset.summary() for dataset in datasets), *missing]), flush=True)
+    return missing
+
+
+def _recipe(lacking: Lacking, settings: list[dict], options, mirrors: Mirrors) -> Recipe:
+    name, root = lacking.name, lacking.root
+    source = mirrors.source(name, options.layout)
+    if source is None:
+        config = next(one for one in settings if lacking in lacking_datasets(one))
+        if options.layout is None and mirrors.source(name) is None:
+            require_dataset(
+                config | {"dataset": name, "data_path": str(root / name), "domains": []}
+            )
+        source = mirrors.require_source(name, options.layout)
+    users = [config for config in settings if name in needed_datasets(config)]
+    return Recipe(
+        name,
+        source.layout,
+        root,
+        Path("raw", str(source.layout)),
+        source,
+        download=True,
+        pictures="image" in _modalities(users),
+    )
+
+
+def _modalities(settings: list[dict]) -> tuple[str, ...]:
+    """Those that a run reads; all where the configuration leaves them open."""
+    named = [config["modalities"] for config in settings]
+    if None in named:
+        return MODALITIES
+    return tuple(m for m in MODALITIES if any(m in names for names in named))
+
+
+def _refuse_without_download(options) -> None:
+    for key in ("encoder", "layout", "mirrors"):
+        if getattr(options, key) is not None:
+            raise ConfigError(f"--{key} goes with --download, which creates a data set")
+
+
+def _refuse_other_datasets(settings: list[dict], options) -> None:
+    """A data set that exists must be what the options ask for."""
+    for config in settings:
+        lacking = {one.name for one in lacking_datasets(config)}
+        root = Path(config["data_path"]).parent
+        for name in (name for name in needed_datasets(config) if name not in lacking):
+            path = root / name / f"{name}.card.json"
+            card = read_json(path) if path.is_file() else {}
+            layout = card.get("layout", options.layout)
+            if options.layout not in (None, layout):
+                other = f"{name}{options.layout}"
+                raise ConfigError(
+                    f"--layout={options.layout}: data set {name!r} exists and is of {layout}. Give "
+                    f"the other one a name of its own: recbole-mm amazon {name} "
+                    f"--layout={options.layout} --name={other} --download --pictures"
+                )
+            encoders = {info.get("encoder") for info in card.get("features", {}).values()}
+            if options.encoder is not None and encoders - {options.encoder}:
+                command = ["recbole-mm", "extract", name, f"--encoder={options.encoder}"]
+                raise ConfigError(
+                    f"--encoder={options.encoder}: data set {name!r} exists with features of "
+                    f"{', '.join(map(str, encoders))}. Replace them with: {shlex.join(command)}"
+                )
+
+
+def _note_on_spaces(recipes: list[Recipe], settings: list[dict], options) -> list[str]:
+    """The embedded extractor has a space of its own for each call."""
+    made = [recipe.name for recipe in recipes]
+    every = {name for config in settings for name in needed_datasets(config)}
+    if options.encoder or every == set(made):
+        return []
+    note = (
+        f"features of the embedded extractor: those of {', '.join(made)} are not in the space of "
+        f"{', '.join(sorted(every - set(made)))}; to transfer or to mix, extract them together: "
+        f"recbole-mm extract {shlex.join(sorted(every))}"
+    )
+    return [note]
+
+
+def _agrees(lacking: list[Lacking]) -> bool:
+    """Ask the user whether Amazon data sets are to be downloaded."""
+    known = all(Mirrors().source(one.name) for one in lacking)
+    if not (known and sys.stdin.isatty() and sys.stderr.isatty()) or "WORLD_SIZE" in os.environ:
+        return False
+    names = ", ".join(one.name for one in lacking)
+    print(
+        f"{names}: not in {lacking[0].root}. Download the reviews, metadata and pictures from "
+        f"Amazon's collection, and train then? [y/N] ",
+        end="", file=sys.stderr, flush=True,
+    )  # fmt: skip
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
