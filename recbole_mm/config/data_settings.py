@@ -2,7 +2,9 @@
 
 import os
 
-from recbole_mm.config.property_files import RECBOLE_DIR, defaults_in, property_files, read_layers
+from recbole_mm.config.defaults import DATA_PATH, defaults_for
+from recbole_mm.config.models import model_name
+from recbole_mm.config.property_files import read_layers
 
 DATA_KEYS = ("data_path", "domains", "benchmark_filename", "modalities")
 
@@ -20,27 +22,28 @@ def data_settings(
 
     Returns:
         ``dataset``, ``data_path`` (the folder of this data set), ``domains``,
-        ``benchmark_filename`` and ``modalities`` of each stage that names a data set;
+        ``benchmark_filename`` and ``modalities`` of each stage that names a model and a data set;
         :func:`~recbole_mm.config.load.load_config` refuses the others.
+
+    Raises:
+        UserError: a file cannot be read, or the model is unknown.
     """
     common = read_layers(config_files)
     stages = common.pop("stages", None) or [{}]
     if not isinstance(stages, list):
         return []
-    given = [
+    layers = [
         {**common, **stage, **(overrides or {})} for stage in stages if isinstance(stage, dict)
     ]
     return [
-        _data_settings(str(model or values.get("model")), str(name), values)
-        for values in given
-        if (name := dataset or values.get("dataset"))
+        _settings(str(first), str(second), given)
+        for given in layers
+        if (first := model or given.get("model")) and (second := dataset or given.get("dataset"))
     ]
 
 
-def _data_settings(model: str, name: str, given: dict) -> dict:
-    found = dict.fromkeys(DATA_KEYS)
-    for path in (RECBOLE_DIR / "properties" / "overall.yaml", *property_files(model, name)):
-        found |= defaults_in(path)
-    found |= given
-    folder = os.path.join(str(found["data_path"]), name)
-    return {key: found[key] for key in DATA_KEYS} | {"dataset": name, "data_path": folder}
+def _settings(model: str, dataset: str, given: dict) -> dict:
+    data_path = str(given.get("data_path", DATA_PATH))
+    values = defaults_for(model_name(model), dataset, data_path) | given
+    found = {key: values[key] for key in DATA_KEYS}
+    return found | {"dataset": dataset, "data_path": os.path.join(data_path, dataset)}

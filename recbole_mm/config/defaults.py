@@ -24,6 +24,9 @@ from recbole_mm.config.property_files import (
     values_in,
 )
 
+DATA_PATH = "dataset/"
+"""RecBole's default folder of data sets."""
+
 NOT_OF_A_DATASET = (
     *OF_A_RUN, "checkpoint_dir", "data_path", "dataloaders_save_path", "dataset_save_path",
     "pre_model_path", "teacher", "warm_up",

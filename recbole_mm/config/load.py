@@ -15,15 +15,12 @@ from recbole.config import Config
 from recbole.utils import ModelType
 
 from recbole_mm.config.checks import refuse_contradictions, refuse_wrong_values
-from recbole_mm.config.defaults import defaults_for, merge, our_defaults
+from recbole_mm.config.defaults import DATA_PATH, defaults_for, merge, our_defaults
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.keys import OF_A_RUN, refuse_unknown_keys
 from recbole_mm.config.models import model_name
 from recbole_mm.config.property_files import find_config_file, read_yaml
 from recbole_mm.tools import processes
-
-DATA_PATH = "dataset/"
-"""RecBole's default folder of data sets."""
 
 
 class Layer(NamedTuple):
