@@ -158,7 +158,7 @@ def test_the_same_seed_gives_the_same_result(toy):
 def test_an_unknown_data_set_lists_the_known_ones_and_how_each_is_made(capsys, toy):
     message = fails(capsys, 2, *options(model="SASRec", dataset="Toyz", data_path=toy["data_path"]))
 
-    assert "data set 'Toyz':" in message and "did you mean 'Toys'?" in message
+    assert "data set 'Toyz':" in message and "did you mean 'toy'?" in message
     for name, how in described_datasets().items():
         assert f"{name}: {how.partition(EXPLANATION)[0]}" in message
     assert ": toy (another folder: --data_path=FOLDER)" in message
