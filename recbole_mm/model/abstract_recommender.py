@@ -7,7 +7,9 @@ import torch.nn.functional as F
 from recbole.model.abstract_recommender import SequentialRecommender
 from torch import Tensor, nn
 
-from recbole_mm.model.layers.softmax import Scores, candidate_cross_entropy
+from recbole_mm.data.dataset import TARGET_LIST
+from recbole_mm.model.layers.repeat import REPEATS, RepeatPropensity
+from recbole_mm.model.layers.softmax import Additions, Scores, candidate_cross_entropy
 from recbole_mm.tools import processes
 
 TRAIN_STAGES = ("pretrain", "finetune")
@@ -62,8 +64,10 @@ class MultiModalRecommender(SequentialRecommender):
             items are ranked with the same parameters.
         mask_missing: whether an item lacks what it has no features of; it is never recommended if
             that is everything and no training interaction has given its ID a meaning.
+        works_on_ids_alone: whether the model needs no modality.
         trains_on_windows: whether the loss can be taken at every event of a history at once
-            (``loss_positions: all``).
+            (``loss_positions: all``); then there is :meth:`encode_positions`.
+        repeats: what the model has learned about items that a user has had, or ``None``.
 
     Raises:
         ValueError: no modality; ``use_item_id`` while pre-training.
@@ -75,6 +79,7 @@ class MultiModalRecommender(SequentialRecommender):
     layer_stacks: tuple[str, ...] = ()
     function_keys: tuple[str, ...] = ()
     mask_missing = True
+    works_on_ids_alone = False
     _evaluation_items = (None, None)
     trains_on_windows = False
 
@@ -105,6 +110,7 @@ class MultiModalRecommender(SequentialRecommender):
         if self.softmax == "trained":
             self.register_buffer("trained_items", trained.nonzero().squeeze(1), persistent=False)
             self.register_buffer("trained_column", trained.cumsum(0) - 1, persistent=False)
+        self.repeats = self._make_repeats(read_choice(config, "repeat_propensity", REPEATS))
         self.TIME_SEQ = config["TIME_FIELD"] + config["LIST_SUFFIX"]
         self.TIME = config["TIME_FIELD"]
         if self.use_item_id and self.train_stage == "pretrain":
@@ -113,7 +119,7 @@ class MultiModalRecommender(SequentialRecommender):
                 "Set use_item_id: False for this stage."
             )
         self.modalities = list(dataset.modalities)
-        if not self.modalities:
+        if not self.modalities and not self.works_on_ids_alone:
             raise ValueError(
                 f"{type(self).__name__} needs at least one modality; name the feature files of "
                 f"data set {config['dataset']!r} in 'modalities'."
@@ -124,6 +130,16 @@ class MultiModalRecommender(SequentialRecommender):
             self.register_buffer(f"{modality}_feature", features.values, persistent=False)
             self.register_buffer(f"{modality}_present", features.present, persistent=False)
             self.adapters[modality] = self.make_adapter(features.values.shape[1], config)
+
+    def _make_repeats(self, by: str) -> RepeatPropensity | None:
+        if by == "none":
+            return None
+        if self.softmax == "in_batch":
+            raise ValueError(
+                f"repeat_propensity: {by} does not go with softmax: in_batch, whose candidates are "
+                f"seldom in a history. Set softmax: trained."
+            )
+        return RepeatPropensity(self.max_seq_length, by)
 
     def make_adapter(self, n_features: int, config) -> nn.Module:  # noqa: ARG002  UniSRec's reads it
         """The map of one modality, ``(n, n_features)`` to ``(n, hidden_size)``: linear."""
@@ -206,6 +222,8 @@ class MultiModalRecommender(SequentialRecommender):
 
     def n_targets(self, interaction) -> int:
         """How many targets the loss of a batch is the mean of."""
+        if TARGET_LIST in interaction:
+            return int(interaction[self.ITEM_SEQ_LEN].sum())
         return len(interaction)
 
     def encode(self, interaction, items=None, rows: Tensor | None = None) -> Tensor:
@@ -218,6 +236,20 @@ class MultiModalRecommender(SequentialRecommender):
 
         Returns:
             ``(b, hidden_size)``
+        """
+        raise NotImplementedError
+
+    def encode_positions(self, interaction, items, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Users as they were after each of their events.
+
+        Args:
+            interaction: a batch of windows, see :class:`~recbole_mm.data.dataset.MultiModalDataset`.
+            items: see :meth:`encode`.
+            rows: see :meth:`encode`.
+
+        Returns:
+            vectors ``(n, hidden_size)``, and row and position in the batch of each, ``(n,)``: ``n``
+            events in all, in any order.
         """
         raise NotImplementedError
 
@@ -282,31 +314,66 @@ class MultiModalRecommender(SequentialRecommender):
         item_id, rows = torch.unique(item_seq, return_inverse=True)
         return self.embed_items(item_id), rows
 
-    def target_loss(self, seq_output: Tensor, items, target: Tensor) -> Tensor:
+    def history_additions(
+        self, interaction, end: Tensor | None = None, row: Tensor | None = None
+    ) -> Additions | None:
+        """What is added to the scores of the items in the histories, by item ID.
+
+        Args:
+            interaction: a batch.
+            end: events that count, ``(n,)``; by default all of each history.
+            row: of the batch, for each end.
+        """
+        if self.repeats is None:
+            return None
+        item_seq = interaction[self.ITEM_SEQ]
+        end = interaction[self.ITEM_SEQ_LEN] if end is None else end
+        value = self.repeats(item_seq, end, row)
+        return Additions(item_seq if row is None else item_seq[row], value)
+
+    def target_loss(
+        self, seq_output: Tensor, items, target: Tensor, history: Additions | None = None
+    ) -> Tensor:
         """Cross entropy of the target over the candidates that ``softmax`` names.
 
         Args:
             seq_output: ``(b, hidden_size)``.
             items: what :meth:`embed_batch` gave.
             target: ``(b,)``.
+            history: see :meth:`history_additions`.
         """
         if self.softmax == "in_batch":
             candidates, own = processes.gather_rows(target)
             logits = self.score_items(seq_output, self.embed_items(candidates))
             return self.in_batch_loss(logits, candidates, own)
-        candidates, column = items, target
+        candidates = items
         if self.softmax == "trained":
             candidates = self.candidate_rows(items, self.trained_items)
-            column = self.trained_column[target]
         elif self.softmax == "full":
-            candidates, column = self.candidate_rows(items, slice(1, None)), target - 1
-        return candidate_cross_entropy(self.scores(candidates), seq_output, column)
+            candidates = self.candidate_rows(items, slice(1, None))
+        if history is not None:  # what is added to the padding is 0
+            history = history._replace(column=self._columns(history.column).clamp(min=0))
+        return candidate_cross_entropy(
+            self.scores(candidates), seq_output, self._columns(target), history
+        )
+
+    def _columns(self, item_id: Tensor) -> Tensor:
+        """Columns of items among the candidates of the softmax."""
+        if self.softmax == "trained":
+            return self.trained_column[item_id]
+        return item_id - 1 if self.softmax == "full" else item_id
 
     def next_item_loss(self, interaction) -> Tensor:
         """:meth:`target_loss` of the users of a batch."""
         items, rows = self.embed_batch(interaction)
-        seq_output = self.encode(interaction, items, rows)
-        return self.target_loss(seq_output, items, interaction[self.POS_ITEM_ID])
+        if TARGET_LIST not in interaction:
+            seq_output = self.encode(interaction, items, rows)
+            target, history = interaction[self.POS_ITEM_ID], self.history_additions(interaction)
+            return self.target_loss(seq_output, items, target, history)
+        seq_output, row, position = self.encode_positions(interaction, items, rows)
+        target = interaction[TARGET_LIST][row, position]
+        history = self.history_additions(interaction, position + 1, row)
+        return self.target_loss(seq_output, items, target, history)
 
     def in_batch_loss(self, logits: Tensor, candidates: Tensor, own: Tensor) -> Tensor:
         """Cross entropy over the targets of a batch.
@@ -342,6 +409,9 @@ class MultiModalRecommender(SequentialRecommender):
         """Scores of all items, ``(b, n_items)``; column 0 is the padding item."""
         items = self.all_items()
         scores = self.score_items(self.encode(interaction, items), items)
+        history = self.history_additions(interaction)
+        if history is not None:
+            scores = scores.scatter_add(1, history.column, history.value)
         scores[:, self.never_recommended()] = -torch.inf
         return scores
 
@@ -350,6 +420,10 @@ class MultiModalRecommender(SequentialRecommender):
         item_id, column = torch.unique(interaction[self.ITEM_ID], return_inverse=True)
         scores = self.score_items(self.encode(interaction), self.embed_items(item_id))
         scores = scores.gather(1, column.unsqueeze(1)).squeeze(1)
+        history = self.history_additions(interaction)
+        if history is not None:
+            own = history.column == interaction[self.ITEM_ID].unsqueeze(1)
+            scores = scores + (own * history.value).sum(dim=1)
         never = self.never_recommended()[interaction[self.ITEM_ID]]
         return scores.masked_fill(never, -torch.inf)
 
@@ -358,7 +432,9 @@ class MultiModalRecommender(SequentialRecommender):
         none without ``mask_missing``."""
         if not self.mask_missing:
             return torch.zeros_like(self.trained)
-        unknown = ~torch.stack([self.present(m) for m in self.modalities]).any(dim=0)
+        unknown = torch.ones_like(self.trained)
+        for modality in self.modalities:
+            unknown &= ~self.present(modality)
         if self.use_item_id:
             unknown &= ~self.trained
         unknown[0] = False

@@ -27,6 +27,13 @@ SMALL = {
     },
     "MISSRec": {"hidden_size": 16, "inner_size": 16, "n_heads": 2},
     "UniSRec": {"hidden_size": 16, "inner_size": 16, "n_heads": 2, "n_experts": 2},
+    "SASRecPlus": {
+        "hidden_size": 16,
+        "inner_size": 16,
+        "n_heads": 2,
+        "loss_positions": "last",
+        "modalities": ["text", "image"],
+    },
 }
 MODALITIES = [["text"], ["text", "image"], ["image", "text", "audio"]]
 STAGES = [
@@ -34,8 +41,9 @@ STAGES = [
     {"train_stage": "finetune", "use_item_id": False, "softmax": "full"},
     {"train_stage": "finetune", "use_item_id": True, "softmax": "full"},
     {"train_stage": "finetune", "use_item_id": True, "held_out_items": 0.2},
+    {"train_stage": "finetune", "use_item_id": True, "repeat_propensity": "recency"},
 ]
-STAGE_NAMES = ["pretrain", "without-id", "with-id", "new-items"]
+STAGE_NAMES = ["pretrain", "without-id", "with-id", "new-items", "repeats"]
 
 
 def test_every_model_is_under_contract():
@@ -265,7 +273,7 @@ def test_domain_parameters_are_patterns_that_match(name, toy):
     from fnmatch import fnmatch
 
     settings = {"item_mm_fusion": "dynamic_instance", "use_item_id": True}
-    _, model, _ = prepare(name, toy, **settings)
+    _, model, _ = prepare(name, toy, **settings, repeat_propensity="shared")
     names = list(model.state_dict())
     for pattern in model.domain_parameters:
         assert any(fnmatch(n, pattern) for n in names), pattern
@@ -282,8 +290,11 @@ def test_item_ids_are_refused_while_pretraining(name, toy):
 
 @pytest.mark.parametrize("name", SMALL)
 def test_no_modality_and_unknown_choices_are_refused(name, toy):
-    with pytest.raises(ValueError, match=f"{name} needs at least one modality"):
-        prepare(name, toy, modalities=[])
+    without = {"modalities": [], "use_item_id": False}
+    with pytest.raises(
+        ValueError, match=f"{name} (needs at least one modality|has nothing to read)"
+    ):
+        prepare(name, toy, **without)
     with pytest.raises(ValueError, match="'softmax' is 'sampled'; it must be one of trained, full"):
         prepare(name, toy, softmax="sampled")
 

@@ -14,7 +14,12 @@ from recbole_mm.run.run import fit_and_evaluate
 # some keys are read only where an option asks for them
 SETTINGS = {
     "defaults": {},
-    "pretrain": {"train_stage": "pretrain", "use_item_id": False, "softmax": "in_batch"},
+    "pretrain": {
+        "train_stage": "pretrain",
+        "use_item_id": False,
+        "softmax": "in_batch",
+        "modalities": ["text"],
+    },
     "accumulation": {"gradient_accumulation_steps": 2},
     "other clustering": {"interest_clustering": "dpc_knn"},
 }

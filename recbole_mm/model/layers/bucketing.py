@@ -70,6 +70,29 @@ def ungroup(outputs: list[Tensor], groups: list[LengthGroup]) -> Tensor:
     return torch.cat(outputs)[position]
 
 
+def gather_positions(
+    outputs: list[Tensor], groups: list[LengthGroup], lengths: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The outputs of all real positions, one after another.
+
+    Args:
+        outputs: of each group, ``(rows, longest, D)``.
+        groups: rows of each.
+        lengths: of the rows of the batch, ``(b,)``.
+
+    Returns:
+        ``(n, D)``, and row and position in the batch of each, ``(n,)``.
+    """
+    parts = []
+    for output, (index, longest) in zip(outputs, groups, strict=True):
+        position = torch.arange(longest, device=index.device)
+        real = position < lengths[index].unsqueeze(1)
+        row = index.unsqueeze(1).expand(-1, longest)
+        parts.append((output[real], row[real], position.expand(len(index), -1)[real]))
+    vectors, rows, positions = (torch.cat(values) for values in zip(*parts, strict=True))
+    return vectors, rows, positions
+
+
 def map_by_length(
     function: Callable[[Tensor, int], Tensor], lengths: Tensor, positions: int = 1024
 ) -> Tensor:

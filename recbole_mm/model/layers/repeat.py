@@ -3,32 +3,22 @@ r"""How much more, or less, an item is wanted that the user has had before."""
 import torch
 from torch import Tensor, nn
 
-REPEATS = ("shared", "recency")
+REPEATS = ("none", "shared", "recency")
 STEP = 10.0
 """An optimizer's step on the parameter moves a logit by so many steps: a score of minus ten, which
 takes an item out of the ranking, is then a matter of an epoch."""
 
 
-def last_occurrences(item_seq: Tensor, end: Tensor) -> Tensor:
-    """Where an item of a sequence occurs for the last time before its end.
+def next_occurrences(item_seq: Tensor) -> Tensor:
+    """Where the item of each position occurs next, ``L`` if never: ``(b, L)``.
 
     Args:
-        item_seq: ``(b, L)``, right-padded.
-        end: number of events that count, ``(b,)`` or, for several ends per row, ``(b, k)``.
-
-    Returns:
-        bool, ``(b, L)`` or ``(b, k, L)``: each distinct item of the first ``end`` events once.
+        item_seq: ``(b, L)``.
     """
     length = item_seq.shape[1]
     position = torch.arange(length, device=item_seq.device)
-    equal = item_seq.unsqueeze(2) == item_seq.unsqueeze(1)
-    later = equal & (position > position.unsqueeze(1))
-    following = torch.where(later, position, length).amin(dim=2)  # (b, L): the next occurrence
-    if end.dim() == 2:
-        end, following = end.unsqueeze(2), following.unsqueeze(1)
-    else:
-        end = end.unsqueeze(1)
-    return (position < end) & (following >= end)
+    later = (item_seq.unsqueeze(2) == item_seq.unsqueeze(1)) & (position > position.unsqueeze(1))
+    return torch.where(later, position, length).amin(dim=2)
 
 
 class RepeatPropensity(nn.Module):
@@ -47,20 +37,22 @@ class RepeatPropensity(nn.Module):
         self.by = by
         self.weight = nn.Parameter(torch.zeros(length if by == "recency" else 1))
 
-    def forward(self, item_seq: Tensor, end: Tensor) -> Tensor:
-        """What is added for the item at each position, 0 at padding and all but its last place.
+    def forward(self, item_seq: Tensor, end: Tensor, row: Tensor | None = None) -> Tensor:
+        """What is added for the item at each position; each distinct item counts once, at its last
+        place, and padding not at all.
 
         Args:
             item_seq: ``(b, L)``, right-padded.
-            end: see :func:`last_occurrences`.
+            end: number of events that count, ``(n,)``.
+            row: of ``item_seq`` for each end, ``(n,)``; by default ``n = b`` rows in order.
 
         Returns:
-            ``(b, L)`` or ``(b, k, L)``.
+            ``(n, L)``
         """
-        counted = last_occurrences(item_seq, end)
+        following = next_occurrences(item_seq)
+        following = following if row is None else following[row]
+        position, end = torch.arange(item_seq.shape[1], device=item_seq.device), end.unsqueeze(1)
         value = STEP * self.weight
         if self.by == "recency":
-            position = torch.arange(item_seq.shape[1], device=item_seq.device)
-            since = (end.unsqueeze(-1) - 1 - position).clamp(min=0)
-            value = value[since]
-        return torch.where(counted, value, 0)
+            value = value[(end - 1 - position).clamp(min=0)]
+        return torch.where((position < end) & (following >= end), value, 0)

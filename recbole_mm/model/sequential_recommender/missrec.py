@@ -109,7 +109,7 @@ class MISSRec(MultiModalRecommender):
         Sequence Representation for Recommendation." ACM MM 2023 (arXiv 2308.11175).
     """
 
-    domain_parameters = ("item_embedding.*", "interests.*")
+    domain_parameters = ("item_embedding.*", "interests.*", "repeats.*")
     modality_parameters = ("adapters.*", "fusion.factor")
     encoder_parameters = ("position_embedding.*", "transformer.*")
     layer_stacks = ("transformer.encoder.layers", "transformer.decoder.layers")
@@ -378,7 +378,7 @@ class MISSRec(MultiModalRecommender):
         regularize = self.reg_weight > 0
         view = self.view_of(interaction, rows)
         seq_output, regularizer = self.read(view, items, regularize)
-        loss = self.target_loss(seq_output, items, target)
+        loss = self.target_loss(seq_output, items, target, self.history_additions(interaction))
         if regularize:
             loss = loss + self.reg_weight * regularizer
         if self.train_stage == "finetune":

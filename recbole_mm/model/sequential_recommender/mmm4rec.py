@@ -5,10 +5,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from recbole_mm.data.dataset import TARGET_LIST
 from recbole_mm.model.abstract_recommender import MultiModalRecommender, read_choice, take
 from recbole_mm.model.layers.backend import choose_kernels
-from recbole_mm.model.layers.bucketing import group_by_length, ungroup
+from recbole_mm.model.layers.bucketing import gather_positions, group_by_length, ungroup
 from recbole_mm.model.layers.dropout import Dropout
 from recbole_mm.model.layers.fourier import FourierFusion
 from recbole_mm.model.layers.fusion import CandidateFusion
@@ -68,7 +67,7 @@ class MMM4Rec(MultiModalRecommender):
         arXiv 2506.02916.
     """
 
-    domain_parameters = ("item_embeddings.*", "fusion.weight")
+    domain_parameters = ("item_embeddings.*", "fusion.weight", "repeats.*")
     # a single modality has nothing to cross, nor a time signal to hand on
     modality_parameters = ("adapters.*", "input_norms.*", "cross_layers.*", "*.time_gate.*")
     encoder_parameters = ("*_layers.*",)
@@ -186,34 +185,9 @@ class MMM4Rec(MultiModalRecommender):
         groups, mixed = self._groups(interaction, items, rows)
         return ungroup(mixed, groups)
 
-    def encode_positions(self, interaction, items, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Users as they were after each of their events, and what came next.
-
-        Args:
-            interaction: a batch of windows, see :class:`~recbole_mm.data.dataset.MultiModalDataset`.
-            items: see :meth:`encode`.
-            rows: see :meth:`encode`.
-
-        Returns:
-            ``(n, D)`` and ``(n,)``: ``n`` events in all.
-        """
+    def encode_positions(self, interaction, items, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         groups, mixed = self._groups(interaction, items, rows, positions="all")
-        targets = [interaction[TARGET_LIST][index, :longest] for index, longest in groups]
-        real = [target > 0 for target in targets]
-        users = torch.cat([user[mask] for user, mask in zip(mixed, real, strict=True)])
-        return users, torch.cat([target[mask] for target, mask in zip(targets, real, strict=True)])
-
-    def next_item_loss(self, interaction) -> Tensor:
-        if TARGET_LIST not in interaction:
-            return super().next_item_loss(interaction)
-        items, rows = self.embed_batch(interaction)
-        seq_output, target = self.encode_positions(interaction, items, rows)
-        return self.target_loss(seq_output, items, target)
-
-    def n_targets(self, interaction) -> int:
-        if TARGET_LIST not in interaction:
-            return super().n_targets(interaction)
-        return int(interaction[self.ITEM_SEQ_LEN].sum())
+        return gather_positions(mixed, groups, interaction[self.ITEM_SEQ_LEN])
 
     def _groups(self, interaction, items, rows, positions: str = "last"):
         """Rows of similar length, and what :meth:`_mix` makes of each group."""

@@ -36,7 +36,7 @@ class UniSRec(MultiModalRecommender):
         Systems." KDD 2022 (arXiv 2206.05941).
     """
 
-    domain_parameters = ("item_embedding.*",)
+    domain_parameters = ("item_embedding.*", "repeats.*")
     encoder_parameters = ("position_embedding.*", "encoder.*")
     layer_stacks = ("encoder.layer",)
     function_keys = ("n_heads", "hidden_act", "layer_norm_eps")
@@ -139,7 +139,7 @@ class UniSRec(MultiModalRecommender):
         items, rows = self.embed_batch(interaction)
         seq_output = self.encode(interaction, items, rows)
         target = interaction[self.POS_ITEM_ID]
-        loss = self.target_loss(seq_output, items, target)
+        loss = self.target_loss(seq_output, items, target, self.history_additions(interaction))
         if self.train_stage == "finetune":
             return loss
         augmented = self.read_augmented(interaction, items, rows)

@@ -2,24 +2,26 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from recbole_mm.model.layers.repeat import STEP, RepeatPropensity, last_occurrences
+from recbole_mm.model.layers.repeat import STEP, RepeatPropensity
 
 SEQ = torch.tensor([[3, 5, 3, 7, 0], [2, 2, 2, 2, 0]])
 
 
-def test_each_distinct_item_is_marked_once_at_its_last_place():
-    marked = last_occurrences(SEQ, torch.tensor([4, 3]))
+def counted(end, row=None):
+    propensity = RepeatPropensity(5, "shared").double()
+    with torch.no_grad():
+        propensity.weight.fill_(1 / STEP)
+    return propensity(SEQ, end, row)
 
-    assert marked.int().tolist() == [[0, 1, 1, 1, 0], [0, 0, 1, 0, 0]]
+
+def test_each_distinct_item_counts_once_at_its_last_place():
+    assert counted(torch.tensor([4, 3])).tolist() == [[0, 1, 1, 1, 0], [0, 0, 1, 0, 0]]
 
 
-def test_several_ends_give_what_each_end_gives_alone():
-    ends = torch.tensor([[1, 2, 4], [1, 3, 4]])
+def test_several_ends_of_a_row_give_what_each_gives_alone():
+    together = counted(torch.tensor([1, 2, 4, 3]), torch.tensor([0, 0, 0, 1]))
 
-    together = last_occurrences(SEQ, ends)
-
-    for k in range(3):
-        assert torch.equal(together[:, k], last_occurrences(SEQ, ends[:, k]))
+    assert together.tolist() == [[1, 0, 0, 0, 0], [1, 1, 0, 0, 0], [0, 1, 1, 1, 0], [0, 0, 1, 0, 0]]
 
 
 @pytest.mark.parametrize("by", ["shared", "recency"])

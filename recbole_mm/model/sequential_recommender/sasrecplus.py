@@ -1,0 +1,107 @@
+r"""SASRecPlus: a causal Transformer over item IDs with cross entropy at every position."""
+
+import torch
+from torch import Tensor, nn
+
+from recbole_mm.model.abstract_recommender import MultiModalRecommender, take
+from recbole_mm.model.layers.bucketing import gather_positions, group_by_length
+from recbole_mm.model.layers.softmax import Scores, dot_products
+
+
+class SASRecPlus(MultiModalRecommender):
+    r"""SASRec as the strongest baselines of today train it: every event of a history is a target,
+    against all items.
+
+    An item is its ID embedding, which is also what is ranked (dot product). With ``modalities`` its
+    adapted features are added: the plainest model of both.
+
+    NOTE: the blocks normalise first (pre-norm), with a norm behind the last, as in the authors'
+    code and unlike RecBole's SASRec.
+    NOTE: the padding item and items without a training interaction are not candidates in the
+    softmax (``softmax: trained``).
+
+    Reference:
+        Wang-Cheng Kang and Julian McAuley. "Self-attentive sequential recommendation." ICDM 2018
+        (arXiv 1808.09781); with the loss of Anton Klenitskiy and Alexey Vasilev. "Turning dross into
+        gold loss: is BERT4Rec really better than SASRec?" RecSys 2023 (arXiv 2309.07602).
+    """
+
+    domain_parameters = ("item_embedding.*", "repeats.*")
+    encoder_parameters = ("position_embedding.*", "encoder.*", "output_norm.*")
+    layer_stacks = ("encoder",)
+    function_keys = ("n_heads", "hidden_act", "layer_norm_eps")
+    trains_on_windows = True
+    works_on_ids_alone = True
+
+    def __init__(self, config, dataset):
+        super().__init__(config, dataset)
+        if not self.use_item_id and not self.modalities:
+            raise ValueError("SASRecPlus has nothing to read: set use_item_id: True or modalities.")
+        self.initializer_range = config["initializer_range"]
+        self.positions_per_group = config["length_group_size"]
+        self.temperature = config["temperature"]
+        eps = config["layer_norm_eps"]
+        self.position_embedding = nn.Embedding(self.max_seq_length, self.hidden_size)
+        self.encoder = nn.ModuleList(
+            nn.TransformerEncoderLayer(
+                d_model=self.hidden_size,
+                nhead=config["n_heads"],
+                dim_feedforward=config["inner_size"],
+                dropout=config["hidden_dropout_prob"],
+                activation=config["hidden_act"],
+                layer_norm_eps=eps,
+                batch_first=True,
+                norm_first=True,
+            )
+            for _ in range(config["n_layers"])
+        )
+        self.output_norm = nn.LayerNorm(self.hidden_size, eps)
+        self.input_dropout = nn.Dropout(config["hidden_dropout_prob"])
+        if self.use_item_id:
+            self.item_embedding = nn.Embedding(self.n_items, self.hidden_size)
+        for module in (self.position_embedding, *self.children()):
+            if isinstance(module, nn.Embedding):
+                nn.init.normal_(module.weight, std=self.initializer_range)
+
+    def embed_items(self, item_id: Tensor | None = None) -> Tensor:
+        """Items as they are read and ranked: ``(n, hidden_size)``."""
+        parts = [self.adapt(modality, item_id) for modality in self.modalities]
+        if self.use_item_id:
+            parts.append(self.id_rows(self.item_embedding.weight, item_id))
+        return torch.stack(parts).sum(dim=0)
+
+    def candidate_rows(self, items: Tensor, rows: slice | Tensor) -> Tensor:
+        return take(items, rows)
+
+    def scores(self, items: Tensor) -> Scores:
+        return dot_products(items / self.temperature)
+
+    def encode(self, interaction, items=None, rows: Tensor | None = None) -> Tensor:
+        vectors, row, position = self.encode_positions(interaction, items, rows)
+        last = position == interaction[self.ITEM_SEQ_LEN][row] - 1
+        output = torch.empty_like(vectors[: len(interaction)])
+        output[row[last]] = vectors[last]
+        return output
+
+    def encode_positions(
+        self, interaction, items=None, rows: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        items = self.all_items() if items is None else items
+        rows = interaction[self.ITEM_SEQ] if rows is None else rows
+        lengths = interaction[self.ITEM_SEQ_LEN]
+        groups = group_by_length(lengths, self.positions_per_group)
+        hidden = [self._read(items, rows[index, :longest]) for index, longest in groups]
+        return gather_positions(hidden, groups, lengths)
+
+    def _read(self, items: Tensor, rows: Tensor) -> Tensor:
+        """Hidden states ``(b, l, hidden_size)`` of histories ``(b, l)`` of rows of ``items``; a
+        position looks at no later one, so right padding changes none before it."""
+        length = rows.shape[1]
+        tokens = nn.functional.embedding(rows, items) * self.hidden_size**0.5
+        hidden = self.input_dropout(tokens + self.position_embedding.weight[:length])
+        mask = nn.Transformer.generate_square_subsequent_mask(
+            length, device=hidden.device, dtype=hidden.dtype
+        )
+        for layer in self.encoder:
+            hidden = layer(hidden, src_mask=mask, is_causal=True)
+        return self.output_norm(hidden)
