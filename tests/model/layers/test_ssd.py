@@ -64,6 +64,24 @@ def test_decay_of_minus_infinity_size_stays_finite():
     assert torch.isfinite(y).all()
 
 
+@pytest.mark.parametrize("chunk_size", [4, 256])
+def test_float32_is_as_exact_behind_a_long_decay_as_at_the_start(chunk_size):
+    """What was read first has decayed by e to the -10,000 where the last positions are read."""
+    inputs = random_inputs(l=30)
+    inputs[1][:, :20] *= 1000
+    rounded = [value.float().requires_grad_() for value in inputs]
+    exact = [value.detach().double().requires_grad_() for value in rounded]
+
+    expected, y = ssd(*exact)[:, 20:], ssd(*rounded, chunk_size=chunk_size)[:, 20:]
+    expected.sum().backward()
+    y.sum().backward()
+
+    assert_close(y.double(), expected, atol=0, rtol=1e-4)
+    for ours, theirs in zip(rounded, exact, strict=True):
+        error = (ours.grad.double() - theirs.grad).abs().max() / theirs.grad.abs().max()
+        assert error < 1e-6
+
+
 def test_positions_that_are_read_alone_equal_those_of_the_whole_sequence():
     x, dt, A, B, C, skip = random_inputs(b=3, l=6)
     whole = ssd(x, dt, A, B, C, skip)
