@@ -111,10 +111,10 @@ def _notes(summary: Summary) -> dict[str, str]:
         "metrics": f"{spread} Hit@k equals Recall@k: each target is one item. coverage is the share "
         f"of the catalog that is recommended to at least one user, popularity the mean number of "
         f"training interactions of the recommended items (lower is more novel). {conditions}",
-        "differences": f"{interval}, paired: every entry is compared with {baseline} on the same "
-        f"users, its metric averaged over seeds. p: paired randomization test over users, "
-        f"two-sided; the last column is corrected for the number of entries (Holm). Both take "
-        f"the trained models as fixed: the spread over seeds is in the first column.",
+        "differences": f"Every entry is compared with {baseline} on the same users, its metric averaged "
+        f"over seeds. {_meaning_of_p(summary)} The last column is corrected for the number of entries "
+        f"(Holm). The interval of an entry itself is a bootstrap over users ({RESAMPLES:,} "
+        f"resamples), for the trained models as they are.",
         "slices": f"{metric} with {interval}, and the paired differences from {baseline}. An empty "
         f"slice has no value; a slice of fewer than {LEAST_USERS} users, or of users with equal "
         f"values, has no interval. The intervals are not corrected for the number of slices. "
@@ -125,3 +125,21 @@ def _notes(summary: Summary) -> dict[str, str]:
         "examples": "Test users drawn at random among those for whom at least one entry has the "
         "target among its first five items. The target has a thick frame.",
     }
+
+
+def _meaning_of_p(summary: Summary) -> str:
+    """What intervals and p of the differences are about."""
+    compared = [row for row in summary.rows if row.against_baseline is not None]
+    fixed = [row.label for row in compared if not row.against_baseline.includes_seeds]
+    both = (
+        f"{LEVEL:.0%} intervals and p (Welch's t) are about other users and other seeds: the variance "
+        f"over users and the variance over seeds of both entries are added."
+    )
+    users = (
+        f"{LEVEL:.0%} bootstrap intervals and p (paired randomization test) are about other users of "
+        f"THESE TRAINED MODELS: with one seed the variation of training is unknown, and equal models "
+        f"that differ in their seed alone are often told apart."
+    )
+    if not fixed:
+        return both
+    return users if len(fixed) == len(compared) else f"{both} For {', '.join(fixed)}: {users}"

@@ -74,11 +74,14 @@ def differences_table(summary: Summary) -> Table:
         if row.against_baseline is None:
             rows.append([*cells, "baseline", "", "", ""])
             continue
-        difference, p, corrected = row.against_baseline
+        difference, p, corrected, _ = row.against_baseline
         base = row.interval.value - difference.value
         share = f"{difference.value / base:+.1%}" if base else "-"
         rows.append([*cells, _difference(difference), share, f"{p:.4f}", f"{corrected:.4f}"])
-    head = ["", metric, "interval over users", f"minus {baseline}", "change", "p", "p (Holm)"]
+    compared = [row.against_baseline for row in summary.rows if row.against_baseline is not None]
+    models = "" if all(c.includes_seeds for c in compared) else ", these models"
+    tests = [f"p{models}", f"p (Holm{models})"]
+    head = ["", metric, "interval over users", f"minus {baseline}", "change", *tests]
     return Table(head, rows)
 
 

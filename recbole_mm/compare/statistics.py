@@ -1,14 +1,15 @@
 r"""Uncertainty of a comparison: over seeds, and over users.
 
-The spread over seeds shows how much training varies; the interval and the test over users show
-whether a difference would hold for other users of the same trained models. A user's targets are
-resampled together.
+With two seeds or more of both entries, the interval and the test of a difference show whether it
+would hold for other users and other seeds; with one, for other users of the same trained models. A
+user's targets count together.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 import polars as pl
+from scipy import stats
 
 from recbole_mm.compare.ranks import metric_values
 
@@ -38,13 +39,17 @@ class Comparison(NamedTuple):
 
     Attributes:
         difference: entry minus baseline.
-        p: of the paired randomization test, two-sided.
+        p: two-sided.
         corrected_p: after Holm's correction for the number of entries.
+        includes_seeds: whether interval and p are about other seeds as well as other users
+            (:func:`welch_test`); otherwise about other users of these trained models alone (bootstrap
+            and :func:`randomization_test`), as with one seed.
     """
 
     difference: Interval
     p: float
     corrected_p: float
+    includes_seeds: bool
 
 
 def seed_values(ranks: pl.DataFrame, metric: str) -> dict[str, list[float]]:
@@ -174,11 +179,69 @@ def compare(ranks: pl.DataFrame, metric: str, baseline: str) -> dict[str, Compar
     others, differences, counts = _differences(ranks, metric, baseline)
     if not others:
         return {}
-    p = randomization_test(differences)
-    parts = zip(others, intervals(differences, counts), p, holm(p), strict=True)
+    of_seeds = seed_values(ranks, metric)
+    fixed_models = None
+    found = []
+    for number, label in enumerate(others):
+        if _have_spread(of_seeds[label], of_seeds[baseline], counts):
+            found.append(
+                welch_test(differences[:, number], counts, of_seeds[label], of_seeds[baseline])
+            )
+            continue
+        if fixed_models is None:
+            fixed_models = randomization_test(differences)
+        (interval,) = intervals(differences[:, [number]], counts)
+        found.append((interval, float(fixed_models[number])))
+    corrected = holm(np.array([p for _, p in found]))
     return {
-        label: Comparison(d, float(raw), float(corrected)) for label, d, raw, corrected in parts
+        label: Comparison(
+            difference, p, float(q), _have_spread(of_seeds[label], of_seeds[baseline], counts)
+        )
+        for label, (difference, p), q in zip(others, found, corrected, strict=True)
     }
+
+
+def welch_test(
+    differences: np.ndarray, counts: np.ndarray, seeds: list[float], baseline_seeds: list[float]
+) -> tuple[Interval, float]:
+    r"""A difference as it would be found with other users AND other seeds: interval and p.
+
+    The variance of the mean difference is that of users (of their paired differences, averaged over
+    seeds) plus that of the seeds of either entry, :math:`s^2/S`; degrees of freedom are
+    Welch-Satterthwaite's. What seeds and users do together is in both parts, so the test is slightly
+    conservative.
+
+    Args:
+        differences: sums over a user's targets, averaged over seeds, entry minus baseline
+            ``(users,)``.
+        counts: targets of each user ``(users,)``.
+        seeds: mean over targets of each run of the entry, two or more.
+        baseline_seeds: likewise.
+
+    Returns:
+        the interval, and the two-sided p.
+    """
+    n, mean = len(counts), differences.sum() / counts.sum()
+    residuals = differences - mean * counts
+    parts = [
+        ((residuals**2).sum() * n / (n - 1) / counts.sum() ** 2, n - 1),
+        *(
+            (float(np.var(values, ddof=1)) / len(values), len(values) - 1)
+            for values in (seeds, baseline_seeds)
+        ),
+    ]
+    variance = sum(part for part, _ in parts)
+    if variance == 0:
+        return Interval(float(mean), None, None), 1.0 if mean == 0 else 0.0
+    freedom = variance**2 / sum(part**2 / degrees for part, degrees in parts)
+    margin = stats.t.ppf((1 + LEVEL) / 2, freedom) * variance**0.5
+    p = 2 * stats.t.sf(abs(mean) / variance**0.5, freedom)
+    return Interval(float(mean), float(mean - margin), float(mean + margin)), float(p)
+
+
+def _have_spread(seeds: list[float], baseline_seeds: list[float], counts: np.ndarray) -> bool:
+    """Whether the spread over seeds can be estimated for both."""
+    return min(len(seeds), len(baseline_seeds)) > 1 and len(counts) >= LEAST_USERS
 
 
 def _blocks(n: int) -> list[int]:
@@ -190,7 +253,15 @@ def _blocks(n: int) -> list[int]:
 def difference_intervals(ranks: pl.DataFrame, metric: str, baseline: str) -> dict[str, Interval]:
     """The differences of :func:`compare`, without the tests."""
     others, differences, counts = _differences(ranks, metric, baseline)
-    return dict(zip(others, intervals(differences, counts), strict=True)) if others else {}
+    of_seeds = seed_values(ranks, metric)
+    found = {}
+    for number, label in enumerate(others):
+        column = differences[:, number]
+        if _have_spread(of_seeds[label], of_seeds[baseline], counts):
+            found[label], _ = welch_test(column, counts, of_seeds[label], of_seeds[baseline])
+        else:
+            (found[label],) = intervals(column[:, None], counts)
+    return found
 
 
 def _differences(

@@ -1,6 +1,7 @@
 import numpy as np
 import polars as pl
 import pytest
+from scipy import stats
 
 from recbole_mm.compare import statistics
 from recbole_mm.compare.statistics import (
@@ -12,6 +13,7 @@ from recbole_mm.compare.statistics import (
     randomization_test,
     seed_values,
     user_table,
+    welch_test,
 )
 
 
@@ -116,3 +118,56 @@ def test_a_better_entry_is_told_from_an_equal_one():
     assert found["other"].difference.low < 0 < found["other"].difference.high
     assert found["other"].corrected_p > 0.05
     assert found["better"].corrected_p >= found["better"].p
+
+
+def seeded(rng, n_users, n_seeds, spread, **shifts):
+    """Ranks of entries whose users, seeds and targets vary; a hit is rank 1."""
+    ease = rng.normal(size=n_users)
+    frames = []
+    for label, shift in shifts.items():
+        for seed in range(n_seeds):
+            chance = 1 / (1 + np.exp(1 - ease - shift - rng.normal(scale=spread)))
+            rank = np.where(rng.random(n_users) < chance, 1, 100)
+            users = [f"u{user}" for user in range(n_users)]
+            frames.append(pl.DataFrame({"label": label, "seed": seed, "user": users, "rank": rank}))
+    return pl.concat(frames)
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.3])
+@pytest.mark.parametrize("n_seeds", [3, 5])
+def test_equal_entries_are_told_apart_as_rarely_as_the_level_says(spread, n_seeds):
+    rng = np.random.default_rng(0)
+    found = [
+        compare(seeded(rng, 300, n_seeds, spread, a=0, b=0), "Recall@10", "b")["a"]
+        for _ in range(150)
+    ]
+
+    assert all(comparison.includes_seeds for comparison in found)
+    assert np.mean([comparison.p < 0.05 for comparison in found]) <= 0.08
+
+
+def test_a_real_difference_is_found_in_spite_of_the_spread_over_seeds():
+    ranks = seeded(np.random.default_rng(0), 3000, 5, 0.1, better=1.0, base=0)
+
+    found = compare(ranks, "Recall@10", "base")["better"]
+
+    assert found.p < 1e-4
+    assert found.difference.low > 0.1
+
+
+def test_with_one_seed_the_comparison_is_about_these_trained_models():
+    ranks = seeded(np.random.default_rng(0), 300, 1, 0.3, a=0, b=0)
+
+    assert not compare(ranks, "Recall@10", "b")["a"].includes_seeds
+
+
+def test_welch_is_the_t_test_where_nothing_but_seeds_varies():
+    a, b = [0.3, 0.34, 0.32], [0.25, 0.28, 0.26]
+    difference = np.mean(a) - np.mean(b)
+
+    interval, p = welch_test(np.full(50, difference), np.ones(50), a, b)
+
+    expected = stats.ttest_ind(a, b, equal_var=False)
+    assert p == pytest.approx(expected.pvalue)
+    low, high = expected.confidence_interval()
+    assert (interval.low, interval.high) == pytest.approx((low, high))
