@@ -5,8 +5,10 @@ import logging
 import shlex
 from pathlib import Path
 
+from recbole_mm.config.data_settings import data_settings
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.values import parse_overrides, parse_value
+from recbole_mm.prepare.provide import add_download_options, provide_datasets
 from recbole_mm.tools.extras import extra_needed
 
 DESCRIPTION = "Compare models on one split: runs, uncertainty, slices, and a report to read."
@@ -31,6 +33,7 @@ def main(arguments: list[str]) -> int:
     """
     options, rest = _parser().parse_known_args(arguments)
     overrides = parse_overrides(rest)
+    provide_datasets(data_settings(dataset=options.dataset, overrides=overrides), options)
     with extra_needed("compare", "report"):
         from recbole_mm.compare.comparison import run_comparison
         from recbole_mm.compare.entries import parse_entries
@@ -107,6 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--out", help="folder of the runs and the report (default compare/DATASET-PROTOCOL)"
     )
+    add_download_options(parser)
     return parser
 
 

@@ -22,7 +22,7 @@ def data_settings(
 
     Returns:
         ``dataset``, ``data_path`` (the folder of this data set), ``domains``,
-        ``benchmark_filename`` and ``modalities`` of each stage that names a model and a data set;
+        ``benchmark_filename`` and ``modalities`` of each stage that names a data set;
         :func:`~recbole_mm.config.load.load_config` refuses the others.
 
     Raises:
@@ -36,14 +36,15 @@ def data_settings(
         {**common, **stage, **(overrides or {})} for stage in stages if isinstance(stage, dict)
     ]
     return [
-        _settings(str(first), str(second), given)
+        _settings(model or given.get("model"), str(name), given)
         for given in layers
-        if (first := model or given.get("model")) and (second := dataset or given.get("dataset"))
+        if (name := dataset or given.get("dataset"))
     ]
 
 
-def _settings(model: str, dataset: str, given: dict) -> dict:
+def _settings(model, dataset: str, given: dict) -> dict:
     data_path = str(given.get("data_path", DATA_PATH))
-    values = defaults_for(model_name(model), dataset, data_path) | given
+    known = model_name(str(model)) if model else ""
+    values = defaults_for(known, dataset, data_path) | given
     found = {key: values[key] for key in DATA_KEYS}
     return found | {"dataset": dataset, "data_path": os.path.join(data_path, dataset)}

@@ -38,7 +38,9 @@ def add_download_options(parser: argparse.ArgumentParser) -> None:
     options.add_argument("--mirrors", type=Path, metavar="FILE", help=f"addresses [{SHIPPED}]")
 
 
-def provide_datasets(settings: list[dict], options, check: Callable[[], object]) -> list[str]:
+def provide_datasets(
+    settings: list[dict], options, check: Callable[[], object] | None = None
+) -> list[str]:
     """Make sure that the data sets of a command exist.
 
     Without ``--download`` they must exist, or the user is asked whether to create them, if there
@@ -82,7 +84,8 @@ def _create(lacking: list[Lacking], settings: list[dict], options, check) -> lis
             "--download runs in one process. Create the data before torchrun with:\n  "
             + "\n  ".join(commands)
         )
-    check()
+    if check is not None:
+        check()
     from recbole_mm.prepare.amazon import make, what_is_missing
     from recbole_mm.prepare.extract import load_encoder
 
@@ -179,7 +182,7 @@ def _agrees(lacking: list[Lacking]) -> bool:
     names = ", ".join(one.name for one in lacking)
     print(
         f"{names}: not in {lacking[0].root}. Download the reviews, metadata and pictures from "
-        f"Amazon's collection, and train then? [y/N] ",
+        f"Amazon's collection, and go on then? [y/N] ",
         end="", file=sys.stderr, flush=True,
     )  # fmt: skip
     return sys.stdin.readline().strip().lower() in ("y", "yes")

@@ -3,7 +3,9 @@
 import argparse
 from pathlib import Path
 
+from recbole_mm.config.data_settings import data_settings
 from recbole_mm.config.values import add_config_files_option, parse_overrides
+from recbole_mm.prepare.provide import add_download_options, provide_datasets
 from recbole_mm.tools.extras import extra_needed
 from recbole_mm.tools.files import require_writable
 
@@ -21,6 +23,8 @@ def main(arguments: list[str]) -> int:
     """
     options, rest = _parser().parse_known_args(arguments)
     overrides = parse_overrides(rest)
+    settings = data_settings(config_files=options.config_files, overrides=overrides)
+    provide_datasets(settings, options)
     out = Path(options.out)
     require_writable(out, "Give another --out")
     with extra_needed("transfer-report", "report"):
@@ -47,4 +51,5 @@ def _parser() -> argparse.ArgumentParser:
     add_config_files_option(parser, required=True)
     parser.add_argument("--seeds", default="3", help="how many, or a list [1, 7] (default 3)")
     parser.add_argument("--out", default="transfer", help="folder of the report (default transfer)")
+    add_download_options(parser)
     return parser

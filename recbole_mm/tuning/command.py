@@ -9,7 +9,9 @@ import argparse
 import shlex
 from pathlib import Path
 
+from recbole_mm.config.data_settings import data_settings
 from recbole_mm.config.values import add_config_files_option, parse_overrides
+from recbole_mm.prepare.provide import add_download_options, provide_datasets
 
 
 def main(arguments: list[str]) -> int:
@@ -20,6 +22,8 @@ def main(arguments: list[str]) -> int:
     """
     options, rest = _parser().parse_known_args(arguments)
     overrides = parse_overrides(rest)
+    layers = (options.model, options.dataset, options.config_files)
+    provide_datasets(data_settings(*layers, overrides), options)
     from recbole_mm.config.load import load_config
     from recbole_mm.config.models import model_name
     from recbole_mm.run.splits import find_or_make
@@ -75,4 +79,5 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--space", help="file of the search space (properties/tuning/MODEL.hyper)")
     parser.add_argument("--out", help="folder of the trials (tuning/MODEL-DATASET)")
     add_config_files_option(parser)
+    add_download_options(parser)
     return parser

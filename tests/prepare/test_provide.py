@@ -216,3 +216,23 @@ def test_nobody_is_asked_where_nobody_can_answer(server, capsys, monkeypatch):
     assert main(["--model=SASRec", "--dataset=Pantry"]) == 2
     assert "[y/N]" not in capsys.readouterr().err
     assert server.asked == []
+
+
+COMMANDS_WITH_DATA = {
+    "compare": ["--models=SASRec,GRU4Rec", "--dataset=Pantry", "--seeds=x"],
+    "tune": ["--model=SASRec", "--dataset=Pantry", "--space=none.hyper"],
+    "transfer-report": ["--config_files=stages.yaml", "--seeds=x"],
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS_WITH_DATA)
+def test_other_commands_that_train_create_their_data_too(server, command):
+    publish(server, 2018, "Prime_Pantry")
+    Path("stages.yaml").write_text(
+        yaml.safe_dump({"model": "MMM4Rec", "stages": [{"dataset": "Pantry"}]})
+    )
+
+    mirrors = f"--mirrors={server.mirrors}"
+    assert main([command, "--download", mirrors, *COMMANDS_WITH_DATA[command]]) == 2  # seeds, space
+
+    assert Path("dataset/Pantry/Pantry.image.npz").is_file()
