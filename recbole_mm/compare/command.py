@@ -33,7 +33,8 @@ def main(arguments: list[str]) -> int:
     """
     options, rest = _parser().parse_known_args(arguments)
     overrides = parse_overrides(rest)
-    provide_datasets(data_settings(dataset=options.dataset, overrides=overrides), options)
+    whole = {**overrides, "benchmark_filename": None}  # which is refused below
+    provide_datasets(data_settings(dataset=options.dataset, overrides=whole), options)
     with extra_needed("compare", "report"):
         from recbole_mm.compare.comparison import run_comparison
         from recbole_mm.compare.entries import parse_entries
