@@ -6,6 +6,7 @@ import pytest
 
 ROOMS = (
     "__init__",
+    "__main__",
     "cli",
     "quick_start",
     "compare.",

@@ -1,6 +1,6 @@
 r"""Several processes that make one run, started by torchrun; without it there is one.
 
-    torchrun --nproc_per_node=2 run_recbole_mm.py --model=MMM4Rec --dataset=demo
+    torchrun --nproc_per_node=2 -m recbole_mm --model=MMM4Rec --dataset=demo
 
 Every process has the whole data set and its share of every batch: ``train_batch_size`` counts the
 examples of one process. gloo connects CPUs, nccl GPUs, one GPU for each process.

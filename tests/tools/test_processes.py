@@ -104,7 +104,7 @@ def test_the_command_runs_stages_under_torchrun(toy, repository):
     stages = [STAGES["pretrain"], {"freeze": ["encoder_layers.*"]}]
     common = {"model": "MMM4Rec", **toy, **SMALL, **MODELS["MMM4Rec"], "stages": stages}
     Path("transfer.yaml").write_text(yaml.safe_dump(common))
-    command = [str(repository / "run_recbole_mm.py"), "--config_files=transfer.yaml"]
+    command = ["-m", "recbole_mm", "--config_files=transfer.yaml"]
 
     first = torchrun(repository, *command)
     again = torchrun(repository, *command)

@@ -39,7 +39,7 @@ def test_the_papers_set_up_and_the_sets_at_hand_have_files_for_both_models():
 @pytest.mark.parametrize("path", PATHS, ids=name)
 def test_every_line_says_its_type_and_what_it_does(path):
     lines = path.read_text().splitlines()
-    assert lines[0] == f"# python run_recbole_mm.py --config_files=properties/transfer/{path.name}"
+    assert lines[0] == f"# recbole-mm --config_files=transfer/{path.name}"
     for line in lines:
         if line.strip() and not line.startswith("#"):
             assert re.search(r"# \([\w ]+\) \S.+", line), line
