@@ -44,12 +44,12 @@ def check_interactions(
     optional = [name for name in OPTIONAL if name in table.collect_schema()]
     typed = _typed(table, path, optional, time_unit, time_format)
     reasons = _reasons(optional)
-    counts = typed.select(
+    counted = typed.select(
         pl.len(),
         *(pl.col(f"{name}_given").sum() for name in optional),
         *(bad.fill_null(False).sum().alias(reason) for reason, bad in reasons.items()),
     )
-    counts = counts.collect(engine="streaming").row(0, named=True)
+    counts = counted.collect(engine="streaming").row(0, named=True)
     if counts["len"] == 0:
         raise InputError(f"{path}: no interactions; expected one row per user-item event.")
 
