@@ -97,7 +97,7 @@ def test_domains_that_do_not_go_together_are_refused(root):
     row = len(path.read_text().splitlines())
     with pytest.raises(DatasetError, match=rf"Other/Other.inter: 1 times.*first in row {row} "):
         load(root, domains=["Food", "Other"])
-    with pytest.raises(ConfigError, match=r"mixture 'Both'.*duplicate domains \['Food'\]"):
+    with pytest.raises(MixtureError, match=r"mixture 'Both'.*duplicate domains \['Food'\]"):
         load(root, domains=["Food", "Food"])
     with pytest.raises(ConfigError, match="data set 'Nowhere': there is no .*Nowhere.inter"):
         load(root, domains=["Food", "Nowhere"])
