@@ -99,7 +99,7 @@ def test_domains_that_do_not_go_together_are_refused(root):
         load(root, domains=["Food", "Other"])
     with pytest.raises(MixtureError, match=r"mixture 'Both'.*duplicate domains \['Food'\]"):
         load(root, domains=["Food", "Food"])
-    with pytest.raises(ConfigError, match="data set 'Nowhere': there is no .*Nowhere.inter"):
+    with pytest.raises(ConfigError, match="data set 'Nowhere': .*Nowhere.inter does not exist"):
         load(root, domains=["Food", "Nowhere"])
 
 
