@@ -24,12 +24,14 @@ setup(
     install_requires=[
         "recbole==1.2.*",
         "torch>=2.6",  # loads checkpoints without executing pickled code
+        "huggingface_hub>=0.30",  # bundles
         "numpy>=1.26",
         "pandas>=2.0,<3",  # pandas 3: RecBole's chained fillna(inplace=True) does nothing
         "pillow>=10",  # the demo set draws its pictures
         "polars>=1.0",  # the tables of data preparation and of comparisons
         "pyyaml>=6.0",
         "requests>=2.31",
+        "safetensors>=0.4.3",
         "scikit-learn>=1.3",
         "setuptools<81",  # ray 2.6.3 imports pkg_resources, which later releases dropped
         "texttable>=1.6",

@@ -29,6 +29,9 @@ COMMANDS = {
     "recommend": Command(
         "recbole_mm.recommend.command", "recommend items to any user with a trained model"
     ),
+    "export": Command(
+        "recbole_mm.recommend.export", "save a trained model as a bundle that can be shared"
+    ),
     "transfer-report": Command(
         "recbole_mm.transfer_report.command", "compare transfer with its controls"
     ),

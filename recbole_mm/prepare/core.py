@@ -2,12 +2,10 @@
 
 import tempfile
 from pathlib import Path
-from typing import Literal
 
 import polars as pl
 
 EAGER_ROWS = 5_000_000
-Repeats = Literal["keep", "first", "last"]
 
 
 def on_disk(table: pl.LazyFrame, path) -> pl.LazyFrame:
@@ -17,7 +15,7 @@ def on_disk(table: pl.LazyFrame, path) -> pl.LazyFrame:
 
 
 def core_of(
-    interactions: pl.LazyFrame, user_core: int, item_core: int, repeats: Repeats, scratch
+    interactions: pl.LazyFrame, user_core: int, item_core: int, repeats: str, scratch
 ) -> tuple[pl.DataFrame, int]:
     """Iterated k-core, sorted by user and time; same-time events stay in the order of the file.
 
@@ -38,8 +36,8 @@ def core_of(
         holds: large inputs are first cut on disk, streamed, and finished in memory.
     """
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
-        smaller = _smaller(interactions, user_core, item_core, Path(folder))
-        table = smaller.collect(engine="streaming")
+        table = _smaller(interactions, user_core, item_core, Path(folder))
+        table = table.collect(engine="streaming")
     order = ["user_id", "timestamp", "row"] if "timestamp" in table.columns else ["user_id", "row"]
     table = table.sort(order)
     with_repeats = len(table)

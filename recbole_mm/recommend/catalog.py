@@ -1,11 +1,13 @@
 """The items that a model ranks, and the stand-in for a data set that its constructor reads."""
 
+from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
+import polars as pl
 import torch
 from torch import Tensor
 
+from recbole_mm.data.feature_files import feature_path, read_feature_info
 from recbole_mm.data.features import ItemFeatures
 from recbole_mm.tools.errors import UserError
 
@@ -20,14 +22,19 @@ class Catalog(NamedTuple):
     """Items in the order of their ids; row 0 is the padding item.
 
     Attributes:
-        tokens: outside ids, ``(n_items,)`` str.
+        tokens: outside ids, ``(n_items,)`` strings.
         features: of every modality of the model, in its order.
         counts: training interactions, ``(n_items,)`` int64.
+        info: how the features of a modality were made, see
+            :func:`~recbole_mm.data.feature_files.read_feature_info`.
+        titles: ``(n_items,)`` strings or null; ``None``: not read.
     """
 
-    tokens: np.ndarray
+    tokens: pl.Series
     features: dict[str, ItemFeatures]
     counts: Tensor
+    info: dict[str, dict]
+    titles: pl.Series | None = None
 
     @classmethod
     def of_dataset(cls, train) -> "Catalog":
@@ -36,8 +43,9 @@ class Catalog(NamedTuple):
         Args:
             train: its training split, a :class:`~recbole_mm.data.dataset.MultiModalDataset`.
         """
-        tokens = np.asarray(train.field2id_token[train.iid_field]).astype(str)
-        return cls(tokens, dict(train.features), train.item_counts())
+        tokens = pl.Series([str(token) for token in train.field2id_token[train.iid_field]])
+        info = {modality: _feature_info(train, modality) for modality in train.features}
+        return cls(tokens, dict(train.features), train.item_counts(), info)
 
     def ids(self, tokens, what: str) -> Tensor:
         """Ids of some items, without duplicates.
@@ -49,18 +57,28 @@ class Catalog(NamedTuple):
         Raises:
             CatalogError: an item is not in the catalog.
         """
-        wanted = np.unique(np.asarray([str(token) for token in tokens], dtype=str))
-        order = np.argsort(self.tokens[1:], kind="stable")
-        place = np.searchsorted(self.tokens[1:], wanted, sorter=order).clip(max=len(order) - 1)
-        ids = order[place] + 1
-        unknown = wanted[self.tokens[ids] != wanted]
-        if len(unknown):
+        wanted = pl.DataFrame(
+            {"item": pl.Series([str(t) for t in tokens], dtype=pl.String)}
+        ).unique()
+        own = pl.DataFrame({"item": self.tokens}).with_row_index("id")[1:]
+        found = wanted.join(own, on="item", how="left").sort("item")
+        unknown = found.filter(pl.col("id").is_null())["item"].to_list()
+        if unknown:
             raise CatalogError(
                 f"{what}: {len(unknown)} of {len(wanted)} items are not in the catalog of "
-                f"{len(self.tokens) - 1} items, e.g. {unknown[:SHOWN].tolist()}; the catalog has "
-                f"items like {self.tokens[1 : SHOWN + 1].tolist()}"
+                f"{len(own)} items, e.g. {unknown[:SHOWN]}; the catalog has items like "
+                f"{own['item'][:SHOWN].to_list()}"
             )
-        return torch.from_numpy(ids)
+        return torch.tensor(found["id"].to_list(), dtype=torch.long)
+
+
+def _feature_info(train, modality: str) -> dict:
+    """How features were made; of a mixture, whose domains agree in it, those of the first."""
+    folder, name = Path(train.config["feature_path"] or train.dataset_path), train.dataset_name
+    if train.domains:
+        name = train.domains[0]
+        folder = folder.parent / name
+    return read_feature_info(feature_path(folder, name, modality))
 
 
 class CatalogDataset:

@@ -1,21 +1,21 @@
 """Opening a checkpoint: its model, built again, and the data set that it was trained on."""
 
-import zipfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from recbole.utils import get_model
 from torch import Tensor
 
-from recbole_mm.config.load import load_config
-from recbole_mm.config.models import MODELS
+from recbole_mm.config.checks import refuse_wrong_values
+from recbole_mm.config.keys import refuse_unknown_keys
+from recbole_mm.config.plain import config_from_plain, with_release
 from recbole_mm.data.dataset import MultiModalDataset
-from recbole_mm.recommend.catalog import Catalog, CatalogDataset
+from recbole_mm.recommend.catalog import SHOWN, Catalog, CatalogDataset
 from recbole_mm.run.splits import find_or_make
 from recbole_mm.tools.errors import UserError, user_errors
 from recbole_mm.tools.hashing import sha256_of_file
+from recbole_mm.transfer.checkpoints import CheckpointError, read_checkpoint
 
 WITHOUT_TRAINING = {
     "softmax": "full",
@@ -30,26 +30,24 @@ WITHOUT_TRAINING = {
 """Keys that matter to training alone, at values that need neither a data set nor a package."""
 
 
-class CheckpointError(UserError):
-    """A file that is not a checkpoint of one of our models, or does not fit its data."""
-
-
 class Opened(NamedTuple):
     """A trained model with what it needs.
 
     Attributes:
         model: of ours, on its device, in evaluation.
         catalog: its items.
-        config: as it was trained.
-        train: the training split of its data set; ``None`` for a bundle, which has none.
+        config: as it was trained, plain data.
+        facts: what is known of its training, JSON-able.
         identity: hash of the file.
+        splits: training, validation and test data; ``None`` for a bundle, which has none.
     """
 
     model: torch.nn.Module
     catalog: Catalog
     config: dict
-    train: MultiModalDataset | None
+    facts: dict
     identity: str
+    splits: list | None = None
 
 
 def open_checkpoint(path, device=None, data_path=None) -> Opened:
@@ -66,59 +64,22 @@ def open_checkpoint(path, device=None, data_path=None) -> Opened:
         UserError: the data set does not exist or cannot be used.
     """
     checkpoint = read_checkpoint(path)
-    plain, state = dict(checkpoint["config"]), checkpoint["state_dict"]
-    plain["modalities"] = [n.split(".")[1] for n in state if n.startswith("adapters.")]
-    plain["modalities"] = list(dict.fromkeys(plain["modalities"]))
+    plain, state = with_release(checkpoint["config"]), checkpoint["state_dict"]
+    modalities = [name.split(".")[1] for name in state if name.startswith("adapters.")]
+    plain = {**plain, "modalities": list(dict.fromkeys(modalities))}
     if data_path is not None:
         plain["data_path"] = str(data_path)
-    train = _load_training_split(plain)
-    catalog = Catalog.of_dataset(train)
+    splits = _load_splits(plain, str(path))
+    catalog = Catalog.of_dataset(splits[0])
     model = build_model(plain, catalog, state, device, str(path))
-    return Opened(model, catalog, plain, train, sha256_of_file(path))
-
-
-def read_checkpoint(path) -> dict:
-    """The content of a checkpoint of ours, without executing code; tensors are mapped from the file.
-
-    Raises:
-        CheckpointError: the file does not exist, is damaged, or holds something else.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"{path}: the checkpoint does not exist")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            # what is compressed could be of any size in memory
-            if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
-                raise CheckpointError(
-                    f"{path}: not a checkpoint of {', '.join(MODELS)}: it is compressed"
-                )
-            damaged = archive.testzip()
-        if damaged:
-            raise CheckpointError(
-                f"{path}: not a checkpoint of {', '.join(MODELS)}, or a damaged one ({damaged})"
-            )
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except CheckpointError:
-        raise
-    except Exception as error:  # whatever a damaged file makes torch raise
-        reason = str(error).strip().partition("\n")[0]
-        raise CheckpointError(
-            f"{path}: not a checkpoint of {', '.join(MODELS)}, or a damaged one ({reason})"
-        ) from error
-    config = content.get("config") if isinstance(content, dict) else None
-    model = config.get("model") if isinstance(config, dict) else None
-    if not isinstance(model, str) or not isinstance(content.get("state_dict"), dict):
-        raise CheckpointError(f"{path}: not a checkpoint of {', '.join(MODELS)}")
-    if model not in MODELS:
-        raise CheckpointError(
-            f"{path}: a checkpoint of {model}; only {', '.join(MODELS)} can be opened here"
-        )
-    return content
+    facts = _facts(checkpoint, plain, splits[0])
+    return Opened(model, catalog, plain, facts, sha256_of_file(path), splits)
 
 
 def build_model(plain: Mapping, catalog: Catalog, state: Mapping[str, Tensor], device, origin: str):
     """A model with these parameters, for evaluation.
+
+    Nothing of its size is allocated before its parameters are known to fit.
 
     Args:
         plain: its configuration.
@@ -129,17 +90,22 @@ def build_model(plain: Mapping, catalog: Catalog, state: Mapping[str, Tensor], d
 
     Raises:
         CheckpointError: configuration, items and parameters do not fit together.
+        ConfigError: the configuration has unknown keys, or values that its keys cannot have.
     """
-    values = {key: value for key, value in plain.items() if key not in ("model", "dataset")}
-    known = {key: value for key, value in WITHOUT_TRAINING.items() if key in values}
-    config = load_config(
-        plain["model"], plain["dataset"], config_dict={**values, **known, "use_gpu": False}
-    )
+    training_only = {key: value for key, value in WITHOUT_TRAINING.items() if key in plain}
+    config = _stored_config({**plain, **training_only}, origin)
+    for key in ("n_layers", "n_experts"):
+        if config[key] and config[key] > len(state):
+            raise CheckpointError(
+                f"{origin}: {key} is {config[key]}, which its parameters do not fit"
+            )
     config["device"] = _usable_device(device)
     stand_in = CatalogDataset(catalog, config["ITEM_ID_FIELD"])
     with torch.random.fork_rng(devices=[]), user_errors(f"{origin}: "):
+        with torch.device("meta"):
+            own = get_model(plain["model"])(config, stand_in).state_dict()
+        _refuse_other_parameters(own, state, origin)
         model = get_model(plain["model"])(config, stand_in)
-    _refuse_other_parameters(model.state_dict(), state, origin)
     model.load_state_dict(state)
     return model.to(config["device"]).eval()
 
@@ -153,27 +119,51 @@ def _usable_device(name) -> torch.device:
         raise UserError(f"device {str(name)!r} cannot be used: {reason}") from error
 
 
-def _load_training_split(plain: dict) -> MultiModalDataset:
+def _stored_config(plain: dict, origin: str):
     values = {key: value for key, value in plain.items() if key not in ("model", "dataset")}
+    refuse_unknown_keys(values, origin)
+    refuse_wrong_values(values, origin, plain["model"])
+    return config_from_plain({**plain, "use_gpu": False})
+
+
+def _load_splits(plain: dict, origin: str) -> list[MultiModalDataset]:
     # RecBole would unpickle what these name
-    values |= {"dataset_save_path": None, "dataloaders_save_path": None, "use_gpu": False}
-    config = load_config(plain["model"], plain["dataset"], config_dict=values)
+    config = _stored_config(
+        {**plain, "dataset_save_path": None, "dataloaders_save_path": None}, origin
+    )
     find_or_make(config)
     with user_errors():
-        return MultiModalDataset(config).build()[0]
+        return MultiModalDataset(config).build()
+
+
+def _facts(checkpoint: Mapping, plain: dict, train: MultiModalDataset) -> dict:
+    protocol = ("split", "order", "group_by", "mode")
+    return {
+        "data": {
+            "name": plain["dataset"],
+            "users": train.user_num - 1,
+            "items": train.item_num - 1,
+            "interactions": len(train.events),
+        },
+        "protocol": {key: str(plain["eval_args"][key]) for key in protocol},
+        "validation": {plain["valid_metric"].lower(): checkpoint["best_valid_score"]},
+        "epoch": checkpoint["epoch"] + 1,
+    }
 
 
 def _refuse_other_parameters(own: Mapping[str, Tensor], given: Mapping, origin: str) -> None:
     if own.keys() != given.keys():
-        only = ", ".join(sorted(own.keys() ^ given.keys())[:3])
+        only = ", ".join(sorted(own.keys() ^ given.keys())[:SHOWN])
         raise CheckpointError(f"{origin}: its parameters are not those of the model, e.g. {only}")
+    shapes = {name: tuple(getattr(value, "shape", ())) for name, value in given.items()}
     other = [
-        f"{name} {tuple(given[name].shape)}, expected {tuple(own[name].shape)}"
+        f"{name} {shapes[name]}, expected {tuple(own[name].shape)}"
         for name in own
-        if given[name].shape != own[name].shape
+        if shapes[name] != tuple(own[name].shape)
     ]
     if other:
         raise CheckpointError(
-            f"{origin}: it does not fit its items and its configuration: {'; '.join(other[:3])}. Has its data set "
-            f"changed since the training? Restore it, and add new items with new_items"
+            f"{origin}: it does not fit its items and its configuration: "
+            f"{'; '.join(other[:SHOWN])}. Has its data set changed since the training? Restore it, "
+            f"and add new items with --new-items"
         )

@@ -47,7 +47,9 @@ def main(arguments: list[str]) -> int:
         options.time_format,
         options.text,
     )
-    recommender = Recommender.from_pretrained(options.model, options.device, options.data_path)
+    recommender = Recommender.from_pretrained(
+        options.model, device=options.device, data_path=options.data_path
+    )
     summary = recommender.write(
         options.output,
         options.histories,
@@ -102,7 +104,7 @@ def _with_dashes(argument: str) -> str:
 def _parser():
     parser = parser_of("recommend", __doc__)
     add = parser.add_argument
-    add("--model", required=True, type=Path, metavar="PATH", help="a checkpoint")
+    add("--model", required=True, type=Path, metavar="PATH", help="a checkpoint or a bundle")
     add("--output", required=True, metavar="FILE", help=".parquet, .csv, .tsv or .jsonl")
     add("--overwrite", action="store_true", help="replace an output that exists")
     add("--histories", type=Path, metavar="FILE", help="a table [all users of the data set]")

@@ -166,7 +166,7 @@ class Histories:
 
 
 def read_histories(
-    source, tokens: np.ndarray, form: TableForm = USUAL, users=None, scratch: Path | None = None
+    source, tokens: pl.Series, form: TableForm = USUAL, users=None, scratch: Path | None = None
 ) -> Histories:
     """Histories of a table, with the catalog's ids in the place of the items.
 
@@ -198,7 +198,7 @@ def read_histories(
     return Histories(pl.scan_parquet(scratch), n_users, origin)
 
 
-def histories_of_dataset(train, tokens: np.ndarray, users=None) -> Histories:
+def histories_of_dataset(train, tokens: pl.Series, users=None) -> Histories:
     """All events of the users of a data set.
 
     Args:
@@ -207,12 +207,12 @@ def histories_of_dataset(train, tokens: np.ndarray, users=None) -> Histories:
         users: see :func:`read_histories`.
     """
     events = train.events
-    names = np.asarray(train.field2id_token[train.uid_field]).astype(str)
-    own = np.asarray(train.field2id_token[train.iid_field]).astype(str)
-    id_of = {token: item for item, token in enumerate(tokens.tolist())}
-    ids = np.array([id_of.get(token, 0) for token in own.tolist()], dtype=np.int32)
+    names = pl.Series([str(token) for token in train.field2id_token[train.uid_field]])
+    own = [str(token) for token in train.field2id_token[train.iid_field]]
+    id_of = {token: item for item, token in enumerate(tokens.to_list())}
+    ids = np.array([id_of.get(token, 0) for token in own], dtype=np.int32)
     columns = {
-        "user": pl.Series(names).gather(events[train.uid_field].numpy()),
+        "user": names.gather(events[train.uid_field].numpy()),
         "row": np.arange(len(events), dtype=np.uint32),
         "item_id": ids[events[train.iid_field].numpy()],
     }

@@ -2,14 +2,13 @@
 
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 
 from recbole_mm.prepare.prepared import PreparedDataset
 from recbole_mm.recommend.catalog import CatalogError
 
 
-def item_details(data_path, dataset: str, tokens: np.ndarray, names: list[str]) -> pl.DataFrame:
+def item_details(data_path, dataset: str, tokens: pl.Series, names: list[str]) -> pl.DataFrame:
     """What the data set tells of some items.
 
     Args:

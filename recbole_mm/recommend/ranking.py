@@ -96,29 +96,26 @@ class Ranker:
         order = np.argsort(part.lengths, kind="stable")  # rows of a batch of similar length
         n_without = int((part.lengths == 0).sum())
         rows_per_block = max(1, SCORES_PER_BLOCK // len(self.candidates))
-        for start, stop in _batches(n_without, n_users, self.batch_size):
-            users = self._encode(part, order[start:stop])
-            for rows, query in zip(
-                np.array_split(
-                    order[start:stop], range(rows_per_block, stop - start, rows_per_block)
-                ),
-                users.split(rows_per_block),
-                strict=True,
-            ):
-                best = self._best(self.scores(query), part, rows, own_candidates)
-                item_id[rows], score[rows] = best
+        for rows in _split(order[n_without:], self.batch_size):
+            batch = self._batch(part, rows)
+            users = self.model.encode(batch, self.items)
+            repeats = self.model.history_additions(batch)
+            for block in _split(np.arange(len(rows)), rows_per_block):
+                place = slice(block[0], block[-1] + 1)
+                scores = self.scores(users[place])
+                if repeats is not None:
+                    self._add(scores, repeats.column[place], repeats.value[place])
+                best = self._best(scores, part, rows[place], own_candidates)
+                item_id[rows[place]], score[rows[place]] = best
                 if progress:
-                    progress(len(rows))
-        for rows in np.array_split(
-            order[:n_without], range(rows_per_block, n_without, rows_per_block)
-        ):
-            if len(rows):
-                item_id[rows], score[rows] = self._most_popular(rows, own_candidates)
-                if progress:
-                    progress(len(rows))
+                    progress(len(block))
+        for rows in _split(order[:n_without], rows_per_block):
+            item_id[rows], score[rows] = self._most_popular(rows, own_candidates)
+            if progress:
+                progress(len(rows))
         return Ranked(item_id, score, part.lengths == 0)
 
-    def _encode(self, part: Part, rows: np.ndarray) -> Tensor:
+    def _batch(self, part: Part, rows: np.ndarray) -> Interaction:
         model = self.model
         length = model.max_seq_length
         places, n = part.latest(rows, length)
@@ -134,7 +131,13 @@ class Ranker:
             model.TIME_SEQ: times,
             model.TIME: torch.full((len(rows),), self.request_time, dtype=torch.float64),
         }
-        return model.encode(Interaction(batch).to(model.device), self.items)
+        return Interaction(batch).to(model.device)
+
+    def _add(self, scores: Tensor, item_id: Tensor, value: Tensor) -> None:
+        """Add values ``(b, l)`` to the scores of items."""
+        column = self.column.to(scores.device)[item_id]
+        value = value.masked_fill(column < 0, 0)
+        scores.scatter_add_(1, column.clamp(min=0), value.to(scores.dtype))
 
     def _best(self, scores, part, rows, own_candidates):
         if self.never is not None:
@@ -174,5 +177,5 @@ class Ranker:
         return allowed
 
 
-def _batches(first: int, last: int, size: int):
-    return [(start, min(start + size, last)) for start in range(first, last, size)]
+def _split(rows: np.ndarray, size: int) -> list[np.ndarray]:
+    return [rows[start : start + size] for start in range(0, len(rows), size)]

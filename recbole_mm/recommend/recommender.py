@@ -1,12 +1,19 @@
 """A trained model that recommends: to any user, for any history."""
 
 import dataclasses
+import re
 import secrets
 from pathlib import Path
 
 import polars as pl
+from huggingface_hub import ModelHubMixin, snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
+from recbole_mm.recommend.bundles import bundle_of, open_bundle, whole_folder_or_not
+from recbole_mm.recommend.card import model_card
+from recbole_mm.recommend.catalog import Catalog, CatalogError
 from recbole_mm.recommend.checkpoint import Opened, open_checkpoint
+from recbole_mm.recommend.evaluation import metrics_of_targets
 from recbole_mm.recommend.histories import (
     Histories,
     HistoryError,
@@ -19,37 +26,134 @@ from recbole_mm.recommend.output import PartialOutput
 from recbole_mm.recommend.paths import require_new
 from recbole_mm.recommend.request import Answer, Request, Summary
 from recbole_mm.run.identity import package_version
+from recbole_mm.tools.errors import UserError
 from recbole_mm.tools.hashing import sha256_of_file
+from recbole_mm.transfer.bundle import CARD, HASHED, MANIFEST, write_bundle
+
+FILES = (*HASHED, MANIFEST, CARD)
+REPOSITORY = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}")
+"""A repository on the hub: OWNER/NAME."""
 
 
-class Recommender:
+class Recommender(ModelHubMixin, library_name="recbole_mm"):
     """A trained model with its items.
 
-    Args:
-        opened: what :func:`~recbole_mm.recommend.checkpoint.open_checkpoint` gives.
+    It is saved as a bundle (:mod:`recbole_mm.transfer.bundle`) by ``save_pretrained(folder)`` and
+    ``push_to_hub(repo_id)``, see :class:`huggingface_hub.ModelHubMixin`.
 
-    Attributes:
-        model: of ours, in evaluation.
-        catalog: the items that it ranks.
-        config: as it was trained.
+    Args:
+        opened: what :func:`~recbole_mm.recommend.checkpoint.open_checkpoint` or
+            :func:`~recbole_mm.recommend.bundles.open_bundle` gives.
     """
 
     def __init__(self, opened: Opened):
-        self.model, self.catalog, self.config, self._train, self._identity = opened
+        self._opened = opened
+
+    @property
+    def model(self):
+        """The model, in evaluation."""
+        return self._opened.model
+
+    @property
+    def catalog(self) -> Catalog:
+        """The items that it ranks."""
+        return self._opened.catalog
+
+    @property
+    def config(self) -> dict:
+        """The configuration that it was trained with."""
+        return self._opened.config
+
+    @property
+    def facts(self) -> dict:
+        """What is known of its training: data, protocol, metrics."""
+        return self._opened.facts
+
+    @property
+    def has_data(self) -> bool:
+        """Whether the data set of the training is loaded; a bundle has none."""
+        return self._opened.splits is not None
 
     @classmethod
-    def from_pretrained(cls, path, device=None, data_path=None) -> "Recommender":
-        """Open a checkpoint of MMM4Rec, MISSRec or UniSRec.
+    def from_pretrained(
+        cls, pretrained_model_name_or_path, *, device=None, data_path=None, **hub_options
+    ) -> "Recommender":
+        """Open a checkpoint of MMM4Rec, MISSRec or UniSRec, or a bundle; nothing in it is executed.
 
         Args:
-            path: the checkpoint.
+            pretrained_model_name_or_path: a checkpoint, the folder of a bundle, or the name of a
+                repository on the Hugging Face hub that has one.
             device: of the model; ``None``: a GPU if there is one.
-            data_path: folder of the data sets; ``None``: that of the training.
+            data_path: of a checkpoint: folder of the data sets; ``None``: that of the training.
+            hub_options: see :class:`huggingface_hub.ModelHubMixin`.
 
         Raises:
-            UserError: it is not such a checkpoint, or its data set cannot be used.
+            UserError: it is none of these, or damaged, or its data set cannot be used.
         """
-        return cls(open_checkpoint(path, device, data_path))
+        path = Path(pretrained_model_name_or_path)
+        if path.is_file():
+            return cls(open_checkpoint(path, device, data_path))
+        if path.is_dir():
+            return cls(open_bundle(path, device))
+        if not REPOSITORY.fullmatch(str(pretrained_model_name_or_path)):
+            raise UserError(f"{path}: no checkpoint and no bundle; it does not exist")
+        try:
+            return super().from_pretrained(
+                pretrained_model_name_or_path, device=device, **hub_options
+            )
+        except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+            reason = str(error).strip().partition("\n")[0]
+            raise UserError(
+                f"{path}: no checkpoint and no bundle here, and not on the hub: {reason}"
+            ) from error
+
+    @classmethod
+    def _from_pretrained(cls, *, model_id, device=None, **hub_options) -> "Recommender":
+        folder = snapshot_download(model_id, allow_patterns=list(FILES), **hub_options)
+        return cls(open_bundle(folder, device))
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        bundle = bundle_of(self._opened._replace(catalog=self._with_titles()))
+        card = model_card(bundle.config, len(self.catalog.tokens) - 1)
+        write_bundle(save_directory, bundle, card)
+
+    def export(self, folder, overwrite: bool = False) -> None:
+        """Save the bundle, whole or not at all.
+
+        Args:
+            folder: of the bundle.
+            overwrite: replace a bundle that exists.
+
+        Raises:
+            UserError: the folder exists, or cannot be written.
+        """
+        with whole_folder_or_not(folder, overwrite) as new:
+            self.save_pretrained(new)
+
+    def evaluate(self) -> dict:
+        """Metrics of the test targets with 95% intervals over users, which bundles then state.
+
+        Raises:
+            UserError: a bundle has no test targets.
+        """
+        if not self.has_data:
+            raise UserError("a bundle has no data set, so it cannot be evaluated")
+        *_, targets = self._opened.splits
+        metrics = metrics_of_targets(self.model, targets, self.config["eval_batch_size"])
+        test = {name: interval._asdict() for name, interval in metrics.items()}
+        self._opened = self._opened._replace(facts={**self.facts, "test": test})
+        return test
+
+    def _with_titles(self) -> Catalog:
+        """The catalog, with titles if the data set has some."""
+        if self.catalog.titles is not None or not self.has_data:
+            return self.catalog
+        place = self.config["data_path"], self.config["dataset"]
+        try:
+            titles = item_details(*place, self.catalog.tokens, ["title"])["title"]
+        except UserError:
+            return self.catalog
+        return self.catalog._replace(titles=titles)
 
     def recommend(self, histories=None, k: int = 10, **options) -> pl.DataFrame:
         """The ``k`` best items of every user, after all of her events.
@@ -124,26 +228,30 @@ class Recommender:
         return Answer(self.model, self.catalog, read, request, details, scratch("candidates"))
 
     def _histories_of_data(self, request: Request) -> Histories:
-        if self._train is None:
+        if not self.has_data:
             raise HistoryError("a bundle has no users of its own: give histories")
-        return histories_of_dataset(self._train, self.catalog.tokens, request.users)
+        return histories_of_dataset(self._opened.splits[0], self.catalog.tokens, request.users)
 
     def _details(self, request: Request) -> pl.DataFrame | None:
         wanted = {"title": request.titles, "image": request.pictures}
         names = [name for name, is_wanted in wanted.items() if is_wanted]
         if not names:
             return None
+        if names == ["title"] and self.catalog.titles is not None:
+            return self.catalog.titles.to_frame("title")
+        if not self.has_data:
+            raise CatalogError(f"the bundle has no {names[-1]}s of its items: leave them out")
         place = self.config["data_path"], self.config["dataset"]
         return item_details(*place, self.catalog.tokens, names)
 
     def _plan(self, histories, request: Request) -> dict:
         """Everything that an answer depends on."""
         given = {**dataclasses.asdict(request), "histories": histories}
-        if histories is None and self._train is not None:
-            given["histories"] = hash_of_dataset(self._train)
+        if histories is None and self.has_data:
+            given["histories"] = hash_of_dataset(self._opened.splits[0])
         return {
             "version": package_version("recbole_mm"),
-            "model": self._identity,
+            "model": self._opened.identity,
             **{name: _identity_of(value) for name, value in given.items()},
         }
 

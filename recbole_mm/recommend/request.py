@@ -145,7 +145,7 @@ class Answer:
         self.histories, self.request, self.details = histories, request, details
         _report_unknown_items(histories, request.strict)
         _report_missing_times(model, histories)
-        self.tokens = pl.Series(catalog.tokens)
+        self.tokens = catalog.tokens
         self.candidates = None
         if request.candidates is not None:
             self.candidates = self._read_candidates(catalog, scratch)

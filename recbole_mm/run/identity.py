@@ -9,6 +9,7 @@ from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.plain import config_to_plain
 from recbole_mm.data.domains import domain_folder, domains_of
 from recbole_mm.tools.hashing import sha256_of_file, sha256_of_texts, sha256_of_tree
+from recbole_mm.transfer.bundle import hashed_file
 
 WITHOUT_EFFECT = (
     "checkpoint_dir", "config_files", "gpu_id", "log_wandb", "pre_model_path", "show_progress",
@@ -38,11 +39,12 @@ def digest(config, without=(), **more) -> str:
     text = json.dumps([values, more, package_version("recbole_mm")], sort_keys=True)
     source = []
     if config["pre_model_path"]:
-        if not Path(config["pre_model_path"]).is_file():
+        start = hashed_file(config["pre_model_path"])
+        if not start.is_file():
             raise ConfigError(
                 f"pre_model_path: the checkpoint {str(config['pre_model_path'])!r} does not exist"
             )
-        source = [sha256_of_file(config["pre_model_path"])]
+        source = [sha256_of_file(start)]
     return sha256_of_texts([text, *source])
 
 

@@ -1,6 +1,5 @@
 """Starting a model from the parameters of another: strict, with every exception named."""
 
-import pickle
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatch
 from logging import getLogger
@@ -15,6 +14,8 @@ from recbole_mm.config.plain import with_release
 from recbole_mm.model.abstract_recommender import MultiModalRecommender
 from recbole_mm.tools.errors import UserError
 from recbole_mm.transfer.authors import import_authors_checkpoint
+from recbole_mm.transfer.bundle import is_bundle, read_parameters
+from recbole_mm.transfer.checkpoints import CheckpointError, read_checkpoint
 
 SHOWN = 8
 
@@ -46,33 +47,37 @@ class Transferred(NamedTuple):
 
 
 def read_pretrained(path, model: str) -> Pretrained:
-    """The parameters in a checkpoint of ours or of the papers' authors, without executing code.
+    """The parameters in a checkpoint of ours, a bundle or a file of the papers' authors, without
+    executing code.
 
     Args:
-        path: a checkpoint of :class:`~recbole_mm.training.trainer.MultiModalTrainer`, or a released one
-            (see :func:`~recbole_mm.transfer.authors.import_authors_checkpoint`).
+        path: a checkpoint of :class:`~recbole_mm.training.trainer.MultiModalTrainer`, the folder of a
+            bundle (:mod:`recbole_mm.transfer.bundle`), or a released file (see
+            :func:`~recbole_mm.transfer.authors.import_authors_checkpoint`).
         model: name of the model that is to start from it.
 
     Raises:
         TransferError: the file does not exist, or it is a checkpoint of another model.
+        BundleError: a damaged bundle.
         AuthorsCheckpointError: it is neither ours nor a released one.
     """
     path = Path(path)
-    if not path.is_file():
+    if not path.is_file() and not is_bundle(path):
         raise TransferError(f"pre_model_path: the checkpoint {str(path)!r} does not exist.")
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError):
-        return Pretrained(import_authors_checkpoint(path, model), None)
-    config = checkpoint.get("config") if isinstance(checkpoint, dict) else None
-    if not isinstance(config, dict) or "model" not in config:
-        return Pretrained(import_authors_checkpoint(path, model), None)
+    if is_bundle(path):
+        config, state = read_parameters(path)
+    else:
+        try:
+            checkpoint = read_checkpoint(path)
+        except CheckpointError:
+            return Pretrained(import_authors_checkpoint(path, model), None)
+        config, state = checkpoint["config"], checkpoint["state_dict"]
     if config["model"] != model:
         raise TransferError(
             f"{path} is a checkpoint of {config['model']} and cannot start a {model}. Give a checkpoint "
             f"of {model}, or leave pre_model_path empty."
         )
-    return Pretrained(checkpoint["state_dict"], with_release(config))
+    return Pretrained(state, with_release(config))
 
 
 def refuse_another_function(

@@ -6,8 +6,10 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from small_models import SMALL
 
 from recbole_mm.compare.ranks import evaluate_ranks
+from recbole_mm.config.models import MODELS
 from recbole_mm.recommend.histories import TableForm
 from recbole_mm.recommend.recommender import Recommender
 from recbole_mm.tools.errors import UserError
@@ -18,6 +20,10 @@ N_ITEMS = 12
 @pytest.fixture
 def recommender(trained):
     return Recommender.from_pretrained(trained("UniSRec").result.checkpoint)
+
+
+def test_every_model_recommends():
+    assert {name.partition("-")[0] for name in SMALL} == set(MODELS)
 
 
 def toy_events(toy) -> pl.DataFrame:
@@ -32,7 +38,7 @@ def before_the_target(toy) -> pl.DataFrame:
 
 
 @pytest.mark.parametrize("use_item_id", [True, False], ids=["with-id", "without-id"])
-@pytest.mark.parametrize("name", ["MMM4Rec", "MMM4Rec-time", "MISSRec", "UniSRec"])
+@pytest.mark.parametrize("name", SMALL)
 def test_ranks_are_those_of_the_evaluator(name, use_item_id, trained, toy):
     run = trained(name, use_item_id=use_item_id)
     expected = evaluate_ranks(run).ranks.select("user", "item", "rank")
@@ -201,7 +207,7 @@ def test_users_without_a_known_event_get_the_most_popular_items(trained):
     table = recommender.recommend(histories, k=3)
 
     order = counts[1:].argsort(descending=True, stable=True)[:3] + 1
-    assert table["item"].to_list() == recommender.catalog.tokens[order.numpy()].tolist() * 2
+    assert table["item"].to_list() == recommender.catalog.tokens[order.tolist()].to_list() * 2
     assert table["score"].to_list() == counts[order].tolist() * 2
     assert table["source"].to_list() == ["popular"] * 6
 

@@ -1,0 +1,177 @@
+"""A trained model as a bundle (:mod:`recbole_mm.transfer.bundle`), and back."""
+
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import polars as pl
+import torch
+from torch import Tensor
+
+from recbole_mm.config.models import MODELS
+from recbole_mm.config.property_files import keys_in, properties_dir
+from recbole_mm.data.features import ItemFeatures
+from recbole_mm.recommend.catalog import Catalog
+from recbole_mm.recommend.checkpoint import WITHOUT_TRAINING, Opened, build_model
+from recbole_mm.run.identity import package_version
+from recbole_mm.tools.errors import UserError
+from recbole_mm.tools.files import require_writable
+from recbole_mm.tools.hashing import sha256_of_file
+from recbole_mm.transfer.bundle import MANIFEST, Bundle, BundleError, is_bundle, read_bundle
+
+KEPT_KEYS = (
+    "modalities", "USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD", "LIST_SUFFIX",
+    "ITEM_LIST_LENGTH_FIELD", "NEG_PREFIX", "MAX_ITEM_LIST_LENGTH", "eval_batch_size",
+)  # fmt: skip
+"""Keys that a bundle holds beside those of the model's property file."""
+
+
+def kept_keys(model: str) -> set[str]:
+    """Keys of the configuration that a bundle of the model may hold."""
+    return {*KEPT_KEYS, *keys_in(properties_dir() / "model" / f"{model}.yaml")}
+
+
+def bundle_of(opened: Opened) -> Bundle:
+    """Everything that is needed to recommend without the data set."""
+    model, catalog, plain = opened.model, opened.catalog, opened.config
+    keys = kept_keys(plain["model"])
+    config = {key: value for key, value in plain.items() if key in keys}
+    config |= {key: value for key, value in WITHOUT_TRAINING.items() if key in config}
+    items: dict[str, Tensor] = {"counts": catalog.counts}
+    for modality, features in catalog.features.items():
+        items[f"{modality}.feature"] = _small(features.values)
+        items[f"{modality}.present"] = features.present
+    tokens: dict = {"item": catalog.tokens.to_list()}
+    if catalog.titles is not None:
+        tokens["title"] = catalog.titles.to_list()
+    described = {
+        "recbole_mm": package_version("recbole_mm"),
+        "model": plain["model"],
+        "config": config,
+        "features": catalog.info,
+        "facts": opened.facts,
+    }
+    return Bundle(described, dict(model.state_dict()), items, tokens)
+
+
+def open_bundle(folder, device=None) -> Opened:
+    """The model of a bundle.
+
+    Args:
+        folder: of the bundle.
+        device: see :func:`~recbole_mm.recommend.checkpoint.open_checkpoint`.
+
+    Raises:
+        BundleError: it is not a bundle, damaged, of a newer format, or does not fit together.
+        UserError: its configuration has values that are not possible.
+    """
+    folder = Path(folder)
+    bundle = read_bundle(folder)
+    name, config = bundle.config["model"], bundle.config["config"]
+    if name not in MODELS:
+        raise BundleError(f"{folder}: a bundle of {name!r}; known are {', '.join(MODELS)}")
+    unknown = sorted(set(config) - kept_keys(name))
+    if unknown:
+        raise BundleError(f"{folder}: its configuration has {unknown}, which {name} does not read")
+    catalog = _catalog_of(bundle, folder)
+    plain = {**config, "model": name, "dataset": folder.name, "modalities": list(catalog.features)}
+    model = build_model(plain, catalog, bundle.state, device, str(folder))
+    facts = well_formed_facts(bundle.config.get("facts"))
+    return Opened(model, catalog, plain, facts, sha256_of_file(folder / MANIFEST))
+
+
+@contextmanager
+def whole_folder_or_not(folder, overwrite: bool):
+    """A temporary folder beside ``folder``, moved to its place when the block ends well.
+
+    Raises:
+        UserError: the folder exists and ``overwrite`` is not set, or it is not a bundle.
+    """
+    folder = Path(folder)
+    if folder.exists():
+        if not overwrite:
+            raise UserError(f"{folder} exists; give another folder, or --overwrite to replace it")
+        if not is_bundle(folder):
+            raise UserError(f"{folder} is not a bundle and is not replaced; give another folder")
+    require_writable(folder.parent, "Give another folder")
+    with TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
+        yield Path(scratch, "new")
+        if folder.exists():
+            folder.rename(Path(scratch, "old"))
+        Path(scratch, "new").rename(folder)
+
+
+def well_formed_facts(facts) -> dict:
+    """What a stored bundle tells of its training, as far as it has the form that we write."""
+    if not isinstance(facts, dict):
+        return {}
+    known = {
+        "data": lambda value: (
+            isinstance(value.get("name"), str)
+            and all(type(value.get(key)) is int for key in ("users", "items", "interactions"))
+        ),
+        "protocol": lambda value: all(isinstance(text, str) for text in value.values()),
+        "validation": lambda value: all(map(_is_number, value.values())),
+        "test": lambda value: all(
+            isinstance(row, dict)
+            and _is_number(row.get("value"))
+            and all(row.get(key) is None or _is_number(row[key]) for key in ("low", "high"))
+            for row in value.values()
+        ),
+    }
+    return {
+        key: facts[key]
+        for key, is_well_formed in known.items()
+        if isinstance(facts.get(key), dict) and is_well_formed(facts[key])
+    }
+
+
+def _is_number(value) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _small(values: Tensor) -> Tensor:
+    """float16 where the values fit."""
+    half = values.half()
+    return half if bool(half.isfinite().all()) else values.float()
+
+
+def _catalog_of(bundle: Bundle, folder: Path) -> Catalog:
+    tokens, tensors = bundle.tokens.get("item"), bundle.items
+    modalities = bundle.config["config"].get("modalities")
+    well_formed = (
+        isinstance(tokens, list)
+        and all(type(token) is str for token in tokens)
+        and isinstance(modalities, list)
+        and len(set(tokens)) == len(tokens) > 1
+        and _has_shape(tensors.get("counts"), torch.int64, len(tokens))
+    )
+    if not well_formed:
+        raise BundleError(f"{folder}: damaged: items.json and items.safetensors do not fit")
+    features = {}
+    for modality in modalities:
+        values, present = (tensors.get(f"{modality}.{part}") for part in ("feature", "present"))
+        if not (
+            _has_shape(present, torch.bool, len(tokens))
+            and isinstance(values, Tensor)
+            and values.dim() == 2
+            and len(values) == len(tokens)
+            and values.dtype in (torch.float16, torch.float32)
+        ):
+            raise BundleError(f"{folder}: damaged: its items have no features of {modality!r}")
+        features[modality] = ItemFeatures(values, present)
+    info = bundle.config.get("features")
+    info = info if isinstance(info, dict) else {}
+    return Catalog(pl.Series(tokens), features, tensors["counts"], info, _titles_of(bundle))
+
+
+def _titles_of(bundle: Bundle) -> pl.Series | None:
+    titles = bundle.tokens.get("title")
+    is_list = isinstance(titles, list) and len(titles) == len(bundle.tokens["item"])
+    if not is_list or any(title is not None and type(title) is not str for title in titles):
+        return None
+    return pl.Series(titles, dtype=pl.String)
+
+
+def _has_shape(tensor, dtype: torch.dtype, length: int) -> bool:
+    return isinstance(tensor, Tensor) and tensor.dtype == dtype and tensor.shape == (length,)

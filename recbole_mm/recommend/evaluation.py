@@ -1,0 +1,53 @@
+"""What a trained model reaches on the test targets of its data set, with intervals over users."""
+
+import numpy as np
+import polars as pl
+import torch
+
+from recbole_mm.compare.ranks import metric_values
+from recbole_mm.compare.statistics import Interval, intervals
+from recbole_mm.training.ranking import rank_by_counting
+
+METRICS = ("NDCG@10", "Recall@10", "NDCG@20", "Recall@20", "MRR@10")
+
+
+@torch.no_grad()
+def ranks_of_targets(model, targets, batch_size: int) -> np.ndarray:
+    """Ranks among all items, from 1, as the evaluation counts them.
+
+    Args:
+        model: of ours, in evaluation.
+        targets: validation or test data, a :class:`~recbole_mm.data.dataset.MultiModalDataset`.
+        batch_size: users at once.
+
+    Returns:
+        ``(n,)`` int64, in the order of ``targets``.
+    """
+    ranks = []
+    for rows in torch.arange(len(targets)).split(batch_size):
+        batch = targets[rows].to(model.device)
+        scores = model.full_sort_predict(batch)
+        scores[:, 0] = -torch.inf  # the padding item, as RecBole's evaluation has it
+        ranks.append(rank_by_counting(scores, batch[model.ITEM_ID]) + 1)
+    return torch.cat(ranks).cpu().numpy() if ranks else np.zeros(0, dtype=np.int64)
+
+
+def metrics_of_targets(model, targets, batch_size: int) -> dict[str, Interval]:
+    """Metrics of the test targets with 95% bootstrap intervals over users.
+
+    Args:
+        model: see :func:`ranks_of_targets`.
+        targets: likewise.
+        batch_size: likewise.
+
+    Returns:
+        by the names of :data:`METRICS`; empty without targets.
+    """
+    rank = ranks_of_targets(model, targets, batch_size)
+    if len(rank) == 0:
+        return {}
+    values = {metric: metric_values(rank, metric) for metric in METRICS}
+    users = pl.DataFrame({"user": targets.inter_feat[targets.uid_field].numpy(), **values})
+    sums = users.group_by("user", maintain_order=True).agg(pl.all().sum(), pl.len())
+    counts = sums["len"].to_numpy().astype(float)
+    return dict(zip(METRICS, intervals(sums.select(METRICS).to_numpy(), counts), strict=True))

@@ -1,0 +1,53 @@
+"""Save a trained MMM4Rec, MISSRec or UniSRec with its items as a bundle.
+
+    recbole-mm export saved/MMM4Rec-....pth bundles/Toys
+
+A bundle is a folder that recommends without the data set, that can be shared (for example on the
+Hugging Face hub), and that executes nothing when it is opened. It holds the parameters, the features and
+ids of the items and, if the data set has them, their titles; no users and no histories. The model is
+tested first, and its card states the metrics with their intervals.
+"""
+
+from pathlib import Path
+
+from recbole_mm.prepare.commands.options import parser_of
+from recbole_mm.tools.errors import UserError
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command.
+
+    Raises:
+        UserError: the checkpoint or its data set cannot be used, or the folder exists.
+    """
+    parser = parser_of("export", __doc__)
+    parser.add_argument("checkpoint", type=Path, help="of a training, or a bundle")
+    parser.add_argument("folder", type=Path, help="of the new bundle")
+    parser.add_argument("--overwrite", action="store_true", help="replace a bundle that exists")
+    parser.add_argument("--no-test", action="store_true", help="do not test the model")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, ... [a GPU if there is one]")
+    parser.add_argument(
+        "--data-path", metavar="FOLDER", help="of the data sets [that of the training]"
+    )
+    options = parser.parse_args(arguments)
+    if not options.checkpoint.exists():
+        raise UserError(f"{options.checkpoint} does not exist")
+    if options.folder.exists() and not options.overwrite:
+        raise UserError(
+            f"{options.folder} exists; give another folder, or --overwrite to replace it"
+        )
+
+    from recbole_mm.recommend.recommender import Recommender
+
+    recommender = Recommender.from_pretrained(
+        options.checkpoint, device=options.device, data_path=options.data_path
+    )
+    if recommender.has_data and not options.no_test:
+        recommender.evaluate()
+    recommender.export(options.folder, options.overwrite)
+    size = sum(file.stat().st_size for file in options.folder.iterdir())
+    n_items = len(recommender.catalog.tokens) - 1
+    print(
+        f"{options.folder}: {type(recommender.model).__name__}, {n_items:,} items, {size / 1e6:.1f} MB"
+    )
+    return 0

@@ -1,0 +1,170 @@
+r"""A bundle: a folder with a trained model and its items, which can be shared and executes nothing.
+
+================== ====================================================================
+config.json        model, configuration, how features were made, data, metrics
+model.safetensors  parameters and buffers
+items.safetensors  of every modality ``<modality>.feature`` ``(n, F)`` float16 (float32 where
+                   the values do not fit) and ``<modality>.present`` ``(n,)`` bool; ``counts``
+                   ``(n,)`` int64, training interactions; row 0 is the padding item
+items.json         outside ids and, if they are known, titles
+README.md          the model card
+manifest.json      format version, sizes and SHA-256 of the files above but README.md
+================== ====================================================================
+
+Names of files are fixed, none is read from a file. Tensors are read by safetensors, which takes no
+more memory than the file has bytes.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from recbole_mm.tools.errors import UserError
+from recbole_mm.tools.files import whole_or_not, write_json
+from recbole_mm.tools.hashing import sha256_of_file
+
+FORMAT = "recbole_mm bundle"
+VERSION = 1
+MANIFEST, CONFIG, MODEL = "manifest.json", "config.json", "model.safetensors"
+ITEMS, TOKENS, CARD = "items.safetensors", "items.json", "README.md"
+HASHED = (CONFIG, MODEL, ITEMS, TOKENS)
+LARGEST_TEXT = 1 << 20
+"""Bytes of the manifest and of config.json."""
+
+
+class BundleError(UserError):
+    """A folder that is not a bundle, or a damaged or too new one."""
+
+
+class Bundle(NamedTuple):
+    """The content of a bundle.
+
+    Attributes:
+        config: of ``config.json``; has ``model``, its name, and ``config``, its configuration.
+        state: parameters and buffers by name.
+        items: tensors of ``items.safetensors``.
+        tokens: of ``items.json``; has ``item``, the outside ids, the padding item first.
+    """
+
+    config: dict
+    state: dict[str, Tensor]
+    items: dict[str, Tensor]
+    tokens: dict
+
+
+def is_bundle(path) -> bool:
+    """Whether the path is a folder that has the manifest of a bundle, or looks like one."""
+    path = Path(path)
+    return path.is_dir() and any((path / name).is_file() for name in (MANIFEST, MODEL))
+
+
+def write_bundle(folder, bundle: Bundle, card: str) -> None:
+    """Write a bundle into a folder; the manifest comes last, so that an unfinished one is refused.
+
+    Args:
+        folder: is made if it does not exist.
+        bundle: what it holds.
+        card: the text of README.md.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MANIFEST).unlink(missing_ok=True)
+    for name, tensors in ((MODEL, bundle.state), (ITEMS, bundle.items)):
+        own = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in tensors.items()}
+        with whole_or_not(folder / name) as temporary:
+            save_file(own, temporary, metadata={"format": "pt"})
+    write_json(folder / CONFIG, bundle.config)
+    write_json(folder / TOKENS, bundle.tokens)
+    with whole_or_not(folder / CARD) as temporary:
+        temporary.write_text(card, encoding="utf-8")
+    files = {
+        name: {"bytes": (folder / name).stat().st_size, "sha256": sha256_of_file(folder / name)}
+        for name in HASHED
+    }
+    write_json(folder / MANIFEST, {"format": FORMAT, "version": VERSION, "files": files})
+
+
+def read_bundle(folder) -> Bundle:
+    """Read a bundle; nothing in it is executed.
+
+    Raises:
+        BundleError: the folder is not a bundle, a file is missing or damaged, or the format is newer.
+    """
+    folder = Path(folder)
+    _check_files(folder)
+    tokens = _read_json(folder / TOKENS, None)
+    return Bundle(_read_config(folder), _tensors(folder / MODEL), _tensors(folder / ITEMS), tokens)
+
+
+def read_parameters(folder) -> tuple[dict, dict[str, Tensor]]:
+    """Configuration, with the name of the ``model``, and parameters alone; see :func:`read_bundle`."""
+    folder = Path(folder)
+    _check_files(folder)
+    described = _read_config(folder)
+    return {**described["config"], "model": described["model"]}, _tensors(folder / MODEL)
+
+
+def hashed_file(path) -> Path:
+    """The file whose content tells a checkpoint, or a bundle, from every other."""
+    return Path(path) / MANIFEST if is_bundle(path) else Path(path)
+
+
+def _check_files(folder: Path) -> None:
+    manifest = _read_json(folder / MANIFEST, LARGEST_TEXT)
+    if manifest.get("format") != FORMAT or not isinstance(manifest.get("version"), int):
+        raise BundleError(f"{folder / MANIFEST}: not the manifest of a {FORMAT}")
+    if manifest["version"] > VERSION:
+        raise BundleError(
+            f"{folder}: a bundle of format version {manifest['version']}; this release of recbole_mm "
+            f"reads versions up to {VERSION}: upgrade it (pip install -U recbole_mm)"
+        )
+    files = manifest.get("files")
+    if not isinstance(files, dict) or set(files) != set(HASHED):
+        raise BundleError(f"{folder / MANIFEST}: damaged: its files are not {', '.join(HASHED)}")
+    for name, known in files.items():
+        path = folder / name
+        if not path.is_file():
+            raise BundleError(f"{path} is missing from the bundle")
+        same = isinstance(known, Mapping) and path.stat().st_size == known.get("bytes")
+        if not same or sha256_of_file(path) != known.get("sha256"):
+            raise BundleError(
+                f"{path}: damaged: its content is not what the bundle was written with. Copy or download it again"
+            )
+
+
+def _read_config(folder: Path) -> dict:
+    path = folder / CONFIG
+    config = _read_json(path, LARGEST_TEXT)
+    if not isinstance(config.get("model"), str) or not isinstance(config.get("config"), dict):
+        raise BundleError(f"{path}: it does not name a model and its configuration")
+    return config
+
+
+def _read_json(path: Path, most_bytes: int | None) -> dict:
+    if not path.is_file():
+        raise BundleError(f"{path} is missing: {path.parent} is not a bundle of recbole_mm")
+    if most_bytes and path.stat().st_size > most_bytes:
+        raise BundleError(f"{path}: {path.stat().st_size:,} bytes; the limit is {most_bytes:,}")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"{path}: damaged: not JSON ({error})") from error
+    if not isinstance(content, dict):
+        raise BundleError(f"{path}: damaged: not a JSON object")
+    return content
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise BundleError(f"{path}: damaged: not a safetensors file ({error})") from error
