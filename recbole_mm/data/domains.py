@@ -69,10 +69,10 @@ def refuse_different_features(root, domains: list[str], modality: str) -> None:
     Raises:
         MixtureError: they differ in encoder, width, normalization or (embedded extractor) space.
     """
-    kinds = {}
+    kinds: dict[tuple, list[str]] = {}
     for domain in domains:
         info = read_feature_info(feature_path(Path(root) / domain, domain, modality))
-        kind = (info.get("encoder"), info.get("dimension"), info.get("normalization"))
+        kind: tuple = (info.get("encoder"), info.get("dimension"), info.get("normalization"))
         if info.get("encoder") == "embedded":
             kind = (*kind, f"space of {info.get('shared_with')}")
         kinds.setdefault(kind, []).append(domain)

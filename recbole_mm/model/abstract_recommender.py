@@ -1,19 +1,20 @@
 r"""What the multi-modal sequential recommenders have in common."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 
 import torch
-import torch.nn.functional as F
 from recbole.model.abstract_recommender import SequentialRecommender
 from torch import Tensor, nn
 
 from recbole_mm.data.dataset import TARGET_LIST
+from recbole_mm.model.layers.candidate_loss import TABLE_CANDIDATES, BatchLoss, TableLoss
+from recbole_mm.model.layers.item_table import ItemTable, id_rows, take
 from recbole_mm.model.layers.repeat import REPEATS, RepeatPropensity
-from recbole_mm.model.layers.softmax import Additions, Scores, candidate_cross_entropy
+from recbole_mm.model.layers.softmax import Additions, Scores
 from recbole_mm.tools import processes
 
 TRAIN_STAGES = ("pretrain", "finetune")
-SOFTMAXES = ("trained", "full", "all_rows", "in_batch")
+SOFTMAXES = (*TABLE_CANDIDATES, "in_batch")
 
 
 def read_choice(config, key: str, choices: tuple):
@@ -27,23 +28,11 @@ def read_choice(config, key: str, choices: tuple):
     return config[key]
 
 
-def where(available: Tensor, embedding: Tensor) -> Tensor:
-    """Rows ``(n, D)`` where ``available`` ``(n,)``; zero, with a zero gradient whatever arrives
-    there, elsewhere."""
-    return embedding.masked_fill(~available.unsqueeze(-1), 0)
-
-
-def take(table: Tensor, rows: slice | Tensor) -> Tensor:
-    """``table[rows]``; the gradient of picked rows is added up in half the time."""
-    return table[rows] if isinstance(rows, slice) else table.index_select(0, rows)
-
-
 class MultiModalRecommender(SequentialRecommender):
     """Base of recommenders that know their items by frozen features.
 
-    The features of every modality are looked up in the model: batches carry ids only. They are no
-    part of a checkpoint. A subclass gives :meth:`encode` and :meth:`scores`, and reads
-    its own config.
+    The features of every modality are looked up in the model: batches carry ids only. A subclass
+    gives :meth:`embed_items`, :meth:`encode` and :meth:`scores`, and reads its own config.
 
     Attributes:
         modalities: names, in the order of the config; the first is the leading one.
@@ -51,8 +40,8 @@ class MultiModalRecommender(SequentialRecommender):
             :meth:`make_adapter`.
         train_stage: ``pretrain`` or ``finetune``.
         use_item_id: whether items have learned embeddings beside their features.
-        trained: whether an item has a training interaction, ``(n_items,)`` bool.
-        lacks_some_id: whether IDs are used and some have no training interaction.
+        item_table: features of all items, and which of their IDs are trained.
+        candidate_loss: cross entropy over the candidates that ``softmax`` names.
         domain_parameters: glob patterns of the parameters that belong to one data set and are not
             transferred to another.
         modality_parameters: glob patterns of the parameters that a model of fewer modalities
@@ -89,54 +78,52 @@ class MultiModalRecommender(SequentialRecommender):
         self.train_stage = read_choice(config, "train_stage", TRAIN_STAGES)
         self.use_item_id = bool(config["use_item_id"])
         self.softmax = read_choice(config, "softmax", SOFTMAXES)
-        self.mask_repeated_targets = bool(config["mask_repeated_targets"])
-        self.same_domain_negatives = bool(config["same_domain_negatives"])
-        self.logq_correction = bool(config["logq_correction"])
-        if self.softmax == "in_batch" and self.logq_correction:
-            log_share = dataset.item_shares().clamp(min=1e-12).log().float()
-            self.register_buffer("item_log_share", log_share, persistent=False)
-        if self.same_domain_negatives:
-            if self.softmax != "in_batch":
-                raise ValueError(
-                    f"same_domain_negatives is for softmax: in_batch, not {self.softmax}."
-                )
-            if not dataset.domains:
-                raise ValueError(
-                    f"same_domain_negatives needs a mixture; {config['dataset']!r} has no domains."
-                )
-            self.register_buffer("item_domain", dataset.item_domain, persistent=False)
-        trained = dataset.item_counts() > 0
-        self.register_buffer("trained", trained, persistent=False)
-        if self.softmax == "trained":
-            self.register_buffer("trained_items", trained.nonzero().squeeze(1), persistent=False)
-            self.register_buffer("trained_column", trained.cumsum(0) - 1, persistent=False)
-        self.repeats = self._make_repeats(read_choice(config, "repeat_propensity", REPEATS))
         self.TIME_SEQ = config["TIME_FIELD"] + config["LIST_SUFFIX"]
         self.TIME = config["TIME_FIELD"]
+        self.modalities = list(dataset.modalities)
+        self._refuse_unusable(config)
+        self.item_table = ItemTable(dataset.features, dataset.item_counts() > 0)
+        self.candidate_loss = self._make_loss(config, dataset)
+        self.repeats = self._make_repeats(read_choice(config, "repeat_propensity", REPEATS))
+        self.adapters = nn.ModuleDict()
+        for modality in self.modalities:
+            n_features = self.feature(modality).shape[1]
+            self.adapters[modality] = self.make_adapter(n_features, config)
+
+    def _refuse_unusable(self, config) -> None:
         if self.use_item_id and self.train_stage == "pretrain":
             raise ValueError(
                 "use_item_id is on in the pretrain stage: item ids are not transferred. "
                 "Set use_item_id: False for this stage."
             )
-        self.modalities = list(dataset.modalities)
         if not self.modalities and not self.works_on_ids_alone:
             raise ValueError(
                 f"{type(self).__name__} needs at least one modality; name the feature files of "
                 f"data set {config['dataset']!r} in 'modalities'."
             )
-        self.lacks_some_id = self.use_item_id and not bool(trained[1:].all())
-        self.adapters = nn.ModuleDict()
-        for modality, features in dataset.features.items():
-            self.register_buffer(f"{modality}_feature", features.values, persistent=False)
-            self.register_buffer(f"{modality}_present", features.present, persistent=False)
-            self.adapters[modality] = self.make_adapter(features.values.shape[1], config)
+
+    def _make_loss(self, config, dataset) -> TableLoss | BatchLoss:
+        same_domain = bool(config["same_domain_negatives"])
+        if same_domain and self.softmax != "in_batch":
+            raise ValueError(f"same_domain_negatives is for softmax: in_batch, not {self.softmax}.")
+        if same_domain and not dataset.domains:
+            raise ValueError(
+                f"same_domain_negatives needs a mixture; {config['dataset']!r} has no domains."
+            )
+        if self.softmax != "in_batch":
+            return TableLoss(self.softmax, self.item_table.trained)
+        return BatchLoss(
+            bool(config["mask_repeated_targets"]),
+            dataset.item_shares() if config["logq_correction"] else None,
+            dataset.item_domain if same_domain else None,
+        )
 
     def _make_repeats(self, by: str) -> RepeatPropensity | None:
         if by == "none":
             return None
         if self.softmax == "in_batch":
             raise ValueError(
-                f"repeat_propensity: {by} does not go with softmax: in_batch, whose candidates are "
+                f"repeat_propensity: {by} does not work with softmax: in_batch, whose candidates are "
                 f"seldom in a history. Set softmax: trained."
             )
         return RepeatPropensity(self.max_seq_length, by)
@@ -147,11 +134,16 @@ class MultiModalRecommender(SequentialRecommender):
 
     def feature(self, modality: str) -> Tensor:
         """Frozen features ``(n_items, F)``, in the dtype of the file."""
-        return getattr(self, f"{modality}_feature")
+        return self.item_table.feature(modality)
 
     def present(self, modality: str) -> Tensor:
         """Whether an item has the modality, ``(n_items,)`` bool."""
-        return getattr(self, f"{modality}_present")
+        return self.item_table.present(modality)
+
+    @property
+    def trained(self) -> Tensor:
+        """Whether an item has a training interaction, ``(n_items,)`` bool."""
+        return self.item_table.trained
 
     def adapt(self, modality: str, item_id: Tensor | None = None, mask: bool = True) -> Tensor:
         """Adapted features of some items, or of all.
@@ -164,25 +156,17 @@ class MultiModalRecommender(SequentialRecommender):
         Returns:
             ``(n, hidden_size)``
         """
-        feature, present = self.feature(modality), self.present(modality)
-        if item_id is not None:
-            feature, present = feature[item_id], present[item_id]
-        adapter = self.adapters[modality]
-        adapted = adapter(feature.to(adapter.weight.dtype))
-        return where(present, adapted) if mask else adapted
+        return self.item_table.adapt(modality, self.adapters[modality], item_id, mask)
 
     def id_available(self, item_id: Tensor | None = None) -> Tensor | None:
         """Whether training has met the IDs of some items, or of all: ``(n,)`` bool; ``None`` when
         all count."""
-        if not (self.mask_missing and self.lacks_some_id):
-            return None
-        return self.trained if item_id is None else self.trained[item_id]
+        uses_some = self.use_item_id and self.mask_missing
+        return self.item_table.trained_ids(item_id) if uses_some else None
 
     def id_rows(self, table: Tensor, item_id: Tensor | None = None) -> Tensor:
         """Rows of an ID table for some items, or all; zero where :meth:`id_available` is not."""
-        rows = table if item_id is None else F.embedding(item_id, table)
-        available = self.id_available(item_id)
-        return rows if available is None else where(available, rows)
+        return id_rows(table, item_id, self.id_available(item_id))
 
     def keep_modalities(self, modalities: Collection[str]) -> None:
         """From now on no item has another modality than these; nothing is trained again.
@@ -190,11 +174,7 @@ class MultiModalRecommender(SequentialRecommender):
         Raises:
             ValueError: the model does not have one of them.
         """
-        unknown = set(modalities) - set(self.modalities)
-        if unknown:
-            raise ValueError(f"no modality {sorted(unknown)}; the model has {self.modalities}.")
-        for modality in set(self.modalities) - set(modalities):
-            self._replace(modality, torch.zeros_like)
+        self.item_table.keep_modalities(modalities)
         self._evaluation_items = (None, None)
 
     def permute_features(self, source: Tensor) -> None:
@@ -203,14 +183,8 @@ class MultiModalRecommender(SequentialRecommender):
         Args:
             source: ``(n_items,)``, a permutation that keeps the padding item 0.
         """
-        for modality in self.modalities:
-            self._replace(modality, lambda table: table[source])
+        self.item_table.permute_features(source)
         self._evaluation_items = (None, None)
-
-    def _replace(self, modality: str, change: Callable[[Tensor], Tensor]) -> None:
-        """Other tensors for a modality; those of before may be shared with another model."""
-        for name in (f"{modality}_feature", f"{modality}_present"):
-            setattr(self, name, change(getattr(self, name)))
 
     def embed_items(self, item_id: Tensor | None = None):
         """Everything that is computed once per item, for some items or for all.
@@ -281,9 +255,10 @@ class MultiModalRecommender(SequentialRecommender):
             rows: ids.
 
         Returns:
-            the same for these items, as far as :meth:`scores` reads it.
+            the same for these items, as far as :meth:`scores` reads it. Here the items are one
+            tensor.
         """
-        raise NotImplementedError
+        return take(items, rows)
 
     def on_epoch_start(self, epoch: int) -> None:
         """Called by the trainer before each training epoch (0, 1, ...)."""
@@ -342,26 +317,13 @@ class MultiModalRecommender(SequentialRecommender):
             target: ``(b,)``.
             history: see :meth:`history_additions`.
         """
-        if self.softmax == "in_batch":
+        if isinstance(self.candidate_loss, BatchLoss):
             candidates, own = processes.gather_rows(target)
             logits = self.score_items(seq_output, self.embed_items(candidates))
-            return self.in_batch_loss(logits, candidates, own)
-        candidates = items
-        if self.softmax == "trained":
-            candidates = self.candidate_rows(items, self.trained_items)
-        elif self.softmax == "full":
-            candidates = self.candidate_rows(items, slice(1, None))
-        if history is not None:  # what is added to the padding is 0
-            history = history._replace(column=self._columns(history.column).clamp(min=0))
-        return candidate_cross_entropy(
-            self.scores(candidates), seq_output, self._columns(target), history
-        )
-
-    def _columns(self, item_id: Tensor) -> Tensor:
-        """Columns of items among the candidates of the softmax."""
-        if self.softmax == "trained":
-            return self.trained_column[item_id]
-        return item_id - 1 if self.softmax == "full" else item_id
+            return self.candidate_loss(logits, candidates, own)
+        rows = self.candidate_loss.rows
+        candidates = items if rows is None else self.candidate_rows(items, rows)
+        return self.candidate_loss(self.scores(candidates), seq_output, target, history)
 
     def next_item_loss(self, interaction) -> Tensor:
         """:meth:`target_loss` of the users of a batch."""
@@ -374,33 +336,6 @@ class MultiModalRecommender(SequentialRecommender):
         target = interaction[TARGET_LIST][row, position]
         history = self.history_additions(interaction, position + 1, row)
         return self.target_loss(seq_output, items, target, history)
-
-    def in_batch_loss(self, logits: Tensor, candidates: Tensor, own: Tensor) -> Tensor:
-        """Cross entropy over the targets of a batch.
-
-        With ``mask_repeated_targets``, another row's column with this row's target is no negative;
-        with ``same_domain_negatives``, nor is a target of another domain. Targets are drawn by
-        popularity; with ``logq_correction`` the logs of their shares of the interactions are taken
-        from the logits, so that the loss is that of items drawn evenly (Yi et al.,
-        "Sampling-bias-corrected neural modeling for large corpus item recommendations", RecSys
-        2019).
-
-        Args:
-            logits: ``(b, n)``, ``n >= b``: several processes share their targets.
-            candidates: item of each column, ``(n,)``.
-            own: column of each row's target, ``(b,)``.
-        """
-        if self.logq_correction:
-            logits = logits - self.item_log_share[candidates].to(logits.dtype)
-        target = candidates[own].unsqueeze(1)
-        if self.mask_repeated_targets:
-            repeated = candidates == target
-            repeated.scatter_(1, own.unsqueeze(1), False)
-            logits = logits.masked_fill(repeated, -torch.inf)
-        if self.same_domain_negatives:
-            others = self.item_domain[candidates] != self.item_domain[target]
-            logits = logits.masked_fill(others, -torch.inf)
-        return F.cross_entropy(logits, own)
 
     def calculate_loss(self, interaction) -> Tensor:
         return self.next_item_loss(interaction)
@@ -430,12 +365,5 @@ class MultiModalRecommender(SequentialRecommender):
     def never_recommended(self) -> Tensor:
         """Items without any modality and trained ID, the padding item apart, ``(n_items,)`` bool;
         none without ``mask_missing``."""
-        if not self.mask_missing:
-            return torch.zeros_like(self.trained)
-        unknown = torch.ones_like(self.trained)
-        for modality in self.modalities:
-            unknown &= ~self.present(modality)
-        if self.use_item_id:
-            unknown &= ~self.trained
-        unknown[0] = False
-        return unknown
+        unknown = self.item_table.unknown(by_id=self.use_item_id)
+        return unknown if self.mask_missing else torch.zeros_like(unknown)

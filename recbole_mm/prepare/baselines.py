@@ -26,18 +26,17 @@ def baselines(dataset: PreparedDataset) -> dict[str, dict[str, float]]:
     counts = np.bincount(np.concatenate([user[:-1] for user in rows]), minlength=len(row_of))
     step = -(-len(rows) // TEST_USERS)
     last, target = np.array([user[-2:] for user in rows[::step]]).T
-    scores = {"popularity": lambda at: np.broadcast_to(counts, (len(at), len(row_of)))}
+    chunks = [slice(start, start + CHUNK) for start in range(0, len(target), CHUNK)]
+    popular = [_rank(np.tile(counts, (len(target[chunk]), 1)), target[chunk]) for chunk in chunks]
+    found = {"popularity": _metrics(popular)}
     for modality in dataset.modalities():
         vectors = unit_rows(dataset.features(modality, known)[0])
-        scores[f"nearest by {modality}"] = lambda at, v=vectors: _others(v, last[at])
-    return {name: _metrics(score, target) for name, score in scores.items()}
+        near = [_rank(_others(vectors, last[chunk]), target[chunk]) for chunk in chunks]
+        found[f"nearest by {modality}"] = _metrics(near)
+    return found
 
 
-def _metrics(score, target: np.ndarray) -> dict[str, float]:
-    ranks = [
-        _rank(score(np.arange(start, min(start + CHUNK, len(target)))), target[start:][:CHUNK])
-        for start in range(0, len(target), CHUNK)
-    ]
+def _metrics(ranks: list[np.ndarray]) -> dict[str, float]:
     rank = np.concatenate(ranks)
     hit = rank < 10
     gain = np.where(hit, 1 / np.log2(rank + 2), 0)

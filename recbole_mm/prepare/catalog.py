@@ -100,13 +100,19 @@ def require_dataset(config) -> None:
     """
     lacking = lacking_datasets(config)
     if lacking:
-        raise LackingData("\n".join(_how_to_create(lacking[0])), lacking)
+        raise LackingData("\n".join(how_to_create(lacking[0])), lacking)
 
 
-def _how_to_create(lacking: Lacking) -> list[str]:
+def how_to_create(lacking: Lacking, folder_option: str = "--data_path") -> list[str]:
+    """Lines that help where a data set is missing: similar names, those that exist, and commands.
+
+    Args:
+        lacking: the data set.
+        folder_option: names another folder of data sets on the command line.
+    """
     name, root = lacking.name, lacking.root
     existing = ", ".join(datasets_in(root)) or "none"
-    there = f"Data sets in {root}: {existing} (another folder: --data_path=FOLDER)"
+    there = f"Data sets in {root}: {existing} (another folder: {folder_option}=FOLDER)"
     if lacking.resume:
         begun = f"data set {name!r}: its creation was interrupted. Resume it with:"
         return [begun, f"  {lacking.resume}"]

@@ -2,10 +2,12 @@
 
 import tempfile
 from pathlib import Path
+from typing import Literal
 
 import polars as pl
 
 EAGER_ROWS = 5_000_000
+Repeats = Literal["keep", "first", "last"]
 
 
 def on_disk(table: pl.LazyFrame, path) -> pl.LazyFrame:
@@ -15,7 +17,7 @@ def on_disk(table: pl.LazyFrame, path) -> pl.LazyFrame:
 
 
 def core_of(
-    interactions: pl.LazyFrame, user_core: int, item_core: int, repeats: str, scratch
+    interactions: pl.LazyFrame, user_core: int, item_core: int, repeats: Repeats, scratch
 ) -> tuple[pl.DataFrame, int]:
     """Iterated k-core, sorted by user and time; same-time events stay in the order of the file.
 
@@ -36,8 +38,8 @@ def core_of(
         holds: large inputs are first cut on disk, streamed, and finished in memory.
     """
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
-        table = _smaller(interactions, user_core, item_core, Path(folder))
-        table = table.collect(engine="streaming")
+        smaller = _smaller(interactions, user_core, item_core, Path(folder))
+        table = smaller.collect(engine="streaming")
     order = ["user_id", "timestamp", "row"] if "timestamp" in table.columns else ["user_id", "row"]
     table = table.sort(order)
     with_repeats = len(table)

@@ -105,7 +105,7 @@ def _embed(parts, modality: str, batch_size: int, dimension: int) -> list[Vector
     plan = {"encoder": "embedded", "revision": "1"}
     if modality == "text":
         rows = [np.array([row for row, _ in part]) for _, part in parts]
-        problems = [[] for _ in parts]
+        problems: list[list] = [[] for _ in parts]
         vectors = embed_texts([text for _, part in parts for _, text in part], dimension)
     else:
         measured = [

@@ -3,9 +3,9 @@
 import re
 from pathlib import Path
 
-from recbole_mm.prepare.catalog import datasets_in
+from recbole_mm.prepare.catalog import Lacking, how_to_create
 from recbole_mm.prepare.inputs import InputError
-from recbole_mm.tools.names import nearest
+from recbole_mm.prepare.making import command_to_resume
 
 USABLE_NAME = re.compile(r"\w[\w .+-]*")
 
@@ -28,17 +28,11 @@ def dataset_folder(root, name: str) -> Path:
 
     Raises:
         InputError: it holds no interactions. The message names similar data sets, those that exist
-            and the commands that create one.
+            and the command that creates this one.
     """
-    folder = Path(root) / name
-    if (folder / f"{name}.inter").is_file():
-        return folder
-    existing = datasets_in(root)
-    near = nearest(name, existing)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    raise InputError(
-        f"data set {name!r}: {folder / name}.inter does not exist; {hint}"
-        f"Data sets in {root}: {', '.join(existing) or 'none'} (another folder: --output=FOLDER). "
-        f"Create one from your own tables with: recbole-mm prepare FOLDER (or with recbole-mm amazon "
-        f"or convert)."
-    )
+    root = Path(root)
+    interactions = root / name / f"{name}.inter"
+    if not interactions.is_file():
+        lacking = Lacking(name, root, interactions, command_to_resume(root, name))
+        raise InputError("\n".join(how_to_create(lacking, "--output")))
+    return root / name

@@ -43,17 +43,18 @@ def is_packed(path) -> bool:
     return Path(path).suffix.lower() == PACKED
 
 
-def separator_of(path, text: TextFormat) -> str | None:
-    """What separates the columns of a file; ``None`` if it is not separated text.
-
-    A file of an unknown ending is separated text if its separator is given.
-    """
+def is_separated(path, text: TextFormat) -> bool:
+    """Whether a file is separated text: by its name, or because its separator is given."""
     ending = ending_of(path)
     if ending in JSON_LINES or ending in PARQUET or ending == EXCEL:
-        return None
-    if ending == ".tsv":
-        return SEPARATORS[ending]
-    return text.separator or SEPARATORS.get(ending)
+        return False
+    return ending in SEPARATORS or text.separator is not None
+
+
+def separator_of(path, text: TextFormat) -> str:
+    """What separates the columns of separated text; ``.tsv`` always has tabs."""
+    ending = ending_of(path)
+    return SEPARATORS[ending] if ending == ".tsv" else text.separator or SEPARATORS[ending]
 
 
 def refuse_unreadable(path, text: TextFormat = PLAIN) -> None:
@@ -66,7 +67,7 @@ def refuse_unreadable(path, text: TextFormat = PLAIN) -> None:
     if not path.is_file():
         raise InputError(f"{path}: no such file.")
     known = path.name.lower().endswith(TABLE_ENDINGS)
-    if not known and (separator_of(path, text) is None or ending_of(path) in TABLE_ENDINGS):
+    if not known and (not is_separated(path, text) or ending_of(path) in TABLE_ENDINGS):
         raise InputError(
             f"{path}: format {''.join(path.suffixes[-2:])!r} is unknown; known are "
             f"{', '.join(TABLE_ENDINGS)}, and other text files whose separator is given (--separator)."

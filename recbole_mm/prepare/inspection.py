@@ -2,7 +2,7 @@
 
 from datetime import datetime, timezone
 
-import polars as pl
+import numpy as np
 
 from recbole_mm.prepare.baselines import baselines
 from recbole_mm.prepare.leakage import warnings
@@ -36,13 +36,14 @@ def figures(dataset: PreparedDataset) -> dict:
         "items": dataset.items["item_id"].n_unique(),
         "items without interactions": len(dataset.items) - len(counts),
         "interactions": len(table),
-        "events per user (min, median, mean, max)": _spread(lengths),
-        "events per item (min, median, mean, max)": _spread(counts),
+        "events per user (min, median, mean, max)": _spread(lengths.to_numpy()),
+        "events per item (min, median, mean, max)": _spread(counts.to_numpy()),
         "density": round(len(table) / (len(lengths) * max(len(counts), 1)), 6),
         "repeated user-item pairs": len(table) - len(pairs.unique()),
     }
     if "timestamp" in table.columns:
-        moments = [table["timestamp"].min(), table["timestamp"].max()]
+        times = table["timestamp"].to_numpy()
+        moments = float(times.min()), float(times.max())
         found["times"] = [datetime.fromtimestamp(m, timezone.utc).isoformat() for m in moments]
         found["neighbours of the same time"] = same_time_share(table)
     for modality in dataset.modalities():
@@ -51,5 +52,6 @@ def figures(dataset: PreparedDataset) -> dict:
     return found
 
 
-def _spread(values: pl.Series) -> list[float]:
-    return [values.min(), values.median(), round(values.mean(), 2), values.max()]
+def _spread(counts: np.ndarray) -> list[float]:
+    mean = round(float(counts.mean()), 2)
+    return [int(counts.min()), float(np.median(counts)), mean, int(counts.max())]

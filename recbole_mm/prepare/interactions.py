@@ -10,6 +10,10 @@ from recbole_mm.prepare.inputs import InputError
 from recbole_mm.prepare.times import unix_seconds
 
 OPTIONAL = ("rating", "timestamp")
+OTHER_FIXES = {
+    "rating": " (decimals are written with a point)",
+    "timestamp": ", name the unit or the form of its times (--time-unit, --time-format)",
+}
 # pandas, and so RecBole, reads these cells as missing
 MISSING_TOKENS = ["#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND"]
 MISSING_TOKENS += ["1.#QNAN", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"]
@@ -44,12 +48,12 @@ def check_interactions(
     optional = [name for name in OPTIONAL if name in table.collect_schema()]
     typed = _typed(table, path, optional, time_unit, time_format)
     reasons = _reasons(optional)
-    counts = typed.select(
+    counted = typed.select(
         pl.len(),
         *(pl.col(f"{name}_given").sum() for name in optional),
         *(bad.fill_null(False).sum().alias(reason) for reason, bad in reasons.items()),
     )
-    counts = counts.collect(engine="streaming").row(0, named=True)
+    counts = counted.collect(engine="streaming").row(0, named=True)
     if counts["len"] == 0:
         raise InputError(f"{path}: no interactions; expected one row per user-item event.")
 
@@ -108,10 +112,10 @@ def _reasons(optional: list[str]) -> dict[str, pl.Expr]:
 def _refuse_bad_rows(path, bad_rows, n_rows: int, reason: str, table, bad: pl.LazyFrame) -> None:
     example = bad.select("row").head(1).collect().item()
     raw = table.slice(example, 1).collect().row(0, named=True)
+    column = reason.removeprefix("no ").partition(" ")[0]
     raise InputError(
         f"{path}: bad rows: {bad_rows} of {n_rows}; the first with '{reason}' is row {example + 1}: "
-        f"{raw}. Fix the file, name the unit or the form of its times (--time-unit, --time-format), or "
-        f"leave such rows out with --drop-bad-rows."
+        f"{raw}. Fix the file{OTHER_FIXES.get(column, '')} or leave such rows out with --drop-bad-rows."
     )
 
 

@@ -25,7 +25,8 @@ def find_pictures(folder: Path, item_ids: pl.Series, required: bool = True) -> p
     Raises:
         InputError: an item has two pictures, or none has one.
     """
-    endings, wanted, found = picture_suffixes(), set(item_ids), {}
+    endings, wanted = picture_suffixes(), set(item_ids)
+    found: dict[str, str] = {}
     for path in sorted(folder.iterdir()):
         if path.stem not in wanted or path.suffix.lower() not in endings or path.is_dir():
             continue

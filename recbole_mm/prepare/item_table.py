@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from recbole_mm.prepare.formats import PLAIN, TextFormat, separator_of
+from recbole_mm.prepare.formats import PLAIN, TextFormat, is_separated
 from recbole_mm.prepare.inputs import InputError
 from recbole_mm.prepare.interactions import as_tokens, unusable_tokens
 from recbole_mm.prepare.table_files import pick_columns, reading, scan_table
@@ -62,15 +62,15 @@ def read_items(
     kept = kept or {}
     columns = columns | {name: column for name, (column, _) in kept.items()}
     with reading(path, text):
-        items = pick_columns(
+        table = pick_columns(
             scan_table(path, text, scratch), columns, path, _options(columns, kept)
         )
-        types = items.collect_schema()
-        items = items.with_columns(as_text(name, dtype) for name, dtype in types.items())
-        items = items.with_columns(as_tokens("item_id"))
+        types = table.collect_schema()
+        table = table.with_columns(as_text(name, dtype) for name, dtype in types.items())
+        table = table.with_columns(as_tokens("item_id"))
         if only_ordered:
-            items = items.join(wanted.lazy(), on="item_id", how="semi")
-        items = items.collect(engine="streaming").unique(maintain_order=True)
+            table = table.join(wanted.lazy(), on="item_id", how="semi")
+        items = table.collect(engine="streaming").unique(maintain_order=True)
     _report_short_rows(path, text)
     items, left_out = _with_usable_tokens(items)
     _check_rows(path, items, wanted)
@@ -123,7 +123,7 @@ def _options(columns: dict, kept: dict) -> dict[str, str]:
 
 
 def _report_short_rows(path, text: TextFormat) -> None:
-    if separator_of(path, text) is None:
+    if not is_separated(path, text):
         return
     count, line = short_rows(path, text)
     if count:

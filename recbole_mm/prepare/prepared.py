@@ -112,8 +112,8 @@ class PreparedDataset:
             for name in self.modalities()
         }
         files = sorted(self.folder.glob(f"{self.name}.*"))
-        files = {path.name: sha256_of_file(path) for path in files if ".card." not in path.name}
-        facts = {**self.card, **facts, "features": features, "files": files}
+        hashes = {path.name: sha256_of_file(path) for path in files if ".card." not in path.name}
+        facts = {**self.card, **facts, "features": features, "files": hashes}
         write_json(self.path("card.json"), facts)
         self.__dict__.pop("card", None)
 
@@ -195,4 +195,4 @@ def same_time_share(interactions: pl.DataFrame) -> float | None:
         return None
     same_user = interactions["user_id"] == interactions["user_id"].shift(1)
     same_time = interactions["timestamp"] == interactions["timestamp"].shift(1)
-    return round((same_user & same_time).sum() / max(same_user.sum(), 1), 4)
+    return round(int((same_user & same_time).sum()) / max(int(same_user.sum()), 1), 4)

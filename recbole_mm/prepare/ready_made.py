@@ -138,8 +138,7 @@ def read_arrays(path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise InputError(f"{path}: no such file.")
     try:
-        mode = "r" if path.suffix == ".npy" else None
-        content = np.load(path, allow_pickle=False, mmap_mode=mode)
+        content = np.load(path, allow_pickle=False, mmap_mode="r")  # mapped if it is an .npy
         if isinstance(content, np.ndarray):
             return {"array": content}
         with content:

@@ -13,6 +13,7 @@ from recbole_mm.prepare.formats import (
     PLAIN,
     TextFormat,
     ending_of,
+    is_separated,
     refuse_unreadable,
     separator_of,
 )
@@ -88,7 +89,7 @@ def reading(path, text: TextFormat = PLAIN) -> Iterator[None]:
     except (pl.exceptions.PolarsError, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        is_text = ending_of(path) in JSON_LINES or separator_of(path, text) is not None
+        is_text = ending_of(path) in JSON_LINES or is_separated(path, text)
         reason = first_fault(path, text) if is_text and Path(path).is_file() else None
         reason = reason or str(error).strip().partition("\n")[0]
         raise InputError(f"{path}: not a readable table: {reason}") from error

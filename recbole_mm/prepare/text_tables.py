@@ -10,7 +10,7 @@ import json
 import shutil
 import sys
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -76,7 +76,7 @@ def read_header(path, text: TextFormat) -> list[str]:
         InputError: the file is empty, or a name is there twice.
     """
     with open_text(path, text.encoding) as file:
-        names = next(_records(file, separator_of(path, text), text.quotes), [])
+        names: list[str] = next(_records(file, separator_of(path, text), text.quotes), [])
     if not names:
         raise InputError(
             f"{path}: it is empty; expected the names of the columns in the first line."
@@ -84,7 +84,7 @@ def read_header(path, text: TextFormat) -> list[str]:
     return checked_header(path, names)
 
 
-def checked_header(path, names: list[str | None]) -> list[str]:
+def checked_header(path, names: Sequence[str | None]) -> list[str]:
     """Stripped names, ``column_<n>`` for those that are blank.
 
     Raises:
@@ -172,5 +172,6 @@ def short_rows(path, text: TextFormat) -> tuple[int, int]:
 
 def _records(lines: Iterable[str], separator: str, quotes: bool):
     csv.field_size_limit(LONGEST_FIELD)
-    quoting = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
-    return csv.reader(lines, delimiter=separator, quoting=quoting, strict=True)
+    if quotes:
+        return csv.reader(lines, delimiter=separator, strict=True)
+    return csv.reader(lines, delimiter=separator, quoting=csv.QUOTE_NONE)

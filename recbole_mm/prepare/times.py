@@ -1,4 +1,4 @@
-"""Times of any form as unix seconds. A form that can be read in two ways is never guessed."""
+"""Times of any form as unix seconds. A form that can be read in two ways is not guessed."""
 
 import re
 from datetime import datetime
@@ -103,10 +103,13 @@ def _fits(value: str, form: str) -> bool:
 
 def _unknown_form(values: list[str]) -> str:
     fitting = [form for form in COMMON_FORMATS if all(_fits(value, form) for value in values)]
-    text = f"times such as {values[0]!r} can be read in more than one way. Name their form with "
+    text = (
+        f"times such as {values[0]!r} do not start with the year, and their form is not guessed. "
+    )
     if fitting:
-        return text + "--time-format: " + " or ".join(f"'{form}'" for form in fitting) + " fits."
-    return text + "--time-format, as in --time-format='%d/%m/%Y %H:%M' for 31/12/2017 23:59."
+        forms = " or ".join(f"--time-format='{form}'" for form in fitting)
+        return f"{text}Add {forms}."
+    return f"{text}Name it, as in --time-format='%d/%m/%Y %H:%M' for 31/12/2017 23:59."
 
 
 def _check_format(path, values: list[str], form: str) -> None:

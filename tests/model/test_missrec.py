@@ -215,8 +215,7 @@ def test_what_is_missing_has_no_part():
     model = build(missing={"image": [2, 8]}, use_item_id=False)
     scores = model.full_sort_predict(HISTORIES)
 
-    torch.nn.init.constant_(model.image_feature[[2, 8]], 100.0)
-    model.image_feature[[0, 2, 8]] = 100.0
+    model.feature("image")[[0, 2, 8]] = 100.0
     assert_close(model.full_sort_predict(HISTORIES), scores)
 
     assert (model.interests.lookup[1][[2, 8]] == 0).all()

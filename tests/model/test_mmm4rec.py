@@ -133,8 +133,8 @@ def test_the_skip_terms_are_two_functions(toy):
 def test_an_item_is_not_ranked_down_for_a_missing_modality(toy):
     """Two items with the same text, of which one has no picture that points elsewhere."""
     model, _ = build(toy, use_item_id=False, use_time=False)
-    model.text_feature[3] = model.text_feature[2]
-    model.image_present[3] = False
+    model.feature("text")[3] = model.feature("text")[2]
+    model.present("image")[3] = False
     items = model.embed_items()
     text_only = torch.nn.functional.normalize(items.embeddings["text"][3], dim=0)
     assert_close(items.candidates[3], 2 * text_only)
@@ -160,7 +160,7 @@ def test_repeated_targets_are_no_negatives(toy):
     model, batch = build(toy, softmax="in_batch")
     batch["item_id"][:] = 5
     assert model.calculate_loss(batch).item() == 0  # the only candidate is the target
-    model.mask_repeated_targets = False
+    model.candidate_loss.mask_repeated = False
     assert_close(model.calculate_loss(batch).item(), torch.tensor(float(len(batch))).log().item())
 
 

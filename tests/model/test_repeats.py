@@ -70,6 +70,6 @@ def test_the_recency_of_a_repeat_is_learned(toy, model, positions):
 
 def test_repeats_and_a_softmax_over_the_batch_are_refused_together(toy):
     with pytest.raises(
-        ValueError, match="repeat_propensity: shared does not go with softmax: in_b"
+        ValueError, match="repeat_propensity: shared does not work with softmax: in_b"
     ):
         trained(toy, "UniSRec", [[1, 2, 3, 4]] * 3, repeat_propensity="shared", softmax="in_batch")

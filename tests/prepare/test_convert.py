@@ -133,7 +133,7 @@ def test_a_pickle_is_not_executed(tmp_path):
     folder = mmm4rec_folder(tmp_path)
     (folder / "text_feat.pth").write_bytes(pickle.dumps(Payload(), protocol=2))
 
-    with pytest.raises(InputError, match="no plain tensor"):
+    with pytest.raises(InputError, match="not a plain tensor"):
         convert.main(["mmm4rec", str(folder), f"--output={tmp_path}/out"])
     assert not (tmp_path / "executed").exists()
 
@@ -142,3 +142,61 @@ def test_a_pickle_is_not_executed(tmp_path):
 def test_a_folder_without_the_files_names_them(tmp_path, layout):
     with pytest.raises(InputError, match="no such file"):
         convert.main([layout, str(tmp_path), f"--output={tmp_path}/out"])
+
+
+@pytest.mark.parametrize(
+    "file, content, words",
+    [
+        ("Sci.item2index", "B0\t0\nB1\t1\n", "it lacks 3 items of the sequences, e.g. .'2'"),
+        ("Sci.item2index", "B0\t0\nB1\n", "line 2 has 1 fields, expected 2"),
+        ("Sci.item2index", "B0\t0\nB1\tone\n", "the numbers 0 to 1, each once"),
+        ("Sci.item2index", "B\t0\nB\t1\n", "duplicate tokens"),
+        ("Sci.item2index", b"\xe9\t0\n", "not in UTF-8"),
+        ("Sci.text", "item_id:token\ttext:token_seq\n0\n", "line 2 has 1 fields"),
+        ("Sci.test.inter", "user_id:token\titem_id:token\n0\t1\n", "no column .'item_id_list'"),
+        ("Sci.test.inter", "user_id\titem_id\n0\t1\n", "its first line is"),
+        (
+            "Sci.test.inter",
+            "user_id:token\titem_id_list:token_seq\titem_id:token\n0\t0 1\t\n",
+            "row 2 has no user_id or no item_id",
+        ),
+        (
+            "Sci.test.inter",
+            "user_id:token\titem_id_list:token_seq\titem_id:token\n0\t0\t1\n0\t0\t1\n",
+            "2 rows of user 0",
+        ),
+        ("Sci.valid.inter", "user_id:token\titem_id_list:token_seq\titem_id:token\n", "no rows"),
+        ("Sci.feat1CLS", "", "0 numbers for the 5 items"),
+    ],
+)
+def test_a_malformed_file_of_missrec_is_named(tmp_path, file, content, words):
+    folder = missrec_folder(tmp_path)
+    (folder / file).write_bytes(content if isinstance(content, bytes) else content.encode())
+
+    with pytest.raises(InputError, match=rf"{file}: (?s:.)*{words}"):
+        convert.main(["missrec", str(folder), f"--output={tmp_path}/out"])
+
+
+@pytest.mark.parametrize(
+    "file, content, words",
+    [
+        ("item2id.jsonl", '["B0", 1]\n', "it lacks 4 items of the sequences|numbers 1 to 1"),
+        ("item2id.jsonl", '["B0", 1]\n["B1", 1]\n', "duplicate ids or tokens"),
+        ("item2id.jsonl", '["B0", 0]\n["B1", 1]\n', "numbers 1 to 2, each once"),
+        ("item2id.jsonl", '["B0"]\n', r"expected lines as \[token, id\]"),
+        ("item2id.jsonl", '["B0", [1]]\n', r"expected lines as \[token, id\]"),
+        ("user2id.jsonl", "{\n", "line 1 is not JSON"),
+        ("test_seq.jsonl", "[0, 1]\n", r"expected lines as \[user, \[\[item, time\], ...\]\]"),
+        ("test_seq.jsonl", '[0, [[1, "noon"]]]\n', "expected lines as"),
+        ("test_seq.jsonl", "[[0], [[1, 2]]]\n", "expected lines as"),
+        ("item.jsonl", "[]", "expected a JSON object of objects"),
+        ("item.jsonl", "{", "not JSON"),
+        ("text_feat.pth", "hello", "not a plain tensor"),
+    ],
+)
+def test_a_malformed_file_of_mmm4rec_is_named(tmp_path, file, content, words):
+    folder = mmm4rec_folder(tmp_path)
+    (folder / file).write_text(content)
+
+    with pytest.raises(InputError, match=rf"{file}: (?s:.)*{words}"):
+        convert.main(["mmm4rec", str(folder), f"--output={tmp_path}/out"])

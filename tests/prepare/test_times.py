@@ -94,13 +94,16 @@ def test_numbers_that_are_not_all_dates_are_seconds():
 @pytest.mark.parametrize(
     "texts, forms",
     [
-        (["07/01/2017", "12/05/2017"], r"'%d/%m/%Y' or '%m/%d/%Y' fits"),
-        (["07/01/2017", "07/14/2017"], r"with --time-format: '%m/%d/%Y' fits"),
-        (["31.12.2017 23:59"], r"with --time-format: '%d.%m.%Y %H:%M' fits"),
+        (
+            ["07/01/2017", "12/05/2017"],
+            r"Add --time-format='%d/%m/%Y' or --time-format='%m/%d/%Y'\.",
+        ),
+        (["07/01/2017", "07/14/2017"], r"Add --time-format='%m/%d/%Y'\."),
+        (["31.12.2017 23:59"], r"Add --time-format='%d.%m.%Y %H:%M'\."),
         (["1st of May"], r"as in --time-format='%d/%m/%Y %H:%M'"),
     ],
 )
-def test_a_date_that_may_be_read_in_two_ways_is_refused_with_the_forms_that_fit(texts, forms):
+def test_a_text_without_the_year_first_is_refused_with_the_forms_that_fit(texts, forms):
     with pytest.raises(InputError, match=rf"a\.csv: times such as '{texts[0]}'.*{forms}"):
         seconds(*texts)
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recbole_mm.model.abstract_recommender import MultiModalRecommender, read_choice, take, where
+from recbole_mm.model.abstract_recommender import MultiModalRecommender, read_choice
 from recbole_mm.model.layers.augmentation import drop_features, drop_items
 from recbole_mm.model.layers.bucketing import map_by_length
 from recbole_mm.model.layers.dropout import Dropout
@@ -23,6 +23,7 @@ from recbole_mm.model.layers.interest import (
     kmeans,
     unique_rows,
 )
+from recbole_mm.model.layers.item_table import keep_rows, take
 from recbole_mm.model.layers.score_fusion import ScoreFusion
 from recbole_mm.model.layers.softmax import Scores
 from recbole_mm.model.layers.transformer import EncoderDecoder
@@ -159,8 +160,7 @@ class MISSRec(MultiModalRecommender):
         if self.use_item_id:
             self.item_embedding = nn.Embedding(self.n_items, self.hidden_size)
 
-        present = torch.stack([self.present(m) for m in self.modalities])
-        self.lacks_some = bool((~present[:, 1:]).any())
+        present = self.item_table.available().T.contiguous()
         if not self.mask_missing:
             present = torch.ones_like(present)
             present[:, 0] = False
@@ -227,7 +227,6 @@ class MISSRec(MultiModalRecommender):
         super().keep_modalities(modalities)
         kept = [[modality in modalities] for modality in self.modalities]
         self.interests.lookup = self.interests.lookup * torch.tensor(kept, device=self.device)
-        self.lacks_some = True
 
     def permute_features(self, source: Tensor) -> None:
         """See the base class; an item's interests follow its features."""
@@ -260,10 +259,9 @@ class MISSRec(MultiModalRecommender):
         )
 
     def _available(self, item_id: Tensor | None) -> Tensor | None:
-        if not (self.mask_missing and self.lacks_some) or len(self.modalities) == 1:
+        if not self.mask_missing or self.item_table.is_complete or len(self.modalities) == 1:
             return None
-        available = torch.stack([self.present(m) for m in self.modalities], dim=-1)
-        return available if item_id is None else available[item_id]
+        return self.item_table.available(item_id)
 
     def candidate_rows(self, items: EmbeddedItems, rows: slice | Tensor) -> EmbeddedItems:
         return items._replace(
@@ -424,7 +422,7 @@ class MISSRec(MultiModalRecommender):
             embedding = adapter(drop_features(feature, self.feature_drop_ratio))
         if not self.mask_missing:
             return embedding
-        return where(self.present(leading)[item_id], embedding)
+        return keep_rows(embedding, self.present(leading)[item_id])
 
 
 def _clustering(config):

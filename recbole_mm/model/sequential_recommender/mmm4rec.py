@@ -5,12 +5,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from recbole_mm.model.abstract_recommender import MultiModalRecommender, read_choice, take
+from recbole_mm.model.abstract_recommender import MultiModalRecommender, read_choice
 from recbole_mm.model.layers.backend import choose_kernels
 from recbole_mm.model.layers.bucketing import gather_positions, group_by_length, ungroup
 from recbole_mm.model.layers.dropout import Dropout
 from recbole_mm.model.layers.fourier import FourierFusion
 from recbole_mm.model.layers.fusion import CandidateFusion
+from recbole_mm.model.layers.item_table import take
 from recbole_mm.model.layers.mamba import CrossLayer, MambaSize, TiSSDLayer
 from recbole_mm.model.layers.softmax import Scores, dot_products
 from recbole_mm.model.layers.time import (
@@ -172,8 +173,7 @@ class MMM4Rec(MultiModalRecommender):
         """``(n, M)`` bool, or ``None`` when every item has an embedding of every modality."""
         if self.use_item_id or not self.mask_missing:
             return None
-        available = torch.stack([self.present(m) for m in self.modalities], dim=-1)
-        return available if item_id is None else available[item_id]
+        return self.item_table.available(item_id)
 
     def candidate_rows(self, items: EmbeddedItems, rows: slice | Tensor) -> EmbeddedItems:
         return items._replace(candidates=take(items.candidates, rows))

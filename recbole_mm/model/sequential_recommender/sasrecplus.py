@@ -3,7 +3,7 @@ r"""SASRecPlus: a causal Transformer over item IDs with cross entropy at every p
 import torch
 from torch import Tensor, nn
 
-from recbole_mm.model.abstract_recommender import MultiModalRecommender, take
+from recbole_mm.model.abstract_recommender import MultiModalRecommender
 from recbole_mm.model.layers.bucketing import gather_positions, group_by_length
 from recbole_mm.model.layers.softmax import Scores, dot_products
 
@@ -69,9 +69,6 @@ class SASRecPlus(MultiModalRecommender):
         if self.use_item_id:
             parts.append(self.id_rows(self.item_embedding.weight, item_id))
         return torch.stack(parts).sum(dim=0)
-
-    def candidate_rows(self, items: Tensor, rows: slice | Tensor) -> Tensor:
-        return take(items, rows)
 
     def scores(self, items: Tensor) -> Scores:
         return dot_products(items / self.temperature)

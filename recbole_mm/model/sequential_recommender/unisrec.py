@@ -5,9 +5,10 @@ import torch.nn.functional as F
 from recbole.model.layers import TransformerEncoder
 from torch import Tensor, nn
 
-from recbole_mm.model.abstract_recommender import MultiModalRecommender, take, where
+from recbole_mm.model.abstract_recommender import MultiModalRecommender
 from recbole_mm.model.layers.augmentation import drop_features, drop_items
 from recbole_mm.model.layers.bucketing import map_by_length
+from recbole_mm.model.layers.item_table import keep_rows
 from recbole_mm.model.layers.moe import MoEAdapter
 from recbole_mm.model.layers.softmax import Scores, dot_products
 
@@ -45,6 +46,7 @@ class UniSRec(MultiModalRecommender):
         super().__init__(config, dataset)
         self.temperature = config["temperature"]
         self.initializer_range = config["initializer_range"]
+        self.mask_repeated_targets = bool(config["mask_repeated_targets"])
         self.sequence_loss_weight = config["sequence_loss_weight"]
         self.item_drop_coefficient = config["item_drop_coefficient"]
         self.item_drop_ratio = config["item_drop_ratio"]
@@ -93,19 +95,15 @@ class UniSRec(MultiModalRecommender):
         """
         embedding = 0.0
         for modality in self.modalities:
-            feature, present = self.feature(modality), self.present(modality)
-            if item_id is not None:
-                feature, present = feature[item_id], present[item_id]
+            feature = self.item_table.feature(modality, item_id)
             feature = feature.to(self.position_embedding.weight.dtype)
             if feature_drop:
                 feature = drop_features(feature, feature_drop)
-            embedding = embedding + where(present, self.adapters[modality](feature))
+            present = self.item_table.present(modality, item_id)
+            embedding = embedding + keep_rows(self.adapters[modality](feature), present)
         if self.use_item_id:
             embedding = embedding + self.id_rows(self.item_embedding.weight, item_id)
         return embedding
-
-    def candidate_rows(self, items: Tensor, rows: slice | Tensor) -> Tensor:
-        return take(items, rows)
 
     def scores(self, items: Tensor) -> Scores:
         return dot_products(F.normalize(items, dim=-1) / self.temperature)

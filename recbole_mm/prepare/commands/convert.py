@@ -17,6 +17,7 @@ row.
 from pathlib import Path
 
 from recbole_mm.prepare.commands.options import add_output, parser_of
+from recbole_mm.prepare.folders import refuse_unusable_name
 from recbole_mm.prepare.inputs import InputError
 
 
@@ -29,8 +30,11 @@ def main(arguments=None) -> None:
     args = parser.parse_args(arguments)
     if not args.folder.is_dir():
         raise InputError(f"{args.folder}: no such folder.")
-    from recbole_mm.prepare.convert import convert_missrec, convert_mmm4rec
-
-    convert = convert_missrec if args.layout == "missrec" else convert_mmm4rec
     name = args.name or args.folder.resolve().name
+    refuse_unusable_name(name)
+    if args.layout == "missrec":
+        from recbole_mm.prepare.convert_missrec import convert_missrec as convert
+    else:
+        from recbole_mm.prepare.convert_mmm4rec import convert_mmm4rec as convert
+
     print(convert(args.folder, name, args.output).summary())

@@ -8,7 +8,7 @@ Food:B00004W4UP are the row B00004W4UP of dataset/Food/Food.<modality>.npz.
 """
 
 from recbole_mm.prepare.commands.options import add_output, parser_of
-from recbole_mm.prepare.folders import dataset_folder
+from recbole_mm.prepare.folders import dataset_folder, refuse_unusable_name
 
 
 def main(arguments=None) -> None:
@@ -17,6 +17,7 @@ def main(arguments=None) -> None:
     parser.add_argument("domains", nargs="+", help="names of prepared data sets")
     add_output(parser)
     args = parser.parse_args(arguments)
+    refuse_unusable_name(args.name)
     for domain in args.domains:
         dataset_folder(args.output, domain)
     from recbole_mm.prepare.mix import mix

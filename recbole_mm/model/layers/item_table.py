@@ -1,0 +1,139 @@
+r"""What is known of the items of a data set: frozen features, and which IDs training has met.
+
+Symbols: ``V`` items with the padding item 0, ``M`` modalities, ``F`` features of a modality, ``d``
+hidden size, ``n`` items that are asked for: ``item_id`` ``(n,)``, or ``None`` for the whole table.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def keep_rows(embedding: Tensor, kept: Tensor) -> Tensor:
+    """Rows ``(n, d)`` where ``kept`` ``(n,)``; zero elsewhere, with a zero gradient whatever
+    arrives there."""
+    return embedding.masked_fill(~kept.unsqueeze(-1), 0)
+
+
+def take(table: Tensor, rows: slice | Tensor) -> Tensor:
+    """``table[rows]``; the gradient of picked rows is added up in half the time."""
+    return table[rows] if isinstance(rows, slice) else table.index_select(0, rows)
+
+
+class ItemTable(nn.Module):
+    """The items: their features by modality, which of them have one, and which IDs are trained.
+
+    All of it is in buffers that are not part of a checkpoint.
+
+    Args:
+        features: of each modality, leading one first: values ``(V, F)`` in any floating dtype, and
+            whether an item has them, ``(V,)`` bool.
+        trained: whether an item has a training interaction, ``(V,)`` bool.
+
+    Attributes:
+        is_complete: whether every item has every modality.
+        all_trained: whether every item has a training interaction.
+    """
+
+    def __init__(self, features: Mapping[str, tuple[Tensor, Tensor]], trained: Tensor):
+        super().__init__()
+        self.modalities = list(features)
+        for modality, (values, present) in features.items():
+            self.register_buffer(f"{modality}_feature", values, persistent=False)
+            self.register_buffer(f"{modality}_present", present, persistent=False)
+        self.register_buffer("trained", trained, persistent=False)
+        self.is_complete = all(bool(self.present(m)[1:].all()) for m in self.modalities)
+        self.all_trained = bool(trained[1:].all())
+
+    def feature(self, modality: str, item_id: Tensor | None = None) -> Tensor:
+        """Frozen features ``(n, F)``, in the dtype that they came in."""
+        return _rows(getattr(self, f"{modality}_feature"), item_id)
+
+    def present(self, modality: str, item_id: Tensor | None = None) -> Tensor:
+        """Whether items have the modality, ``(n,)`` bool."""
+        return _rows(getattr(self, f"{modality}_present"), item_id)
+
+    def available(self, item_id: Tensor | None = None) -> Tensor:
+        """Which modalities items have, ``(n, M)`` bool."""
+        return torch.stack([self.present(m, item_id) for m in self.modalities], dim=-1)
+
+    def adapt(
+        self, modality: str, adapter: nn.Module, item_id: Tensor | None = None, mask: bool = True
+    ) -> Tensor:
+        """Features mapped to the width of the model.
+
+        Args:
+            modality: its name.
+            adapter: the map of this modality, ``(n, F)`` to ``(n, d)``.
+            item_id: see the module.
+            mask: give 0 for items without the modality, instead of what the adapter makes of 0.
+
+        Returns:
+            ``(n, d)`` in the dtype of the adapter.
+        """
+        dtype = next(adapter.parameters()).dtype
+        adapted = adapter(self.feature(modality, item_id).to(dtype))
+        return keep_rows(adapted, self.present(modality, item_id)) if mask else adapted
+
+    def trained_ids(self, item_id: Tensor | None = None) -> Tensor | None:
+        """Whether training has met the IDs, ``(n,)`` bool; ``None`` when it has met all."""
+        return None if self.all_trained else _rows(self.trained, item_id)
+
+    def unknown(self, by_id: bool) -> Tensor:
+        """Items of which nothing is known, ``(V,)`` bool: without any modality and, if IDs count,
+        without a training interaction. The padding item is not one of them."""
+        unknown = torch.ones_like(self.trained)
+        for modality in self.modalities:
+            unknown &= ~self.present(modality)
+        if by_id:
+            unknown &= ~self.trained
+        unknown[0] = False
+        return unknown
+
+    def keep_modalities(self, modalities: Collection[str]) -> None:
+        """From now on no item has another modality than these.
+
+        Raises:
+            ValueError: the table does not have one of them.
+        """
+        unknown = set(modalities) - set(self.modalities)
+        if unknown:
+            raise ValueError(f"no modality {sorted(unknown)}; the model has {self.modalities}.")
+        for modality in set(self.modalities) - set(modalities):
+            self._replace(modality, torch.zeros_like)
+            self.is_complete = False
+
+    def permute_features(self, source: Tensor) -> None:
+        """From now on item ``i`` has the features of item ``source[i]``, of every modality.
+
+        Args:
+            source: ``(V,)``, a permutation that keeps the padding item 0.
+        """
+        for modality in self.modalities:
+            self._replace(modality, lambda table: table[source])
+
+    def _replace(self, modality: str, change: Callable[[Tensor], Tensor]) -> None:
+        """Set new tensors; the old ones may be shared with another table."""
+        for name in (f"{modality}_feature", f"{modality}_present"):
+            setattr(self, name, change(getattr(self, name)))
+
+
+def id_rows(table: Tensor, item_id: Tensor | None, trained: Tensor | None) -> Tensor:
+    """Rows of a table of learned embeddings.
+
+    Args:
+        table: ``(V, d)``.
+        item_id: see the module.
+        trained: ``(n,)`` bool, the other rows are zero; ``None``: all count.
+
+    Returns:
+        ``(n, d)``
+    """
+    rows = table if item_id is None else F.embedding(item_id, table)
+    return rows if trained is None else keep_rows(rows, trained)
+
+
+def _rows(table: Tensor, item_id: Tensor | None) -> Tensor:
+    return table if item_id is None else table[item_id]
