@@ -73,6 +73,28 @@ class View(NamedTuple):
     feature_drop: Tensor | None = None
 
 
+class ReaderInput(NamedTuple):
+    """What the transformer reads of a batch; ``M`` modalities are one after another if stacked.
+
+    Attributes:
+        length: ``(b,)``.
+        interests: distinct interests of each history, ``(b, w)``, right-padded with 0.
+        count: of them, ``(b,)``.
+        width: 0-d, the largest count of a row, where padding counts as an interest.
+        tokens: decoder inputs of the real positions only, ``(1 or M, n, D)``.
+        token: which of them is at each position, ``(b, L)``.
+        padding: where the decoder is not to look, 1 or ``M`` times ``(b, L)`` bool.
+    """
+
+    length: Tensor
+    interests: Tensor
+    count: Tensor
+    width: Tensor
+    tokens: Tensor
+    token: Tensor
+    padding: list[Tensor]
+
+
 class MISSRec(MultiModalRecommender):
     r"""An encoder reads the interests (clusters of item embeddings) that a history touches, a
     decoder reads the history itself and asks the encoder; items are ranked by the cosine with each
@@ -309,47 +331,75 @@ class MISSRec(MultiModalRecommender):
         Args:
             view: histories.
             items: what :meth:`embed_items` gave.
-            regularize: whether the regularizer is asked for; ``None`` otherwise.
+            regularize: whether to compute the regularizer; it is ``None`` otherwise.
         """
-        if not self.interests.filled:
-            self.update_interests()
-        touched = self.interests.of_items(*view.item_seqs)
-        interests, count = unique_rows(touched)
-        position = torch.arange(touched.shape[1] // len(self.modalities), device=touched.device)
-        real = position < view.length.unsqueeze(1)
-        tokens = self._tokens(view, items, real)  # (1 or M, number of real positions, D)
-        slot = (real.flatten().cumsum(0) - 1).clamp(min=0).view_as(real)
-        padding = [~real]
-        if self.stacks_modalities:
-            pairs = zip(self.modalities, view.item_seqs, strict=True)
-            padding = [~real | ~self.present(m)[items_m] for m, items_m in pairs]
+        given = self._reader_input(view, items)
 
         def read_group(group: Tensor, longest: int) -> Tensor:
-            ids = interests[group, : max(1, int(count[group].max()))]
-            if regularize and self.reg_counts_padding:
-                ids = F.pad(ids, (0, 2))
-            memory = self.transformer.encode(F.embedding(ids, self.interests.embeddings), ids == 0)
-            slots = slot[group, :longest]
-            output = self.transformer.decode_at(
-                view.length[group] - 1,
-                torch.cat([F.embedding(slots, table) for table in tokens], dim=1),
-                torch.cat([hidden[group, :longest] for hidden in padding], dim=1),
-                memory,
-                ids == 0,
-            )
-            user = F.normalize(output, dim=-1)
-            if not regularize:
-                return user
-            summed = (memory * (ids > 0).unsqueeze(-1)).sum(dim=1)
-            unused = [memory[:, -2], memory[:, -1]] if self.reg_counts_padding else []
-            return torch.cat([user, summed, *unused], dim=-1)
+            user, memory, ids = self._read_group(given, group, longest, regularize)
+            return torch.cat([user, *self._summed(memory, ids)], dim=-1) if regularize else user
 
         outputs = map_by_length(read_group, view.length, self.positions_per_group)
         if not regularize:
             return outputs, None
-        user, summed, *unused = outputs.split(self.hidden_size, dim=-1)
-        width = (count + (touched == 0).any(dim=1)).max()
-        return user, interest_regularizer(summed, count, width, unused)
+        user, summed, *padding = outputs.split(self.hidden_size, dim=-1)
+        return user, interest_regularizer(summed, given.count, given.width, padding)
+
+    def _reader_input(self, view: View, items: EmbeddedItems) -> ReaderInput:
+        if not self.interests.filled:
+            self.update_interests()
+        touched = self.interests.of_items(*view.item_seqs)
+        interests, count = unique_rows(touched)
+        position = torch.arange(view.rows[0].shape[1], device=touched.device)
+        real = position < view.length.unsqueeze(1)
+        padding = [~real]
+        if self.stacks_modalities:
+            pairs = zip(self.modalities, view.item_seqs, strict=True)
+            padding = [~real | ~self.present(m)[item_seq] for m, item_seq in pairs]
+        return ReaderInput(
+            length=view.length,
+            interests=interests,
+            count=count,
+            width=(count + (touched == 0).any(dim=1)).max(),
+            tokens=self._tokens(view, items, real),
+            token=(real.flatten().cumsum(0) - 1).clamp(min=0).view_as(real),
+            padding=padding,
+        )
+
+    def _read_group(
+        self, given: ReaderInput, group: Tensor, longest: int, pad: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Some rows of a batch, none of which is longer than ``longest``.
+
+        Args:
+            given: of the whole batch.
+            group: the rows ``(g,)``.
+            longest: their histories are cut to this length.
+            pad: whether the encoder also computes padding, where the regularizer counts it.
+
+        Returns:
+            unit vectors of the users ``(g, D)``, memory ``(g, w, D)`` and its interests ``(g, w)``.
+        """
+        ids = given.interests[group, : max(1, int(given.count[group].max()))]
+        if pad and self.reg_counts_padding:
+            ids = F.pad(ids, (0, 2))
+        memory = self.transformer.encode(F.embedding(ids, self.interests.embeddings), ids == 0)
+        token = given.token[group, :longest]
+        output = self.transformer.decode_at(
+            given.length[group] - 1,
+            torch.cat([F.embedding(token, table) for table in given.tokens], dim=1),
+            torch.cat([hidden[group, :longest] for hidden in given.padding], dim=1),
+            memory,
+            ids == 0,
+        )
+        return F.normalize(output, dim=-1), memory, ids
+
+    def _summed(self, memory: Tensor, ids: Tensor) -> list[Tensor]:
+        """What the regularizer reads of a memory ``(g, w, D)``: its sum over the interests and, where
+        padding counts, two padded positions; ``(g, D)`` each."""
+        summed = (memory * (ids > 0).unsqueeze(-1)).sum(dim=1)
+        padding = [memory[:, -2], memory[:, -1]] if self.reg_counts_padding else []
+        return [summed, *padding]
 
     def _tokens(self, view: View, items: EmbeddedItems, real: Tensor) -> Tensor:
         """Decoder inputs of the real positions only, one after another."""
