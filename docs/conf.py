@@ -39,7 +39,7 @@ autodoc_inherit_docstrings = False  # those of torch and RecBole are theirs
 
 # Every role has to name something that exists (-n). Other libraries are not looked up, because that
 # would need a network.
-LIBRARIES = "torch numpy np pandas polars pl sklearn recbole ray hyperopt jinja2 matplotlib PIL yaml markupsafe"
+LIBRARIES = "torch numpy np pandas polars pl sklearn recbole ray hyperopt jinja2 matplotlib PIL yaml markupsafe requests"
 STANDARD_LIBRARY = "argparse collections logging pathlib pickle types"
 nitpick_ignore_regex = [
     (r"py:.*", rf"({'|'.join(f'{LIBRARIES} {STANDARD_LIBRARY}'.split())})\..*"),

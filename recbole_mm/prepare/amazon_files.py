@@ -17,6 +17,8 @@ from tqdm import tqdm
 from recbole_mm.prepare.inputs import InputError
 
 COLUMNS = ("user_id", "item_id", "rating", "timestamp")
+"""Of the reviews, whatever their layout."""
+
 # columns of the ratings files, which have no header before 2023
 CSV_COLUMNS = {
     2014: ("user_id", "item_id", "rating", "timestamp"),
@@ -28,6 +30,8 @@ REVIEW_KEYS = {
     2023: ("user_id", "parent_asin", "rating", "timestamp"),
 }
 ITEM_COLUMNS = ("item_id", "title", "brand", "categories", "description", "url")
+"""Of the metadata; ``url`` is the address of the first picture."""
+
 TIME_UNIT = {2014: "s", 2018: "s", 2023: "ms"}
 CHUNK_BYTES = 64 << 20
 LONGEST_LINE = 64 << 20
@@ -106,9 +110,12 @@ def _tables(path: Path, layout: int, is_csv: bool) -> Iterator[pl.DataFrame]:
             part = pl.read_csv(chunk, **options)
             options["new_columns"] = part.columns
         else:
-            keys = dict.fromkeys(REVIEW_KEYS[layout], pl.String)
-            numbers = dict.fromkeys(REVIEW_KEYS[layout][2:], pl.Float64)
-            part = pl.read_ndjson(chunk, schema=keys | numbers)
+            user, item, rating, time = REVIEW_KEYS[layout]
+            texts, numbers = (
+                {user: pl.String, item: pl.String},
+                {rating: pl.Float64, time: pl.Float64},
+            )
+            part = pl.read_ndjson(chunk, schema={**texts, **numbers})
         yield part
 
 
@@ -137,8 +144,8 @@ def _review_columns(table: pl.LazyFrame, path, layout: int) -> pl.LazyFrame:
 
 def _check_layout(table: pl.LazyFrame, path, layout: int) -> None:
     """Refuse a file whose users look like items: the order of the columns differs by layout."""
-    start = table.head(1000).collect()
-    share = {name: start[name].str.contains(ASIN).mean() or 0.0 for name in COLUMNS[:2]}
+    likeness = pl.col("user_id", "item_id").str.contains(ASIN).mean().fill_null(0.0)
+    share = table.head(1000).select(likeness).collect().row(0, named=True)
     if share["user_id"] > 0.9 and share["item_id"] < 0.5:
         raise InputError(
             f"{path}: read as reviews of {layout}, {share['user_id']:.0%} of its first users are "

@@ -67,7 +67,7 @@ class Patience(NamedTuple):
 
 PATIENCE = Patience()
 UNREACHABLE_RETRIES = 2
-"""Fewer, where nothing answers: there may be no network."""
+"""Where nothing answers there may be no network."""
 
 
 def fetch(

@@ -2,12 +2,14 @@
 
 import ipaddress
 import socket
+from collections.abc import Collection
 from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
 from requests.utils import select_proxy
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection
 
 AGENT = "recbole_mm data preparation (research)"
 MAX_REDIRECTS = 5
@@ -17,7 +19,7 @@ class RefusedAddress(Exception):
     """An address that is not asked."""
 
 
-def open_session(trusted_hosts=frozenset(), connections: int = 4) -> requests.Session:
+def open_session(trusted_hosts: Collection[str] = (), connections: int = 4) -> requests.Session:
     """A session that keeps connections open and refuses addresses in private networks.
 
     What a connection leads to is checked after the name was resolved and at every redirect, so a
@@ -50,30 +52,36 @@ class _PublicOnly(HTTPAdapter):
             scheme: _guarded(pool, self.trusted_hosts) for scheme, pool in pools.items()
         }
 
-    def send(self, request, *args, proxies=None, **kwargs):
+    def send(self, request, stream=False, timeout=None, verify=True, cert=None, proxies=None):
         if select_proxy(request.url, proxies):
             host, port = _host_and_port(request.url)
             if not _is_trusted(host, port, self.trusted_hosts):
                 for address in _addresses(host, port):
                     _refuse_private(host, port, address)
-        return super().send(request, *args, proxies=proxies, **kwargs)
+        return super().send(request, stream, timeout, verify, cert, proxies)
+
+
+class _EndsInPrivateNetworks(HTTPConnection):
+    """Mixed into a connection: closes it before anything is sent if it leads into a private
+    network."""
+
+    trusted_hosts: Collection[str]
+
+    def _new_conn(self):
+        connected = super()._new_conn()
+        try:
+            if not _is_trusted(self.host, self.port, self.trusted_hosts):
+                _refuse_private(self.host, self.port, connected.getpeername()[0])
+        except RefusedAddress:
+            connected.close()
+            raise
+        return connected
 
 
 def _guarded(pool_class, trusted_hosts):
-    """A pool whose connections end where they lead into a private network."""
-
-    class Connection(pool_class.ConnectionCls):
-        def _new_conn(self):
-            connected = super()._new_conn()
-            try:
-                if not _is_trusted(self.host, self.port, trusted_hosts):
-                    _refuse_private(self.host, self.port, connected.getpeername()[0])
-            except RefusedAddress:
-                connected.close()
-                raise
-            return connected
-
-    return type("Guarded", (pool_class,), {"ConnectionCls": Connection})
+    bases = (_EndsInPrivateNetworks, pool_class.ConnectionCls)
+    connection = type("GuardedConnection", bases, {"trusted_hosts": trusted_hosts})
+    return type("GuardedPool", (pool_class,), {"ConnectionCls": connection})
 
 
 def _is_trusted(host: str, port: int, trusted_hosts) -> bool:
@@ -96,6 +104,6 @@ def _host_and_port(url: str) -> tuple[str, int]:
 
 def _addresses(host: str, port: int) -> list[str]:
     try:
-        return [info[4][0] for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+        return [str(info[4][0]) for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
     except OSError:  # only the proxy knows the name
         return []
