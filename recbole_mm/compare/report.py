@@ -129,8 +129,8 @@ def _notes(summary: Summary) -> dict[str, str]:
 
 def _meaning_of_p(summary: Summary) -> str:
     """What intervals and p of the differences are about."""
-    compared = [row for row in summary.rows if row.against_baseline is not None]
-    fixed = [row.label for row in compared if not row.against_baseline.includes_seeds]
+    compared = [(row.label, row.against_baseline) for row in summary.rows if row.against_baseline]
+    fixed = [label for label, difference in compared if not difference.includes_seeds]
     both = (
         f"{LEVEL:.0%} intervals and p (Welch's t) are about other users and other seeds: the variance "
         f"over users and the variance over seeds of both entries are added."

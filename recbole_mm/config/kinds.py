@@ -1,5 +1,7 @@
 """Kinds of values that a key may have, each with its name in words and its test."""
 
+from __future__ import annotations
+
 import math
 import re
 from collections.abc import Callable
@@ -22,7 +24,7 @@ class Form(NamedTuple):
     words: str
     plural: str
     accepts: Callable[[object], bool]
-    fields: "dict[str, Form] | None" = None
+    fields: dict[str, Form] | None = None
     required: bool = False
     partial: bool = False
 
@@ -110,4 +112,4 @@ KINDS = {
         is_ranking,
     ),
 }
-"""Kind: its form. ``interval`` and the kinds below it are RecBole's own notations."""
+"""The form of each kind. ``interval`` and the kinds below it are RecBole's own notations."""

@@ -24,7 +24,7 @@ class Encoder:
         pooling: ``mean`` or ``cls``, for text models without a text tower of their own.
         dtype: of the computation; ``None`` is bfloat16 on a GPU and float32 on a CPU.
         device: ``None`` takes the GPU if there is one.
-        prompt: put before every text, for models that were trained with one (``passage: ``).
+        prompt: put before every text, for models that were trained with one ("passage: ").
 
     Raises:
         InputError: transformers is not installed, the model cannot be loaded, or there is no such
@@ -47,7 +47,9 @@ class Encoder:
         self.device = _device(device)
         self.dtype = dtype or (torch.bfloat16 if self.device.type == "cuda" else torch.float32)
         try:
-            model = transformers.AutoModel.from_pretrained(name, dtype=self.dtype)
+            model = transformers.AutoModel.from_pretrained(
+                name, dtype=self.dtype, trust_remote_code=False
+            )
         except (OSError, ValueError) as error:
             raise InputError(
                 f"encoder '{name}' cannot be loaded: {str(error).splitlines()[0]} Name a folder "
@@ -139,7 +141,7 @@ def _device(name) -> torch.device:
 
 def _load(auto, name):
     try:
-        return auto.from_pretrained(name), ""
+        return auto.from_pretrained(name, trust_remote_code=False), ""
     except (OSError, ValueError, KeyError, ImportError) as error:
         return None, str(error).partition("\n")[0]
 

@@ -13,6 +13,7 @@ EXCEL = ".xlsx"
 PACKED = ".gz"
 TEXT_ENDINGS = (*SEPARATORS, *JSON_LINES)
 TABLE_ENDINGS = (*TEXT_ENDINGS, *(f"{ending}{PACKED}" for ending in TEXT_ENDINGS), *PARQUET, EXCEL)
+"""Suffixes of the files that are read as tables without further options."""
 
 
 class TextFormat(NamedTuple):

@@ -27,7 +27,9 @@ USUAL_NAMES = {
     "item": ("item", "item_id", "items", "item_id_list"),
     "time": ("timestamp", "timestamps", "timestamp_list"),
 }
+"""Names of columns that are recognized."""
 NAMES_OF_LISTS = ("items", "item_id_list")
+"""Names of columns that hold a whole history."""
 KEPT = ("user", "row", "item_id", "time")
 SHOWN = 3
 

@@ -23,6 +23,7 @@ from recbole_mm.recommend.ranking import Ranked, Ranker
 from recbole_mm.tools.errors import UserError
 
 RESULT_COLUMNS = ("user", "item", "score", "rank", "source")
+"""Columns of every result."""
 SOURCES = ("model", "popular")
 USERS_PER_PART = 65_536
 ROWS_PER_PART = 4_000_000

@@ -77,7 +77,9 @@ def _check(layers, overrides: dict, stages: bool) -> None:
     from recbole_mm.config.load import load_config
     from recbole_mm.run.stages import plan_stages
 
-    (plan_stages if stages else load_config)(*layers, overrides=overrides)
+    model, dataset, files = layers
+    check = plan_stages if stages else load_config
+    check(model, dataset, files, overrides=overrides)
 
 
 def _parser() -> argparse.ArgumentParser:

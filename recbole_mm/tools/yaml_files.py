@@ -13,8 +13,11 @@ import yaml
 from recbole_mm.tools.errors import UserError
 
 MOST_BYTES = 200_000
+"""Size of a file."""
 MOST_LEVELS = 50
+"""Depth of nesting."""
 MOST_VALUES = 100_000
+"""Values with all aliases expanded."""
 PLAIN_TAGS = ("null", "bool", "int", "float", "str", "seq", "map")
 
 
