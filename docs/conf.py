@@ -1,5 +1,6 @@
 """API reference: ``python -m sphinx -W -n -q -b html docs build/docs``; see CONTRIBUTING.md."""
 
+from importlib import import_module
 from importlib.metadata import version as installed_version
 
 project = "recbole_mm"
@@ -41,7 +42,26 @@ autodoc_inherit_docstrings = False  # those of torch and RecBole are theirs
 # would need a network.
 NOT_LOOKED_UP = """
     argparse collections logging pathlib pickle time types
-    PIL hyperopt jinja2 markupsafe matplotlib np numpy pandas pd pl polars ray recbole requests sklearn
+    PIL huggingface_hub hyperopt jinja2 markupsafe matplotlib np numpy pandas pd pl polars ray recbole requests sklearn
     torch yaml
 """
 nitpick_ignore_regex = [(r"py:.*", rf"({'|'.join(NOT_LOOKED_UP.split())})\..*")]
+
+
+def keep_colons(_app, what, _name, _object, _options, lines):
+    """napoleon takes ``word: text`` in the first line of a constant's docstring for a type."""
+    if what in ("attribute", "data", "property"):
+        lines.insert(0, "")
+
+
+def accept_constant(_app, _environment, node, text):
+    """A constant without a docstring has no entry of its own; that it exists is enough."""
+    if node["reftype"] != "data":
+        return None
+    module, _, name = node["reftarget"].rpartition(".")
+    return text if hasattr(import_module(module or node["py:module"]), name) else None
+
+
+def setup(app):
+    app.connect("autodoc-process-docstring", keep_colons, priority=400)
+    app.connect("missing-reference", accept_constant)
