@@ -1,21 +1,24 @@
 r"""A few users with their history, the recommendations of each entry, and the target."""
 
 import base64
+import contextlib
 import io
 import json
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 import polars as pl
 from recbole.data import create_dataset
 
+from recbole_mm.data.atomic_files import read_atomic_file
 from recbole_mm.data.dataset import LAST_ROW
 from recbole_mm.integration.register import multi_modal_dataset_for
+from recbole_mm.tools.file_names import UnsafeName, path_inside
 from recbole_mm.tools.pictures import PictureError, read_picture
 
 HISTORY, RECOMMENDED, PICTURE_SIDE = 5, 5, 88
+TITLES = ("title", "movie_title", "name")
 
 
 class Item(NamedTuple):
@@ -57,25 +60,22 @@ class Catalog:
 
     def __init__(self, config):
         folder, name = Path(config["data_path"]), config["dataset"]
-        self.titles, self.paths = {}, {}
+        self.titles: dict[str, str | None] = {}
+        self.paths: dict[str, Path] = {}
         path = folder / f"{name}.item"
         if not path.is_file():
             return
-        separator, encoding = config["field_separator"], config["encoding"]
-        table = pd.read_csv(
-            path, sep=separator, dtype=str, keep_default_na=False, encoding=encoding
-        )
-        table.columns = [column.partition(":")[0] for column in table.columns]
+        table = read_atomic_file(path, config["field_separator"], config["encoding"])
         tokens = table[config["ITEM_ID_FIELD"]]
-        for column in ("title", "movie_title", "name"):
-            if column in table:
+        for column in TITLES:
+            if column in table.columns:
                 self.titles = dict(zip(tokens, table[column], strict=True))
                 break
-        card = folder / f"{name}.card.json"
-        root = json.loads(card.read_text("utf-8")).get("pictures") if card.is_file() else None
-        if "image" in table:
-            paths = ((folder / (root or ".") / image) for image in table["image"])
-            self.paths = dict(zip(tokens, paths, strict=True))
+        if "image" in table.columns:
+            root = folder / _picture_folder(folder / f"{name}.card.json")
+            for token, image in zip(tokens, table["image"], strict=True):
+                with contextlib.suppress(UnsafeName):  # the item is shown without a picture
+                    self.paths[token] = path_inside(root, image or "")
 
     def item(self, token: str, target: str) -> Item:
         return Item(
@@ -94,6 +94,15 @@ class Catalog:
         buffer = io.BytesIO()
         small.save(buffer, "JPEG", quality=80)
         return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _picture_folder(card: Path) -> str:
+    """Where the data set's card says that its pictures are; its own folder without a card."""
+    try:
+        pictures = json.loads(card.read_text("utf-8")).get("pictures")
+    except (OSError, ValueError, AttributeError):
+        pictures = None
+    return pictures if isinstance(pictures, str) else "."
 
 
 def examples(ranks: pl.LazyFrame, config, n_users: int = 6, seed: int = 0) -> list[Example]:

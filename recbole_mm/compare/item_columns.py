@@ -2,9 +2,10 @@ r"""Columns of the ``.item`` file for RecBole's models with item features (FDSA,
 
 from pathlib import Path
 
-import pandas as pd
+import polars as pl
 
 from recbole_mm.config.errors import ConfigError
+from recbole_mm.data.atomic_files import AtomicFile
 
 LONGEST = 20
 """How many words of a text are read, from its beginning."""
@@ -31,24 +32,20 @@ def columns_for(model: str, config) -> dict:
         raise ConfigError(
             f"{model} reads item columns, but {path} does not exist: leave the model out"
         )
-    table = pd.read_csv(path, sep=config["field_separator"], dtype=str, encoding=config["encoding"])
-    if any(":" not in column for column in table.columns):
-        raise ConfigError(
-            f"{path}: its first line is {table.columns.to_list()}, but should name every column "
-            f"with its type, e.g. {config['ITEM_ID_FIELD']}:token"
-        )
-    kinds = dict(column.split(":") for column in table.columns)
+    file = AtomicFile(path, config["field_separator"], config["encoding"])
     item_id = config["ITEM_ID_FIELD"]
+    kinds = {name: kind for name, kind in file.columns if name != item_id}
+    tokens = file.table([name for name, kind in kinds.items() if kind == "token"])
     columns = [
         name
         for name, kind in kinds.items()
-        if kind == "token_seq" or (kind == "token" and _is_property(table[f"{name}:{kind}"]))
-        if name != item_id
+        if kind == "token_seq" or (kind == "token" and _is_property(tokens[name]))
     ]
     if not columns:
+        found = ", ".join(":".join(column) for column in file.columns)
         raise ConfigError(
-            f"{model} reads item columns, but {path} has none of tokens that items share "
-            f"(it has {', '.join(table.columns)}): leave the model out"
+            f"{model} reads item columns, but {path} has no column of tokens that items share "
+            f"(it has {found}): leave the model out"
         )
     sequences = [name for name in columns if kinds[name] == "token_seq"]
     return {
@@ -59,6 +56,6 @@ def columns_for(model: str, config) -> dict:
     }
 
 
-def _is_property(column: pd.Series) -> bool:
-    values = column.dropna()
-    return len(values) > 0 and values.nunique() <= MOST_DISTINCT * len(values)
+def _is_property(cells: pl.Series) -> bool:
+    values = cells.drop_nulls()
+    return len(values) > 0 and values.n_unique() <= MOST_DISTINCT * len(values)

@@ -65,20 +65,21 @@ def ensure_ml_100k(data_path: Path, feature_folder: Path) -> None:
         return
     logger.info(f"making text features of ml-100k in [{path}], once")
     _check_writable(feature_folder)
-    import pandas as pd
+    import polars as pl
 
+    from recbole_mm.data.atomic_files import read_atomic_file
     from recbole_mm.data.extractor import embed_texts
 
-    table = pd.read_csv(items, sep="\t", dtype=str, keep_default_na=False)
-    texts = table[["movie_title:token_seq", "release_year:token", "class:token_seq"]]
-    vectors = embed_texts(texts.agg(" ".join, axis=1).tolist())
+    table = read_atomic_file(items).fill_null("")
+    texts = table.select(pl.concat_str("movie_title", "release_year", "class", separator=" "))
+    vectors = embed_texts(texts.to_series().to_list())
     info = {
         "encoder": "embedded",
         "dimension": vectors.shape[1],
         "normalization": "l2",
         "coverage": 1.0,
     }
-    write_item_features(path, table["item_id:token"].tolist(), vectors, info)
+    write_item_features(path, table["item_id"].to_list(), vectors, info)
 
 
 BUILTIN = {"demo": ensure_demo, "ml-100k": ensure_ml_100k}

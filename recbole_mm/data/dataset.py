@@ -6,12 +6,13 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 import torch
-from recbole.data.dataset import SequentialDataset
 from recbole.data.interaction import Interaction
 from recbole.utils import FeatureSource, FeatureType, get_model
 
 from recbole_mm.data.builtin import ensure_builtin
 from recbole_mm.data.domains import common_modalities, domain_folder, domains_of
+from recbole_mm.data.errors import DatasetError
+from recbole_mm.data.event_times import check_times
 from recbole_mm.data.features import (
     ItemFeatures,
     feature_path,
@@ -20,13 +21,8 @@ from recbole_mm.data.features import (
     reduce_dimension,
     whiten,
 )
-from recbole_mm.data.interactions import (
-    DatasetError,
-    check_columns,
-    check_times,
-    text_among_numbers,
-)
 from recbole_mm.data.mixture import domain_of_items, read_mixture_features, with_domain
+from recbole_mm.data.reading import AtomicFileDataset
 from recbole_mm.data.sequences import (
     among_kept,
     cut_at_moments,
@@ -56,7 +52,7 @@ def take_rows(events: Interaction, rows: np.ndarray) -> Interaction:
     return Interaction({field: events[field][index] for field in events})
 
 
-class MultiModalDataset(SequentialDataset):
+class MultiModalDataset(AtomicFileDataset):
     """A RecBole sequential data set that also knows its items by frozen features.
 
     It reads ``<dataset>.<modality>.npz`` for every modality (see
@@ -120,17 +116,15 @@ class MultiModalDataset(SequentialDataset):
 
     def _read_interactions(self, token, dataset_path):
         path = f"{dataset_path}/{token}.inter"
-        form = self.config["encoding"], self.config["field_separator"]
-        if os.path.isfile(path):  # with `benchmark_filename` there are several others
-            check_columns(path, *form, [self.uid_field, self.iid_field])
-        try:
-            super()._load_inter_feat(token, dataset_path)
-        except ValueError as error:
-            unable = "Unable to convert column" in str(error)
-            message = text_among_numbers(path, *form) if unable else None
-            if message is None:
-                raise
-            raise DatasetError(message) from error
+        super()._load_inter_feat(token, dataset_path)
+        loaded = [] if self.inter_feat is None else list(self.inter_feat.columns)
+        missing = [field for field in (self.uid_field, self.iid_field) if field not in loaded]
+        if missing:
+            wanted = " and ".join(f"{field}:token" for field in missing)
+            raise DatasetError(
+                f"{path}: no column {wanted} among {loaded}. Name it in the first line of the file "
+                f"and in load_col, or give its name with USER_ID_FIELD or ITEM_ID_FIELD."
+            )
         if len(self.inter_feat) == 0:
             raise DatasetError(f"{path}: no interactions. A data set needs at least one.")
         if self.time_field in self.inter_feat:

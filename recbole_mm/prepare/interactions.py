@@ -5,7 +5,7 @@ They have the columns ``user_id, item_id, rating, timestamp``; the last two may 
 
 import polars as pl
 
-from recbole_mm.data.interactions import YEAR_2100
+from recbole_mm.data.event_times import YEAR_2100
 from recbole_mm.prepare.inputs import InputError
 from recbole_mm.prepare.times import unix_seconds
 

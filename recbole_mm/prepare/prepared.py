@@ -8,16 +8,17 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from recbole_mm.data.atomic_files import read_atomic_file
 from recbole_mm.data.feature_files import (
     feature_path,
     find_modalities,
     read_feature_info,
     read_feature_rows,
 )
-from recbole_mm.prepare.atomic_files import read_atomic_file, write_interactions, write_items
 from recbole_mm.prepare.fields import TEXT_FIELDS
 from recbole_mm.prepare.folders import dataset_folder
 from recbole_mm.prepare.inputs import read_json
+from recbole_mm.prepare.table_writers import write_interactions, write_items
 from recbole_mm.tools.file_names import UnsafeName, path_inside
 from recbole_mm.tools.files import whole_or_not, write_json
 from recbole_mm.tools.hashing import sha256_of_file

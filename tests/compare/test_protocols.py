@@ -7,6 +7,7 @@ from recbole_mm.compare.entries import config_of, parse_entries
 from recbole_mm.compare.protocols import PROTOCOLS, leak_warning, share_of_later_training
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.load import load_config
+from recbole_mm.data.errors import DatasetError
 from recbole_mm.data.feature_files import write_item_features
 from recbole_mm.run.run import Run
 
@@ -82,7 +83,7 @@ def test_item_columns_without_types_are_a_clear_error(toy, tmp_path):
     (tmp_path / "dataset/toy/toy.item").write_text("item_id\tbrand\ni1\tx\n")
     (entry,) = parse_entries("FDSA")
 
-    with pytest.raises(ConfigError, match=r"toy\.item: its first line is .*e\.g\. item_id:token"):
+    with pytest.raises(DatasetError, match=r"toy\.item: its first line is .*e\.g\. item_id:token"):
         config_of(entry, None, {}, toy)
 
 

@@ -1,0 +1,7 @@
+"""What is wrong with a data set."""
+
+from recbole_mm.tools.errors import UserError
+
+
+class DatasetError(UserError):
+    """Files of a data set that cannot be used as they are."""

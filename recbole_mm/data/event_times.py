@@ -1,0 +1,46 @@
+"""Times of events: unix seconds."""
+
+from __future__ import annotations
+
+from logging import getLogger
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from recbole_mm.data.errors import DatasetError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+YEAR_2100 = 4102444800
+
+
+def check_times(path: str, times: pd.Series) -> None:
+    """Times must be finite and ``>= 0``; after the year 2100 they are probably not in seconds.
+
+    Args:
+        path: of the file, for the messages.
+        times: in the order of its rows.
+
+    Raises:
+        DatasetError: some are not, the message names the first such row; or they are not a column
+            of numbers.
+    """
+    if times.dtype.kind not in "fiu":
+        raise DatasetError(
+            f"{path}: its times are read as text; name the column {times.name}:float in the first "
+            f"line."
+        )
+    bad = ~((times >= 0) & np.isfinite(times))  # NaN as well
+    if bad.any():
+        row = int(np.flatnonzero(bad)[0])
+        raise DatasetError(
+            f"{path}: {int(bad.sum())} times are missing, negative or infinite, first in row "
+            f"{row + 2} ({times.iloc[row]}). Times are unix seconds >= 0; leave the column out "
+            f"if the data have no times."
+        )
+    if times.max() > YEAR_2100:
+        getLogger().warning(
+            f"{path}: times go up to {times.max():.0f}, after the year 2100. If they are "
+            f"milliseconds, divide them by 1000: pauses between events are read as seconds."
+        )
