@@ -141,13 +141,17 @@ def intervals(sums: np.ndarray, counts: np.ndarray) -> list[Interval]:
 
 
 def randomization_test(differences: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Two-sided p of 'the signs of the users' differences are arbitrary'.
+    """Two-sided p of the hypothesis that the signs of the users' differences are arbitrary.
 
     Args:
         differences: ``(users, k)``.
 
     Returns:
         ``(k,)``, at least ``1 / (RESAMPLES + 1)``.
+
+    Note:
+        :func:`scipy.stats.permutation_test` computes the same. For 20,000 users and 6 entries it
+        takes five minutes, this function three seconds.
     """
     rng, n = np.random.default_rng(seed), len(differences)
     observed = np.abs(differences.sum(0))

@@ -100,6 +100,19 @@ def test_no_difference_has_a_large_p_and_a_clear_one_a_small_p():
     assert clear == 1 / (statistics.RESAMPLES + 1)
 
 
+@pytest.mark.parametrize("shift", [0.0, 0.3, 0.6, 1.2])
+def test_p_is_that_of_scipy_over_all_signs(shift):
+    differences = np.random.default_rng(1).normal(shift, size=(12, 2)).round(1)  # with ties
+
+    p = randomization_test(differences)
+
+    exact = stats.permutation_test(
+        (differences,), np.sum, permutation_type="samples", n_resamples=np.inf, axis=0
+    ).pvalue
+    error = np.sqrt(exact * (1 - exact) / statistics.RESAMPLES)
+    assert (np.abs(p - exact) <= 4 * error + 1 / statistics.RESAMPLES).all()
+
+
 def test_holm_multiplies_by_what_is_left_and_stays_ordered():
     assert holm(np.array([0.01, 0.04, 0.03])).tolist() == pytest.approx([0.03, 0.06, 0.06])
     assert holm(np.array([0.9, 0.8])).tolist() == [1, 1]
