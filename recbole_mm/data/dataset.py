@@ -18,8 +18,6 @@ from recbole_mm.data.features import (
     feature_path,
     find_modalities,
     read_item_features,
-    reduce_dimension,
-    whiten,
 )
 from recbole_mm.data.mixture import domain_of_items, read_mixture_features, with_domain
 from recbole_mm.data.reading import AtomicFileDataset
@@ -188,7 +186,7 @@ class MultiModalDataset(AtomicFileDataset):
 
     def read_features(self, name: str) -> ItemFeatures:
         """One feature file of this data set, aligned with its items."""
-        return self._transform(self._align(name, self.config["min_feature_coverage"] or 0.0))
+        return self._align(name, self.config["min_feature_coverage"] or 0.0)
 
     def presence(self, name: str) -> torch.Tensor:
         """Which items have the modality, be they ever so few, ``(n_items,)`` bool."""
@@ -201,19 +199,6 @@ class MultiModalDataset(AtomicFileDataset):
             root = os.path.dirname(folder)
             return read_mixture_features(root, self.domains, name, tokens, coverage)
         return read_item_features(feature_path(folder, self.dataset_name, name), tokens, coverage)
-
-    def _transform(self, features: ItemFeatures) -> ItemFeatures:
-        dimension = self.config["feature_dimension"]
-        if self.config["feature_transform"] == "whiten":
-            return whiten(features, dimension)
-        if self.config["feature_transform"] == "pca":
-            return reduce_dimension(features, dimension)
-        if self.config["feature_transform"] is not None:
-            raise DatasetError(
-                f"feature_transform must be one of 'whiten', 'pca' or empty, "
-                f"not {self.config['feature_transform']!r}."
-            )
-        return features
 
     def _report_coverage(self):
         if not self.features:

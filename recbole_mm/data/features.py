@@ -1,4 +1,4 @@
-r"""Item features as tensors, aligned with the items of a data set, and their principal axes."""
+r"""Item features as tensors, aligned with the items of a data set."""
 
 from typing import NamedTuple
 
@@ -21,8 +21,6 @@ __all__ = [
     "find_modalities",
     "read_feature_info",
     "read_item_features",
-    "reduce_dimension",
-    "whiten",
     "write_item_features",
 ]
 
@@ -53,46 +51,3 @@ def read_item_features(path, item_tokens, min_coverage: float = 0.0) -> ItemFeat
     """
     values, present = read_feature_rows(path, item_tokens, min_coverage)
     return ItemFeatures(torch.from_numpy(values), torch.from_numpy(present))
-
-
-def whiten(features: ItemFeatures, dimension: int | None = None) -> ItemFeatures:
-    r"""Project the present rows on their principal axes, each scaled to unit variance.
-
-    Args:
-        features: one modality.
-        dimension: how many axes to keep; all that carry variance if ``None``.
-
-    Returns:
-        float32 features of width ``min(dimension, rank)``; absent rows stay zero.
-
-    Reference:
-        Jianlin Su et al. "Whitening Sentence Representations for Better Semantics and Faster
-        Retrieval." arXiv 2103.15316.
-    """
-    x = features.values[features.present].float()
-    _, axes, scale = _principal_axes(x)
-    rank = int((scale > scale[0] * 1e-5).sum()) if len(scale) else 0
-    keep = min(dimension or rank, rank)
-    values = torch.zeros(len(features.values), keep)
-    values[features.present] = (x - x.mean(0)) @ (axes[:, :keep] / scale[:keep])
-    return ItemFeatures(values, features.present)
-
-
-def reduce_dimension(features: ItemFeatures, dimension: int | None = None) -> ItemFeatures:
-    """Project the present rows on their first ``dimension`` principal axes, scale kept (PCA).
-
-    All axes are kept if ``dimension`` is ``None``.
-    """
-    x = features.values[features.present].float()
-    mean, axes, _ = _principal_axes(x)
-    axes = axes[:, :dimension]
-    values = torch.zeros(len(features.values), axes.shape[1])
-    values[features.present] = (x - mean) @ axes
-    return ItemFeatures(values, features.present)
-
-
-def _principal_axes(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    mean = x.mean(0)
-    variance, axes = torch.linalg.eigh(torch.cov(x.T.double()).reshape(x.shape[1], x.shape[1]))
-    scale = variance.flip(0).clamp(min=0).sqrt().float()
-    return mean, axes.flip(1).float(), scale

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from recbole_mm.data.dataset import TARGET_LIST
 from recbole_mm.model.layers.candidate_loss import TABLE_CANDIDATES, BatchLoss, TableLoss
+from recbole_mm.model.layers.feature_transform import FeatureTransform, fit_transform
 from recbole_mm.model.layers.item_table import ItemTable, id_rows, take
 from recbole_mm.model.layers.repeat import REPEATS, RepeatPropensity
 from recbole_mm.model.layers.softmax import Additions, Scores
@@ -82,7 +83,9 @@ class MultiModalRecommender(SequentialRecommender):
         self.TIME = config["TIME_FIELD"]
         self.modalities = list(dataset.modalities)
         self._refuse_unusable(config)
-        self.item_table = ItemTable(dataset.features, dataset.item_counts() > 0)
+        self.item_table = ItemTable(
+            dataset.features, dataset.item_counts() > 0, self._make_transforms(config, dataset)
+        )
         self.candidate_loss = self._make_loss(config, dataset)
         self.repeats = self._make_repeats(read_choice(config, "repeat_propensity", REPEATS))
         self.adapters = nn.ModuleDict()
@@ -101,6 +104,15 @@ class MultiModalRecommender(SequentialRecommender):
                 f"{type(self).__name__} needs at least one modality; name the feature files of "
                 f"data set {config['dataset']!r} in 'modalities'."
             )
+
+    def _make_transforms(self, config, dataset) -> dict[str, FeatureTransform]:
+        kind, dimension = config["feature_transform"], config["feature_dimension"]
+        if not kind:
+            return {}
+        return {
+            modality: fit_transform(values[present], kind, dimension)
+            for modality, (values, present) in dataset.features.items()
+        }
 
     def _make_loss(self, config, dataset) -> TableLoss | BatchLoss:
         same_domain = bool(config["same_domain_negatives"])

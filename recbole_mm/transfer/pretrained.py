@@ -147,7 +147,11 @@ def load_pretrained(
     surplus = given - wanted
     lacked = sorted(modalities_of(state) - set(model.modalities))
     if lacked:
-        surplus = {name for name in surplus if not _matches(name, model.modality_parameters)}
+        surplus = {
+            name
+            for name in surplus
+            if not _matches(name, (*model.modality_parameters, "item_table.transforms.*"))
+        }
     above = {name for name in surplus if _is_above(name, model.layer_stacks, own)}
     if allow_fewer_layers:
         surplus -= above

@@ -3,17 +3,13 @@ import json
 import numpy as np
 import pytest
 import torch
-from torch.testing import assert_close
 
 from recbole_mm.data.features import (
     FeatureFileError,
-    ItemFeatures,
     feature_path,
     find_modalities,
     read_feature_info,
     read_item_features,
-    reduce_dimension,
-    whiten,
     write_item_features,
 )
 
@@ -149,43 +145,6 @@ def test_modalities_are_found_with_text_and_image_first(tmp_path):
         write_item_features(feature_path(tmp_path, "toy", name), ["a"], np.ones((1, 1)))
     (tmp_path / "other.text.npz").touch()
     assert find_modalities(tmp_path, "toy") == ["text", "image", "audio"]
-
-
-def random_features(n=200, width=6):
-    generator = torch.Generator().manual_seed(0)
-    mixing = torch.randn(width, width, generator=generator)
-    values = torch.randn(n, width, generator=generator) @ mixing + 5
-    present = torch.ones(n, dtype=torch.bool)
-    present[[0, 3]] = False
-    values[~present] = 0
-    return ItemFeatures(values, present)
-
-
-def test_whitened_features_have_unit_covariance():
-    features = random_features()
-    white = whiten(features)
-    assert_close(white.values[white.present].T.cov(), torch.eye(6), atol=1e-3, rtol=0)
-    assert (white.values[[0, 3]] == 0).all()
-    assert whiten(features, 2).values.shape == (200, 2)
-
-
-def test_whitening_keeps_no_axis_without_variance():
-    values = torch.randn(50, 2) @ torch.randn(2, 5)
-    white = whiten(ItemFeatures(values, torch.ones(50, dtype=torch.bool)))
-    assert white.values.shape == (50, 2)
-
-
-def test_principal_axes_keep_distances():
-    features = random_features()
-    rotated = reduce_dimension(features).values[features.present].double()
-    x = features.values[features.present].double()
-    assert_close(torch.cdist(rotated, rotated), torch.cdist(x, x), atol=1e-3, rtol=1e-3)
-    assert_close(
-        reduce_dimension(features, 2).values[features.present].double(),
-        rotated[:, :2],
-        atol=1e-5,
-        rtol=0,
-    )
 
 
 def test_info_is_json(tmp_path):

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from recbole_mm.model.layers.feature_transform import FeatureTransform
+
 
 def keep_rows(embedding: Tensor, kept: Tensor) -> Tensor:
     """Rows ``(n, d)`` where ``kept`` ``(n,)``; zero elsewhere, with a zero gradient whatever
@@ -25,24 +27,36 @@ def take(table: Tensor, rows: slice | Tensor) -> Tensor:
 class ItemTable(nn.Module):
     """The items: their features by modality, which of them have one, and which IDs are trained.
 
-    All of it is in buffers that are not part of a checkpoint.
+    All of it is in buffers that are not part of a checkpoint, but for the transforms: when others
+    are loaded, the features are projected again.
 
     Args:
         features: of each modality, leading one first: values ``(V, F)`` in any floating dtype, and
             whether an item has them, ``(V,)`` bool.
         trained: whether an item has a training interaction, ``(V,)`` bool.
+        transforms: of the modalities whose features are projected first.
 
     Attributes:
         is_complete: whether every item has every modality.
         all_trained: whether every item has a training interaction.
     """
 
-    def __init__(self, features: Mapping[str, tuple[Tensor, Tensor]], trained: Tensor):
+    def __init__(
+        self,
+        features: Mapping[str, tuple[Tensor, Tensor]],
+        trained: Tensor,
+        transforms: Mapping[str, FeatureTransform] | None = None,
+    ):
         super().__init__()
         self.modalities = list(features)
+        self.transforms = nn.ModuleDict(transforms)
         for modality, (values, present) in features.items():
+            if modality in self.transforms:
+                self.register_buffer(f"{modality}_raw", values, persistent=False)
+                values = self.transforms[modality](values, present)
             self.register_buffer(f"{modality}_feature", values, persistent=False)
             self.register_buffer(f"{modality}_present", present, persistent=False)
+        self.register_load_state_dict_post_hook(ItemTable._project_again)
         self.register_buffer("trained", trained, persistent=False)
         self.is_complete = all(bool(self.present(m)[1:].all()) for m in self.modalities)
         self.all_trained = bool(trained[1:].all())
@@ -113,6 +127,11 @@ class ItemTable(nn.Module):
         """
         for modality in self.modalities:
             self._replace(modality, lambda table: table[source])
+
+    def _project_again(self, _incompatible_keys) -> None:
+        for modality, transform in self.transforms.items():
+            raw = getattr(self, f"{modality}_raw")
+            setattr(self, f"{modality}_feature", transform(raw, self.present(modality)))
 
     def _replace(self, modality: str, change: Callable[[Tensor], Tensor]) -> None:
         """Set new tensors; the old ones may be shared with another table."""

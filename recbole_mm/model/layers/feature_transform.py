@@ -1,0 +1,73 @@
+r"""Features on their principal axes: a map that is estimated once and belongs to the model."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+TRANSFORMS = ("whiten", "pca")
+
+
+class PrincipalAxes(NamedTuple):
+    """Of some rows: their mean ``(F,)``, axes ``(F, F)`` and standard deviations ``(F,)``, largest
+    first."""
+
+    mean: Tensor
+    axes: Tensor
+    scale: Tensor
+
+
+def principal_axes(x: Tensor) -> PrincipalAxes:
+    """Estimate the principal axes of rows ``(n, F)`` float32."""
+    variance, axes = torch.linalg.eigh(torch.cov(x.T.double()).reshape(x.shape[1], x.shape[1]))
+    scale = variance.flip(0).clamp(min=0).sqrt().float()
+    return PrincipalAxes(x.mean(0), axes.flip(1).float(), scale)
+
+
+class FeatureTransform(nn.Module):
+    """Projects features on axes around a mean.
+
+    Mean and axes are in the checkpoint: what comes later (new items, another data set) is projected
+    on the axes of the items that the model was trained with, never on its own.
+
+    Args:
+        mean: ``(F,)``.
+        axes: ``(F, D)``, scaled if the result is to be.
+    """
+
+    def __init__(self, mean: Tensor, axes: Tensor):
+        super().__init__()
+        self.register_buffer("mean", mean)
+        self.register_buffer("axes", axes)
+
+    def forward(self, values: Tensor, present: Tensor) -> Tensor:
+        """Features ``(V, F)`` in any floating dtype as float32 ``(V, D)``; absent rows are zero."""
+        projected = values.new_zeros(len(values), self.axes.shape[1], dtype=torch.float32)
+        projected[present] = (values[present].float() - self.mean) @ self.axes
+        return projected
+
+
+def fit_transform(x: Tensor, kind: str, dimension: int | None = None) -> FeatureTransform:
+    r"""Estimate a transform from the features that items have.
+
+    Args:
+        x: ``(n, F)``.
+        kind: ``whiten`` scales every axis to unit variance and drops those without variance; ``pca``
+            keeps the scale.
+        dimension: how many axes to keep; all if ``None``.
+
+    Raises:
+        ValueError: ``kind`` is not one of :data:`TRANSFORMS`.
+
+    Reference:
+        Jianlin Su et al. "Whitening Sentence Representations for Better Semantics and Faster
+        Retrieval." arXiv 2103.15316.
+    """
+    mean, axes, scale = principal_axes(x.float())
+    if kind == "pca":
+        return FeatureTransform(mean, axes[:, :dimension])
+    if kind != "whiten":
+        raise ValueError(f"feature_transform must be one of {TRANSFORMS} or empty, not {kind!r}.")
+    rank = int((scale > scale[0] * 1e-5).sum())
+    keep = min(dimension or rank, rank)
+    return FeatureTransform(mean, axes[:, :keep] / scale[:keep])
