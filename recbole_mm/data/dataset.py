@@ -306,30 +306,38 @@ class MultiModalDataset(AtomicFileDataset):
         datasets = super().build()
         if self.config["held_out_items"]:
             datasets = self._without_held_out(datasets)
-        positions = self.config["loss_positions"] or "last"
-        if positions not in LOSS_POSITIONS:
-            raise DatasetError(f"loss_positions must be one of {LOSS_POSITIONS}: {positions!r}.")
-        if positions == "all":
-            if not getattr(get_model(self.config["model"]), "trains_on_windows", False):
-                raise DatasetError(
-                    f"loss_positions: all needs a model that trains on windows; "
-                    f"{self.config['model']} reads one target per example. Set loss_positions: last."
-                )
-            datasets[0].windows = datasets[0]._make_windows()
-        sampling = self.config["domain_sampling"]
-        if sampling not in DOMAIN_SAMPLINGS:
-            raise DatasetError(f"domain_sampling must be one of {DOMAIN_SAMPLINGS}: {sampling!r}.")
-        if sampling == "balanced":
-            if not self.domains:
-                raise DatasetError(
-                    f"domain_sampling: balanced needs a mixture; {self.dataset_name} has no domains"
-                )
-            datasets[0].example_of_row = torch.arange(len(datasets[0]))
-            datasets[0].on_epoch_start(0)
+        self._train_on_windows(datasets[0])
+        self._balance_domains(datasets[0])
         if processes.size() > 1:
             for part in datasets[1:]:
                 part.inter_feat = self._own_share(part.inter_feat)
         return datasets
+
+    def _train_on_windows(self, train) -> None:
+        positions = self.config["loss_positions"] or "last"
+        if positions not in LOSS_POSITIONS:
+            raise DatasetError(f"loss_positions must be one of {LOSS_POSITIONS}: {positions!r}.")
+        if positions == "last":
+            return
+        if not getattr(get_model(self.config["model"]), "trains_on_windows", False):
+            raise DatasetError(
+                f"loss_positions: all needs a model that trains on windows; "
+                f"{self.config['model']} reads one target per example. Set loss_positions: last."
+            )
+        train.windows = train._make_windows()
+
+    def _balance_domains(self, train) -> None:
+        sampling = self.config["domain_sampling"]
+        if sampling not in DOMAIN_SAMPLINGS:
+            raise DatasetError(f"domain_sampling must be one of {DOMAIN_SAMPLINGS}: {sampling!r}.")
+        if sampling == "proportional":
+            return
+        if not self.domains:
+            raise DatasetError(
+                f"domain_sampling: balanced needs a mixture; {self.dataset_name} has no domains"
+            )
+        train.example_of_row = torch.arange(len(train))
+        train.on_epoch_start(0)
 
     def _make_windows(self) -> Interaction:
         """Windows as rows: what they read is ``[FIRST_ROW, LAST_ROW)``, their targets are the same
