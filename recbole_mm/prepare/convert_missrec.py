@@ -6,10 +6,9 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from recbole_mm.prepare.atomic_files import read_atomic_file
 from recbole_mm.prepare.convert import Sequences, read_tab_lines, write_features, write_tables
 from recbole_mm.prepare.inputs import InputError
-from recbole_mm.prepare.prepared import PreparedDataset
+from recbole_mm.prepare.prepared import PreparedDataset, read_table
 
 FEATURES = {"text": "feat1CLS", "image": "feat3CLS"}
 SPLITS = ("train", "valid", "test")
@@ -49,7 +48,9 @@ def convert_missrec(folder: Path, name: str, output: Path) -> PreparedDataset:
     if texts.is_file():
         rows = read_tab_lines(texts, 2)[1:]
         text_of = {tokens.get(index, index): "\t".join(text) for index, *text in rows}
-        items = items.with_columns(title=pl.Series([text_of.get(i) for i in items["item_id"]]))
+        items = items.with_columns(
+            title=pl.Series([text_of.get(i) for i in items["item_id"]], dtype=pl.String)
+        )
     interactions = pl.DataFrame(pairs, schema=["user_id", "item_id"], orient="row")
     dataset = write_tables(output, name, interactions, items, folder)
     row_of = {token: int(index) for index, token in tokens.items()}
@@ -89,15 +90,12 @@ def _rows_by_user(folder: Path, name: str, split: str) -> dict[str, list[Row]]:
     path = folder / f"{name}.{split}.inter"
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected {name}.train/valid/test.inter.")
-    table = read_atomic_file(path)
+    table = read_table(path, required=("user_id", "item_id"))
     columns = ("user_id", "item_id_list", "item_id")
-    absent = [column for column in columns if column not in table.columns]
-    if absent:
-        raise InputError(f"{path}: no column {absent}, it has {table.columns}.")
+    if "item_id_list" not in table.columns:
+        raise InputError(f"{path}: no column 'item_id_list', it has {table.columns}.")
     users: dict[str, list[Row]] = {}
-    for number, (user, history, target) in enumerate(table.select(columns).iter_rows(), 2):
-        if not user or not target:
-            raise InputError(f"{path}: row {number} has no user_id or no item_id.")
+    for user, history, target in table.select(columns).iter_rows():
         users.setdefault(user, []).append(Row(tuple((history or "").split()), target))
     if not users:
         raise InputError(f"{path}: it has no rows.")

@@ -1,13 +1,11 @@
 """What a person wants to know about a data set before training."""
 
-from datetime import datetime, timezone
-
 import numpy as np
 
 from recbole_mm.prepare.baselines import baselines
 from recbole_mm.prepare.leakage import warnings
 from recbole_mm.prepare.picture_sheet import picture_sheet
-from recbole_mm.prepare.prepared import PreparedDataset, same_time_share
+from recbole_mm.prepare.prepared import PreparedDataset, moment_of, same_time_share
 
 
 def inspect(dataset: PreparedDataset) -> None:
@@ -43,8 +41,7 @@ def figures(dataset: PreparedDataset) -> dict:
     }
     if "timestamp" in table.columns:
         times = table["timestamp"].to_numpy()
-        moments = float(times.min()), float(times.max())
-        found["times"] = [datetime.fromtimestamp(m, timezone.utc).isoformat() for m in moments]
+        found["times"] = [moment_of(float(times.min())), moment_of(float(times.max()))]
         found["neighbours of the same time"] = same_time_share(table)
     for modality in dataset.modalities():
         _, present = dataset.features(modality)

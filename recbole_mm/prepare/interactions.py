@@ -14,9 +14,6 @@ OTHER_FIXES = {
     "rating": " (decimals are written with a point)",
     "timestamp": ", name the unit or the form of its times (--time-unit, --time-format)",
 }
-# pandas, and so RecBole, reads these cells as missing
-MISSING_TOKENS = ["#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND"]
-MISSING_TOKENS += ["1.#QNAN", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"]
 
 
 def check_interactions(
@@ -74,10 +71,9 @@ def check_interactions(
 
 
 def unusable_tokens(name: str) -> dict[str, pl.Expr]:
-    """Reasons for which the values of a token column cannot be in RecBole's files, and which do."""
+    """Why values of a token column cannot be in RecBole's files, and which these are."""
     return {
         f"no {name}": pl.col(name).fill_null("") == "",
-        f"{name} that RecBole reads as missing": pl.col(name).is_in(MISSING_TOKENS),
         f"{name} with a tab or a line break": pl.col(name).str.contains(r"[\t\r\n]"),
     }
 

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from recbole_mm.data.atomic_files import read_atomic_file
+from recbole_mm.data.event_times import check_times
 from recbole_mm.data.feature_files import (
     feature_path,
     find_modalities,
@@ -17,7 +18,7 @@ from recbole_mm.data.feature_files import (
 )
 from recbole_mm.prepare.fields import TEXT_FIELDS
 from recbole_mm.prepare.folders import dataset_folder
-from recbole_mm.prepare.inputs import read_json
+from recbole_mm.prepare.inputs import InputError, read_json
 from recbole_mm.prepare.table_writers import write_interactions, write_items
 from recbole_mm.tools.file_names import UnsafeName, path_inside
 from recbole_mm.tools.files import whole_or_not, write_json
@@ -40,14 +41,22 @@ class PreparedDataset:
 
     @cached_property
     def interactions(self) -> pl.DataFrame:
-        """Rows in the order of the file; ``rating`` and ``timestamp`` only if the data has them."""
-        return read_atomic_file(self.path("inter"))
+        """Rows in the order of the file; ``rating`` and ``timestamp`` only if the data has them.
+
+        Raises:
+            InputError: a row has no user or no item.
+            DatasetError: the file is not readable, or a row has no time.
+        """
+        table = read_table(self.path("inter"), required=("user_id", "item_id"))
+        if "timestamp" in table.columns:
+            check_times(str(self.path("inter")), table["timestamp"].to_pandas())
+        return table
 
     @cached_property
     def items(self) -> pl.DataFrame:
         """``item_id`` and the texts that the data has; the items of ``.inter`` without a file."""
         if self.path("item").is_file():
-            return read_atomic_file(self.path("item"))
+            return read_table(self.path("item"), required=("item_id",))
         return self.interactions.select("item_id").unique(maintain_order=True)
 
     @cached_property
@@ -185,9 +194,36 @@ def unit_rows(values: np.ndarray) -> np.ndarray:
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
 
+def read_table(path: Path, required: tuple[str, ...]) -> pl.DataFrame:
+    """An atomic file with columns that must be there, and have a value in every row.
+
+    Raises:
+        InputError: one is missing.
+        DatasetError: see :class:`recbole_mm.data.atomic_files.AtomicFile`.
+    """
+    table = read_atomic_file(path)
+    absent = [name for name in required if name not in table.columns]
+    if absent:
+        raise InputError(f"{path}: no column {absent}, it has {table.columns}.")
+    for name in required:
+        empty = table[name].is_null()
+        if empty.any():
+            row = (empty.arg_max() or 0) + 2
+            raise InputError(f"{path}: {empty.sum()} rows without {name}, the first is row {row}.")
+    return table
+
+
+def moment_of(seconds: float) -> str:
+    """Date and time in UTC, as in 2017-07-01T20:33:00+00:00."""
+    try:
+        return datetime.fromtimestamp(seconds, timezone.utc).isoformat()
+    except (ValueError, OverflowError, OSError):  # after the year 9999
+        return f"{seconds:.0f} s"
+
+
 def day_of(seconds: float) -> str:
-    """The day, in UTC, as in 2017-07-01."""
-    return datetime.fromtimestamp(seconds, timezone.utc).date().isoformat()
+    """The day in UTC, as in 2017-07-01."""
+    return moment_of(seconds).partition("T")[0]
 
 
 def same_time_share(interactions: pl.DataFrame) -> float | None:

@@ -68,12 +68,12 @@ def _scan_json_lines(path) -> pl.LazyFrame:
 
 def _first_sheet(path) -> pl.DataFrame:
     try:
-        import fastexcel
+        import fastexcel  # noqa: F401
     except ImportError as error:
         raise InputError(f"{path}: Excel files need pip install 'recbole_mm[excel]'") from error
     try:
         sheet = pl.read_excel(path, has_header=False, infer_schema_length=0, drop_empty_cols=False)
-    except (fastexcel.FastExcelError, pl.exceptions.NoDataError) as error:
+    except Exception as error:  # readers of damaged files raise whatever they like
         reason = str(error).strip().partition("\n")[0]
         raise InputError(f"{path}: not a readable Excel file ({reason}). Save it again.") from error
     names = checked_header(path, list(sheet.row(0)))

@@ -37,6 +37,8 @@ def open_text(path, encoding: str = "utf-8") -> Iterator[IO[str]]:
         raise InputError(f"{path}: {_not_in(encoding, path, error)}") from error
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise InputError(f"{path}: damaged or truncated .gz ({error}). Get it again.") from error
+    except csv.Error as error:
+        raise InputError(f"{path}: not a readable table ({error}).") from error
 
 
 def _not_in(encoding: str, path, error: UnicodeError) -> str:
@@ -124,7 +126,7 @@ def _fault_of_json(file: IO[str]) -> str | None:
 
 def _fault_of_records(file: IO[str], separator: str, quotes: bool) -> str | None:
     lines = _CountedQuotes(file)
-    records = _records(lines, separator, quotes)
+    records = _records(lines, separator, quotes, strict=True)
     width = len(next(records, []))
     lines.quotes = 0
     try:
@@ -138,7 +140,7 @@ def _fault_of_records(file: IO[str], separator: str, quotes: bool) -> str | None
                 return f"line {records.line_num}: a quote inside a field without quotes. {_ADVICE}"
             lines.quotes = 0
     except csv.Error as error:
-        return f"line {records.line_num}: {error}: is a quote not closed? {_ADVICE}"
+        return _malformed(records.line_num, error)
     return None
 
 
@@ -158,20 +160,31 @@ class _CountedQuotes:
 
 
 def short_rows(path, text: TextFormat) -> tuple[int, int]:
-    """How many rows of separated text have fewer fields than the header, and the line of the first."""
+    """How many rows of separated text have fewer fields than the header, and the line of the first.
+
+    Raises:
+        InputError: quotes are malformed.
+    """
     count = first = 0
     with open_text(path, text.encoding) as file:
-        records = _records(file, separator_of(path, text), text.quotes)
+        records = _records(file, separator_of(path, text), text.quotes, strict=True)
         width = len(next(records, []))
-        for record in records:
-            if 0 < len(record) < width:
-                count += 1
-                first = first or records.line_num
+        try:
+            for record in records:
+                if 0 < len(record) < width:
+                    count += 1
+                    first = first or records.line_num
+        except csv.Error as error:
+            raise InputError(f"{path}: {_malformed(records.line_num, error)}") from error
     return count, first
 
 
-def _records(lines: Iterable[str], separator: str, quotes: bool):
+def _malformed(line: int, error: csv.Error) -> str:
+    return f"line {line}: {error}: is a quote not closed? {_ADVICE}"
+
+
+def _records(lines: Iterable[str], separator: str, quotes: bool, strict: bool = False):
     csv.field_size_limit(LONGEST_FIELD)
     if quotes:
-        return csv.reader(lines, delimiter=separator, strict=True)
+        return csv.reader(lines, delimiter=separator, strict=strict)
     return csv.reader(lines, delimiter=separator, quoting=csv.QUOTE_NONE)

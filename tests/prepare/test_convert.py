@@ -11,6 +11,7 @@ import torch
 from recbole_mm.data.features import read_item_features
 from recbole_mm.prepare.commands import convert
 from recbole_mm.prepare.inputs import InputError
+from recbole_mm.tools.errors import UserError
 
 SEQUENCES = {"0": list("0123"), "1": list("321043210"), "2": ["4", "0", "1"]}
 TOKENS = ["[PAD]", *(f"B{i}" for i in range(5))]
@@ -153,12 +154,12 @@ def test_a_folder_without_the_files_names_them(tmp_path, layout):
         ("Sci.item2index", "B\t0\nB\t1\n", "duplicate tokens"),
         ("Sci.item2index", b"\xe9\t0\n", "not in UTF-8"),
         ("Sci.text", "item_id:token\ttext:token_seq\n0\n", "line 2 has 1 fields"),
-        ("Sci.test.inter", "user_id:token\titem_id:token\n0\t1\n", "no column .'item_id_list'"),
+        ("Sci.test.inter", "user_id:token\titem_id:token\n0\t1\n", "no column 'item_id_list'"),
         ("Sci.test.inter", "user_id\titem_id\n0\t1\n", "its first line is"),
         (
             "Sci.test.inter",
             "user_id:token\titem_id_list:token_seq\titem_id:token\n0\t0 1\t\n",
-            "row 2 has no user_id or no item_id",
+            "1 rows without item_id, the first is row 2",
         ),
         (
             "Sci.test.inter",
@@ -173,7 +174,7 @@ def test_a_malformed_file_of_missrec_is_named(tmp_path, file, content, words):
     folder = missrec_folder(tmp_path)
     (folder / file).write_bytes(content if isinstance(content, bytes) else content.encode())
 
-    with pytest.raises(InputError, match=rf"{file}: (?s:.)*{words}"):
+    with pytest.raises(UserError, match=rf"{file}: (?s:.)*{words}"):
         convert.main(["missrec", str(folder), f"--output={tmp_path}/out"])
 
 

@@ -2,9 +2,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from recbole_mm.data.errors import DatasetError
 from recbole_mm.data.feature_files import write_item_features
 from recbole_mm.prepare.baselines import baselines
 from recbole_mm.prepare.commands import inspect, prepare
+from recbole_mm.prepare.inputs import InputError
 from recbole_mm.prepare.inspection import figures
 from recbole_mm.prepare.leakage import warnings
 from recbole_mm.prepare.prepared import PreparedDataset
@@ -96,6 +98,35 @@ def test_the_command_writes_a_sheet_and_the_card(shop, tmp_path, capsys, broken)
     assert centre != (255, 0, 0) if broken else centre == (255, 0, 0)
     assert dataset.card["inspection"]["figures"]["users"] == 3
     assert "popularity" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("time", ["nan", "-1", ""])
+def test_times_that_are_not_seconds_are_named_by_their_line(tmp_path, time):
+    dataset = dataset_of(tmp_path, [("u", "a", "1"), ("u", "b", time)])
+
+    with pytest.raises(DatasetError, match=r"x.inter: 1 times are missing.*first in row 3"):
+        figures(dataset)
+
+
+def test_times_far_in_the_future_are_shown_as_they_are(tmp_path):
+    found = figures(dataset_of(tmp_path, [("u", "a", "1"), ("u", "b", "1e15")]))
+
+    assert found["times"] == ["1970-01-01T00:00:01+00:00", "1000000000000000 s"]
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("user_id:token\titem_id:token\nu\ta\nv\t\n", "1 rows without item_id, the first is row 3"),
+        ("user_id:token\titem:token\nu\ta\n", r"no column \['item_id'\], it has"),
+    ],
+)
+def test_a_file_without_a_user_or_item_in_each_row_is_refused(tmp_path, text, words):
+    dataset = dataset_of(tmp_path, [("u", "a", "1")])
+    dataset.path("inter").write_text(text)
+
+    with pytest.raises(InputError, match=rf"x.inter: {words}"):
+        figures(dataset)
 
 
 def test_a_set_without_features_has_no_sheet(tmp_path):

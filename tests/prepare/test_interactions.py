@@ -34,7 +34,6 @@ def test_columns_that_are_empty_throughout_are_left_out(tmp_path):
         ("u,i,5,1400000000000", "timestamp after 2100"),
         (",i,5,7", "no user_id"),
         ("u,,5,7", "no item_id"),
-        ("u,NA,5,7", "item_id that RecBole reads as missing"),
         ('u,"a\tb",5,7', "item_id with a tab or a line break"),
         ('"a\nb",i,5,7', "user_id with a tab or a line break"),
         ("u,i,5", "no timestamp"),
@@ -59,6 +58,16 @@ def test_tokens_have_no_blanks_around_them_and_blank_lines_are_no_rows(tmp_path)
 
     assert table.select("row", "user_id", "item_id").rows() == [(0, "u", "i 1"), (1, "u", "i 2")]
     assert bad == {}
+
+
+@pytest.mark.parametrize("token", ["NA", "null", "None", "nan", "", "N/A"])
+def test_only_an_empty_cell_is_no_token(tmp_path, token):
+    (tmp_path / "a.csv").write_text(HEADER + f"u,i,5,1\n{token},{token},5,2\n")
+
+    table, bad = checked(tmp_path / "a.csv", drop_bad_rows=True)
+
+    assert table["item_id"].to_list() == (["i", token] if token else ["i"])
+    assert bad == ({} if token else {"no user_id": 1, "no item_id": 1})
 
 
 def test_numbers_and_tokens_of_typed_files_stay_what_they_are(tmp_path):

@@ -34,14 +34,13 @@ def test_without_a_table_there_are_the_items_of_the_interactions():
 
 
 def test_tokens_have_no_blanks_and_rows_without_a_usable_one_are_counted(tmp_path):
-    lines = ["item,title", " b ,B", ",no token", "NA,missing", '"c\td",tab', ",", "", "a,A"]
+    lines = ["item,title", " b ,B", ",no token", "NA,a token", '"c\td",tab', ",", "", "a,A"]
 
     items = items_of(tmp_path / "a.csv", "\n".join(lines))
 
-    assert items.rows.rows() == [("a", "A"), ("b", "B")]
+    assert items.rows.rows() == [("NA", "a token"), ("a", "A"), ("b", "B")]
     assert items.left_out == {
         "no item_id": 1,
-        "item_id that RecBole reads as missing": 1,
         "item_id with a tab or a line break": 1,
     }
 
@@ -50,6 +49,14 @@ def test_texts_with_quotes_separators_and_line_breaks_are_read_whole(tmp_path):
     items = items_of(tmp_path / "a.csv", 'item,title\na,"5"" nail, long\nand thin"\nb,it\'s\n')
 
     assert items.rows["title"].to_list() == ['5" nail, long\nand thin', "it's"]
+
+
+@pytest.mark.parametrize("end", ['b,"B ""x" ""', 'b,""B"\n', 'b,"B\n'])
+def test_quotes_out_of_place_are_named_by_their_line(tmp_path, end):
+    with pytest.raises(
+        InputError, match="a.csv: .*line [34]: .*is a quote not closed.*--no-quotes"
+    ):
+        items_of(tmp_path / "a.csv", f"item,title\na,A\n{end}")
 
 
 def test_rows_that_are_too_short_are_read_and_reported(tmp_path, capsys):
