@@ -20,6 +20,7 @@ from recbole_mm.prepare.prepared import PreparedDataset, write_dataset
 from recbole_mm.prepare.recipe import Recipe, command_for
 from recbole_mm.prepare.table_files import reading
 from recbole_mm.prepare.web import open_session
+from recbole_mm.tools.errors import UserError
 from recbole_mm.tools.hashing import sha256_of_file
 
 STEPS = ("reviews", "metadata", "pictures", "tables", "features")
@@ -73,7 +74,7 @@ def make(
 def make_tables(recipe: Recipe, mirrors: Mirrors, making: Making) -> PreparedDataset:
     """All steps but the features."""
     if making.tables_written:
-        with contextlib.suppress(InputError):  # the user has removed them since
+        with contextlib.suppress(UserError):  # the user has removed them since
             dataset = PreparedDataset(recipe.output, recipe.name)
             _say(f"{recipe.name}: the tables of an interrupted run are taken")
             return dataset
@@ -86,7 +87,7 @@ def make_tables(recipe: Recipe, mirrors: Mirrors, making: Making) -> PreparedDat
         if recipe.source is not None and meta is None:
             meta = find_file(recipe, "meta", mirrors, session)
         items, found = read_items(recipe, meta, interactions["item_id"].unique().sort())
-    with step(recipe.name, "pictures"):
+    with step(recipe.name, "pictures", "" if recipe.pictures else "(none asked for)"):
         items, failed = add_pictures(recipe, items, session)
     with step(recipe.name, "tables"):
         making.begin()
@@ -210,10 +211,10 @@ def what_is_missing(dataset: PreparedDataset) -> list[str]:
 
 
 @contextlib.contextmanager
-def step(name: str, called: str):
+def step(name: str, called: str, remark: str = ""):
     """Say which step begins, and in which one a download failed."""
     which = f"step {STEPS.index(called) + 1} of {len(STEPS)}"
-    _say(f"{name}: {which}: {called}")
+    _say(f"{name}: {which}: {called}{remark and f' {remark}'}")
     try:
         yield
     except DownloadError as error:

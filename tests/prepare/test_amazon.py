@@ -3,7 +3,8 @@ import json
 
 import pandas as pd
 import pytest
-from small_amazon import DAY, META, reviews_of, write
+from small_amazon import DAY, ITEMS, META, meta_line, mirrors_file, publish, reviews_of, write
+from web_server import serving
 
 from recbole_mm.prepare import amazon_files
 from recbole_mm.prepare.commands.amazon import main
@@ -92,6 +93,13 @@ def test_files_that_are_missing_are_listed_with_their_addresses_before_any_work(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_name_that_leads_out_of_the_folder_is_refused(tmp_path):
+    path = reviews_of(2018, "csv", tmp_path)
+
+    with pytest.raises(InputError, match="cannot be the name of a data set"):
+        main([f"--reviews={path}", "--name=../x", f"--output={tmp_path / 'out'}"])
+
+
 def test_a_core_of_nothing_says_so(tmp_path):
     path = reviews_of(2018, "csv", tmp_path)
 
@@ -108,3 +116,25 @@ def test_an_empty_file_is_named(tmp_path, name, content):
     with pytest.raises(InputError, match=f"{name}: it begins with an empty line"):
         main([f"--reviews={path}", "--name=x"])
     assert [path.name for path in tmp_path.rglob("*")] == [name, "dataset"]
+
+
+def test_a_hostile_item_stays_in_its_folder_and_ends_no_other(tmp_path, capsys):
+    """Its token is a path, its picture lies in a private network."""
+    hostile = "../../../../escaped"
+    with serving({}) as server, serving({"x.jpg": b"private"}) as private:
+        publish(server, 2018, "Prime_Pantry")
+        reviews, meta = (name for name in server.files if "Pantry" in name)
+        server.files[reviews] = server.files[reviews].replace(ITEMS[3].encode(), hostile.encode())
+        lines = gzip.decompress(server.files[meta]).decode().splitlines()
+        lines[3] = meta_line(2018, hostile, private.url)
+        server.files[meta] = gzip.compress("\n".join(lines).encode())
+        mirrors_file(server, tmp_path / "mine.yaml")
+
+        main(["Pantry", "--download", "--pictures", f"--mirrors={tmp_path / 'mine.yaml'}"])
+
+    assert private.asked == []
+    assert "1 not a usable address" in capsys.readouterr().out
+    assert {path.name for path in tmp_path.iterdir()} == {"mine.yaml", "raw", "dataset"}
+    items = read(tmp_path / "dataset/Pantry/Pantry.item").set_index("item_id:token")
+    assert sorted(items["image:token"]) == ["", "", "", *(f"images/{i}.jpg" for i in ITEMS[:3])]
+    assert items.loc[hostile, "image:token"] == ""

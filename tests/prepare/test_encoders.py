@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from small_amazon import mirrors_file, publish
+from tiny import TINY
+from web_server import serving
 
+from recbole_mm.cli import main
+from recbole_mm.data.feature_files import read_feature_info
 from recbole_mm.prepare.inputs import InputError
 
 transformers = pytest.importorskip("transformers", reason="encoders need transformers")
@@ -205,3 +210,20 @@ def test_a_prompt_stands_before_every_text(models):
 def test_a_device_that_does_not_exist_is_an_error_of_one_line(models):
     with pytest.raises(InputError, match="--device=banana: it cannot be used"):
         Encoder(models["bert"], device="banana")
+
+
+def test_a_run_that_downloads_its_data_takes_the_named_encoder(models, tmp_path, capsys):
+    command = ["--model=SASRec", "--dataset=Pantry", "--download", "--mirrors=mine.yaml"]
+    command += [f"--{key}={value}" for key, value in {**TINY, "epochs": 1}.items()]
+    with serving({}) as server:
+        publish(server, 2018, "Prime_Pantry")
+        mirrors_file(server, tmp_path / "mine.yaml")
+
+        assert main([*command, f"--encoder={models['bert']}"]) == 2
+        assert "cannot encode images" in capsys.readouterr().err
+        assert server.asked == []
+        assert main([*command, f"--encoder={models['clip']}"]) == 0
+
+    for modality in ("text", "image"):
+        info = read_feature_info(f"dataset/Pantry/Pantry.{modality}.npz")
+        assert (info["encoder"], info["dimension"]) == (models["clip"], 12)

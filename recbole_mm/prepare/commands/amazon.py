@@ -20,6 +20,7 @@ import sys
 from pathlib import Path
 
 from recbole_mm.prepare.commands.options import add_output, parser_of
+from recbole_mm.prepare.folders import refuse_unusable_name
 from recbole_mm.prepare.mirrors import DEFAULT_LAYOUT, LAYOUTS, SHIPPED, Mirrors
 from recbole_mm.prepare.recipe import Recipe
 
@@ -49,6 +50,7 @@ def read_arguments(arguments=None):
     args.name = args.name or args.category
     if not args.name or not (args.category or args.reviews):
         parser.error("name a category, or --name and --reviews")
+    refuse_unusable_name(args.name)
     return args
 
 
