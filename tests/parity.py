@@ -41,7 +41,7 @@ RENAMED = {MISSRec: rename_missrec, MMM4Rec: rename_mmm4rec}
 FLOAT32_RATIO = 6.0
 """Largest error of an output in float32, over that of the authors' own float32."""
 FFN_NORM_EPS = 1e-12
-"""The norm behind the authors' feed-forward layer has this, whatever ``norm_eps`` is."""
+"""The norm after the authors' feed-forward layer has this eps, whatever ``norm_eps`` is."""
 
 
 @dataclass
@@ -142,7 +142,7 @@ def compare_parameters(report: Report, ours: dict, theirs: dict) -> None:
 
 
 def described_optimizer(case: dict) -> dict:
-    """Our keys for an optimizer in the authors' words, such as ``NAdam(lr=0.001, ...)``."""
+    """Our keys for a described optimizer, such as ``NAdam(lr=0.001, ...)``."""
     text = case.get("optimizer")
     if text is None:
         return {}
@@ -187,7 +187,7 @@ def run_training_steps(
 
 
 def mmm4rec_config(case: dict) -> dict:
-    """Our configuration of a case that is described in the authors' words."""
+    """Our configuration of a case."""
     theirs = case["config"]
     return {
         "MAX_ITEM_LIST_LENGTH": theirs["max_len"],
@@ -234,7 +234,7 @@ def with_the_authors_ffn_norm(module: torch.nn.Module) -> torch.nn.Module:
 
 
 def cross_activation(case: dict) -> str:
-    """The authors' cross block falls back to Hardswish when heads are no multiple of 8."""
+    """The authors' cross block uses Hardswish unless the heads are a multiple of 8."""
     theirs = case["config"]
     n_heads = theirs["expand"] * theirs["hidden_size"] // theirs["head_dim"]
     return "silu" if case["path"] == "cuda" and n_heads % 8 == 0 else "hardswish"
@@ -268,7 +268,7 @@ def with_padding_row(feature: torch.Tensor, dtype: torch.dtype) -> ItemFeatures:
 
 
 def mmm4rec_batch(inputs: dict) -> dict:
-    """The released batch in our words: the target's time stands in the first padded slot."""
+    """The released batch with our names; the first padded slot holds the time of the target."""
     lengths, stamps = inputs["item_seq_len"], inputs["timestamps"].double()
     slot = lengths.clamp(max=stamps.shape[1] - 1).unsqueeze(1)
     return {
@@ -377,7 +377,7 @@ AUTHORS_FEATURE = {"text": "text", "image": "img"}
 
 
 def missrec_config(case: dict) -> dict:
-    """Our configuration of a case that is described in the authors' words."""
+    """Our configuration of a case."""
     theirs = case["config"]
     pretrain = theirs["train_stage"] == "pretrain"
     return {

@@ -1,4 +1,4 @@
-r"""What the multi-modal sequential recommenders have in common."""
+r"""Base class of the multi-modal sequential recommenders."""
 
 from collections.abc import Collection
 
@@ -30,37 +30,37 @@ def read_choice(config, key: str, choices: tuple):
 
 
 class MultiModalRecommender(SequentialRecommender):
-    """Base of recommenders that know their items by frozen features.
+    """Base of recommenders that read frozen features of items.
 
     The features of every modality are looked up in the model: batches carry ids only. A subclass
     gives :meth:`embed_items`, :meth:`encode` and :meth:`scores`, and reads its own config.
 
     Attributes:
-        modalities: names, in the order of the config; the first is the leading one.
-        adapters: one map per modality, from its features to ``hidden_size``, see
+        modalities: names, in the order of the configuration; the first is the leading one.
+        adapters: per modality, the map from its features to ``hidden_size``, see
             :meth:`make_adapter`.
         train_stage: ``pretrain`` or ``finetune``.
-        use_item_id: whether items have learned embeddings beside their features.
+        use_item_id: whether items also have learned embeddings.
         item_table: features of all items, and which of their IDs are trained.
         candidate_loss: cross entropy over the candidates that ``softmax`` names.
         domain_parameters: glob patterns of the parameters that belong to one data set and are not
             transferred to another.
-        modality_parameters: glob patterns of the parameters that a model of fewer modalities
-            does not have.
-        encoder_parameters: glob patterns of what reads sequences, frozen in the transfer report.
-        layer_stacks: glob patterns of the lists of layers, whose upper ones a shallower model does
-            not have.
-        function_keys: keys of the configuration, beside those that decide shapes, that change how
-            items are ranked with the same parameters.
-        mask_missing: whether an item lacks what it has no features of; it is never recommended if
-            that is everything and no training interaction has given its ID a meaning.
-        works_on_ids_alone: whether the model needs no modality.
-        trains_on_windows: whether the loss can be taken at every event of a history at once
-            (``loss_positions: all``); then there is :meth:`encode_positions`.
-        repeats: what the model has learned about items that a user has had, or ``None``.
+        modality_parameters: glob patterns of the parameters that do not exist with fewer
+            modalities.
+        encoder_parameters: glob patterns of the sequence encoder, frozen in the transfer report.
+        layer_stacks: glob patterns of lists of layers; a shallower model lacks the upper layers.
+        function_keys: keys of the configuration that change how items are ranked with the same
+            parameters, other than those that determine shapes.
+        mask_missing: whether missing features and untrained IDs are left out; an item that has
+            neither features nor a trained ID is then never recommended.
+        works_on_ids_alone: whether the model works without any modality.
+        trains_on_windows: whether the loss can be computed at every event of a history at once
+            (``loss_positions: all``), see :meth:`encode_positions`.
+        repeats: learned propensity to repeat items of the history, or ``None``.
 
     Raises:
-        ValueError: no modality; ``use_item_id`` while pre-training.
+        ValueError: no modality; ``use_item_id`` in pre-training; settings of the loss that do not
+            work together.
     """
 
     domain_parameters: tuple[str, ...] = ()
@@ -96,12 +96,12 @@ class MultiModalRecommender(SequentialRecommender):
     def _refuse_unusable(self, config) -> None:
         if self.use_item_id and self.train_stage == "pretrain":
             raise ValueError(
-                "use_item_id is on in the pretrain stage: item ids are not transferred. "
+                "use_item_id is on in the pretrain stage, but item IDs are not transferred. "
                 "Set use_item_id: False for this stage."
             )
         if not self.modalities and not self.works_on_ids_alone:
             raise ValueError(
-                f"{type(self).__name__} needs at least one modality; name the feature files of "
+                f"{type(self).__name__} needs at least one modality: name the feature files of "
                 f"data set {config['dataset']!r} in 'modalities'."
             )
 
@@ -117,10 +117,10 @@ class MultiModalRecommender(SequentialRecommender):
     def _make_loss(self, config, dataset) -> TableLoss | BatchLoss:
         same_domain = bool(config["same_domain_negatives"])
         if same_domain and self.softmax != "in_batch":
-            raise ValueError(f"same_domain_negatives is for softmax: in_batch, not {self.softmax}.")
+            raise ValueError(f"same_domain_negatives needs softmax: in_batch, not {self.softmax}.")
         if same_domain and not dataset.domains:
             raise ValueError(
-                f"same_domain_negatives needs a mixture; {config['dataset']!r} has no domains."
+                f"same_domain_negatives needs a mixture, but {config['dataset']!r} has no domains."
             )
         if self.softmax != "in_batch":
             return TableLoss(self.softmax, self.item_table.trained)
@@ -136,7 +136,7 @@ class MultiModalRecommender(SequentialRecommender):
         if self.softmax == "in_batch":
             raise ValueError(
                 f"repeat_propensity: {by} does not work with softmax: in_batch, whose candidates are "
-                f"seldom in a history. Set softmax: trained."
+                f"rarely in a history. Set softmax: trained."
             )
         return RepeatPropensity(self.max_seq_length, by)
 
@@ -171,8 +171,8 @@ class MultiModalRecommender(SequentialRecommender):
         return self.item_table.adapt(modality, self.adapters[modality], item_id, mask)
 
     def id_available(self, item_id: Tensor | None = None) -> Tensor | None:
-        """Whether training has met the IDs of some items, or of all: ``(n,)`` bool; ``None`` when
-        all count."""
+        """Whether the IDs of some items, or of all, are trained: ``(n,)`` bool; ``None`` when all
+        count."""
         uses_some = self.use_item_id and self.mask_missing
         return self.item_table.trained_ids(item_id) if uses_some else None
 
@@ -181,7 +181,7 @@ class MultiModalRecommender(SequentialRecommender):
         return id_rows(table, item_id, self.id_available(item_id))
 
     def keep_modalities(self, modalities: Collection[str]) -> None:
-        """From now on no item has another modality than these; nothing is trained again.
+        """Remove all other modalities from the items; nothing is trained again.
 
         Raises:
             ValueError: the model does not have one of them.
@@ -190,7 +190,7 @@ class MultiModalRecommender(SequentialRecommender):
         self._evaluation_items = (None, None)
 
     def permute_features(self, source: Tensor) -> None:
-        """From now on item ``i`` has the features of item ``source[i]``, of every modality.
+        """Give item ``i`` the features of item ``source[i]``, in every modality.
 
         Args:
             source: ``(n_items,)``, a permutation that keeps the padding item 0.
@@ -202,12 +202,12 @@ class MultiModalRecommender(SequentialRecommender):
         """Everything that is computed once per item, for some items or for all.
 
         Returns:
-            what the subclass reads sequences and scores candidates from.
+            whatever :meth:`encode` and :meth:`scores` of the subclass read.
         """
         raise NotImplementedError
 
     def n_targets(self, interaction) -> int:
-        """How many targets the loss of a batch is the mean of."""
+        """Number of targets in a batch; the loss is their mean."""
         if TARGET_LIST in interaction:
             return int(interaction[self.ITEM_SEQ_LEN].sum())
         return len(interaction)
@@ -217,7 +217,7 @@ class MultiModalRecommender(SequentialRecommender):
 
         Args:
             interaction: a batch.
-            items: what :meth:`embed_items` gave; by default that of all items.
+            items: result of :meth:`embed_items`; by default of all items.
             rows: ``item_seq`` as rows of ``items``; by default the ids themselves.
 
         Returns:
@@ -226,7 +226,7 @@ class MultiModalRecommender(SequentialRecommender):
         raise NotImplementedError
 
     def encode_positions(self, interaction, items, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Users as they were after each of their events.
+        """Users after each of their events.
 
         Args:
             interaction: a batch of windows, see :class:`~recbole_mm.data.dataset.MultiModalDataset`.
@@ -234,8 +234,8 @@ class MultiModalRecommender(SequentialRecommender):
             rows: see :meth:`encode`.
 
         Returns:
-            vectors ``(n, hidden_size)``, and row and position in the batch of each, ``(n,)``: ``n``
-            events in all, in any order.
+            vectors ``(n, hidden_size)`` of all ``n`` events in any order, and the row and position of
+            each, ``(n,)``.
         """
         raise NotImplementedError
 
@@ -244,7 +244,7 @@ class MultiModalRecommender(SequentialRecommender):
 
         Args:
             seq_output: ``(b, hidden_size)``.
-            items: what :meth:`embed_items` gave for ``n`` items.
+            items: result of :meth:`embed_items` for ``n`` items.
 
         Returns:
             ``(b, n)``
@@ -252,18 +252,18 @@ class MultiModalRecommender(SequentialRecommender):
         return self.scores(items)(seq_output)
 
     def scores(self, items) -> Scores:
-        """How items are scored, with all that is computed once per item.
+        """The scores of items as a function of users.
 
         Args:
-            items: what :meth:`embed_items` gave.
+            items: result of :meth:`embed_items`.
         """
         raise NotImplementedError
 
     def candidate_rows(self, items, rows: slice | Tensor):
-        """Some candidates of the whole table: cutting rows here spares cutting logits.
+        """Rows of the whole table as candidates, so that only their logits are computed.
 
         Args:
-            items: what :meth:`embed_items` gave for the whole table.
+            items: result of :meth:`embed_items` for the whole table.
             rows: ids.
 
         Returns:
@@ -276,25 +276,24 @@ class MultiModalRecommender(SequentialRecommender):
         """Called by the trainer before each training epoch (0, 1, ...)."""
 
     def train(self, mode: bool = True):
-        """See :class:`torch.nn.Module`; the items kept for evaluation are given up."""
+        """See :class:`torch.nn.Module`; the cache of embedded items is cleared."""
         if mode:
             self._evaluation_items = (None, None)
         return super().train(mode)
 
     def all_items(self):
-        """:meth:`embed_items` of the whole table; in evaluation it is kept until a parameter
+        """:meth:`embed_items` of the whole table; in evaluation it is cached until a parameter
         changes."""
         if self.training or torch.is_grad_enabled():
             return self.embed_items()
-        # what is written through `.data` is not seen
+        # changes through `.data` are not noticed
         state = tuple((p.data_ptr(), p._version) for p in self.parameters())
         if self._evaluation_items[0] != state:
             self._evaluation_items = (state, self.embed_items())
         return self._evaluation_items[1]
 
     def embed_batch(self, interaction):
-        """What the loss reads: items, each distinct one embedded once, and ``item_seq`` as rows
-        of them."""
+        """The items of a batch, each embedded once, and ``item_seq`` as rows of them."""
         item_seq = interaction[self.ITEM_SEQ]
         if self.softmax != "in_batch":
             return self.all_items(), item_seq
@@ -304,11 +303,11 @@ class MultiModalRecommender(SequentialRecommender):
     def history_additions(
         self, interaction, end: Tensor | None = None, row: Tensor | None = None
     ) -> Additions | None:
-        """What is added to the scores of the items in the histories, by item ID.
+        """Additions to the scores of the items in the histories, by item ID.
 
         Args:
             interaction: a batch.
-            end: events that count, ``(n,)``; by default all of each history.
+            end: number of events that count, ``(n,)``; by default those of the whole history.
             row: of the batch, for each end.
         """
         if self.repeats is None:
@@ -325,7 +324,7 @@ class MultiModalRecommender(SequentialRecommender):
 
         Args:
             seq_output: ``(b, hidden_size)``.
-            items: what :meth:`embed_batch` gave.
+            items: result of :meth:`embed_batch`.
             target: ``(b,)``.
             history: see :meth:`history_additions`.
         """
@@ -375,7 +374,7 @@ class MultiModalRecommender(SequentialRecommender):
         return scores.masked_fill(never, -torch.inf)
 
     def never_recommended(self) -> Tensor:
-        """Items without any modality and trained ID, the padding item apart, ``(n_items,)`` bool;
-        none without ``mask_missing``."""
+        """Items without any modality and without a trained ID, except the padding item,
+        ``(n_items,)`` bool; none without ``mask_missing``."""
         unknown = self.item_table.unknown(by_id=self.use_item_id)
         return unknown if self.mask_missing else torch.zeros_like(unknown)

@@ -135,7 +135,7 @@ def test_negatives_may_be_kept_to_the_domain(root):
         target = torch.tensor([both.token2id("item_id", t) for t in ("Food:a", "Homes:a")])
         losses.append(model.candidate_loss(torch.zeros(2, 2), target, torch.arange(2)).item())
     assert losses == [pytest.approx(np.log(2)), 0.0]
-    with pytest.raises(ValueError, match="same_domain_negatives is for softmax: in_batch"):
+    with pytest.raises(ValueError, match="same_domain_negatives needs softmax: in_batch"):
         load_and_make(root, same_domain_negatives=True)
 
 

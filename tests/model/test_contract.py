@@ -1,4 +1,4 @@
-"""What every model of the package promises, whatever its paper."""
+"""Properties that every model of the package has."""
 
 from importlib import import_module
 
@@ -45,13 +45,13 @@ STAGES = [
 STAGE_NAMES = ["pretrain", "without-id", "with-id", "new-items", "repeats"]
 
 
-def test_every_model_is_under_contract():
+def test_every_model_is_tested_here():
     assert set(SMALL) == set(MODELS)
 
 
 @pytest.fixture
 def toy_with_audio(toy, tmp_path):
-    """The toy set with a third modality that most items lack."""
+    """The toy data set with a third modality that most items lack."""
     path = feature_path(tmp_path / "dataset" / "toy", "toy", "audio")
     write_item_features(path, ["i1", "i5", "i7"], torch.randn(3, 5).numpy())
     return toy
@@ -69,7 +69,9 @@ def prepare(name, toy, **settings):
 @pytest.mark.parametrize("name", SMALL)
 @pytest.mark.parametrize("modalities", MODALITIES, ids="-".join)
 @pytest.mark.parametrize("stage", STAGES, ids=STAGE_NAMES)
-def test_it_trains_scores_and_survives_its_checkpoint(name, modalities, stage, toy_with_audio):
+def test_it_trains_and_scores_the_same_after_loading_its_checkpoint(
+    name, modalities, stage, toy_with_audio
+):
     _, model, (train, _, test) = prepare(name, toy_with_audio, modalities=modalities, **stage)
     model.train()
     model.on_epoch_start(0)
@@ -102,7 +104,7 @@ def test_it_trains_scores_and_survives_its_checkpoint(name, modalities, stage, t
 @pytest.mark.parametrize("n_layers", [2, 4])
 @pytest.mark.parametrize("stage", STAGES, ids=STAGE_NAMES)
 def test_an_item_without_any_modality_leaves_the_gradients_small(name, n_layers, stage, toy):
-    """Adam divides by the root of their mean square, which remembers a large one for long."""
+    """Adam divides by the root of their mean square, which a large one dominates for long."""
     _, model, (train, *_) = prepare(name, toy, n_layers=n_layers, **stage)
     batch = next(iter(train))
     alone = batch["item_id_list"][batch["item_length"] == 1, 0][0]  # a whole history
@@ -132,7 +134,7 @@ def test_padded_times_never_change_a_score(toy):
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_a_history_is_scored_alike_with_and_without_its_padding(name, toy):
+def test_scores_do_not_depend_on_the_padding(name, toy):
     settings = {"use_time": False} if name == "MMM4Rec" else {}  # time layers have one size
     _, model, (train, _, _) = prepare(name, toy, **settings)
     model.eval()
@@ -148,7 +150,7 @@ def test_a_history_is_scored_alike_with_and_without_its_padding(name, toy):
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_a_row_is_scored_alike_in_any_company(name, toy):
+def test_scores_of_a_row_do_not_depend_on_the_other_rows(name, toy):
     _, model, (_, valid, _) = prepare(name, toy, length_group_size=3)
     model.eval()
     model.on_epoch_start(0)
@@ -161,8 +163,8 @@ def test_a_row_is_scored_alike_in_any_company(name, toy):
 
 @pytest.mark.parametrize("modalities", [["text"], ["text", "image"]], ids="-".join)
 @pytest.mark.parametrize("name", SMALL)
-def test_an_id_without_a_training_interaction_says_nothing(name, modalities, toy):
-    """The items are told apart by their features, whatever their IDs are."""
+def test_an_untrained_id_does_not_change_a_score(name, modalities, toy):
+    """Items differ by their features, whatever their IDs are."""
     _, model, (*_, test) = prepare(name, toy, modalities=modalities, **STAGES[3])
     model.eval()
     model.on_epoch_start(0)
@@ -178,7 +180,7 @@ def test_an_id_without_a_training_interaction_says_nothing(name, modalities, toy
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_an_item_of_which_nothing_is_known_is_never_recommended(name, toy):
+def test_an_item_without_features_and_trained_id_is_never_recommended(name, toy):
     _, model, (*_, test) = prepare(name, toy, **STAGES[3])
     model.eval()
     model.on_epoch_start(0)
@@ -214,7 +216,7 @@ def test_untrained_items_can_be_kept_out_of_the_softmax(name, use_item_id, toy):
     assert not torch.isclose(expected, full.next_item_loss(batch))
 
 
-def test_logq_correction_makes_even_draws_of_popular_ones(toy):
+def test_logq_correction_makes_the_loss_that_of_uniform_sampling(toy):
     """With every interaction in the batch, gradients are those of the full softmax."""
     settings = {"softmax": "in_batch", "mask_repeated_targets": False}
     _, model, (train, _, _) = prepare("MMM4Rec", toy, **settings)
@@ -249,7 +251,7 @@ def test_it_trains_with_mixed_precision(name, softmax, toy):
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_features_are_no_part_of_a_checkpoint(name, toy):
+def test_features_are_not_in_a_checkpoint(name, toy):
     _, model, _ = prepare(name, toy)
     n_values = model.feature("text").numel()
     assert not [k for k in model.state_dict() if "feature" in k]
@@ -280,7 +282,7 @@ def test_item_ids_are_refused_while_pretraining(name, toy):
 def test_no_modality_and_unknown_choices_are_refused(name, toy):
     without = {"modalities": [], "use_item_id": False}
     with pytest.raises(
-        ValueError, match=f"{name} (needs at least one modality|has nothing to read)"
+        ValueError, match=f"{name} (needs at least one modality|needs item IDs or features)"
     ):
         prepare(name, toy, **without)
     with pytest.raises(ValueError, match="'softmax' is 'sampled'; it must be one of trained, full"):
@@ -324,7 +326,7 @@ def test_planted_order_is_found_and_noise_is_not(name, use_item_id, toy, tmp_pat
 
 
 def shuffled(tmp_path):
-    """The toy set with random items in place of the circle."""
+    """The toy data set with random items instead of the circle."""
     lines = (tmp_path / "dataset/toy/toy.inter").read_text().splitlines()
     header, rows = lines[0], [line.split("\t") for line in lines[1:]]
     order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0)).tolist()

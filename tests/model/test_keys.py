@@ -1,4 +1,4 @@
-"""Per model: the keys in its yaml are the keys that it reads."""
+"""The keys in a model's yaml are the keys that it reads."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""MISSRec: the authors' numbers, its options, its bad inputs."""
+"""MISSRec: the authors' numbers, options and wrong inputs."""
 
 import sys
 from fnmatch import fnmatch
@@ -200,7 +200,7 @@ def test_a_value_that_its_key_cannot_have_is_refused(key, value, message):
         build(**{key: value})
 
 
-def test_faiss_that_is_not_installed_is_asked_for(monkeypatch):
+def test_faiss_must_be_installed_to_be_chosen(monkeypatch):
     monkeypatch.setitem(sys.modules, "faiss", None)
 
     with pytest.raises(ValueError, match="pip install faiss-cpu"):
@@ -210,8 +210,8 @@ def test_faiss_that_is_not_installed_is_asked_for(monkeypatch):
 # what is missing
 
 
-def test_what_is_missing_has_no_part():
-    """Whatever stands in the features of a missing modality, and for the adapter's bias."""
+def test_missing_modalities_have_no_effect():
+    """Neither their features nor the bias of the adapter."""
     model = build(missing={"image": [2, 8]}, use_item_id=False)
     scores = model.full_sort_predict(HISTORIES)
 
@@ -225,7 +225,7 @@ def test_what_is_missing_has_no_part():
 
 
 @pytest.mark.parametrize("modalities", [("text",), ("text", "image")])
-def test_an_id_without_a_training_interaction_has_no_part(modalities):
+def test_an_untrained_id_has_no_effect(modalities):
     """Such an item is read and ranked by its features."""
     model = build(modalities, missing={"image": [2]}, untrained=[2, 5], untrained_id=0.75)
     scores = model.full_sort_predict(HISTORIES)
@@ -246,7 +246,7 @@ def test_an_id_without_a_training_interaction_has_no_part(modalities):
         assert not torch.isclose(scores[:, [1, 3, 4]], by_features[:, [1, 3, 4]]).any()
 
 
-def test_as_released_an_id_without_a_training_interaction_counts():
+def test_as_released_an_untrained_id_counts():
     model = build(untrained=[2, 5], released=True)
     scores = model.full_sort_predict(HISTORIES)
 
@@ -255,7 +255,7 @@ def test_as_released_an_id_without_a_training_interaction_counts():
     assert not torch.isclose(model.full_sort_predict(HISTORIES)[:, [2, 5]], scores[:, [2, 5]]).any()
 
 
-def test_an_item_of_which_nothing_is_known_is_never_recommended():
+def test_an_item_without_features_and_trained_id_is_never_recommended():
     model = build(missing={"text": [2, 3], "image": [2, 3]}, untrained=[2, 5])
 
     scores = model.full_sort_predict(HISTORIES)
@@ -278,7 +278,7 @@ def test_as_released_a_missing_modality_is_the_bias_of_its_adapter(settings):
 
 @pytest.mark.parametrize("seq_fusion", ["add", "contextual"])
 @pytest.mark.parametrize("absent", ["text", "image"])
-def test_a_modality_that_no_item_has_is_as_if_it_were_not_there(seq_fusion, absent):
+def test_a_modality_that_no_item_has_is_harmless(seq_fusion, absent):
     model = build(missing={absent: range(1, N_ITEMS)}, seq_mm_fusion=seq_fusion)
 
     loss = model.train().calculate_loss(HISTORIES)
@@ -289,7 +289,7 @@ def test_a_modality_that_no_item_has_is_as_if_it_were_not_there(seq_fusion, abse
     assert (model.interests.lookup[model.modalities.index(absent)] == 0).all()
 
 
-def test_items_without_any_modality_at_all_are_refused():
+def test_a_data_set_without_any_features_is_refused():
     everything = range(1, N_ITEMS)
     with pytest.raises(ValueError, match=r"of 0 item vectors \(2 modalities of 8 items\)"):
         build(missing={"text": everything, "image": everything})
@@ -298,7 +298,9 @@ def test_items_without_any_modality_at_all_are_refused():
 @pytest.mark.parametrize("use_item_id", [True, False])
 @pytest.mark.parametrize("seq_fusion", ["add", "contextual"])
 @pytest.mark.parametrize("others", [[], [[1, 2, 3]]])
-def test_a_user_without_any_interest_is_defined(use_item_id, seq_fusion, others):
+def test_a_user_without_any_interest_has_finite_scores_and_gradients(
+    use_item_id, seq_fusion, others
+):
     model = build(
         missing={"text": [8], "image": [8]}, use_item_id=use_item_id, seq_mm_fusion=seq_fusion
     ).train()
@@ -318,7 +320,7 @@ def test_a_user_without_any_interest_is_defined(use_item_id, seq_fusion, others)
 
 
 @pytest.mark.parametrize("softmax", ["all_rows", "full"])
-def test_the_padding_item_is_a_candidate_among_all_rows_only(softmax):
+def test_the_padding_item_is_a_candidate_with_all_rows_only(softmax):
     model = build(reg_weight=0.0, softmax=softmax)
     scores, target = model.full_sort_predict(HISTORIES), HISTORIES["item_id"]
 
@@ -331,7 +333,7 @@ def test_the_padding_item_is_a_candidate_among_all_rows_only(softmax):
 
 
 @pytest.mark.parametrize("masked", [True, False])
-def test_a_repeated_target_is_a_negative_only_if_asked_for(masked):
+def test_a_repeated_target_is_a_negative_unless_it_is_masked(masked):
     model = build(softmax="in_batch", mask_repeated_targets=masked, reg_weight=0.0)
     histories = batch([1, 2], [3], [4, 5], target=[6, 6, 7])
     scores = model.full_sort_predict(histories)[:, [6, 6, 7]]
@@ -368,7 +370,7 @@ def test_feature_drop_reads_the_file_of_word_dropped_texts():
     assert_close(embedding, model.adapters["text"](torch.full((2, 6), 0.5).double()))
 
 
-def test_a_text_that_is_not_in_the_file_of_word_dropped_ones_stays_whole():
+def test_an_item_without_word_dropped_text_keeps_its_features():
     extra = features("text", missing=[4])
     model = build(word_drop_features="text.dropped", extra={"text.dropped": extra})
 
@@ -380,16 +382,16 @@ def test_a_text_that_is_not_in_the_file_of_word_dropped_ones_stays_whole():
 @pytest.mark.parametrize(
     "settings, name, message",
     [
-        ({"feature_transform": "whiten"}, "text", "does not go with feature_transform: whiten"),
-        ({}, "image", "text.dropped has width 5, text has 6"),
+        ({"feature_transform": "whiten"}, "text", "does not work with feature_transform: whiten"),
+        ({}, "image", "text.dropped has width 5, text has width 6"),
     ],
 )
-def test_word_dropped_features_of_another_space_are_refused(settings, name, message):
+def test_word_dropped_features_of_another_encoder_are_refused(settings, name, message):
     with pytest.raises(ValueError, match=message):
         build(word_drop_features="text.dropped", extra={"text.dropped": features(name)}, **settings)
 
 
-def test_feature_drop_without_such_a_file_drops_entries():
+def test_feature_drop_without_a_file_drops_entries():
     model = build(feature_drop_ratio=0.0)
     item_id = torch.tensor([3, 4])
     assert_close(model._feature_dropped(item_id), model.adapt("text", item_id))
@@ -398,7 +400,7 @@ def test_feature_drop_without_such_a_file_drops_entries():
     assert not torch.allclose(model._feature_dropped(item_id), model.adapt("text", item_id))
 
 
-def test_one_coin_decides_between_item_drop_and_feature_drop():
+def test_one_draw_decides_between_item_drop_and_feature_drop():
     view = (model := build()).view_of(HISTORIES, None)
 
     model.item_drop_coefficient = 1.0
@@ -413,7 +415,7 @@ def test_a_batch_of_one_history_can_be_augmented():
     assert model.calculate_loss(batch([3])).isfinite()
 
 
-def test_the_regularizer_is_left_out_at_weight_zero():
+def test_the_regularizer_is_not_computed_at_weight_zero():
     model = build(reg_weight=0.0)
     items, rows = model.embed_batch(HISTORIES)
     user, regularizer = model.read(model.view_of(HISTORIES, rows), items)
@@ -425,7 +427,7 @@ def test_the_regularizer_is_left_out_at_weight_zero():
 
 
 @pytest.mark.parametrize("fusion", ["static", "dynamic_shared", "dynamic_instance"])
-def test_what_is_as_large_as_the_item_table_belongs_to_the_domain(fusion):
+def test_parameters_with_a_row_per_item_belong_to_the_domain(fusion):
     model = build(item_mm_fusion=fusion, interest_ratio=0.5)
 
     of_domain = {

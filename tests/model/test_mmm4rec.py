@@ -1,4 +1,4 @@
-"""MMM4Rec: the authors' numbers, its options, its bad inputs."""
+"""MMM4Rec: the authors' numbers, options and wrong inputs."""
 
 from pathlib import Path
 
@@ -86,12 +86,12 @@ def test_the_loss_of_all_positions_is_that_of_all_prefixes(toy, modalities, soft
     assert_close(means["all"][0], means["last"][0])
 
 
-def test_all_positions_do_not_go_with_time(toy):
-    with pytest.raises(ValueError, match="loss_positions: all does not go with use_time: True"):
+def test_all_positions_do_not_work_with_time(toy):
+    with pytest.raises(ValueError, match="loss_positions: all does not work with use_time: True"):
         build(toy, use_time=True, loss_positions="all")
 
 
-def test_the_targets_time_is_read_only_when_the_request_is_known(toy):
+def test_the_time_of_the_target_is_read_only_with_query_time_request(toy):
     for query_time in ("none", "request"):
         model, batch = build(toy, query_time=query_time)
         before = scores(model, batch)
@@ -100,7 +100,7 @@ def test_the_targets_time_is_read_only_when_the_request_is_known(toy):
         assert moved == (query_time == "request")
 
 
-def test_padded_differences_hold_the_targets_time(toy):
+def test_padded_differences_contain_the_time_of_the_target(toy):
     """As in the release, and why they are not the default."""
     model, batch = build(toy, released=True)
     torch.nn.init.normal_(model.encoder_layers[0].ssd.time_scale.scale_out.weight)
@@ -110,7 +110,7 @@ def test_padded_differences_hold_the_targets_time(toy):
     assert not torch.equal(scores(model, batch), before)
 
 
-def test_every_parameter_of_the_time_path_learns_and_in_the_release_none_does(toy):
+def test_the_time_layers_learn_and_those_of_the_release_do_not(toy):
     def largest_gradient(**settings):
         model, batch = build(toy, **settings)
         model.calculate_loss(batch).backward()
@@ -124,14 +124,14 @@ def test_every_parameter_of_the_time_path_learns_and_in_the_release_none_does(to
     assert max(largest_gradient(released=True).values()) < 1e-9
 
 
-def test_the_skip_terms_are_two_functions(toy):
+def test_the_skip_terms_differ(toy):
     (with_dt, batch), (without, _) = (build(toy, ssd_skip=skip) for skip in ("dt_x", "x"))
     without.load_state_dict(with_dt.state_dict())
     assert not torch.allclose(scores(with_dt, batch), scores(without, batch))
 
 
-def test_an_item_is_not_ranked_down_for_a_missing_modality(toy):
-    """Two items with the same text, of which one has no picture that points elsewhere."""
+def test_a_missing_modality_does_not_lower_the_rank(toy):
+    """Of two items with the same text, one has no picture."""
     model, _ = build(toy, use_item_id=False, use_time=False)
     model.feature("text")[3] = model.feature("text")[2]
     model.present("image")[3] = False
@@ -142,7 +142,7 @@ def test_an_item_is_not_ranked_down_for_a_missing_modality(toy):
     assert not torch.allclose(model.embed_items().candidates[3], 2 * text_only)
 
 
-def test_an_item_without_any_modality_is_found_by_its_id_alone(toy):
+def test_an_item_without_any_modality_is_ranked_by_its_id(toy):
     model, batch = build(toy, use_item_id=True)
     for modality in ("text", "image"):
         model.present(modality)[4:6] = False
@@ -156,7 +156,7 @@ def test_an_item_without_any_modality_is_found_by_its_id_alone(toy):
     assert scores(model, batch)[:, [3, 5]].isfinite().all()
 
 
-def test_repeated_targets_are_no_negatives(toy):
+def test_repeated_targets_are_not_negatives(toy):
     model, batch = build(toy, softmax="in_batch")
     batch["item_id"][:] = 5
     assert model.calculate_loss(batch).item() == 0  # the only candidate is the target
@@ -164,7 +164,7 @@ def test_repeated_targets_are_no_negatives(toy):
     assert_close(model.calculate_loss(batch).item(), torch.tensor(float(len(batch))).log().item())
 
 
-def test_the_padding_item_is_a_candidate_among_all_rows_only(toy):
+def test_the_padding_item_is_a_candidate_with_all_rows_only(toy):
     for first, softmax in enumerate(("all_rows", "full")):
         model, batch = build(toy, softmax=softmax, mask_missing=False)
         logits = scores(model, batch)
@@ -181,7 +181,7 @@ def test_bad_settings_are_refused(toy):
         build(toy, ssd_backend="cuda")
 
 
-def test_a_set_without_times_needs_use_time_off(toy, tmp_path):
+def test_use_time_needs_timestamps(toy, tmp_path):
     path = tmp_path / "dataset/toy/toy.inter"
     rows = [line.rsplit("\t", 1)[0] for line in path.read_text().splitlines()]
     path.write_text("\n".join(rows) + "\n")
@@ -193,7 +193,7 @@ def test_a_set_without_times_needs_use_time_off(toy, tmp_path):
     assert torch.isfinite(scores(model, batch)).all()
 
 
-def test_a_backend_that_cannot_run_here_is_an_error_with_the_install_line():
+def test_a_backend_that_is_not_available_is_refused_with_the_install_command():
     from importlib.util import find_spec
 
     cpu = torch.device("cpu")
@@ -205,14 +205,14 @@ def test_a_backend_that_cannot_run_here_is_an_error_with_the_install_line():
 
 
 @pytest.mark.parametrize("spread", [0.02, 0.2])
-def test_the_first_weights_have_the_spread_of_the_configuration(toy, spread):
+def test_the_initial_weights_have_the_configured_standard_deviation(toy, spread):
     model, _ = build(toy, hidden_size=64, initializer_range=spread)
     weights = model.encoder_layers[0].ssd.in_proj.weight
 
     assert weights.std().item() == pytest.approx(spread, rel=0.1)
 
 
-def test_cached_items_follow_the_parameters(toy):
+def test_cached_items_are_updated_with_the_parameters(toy):
     model, batch = build(toy)
     before = scores(model, batch)
     with torch.no_grad():
@@ -222,7 +222,7 @@ def test_cached_items_follow_the_parameters(toy):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_fused_kernels_compute_the_same():
+def test_fused_kernels_equal_the_torch_implementation():
     pytest.importorskip("mamba_ssm", reason="needs mamba_ssm")
     from recbole_mm.model.layers.backend import mamba_ssm_scan
     from recbole_mm.model.layers.ssd import ssd

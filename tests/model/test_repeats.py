@@ -1,4 +1,4 @@
-"""What the models learn about items that a user has had, on data where it decides everything."""
+"""The propensity to repeat is learned from data that consist of repeats, or of none."""
 
 import pytest
 import torch
@@ -41,7 +41,7 @@ def share_of_history_in_the_first_three(model, batch):
 
 
 @pytest.mark.parametrize("model", SMALL)
-def test_a_history_leaves_the_ranking_where_nobody_takes_an_item_twice(toy, model):
+def test_a_history_leaves_the_ranking_where_nobody_repeats_an_item(toy, model):
     torch.manual_seed(0)
     rows = [torch.randperm(12)[:7].tolist() for _ in range(60)]
 

@@ -1,4 +1,4 @@
-"""UniSRec: its definition, written out user by user and item by item."""
+"""UniSRec equals its definition, computed user by user and item by item."""
 
 import pytest
 import torch

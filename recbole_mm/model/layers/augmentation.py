@@ -15,9 +15,9 @@ def drop_items(
     Args:
         item_seq: ``(b, l)``, right-padded with 0.
         length: ``(b,)``, ``>= 1``.
-        keep: ``(b, l)`` bool, False where an item is to be dropped; free behind the length.
-        released: put the last of a run of dropped items in the place of the kept item before it,
-            as the authors' scatter over repeated indices does.
+        keep: ``(b, l)`` bool, False where an item is dropped; ignored in the padding.
+        released: the last item of a dropped run replaces the kept item before it, as in the
+            authors' scatter over repeated indices.
 
     Returns:
         The histories ``(b, l)``, right-padded with 0, and their lengths.
@@ -30,7 +30,7 @@ def drop_items(
     if released:
         ends_here = F.pad(keep[:, 1:], (0, 1)) | (position == length.unsqueeze(1) - 1)
         keep = ends_here & real
-    # every column that is not written goes to a spare one, cut off afterwards
+    # items that are not written go to a spare column, which is cut off afterwards
     target = target.masked_fill(~keep, item_seq.shape[1])
     dropped = item_seq.new_zeros(item_seq.shape[0], item_seq.shape[1] + 1)
     return dropped.scatter_(1, target, item_seq)[:, :-1], new_length

@@ -1,4 +1,4 @@
-r"""Which implementation of the selective scan and of the causal convolution runs."""
+r"""Implementations of the selective scan and of the causal convolution."""
 
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -17,7 +17,7 @@ INSTALL = "pip install 'recbole_mm[gpu]' (needs CUDA and its compiler)"
 
 
 class Kernels(NamedTuple):
-    """The two operations that a state space block is made of.
+    """The two operations of a state space block.
 
     Attributes:
         scan: ``(x, dt, A, B, C, skip) -> y`` as :func:`~recbole_mm.model.layers.ssd.ssd`.
@@ -32,16 +32,15 @@ TORCH = Kernels(ssd, causal_conv1d)
 
 
 def choose_kernels(backend: str, device: torch.device) -> Kernels:
-    """The kernels for a backend; what was chosen is logged.
+    """The kernels of a backend; the choice is logged.
 
     Args:
         backend: ``torch``: exact, on every device; ``mamba_ssm``: the fused kernels of mamba_ssm
-            and causal_conv1d, on CUDA only; ``auto``: the second where it runs, else the first.
-        device: where the model runs.
+            and causal_conv1d, on CUDA only; ``auto``: ``mamba_ssm`` where it runs, else ``torch``.
+        device: of the model.
 
     Raises:
-        ValueError: another name; ``mamba_ssm`` is asked for and not installed, or the device is not
-            CUDA.
+        ValueError: unknown name; ``mamba_ssm`` is not installed, or the device is not CUDA.
     """
     if backend not in BACKENDS:
         raise ValueError(f"ssd_backend must be one of {BACKENDS}, not {backend!r}.")
@@ -57,14 +56,14 @@ def choose_kernels(backend: str, device: torch.device) -> Kernels:
             f"Set ssd_backend: torch."
         )
     fused = on_cuda and not missing and backend != "torch"
-    getLogger().info(f"ssd_backend: {'mamba_ssm' if fused else 'torch'} (asked for: {backend})")
+    getLogger().info(f"ssd_backend: {'mamba_ssm' if fused else 'torch'} (configured: {backend})")
     return Kernels(mamba_ssm_scan, fused_causal_conv1d) if fused else TORCH
 
 
 def mamba_ssm_scan(
     x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, skip: Tensor | None = None
 ) -> Tensor:
-    """:func:`~recbole_mm.model.layers.ssd.ssd` by the Triton kernels of mamba_ssm."""
+    """:func:`~recbole_mm.model.layers.ssd.ssd` with the Triton kernels of mamba_ssm."""
     from mamba_ssm.ops.triton.ssd_combined import mamba_chunk_scan_combined
 
     x, dt, B, C = (v.contiguous() for v in (x, dt, B, C))
@@ -75,7 +74,7 @@ def mamba_ssm_scan(
 def fused_causal_conv1d(
     x: Tensor, weight: Tensor, bias: Tensor, before: Tensor | None = None
 ) -> Tensor:
-    """:func:`~recbole_mm.model.layers.conv.causal_conv1d` by the CUDA kernel of that name."""
+    """:func:`~recbole_mm.model.layers.conv.causal_conv1d` with the CUDA kernel of that name."""
     from causal_conv1d import causal_conv1d_fn
 
     x = x if before is None else x + before

@@ -1,4 +1,4 @@
-r"""Rows of similar length are computed together, so that padding costs next to nothing."""
+r"""Group rows of similar length, so that little padding is computed."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -7,26 +7,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
-GROUP_COST = 256  # positions that could be computed in the time that one more group takes
+GROUP_COST = 256  # one more group takes as long as so many positions
 
 
 class LengthGroup(NamedTuple):
-    """Rows ``index`` of a batch, none of which is longer than ``longest``."""
+    """Rows ``index`` of a batch; ``longest`` is the length of the longest of them."""
 
     index: Tensor
     longest: int
 
 
 def group_by_length(lengths: Tensor, positions: int) -> list[LengthGroup]:
-    """Split a batch into the groups of similar length that are cheapest, short ones first.
+    """Split a batch into groups of similar length at the least cost, short rows first.
 
-    A group costs the positions that it computes, rows times the longest of them, and
-    ``GROUP_COST``. A run of lengths that together exceed ``positions`` is computed piece by piece.
+    The cost of a group is the number of its positions, rows times the longest of them, plus
+    ``GROUP_COST``. A group of more than ``positions`` positions is split.
 
     Args:
         lengths: ``(b,)`` int, ``>= 1``.
-        positions: most positions of a group, for the cache (one row may be longer); 0 keeps all
-            rows together (a GPU likes one large group).
+        positions: maximum size of a group, so that it fits the cache (one row may be longer); 0
+            keeps all rows together (best on a GPU).
     """
     if not positions:
         everyone = torch.arange(len(lengths), device=lengths.device)
@@ -43,8 +43,8 @@ def group_by_length(lengths: Tensor, positions: int) -> list[LengthGroup]:
 def _cheapest_runs(
     length: np.ndarray, count: np.ndarray, positions: int
 ) -> list[tuple[slice, int]]:
-    """Runs of the distinct lengths by dynamic programming: the sorted rows of each, and the longest
-    of them."""
+    """Ranges of sorted rows and the longest length of each, by dynamic programming over the
+    distinct lengths."""
     rows_before = np.r_[0, count.cumsum()]
     cost, first = np.zeros(len(length) + 1), np.zeros(len(length) + 1, dtype=int)
     for last in range(1, len(length) + 1):
@@ -63,7 +63,7 @@ def _cheapest_runs(
 
 
 def ungroup(outputs: list[Tensor], groups: list[LengthGroup]) -> Tensor:
-    """One output per row of each group, back in the order of the batch: ``(b, ...)``."""
+    """Outputs per row of each group, in the order of the batch: ``(b, ...)``."""
     order = torch.cat([group.index for group in groups])
     position = torch.empty_like(order)
     position[order] = torch.arange(len(order), device=order.device)
@@ -99,8 +99,8 @@ def map_by_length(
     """Compute one output per row, group by group.
 
     Args:
-        function: ``(index, longest) -> (len(index), ...)``: the outputs of the rows ``index``, none
-            of which is longer than ``longest``; it must not depend on the other rows.
+        function: ``(index, longest) -> (len(index), ...)``: the outputs of the rows ``index``, of
+            which the longest has length ``longest``; it must not depend on other rows.
         lengths: ``(b,)`` int, ``>= 1``.
         positions: see :func:`group_by_length`.
 

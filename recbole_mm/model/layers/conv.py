@@ -5,11 +5,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-ELEMENTS_PER_CHUNK = 1_500_000  # products for the weights stay in the cache
+ELEMENTS_PER_CHUNK = 1_500_000  # so that products for the weights stay in the cache
 
 
 class CausalConv1d(nn.Module):
-    r"""Depthwise convolution that looks at the current and the ``kernel_size - 1`` earlier steps.
+    r"""Depthwise convolution over the current and the ``kernel_size - 1`` earlier steps.
 
     ``(b, l, channels)`` in and out; steps before the start count as zero. Parameters are those of
     ``nn.Conv1d(channels, channels, kernel_size, groups=channels)``, its initialisation included.
@@ -17,7 +17,7 @@ class CausalConv1d(nn.Module):
     Args:
         channels: ``c``.
         kernel_size: ``K``.
-        convolve: what computes it, by default the torch :func:`causal_conv1d`.
+        convolve: the implementation, by default :func:`causal_conv1d` in torch.
     """
 
     def __init__(self, channels: int, kernel_size: int, convolve: Callable | None = None):
@@ -33,22 +33,23 @@ class CausalConv1d(nn.Module):
     def by_parts(self, *parts: Tensor, before: list[Tensor | None]) -> list[Tensor]:
         """Convolve the channels of each part, ``(b, l, c_i)`` with ``sum(c_i) = c``.
 
-        Parts may differ in ``l``. What is used apart is best computed apart: a joint result would
-        be cut in pieces and its gradient put together again.
+        Parts may differ in ``l``. Parts that are used separately are computed separately: splitting
+        a joint result and joining its gradient would copy both.
 
         Args:
-            before: per part a constant ``(c_i,)`` that is added to its steps first.
+            before: for each part, a constant ``(c_i,)`` that is added to its steps first.
         """
         sizes = [part.shape[-1] for part in parts]
         weights, biases = self.weight.split(sizes), self.bias.split(sizes)
-        return [self.convolve(*given) for given in zip(parts, weights, biases, before, strict=True)]
+        arguments = zip(parts, weights, biases, before, strict=True)
+        return [self.convolve(*each) for each in arguments]
 
     def at_end(self, window: Tensor) -> Tensor:
-        """The output of the last step alone.
+        """The output of the last step only.
 
         Args:
             window: the last ``k <= kernel_size`` steps, ``(b, k, channels)``, zero before the
-                start; if ``k < kernel_size``, there are none before.
+                start; ``k < kernel_size`` only if the sequence has no more steps.
 
         Returns:
             ``(b, channels)``
@@ -63,14 +64,14 @@ def causal_conv1d(x: Tensor, weight: Tensor, bias: Tensor, before: Tensor | None
         x: ``(b, l, c)``; steps before the start count as zero.
         weight: ``(c, K)``; the last column multiplies the current step.
         bias: ``(c,)``.
-        before: ``(c,)``, what the linear layer in front would add, which here costs no pass
-            over ``x``; ``None``: nothing.
+        before: ``(c,)``, the bias of the linear layer before, which is added without a pass over
+            ``x``; ``None``: no bias.
 
     Returns:
         ``(b, l, c)``
     """
     if before is not None:
-        # how much of the constant a step sees: all of it from step K - 1 on
+        # the part of the constant that a step sees: all of it from step K - 1 on
         seen = weight.flip(1).cumsum(1).T
         step = torch.arange(x.shape[1], device=x.device).clamp(max=len(seen) - 1)
         bias = bias + before * seen[step]
@@ -78,7 +79,7 @@ def causal_conv1d(x: Tensor, weight: Tensor, bias: Tensor, before: Tensor | None
 
 
 class _CausalConv1d(torch.autograd.Function):
-    """A few shifted multiply-adds; torch's own backward takes several times its forward.
+    """A few shifted multiply-adds; torch's own backward pass is several times slower.
 
     ``bias`` is ``(c,)`` or ``(l, c)``.
     """

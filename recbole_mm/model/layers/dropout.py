@@ -1,4 +1,4 @@
-r"""Dropout whose random mask costs next to nothing on a CPU."""
+r"""Dropout with a cheap random mask on CPUs."""
 
 import torch
 import torch.nn.functional as F
@@ -11,9 +11,9 @@ class Dropout(nn.Dropout):
     """``nn.Dropout`` with a faster mask on CPUs.
 
     torch draws one Bernoulli number per element, about 11 ns each on one core; here every random
-    64-bit word gives four. The probability is rounded to a multiple of ``1 / 65536`` and the
-    scale is that of the rounded one. The masks follow torch's seed, but are not those of
-    ``nn.Dropout``. On other devices it is ``nn.Dropout``.
+    64-bit word is used for four elements. The probability, and the scale with it, is rounded to a
+    multiple of ``1 / 65536``. Masks follow torch's seed, but differ from those of ``nn.Dropout``.
+    On other devices this is ``nn.Dropout``.
     """
 
     def forward(self, x: Tensor) -> Tensor:

@@ -52,7 +52,7 @@ class FourierFusion(nn.Module):
         self.merge_filter.real.weight.data.mul_(0.5)
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
-        """``(..., L)`` twice to ``(..., L)``; at least in float32, autocast or not."""
+        """Two signals ``(..., L)`` to one; in float32 or better, even under autocast."""
         wide = torch.promote_types(first.dtype, torch.float32)
         with torch.autocast(first.device.type, enabled=False):
             a = torch.fft.rfft(first.to(wide), norm="ortho")

@@ -1,4 +1,4 @@
-r"""Fusion of an item's modalities into the one vector that is ranked."""
+r"""Fusion of an item's modalities into one vector, which is ranked."""
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +10,7 @@ FUSIONS = ("static", "dynamic_shared", "dynamic_instance")
 class CandidateFusion(nn.Module):
     r"""Weighted sum of the normalised embeddings of an item: :math:`\sum_m w_m \, e_m / |e_m|`.
 
-    The weights depend on neither the user nor the scores, so a ranking is one matrix product.
+    The weights do not depend on the user, so all items are scored with one matrix product.
 
     Args:
         mode: ``static``: every weight is 1; ``dynamic_shared``: the softmax of one learned number
@@ -39,9 +39,9 @@ class CandidateFusion(nn.Module):
 
         Args:
             embeddings: ``M`` times ``(n, D)``.
-            available: ``(n, M)`` bool. The weights of the others are shared out among these, so
-                that an item is not ranked down for lacking a modality. ``None``: all.
-            item_id: ``(n,)``, whose rows these are; ``None`` for the whole table.
+            available: ``(n, M)`` bool. The weights of missing modalities are given to the others,
+                so that a missing modality does not lower the rank. ``None``: all are available.
+            item_id: IDs of these items ``(n,)``; ``None`` for the whole table.
 
         Returns:
             ``(n, D)``; zero for an item without any modality.

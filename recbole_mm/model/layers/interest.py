@@ -1,4 +1,4 @@
-r"""Interests: clusters of item embeddings, and the interests that a history touches.
+r"""Interests: clusters of item embeddings, and the interests of a history.
 
 A clustering is any callable ``(vectors, n_clusters, init) -> Clustering`` without gradient:
 :func:`kmeans`, :func:`faiss_kmeans`, :func:`dpc_knn`. Symbols: ``n`` vectors, ``k`` clusters,
@@ -35,14 +35,14 @@ def kmeans(
     Args:
         vectors: ``(n, d)``, finite.
         n_clusters: ``1 <= k <= n``.
-        init: first centroids ``(k, d)``; without, ``k`` of the vectors drawn with ``seed``
+        init: initial centroids ``(k, d)``; by default ``k`` vectors are drawn with ``seed``
             (k-means++ would take ``k`` passes over the data).
-        max_iter: passes at most; fewer when no vector changes its cluster.
-        seed: of the draw.
+        max_iter: maximum number of passes; fewer when no vector changes its cluster.
+        seed: of this draw.
 
     Returns:
         Centroids in the dtype and on the device of ``vectors``; each vector is assigned to its
-        nearest. Empty clusters are filled with far vectors while there are distinct ones left.
+        nearest. Empty clusters are filled with distant vectors as long as there are distinct ones.
 
     Raises:
         ValueError: for ``n_clusters`` out of range or vectors that are not finite.
@@ -54,7 +54,7 @@ def kmeans(
     _check(vectors, n_clusters)
     start = "random" if init is None else init.detach().cpu().numpy()
     lloyd = KMeans(n_clusters, init=start, n_init=1, max_iter=max_iter, tol=0, random_state=seed)
-    # more threads add their sums in the order in which they end: other numbers in every run
+    # more threads would add their sums in the order in which they finish, different in every run
     with threadpool_limits(REPRODUCIBLE_THREADS, "openmp"), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct vectors than clusters
         lloyd.fit(vectors.detach().cpu().numpy())
@@ -69,7 +69,7 @@ def faiss_kmeans(
     max_iter: int = 10,
     seed: int = 0,
 ) -> Clustering:
-    """Lloyd's k-means by faiss, for a million vectors and more; arguments as :func:`kmeans`.
+    """Lloyd's k-means by faiss, for a million vectors or more; arguments as for :func:`kmeans`.
 
     Raises:
         ImportError: if faiss is not installed.
@@ -105,29 +105,29 @@ def dpc_knn(
     n_neighbors: int = 5,
     weight: Tensor | None = None,
 ) -> Clustering:
-    r"""Density-peak clustering: centers are dense and far from anything denser.
+    r"""Density-peak clustering: centers are dense and far from denser vectors.
 
     With distances :math:`d_{ij} = \lVert x_i - x_j \rVert / \sqrt{d}`, the density of a vector is
     :math:`\rho_i = \exp(-\mathrm{mean}_{j \in kNN(i)} d_{ij}^2)` (itself included),
-    :math:`\delta_i` its distance to the nearest vector of larger density (the largest distance of
-    all where there is none), and the ``k`` largest :math:`\rho_i \delta_i` are the centers.
+    :math:`\delta_i` is its distance to the nearest vector of larger density (the largest of all
+    distances if there is none), and the centers are the ``k`` largest :math:`\rho_i \delta_i`.
 
     Args:
         vectors: ``(n, d)``, finite.
         n_clusters: ``1 <= k <= n``.
-        init: not used; the method has no state.
-        n_neighbors: vectors that make up a density, cut to ``n``.
-        weight: ``(n,)`` weight of each vector in its centroid, default 1.
+        init: not used; this method does not start from earlier clusters.
+        n_neighbors: vectors that a density is computed from, at most ``n``.
+        weight: of each vector in its centroid ``(n,)``, 1 by default.
 
     Returns:
-        Weighted means :math:`\sum w x / (\sum w + 10^{-4})` and the nearest center of each vector.
+        Weighted means :math:`\sum w x / (\sum w + 10^{-4})`; vectors belong to the nearest center.
 
     Raises:
         ValueError: for ``n_clusters`` out of range or vectors that are not finite.
 
     Note:
-        ``O(n^2 d)`` time, ``O(n)`` memory beside one block of distances. Vectors of equal density
-        do not stand in each other's way: equal vectors may be centers of two equal clusters.
+        ``O(n^2 d)`` time, ``O(n)`` memory besides one block of distances. Vectors of equal density
+        do not exclude each other: two equal vectors may both be centers.
 
     Reference:
         Du et al. "Study on density peaks clustering based on k-nearest neighbors and principal
@@ -160,7 +160,7 @@ def dpc_knn(
 
 
 def assign(vectors: Tensor, centroids: Tensor) -> Tensor:
-    """Index of the nearest centroid of each vector ``(n,)``, by matrix product, block by block."""
+    """Index of the nearest centroid of each vector ``(n,)``; blocks of matrix products."""
     half = centroids.square().sum(dim=1) / 2
     blocks = vectors.detach().split(_rows_per_block(len(centroids)))
     halves = (torch.addmm(half, block, centroids.T, alpha=-1) for block in blocks)
@@ -172,7 +172,8 @@ def _rows_per_block(columns: int) -> int:
 
 
 def cluster_means(vectors: Tensor, assignment: Tensor, empty: Tensor) -> Tensor:
-    """Mean of the vectors of each cluster ``(k, d)``; the row of ``empty`` where there is none."""
+    """Mean of the vectors of each cluster ``(k, d)``; for a cluster without any, the row of
+    ``empty``."""
     count = torch.bincount(assignment, minlength=len(empty)).to(vectors.dtype)
     total = torch.zeros_like(empty).index_add_(0, assignment, vectors.detach())
     return torch.where(count.unsqueeze(1) > 0, total / count.clamp(min=1).unsqueeze(1), empty)
@@ -187,18 +188,18 @@ def _check(vectors: Tensor, n_clusters: int) -> None:
     if not vectors.isfinite().all():
         raise ValueError(
             f"{int((~vectors.isfinite()).any(dim=1).sum())} of {len(vectors)} item embeddings are "
-            f"not finite, so they cannot be clustered: training has diverged; lower learning_rate."
+            f"not finite, so they cannot be clustered: training has diverged. Lower learning_rate."
         )
 
 
 class Interests(nn.Module):
-    """Tables from item to interest, one per modality, and the interests' embeddings.
+    """The interest of each item, one table per modality, and the embeddings of the interests.
 
-    Interest 0 is no interest: that of the padding item and of missing modalities. Both tables are
-    buffers, so that they belong to the checkpoint.
+    Interest 0 means none, for the padding item and missing modalities. Tables and embeddings are
+    buffers: they are part of the checkpoint.
 
     Args:
-        present: ``(M, V)`` bool, which item has which modality.
+        present: ``(M, V)`` bool, whether an item has a modality.
         n_interests: ``k``, ``1 <= k <= present.sum()``.
         hidden_size: ``d``.
 
@@ -222,16 +223,16 @@ class Interests(nn.Module):
 
     @property
     def filled(self) -> bool:
-        """Whether the tables hold a clustering, made here or loaded."""
+        """Whether the tables hold a clustering, computed here or loaded."""
         self._filled = self._filled or bool(self.lookup.any())
         return self._filled
 
     @torch.no_grad()
     def update(self, vectors: Tensor, clustering: Callable) -> None:
-        """Cluster anew, starting from where the last clusters' vectors are now.
+        """Cluster again, starting from the present means of the last clusters.
 
         Args:
-            vectors: ``(M, V, d)`` item embeddings; those of missing modalities take no part.
+            vectors: ``(M, V, d)`` item embeddings; those of missing modalities are not used.
             clustering: ``(vectors, n_clusters, init) -> Clustering``.
         """
         taken = vectors[self.present]
@@ -244,26 +245,26 @@ class Interests(nn.Module):
         self.lookup[self.present] = assignment + 1
 
     def of_items(self, *item_seqs: Tensor) -> Tensor:
-        """Interests of items ``(b, l)``, one sequence per modality -> ``(b, M l)``, 0 for none."""
+        """Interests of items, one sequence ``(b, l)`` per modality: ``(b, M l)``, 0 for none."""
         pairs = zip(self.lookup, item_seqs, strict=True)
         return torch.cat([table[items] for table, items in pairs], dim=1)
 
 
 def unique_rows(ids: Tensor) -> tuple[Tensor, Tensor]:
-    """The distinct positive ids of each row, in order, by one sort.
+    """The distinct positive ids of each row, sorted.
 
     Args:
-        ids: ``(b, s)`` int64, ``>= 0``; 0 is none.
+        ids: ``(b, s)`` int64, ``>= 0``; 0 means none.
 
     Returns:
-        Ids ``(b, w)``, right-padded with 0, ``w >= 1`` the most of any row; counts ``(b,)``.
+        Ids ``(b, w)``, right-padded with 0, with ``w >= 1`` the largest count; counts ``(b,)``.
     """
     ids = ids.sort(dim=1).values
     first = ids > 0
     first[:, 1:] &= ids[:, 1:] != ids[:, :-1]
     count = first.sum(dim=1)
     width = max(1, int(count.max()))
-    # what is not first of its kind goes to a spare column, cut off afterwards
+    # duplicates go to a spare column, which is cut off afterwards
     column = (first.cumsum(dim=1) - 1).masked_fill(~first, width)
     unique = ids.new_zeros(len(ids), width + 1).scatter_(1, column, ids)
     return unique[:, :width], count
@@ -272,27 +273,27 @@ def unique_rows(ids: Tensor) -> tuple[Tensor, Tensor]:
 def interest_regularizer(
     summed: Tensor, count: Tensor, width: Tensor, padding: Sequence[Tensor] = ()
 ) -> Tensor:
-    r"""Squared norm of each row's weighted sum over its interests, as released *and its padding*.
+    r"""Squared norm of each row's weighted sum over its interests and, as released, its padding.
 
     :math:`R = \frac1d \sum_r \lVert \sum_{j \le W} w_r m_{rj} \rVert^2` with the share of interests
     :math:`w_r = c_r / W`, over memories that were padded from :math:`c_r` to the width :math:`W`
-    of the batch. As padded positions differ by dropout only, two independent ones stand for all
-    of them: the same value without dropout, the same expectation with it.
+    of the batch. Padded positions differ by dropout only, so all are computed from two independent
+    ones: the same value without dropout, the same expectation with it.
 
     Args:
         summed: sum of the memory over the interests of each row, ``(b, d)``.
         count: ``(b,)``, interests of each row.
         width: 0-d, the padded width.
-        padding: memory at two padded positions, ``(b, d)`` each; empty leaves padding out.
+        padding: memory at two padded positions, ``(b, d)`` each; empty: padding does not count.
 
     Returns:
         0-d.
 
     Note:
-        The paper calls it an orthogonality loss; as it is, long histories of many interests pay
-        most, whatever the directions of their interests. A padded position whose attention weights
-        are all dropped is a row of zeros before the encoder's biases have moved, and gives them
-        gradients of 1e13 in the first step: with padding they stand still under Adam from then on.
+        The paper calls it an orthogonality loss; in fact it penalizes long histories of many
+        interests, whatever the directions of these. A padded position whose attention weights are
+        all dropped is a row of zeros as long as the encoder's biases are zero, and their first
+        gradients are 1e13: with padding, Adam does not move these biases any more.
     """
     count = count.to(summed.dtype).unsqueeze(1)
     squared = summed.square()

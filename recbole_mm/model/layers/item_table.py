@@ -1,7 +1,7 @@
 r"""What is known of the items of a data set: frozen features, and which IDs training has met.
 
 Symbols: ``V`` items with the padding item 0, ``M`` modalities, ``F`` features of a modality, ``d``
-hidden size, ``n`` items that are asked for: ``item_id`` ``(n,)``, or ``None`` for the whole table.
+hidden size, ``n`` items: those of ``item_id`` ``(n,)``, or for ``None`` the whole table.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -25,7 +25,7 @@ def take(table: Tensor, rows: slice | Tensor) -> Tensor:
 
 
 class ItemTable(nn.Module):
-    """The items: their features by modality, which of them have one, and which IDs are trained.
+    """Items: their features by modality, which of them have these, and which IDs are trained.
 
     All of it is in buffers that are not part of a checkpoint, but for the transforms: when others
     are loaded, the features are projected again.

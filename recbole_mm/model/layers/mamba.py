@@ -3,7 +3,7 @@ r"""Time-aware Mamba-2 blocks and the layers around them.
 Symbols: ``b`` batch, ``l`` positions that are computed, ``L`` the model's maximum length,
 ``D`` hidden size, ``E = expand * D`` inner size, ``h`` heads of size ``p = E / h``, ``g`` groups,
 ``n`` state size. Histories are right-padded; every block is causal over the positions of its
-items, so what stands behind a history never reaches its last position.
+items, so the padding never reaches the last position of a history.
 
 Reference:
     "MMM4Rec: A Transfer-Efficient Framework for Multi-modal Sequential Recommendation."
@@ -41,15 +41,15 @@ class MambaSize:
         head_dim: ``p``.
         d_state: ``n``.
         n_groups: ``g``; heads of a group share their ``B`` and ``C``.
-        d_conv: steps that a convolution sees.
+        d_conv: steps that a convolution reads.
         max_length: ``L``, the size of the time layers.
         use_time: whether time signals scale the step sizes.
         dropout: on the outputs of blocks and feed-forward layers.
         time_dropout: on time signals.
-        norm_eps: of every norm but those of time signals.
+        norm_eps: of all norms except those of time signals.
         time_norm_eps: of the norms of time signals.
         skip: ``dt_x`` adds ``D * dt * x`` to a block's output (the released MMM4Rec), ``x`` adds
-            ``D * x`` (mamba_ssm's own).
+            ``D * x`` (mamba_ssm).
         time_gate_per_position: see :class:`~recbole_mm.model.layers.time.TimeGate`.
         cross_activation: ``silu`` or ``hardswish``, after the convolutions of a cross block.
     """
@@ -122,10 +122,9 @@ def _listing(numbers: list[int]) -> str:
 
 
 class GatedRMSNorm(nn.Module):
-    """Gated root-mean-square norm in front of a linear layer:
-    ``linear(rms_norm(y * silu(z)) * weight)``.
+    """Gated root-mean-square norm before a linear layer: ``linear(rms_norm(y * silu(z)) * weight)``.
 
-    The weight is a factor of the layer's columns and the mean square one of its output rows, so
+    The weight is multiplied into the columns of the layer and the mean square into its output, so
     that neither costs a pass over the wide ``y``.
     """
 
@@ -142,7 +141,7 @@ class GatedRMSNorm(nn.Module):
 
 
 class SelectiveStateSpace(nn.Module):
-    """The parameters of the recurrence itself and how a block calls it.
+    """The parameters of the recurrence, and its call by a block.
 
     Args:
         size: sizes and variants.
@@ -161,14 +160,14 @@ class SelectiveStateSpace(nn.Module):
     def forward(
         self, x: Tensor, dt: Tensor, B: Tensor, C: Tensor, position: Tensor | None = None
     ) -> Tensor:
-        """Read all positions, or some.
+        """Compute all positions, or some.
 
         Args:
             x: ``(b, l, E)``.
             dt: step sizes before bias and softplus, ``(b, l, h)``.
             B: ``(b, l, g n)``.
-            C: of the positions that are read, ``(b, q, g n)``.
-            position: ``(b, q)``; ``None`` reads all, ``q = l``.
+            C: of the positions that are computed, ``(b, q, g n)``.
+            position: ``(b, q)``; ``None``: all, ``q = l``.
 
         Returns:
             ``(b, q, E)``
@@ -190,16 +189,16 @@ class LastPositions(NamedTuple):
     """The last positions of right-padded histories.
 
     Attributes:
-        index: ``(b, k)`` int64, in order; 0 where a history has fewer.
-        real: ``(b, k)`` bool.
+        index: ``(b, k)`` int64, in order; 0 where a history has fewer positions.
+        real: ``(b, k)`` bool, False there.
     """
 
     index: Tensor
     real: Tensor
 
     @classmethod
-    def of(cls, lengths: Tensor, k: int) -> "LastPositions":
-        """The last ``k`` of histories of these lengths ``(b,)``."""
+    def of_lengths(cls, lengths: Tensor, k: int) -> "LastPositions":
+        """The last ``k`` positions of histories of these lengths ``(b,)``."""
         index = lengths.unsqueeze(1) + torch.arange(-k, 0, device=lengths.device)
         return cls(index.clamp(min=0), index >= 0)
 
@@ -219,19 +218,19 @@ class LastPositions(NamedTuple):
 class TiSSD(nn.Module):
     """Time-aware state space block.
 
-    Without time (``size.use_time`` false) its step sizes depend on the items alone. Time signals
-    do not depend on the items: :meth:`time_factors` goes ahead of :meth:`forward`.
+    Without time (``size.use_time`` false) its step sizes depend on the items only. Time signals do
+    not depend on the items: :meth:`time_factors` is called before :meth:`forward`.
 
     Args:
         size: sizes and variants.
         kernels: see :class:`~recbole_mm.model.layers.backend.Kernels`.
-        hands_on_time: whether a later layer needs the time signal.
+        emits_time: whether a later layer needs the time signal.
     """
 
-    def __init__(self, size: MambaSize, kernels: Kernels = TORCH, hands_on_time: bool = True):
+    def __init__(self, size: MambaSize, kernels: Kernels = TORCH, emits_time: bool = True):
         super().__init__()
         self.size = size
-        self.hands_on_time = size.use_time and hands_on_time
+        self.emits_time = size.use_time and emits_time
         E, S = size.inner_size, size.state_size
         self.in_proj = nn.Linear(size.hidden_size, 2 * E + 2 * S + size.n_heads)
         self.conv = CausalConv1d(E + 2 * S, size.d_conv, kernels.conv)
@@ -242,7 +241,7 @@ class TiSSD(nn.Module):
             self.time_scale = TimeScale(
                 size.n_heads, size.max_length, size.d_conv, size.time_dropout
             )
-        if self.hands_on_time:
+        if self.emits_time:
             self.time_gate = TimeGate(
                 size.max_length,
                 size.time_dropout,
@@ -251,18 +250,18 @@ class TiSSD(nn.Module):
             )
 
     def time_factors(self, tau: Tensor, real: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """What time makes of the step sizes.
+        """Factors of the step sizes, from the time signal.
 
         Args:
             tau: time signal, ``(b, h, L)``.
             real: ``(b, 1, L)`` bool, see :class:`~recbole_mm.model.layers.time.LengthNorm`.
 
         Returns:
-            factors of the step sizes ``(b, L, h)``, and the time signal for the next layer
-            ``(b, h, L)``, if it needs one.
+            factors ``(b, L, h)``, and the time signal for the next layer ``(b, h, L)`` if it needs
+            one.
         """
         t = self.time_scale(tau)
-        return t.transpose(1, 2), self.time_gate(tau, t, real) if self.hands_on_time else None
+        return t.transpose(1, 2), self.time_gate(tau, t, real) if self.emits_time else None
 
     def forward(self, u: Tensor, t: Tensor | None = None) -> Tensor:
         """Mix the positions of ``u``.
@@ -283,20 +282,23 @@ class TiSSD(nn.Module):
         return self.norm(y, F.linear(u, *z), self.out_proj)
 
     def at(self, u: Tensor, t: Tensor | None, last: LastPositions, k: int) -> Tensor:
-        """:meth:`forward` at the last ``k`` positions of each history alone, ``(b, k, D)``.
+        """:meth:`forward` at the last ``k`` positions of each history only, ``(b, k, D)``.
 
         Args:
-            last: the last ``k + d_conv - 1`` positions, or all that there are.
+            u: ``(b, l, D)``.
+            t: ``(b, l, h)`` or ``None``.
+            last: the last ``k + d_conv - 1`` positions, or all if there are fewer.
+            k: positions that are computed.
         """
         z, x, B, C, dt = self._weights()
-        behind = last.take(u)
-        asking = last.cleared(F.linear(behind, *C))
+        recent = last.take(u)
+        queries = last.cleared(F.linear(recent, *C))
         before = [x[1], B[1], None]
-        mixed = self.conv.by_parts(u @ x[0].T, u @ B[0].T, asking, before=before)
+        mixed = self.conv.by_parts(u @ x[0].T, u @ B[0].T, queries, before=before)
         x, B, C = (F.silu(part) for part in (*mixed[:2], mixed[2][:, -k:]))
         dt = F.linear(u, *dt)
         y = self.state_space(x, dt if t is None else dt * t, B, C, last.last(k).index)
-        return self.norm(y, F.linear(behind[:, -k:], *z), self.out_proj)
+        return self.norm(y, F.linear(recent[:, -k:], *z), self.out_proj)
 
     def _weights(self) -> list[tuple[Tensor, Tensor]]:
         """Weight and bias of the projections to ``z``, ``x``, ``B``, ``C`` and ``dt``."""
@@ -305,7 +307,7 @@ class TiSSD(nn.Module):
 
 
 class CrossSSD(nn.Module):
-    """State space block in which one stream asks (``q``) and another is read (``u``)."""
+    """State space block in which one stream (``q``) queries another (``u``)."""
 
     def __init__(self, size: MambaSize, kernels: Kernels = TORCH):
         super().__init__()
@@ -330,16 +332,25 @@ class CrossSSD(nn.Module):
         return self.time_scale(tau).transpose(1, 2)
 
     def forward(self, q: Tensor, u: Tensor, t: Tensor | None = None) -> Tensor:
-        """``(b, l, D)`` twice and ``(b, l, h)`` to ``(b, l, D)``."""
+        """Read ``u`` by the queries of ``q``.
+
+        Args:
+            q: ``(b, l, D)``.
+            u: ``(b, l, D)``.
+            t: factors of the step sizes, ``(b, l, h)``; ``None`` without time.
+
+        Returns:
+            ``(b, l, D)``
+        """
         C = self.activation(self.q_conv(self.q_in_proj(q)))
         y = self.state_space(*self._read(u, t), C)
         return self.norm(y, self.z_in_proj(q + u), self.out_proj)
 
     def at_end(self, q: Tensor, u: Tensor, t: Tensor | None, last: LastPositions) -> Tensor:
-        """:meth:`forward` at the last position of each history alone, ``(b, 1, D)``.
+        """:meth:`forward` at the last position of each history only, ``(b, 1, D)``.
 
         Args:
-            q: of the last ``d_conv`` positions, or of all that there are, ``(b, k, D)``.
+            q: of the last ``d_conv`` positions, or of all if there are fewer, ``(b, k, D)``.
             u: ``(b, l, D)``.
             t: ``(b, l, h)`` or ``None``.
             last: these positions.
@@ -364,7 +375,7 @@ def split_linear(linear: nn.Linear, sizes: list[int]) -> list[tuple[Tensor, Tens
 
 
 class FeedForward(nn.Module):
-    """Position-wise feed-forward layer with a residual and a norm behind it."""
+    """Position-wise feed-forward layer, then residual and norm."""
 
     def __init__(self, hidden_size: int, inner_size: int, dropout: float, eps: float):
         super().__init__()
@@ -383,16 +394,16 @@ class TiSSDLayer(nn.Module):
 
     Args:
         size: sizes and variants.
-        inner_size: of the feed-forward layer; 0 leaves it out.
+        inner_size: of the feed-forward layer; 0: no such layer.
         kernels: see :class:`~recbole_mm.model.layers.backend.Kernels`.
-        hands_on_time: see :class:`TiSSD`.
+        emits_time: see :class:`TiSSD`.
     """
 
     def __init__(
-        self, size: MambaSize, inner_size: int, kernels: Kernels = TORCH, hands_on_time: bool = True
+        self, size: MambaSize, inner_size: int, kernels: Kernels = TORCH, emits_time: bool = True
     ):
         super().__init__()
-        self.ssd = TiSSD(size, kernels, hands_on_time)
+        self.ssd = TiSSD(size, kernels, emits_time)
         self.dropout = Dropout(size.dropout)
         self.norm = nn.LayerNorm(size.hidden_size, size.norm_eps)
         self.ffn = _feed_forward(size, inner_size)
@@ -403,9 +414,9 @@ class TiSSDLayer(nn.Module):
 
 
 class CrossLayer(nn.Module):
-    """One stream (``v``) is mixed, then asks a second one (``e``) that is already encoded.
+    """One stream (``v``) is mixed, then queries a second one (``e``), which is already encoded.
 
-    The mixing block is not its own: it is the one of the layer that encoded ``e``.
+    The mixing block belongs to the layer that encoded ``e``.
     """
 
     def __init__(self, size: MambaSize, inner_size: int, kernels: Kernels = TORCH):
@@ -421,12 +432,12 @@ class CrossLayer(nn.Module):
     def time_factors(
         self, mixer: TiSSD, tau_v: Tensor, tau_e: Tensor, real: Tensor | None = None
     ) -> tuple[tuple[Tensor, Tensor], Tensor | None]:
-        """What time makes of the step sizes of both blocks.
+        """Factors of the step sizes of both blocks, from the time signals.
 
         Args:
             mixer: the block that encodes ``e``.
             tau_v: time signal of ``v``, ``(b, h, L)``.
-            tau_e: time signal that comes out with ``e``.
+            tau_e: time signal of the encoded ``e``, ``(b, h, L)``.
             real: see :meth:`TiSSD.time_factors`.
 
         Returns:
@@ -447,7 +458,7 @@ class CrossLayer(nn.Module):
         """Combine two streams.
 
         Args:
-            v: the stream that asks, ``(b, l, D)``.
+            v: the stream that queries, ``(b, l, D)``.
             e: the stream that is read, already encoded, ``(b, l, D)``.
             mixer: the block that encoded ``e``.
             t: factors of the step sizes of both blocks, ``(b, l, h)`` each.
@@ -468,18 +479,18 @@ class CrossLayer(nn.Module):
         t: tuple[Tensor, Tensor] | None,
         lengths: Tensor,
     ) -> Tensor:
-        """:meth:`forward` at the last position of each history alone, ``(b, D)``.
+        """:meth:`forward` at the last position of each history only, ``(b, D)``.
 
-        The cross block asks through a convolution, so the mixer is read at the positions that
-        this one sees.
+        The queries of the cross block pass through a convolution, so the mixer is computed at the
+        positions that it reads.
         """
         mixing, crossing = t or (None, None)
         k = min(self.cross_ssd.size.d_conv, v.shape[1])
-        last = LastPositions.of(lengths, min(k + mixer.size.d_conv - 1, v.shape[1]))
-        seen = last.last(k)
-        h = self.norm(self.dropout(mixer.at(v, mixing, last, k)) + seen.take(v))
-        crossed = self.cross_ssd.at_end(h, e, crossing, seen)
-        residual = h[:, -1:] + seen.last(1).take(e)
+        last = LastPositions.of_lengths(lengths, min(k + mixer.size.d_conv - 1, v.shape[1]))
+        window = last.last(k)
+        h = self.norm(self.dropout(mixer.at(v, mixing, last, k)) + window.take(v))
+        crossed = self.cross_ssd.at_end(h, e, crossing, window)
+        residual = h[:, -1:] + window.last(1).take(e)
         return self.ffn(self.cross_norm(self.dropout(crossed) + residual)).squeeze(1)
 
 

@@ -7,11 +7,11 @@ from torch import Tensor, nn
 from recbole_mm.model.layers.dropout import Dropout
 
 NOISE_FLOOR = 0.01
-"""Least standard deviation of the noise on a gate."""
+"""Minimum standard deviation of the noise on a gate."""
 
 
 class ParametricWhitening(nn.Module):
-    r"""A learned shift and linear map, :math:`(x - b) W`, which can whiten features of any domain.
+    r"""A learned shift and linear map, :math:`(x - b) W`, which can whiten the features of a domain.
 
     Args:
         n_features: ``F``.
@@ -29,7 +29,7 @@ class ParametricWhitening(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(n, F)`` to ``(n, d)``."""
-        # the shift after the product: no gradient of the size of x is formed for it
+        # shift after the product: its gradient does not have the size of x
         return self.dropout(x) @ self.weight - self.shift @ self.weight
 
 
@@ -43,11 +43,11 @@ class MoEAdapter(nn.Module):
         n_features: ``F``.
         hidden_size: ``d``.
         n_experts: ``k >= 1``.
-        dropout: on the features, drawn for each expert.
-        std: of the initial weights of the experts; the gate starts even.
+        dropout: on the features, drawn separately for each expert.
+        std: of the initial weights of the experts; the gate starts uniform.
 
     Raises:
-        ValueError: no expert.
+        ValueError: ``n_experts < 1``.
 
     Reference:
         Yupeng Hou et al. "Towards Universal Sequence Representation Learning for Recommender

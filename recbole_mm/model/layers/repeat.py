@@ -1,4 +1,4 @@
-r"""How much more, or less, an item is wanted that the user has had before."""
+r"""A learned propensity to repeat: how much users want an item again that they have had."""
 
 import torch
 from torch import Tensor, nn
@@ -24,8 +24,8 @@ def next_occurrences(item_seq: Tensor) -> Tensor:
 class RepeatPropensity(nn.Module):
     r"""A learned number that is added to the score of every item in the history.
 
-    Where nobody takes an item twice it becomes very negative, and the history leaves the ranking;
-    where people come back it becomes positive. It starts at 0, where it changes nothing.
+    Where nobody takes an item again it becomes very negative, and the history leaves the ranking;
+    where users repeat items it becomes positive. It starts at 0, without effect.
 
     Args:
         length: of the longest history.

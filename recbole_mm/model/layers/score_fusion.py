@@ -1,4 +1,4 @@
-r"""Fusion of an item's modalities after each has been scored against the user."""
+r"""Fusion of an item's modalities by their scores with the user."""
 
 import torch
 from torch import Tensor, nn
@@ -10,12 +10,12 @@ NOT_AVAILABLE = -1e4  # as a logit: weight 0 in every dtype, with finite gradien
 
 
 class ScoreFusion(nn.Module):
-    r"""Modality-wise scores, weighted by themselves: :math:`s = \sum_m c_m\,w_m`.
+    r"""Sum of the modalities' scores, weighted by the scores: :math:`s = \sum_m c_m\,w_m`.
 
     Args:
         mode: ``static``: :math:`w_m = 1/M`; ``dynamic_shared``: :math:`w` is the softmax over
             modalities of :math:`f c_m`, with one learned factor :math:`f`; ``dynamic_instance``:
-            with one per item. Factors start at 0, so that every mode starts as the mean.
+            with one factor per item. Factors start at 0: every mode starts as the mean.
         n_modalities: ``M``; with one, ``s`` is its score and there is no factor.
         n_items: size of the item table, for ``dynamic_instance``.
 
@@ -40,18 +40,18 @@ class ScoreFusion(nn.Module):
         item_id: Tensor | None = None,
         added: Tensor | None = None,
     ) -> Scores:
-        """Fused scores of ``n`` items, times a scale, plus dot products with other vectors.
+        """Fused scores of ``n`` items, times a scale, plus the dot products with other vectors.
 
         Args:
-            embeddings: ``M`` times ``(n, d)``, what each modality is scored by; zero where the
-                item lacks it.
-            scale: of each item ``(n,)`` or of all ``()``, ``> 0``.
-            available: ``(n, M)`` bool: the others get no weight; ``None``: all.
-            item_id: ``(n,)``, whose rows these are; ``None`` for the whole table.
-            added: ``(n, d)``; ``None``: nothing.
+            embeddings: ``M`` times ``(n, d)``; zero where the item lacks the modality.
+            scale: per item ``(n,)`` or for all ``()``, ``> 0``.
+            available: ``(n, M)`` bool, missing modalities have weight 0; ``None``: all are
+                available.
+            item_id: IDs of these items ``(n,)``; ``None`` for the whole table.
+            added: ``(n, d)``; ``None``: nothing is added.
 
         Returns:
-            Scores; what an item without any modality adds to ``added`` is 0.
+            Scores; an item without any modality has those of ``added`` only.
         """
         embeddings = [e * scale.unsqueeze(-1) for e in embeddings]
         if self.factor is None:
@@ -61,7 +61,7 @@ class ScoreFusion(nn.Module):
         factor = self.factor
         if factor.dim() and item_id is not None:
             factor = factor[item_id]
-        factor = factor / scale  # the weights are those of the scores before scaling
+        factor = factor / scale  # weights are computed from the scores before scaling
         if len(embeddings) == 2:
             base, difference = _base_and_difference(*embeddings, available)
             return Scores(_weigh_two, (base if added is None else base + added, difference, factor))
@@ -76,8 +76,8 @@ def _weigh_two(query: Tensor, base: Tensor, difference: Tensor, factor: Tensor) 
 
 
 def _base_and_difference(first: Tensor, second: Tensor, available: Tensor | None):
-    """Fused scores are those by the base and a weighed part of those by the difference; an item
-    that lacks a modality is scored by the base alone."""
+    """The fused score is that of the base plus a weighted part of that of the difference; an item
+    that lacks a modality is scored by the base only."""
     if available is None:
         return second, first - second
     both = available.all(dim=-1, keepdim=True)
@@ -92,7 +92,7 @@ def _weigh(query: Tensor, added: Tensor, factor: Tensor, offsets: Tensor, *embed
 
 
 def _offsets(available: Tensor | None, embeddings: list[Tensor]) -> Tensor:
-    """What is added to the logits of each modality's weight, ``(n, M)``."""
+    """Added to the logits of the modalities' weights, ``(n, M)``: excludes missing modalities."""
     if available is None:
         return embeddings[0].new_zeros(len(embeddings[0]), len(embeddings))
     return (~available).to(embeddings[0].dtype) * NOT_AVAILABLE

@@ -16,9 +16,9 @@ class Scores(NamedTuple):
     """Scores ``(b, n)`` of ``n`` items as a function of users ``(b, d)``.
 
     Attributes:
-        function: of users and ``tables``, each row from the same row of users; of all that it
-            reads, only its arguments get a gradient.
-        tables: all that is computed once per item; the first has ``n`` rows.
+        function: of users and ``tables``, row by row of the users; only these arguments get a
+            gradient.
+        tables: tensors that are computed once per item; the first has ``n`` rows.
     """
 
     function: Callable[..., Tensor]
@@ -54,9 +54,9 @@ def candidate_cross_entropy(
 ) -> Tensor:
     r"""Mean cross entropy of the logits ``scores(query)``.
 
-    Blocks of rows go through the softmax one after another, and their gradients are formed at once:
-    memory beside the arguments and their gradients is that of one block, each logit is made once
-    and stays in the cache.
+    Rows go through the softmax in blocks, and the gradients of a block are computed with it: the
+    memory besides the arguments and their gradients is that of one block, and each logit is computed
+    once and stays in the cache.
 
     Args:
         scores: of ``n`` candidates.

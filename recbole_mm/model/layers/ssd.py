@@ -1,6 +1,6 @@
 r"""State space duality: the selective recurrence of Mamba-2 as pure functions of tensors.
 
-Symbols: ``b`` batch, ``l`` length, ``q`` positions that are read, ``h`` heads, ``p`` head size,
+Symbols: ``b`` batch, ``l`` length, ``q`` positions that are computed, ``h`` heads, ``p`` head size,
 ``g`` groups, ``n`` state size. Head ``k`` reads group ``k // (h / g)``.
 """
 
@@ -22,7 +22,7 @@ def ssd(
     Each head starts from the zero state and follows
     :math:`S_t = e^{dt_t A} S_{t-1} + dt_t\, x_t B_t^\top,\; y_t = S_t C_t + skip_t\, x_t`.
     Up to ``chunk_size`` positions it is one quadratic (attention) form; a longer sequence is cut
-    into chunks of that size which hand on their states.
+    into chunks of that size, which pass on their states.
 
     Args:
         x: values, ``(b, l, h, p)``.
@@ -31,10 +31,10 @@ def ssd(
         B: input projections, ``(b, l, g, n)``, each shared by ``h / g`` heads.
         C: output projections, ``(b, l, g, n)``.
         skip: ``(b, l, h)``; ``None``: 0.
-        chunk_size: the longest quadratic form.
+        chunk_size: maximum length of one quadratic form.
 
     Returns:
-        ``y``, ``(b, l, h, p)``, in ``x.dtype``. The gate and the norm are the caller's.
+        ``y``, ``(b, l, h, p)``, in ``x.dtype``, without gate and norm.
 
     Raises:
         ValueError: if ``h`` is not a multiple of ``g``.
@@ -51,7 +51,7 @@ def ssd(
     outputs, state = [], None
     for start in range(0, x.shape[1], chunk_size):
         part = slice(start, start + chunk_size)
-        total = _cumulated(dt[:, part], A)
+        total = _cumulative(dt[:, part], A)
         position = torch.arange(total.shape[1], device=x.device).unsqueeze(0)
         y = _read(
             x[:, part],
@@ -80,11 +80,11 @@ def ssd_at(
     position: Tensor,
     skip: Tensor | None = None,
 ) -> Tensor:
-    r"""The recurrence of :func:`ssd`, read at some positions only: ``O(q l)``.
+    r"""The recurrence of :func:`ssd` at some positions only: ``O(q l)``.
 
     Args:
         x, dt, A, B, skip: see :func:`ssd`.
-        C: output projections of the positions that are read, ``(b, q, g, n)``.
+        C: output projections of the positions that are computed, ``(b, q, g, n)``.
         position: ``(b, q)`` int64 in ``[0, l)``.
 
     Returns:
@@ -94,9 +94,9 @@ def ssd_at(
         ValueError: if ``h`` is not a multiple of ``g``.
     """
     _check_groups(x, B)
-    total = _cumulated(dt, A)
-    there = position.unsqueeze(-1).expand(-1, -1, total.shape[-1])
-    return _read(x, dt, total, B, C, position, total.gather(1, there), skip)
+    total = _cumulative(dt, A)
+    index = position.unsqueeze(-1).expand(-1, -1, total.shape[-1])
+    return _read(x, dt, total, B, C, position, total.gather(1, index), skip)
 
 
 def _check_groups(x: Tensor, B: Tensor) -> None:
@@ -107,26 +107,26 @@ def _check_groups(x: Tensor, B: Tensor) -> None:
         )
 
 
-def _cumulated(dt: Tensor, A: Tensor) -> Tensor:
+def _cumulative(dt: Tensor, A: Tensor) -> Tensor:
     """Log-decay from the start to each position, ``(b, l, h)`` float64."""
     return (dt.double() * A.double()).cumsum(dim=1)
 
 
-def _read(x, dt, total, B, C, position, total_there, skip) -> Tensor:
-    """``y (b, q, h, p)`` from the zero state, as one attention of positions over earlier ones.
+def _read(x, dt, total, B, C, position, total_at, skip) -> Tensor:
+    """``y (b, q, h, p)`` from the zero state, as causal attention over all positions.
 
-    Step sizes and skip are factors and summands of the small attention matrix, so that ``x`` is
-    passed over once.
+    Step sizes and skip are applied to the small attention matrix, so that ``x`` is read once.
 
     Args:
-        total: log-decay from the start to the positions that are seen, ``(b, l, h)`` float64.
-        position: that are read, ``(b or 1, q)``, and ``total_there``: their total, ``(b, q, h)``.
+        total: log-decay from the start to each position, ``(b, l, h)`` float64.
+        position: those that are computed, ``(b or 1, q)``.
+        total_at: their ``total``, ``(b, q, h)``.
     """
     b, l, h = x.shape[:3]
     q, g = C.shape[1:3]
     seen = torch.arange(l, device=x.device)
     later = seen > position.unsqueeze(-1)  # (b or 1, q, l)
-    decay = total_there.transpose(1, 2).unsqueeze(-1) - total.transpose(1, 2).unsqueeze(-2)
+    decay = total_at.transpose(1, 2).unsqueeze(-1) - total.transpose(1, 2).unsqueeze(-2)
     decay = decay.to(torch.promote_types(x.dtype, torch.float32))
     decay = decay.masked_fill(later.unsqueeze(1), -torch.inf).exp()  # (b, h, q, l)
     factor = (decay * dt.transpose(1, 2).unsqueeze(-2)).to(x.dtype)
@@ -139,7 +139,7 @@ def _read(x, dt, total, B, C, position, total_there, skip) -> Tensor:
 
 
 def _carry_state(state: Tensor | None, x: Tensor, dt: Tensor, total: Tensor, B: Tensor) -> Tensor:
-    """State ``(b, h, p, n)`` after a chunk with cumulated log-decay ``total``."""
+    """State ``(b, h, p, n)`` after a chunk with the cumulative log-decay ``total``."""
     remaining = ((total[:, -1:] - total).exp() * dt).to(x.dtype)
     B = B.repeat_interleave(x.shape[2] // B.shape[2], dim=2)
     new = torch.einsum("blh,blhp,blhn->bhpn", remaining, x, B)
@@ -147,6 +147,6 @@ def _carry_state(state: Tensor | None, x: Tensor, dt: Tensor, total: Tensor, B: 
 
 
 def _read_state(state: Tensor, total: Tensor, C: Tensor) -> Tensor:
-    """What the state before a chunk contributes to its outputs, ``(b, l, h, p)``."""
+    """The part of a chunk's outputs that comes from the state before it, ``(b, l, h, p)``."""
     C = C.repeat_interleave(state.shape[1] // C.shape[2], dim=2)
     return torch.einsum("blh,bhpn,blhn->blhp", total.exp().to(state.dtype), state, C)

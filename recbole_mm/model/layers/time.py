@@ -16,17 +16,17 @@ SILU_INVERSE_OF_ONE = 1.2784645
 
 
 def time_intervals(timestamps: Tensor, lengths: Tensor, query_time: Tensor | None = None) -> Tensor:
-    """Days between neighboring events; zero behind the history.
+    """Days between neighboring events; zero in the padding.
 
     Args:
         timestamps: unix seconds, ``(b, L)`` float64, right-padded.
         lengths: ``(b,)``.
-        query_time: ``(b,)``, when the recommendation is asked for. With it, position ``t`` holds
-            the interval that *follows* event ``t`` (the last one: up to the request); without it,
-            the interval that *precedes* it (0 for the first event).
+        query_time: ``(b,)``, time of the request. With it, position ``t`` holds the interval *after*
+            event ``t`` (after the last event: until the request); without it, the interval *before*
+            event ``t`` (0 for the first).
 
     Returns:
-        ``(b, L)`` in the dtype of ``timestamps``, ``>= 0`` (times that run backwards count as 0).
+        ``(b, L)`` in the dtype of ``timestamps``, ``>= 0`` (0 where time runs backwards).
     """
     position = torch.arange(timestamps.shape[1], device=timestamps.device)
     real = position < lengths.unsqueeze(1)
@@ -42,11 +42,11 @@ def time_intervals(timestamps: Tensor, lengths: Tensor, query_time: Tensor | Non
 
 
 def padded_differences(timestamps: Tensor, lengths: Tensor, target_time: Tensor) -> Tensor:
-    """Differences of padded unix seconds as the first release of MMM4Rec forms them.
+    """Differences of padded unix seconds, as in the first release of MMM4Rec.
 
-    The first padded slot holds the time of the *target*, the others 0, so a history shorter than
-    ``L`` shows when the answer happened, and one difference is about ``-1.5e9``. For comparison
-    with released numbers only.
+    The first padded slot holds the time of the *target*, the others 0: a history shorter than ``L``
+    reveals when its target happened, and one difference is about ``-1.5e9``. For comparison with
+    released numbers only.
 
     Args:
         timestamps: unix seconds, ``(b, L)``, right-padded with 0.
@@ -79,8 +79,8 @@ class LengthNorm(nn.Module):
         """Normalise ``(b, h, L)``.
 
         Args:
-            real: ``(b, 1, L)`` bool; only these positions enter mean and variance, the others
-                become 0. Without it all positions count.
+            real: ``(b, 1, L)`` bool; mean and variance are those of these positions, the others
+                become 0. ``None``: all positions count.
         """
         if real is None:
             return F.layer_norm(tau, self.weight.shape, self.weight, self.bias, self.eps)
@@ -91,10 +91,10 @@ class LengthNorm(nn.Module):
 
 
 class TimeScale(nn.Module):
-    """What a block multiplies its step sizes by: ``tau (b, h, L) -> (b, h, L)``.
+    """Factors of the step sizes of a block: ``tau (b, h, L) -> (b, h, L)``.
 
-    A scale per position from all positions, then two causal convolutions over the scaled signal,
-    each followed by ``activation``.
+    Each position is scaled by a function of all positions; then two causal convolutions follow,
+    each with ``activation``.
     """
 
     def __init__(
@@ -109,9 +109,9 @@ class TimeScale(nn.Module):
         self.conv_out = CausalConv1d(n_heads, kernel_size)
 
     def start_as_one(self) -> None:
-        """Initialise so that the output is about 1 (the block without time), yet depends on tau.
+        """Initialise so that the output is about 1 (as without time), yet depends on ``tau``.
 
-        A small ``scale_in`` and ``scale_out`` would be cubed by the tanhshrink and die.
+        With small weights in ``scale_in`` and ``scale_out``, tanhshrink would cube a small number.
         """
         for linear in (self.scale_in, self.scale_out):
             nn.init.xavier_normal_(linear.weight)
@@ -126,10 +126,10 @@ class TimeScale(nn.Module):
 
 
 class TimeGate(nn.Module):
-    r"""Hand a time signal on to the next layer: ``norm(g tau + (1 - g) t)``.
+    r"""The time signal for the next layer: ``norm(g tau + (1 - g) t)``.
 
     Args:
-        per_position: one gate per position instead of one per head and history.
+        per_position: one gate per position instead of one for all positions.
     """
 
     def __init__(self, length: int, dropout: float, eps: float, per_position: bool = False):

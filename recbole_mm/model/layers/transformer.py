@@ -1,7 +1,7 @@
-r"""A post-norm Transformer encoder-decoder of which one decoder position is read.
+r"""A post-norm Transformer encoder-decoder, of which one decoder position is computed.
 
-The function and the parameter names are those of :class:`torch.nn.Transformer`; the arithmetic is
-cut to what the position that is read depends on. Symbols: ``b`` rows, ``q`` queries, ``n`` keys,
+The function and the parameter names are those of :class:`torch.nn.Transformer`; only what this
+position depends on is computed. Symbols: ``b`` rows, ``q`` queries, ``n`` keys,
 ``d`` hidden size, ``h`` heads.
 """
 
@@ -13,11 +13,11 @@ from recbole_mm.model.layers.dropout import Dropout
 
 
 class Attention(nn.Module):
-    r"""Multi-head attention with key padding, defined for rows without any key.
+    r"""Multi-head attention with key padding, also for rows without any key.
 
-    A query that may look at no key reads the zero vector (its output is the bias of ``out_proj``),
-    with finite gradients, where :class:`torch.nn.MultiheadAttention` gives NaN. Otherwise the two
-    are equal, parameter names included.
+    A query without any key reads the zero vector (its output is the bias of ``out_proj``), with
+    finite gradients, where :class:`torch.nn.MultiheadAttention` returns NaN. Otherwise the two are
+    equal, including the names of the parameters.
 
     Args:
         hidden_size: ``d``, a multiple of ``n_heads``.
@@ -25,7 +25,7 @@ class Attention(nn.Module):
         dropout: probability of dropping an attention weight in training.
 
     Note:
-        A single query meets keys and values that were never projected:
+        For a single query, keys and values are not projected:
         :math:`q^\top W_k x = (W_k^\top q)^\top x` and :math:`\sum_j a_j W_v x_j = W_v \sum_j a_j
         x_j`, ``O(b d^2 + b h n d)`` instead of ``O(b n d^2)``.
     """
@@ -46,12 +46,12 @@ class Attention(nn.Module):
         nn.init.zeros_(self.out_proj.bias)
 
     def forward(self, query: Tensor, keys: Tensor, key_padding: Tensor) -> Tensor:
-        """Read ``keys`` once per query.
+        """Attend to ``keys``, which are also the values.
 
         Args:
             query: ``(b, q, d)``.
-            keys: ``(b, n, d)``, also the values.
-            key_padding: ``(b, n)`` bool, True where a key is not to be seen.
+            keys: ``(b, n, d)``.
+            key_padding: ``(b, n)`` bool, True where a key is masked.
 
         Returns:
             ``(b, q, d)``.
@@ -74,7 +74,7 @@ class Attention(nn.Module):
         b, _, d = query.shape
         h = self.n_heads
         w_q, w_k, w_v = self.in_proj_weight.chunk(3)
-        b_q, _, b_v = self.in_proj_bias.chunk(3)  # the keys' bias shifts all scores of a row alike
+        b_q, _, b_v = self.in_proj_bias.chunk(3)  # the keys' bias adds the same to all scores
         q_ = F.linear(query.squeeze(1), w_q, b_q).view(b, h, d // h).transpose(0, 1)
         absorbed = torch.bmm(q_, w_k.view(h, d // h, d)).transpose(0, 1)  # (b, h, d)
         scores = torch.bmm(absorbed, keys.transpose(1, 2)) * (d // h) ** -0.5
@@ -85,14 +85,14 @@ class Attention(nn.Module):
         return self.out_proj(read.reshape(b, 1, d))
 
     def _weights(self, scores: Tensor, key_padding: Tensor) -> Tensor:
-        hidden = key_padding[:, None, None]
-        scores = scores.masked_fill(hidden, torch.finfo(scores.dtype).min)
-        weights = scores.softmax(dim=-1).masked_fill(hidden, 0.0)
+        masked = key_padding[:, None, None]
+        scores = scores.masked_fill(masked, torch.finfo(scores.dtype).min)
+        weights = scores.softmax(dim=-1).masked_fill(masked, 0.0)
         return self.dropout(weights)
 
 
 class EncoderLayer(nn.Module):
-    """Self-attention and a feed-forward block, each followed by sum and LayerNorm."""
+    """Self-attention and a feed-forward block, each followed by residual and LayerNorm."""
 
     def __init__(self, hidden_size, n_heads, inner_size, dropout, activation, layer_norm_eps):
         super().__init__()
@@ -114,7 +114,7 @@ class EncoderLayer(nn.Module):
 
 
 class DecoderLayer(EncoderLayer):
-    """An encoder layer that also reads a memory, between self-attention and feed-forward."""
+    """An encoder layer that also attends to a memory, after the self-attention."""
 
     def __init__(self, hidden_size, n_heads, inner_size, dropout, activation, layer_norm_eps):
         super().__init__(hidden_size, n_heads, inner_size, dropout, activation, layer_norm_eps)
@@ -124,7 +124,7 @@ class DecoderLayer(EncoderLayer):
     def forward(
         self, x: Tensor, padding: Tensor, memory: Tensor, memory_padding: Tensor, query: Tensor
     ) -> Tensor:
-        """Outputs ``(b, q, d)`` for ``query``: ``x`` itself or some of its positions."""
+        """Outputs ``(b, q, d)`` of ``query``, which is ``x`` itself or some of its positions."""
         query = self.norm1(query + self.dropout(self.self_attn(query, x, padding)))
         read = self.multihead_attn(query, memory, memory_padding)
         query = self.norm2(query + self.dropout(read))
@@ -132,7 +132,7 @@ class DecoderLayer(EncoderLayer):
 
 
 class Stack(nn.Module):
-    """Layers and the norm that ends them."""
+    """Layers and a final norm."""
 
     def __init__(self, layers: list[nn.Module], norm: nn.LayerNorm):
         super().__init__()
@@ -141,22 +141,22 @@ class Stack(nn.Module):
 
 
 class EncoderDecoder(nn.Module):
-    r"""Post-norm Transformer whose decoder is bidirectional and read at one position.
+    r"""Post-norm Transformer with a bidirectional decoder, of which one position is computed.
 
     Equal to :class:`torch.nn.Transformer` (``norm_first=False``) with key padding for source,
-    target and memory and no causal mask, followed by reading the target at ``position``.
+    target and memory and without a causal mask, at one position of the target.
 
     Args:
         hidden_size: ``d``, a multiple of ``n_heads``.
         n_heads: attention heads.
-        n_layers: encoder and decoder layers together, even and ``>= 2``: half each.
+        n_layers: of encoder and decoder together, half each: even and ``>= 2``.
         inner_size: width of the feed-forward blocks.
-        dropout: probability, in every block and on the attention weights.
+        dropout: probability, in every block and for the attention weights.
         activation: of the feed-forward blocks.
         layer_norm_eps: of every LayerNorm.
 
     Raises:
-        ValueError: for an odd or too small ``n_layers``, or heads that do not divide ``d``.
+        ValueError: ``n_layers`` is odd or too small, or ``n_heads`` does not divide ``d``.
     """
 
     def __init__(
@@ -187,7 +187,7 @@ class EncoderDecoder(nn.Module):
     def encode(self, source: Tensor, padding: Tensor) -> Tensor:
         """Memory ``(b, n, d)`` of ``source`` ``(b, n, d)``.
 
-        Padded positions are seen by none but see the others: their output is defined.
+        Padded positions are masked as keys but not as queries: their output is defined.
         """
         for layer in self.encoder.layers:
             source = layer(source, padding)
@@ -204,9 +204,9 @@ class EncoderDecoder(nn.Module):
         """Decoder output ``(b, d)`` at one position of each row.
 
         Args:
-            position: ``(b,)`` int, the position that is read.
+            position: ``(b,)`` int.
             target: ``(b, l, d)``.
-            padding: ``(b, l)`` bool, True where the target is not to be seen.
+            padding: ``(b, l)`` bool, True where the target is masked.
             memory: ``(b, n, d)`` of :meth:`encode`.
             memory_padding: ``(b, n)`` bool.
         """

@@ -42,9 +42,9 @@ class EmbeddedItems(NamedTuple):
         embeddings: per modality ``(n, D)``.
         id_embedding: ``(n, D)``, or ``None`` without ID.
         candidates: unit vectors that are ranked, ``(n, D)`` each.
-        id_candidate: unit vector of the id embedding where it is ranked by itself, else ``None``.
-        available: ``(n, M)`` bool, or ``None`` when all count.
-        id_available: ``(n,)`` bool, or ``None`` when all count.
+        id_candidate: unit vector of the ID embedding where it has a score of its own, else ``None``.
+        available: which modalities count, ``(n, M)`` bool, or ``None`` when all do.
+        id_available: whether the ID counts, ``(n,)`` bool, or ``None`` when all do.
         item_id: ``(n,)``, or ``None`` for the whole table.
     """
 
@@ -58,13 +58,13 @@ class EmbeddedItems(NamedTuple):
 
 
 class View(NamedTuple):
-    """A history as it is read; with item drop as released, modalities differ in their items.
+    """Histories as they are read; with item drop as released, modalities differ in their items.
 
     Attributes:
         length: ``(b,)``.
         item_seqs: ids of each modality, ``(b, L)``.
         rows: the same items as rows of :class:`EmbeddedItems`.
-        feature_drop: ``(b, L)`` bool, where the leading modality is read from dropped features.
+        feature_drop: ``(b, L)`` bool, where the leading modality has some features dropped.
     """
 
     length: Tensor
@@ -74,16 +74,16 @@ class View(NamedTuple):
 
 
 class ReaderInput(NamedTuple):
-    """What the transformer reads of a batch; ``M`` modalities are one after another if stacked.
+    """Inputs of the transformer for a batch; stacked modalities are concatenated along the length.
 
     Attributes:
         length: ``(b,)``.
         interests: distinct interests of each history, ``(b, w)``, right-padded with 0.
-        count: of them, ``(b,)``.
-        width: 0-d, the largest count of a row, where padding counts as an interest.
+        count: number of these, ``(b,)``.
+        width: 0-d, the largest number in a row, counting padding as one interest.
         tokens: decoder inputs of the real positions only, ``(1 or M, n, D)``.
-        token: which of them is at each position, ``(b, L)``.
-        padding: where the decoder is not to look, 1 or ``M`` times ``(b, L)`` bool.
+        token: index of the token at each position, ``(b, L)``.
+        padding: positions that the decoder masks, 1 or ``M`` times ``(b, L)`` bool.
     """
 
     length: Tensor
@@ -96,34 +96,34 @@ class ReaderInput(NamedTuple):
 
 
 class MISSRec(MultiModalRecommender):
-    r"""An encoder reads the interests (clusters of item embeddings) that a history touches, a
-    decoder reads the history itself and asks the encoder; items are ranked by the cosine with each
-    of their modalities, weighted by these cosines.
+    r"""An encoder reads the interests of a history, which are clusters of item embeddings; a decoder
+    reads the history and attends to the encoder. Items are ranked by the cosines of their
+    modalities, weighted by these cosines.
 
-    Interests are clustered anew before an epoch (:meth:`on_epoch_start`); before the first
-    clustering they are made when they are first needed. Tables and centroids are buffers.
+    Interests are clustered again before every epoch (:meth:`on_epoch_start`), and for the first time
+    when they are needed. Their tables and centroids are buffers.
 
-    With ID, an item's score is the mean over its modalities and its id,
+    With ID, an item's score is the mean over its modalities and its ID,
     :math:`(c_{id} + M s) / (M + 1)`; with one modality it is the cosine with the sum of the two.
 
-    NOTE: the presence mask decides what is missing and has no part in sequences, interests and
-    candidates (``mask_missing``); the release takes zero rows, which become the adapter's bias.
+    NOTE: missing modalities are left out of sequences, interests and candidates (``mask_missing``);
+    in the release they are rows of zeros, which become the adapter's bias.
     NOTE: an ID without a training interaction is missing as well (``mask_missing``): it is read as
-    zero, and a share of :math:`s` stands in for its cosine (``untrained_id``); in the release it
-    is its random start.
-    NOTE: clusters are those of a correct k-means (the released one is broken, and is not here).
-    NOTE: item drop removes an item from all modalities (``item_drop_view``); as released it
-    removes it from the leading one alone, and sometimes the wrong one.
-    NOTE: the padding item and items without a training interaction are no candidates in the softmax
+    zero, and its cosine is replaced by a share of :math:`s` (``untrained_id``); in the release it
+    is the random initial embedding.
+    NOTE: clusters are those of a correct k-means; the released one is broken and not available.
+    NOTE: item drop removes an item from all modalities (``item_drop_view``); in the release only
+    from the leading one, and sometimes another item.
+    NOTE: the padding item and items without a training interaction are not candidates in the softmax
     (``softmax: trained``), and a duplicate of a row's target is not a negative
     (``mask_repeated_targets``); in the release all are.
-    NOTE: the in-batch softmax takes the popularity of the targets out (``logq_correction``).
+    NOTE: the in-batch softmax corrects for the popularity of the targets (``logq_correction``).
     NOTE: the regularizer is the released one, a length penalty, without its padding
     (``reg_counts_padding``); see :func:`~recbole_mm.model.layers.interest.interest_regularizer`.
     NOTE: without a file of word-dropped text features (``word_drop_features``), entries of the
     feature vectors are dropped instead of words.
-    NOTE: a user without any interest, or without any item that has the modality, attends to
-    nothing and reads zero; the release gives NaN.
+    NOTE: for a user without any interest, or without any item that has the modality, attention
+    reads zero; in the release it is NaN.
     NOTE: ``released: True`` layers ``properties/released/MISSRec.yaml`` over the defaults, which is
     the function of the authors' first release, for its weights.
 
@@ -192,29 +192,30 @@ class MISSRec(MultiModalRecommender):
         self._init_weights()
 
     def _read_word_dropped(self, config, dataset) -> Tensor | None:
-        """Features of the leading modality's texts with words dropped, ``(n_items, F)``; an item
-        that is not in the file keeps its own."""
+        """Features of the leading modality's texts with words dropped, ``(n_items, F)``; items that
+        are not in the file keep their features."""
         name = config["word_drop_features"]
         if not name:
             return None
         if config["feature_transform"]:
             raise ValueError(
-                f"word_drop_features does not go with feature_transform: "
-                f"{config['feature_transform']}, which would turn each file by axes of its own. "
+                f"word_drop_features does not work with feature_transform: "
+                f"{config['feature_transform']}, which would transform each file differently. "
                 f"Leave one of them empty."
             )
         whole, dropped = self.feature(self.modalities[0]), dataset.read_features(name)
         if dropped.values.shape != whole.shape:
             raise ValueError(
                 f"word_drop_features: {name} has width {dropped.values.shape[1]}, "
-                f"{self.modalities[0]} has {whole.shape[1]}: both must come from one encoder."
+                f"{self.modalities[0]} has width {whole.shape[1]}: both must come from the same "
+                f"encoder."
             )
         if dropped.present is None:
             return dropped.values
         return torch.where(dropped.present.unsqueeze(-1), dropped.values, whole)
 
     def _init_weights(self) -> None:
-        """Normal weights, zero biases; attention inputs and adapters keep torch's own start."""
+        """Normal weights, zero biases; attention inputs and adapters keep torch's defaults."""
         blocks = [m for m in self.transformer.modules() if isinstance(m, nn.Linear)]
         tables = [m for m in self.children() if isinstance(m, nn.Embedding)]
         for module in blocks + tables:
@@ -236,7 +237,7 @@ class MISSRec(MultiModalRecommender):
 
     @torch.no_grad()
     def update_interests(self) -> None:
-        """Cluster the item embeddings as they are now; several processes share the first's."""
+        """Cluster the present item embeddings; several processes share the result of the first."""
         if processes.is_first():
             vectors = torch.stack([self.adapt(m, mask=self.mask_missing) for m in self.modalities])
             self.interests.update(vectors, self.clustering)
@@ -245,13 +246,13 @@ class MISSRec(MultiModalRecommender):
             torch.distributed.broadcast(self.interests.embeddings, src=0)
 
     def keep_modalities(self, modalities: Collection[str]) -> None:
-        """See the base class; the interests stay, without the items of the other modalities."""
+        """See the base class; interests lose the items of the other modalities."""
         super().keep_modalities(modalities)
         kept = [[modality in modalities] for modality in self.modalities]
         self.interests.lookup = self.interests.lookup * torch.tensor(kept, device=self.device)
 
     def permute_features(self, source: Tensor) -> None:
-        """See the base class; an item's interests follow its features."""
+        """See the base class; interests are permuted with the features."""
         super().permute_features(source)
         self.interests.lookup = self.interests.lookup[:, source]
 
@@ -303,7 +304,7 @@ class MISSRec(MultiModalRecommender):
             n = items.available.sum(-1).to(n.dtype)
         scale = scale / (n + 1)
         by_id = items.id_candidate * scale.unsqueeze(-1)
-        # the fused score of an item without any modality is 0 at every scale
+        # the fused score of an item without any modality is 0, whatever the scale
         weight = n.clamp(min=1)
         if items.id_available is not None:
             weight = weight + self.untrained_id * ~items.id_available
@@ -317,7 +318,7 @@ class MISSRec(MultiModalRecommender):
         return self.read(self.view_of(interaction, rows), items)[0]
 
     def view_of(self, interaction, rows: Tensor | None) -> View:
-        """The histories of a batch as they are."""
+        """The histories of a batch, unchanged."""
         item_seq = interaction[self.ITEM_SEQ]
         n = len(self.modalities)
         rows = item_seq if rows is None else rows
@@ -330,7 +331,7 @@ class MISSRec(MultiModalRecommender):
 
         Args:
             view: histories.
-            items: what :meth:`embed_items` gave.
+            items: result of :meth:`embed_items`.
             regularize: whether to compute the regularizer; it is ``None`` otherwise.
         """
         given = self._reader_input(view, items)
@@ -433,7 +434,7 @@ class MISSRec(MultiModalRecommender):
             return loss
         augmented, regularizer = self.read(self.augment(view), items, regularize)
         own = torch.arange(len(target), device=target.device)
-        # the negatives are those of this process
+        # negatives are those of this process only
         similarity = seq_output @ augmented.T / self.temperature
         loss = loss + self.sequence_loss_weight * F.cross_entropy(similarity, own)
         return loss + self.reg_weight * regularizer if regularize else loss
@@ -441,7 +442,7 @@ class MISSRec(MultiModalRecommender):
     def augment(self, view: View) -> View:
         """Another view of each history of a batch: items dropped, or features dropped.
 
-        One coin decides for the whole batch.
+        One draw decides for the whole batch.
         """
         drop = torch.rand(view.rows[0].shape, device=view.length.device) < self.item_drop_ratio
         if torch.rand(()) < self.item_drop_coefficient:
@@ -449,7 +450,7 @@ class MISSRec(MultiModalRecommender):
         return view._replace(feature_drop=drop)
 
     def with_items_dropped(self, view: View, drop: Tensor) -> View:
-        """A view without the items where ``drop`` ``(b, L)`` is True; the first always stays."""
+        """A view without the items where ``drop`` ``(b, L)`` is True; the first item is kept."""
 
         def dropped(sequence: Tensor) -> tuple[Tensor, Tensor]:
             return drop_items(sequence, view.length, ~drop, self.item_drop_released)
@@ -462,7 +463,7 @@ class MISSRec(MultiModalRecommender):
         return View(length, [item_seq] * n, [rows] * n)
 
     def _feature_dropped(self, item_id: Tensor) -> Tensor:
-        """Leading modality's embeddings of items, ``(n, D)``, from features with some dropped."""
+        """The leading modality's embeddings of items, ``(n, D)``, with some features dropped."""
         leading = self.modalities[0]
         adapter = self.adapters[leading]
         if self.word_dropped is not None:
@@ -476,7 +477,7 @@ class MISSRec(MultiModalRecommender):
 
 
 def _clustering(config):
-    """The clustering of the config, bound to its settings."""
+    """The clustering function of the configuration, with its settings."""
     method = read_choice(config, "interest_clustering", CLUSTERINGS)
     if method == "faiss" and find_spec("faiss") is None:
         raise ValueError("interest_clustering: faiss needs faiss: pip install faiss-cpu")

@@ -35,30 +35,30 @@ class EmbeddedItems(NamedTuple):
 
 
 class MMM4Rec(MultiModalRecommender):
-    r"""A state space model that mixes the leading modality's stream, then lets every other
-    modality's stream, mixed by the same block, ask it (Cross-SSD); step sizes follow the time
-    between events, whose signals are merged through Fourier filters.
+    r"""A state space block encodes the sequence of the leading modality; the sequence of every other
+    modality goes through the same block and then queries it (Cross-SSD). Step sizes can follow the
+    time between events, whose signals are merged by Fourier filters.
 
-    With one modality there is nothing to cross and its own stream is read; with more than two,
-    every further modality has its cross layers and the mean of their outputs is read.
+    With one modality its own encoding is the output. With more than two, every further modality has
+    its own cross layers, and the output is the mean of theirs.
 
     NOTE: intervals are in days and ``time_norm`` counts real events only (``time_input``); the
     release takes differences of padded unix seconds, which hold the target's time.
     NOTE: the time layers start as the identity (``time_init``), so that they learn; the released
     start leaves their output at 1e-8, where it stays.
-    NOTE: without ID an item that lacks a modality is ranked by those that it has
-    (``mask_missing``); the release ranks the adapter's bias, as both do with ID, beside the id's
-    embedding. An item without any modality and trained ID is never recommended.
-    NOTE: the padding item and items without a training interaction are no candidates in the softmax
+    NOTE: without ID, an item that lacks a modality is ranked by those that it has
+    (``mask_missing``); the release ranks the adapter's bias. With ID, both do. An item without any
+    modality and without a trained ID is never recommended.
+    NOTE: the padding item and items without a training interaction are not candidates in the softmax
     (``softmax: trained``), and a duplicate of a row's target is not a negative
     (``mask_repeated_targets``); in the release all are.
     NOTE: ``layer_norm_eps`` is 1e-5 and the adapters start with a small random bias
-    (``adapter_bias_init``), which is what an item that lacks a modality is read as. With the
-    released 1e-12 and 0 such an item is a row of zeros, whose gradients grow a millionfold in every
-    norm and overflow in two layers.
-    NOTE: the in-batch softmax takes the popularity of the targets out (``logq_correction``).
+    (``adapter_bias_init``), which represents a missing modality in a history. With the released
+    1e-12 and 0 it would be a row of zeros, whose gradients grow a millionfold in every norm and
+    overflow after two layers.
+    NOTE: the in-batch softmax corrects for the popularity of the targets (``logq_correction``).
     NOTE: ``loss_positions: all`` trains on every event of a window at once instead of one target
-    per example; the blocks are causal, so a position is read as a history that ends there.
+    per example; the blocks are causal, so each position is the end of a history.
     NOTE: only the last position is computed in the last cross layer; the function is the same.
     NOTE: ``released: True`` layers ``properties/released/MMM4Rec.yaml`` over the defaults, which is
     the function of the authors' first release, for its weights.
@@ -69,7 +69,7 @@ class MMM4Rec(MultiModalRecommender):
     """
 
     domain_parameters = ("item_embeddings.*", "fusion.weight", "repeats.*")
-    # a single modality has nothing to cross, nor a time signal to hand on
+    # with one modality there are no cross layers, and no time signal for them
     modality_parameters = ("adapters.*", "input_norms.*", "cross_layers.*", "*.time_gate.*")
     encoder_parameters = ("*_layers.*",)
     layer_stacks = ("encoder_layers", "cross_layers.*")
@@ -95,8 +95,8 @@ class MMM4Rec(MultiModalRecommender):
             )
         if self.use_time and config["loss_positions"] == "all":
             raise ValueError(
-                "loss_positions: all does not go with use_time: True, whose layers mix all times "
-                "of a history, so an event would know what follows. Set one of them otherwise."
+                "loss_positions: all does not work with use_time: True, whose layers mix all times "
+                "of a history, so that an event would see the following ones. Change one of them."
             )
         n_layers, inner_size = config["n_layers"], config["inner_size"]
         size = MambaSize(
@@ -190,7 +190,7 @@ class MMM4Rec(MultiModalRecommender):
         return gather_positions(mixed, groups, interaction[self.ITEM_SEQ_LEN])
 
     def _groups(self, interaction, items, rows, positions: str = "last"):
-        """Rows of similar length, and what :meth:`_mix` makes of each group."""
+        """Rows of similar length, and the result of :meth:`_mix` for each group."""
         items = self.all_items() if items is None else items
         lengths = interaction[self.ITEM_SEQ_LEN]
         rows = interaction[self.ITEM_SEQ] if rows is None else rows
@@ -206,7 +206,7 @@ class MMM4Rec(MultiModalRecommender):
         return groups, mixed
 
     def _streams(self, items: EmbeddedItems, tokens: list[Tensor], m: str) -> list[Tensor]:
-        """Inputs of one modality for every group, ``(b, l, D)`` each, looked up in one go."""
+        """Inputs of one modality for every group, ``(b, l, D)`` each, from one look-up."""
         flat = torch.cat([ids.flatten() for ids in tokens])
         embedded = items.embeddings[m].index_select(0, flat)
         stream = self.input_norms[m](self.embedding_dropout(embedded))
@@ -214,7 +214,7 @@ class MMM4Rec(MultiModalRecommender):
         return [part.view(*ids.shape, -1) for part, ids in zip(parts, tokens, strict=True)]
 
     def _time_input(self, interaction) -> tuple[Tensor, Tensor | None]:
-        """Raw time differences ``(b, L)``, and which positions are events (``None``: all count)."""
+        """Time differences ``(b, L)``, and which positions are events (``None``: all count)."""
         timestamps, lengths = interaction[self.TIME_SEQ], interaction[self.ITEM_SEQ_LEN]
         dtype = self.time_norm.weight.dtype
         if self.time_input == "padded_differences":
@@ -243,18 +243,18 @@ class MMM4Rec(MultiModalRecommender):
         return factors
 
     def _time_signal(self, time: Tensor, real: Tensor | None) -> Tensor:
-        """A normalised signal for every head, ``(b, h, L)``, with its own dropout."""
+        """A normalised signal for every head, ``(b, h, L)``, with a dropout mask of its own."""
         tau = self.time_dropout(time.unsqueeze(1).expand(-1, self.size.n_heads, -1))
         return self.time_norm(tau, real)
 
     def _mix(
         self, streams: dict[str, Tensor], lengths: Tensor, factors: dict, positions: str
     ) -> Tensor:
-        """Streams ``(b, l, D)`` of every modality to the user vectors.
+        """User vectors from the streams ``(b, l, D)`` of all modalities.
 
         Args:
             factors: see :meth:`_time_factors`; empty without time.
-            positions: that are read: ``last``, or ``all``.
+            positions: of the users, ``last`` or ``all``.
 
         Returns:
             ``(b, D)``, or ``(b, l, D)`` for all positions.

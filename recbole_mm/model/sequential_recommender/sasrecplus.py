@@ -9,14 +9,14 @@ from recbole_mm.model.layers.softmax import Scores, dot_products
 
 
 class SASRecPlus(MultiModalRecommender):
-    r"""SASRec as the strongest baselines of today train it: every event of a history is a target,
+    r"""SASRec with the loss of today's strongest baselines: every event of a history is a target,
     against all items.
 
-    An item is its ID embedding, which is also what is ranked (dot product). With ``modalities`` its
-    adapted features are added: the plainest model of both.
+    An item is its ID embedding, and is ranked by the dot product with it. With ``modalities`` its
+    adapted features are added: the simplest model of both.
 
-    NOTE: the blocks normalise first (pre-norm), with a norm behind the last, as in the authors'
-    code and unlike RecBole's SASRec.
+    NOTE: the blocks are pre-norm, with a norm after the last, as in the authors' code and unlike
+    RecBole's SASRec.
     NOTE: the padding item and items without a training interaction are not candidates in the
     softmax (``softmax: trained``).
 
@@ -36,7 +36,9 @@ class SASRecPlus(MultiModalRecommender):
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
         if not self.use_item_id and not self.modalities:
-            raise ValueError("SASRecPlus has nothing to read: set use_item_id: True or modalities.")
+            raise ValueError(
+                "SASRecPlus needs item IDs or features: set use_item_id: True or modalities."
+            )
         self.initializer_range = config["initializer_range"]
         self.positions_per_group = config["length_group_size"]
         self.temperature = config["temperature"]

@@ -14,23 +14,24 @@ from recbole_mm.model.layers.softmax import Scores, dot_products
 
 
 class UniSRec(MultiModalRecommender):
-    r"""Features through a mixture of whitening experts, a causal Transformer over the history, and
-    the cosine with every item.
+    r"""A mixture of whitening experts adapts the features, a causal Transformer encodes the history,
+    and items are ranked by their cosine with it.
 
-    An item is the sum of its adapted modalities, of those that it has; each modality has its own
-    experts. With ID a learned embedding is added. With one modality this is the paper's model.
+    An item is the sum of the adapted modalities that it has; each modality has its own experts. With
+    ID a learned embedding is added. With one modality this is the paper's model.
 
-    Pre-training adds the contrast between a history and an augmented view of it: with items
-    dropped, or with features dropped, as one coin per batch says.
+    Pre-training adds the contrast between a history and an augmented view of it, with items dropped
+    or with features dropped; one draw decides for a batch.
 
-    NOTE: where the paper drops words of a text and encodes it again, entries of the feature
-    vectors are dropped.
+    NOTE: instead of dropping words of a text and encoding it again, entries of the feature vectors
+    are dropped.
     NOTE: unless the softmax is in-batch, the experts' dropout and the gates' noise are drawn once
     per item and step, for histories and candidates together; the release draws them twice.
-    NOTE: the padding item and items without a training interaction are no candidates in the softmax
+    NOTE: the padding item and items without a training interaction are not candidates in the softmax
     (``softmax: trained``); in the release they are.
-    NOTE: an ID without a training interaction adds nothing; in the release its random start.
-    NOTE: the in-batch softmax takes the popularity of the targets out (``logq_correction``).
+    NOTE: an ID without a training interaction adds nothing; in the release it adds its random
+    initial embedding.
+    NOTE: the in-batch softmax corrects for the popularity of the targets (``logq_correction``).
 
     Reference:
         Yupeng Hou et al. "Towards Universal Sequence Representation Learning for Recommender
@@ -117,7 +118,7 @@ class UniSRec(MultiModalRecommender):
         """Unit vectors of the users, ``(b, hidden_size)``.
 
         Args:
-            items: what :meth:`embed_items` gave.
+            items: result of :meth:`embed_items`.
             rows: histories as rows of ``items``, ``(b, l)``.
             item_seq: the same as item ids.
             length: ``(b,)``.

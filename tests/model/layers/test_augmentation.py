@@ -24,7 +24,7 @@ def test_the_first_item_always_stays():
     assert length.tolist() == [1, 1]
 
 
-def test_as_released_a_dropped_item_takes_the_place_of_the_one_before_it():
+def test_as_released_a_dropped_item_replaces_the_one_before_it():
     item_seq = torch.tensor([[1, 2, 3, 4, 0]])
     keep = torch.tensor([[True, False, False, True, False]])
 

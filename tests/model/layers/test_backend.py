@@ -11,7 +11,7 @@ from recbole_mm.model.layers.ssd import ssd
 
 @pytest.fixture
 def kernel(monkeypatch):
-    """mamba_ssm's scan by its documentation, in place of the CUDA kernel."""
+    """mamba_ssm's scan according to its documentation, instead of the CUDA kernel."""
 
     def mamba_chunk_scan_combined(x, dt, A, B, C, **_):
         return ssd(x, dt, A, B, C)

@@ -23,7 +23,7 @@ def test_groups_cover_every_row_once_and_keep_the_order(positions):
     assert seen == sorted(seen)
 
 
-def test_a_group_holds_as_many_positions_as_it_may():
+def test_a_group_has_at_most_the_given_number_of_positions():
     lengths = torch.tensor([1, 5, 1, 2, 1, 12, 1])
     groups = group_by_length(lengths, positions=6)
     assert [(sorted(group.index.tolist()), group.longest) for group in groups] == [
@@ -39,7 +39,7 @@ def cost(groups):
 
 
 @pytest.mark.parametrize("positions", [300, 1024])
-def test_no_other_cut_is_cheaper(positions):
+def test_no_other_split_is_cheaper(positions):
     torch.manual_seed(0)
     lengths = torch.empty(400).geometric_(0.3).clamp(max=9).long()
     found = group_by_length(lengths, positions)
@@ -58,7 +58,7 @@ def test_no_other_cut_is_cheaper(positions):
 
 
 def parts(ascending, cuts):
-    """Cut between lengths: behind every length in ``cuts``."""
+    """Split after every length in ``cuts``."""
     bounds = torch.searchsorted(ascending, torch.tensor([*cuts, 99]), right=True)
     return [run for run in ascending.tensor_split(bounds[:-1]) if len(run)]
 

@@ -1,4 +1,4 @@
-"""Losses equal the cross entropy of all logits with the columns that count."""
+"""Losses equal the cross entropy of the logits of the candidates."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ COUNTED = {"trained": [1, 3, 4], "full": [1, 2, 3, 4], "all_rows": [0, 1, 2, 3, 
 
 
 @pytest.mark.parametrize("candidates", TABLE_CANDIDATES)
-def test_candidates_of_the_table_are_those_that_are_named(candidates):
+def test_the_candidates_are_the_named_items_of_the_table(candidates):
     torch.manual_seed(0)
     loss = TableLoss(candidates, TRAINED)
     items, users, target = torch.randn(5, 3), torch.randn(4, 3), torch.tensor([1, 3, 4, 1])
@@ -27,7 +27,7 @@ def test_candidates_of_the_table_are_those_that_are_named(candidates):
 
 
 @pytest.mark.parametrize("candidates", TABLE_CANDIDATES)
-def test_what_is_added_for_items_of_a_history_goes_to_their_logits(candidates):
+def test_additions_for_items_of_a_history_go_to_their_logits(candidates):
     torch.manual_seed(0)
     loss = TableLoss(candidates, TRAINED)
     items, users, target = torch.randn(5, 3), torch.randn(2, 3), torch.tensor([1, 3])
@@ -46,7 +46,7 @@ def test_other_candidates_are_refused():
         TableLoss("sampled", TRAINED)
 
 
-def test_losses_have_nothing_in_a_checkpoint():
+def test_losses_are_not_in_a_checkpoint():
     share, domain = torch.full((5,), 0.2), torch.zeros(5)
 
     assert BatchLoss(True, share, domain).state_dict() == {}

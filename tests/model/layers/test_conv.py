@@ -36,7 +36,7 @@ def test_gradients():
 
 
 @pytest.mark.parametrize("length", [1, 3, 6])
-def test_the_last_step_alone_is_the_last_step(length):
+def test_the_last_step_alone_equals_that_of_the_whole_sequence(length):
     torch.manual_seed(0)
     conv = CausalConv1d(3, 4)
     x = torch.randn(2, length, 3)

@@ -30,7 +30,7 @@ def test_weights_of_missing_modalities_go_to_the_others(mode):
     assert fused[3].tolist() == [0, 0, 0]
 
 
-def test_gradients_stay_finite_when_an_item_has_nothing():
+def test_gradients_are_finite_for_an_item_without_modalities():
     a, b = (e.requires_grad_() for e in embeddings())
     fusion = CandidateFusion("dynamic_instance", 2, 4)
     fusion([a, b], torch.zeros(4, 2, dtype=torch.bool)).sum().backward()

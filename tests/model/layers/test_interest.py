@@ -1,4 +1,4 @@
-"""Clusterings equal their definitions; tables map what has an interest and nothing else."""
+"""Clusterings equal their definitions; only present modalities have interests."""
 
 import pytest
 import torch
@@ -29,7 +29,7 @@ def same_partition(a, b) -> bool:
     return bool(((a[:, None] == a) == (b[:, None] == b)).all())
 
 
-def test_kmeans_has_no_more_threads_than_give_the_same_sums_each_time(monkeypatch):
+def test_kmeans_uses_as_few_threads_as_reproducible_sums_need(monkeypatch):
     from sklearn.cluster import KMeans
     from threadpoolctl import threadpool_info, threadpool_limits
 
@@ -64,7 +64,7 @@ def test_separate_groups_are_found(clustering):
 
 @pytest.mark.parametrize("clustering", CLUSTERINGS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_centroids_come_in_the_dtype_of_the_vectors(clustering, dtype):
+def test_centroids_have_the_dtype_of_the_vectors(clustering, dtype):
     centroids, assignment = clustering(blobs()[0].to(dtype), 3)
 
     assert centroids.dtype == dtype and centroids.shape == (3, 5)
@@ -107,13 +107,13 @@ def test_kmeans_assigns_every_vector_to_its_nearest_centroid():
     assert len(assignment.unique()) == 30
 
 
-def test_kmeans_with_fewer_distinct_vectors_than_clusters_is_quiet(recwarn):
+def test_kmeans_does_not_warn_of_fewer_distinct_vectors_than_clusters(recwarn):
     kmeans(torch.ones(5, 2), 3)
 
     assert not recwarn.list
 
 
-def test_kmeans_leaves_the_vectors_as_they_are():
+def test_kmeans_does_not_change_the_vectors():
     vectors, _ = blobs()
     before = vectors.clone()
 
@@ -140,7 +140,7 @@ def test_density_peaks_do_not_depend_on_the_size_of_a_block(monkeypatch):
     assert_close(whole.centroids, blocks.centroids)
 
 
-def test_a_clustering_of_an_empty_cluster_keeps_its_row():
+def test_the_mean_of_an_empty_cluster_is_its_previous_row():
     vectors, kept = torch.tensor([[1.0], [3.0]]), torch.tensor([[7.0], [8.0]])
 
     assert cluster_means(vectors, torch.tensor([1, 1]), kept).tolist() == [[7.0], [2.0]]
@@ -150,7 +150,7 @@ def test_a_clustering_of_an_empty_cluster_keeps_its_row():
 
 
 def first_vectors(vectors, k, _init):
-    """A clustering that is easy to foresee: vector i goes to cluster i modulo k."""
+    """A predictable clustering: vector i belongs to cluster i modulo k."""
     assignment = torch.arange(len(vectors)) % k
     return Clustering(cluster_means(vectors, assignment, vectors[:k]), assignment)
 
@@ -158,7 +158,7 @@ def first_vectors(vectors, k, _init):
 PRESENT = torch.tensor([[False, True, True, True], [False, True, False, True]])
 
 
-def test_only_what_is_present_has_an_interest():
+def test_only_present_modalities_have_an_interest():
     tables = Interests(PRESENT, 3, hidden_size=2)
     vectors = torch.arange(16.0).view(2, 4, 2)
 
@@ -170,7 +170,7 @@ def test_only_what_is_present_has_an_interest():
     assert_close(tables.embeddings[1], (vectors[0, 1] + vectors[1, 1]) / 2)
 
 
-def test_the_next_clustering_starts_from_where_the_last_clusters_are_now():
+def test_a_clustering_starts_from_the_present_means_of_the_last_one():
     seen = []
 
     def record(vectors, k, init):
@@ -198,12 +198,12 @@ def test_tables_belong_to_the_checkpoint_and_are_filled_when_loaded():
 
 
 @pytest.mark.parametrize("k", [0, 6])
-def test_more_interests_than_vectors_or_none_are_refused(k):
+def test_a_number_of_interests_out_of_range_is_refused(k):
     with pytest.raises(ValueError, match=rf"{k} interests cannot be made of 5 item vectors"):
         Interests(PRESENT, k, hidden_size=2)
 
 
-def test_items_that_all_miss_every_modality_cannot_have_interests():
+def test_interests_need_some_features():
     with pytest.raises(ValueError, match="of 0 item vectors"):
         Interests(torch.zeros(2, 4, dtype=torch.bool), 1, hidden_size=2)
 
@@ -212,7 +212,7 @@ def test_items_that_all_miss_every_modality_cannot_have_interests():
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (4, 7), (30, 12)])
-def test_unique_ids_are_those_of_a_loop_over_the_rows(shape):
+def test_unique_ids_equal_those_of_a_loop_over_the_rows(shape):
     ids = torch.randint(0, 6, shape, generator=torch.Generator().manual_seed(2))
 
     unique, count = unique_rows(ids)
@@ -250,7 +250,7 @@ def test_the_regularizer_is_the_squared_sum_over_interests_and_padding():
     assert_close(without, (summed * share[:, 0]).square().sum() / d)
 
 
-def test_two_padded_positions_stand_for_all_in_the_mean():
+def test_two_padded_positions_represent_all_in_expectation():
     generator = torch.Generator().manual_seed(0)
     n_draws, n_padded, d = 100_000, 5, 4
     summed, mean = torch.randn(2, d, generator=generator).double()

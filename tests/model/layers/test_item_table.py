@@ -1,4 +1,4 @@
-"""A table knows features by item, who has them, and which IDs training has met."""
+"""The table has features by item, which items have them, and which IDs are trained."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ ID = torch.tensor([3, 1, 3])
 
 
 def table(present=((0, 1, 1, 1), (0, 1, 0, 0)), trained=(0, 1, 1, 0)) -> ItemTable:
-    """Three items with a text; the first has a picture; the last has never been met."""
+    """Three items with a text; the first has a picture; the last is not trained."""
     values = torch.arange(8.0).view(4, 2), torch.arange(12.0).view(4, 3)
     masks = (torch.tensor(mask).bool() for mask in present)
     features = dict(zip(("text", "image"), zip(values, masks, strict=True), strict=True))
@@ -27,11 +27,11 @@ def test_items_are_looked_up_by_their_id():
     assert items.available(ID).tolist() == [[True, False], [True, True], [True, False]]
 
 
-def test_nothing_of_a_table_is_in_a_checkpoint():
+def test_a_table_is_not_in_a_checkpoint():
     assert table().state_dict() == {}
 
 
-def test_adapted_features_are_zero_where_there_are_none():
+def test_adapted_features_are_zero_where_they_are_missing():
     items, adapter = table(), nn.Linear(3, 2)
 
     adapted = items.adapt("image", adapter)
@@ -48,7 +48,7 @@ def test_adapted_features_have_the_dtype_of_the_adapter():
     assert table().adapt("text", adapter).dtype == torch.float64
 
 
-def test_ids_that_training_has_not_met_are_zero():
+def test_untrained_ids_are_zero():
     items, embedding = table(), torch.arange(8.0).view(4, 2)
 
     trained = items.trained_ids(ID)
@@ -98,7 +98,7 @@ def test_permuted_features_are_those_of_other_items_in_every_modality():
     assert items.present("image").tolist() == [False, False, True, False]
 
 
-def test_rows_that_are_not_kept_stop_every_gradient():
+def test_rows_that_are_not_kept_get_no_gradient():
     """Those of a normalised zero row overflow in float16, and infinity times 0 is not a number."""
     embedding = torch.ones(3, 2, requires_grad=True)
 

@@ -33,7 +33,7 @@ def time_factors(encoder, cross, tau, real=None):
 @pytest.mark.parametrize("longest", [2, 4, 5, 6, 9])
 @pytest.mark.parametrize("use_time", [True, False])
 @pytest.mark.parametrize("skip", ["dt_x", "x"])
-def test_the_end_alone_equals_the_whole_sequence_at_the_end(use_time, skip, longest):
+def test_the_last_position_alone_equals_that_of_the_whole_sequence(use_time, skip, longest):
     size = replace(SIZE, use_time=use_time, skip=skip, max_length=longest)
     text, image, tau = streams(size)
     encoder, cross = layers(size)
@@ -45,7 +45,7 @@ def test_the_end_alone_equals_the_whole_sequence_at_the_end(use_time, skip, long
     assert_close(end, whole[torch.arange(3), lengths - 1])
 
 
-def test_a_block_looks_at_no_later_item():
+def test_a_block_does_not_read_later_items():
     text, _, _ = streams(replace(SIZE, use_time=False))
     encoder, _ = layers(replace(SIZE, use_time=False))
     before = encoder(text)
@@ -56,7 +56,7 @@ def test_a_block_looks_at_no_later_item():
     assert not torch.equal(after[:, 4:], before[:, 4:])
 
 
-def test_items_behind_the_cut_need_not_be_computed():
+def test_padding_need_not_be_computed():
     text, _, tau = streams(SIZE)
     encoder, cross = layers(SIZE)
     t, _ = time_factors(encoder, cross, tau)

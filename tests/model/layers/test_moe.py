@@ -36,7 +36,7 @@ def test_gates_are_noisy_in_training_only():
     assert torch.equal(module(x), module(x))
 
 
-def test_the_gate_starts_even():
+def test_the_gate_starts_uniform():
     module = MoEAdapter(5, 3, n_experts=2).eval()
     x = torch.randn(4, 5)
 
@@ -49,6 +49,6 @@ def test_gradients():
     assert torch.autograd.gradcheck(module, (x,))
 
 
-def test_no_expert_is_refused():
+def test_zero_experts_are_refused():
     with pytest.raises(ValueError, match="n_experts must be 1 or more, not 0"):
         MoEAdapter(5, 3, n_experts=0)

@@ -14,11 +14,11 @@ def counted(end, row=None):
     return propensity(SEQ, end, row)
 
 
-def test_each_distinct_item_counts_once_at_its_last_place():
+def test_each_distinct_item_counts_once_at_its_last_position():
     assert counted(torch.tensor([4, 3])).tolist() == [[0, 1, 1, 1, 0], [0, 0, 1, 0, 0]]
 
 
-def test_several_ends_of_a_row_give_what_each_gives_alone():
+def test_several_ends_of_a_row_equal_each_alone():
     together = counted(torch.tensor([1, 2, 4, 3]), torch.tensor([0, 0, 0, 1]))
 
     assert together.tolist() == [[1, 0, 0, 0, 0], [1, 1, 0, 0, 0], [0, 1, 1, 1, 0], [0, 0, 1, 0, 0]]

@@ -1,4 +1,4 @@
-"""Scores of modalities, weighted by themselves."""
+"""Scores of modalities, weighted by the scores."""
 
 import pytest
 import torch
@@ -85,8 +85,8 @@ def test_scaled_scores_are_the_scores_times_the_scale(mode, n_modalities):
 
 @pytest.mark.parametrize("n_modalities", [1, 2, 3])
 @pytest.mark.parametrize("mode", ["static", "dynamic_shared", "dynamic_instance"])
-def test_the_cross_entropy_by_blocks_is_that_of_all_scores(mode, n_modalities, monkeypatch):
-    """Value and gradients, with items that lack a modality and other vectors beside them."""
+def test_the_cross_entropy_in_blocks_equals_that_of_all_scores(mode, n_modalities, monkeypatch):
+    """Value and gradients, with items that lack a modality and added vectors."""
     monkeypatch.setattr(softmax, "LOGITS_PER_BLOCK", N)
     monkeypatch.setattr(softmax, "ROWS_PER_BLOCK", 1)
     query, embeddings = inputs(n_modalities)

@@ -32,7 +32,7 @@ def test_value_and_gradients_are_those_of_the_cross_entropy_of_all_logits(inputs
 
 
 @pytest.mark.parametrize("frozen", [0, 1])
-def test_what_is_frozen_gets_no_gradient(inputs, frozen):
+def test_frozen_tensors_get_no_gradient(inputs, frozen):
     arguments = list(inputs)
     arguments[frozen] = arguments[frozen].detach()
     dot_product_cross_entropy(*arguments).backward()
@@ -48,7 +48,7 @@ def test_large_logits_stay_finite():
 
 
 @pytest.mark.parametrize("n", [7, 400])
-def test_additions_to_some_logits_are_those_of_the_whole_matrix(monkeypatch, n):
+def test_additions_to_some_logits_equal_those_to_the_whole_matrix(monkeypatch, n):
     monkeypatch.setattr(softmax, "ROWS_PER_BLOCK", 4)
     monkeypatch.setattr(softmax, "LOGITS_PER_BLOCK", 1000)
     torch.manual_seed(0)

@@ -50,7 +50,7 @@ def test_ssd_passes_gradcheck_in_one_form_and_in_chunks():
     assert torch.autograd.gradcheck(lambda *args: ssd(*args, chunk_size=2), inputs)
 
 
-def test_ssd_looks_at_no_later_position():
+def test_ssd_does_not_read_later_positions():
     x, dt, A, B, C, skip = random_inputs(l=6)
     before = ssd(x, dt, A, B, C, skip)
     for changed in (x, dt, B, C, skip):
@@ -58,15 +58,15 @@ def test_ssd_looks_at_no_later_position():
     assert torch.equal(ssd(x, dt, A, B, C, skip)[:, :4], before[:, :4])
 
 
-def test_decay_of_minus_infinity_size_stays_finite():
+def test_outputs_are_finite_for_a_huge_decay():
     x, dt, A, B, C, _ = (v.float() for v in random_inputs(l=40))
     y = ssd(x, dt, A * 1e4, B, C)
     assert torch.isfinite(y).all()
 
 
 @pytest.mark.parametrize("chunk_size", [4, 256])
-def test_float32_is_as_exact_behind_a_long_decay_as_at_the_start(chunk_size):
-    """What was read first has decayed by e to the -10,000 where the last positions are read."""
+def test_float32_is_as_exact_after_a_long_decay_as_at_the_start(chunk_size):
+    """At the last positions, the first ones have decayed by e to the -10,000."""
     inputs = random_inputs(l=30)
     inputs[1][:, :20] *= 1000
     rounded = [value.float().requires_grad_() for value in inputs]
@@ -82,7 +82,7 @@ def test_float32_is_as_exact_behind_a_long_decay_as_at_the_start(chunk_size):
         assert error < 1e-6
 
 
-def test_positions_that_are_read_alone_equal_those_of_the_whole_sequence():
+def test_positions_computed_alone_equal_those_of_the_whole_sequence():
     x, dt, A, B, C, skip = random_inputs(b=3, l=6)
     whole = ssd(x, dt, A, B, C, skip)
     row = torch.arange(3).unsqueeze(1)
@@ -95,7 +95,7 @@ def test_positions_that_are_read_alone_equal_those_of_the_whole_sequence():
         )
 
 
-def test_what_stands_behind_a_position_has_no_gradient_from_it():
+def test_later_positions_get_no_gradient():
     x, dt, A, B, C, skip = random_inputs(b=1, l=5)
     x.requires_grad_()
     ssd_at(x, dt, A, B, C[:, 2:3], torch.tensor([[2]]), skip).sum().backward()

@@ -18,24 +18,24 @@ def test_intervals_are_days_since_the_event_before():
     assert time_intervals(stamps, torch.tensor([3])).tolist() == [[0, 2, 3, 0]]
 
 
-def test_a_second_survives_at_the_size_of_unix_time():
+def test_a_second_is_not_rounded_away_in_unix_time():
     stamps = torch.tensor([[1_700_000_000, 1_700_000_001]], dtype=torch.float64)
     assert_close(time_intervals(stamps, torch.tensor([2]))[0, 1].item(), 1 / DAY, rtol=1e-6, atol=0)
 
 
-def test_with_a_request_intervals_follow_their_event():
+def test_with_a_request_intervals_are_those_after_an_event():
     stamps = torch.tensor([[1, 2, 5, 0.0], [1, 1, 2, 4]], dtype=torch.float64) * DAY
     request = torch.tensor([9.0, 4.5], dtype=torch.float64) * DAY
     intervals = time_intervals(stamps, torch.tensor([3, 4]), request)
     assert intervals.tolist() == [[1, 3, 4, 0], [0, 1, 2, 0.5]]
 
 
-def test_padding_and_backward_steps_count_nothing():
+def test_padding_and_negative_intervals_are_zero():
     stamps = torch.tensor([[5, 3, 99.0]], dtype=torch.float64) * DAY
     assert time_intervals(stamps, torch.tensor([2])).tolist() == [[0, 0, 0]]
 
 
-def test_padded_differences_hold_the_time_of_the_target():
+def test_padded_differences_contain_the_time_of_the_target():
     stamps = torch.tensor([[10.0, 30.0, 0.0, 0.0], [1.0, 2.0, 3.0, 4.0]], dtype=torch.float64)
     differences = padded_differences(
         stamps, torch.tensor([2, 4]), torch.tensor([70.0, 9.0], dtype=torch.float64)
@@ -64,7 +64,7 @@ def test_norm_of_a_single_event_has_finite_gradients():
     assert torch.isfinite(tau.grad).all()
 
 
-def test_scale_starts_near_one_and_alive():
+def test_scale_starts_near_one_with_gradients():
     torch.manual_seed(0)
     scale = TimeScale(n_heads=3, length=6, kernel_size=4, dropout=0.0)
     scale.start_as_one()

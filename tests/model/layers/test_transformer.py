@@ -1,4 +1,4 @@
-"""The encoder-decoder is torch's, read at one position, and defined where torch's is not."""
+"""The encoder-decoder equals torch's at one position, and is finite where torch's is not."""
 
 import pytest
 import torch
