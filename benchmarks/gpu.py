@@ -35,7 +35,7 @@ ITEMS, WIDTH = 4899, 768
 
 
 def run(*command: str) -> None:
-    """A command of the checkout, its output as it is."""
+    """Run a command in the checkout; its output is shown."""
     print("$", *command, flush=True)
     subprocess.run([sys.executable, *command], cwd=ROOT, check=True)
 
@@ -130,7 +130,7 @@ def main() -> None:
             for length in options.lengths:
                 kernel_errors(length)
         else:
-            print(f"without {' and '.join(PACKAGES)}: the torch backend alone")
+            print(f"without {' and '.join(PACKAGES)}: only the torch backend")
     step_times(options.lengths, options.steps, on_gpu, backends)
     run("run_recbole_mm.py", "--model=MMM4Rec", "--dataset=demo", f"--use_gpu={on_gpu}")
 

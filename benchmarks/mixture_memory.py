@@ -3,8 +3,8 @@
     python benchmarks/mixture_memory.py [--items 1000000] [--interactions 10000000] [--width 512]
 
 Five synthetic domains (users of ten events, text and image features in float16) are written once to
-a temporary folder; a process of its own loads them as a mixture, makes the model and takes some
-steps with the in-batch loss. Tensors are counted by their sizes; the process by its resident memory.
+a temporary folder; a separate process loads them as a mixture, makes the model and takes some steps
+with the in-batch loss. Tensors are counted by their sizes, the process by its resident memory.
 """
 
 import argparse

@@ -4,7 +4,7 @@
 
 Simulated: users differ in how easily they are served, seeds shift a whole entry by a normal amount
 (column), a target is a hit or not. Printed: the share of comparisons with p < .05, nominal .05, for
-the test over users and seeds, and for the test that takes the trained models as they are.
+the test over users and seeds, and for the test over users of the same trained models.
 """
 
 import argparse

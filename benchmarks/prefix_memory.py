@@ -3,7 +3,7 @@
     python benchmarks/prefix_memory.py [--interactions 10000000] [--length 50] [--only ours]
 
 Synthetic interactions (ten per user, times in seconds) are written once to a temporary folder; each
-class then loads and splits them in a process of its own. RecBole's own copies every prefix: at ten
+class then loads and splits them in a separate process. RecBole's own copies every prefix: at ten
 million interactions it needs 13 GB.
 """
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 
 def resident() -> int:
-    """Now."""
+    """Resident memory now."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize()
 
 
 def peak() -> int:
-    """At most, so far."""
+    """The most so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

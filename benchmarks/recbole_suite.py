@@ -2,8 +2,8 @@
 
     python benchmarks/recbole_suite.py FOLDER
 
-FOLDER is a checkout of RecBole 1.2.1, whose tests are no part of its wheel. Printed is one line per
-group of tests: how many pass and fail with plain RecBole, and how many after ``import recbole_mm``.
+FOLDER is a checkout of RecBole 1.2.1, whose tests are not in its wheel. It prints one line per group
+of tests: how many pass and fail with plain RecBole, and how many after ``import recbole_mm``.
 """
 
 import argparse

@@ -138,7 +138,7 @@ def _meaning_of_p(summary: Summary) -> str:
     users = (
         f"{LEVEL:.0%} bootstrap intervals and p (paired randomization test) are about other users of "
         f"THESE TRAINED MODELS: with one seed the variation of training is unknown, and equal models "
-        f"that differ in their seed alone are often told apart."
+        f"that differ only in their seeds often appear different."
     )
     if not fixed:
         return both

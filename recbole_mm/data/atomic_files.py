@@ -5,7 +5,7 @@ The rules:
 - The first line names the columns, each as ``name:type``. The type follows the last colon and is
   one of ``token``, ``token_seq``, ``float``, ``float_seq``. Names differ.
 - Every other line has as many cells as the first; empty lines are skipped. Lines end with ``\n``,
-  ``\r\n`` or ``\r``. Cells are divided by the separator alone.
+  ``\r\n`` or ``\r``. Only the separator divides cells.
 - Blanks around a name and around a cell do not count.
 - Only the empty cell is missing: ``NA``, ``null``, ``None`` and ``nan`` are tokens.
 - A quote is a character like any other, with one exception: a cell that csv programs have written

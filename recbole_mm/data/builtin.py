@@ -1,4 +1,4 @@
-r"""Data sets that need no preparation: made, or completed, the first time they are asked for."""
+r"""Data sets that need no preparation: they are made, or completed, at their first use."""
 
 import logging
 import shutil
@@ -22,7 +22,7 @@ def ensure_builtin(config) -> None:
             ``feature_path`` (of its feature files; ``None``: the same folder).
 
     Raises:
-        PermissionError: the folder cannot be written.
+        PermissionError: the folder cannot be written to.
     """
     name = config["dataset"]
     if name in BUILTIN:
@@ -31,9 +31,9 @@ def ensure_builtin(config) -> None:
 
 
 def ensure_demo(data_path: Path, feature_folder: Path) -> None:
-    """The generated demo set (:mod:`recbole_mm.data.demo`); what is there stays as it is.
+    """The generated demo set (:mod:`recbole_mm.data.demo`); existing files are not changed.
 
-    A feature folder of the user's own that holds features of the demo is not added to.
+    Nothing is added to a feature folder of the user that already holds features of the demo.
     """
     places = {name: data_path / name for name in DEMO_TABLES}
     if feature_folder == data_path or not any(feature_folder.glob("demo.*.npz")):
@@ -93,6 +93,6 @@ def _check_writable(folder: Path) -> None:
             pass
     except OSError as error:
         raise PermissionError(
-            f"{folder}: cannot be written ({error.strerror}); name a folder that can with "
+            f"{folder}: cannot be written to ({error.strerror}); give another folder with "
             f"--data_path (or --feature_path)."
         ) from error

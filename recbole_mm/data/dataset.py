@@ -63,19 +63,19 @@ class MultiModalDataset(AtomicFileDataset):
     - Times stay float64 and are never normalised: batches hold unix seconds to the last digit.
     - A set with ``domains`` is a mixture (:mod:`recbole_mm.data.mixture`): its interactions are
       those of its domains, unless it has a file of its own. ``domain_sampling: balanced`` draws
-      as many training examples from each, anew every epoch.
-    - A prefix is two row numbers, its items are looked up when a batch is made: memory is linear
-      in interactions whatever ``MAX_ITEM_LIST_LENGTH`` is.
+      as many training examples from each, drawn again every epoch.
+    - A prefix is two row numbers, and its items are looked up when a batch is made: memory is
+      linear in interactions and does not depend on ``MAX_ITEM_LIST_LENGTH``.
     - With ``loss_positions: all`` a training example is a window of a user's events, each the
-      target of those before it in the window, instead of one target: the same targets, as few
-      positions to compute as there are events. Long histories are cut into windows of
+      target of those before it in the window, instead of a single target: the targets are the
+      same, and only as many positions are computed as there are events. Long histories are cut into windows of
       ``MAX_ITEM_LIST_LENGTH`` targets, the latest first.
 
     Attributes:
-        modalities: names, in the order of the config, text and image first if found by themselves.
+        modalities: names, in the order of the config; text and image first if the config does not name any.
         features: modality -> :class:`~recbole_mm.data.features.ItemFeatures`.
         has_time: whether the interactions have times.
-        domains: names of the domains, empty for a set that is no mixture.
+        domains: names of the domains, empty for a set that is not a mixture.
         item_domain: of a mixture, the index of each item's domain, ``(n_items,)``, -1 for the
             padding item.
 
@@ -132,8 +132,8 @@ class MultiModalDataset(AtomicFileDataset):
         """The interactions of all domains, one domain after the other."""
         if self.benchmark_filename_list or self.config["feature_path"]:
             raise DatasetError(
-                f"{self.dataset_name} is a mixture: benchmark_filename and feature_path have no "
-                f"meaning for it. Leave them empty."
+                f"{self.dataset_name} is a mixture: benchmark_filename and feature_path do not "
+                f"apply to it. Leave them empty."
             )
         parts = []
         for domain in self.domains:
@@ -168,13 +168,13 @@ class MultiModalDataset(AtomicFileDataset):
             names = [names]
         repeated = {n for n in names if names.count(n) > 1}
         if repeated:
-            raise DatasetError(f"modalities: {sorted(repeated)} stand more than once in {names}.")
+            raise DatasetError(f"modalities: duplicate names {sorted(repeated)} in {names}.")
         self.modalities = list(names)
         self.features = {name: self.read_features(name) for name in self.modalities}
         self._report_coverage()
 
     def find_modalities(self) -> list[str]:
-        """The modalities that there are files of, in a mixture for all of its domains."""
+        """The modalities with a feature file, in a mixture those that all domains have."""
         folder = self.config["feature_path"] or self.dataset_path
         if self.domains:
             names, left_out = common_modalities(os.path.dirname(folder), self.domains)
@@ -189,7 +189,7 @@ class MultiModalDataset(AtomicFileDataset):
         return self._align(name, self.config["min_feature_coverage"] or 0.0)
 
     def presence(self, name: str) -> torch.Tensor:
-        """Which items have the modality, be they ever so few, ``(n_items,)`` bool."""
+        """Which items have the modality, however few, ``(n_items,)`` bool."""
         return self._align(name, 0.0).present
 
     def _align(self, name: str, coverage: float) -> ItemFeatures:
@@ -213,8 +213,8 @@ class MultiModalDataset(AtomicFileDataset):
             )
         if nothing.any():
             self.logger.info(
-                f"{int(nothing.sum())} items have no modality at all: they are recommended by "
-                f"their id, if it has a training interaction, and never otherwise."
+                f"{int(nothing.sum())} items have no modality: they can only be recommended by "
+                f"their id, if they have a training interaction."
             )
 
     def _dataframe_to_interaction(self, data):
@@ -240,13 +240,13 @@ class MultiModalDataset(AtomicFileDataset):
         found = prefixes(users)
         if len(found.target) == 0:
             raise DatasetError(
-                f"{self.dataset_path}: all {len(users)} sequences of data set "
-                f"{self.dataset_name!r} have length 1, so there is nothing to predict. Users need "
-                f"two interactions or more."
+                f"{self.dataset_path}: all {len(users)} users of data set "
+                f"{self.dataset_name!r} have a single interaction, so nothing can be predicted. "
+                f"Users need two interactions or more."
             )
         single = len(np.unique(users)) - len(np.unique(users[found.target]))
         if single:
-            self.logger.info(f"{single} users have one interaction only and are left out.")
+            self.logger.info(f"{single} users have a single interaction and are left out.")
         self.history = self.events = events
         if self.config["held_out_items"]:
             kept = ~self.held_out()[events[self.iid_field]].numpy()
@@ -284,7 +284,7 @@ class MultiModalDataset(AtomicFileDataset):
         self.inter_feat = self.inter_feat.loc[self.inter_feat.index.isin(kept)]
 
     def held_out(self) -> torch.Tensor:
-        """Items that take no part in training (``held_out_items``), ``(n_items,)`` bool.
+        """Items that are left out of training (``held_out_items``), ``(n_items,)`` bool.
 
         They are drawn by token, so that neither the seed nor the order of the file changes them.
 
@@ -293,7 +293,9 @@ class MultiModalDataset(AtomicFileDataset):
         """
         share = self.config["held_out_items"] or 0.0
         if not 0 <= share < 1:
-            raise DatasetError(f"held_out_items is a share of the items in [0, 1), not {share}.")
+            raise DatasetError(
+                f"held_out_items must be a share of the items in [0, 1), not {share}."
+            )
         tokens = np.asarray(self.field2id_token[self.iid_field]).astype(str)
         ids = np.argsort(tokens[1:], kind="stable") + 1
         drawn = np.random.default_rng(0).permutation(ids)[: round(share * len(ids))]
@@ -302,7 +304,7 @@ class MultiModalDataset(AtomicFileDataset):
         return held_out
 
     def build(self):
-        """Training, validation and test; held-out items are targets of the test alone."""
+        """Training, validation and test; held-out items are only targets of the test."""
         datasets = super().build()
         if self.config["held_out_items"]:
             datasets = self._without_held_out(datasets)
@@ -353,7 +355,7 @@ class MultiModalDataset(AtomicFileDataset):
 
     @property
     def examples(self) -> Interaction:
-        """The rows that batches are made of."""
+        """The rows that batches consist of."""
         return self.inter_feat if self.windows is None else self.windows
 
     def __len__(self):
@@ -364,13 +366,13 @@ class MultiModalDataset(AtomicFileDataset):
         if len(users) < processes.size():
             raise DatasetError(
                 f"{self.dataset_path}: {len(users)} users to evaluate are fewer than the "
-                f"{processes.size()} processes; start fewer."
+                f"{processes.size()} processes; start fewer processes."
             )
         return take_rows(users, np.arange(processes.rank(), len(users), processes.size()))
 
     def on_epoch_start(self, epoch: int) -> None:
-        """Draw the examples of an epoch, if domains are balanced: as many of each domain, none
-        again before all others of its domain."""
+        """Draw the examples of an epoch, if domains are balanced: equally many of each domain, and
+        none is repeated before all others of its domain were drawn."""
         if self.example_of_row is None:
             return
         random = torch.Generator().manual_seed(self.config["seed"] + epoch)
@@ -396,7 +398,7 @@ class MultiModalDataset(AtomicFileDataset):
         n_cold = int(held_out[test[self.iid_field]].sum())
         self.logger.info(
             f"{int(held_out.sum())} items are held out: they are the targets of {n_cold} of "
-            f"{len(test)} test users, and stand in no history."
+            f"{len(test)} test users, and appear in no history."
         )
         return [self.copy(part) for part in (train, valid, test)]
 
@@ -414,18 +416,17 @@ class MultiModalDataset(AtomicFileDataset):
         return [self.copy(take_rows(self.inter_feat, part)) for part in parts]
 
     def split_by_ratio(self, ratios, group_by=None):
-        """As RecBole's; a global split puts events of one moment on one side, the later one.
+        """As RecBole's; a global split puts events with the same time on one side, the later one.
 
         Raises:
-            DatasetError: a global split of events without times, or into parts of which one is
-                empty.
+            DatasetError: a global split of events without times, or an empty part.
         """
         if group_by is not None:
             return super().split_by_ratio(ratios, group_by)
         if not self.has_time:
             raise DatasetError(
-                f"{self.dataset_path}: a split by time needs times, and the interactions have no "
-                f"column '{self.time_field}'."
+                f"{self.dataset_path}: a split by time needs times, but the interactions have "
+                f"no column '{self.time_field}'."
             )
         times = self.inter_feat[self.time_field].numpy()
         total = sum(ratios)
@@ -433,8 +434,8 @@ class MultiModalDataset(AtomicFileDataset):
         edges = cut_at_moments(times, cuts)
         if any(size == 0 < ratio for size, ratio in zip(np.diff(edges), ratios, strict=True)):
             raise DatasetError(
-                f"{self.dataset_path}: too many events at one time to be split by time into parts "
-                f"of {ratios}: the parts would have {np.diff(edges).tolist()} events."
+                f"{self.dataset_path}: too many events with the same time to split them by time "
+                f"into parts of {ratios}: the parts would have {np.diff(edges).tolist()} events."
             )
         self._drop_unused_col()
         return [self.copy(self.inter_feat[a:b]) for a, b in pairwise(edges)]
@@ -468,7 +469,7 @@ class MultiModalDataset(AtomicFileDataset):
         """How often this split has an item as a target or in a history, ``(n_items,)`` int64."""
         if FIRST_ROW in self.inter_feat:
             items = self.history[self.iid_field][self._rows_seen()]
-        else:  # histories as they stand in a file, with their padding
+        else:  # histories as in the file, with their padding
             fields = self.iid_field, f"{self.iid_field}{self.config['LIST_SUFFIX']}"
             items = torch.cat(
                 [self.inter_feat[f].flatten() for f in fields if f in self.inter_feat]
@@ -502,6 +503,6 @@ class MultiModalDataset(AtomicFileDataset):
         )
 
     def _rows_seen(self) -> torch.Tensor:
-        """Rows of the history that are targets here or stand before one."""
+        """Rows of the history that are targets here, or before one."""
         first, last = self.inter_feat[FIRST_ROW], self.inter_feat[LAST_ROW]
         return torch.cat([last, first[last - first == 1]]).unique()

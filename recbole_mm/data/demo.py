@@ -53,8 +53,8 @@ MAKERS = ["Aldo", "Birk", "Cato", "Dune", "Erle", "Fjord", "Gale", "Holt"]
 def make_demo(dataset_dir) -> Path:
     """Write ``demo.inter``, ``demo.item``, both feature files and the pictures into a folder.
 
-    The same bytes each time (with the same Pillow and scikit-learn). A few items have no picture,
-    a few no title: their rows are absent from that feature file.
+    The bytes are the same each time (with the same Pillow and scikit-learn). A few items have no
+    picture, a few no title: their rows are missing in that feature file.
     """
     folder = Path(dataset_dir)
     (folder / "images").mkdir(parents=True, exist_ok=True)
@@ -111,7 +111,7 @@ def _make_items(random) -> list[dict]:
 
 
 def _make_interactions(items: list[dict], random):
-    """Rows (user, item, unix seconds), user by user in time order, no item twice for one user."""
+    """Rows (user, item, unix seconds), user by user in order of time; a user buys an item once."""
     kinds, styles = list(KINDS), list(STYLES)
     shelf = {}
     for number, item in enumerate(items):

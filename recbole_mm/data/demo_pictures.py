@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 SIDE = 96
-LARGER = 3  # drawn so many times as large and reduced, for smooth edges
+LARGER = 3  # drawn at a multiple of the size and reduced, for smooth edges
 
 
 class Look(NamedTuple):

@@ -25,7 +25,7 @@ def embed_texts(texts: list[str], dimension: int = DIMENSION) -> np.ndarray:
 
     Args:
         texts: ``n`` texts; one without any word becomes a zero row.
-        dimension: width of the vectors; zero columns stand in where ``n`` is smaller.
+        dimension: width of the vectors; filled up with zero columns if ``n`` is smaller.
 
     Returns:
         ``(n, dimension)`` float32, rows of length 1.
@@ -53,7 +53,7 @@ def embed_images(images, dimension: int = DIMENSION) -> np.ndarray:
 
     Args:
         images: ``n`` paths or PIL images.
-        dimension: width of the vectors; zero columns stand in where ``n`` is smaller.
+        dimension: width of the vectors; filled up with zero columns if ``n`` is smaller.
 
     Returns:
         ``(n, dimension)`` float32, rows of length 1.

@@ -80,14 +80,14 @@ def prefixes(users: np.ndarray) -> Prefixes:
 
 
 def among_kept(given: Prefixes, kept: np.ndarray) -> Prefixes:
-    """Prefixes by rows of the kept events alone; ``target`` still counts all, and is kept or not.
+    """Prefixes by rows of the kept events only; ``target`` is still a row of all events.
 
     Args:
         given: prefixes of all events.
         kept: ``(N,)`` bool.
 
     Returns:
-        those that have an event left to read.
+        the prefixes that keep at least one event.
     """
     row = np.cumsum(kept) - kept  # of an event, or of the next one that is kept
     first, end = row[given.first], row[given.end]
@@ -96,7 +96,7 @@ def among_kept(given: Prefixes, kept: np.ndarray) -> Prefixes:
 
 
 def windows(rows: np.ndarray, users: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
-    """Targets in runs of at most ``length``, the latest of a user first; only her first run is
+    """Targets in runs of at most ``length``, counted from a user's latest; only the first run is
     shorter.
 
     Args:
@@ -117,7 +117,7 @@ def leave_one_out(users: np.ndarray, n_left_out: int) -> list[np.ndarray]:
 
     Args:
         users: of each event, ``(N,)``, in order of time.
-        n_left_out: events that a user gives; one always stays in training.
+        n_left_out: events that are left out of each user; at least one stays in training.
 
     Returns:
         ``1 + n_left_out`` arrays, users in the order in which they appear.
@@ -136,7 +136,8 @@ def leave_one_out(users: np.ndarray, n_left_out: int) -> list[np.ndarray]:
 
 
 def cut_at_moments(times: np.ndarray, cuts: list[int]) -> list[int]:
-    """Row numbers near ``cuts`` at which no moment is split: its events are on the later side.
+    """Row numbers near ``cuts`` that do not divide events with the same time: these go to the later
+    side.
 
     Args:
         times: ascending, ``(N,)``.

@@ -9,7 +9,7 @@ PACKAGE = "recbole_mm"
 
 @contextmanager
 def extra_needed(command: str, extra: str):
-    """Turn the lack of a package into a message that says how to install it.
+    """Turn a missing package into a message with the command that installs it.
 
     Args:
         command: what needs the package.

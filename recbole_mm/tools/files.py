@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files that are written atomically: as a whole, or not at all."""
 
 import contextlib
 import json

@@ -16,28 +16,28 @@ from recbole_mm.integration.patches import restore_numpy_aliases
 
 SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is reported home
-    "RAY_AIR_NEW_OUTPUT": "0",  # the new output is not silent at verbose=0
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the record of the trials is ours
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # an interrupted search is not a finished one
+    "RAY_AIR_NEW_OUTPUT": "0",  # the new output ignores verbose=0
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # we record the trials ourselves
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # an interrupted search must not count as finished
 }
-"""Of Ray, which reads them from the environment."""
+"""Settings of Ray, which reads them from the environment."""
 
 
 def run_by_ray(search: HyperTuning, bigger: bool, seed: int, jobs: int, gpus: int) -> None:
-    """Draw and run the trials of a search; with one seed they are those of ``search.run()``.
+    """Draw and run the trials of a search; with the same seed they are those of ``search.run()``.
 
-    Every process has its share of the cores and GPUs. Ray's own files are gone afterwards.
+    Every process has its share of the cores and GPUs. Ray's own files are deleted afterwards.
 
     Args:
         search: space, algorithm, number of trials, and the objective function, which is called
             with the parameters and ``gpu_id``.
-        bigger: the better ``best_valid_score`` is the bigger one.
+        bigger: whether a bigger ``best_valid_score`` is better.
         seed: of the draws.
         jobs: trials at once.
-        gpus: that Ray may give out.
+        gpus: number of GPUs that Ray may use.
 
     Raises:
-        Exception: what the objective function raised first; it ends the search.
+        Exception: the first one that the objective function raised; it ends the search.
     """
     draws = HyperOptSearch(
         search.space,
@@ -73,7 +73,7 @@ def run_by_ray(search: HyperTuning, bigger: bool, seed: int, jobs: int, gpus: in
                 run_config=air.RunConfig(
                     storage_path=folder,
                     failure_config=air.FailureConfig(fail_fast=True),
-                    callbacks=[Say()],
+                    callbacks=[PrintTrials()],
                     verbose=0,
                 ),
             ).fit()
@@ -83,7 +83,7 @@ def run_by_ray(search: HyperTuning, bigger: bool, seed: int, jobs: int, gpus: in
         raise getattr(error, "cause", error)
 
 
-class Say(tune.Callback):
+class PrintTrials(tune.Callback):
     """A line for every trial that ends."""
 
     def on_trial_complete(self, trial, **_):
@@ -91,5 +91,5 @@ class Say(tune.Callback):
 
 
 def _trial(params: dict, objective) -> dict:
-    # RecBole would go from the GPU that Ray gave this process to the one of its configuration
+    # without it RecBole would leave the GPU of this process for the one of its configuration
     return objective(params, gpu_id=os.environ["CUDA_VISIBLE_DEVICES"])
