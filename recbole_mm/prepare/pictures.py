@@ -124,7 +124,7 @@ def _is_hopeless(failure: Failure | None, url: str) -> bool:
 
 
 def _pictures_in(folder: Path) -> dict[str, str]:
-    """File names by what stands before their ending."""
+    """File names by their stems."""
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in ENDINGS)
     return {path.stem: path.name for path in paths}
 

@@ -3,6 +3,7 @@
 import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 from recbole_mm.prepare.inputs import InputError
 from recbole_mm.prepare.mirrors import DEFAULT_LAYOUT, Source, file_name
@@ -36,7 +37,7 @@ class Recipe:
     download: bool = False
     pictures: bool = False
     core: int = 5
-    repeats: str = "first"
+    repeats: Literal["keep", "first", "last"] = "first"
 
     @property
     def folder(self) -> Path:
