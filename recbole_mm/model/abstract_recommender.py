@@ -1,6 +1,8 @@
 r"""Base class of the multi-modal sequential recommenders."""
 
 from collections.abc import Collection
+from fnmatch import fnmatch
+from typing import ClassVar
 
 import torch
 from recbole.model.abstract_recommender import SequentialRecommender
@@ -13,6 +15,7 @@ from recbole_mm.model.layers.item_table import ItemTable, id_rows, take
 from recbole_mm.model.layers.repeat import REPEATS, RepeatPropensity
 from recbole_mm.model.layers.softmax import Additions, Scores
 from recbole_mm.tools import processes
+from recbole_mm.tools.errors import UserError
 
 TRAIN_STAGES = ("pretrain", "finetune")
 SOFTMAXES = (*TABLE_CANDIDATES, "in_batch")
@@ -45,6 +48,7 @@ class MultiModalRecommender(SequentialRecommender):
         candidate_loss: cross entropy over the candidates that ``softmax`` names.
         domain_parameters: glob patterns of the parameters that belong to one data set and are not
             transferred to another.
+        item_tables: names of parameters with an entry per item, and on which axis.
         modality_parameters: glob patterns of the parameters that do not exist with fewer
             modalities.
         encoder_parameters: glob patterns of the sequence encoder, frozen in the transfer report.
@@ -64,6 +68,7 @@ class MultiModalRecommender(SequentialRecommender):
     """
 
     domain_parameters: tuple[str, ...] = ()
+    item_tables: ClassVar[dict[str, int]] = {}
     modality_parameters: tuple[str, ...] = ("adapters.*",)
     encoder_parameters: tuple[str, ...] = ()
     layer_stacks: tuple[str, ...] = ()
@@ -81,6 +86,7 @@ class MultiModalRecommender(SequentialRecommender):
         self.softmax = read_choice(config, "softmax", SOFTMAXES)
         self.TIME_SEQ = config["TIME_FIELD"] + config["LIST_SUFFIX"]
         self.TIME = config["TIME_FIELD"]
+        self.item_tokens = dataset.field2id_token[self.ITEM_ID]
         self.modalities = list(dataset.modalities)
         self._refuse_unusable(config)
         self.item_table = ItemTable(
@@ -139,6 +145,46 @@ class MultiModalRecommender(SequentialRecommender):
                 f"rarely in a history. Set softmax: trained."
             )
         return RepeatPropensity(self.max_seq_length, by)
+
+    def other_parameter(self) -> dict[str, list[str]]:
+        """What a checkpoint holds beside the parameters: which item each row of a table is."""
+        return {"item_tokens": [str(token) for token in self.item_tokens]}
+
+    def load_other_parameter(self, para: dict | None) -> None:
+        """Bring the tables of the items, which have been loaded, into the order of the data here.
+
+        Args:
+            para: what :meth:`other_parameter` gave when the parameters were saved.
+
+        Raises:
+            UserError: the parameters were trained with other items.
+        """
+        stored = (para or {}).get("item_tokens")
+        own = [str(token) for token in self.item_tokens]
+        tables = self._item_tables()
+        if stored is None or stored == own or not tables:
+            return
+        row_of = {token: row for row, token in enumerate(stored)}
+        missing = [token for token in own if token not in row_of]
+        if missing or len(stored) != len(own):
+            raise UserError(
+                f"the checkpoint was trained with other items: {len(missing)} of the {len(own) - 1} "
+                f"items of the data are not in it, e.g. {missing[:3]}. Its IDs are for "
+                f"{stored[1:4]}, ...; use the data that it was trained with, or use_item_id: False."
+            )
+        order = torch.tensor([row_of[token] for token in own], device=self.device)
+        with torch.no_grad():
+            for table, axis in tables:
+                table.copy_(table.index_select(axis, order))
+
+    def _item_tables(self) -> list[tuple[Tensor, int]]:
+        state = self.state_dict()
+        return [
+            (tensor, axis)
+            for name, tensor in state.items()
+            for pattern, axis in self.item_tables.items()
+            if fnmatch(name, pattern) and tensor.dim() > axis and tensor.shape[axis] == self.n_items
+        ]
 
     def make_adapter(self, n_features: int, config) -> nn.Module:  # noqa: ARG002  UniSRec's reads it
         """The map of one modality, ``(n, n_features)`` to ``(n, hidden_size)``: linear."""

@@ -92,6 +92,7 @@ class CatalogDataset:
         features: see :class:`Catalog`.
         modalities: their names.
         has_time: True: histories may have times.
+        field2id_token: of the items, as in RecBole's data set.
         domains: empty; what depends on domains is for training.
     """
 
@@ -102,6 +103,7 @@ class CatalogDataset:
         self.catalog, self.item_field = catalog, item_field
         self.features = catalog.features
         self.modalities = list(catalog.features)
+        self.field2id_token = {item_field: catalog.tokens.to_numpy()}
 
     def num(self, field: str) -> int:
         """Number of items, the padding item included; see RecBole's data set.

@@ -72,6 +72,8 @@ def open_checkpoint(path, device=None, data_path=None) -> Opened:
     splits = _load_splits(plain, str(path))
     catalog = Catalog.of_dataset(splits[0])
     model = build_model(plain, catalog, state, device, str(path))
+    with user_errors(f"{path}: "):
+        model.load_other_parameter(checkpoint.get("other_parameter"))
     facts = _facts(checkpoint, plain, splits[0])
     return Opened(model, catalog, plain, facts, sha256_of_file(path), splits)
 

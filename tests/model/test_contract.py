@@ -11,8 +11,11 @@ from torch.testing import assert_close
 
 from recbole_mm.config.load import load_config
 from recbole_mm.config.models import MODELS
+from recbole_mm.config.property_files import properties_dir
 from recbole_mm.data.dataset import MultiModalDataset
 from recbole_mm.data.feature_files import feature_path, write_item_features
+from recbole_mm.tools.errors import UserError
+from recbole_mm.tools.yaml_files import read_yaml
 
 # sizes at which a test takes moments; a model that is not here fails the first test
 SMALL = {
@@ -348,3 +351,51 @@ def test_model_modules_read_config_and_layers_do_not(repository):
     for name in MODELS:
         module = import_module(f"recbole_mm.model.sequential_recommender.{name.lower()}")
         assert getattr(module, name).__doc__
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_checkpoint_knows_its_items_whatever_their_order_on_disk(name, toy, tmp_path):
+    """IDs are numbered as the items appear in the file; rows in another order are other numbers."""
+    fusion = {"item_mm_fusion": "dynamic_instance"} if "item_mm_fusion" in keys_of(name) else {}
+    _, model, (*_, test) = prepare(name, toy, use_item_id=True, **fusion)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(std=0.3)
+    model.eval()
+    expected = scores_by_target(model, test)  # fills the interests of MISSRec
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    path = tmp_path / "dataset" / "toy" / "toy.inter"
+    header, *rows = path.read_text().splitlines()
+    path.write_text("\n".join([header, *rows[::-1]]) + "\n")
+
+    _, again, (*_, test) = prepare(name, toy, use_item_id=True, **fusion)
+    assert again.item_tokens.tolist() != model.item_tokens.tolist()
+    again.load_state_dict(state)
+    again.load_other_parameter(model.other_parameter())
+
+    found = scores_by_target(again.eval(), test)
+    assert found.keys() == expected.keys()
+    for target, scores in expected.items():
+        assert_close(found[target], scores)
+
+
+def scores_by_target(model, test):
+    """On the toy set the target decides the history: scores in the order of the items' names."""
+    batch = next(iter(test))[0]
+    columns = model.item_tokens[1:].argsort() + 1
+    with torch.no_grad():
+        scores = model.full_sort_predict(batch)[:, columns]
+    return dict(zip(model.item_tokens[batch["item_id"]], scores, strict=True))
+
+
+def keys_of(name):
+    return read_yaml(properties_dir() / "model" / f"{name}.yaml")
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_checkpoint_of_other_items_is_refused_where_ids_count(name, toy):
+    _, model, _ = prepare(name, toy, use_item_id=True)
+    other = {"item_tokens": ["[PAD]", *(f"other{i}" for i in range(12))]}
+
+    with pytest.raises(UserError, match="12 of the 12 items of the data are not in it, e.g. .'i"):
+        model.load_other_parameter(other)

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from functools import partial
 from importlib.util import find_spec
 from time import perf_counter
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -134,6 +134,7 @@ class MISSRec(MultiModalRecommender):
 
     domain_parameters = ("item_embedding.*", "interests.*", "repeats.*")
     modality_parameters = ("adapters.*", "fusion.factor")
+    item_tables: ClassVar = {"item_embedding.weight": 0, "interests.lookup": 1, "fusion.factor": 0}
     encoder_parameters = ("position_embedding.*", "transformer.*")
     layer_stacks = ("transformer.encoder.layers", "transformer.decoder.layers")
     function_keys = ("seq_mm_fusion", "mask_missing", "n_heads", "hidden_act", "layer_norm_eps")

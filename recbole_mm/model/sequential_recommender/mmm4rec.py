@@ -1,6 +1,6 @@
 r"""MMM4Rec: multi-modal Mamba for sequential recommendation."""
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -71,6 +71,7 @@ class MMM4Rec(MultiModalRecommender):
     domain_parameters = ("item_embeddings.*", "fusion.weight", "repeats.*")
     # with one modality there are no cross layers, and no time signal for them
     modality_parameters = ("adapters.*", "input_norms.*", "cross_layers.*", "*.time_gate.*")
+    item_tables: ClassVar = {"item_embeddings.*": 0, "fusion.weight": 0}
     encoder_parameters = ("*_layers.*",)
     layer_stacks = ("encoder_layers", "cross_layers.*")
     function_keys = (

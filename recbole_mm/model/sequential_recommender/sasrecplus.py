@@ -1,5 +1,7 @@
 r"""SASRecPlus: a causal Transformer over item IDs with cross entropy at every position."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -27,6 +29,7 @@ class SASRecPlus(MultiModalRecommender):
     """
 
     domain_parameters = ("item_embedding.*", "repeats.*")
+    item_tables: ClassVar = {"item_embedding.weight": 0}
     encoder_parameters = ("position_embedding.*", "encoder.*", "output_norm.*")
     layer_stacks = ("encoder",)
     function_keys = ("n_heads", "hidden_act", "layer_norm_eps")

@@ -1,5 +1,7 @@
 r"""UniSRec: universal sequence representations from the texts of items, here from all modalities."""
 
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from recbole.model.layers import TransformerEncoder
@@ -39,6 +41,7 @@ class UniSRec(MultiModalRecommender):
     """
 
     domain_parameters = ("item_embedding.*", "repeats.*")
+    item_tables: ClassVar = {"item_embedding.weight": 0}
     encoder_parameters = ("position_embedding.*", "encoder.*")
     layer_stacks = ("encoder.layer",)
     function_keys = ("n_heads", "hidden_act", "layer_norm_eps")
