@@ -86,8 +86,8 @@ def step_time(model, batches: list[dict], device: torch.device) -> tuple[float, 
 
     if on_gpu:
         torch.cuda.reset_peak_memory_stats()
-    there = [{name: value.to(device) for name, value in batch.items()} for batch in batches]
-    (milliseconds,) = alternating_milliseconds([step], there, clock)
+    on_device = [{name: value.to(device) for name, value in batch.items()} for batch in batches]
+    (milliseconds,) = alternating_milliseconds([step], on_device, clock)
     return milliseconds, torch.cuda.max_memory_allocated() / 2**20 if on_gpu else float("nan")
 
 

@@ -136,13 +136,13 @@ def test_a_split_may_lack_validation_or_test(toy, capsys, split, missing):
 
 
 def test_only_a_model_that_reads_times_is_said_to_know_the_targets_time(toy):
-    said = {
+    known = {
         model: knows_query_time(
             load_config(model, None, (), {**toy, "released": True, "use_time": True})
         )
         for model in ("MMM4Rec", "MISSRec")
     }
-    assert said == {"MMM4Rec": True, "MISSRec": False}
+    assert known == {"MMM4Rec": True, "MISSRec": False}
 
 
 def test_the_same_seed_gives_the_same_result(toy):

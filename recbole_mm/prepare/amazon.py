@@ -106,9 +106,9 @@ def find_file(recipe: Recipe, kind: str, mirrors: Mirrors, session) -> Path:
         mirrors: for the hashes.
         session: of :func:`recbole_mm.prepare.web.open_session`.
     """
-    there = recipe.file_there(kind)
-    if there is not None:
-        return there
+    path = recipe.file_there(kind)
+    if path is not None:
+        return path
     try:
         return fetch(getattr(recipe.source, kind), recipe.raw, session, mirrors.sha256)
     except DownloadError as error:

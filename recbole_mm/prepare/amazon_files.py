@@ -128,13 +128,13 @@ def _csv_options(path, layout: int) -> dict:
 
 
 def _review_columns(table: pl.LazyFrame, path, layout: int) -> pl.LazyFrame:
-    there = table.collect_schema().names()
-    if set(COLUMNS) <= set(there):
+    columns = table.collect_schema().names()
+    if set(COLUMNS) <= set(columns):
         return table.select(COLUMNS)
     keys = REVIEW_KEYS[layout]
-    if not set(keys) <= set(there):
+    if not set(keys) <= set(columns):
         raise InputError(
-            f"{path}: it has the columns {there}, reviews of {layout} have {list(keys)}; name the "
+            f"{path}: it has the columns {columns}, reviews of {layout} have {list(keys)}; name the "
             f"year of the collection with --layout."
         )
     return table.select(

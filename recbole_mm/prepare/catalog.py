@@ -112,7 +112,7 @@ def how_to_create(lacking: Lacking, folder_option: str = "--data_path") -> list[
     """
     name, root = lacking.name, lacking.root
     existing = ", ".join(datasets_in(root)) or "none"
-    there = f"Data sets in {root}: {existing} (another folder: {folder_option}=FOLDER)"
+    existing_sets = f"Data sets in {root}: {existing} (another folder: {folder_option}=FOLDER)"
     if lacking.resume:
         begun = f"data set {name!r}: its creation was interrupted. Resume it with:"
         return [begun, f"  {lacking.resume}"]
@@ -123,15 +123,19 @@ def how_to_create(lacking: Lacking, folder_option: str = "--data_path") -> list[
         command = command_for(Recipe(name, source.layout, root, Path("raw"), pictures=True))
         options = "--download" if mirrors.source(name) else f"--download --layout={source.layout}"
         also = f"or add {options} to the command that trains on it."
-        return [f"{first}. Create it with:", f"  {command}", also, there]
+        return [f"{first}. Create it with:", f"  {command}", also, existing_sets]
     if name in described:
-        return [f"{first}. Create it with:", f"  {_with_output(described[name], root)}", there]
+        return [
+            f"{first}. Create it with:",
+            f"  {_with_output(described[name], root)}",
+            existing_sets,
+        ]
     near = nearest(name, [*datasets_in(root), *described, *mirrors.dataset_names()])
     others = [other for other in mirrors.dataset_names() if other not in described]
     own = shlex.join(["recbole-mm", "prepare", "FOLDER", f"--name={name}", *_output(root)])
     return [
         f"{first}{f'; did you mean {near[0]!r}?' if near else '.'}",
-        there,
+        existing_sets,
         f"Create one from your own tables with: {own}",
         "Known data sets and how each is created:",
         *(f"  {known}: {_with_output(how, root)}" for known, how in described.items()),

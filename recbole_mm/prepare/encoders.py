@@ -96,7 +96,7 @@ class Encoder:
         """Vectors ``(n, F)`` float32 of some texts, and how many of these were cut."""
         texts = [self.prompt + text for text in texts]
         tokens = self.tokenizer(texts)["input_ids"]
-        cut = sum(len(one) > self.max_length for one in tokens)
+        cut = sum(len(text) > self.max_length for text in tokens)
         batch = self.tokenizer(
             texts,
             padding="max_length" if _is_siglip(self.model) else True,

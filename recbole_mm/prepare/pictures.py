@@ -75,8 +75,8 @@ def fetch_pictures(
     folder.mkdir(parents=True, exist_ok=True)
     urls = {item: url.encode("utf-8", "backslashreplace").decode() for item, url in urls.items()}
     report = folder / "report.json"
-    there, failed = _pictures_in(folder), _read_report(report)
-    missing = [item for item in urls if safe_name(item) not in there]
+    present, failed = _pictures_in(folder), _read_report(report)
+    missing = [item for item in urls if safe_name(item) not in present]
     failed = {item: failed[item] for item in missing if item in failed}
     wanted = [item for item in missing if not _is_hopeless(failed.get(item), urls[item])]
 
@@ -96,8 +96,8 @@ def fetch_pictures(
     finally:
         pool.shutdown(cancel_futures=True)
         write_json(report, {item: failed[item]._asdict() for item in sorted(failed)})
-    there = _pictures_in(folder)
-    names = {item: there[safe_name(item)] for item in urls if safe_name(item) in there}
+    present = _pictures_in(folder)
+    names = {item: present[safe_name(item)] for item in urls if safe_name(item) in present}
     return Pictures(names, failed)
 
 

@@ -65,11 +65,11 @@ class PreparedDataset:
 
     def texts(self, fields=TEXT_FIELDS) -> list[str]:
         """One text per item, the fields one after the other; empty where an item has none."""
-        there = [name for name in fields if name in self.items.columns]
-        if not there:
+        present = [name for name in fields if name in self.items.columns]
+        if not present:
             return [""] * len(self.items)
-        joined = pl.concat_str(there, separator=" ", ignore_nulls=True)
-        return self.items.select(joined.str.strip_chars())[there[0]].to_list()
+        joined = pl.concat_str(present, separator=" ", ignore_nulls=True)
+        return self.items.select(joined.str.strip_chars())[present[0]].to_list()
 
     def pictures(self) -> list[Path | None]:
         """One path per item, ``None`` where the data names no picture in its folder."""

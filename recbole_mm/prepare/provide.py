@@ -69,7 +69,7 @@ def provide_datasets(
             if not _agrees(error.lacking):
                 raise
     _refuse_other_datasets(settings, options)
-    lacking = {one.name: one for config in settings for one in lacking_datasets(config)}
+    lacking = {dataset.name: dataset for config in settings for dataset in lacking_datasets(config)}
     if not lacking:
         return []
     return _create(list(lacking.values()), settings, options, check)
@@ -77,7 +77,7 @@ def provide_datasets(
 
 def _create(lacking: list[Lacking], settings: list[dict], options, check) -> list[str]:
     mirrors = Mirrors(options.mirrors)
-    recipes = [_recipe(one, settings, options, mirrors) for one in lacking]
+    recipes = [_recipe(dataset, settings, options, mirrors) for dataset in lacking]
     commands = [command_for(recipe, options.encoder) for recipe in recipes]
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ConfigError(
@@ -103,7 +103,7 @@ def _recipe(lacking: Lacking, settings: list[dict], options, mirrors: Mirrors) -
     name, root = lacking.name, lacking.root
     source = mirrors.source(name, options.layout)
     if source is None:
-        config = next(one for one in settings if lacking in lacking_datasets(one))
+        config = next(config for config in settings if lacking in lacking_datasets(config))
         if options.layout is None and mirrors.source(name) is None:
             require_dataset(
                 config | {"dataset": name, "data_path": str(root / name), "domains": []}
@@ -138,7 +138,7 @@ def _refuse_without_download(options) -> None:
 def _refuse_other_datasets(settings: list[dict], options) -> None:
     """A data set that exists must be what the options ask for."""
     for config in settings:
-        lacking = {one.name for one in lacking_datasets(config)}
+        lacking = {dataset.name for dataset in lacking_datasets(config)}
         root = Path(config["data_path"]).parent
         for name in (name for name in needed_datasets(config) if name not in lacking):
             path = root / name / f"{name}.card.json"
@@ -176,10 +176,10 @@ def _note_on_spaces(recipes: list[Recipe], settings: list[dict], options) -> lis
 
 def _agrees(lacking: list[Lacking]) -> bool:
     """Ask the user whether Amazon data sets are to be downloaded."""
-    known = all(Mirrors().source(one.name) for one in lacking)
+    known = all(Mirrors().source(dataset.name) for dataset in lacking)
     if not (known and sys.stdin.isatty() and sys.stderr.isatty()) or "WORLD_SIZE" in os.environ:
         return False
-    names = ", ".join(one.name for one in lacking)
+    names = ", ".join(dataset.name for dataset in lacking)
     print(
         f"{names}: not in {lacking[0].root}. Download the reviews, metadata and pictures from "
         f"Amazon's collection, and go on then? [y/N] ",

@@ -56,12 +56,12 @@ def test_what_was_bought_last_tells_more_than_popularity(demo, interactions, ite
     tokens = ["[PAD]", *items["item_id"]]
     number = {token: row for row, token in enumerate(tokens)}
     history = interactions.groupby("user_id")["item_id"].agg(list)
-    last = np.array([number[one[-2]] for one in history])
-    target = np.array([number[one[-1]] for one in history])
+    last = np.array([number[bought[-2]] for bought in history])
+    target = np.array([number[bought[-1]] for bought in history])
     followers = np.zeros((len(tokens), len(tokens)))
     popularity = np.zeros(len(tokens))
-    for one in history:
-        rows = [number[token] for token in one[:-1]]
+    for bought in history:
+        rows = [number[token] for token in bought[:-1]]
         np.add.at(followers, (rows[:-1], rows[1:]), 1)
         np.add.at(popularity, rows, 1)
     # an item's followers, shared with the items that look like it

@@ -108,7 +108,7 @@ def test_several_sets_interrupted_in_the_second_encode_nothing_twice(dataset, sh
     extract(both, second, ["text"], batch_size=1)
 
     assert (killed.encoded, second.encoded) == (4, 2)
-    assert [one.modalities() for one in both] == [["text"], ["text"]]
+    assert [dataset.modalities() for dataset in both] == [["text"], ["text"]]
     assert not [path for path in dataset.folder.iterdir() if path.is_dir()]
 
 
@@ -187,11 +187,11 @@ def test_data_sets_named_together_share_one_space(shop, tmp_path):
     extract_features.main(["shop", "twin", f"--output={tmp_path / 'out'}"])
 
     for modality in ("text", "image"):
-        one, two = (
+        first, second = (
             read_item_features(tmp_path / f"out/{name}/{name}.{modality}.npz", TOKENS).values
             for name in ("shop", "twin")
         )
-        assert np.allclose(one, two, atol=1e-5)
+        assert np.allclose(first, second, atol=1e-5)
 
 
 def test_own_vectors_are_a_third_modality(dataset, tmp_path):

@@ -20,9 +20,9 @@ def test_a_misspelt_data_set_names_the_nearest_those_that_exist_and_the_command(
     with pytest.raises(InputError) as error:
         dataset_folder(root, "shoe")
 
-    first, there, own, *_ = str(error.value).splitlines()
+    first, existing, own, *_ = str(error.value).splitlines()
     assert first.endswith("shoe.inter does not exist; did you mean 'Shoes'?")
-    assert there == f"Data sets in {root}: My shop, Shoes (another folder: --output=FOLDER)"
+    assert existing == f"Data sets in {root}: My shop, Shoes (another folder: --output=FOLDER)"
     assert own.startswith("Create one from your own tables with: recbole-mm prepare FOLDER")
 
 

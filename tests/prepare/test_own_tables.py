@@ -302,11 +302,11 @@ def test_items_without_interactions_are_candidates_only_if_the_item_table_is_loa
         dataset = MultiModalDataset(config)
         names.append(sorted(dataset.field2id_token["item_id"][1:]))
         has_text = dataset.features["text"].present
-        told = dict(zip(dataset.field2id_token["item_id"], has_text.tolist(), strict=True))
-        assert (told["a"], told["d"]) == (True, False)
+        has = dict(zip(dataset.field2id_token["item_id"], has_text.tolist(), strict=True))
+        assert (has["a"], has["d"]) == (True, False)
 
     assert names == [["a", "b", "c", "d"], ["a", "b", "c", "d", "never bought"]]
-    assert told["never bought"]
+    assert has["never bought"]
 
 
 def test_a_file_without_times_says_how_its_rows_are_read(tmp_path, capsys):

@@ -94,8 +94,8 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been_killed(toy, model, killed_in
 
     assert losses_of(results) == losses_of(reference)
     assert [r.best_epoch for r in results] == [r.best_epoch for r in reference]
-    for one, other in zip(results, reference, strict=True):
-        own = torch.load(one.checkpoint, weights_only=True)["state_dict"]
+    for result, other in zip(results, reference, strict=True):
+        own = torch.load(result.checkpoint, weights_only=True)["state_dict"]
         wanted = torch.load(other.checkpoint, weights_only=True)["state_dict"]
         assert all(torch.equal(own[name], wanted[name]) for name in wanted)
 

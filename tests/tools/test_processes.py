@@ -91,11 +91,11 @@ def test_two_processes_are_one_with_the_double_batch(model, stage, toy, tmp_path
     torchrun(repository, "worker.py", json.dumps([model, two]))
     both = json.loads((tmp_path / "curve.json").read_text())
 
-    one = curve(model, {**two, "train_batch_size": 52, "checkpoint_dir": "one"})
+    single = curve(model, {**two, "train_batch_size": 52, "checkpoint_dir": "single"})
 
-    assert_close(both["losses"], one["losses"], atol=0, rtol=1e-5)
-    assert both["scores"] == one["scores"]
-    assert both["test"] == one["test"]
+    assert_close(both["losses"], single["losses"], atol=0, rtol=1e-5)
+    assert both["scores"] == single["scores"]
+    assert both["test"] == single["test"]
     assert len(list(Path("two").glob("*.pth"))) == 1
 
 

@@ -19,13 +19,13 @@ def two_models():
 
 @pytest.mark.parametrize("mean", [True, False])
 def test_accumulated_batches_take_the_step_of_their_union(mean):
-    one, many = two_models()
+    single, many = two_models()
     batches = torch.randn(5, 4, 3)
-    reference = torch.optim.SGD(one.parameters(), lr=0.1)
+    reference = torch.optim.SGD(single.parameters(), lr=0.1)
     accumulated = AccumulatedSteps(torch.optim.SGD(many.parameters(), lr=0.1), 3, mean)
     for group in (batches[:3], batches[3:]):  # the last group is shorter
         reference.zero_grad()
-        losses = torch.stack([one(batch).mean() for batch in group])
+        losses = torch.stack([single(batch).mean() for batch in group])
         (losses.mean() if mean else losses.sum()).backward()
         reference.step()
     for batch in batches:
@@ -34,7 +34,7 @@ def test_accumulated_batches_take_the_step_of_their_union(mean):
         accumulated.step()
     accumulated.flush()
     accumulated.flush()  # nothing is due any more
-    assert_close(many.weight, one.weight)
+    assert_close(many.weight, single.weight)
 
 
 def test_rank_counts_better_items_and_half_of_the_equal_ones():
@@ -57,10 +57,10 @@ def test_ranks_are_counted_in_blocks_of_any_size(dtype, monkeypatch):
     for size in (1, 20, 30, 1000):
         monkeypatch.setattr("recbole_mm.training.ranking.SCORES_PER_BLOCK", size)
         assert torch.equal(rank_by_counting(scores, target), whole)
-    for row, one in enumerate(target):
-        better = (scores[row] > scores[row, one]).sum()
-        equal = (scores[row] == scores[row, one]).sum() - 1
-        assert whole[row] == better + (equal + one % 2) // 2
+    for row, item in enumerate(target):
+        better = (scores[row] > scores[row, item]).sum()
+        equal = (scores[row] == scores[row, item]).sum() - 1
+        assert whole[row] == better + (equal + item % 2) // 2
 
 
 def test_a_score_that_is_not_a_number_is_no_hit():

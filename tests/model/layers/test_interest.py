@@ -75,9 +75,9 @@ def test_centroids_have_the_dtype_of_the_vectors(clustering, dtype):
 def test_one_cluster_is_the_mean_and_n_clusters_are_the_vectors(clustering):
     vectors, _ = blobs()
 
-    one, n = clustering(vectors, 1), clustering(vectors, len(vectors))
+    single, n = clustering(vectors, 1), clustering(vectors, len(vectors))
 
-    assert_close(one.centroids, vectors.mean(0, keepdim=True), atol=1e-3, rtol=0)
+    assert_close(single.centroids, vectors.mean(0, keepdim=True), atol=1e-3, rtol=0)
     assert_close(n.centroids[n.assignment], vectors, atol=1e-2, rtol=0)
     assert n.assignment.sort().values.tolist() == list(range(len(vectors)))
 
