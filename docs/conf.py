@@ -51,7 +51,7 @@ nitpick_ignore_regex = [(r"py:.*", rf"({'|'.join(NOT_LOOKED_UP.split())})\..*")]
 def keep_colons(_app, what, _name, _object, _options, lines):
     """napoleon takes ``word: text`` in the first line of a constant's docstring for a type."""
     if what in ("attribute", "data", "property"):
-        lines.insert(0, "")
+        lines[:0] = ["..", ""]  # an empty comment
 
 
 def accept_constant(_app, _environment, node, text):
