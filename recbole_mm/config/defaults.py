@@ -50,7 +50,7 @@ def our_defaults(
         ConfigError: it has an unknown key, one of :data:`NOT_OF_A_DATASET`, or a value that its
             key cannot have.
     """
-    files = [] if data_path is None else users_dataset_files(dataset, data_path)
+    files = [] if dataset is None or data_path is None else users_dataset_files(dataset, data_path)
     own = [_users_values(file, model) for file in files]
     asking = joined([*map(values_in, property_files(model, dataset)), *own, given or {}])
     shipped = property_files(model, dataset, bool(asking.get("released")))
@@ -67,7 +67,8 @@ def defaults_for(model: str, dataset: str, data_path=None) -> dict:
 def merge(layers: Iterable[dict], model: str) -> dict:
     """The values of all layers, later ones win; what a mapping that may be partial does not name
     is that of the layers below it."""
-    forms, values = forms_for(model), {}
+    forms = forms_for(model)
+    values: dict = {}
     for layer in layers:
         for key, value in layer.items():
             values[key] = lay_over(forms.get(key), value, values.get(key))

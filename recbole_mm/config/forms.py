@@ -27,6 +27,7 @@ default is ``~`` may be ``~``. Without a form in its comment a key has that of i
 import operator
 import re
 from collections.abc import Callable
+from typing import Any
 
 from recbole_mm.config.kinds import ANYTHING, KINDS, Form
 from recbole_mm.tools.names import nearest
@@ -131,7 +132,7 @@ def _limited(form: Form, limits: list[str]) -> Form:
     )
 
 
-def _parse_limit(text: str) -> Callable[[float], bool]:
+def _parse_limit(text: str) -> Callable[[Any], bool]:
     if text == "even":
         return lambda value: value % 2 == 0
     sign, _, bound = text.partition(" ")

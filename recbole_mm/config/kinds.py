@@ -36,7 +36,7 @@ def is_whole_number(value) -> bool:
 
 def is_number(value) -> bool:
     """Finite, whole or not."""
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    return not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value)
 
 
 def is_interval(value) -> bool:

@@ -13,7 +13,15 @@ from recbole_mm.config.own_models import own_models
 from recbole_mm.tools.names import nearest
 from recbole_mm.tools.yaml_files import read_text, read_yaml
 
-RECBOLE_DIR = Path(find_spec("recbole").origin).parent
+
+def _folder_of(package: str) -> Path:
+    found = find_spec(package)
+    if found is None or found.origin is None:
+        raise ModuleNotFoundError(f"{package} is not installed")
+    return Path(found.origin).parent
+
+
+RECBOLE_DIR = _folder_of("recbole")
 """Of the installed package, which is not imported for that."""
 
 RECBOLE_KEYS = "recbole_keys.yaml"
@@ -130,7 +138,9 @@ def values_in(path: Path) -> dict:
 
 @lru_cache
 def _forms_in(path: Path, _modified: int) -> dict[str, Form]:
-    texts, fields, key = {}, {}, None
+    texts: dict[str, str | None] = {}
+    fields: dict[str, dict[str, Form]] = {}
+    key = None
     for line in read_text(path).splitlines():
         found = _LINE.match(line)
         if found and not found["indent"]:

@@ -19,7 +19,7 @@ def parse_overrides(arguments) -> dict:
         ConfigError: an argument is not an option, an option has no value, or it is given twice with
             different values.
     """
-    overrides = {}
+    overrides: dict = {}
     rest = list(arguments)
     while rest:
         argument = rest.pop(0)
