@@ -77,7 +77,7 @@ class AtomicFile:
             names: columns to read, in the order of the file; ``None``: all.
 
         Returns:
-            Columns by name: ``float`` as Float64, all others as String; a missing cell is null.
+            the columns by name, ``float`` as Float64, all others as String; a missing cell is null.
 
         Raises:
             DatasetError: a line has more or fewer cells than the first, or a cell in a column of
