@@ -92,7 +92,7 @@ def evaluate_ranks(run: Run, mask_seen: bool = False) -> Evaluation:
     """
     trainer, test = run.trainer, run.splits.test.dataset
     plain = config_to_plain(run.config)
-    lengths = [k for k in plain["topk"] if k < test.item_num] or [1]  # a list has no item twice
+    lengths = [k for k in plain["topk"] if k < test.item_num] or [1]  # a list has no duplicates
     config = config_from_plain({**plain, "metrics": [*GAINS, *LIST_METRICS], "topk": lengths})
     collector, evaluator = trainer.eval_collector, trainer.evaluator
     recorder = RankRecorder(config, test, mask_seen)

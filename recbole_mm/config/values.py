@@ -16,7 +16,7 @@ def parse_overrides(arguments) -> dict:
     ``1e-3``), else the string itself; ``5,10`` is a list. It may hold spaces and ``=``.
 
     Raises:
-        ConfigError: an argument is not an option, an option has no value, or it is given twice with
+        ConfigError: an argument is not an option, an option has no value, or it is given more than once with
             different values.
     """
     overrides: dict = {}
@@ -32,7 +32,9 @@ def parse_overrides(arguments) -> dict:
             value = rest.pop(0)
         parsed = parse_value(value)
         if key in overrides and overrides[key] != parsed:
-            raise ConfigError(f"--{key} is given twice: {overrides[key]!r} and {parsed!r}")
+            raise ConfigError(
+                f"duplicate option --{key}: {overrides[key]!r} and {parsed!r}; keep one"
+            )
         overrides[key] = parsed
     return overrides
 

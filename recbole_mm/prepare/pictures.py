@@ -19,7 +19,7 @@ ENDINGS = (".jpg", ".jpeg", ".png", ".gif", ".webp")
 PATIENCE = Patience(retries=2, seconds=120, largest=32_000_000)
 WORKERS = 4
 UNREACHABLE = 24
-"""Number of pictures in a row that nothing answered for, which means that there is no network."""
+"""After so many pictures in a row without any answer the network is taken to be down."""
 
 
 class Failure(NamedTuple):

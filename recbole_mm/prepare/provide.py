@@ -182,7 +182,7 @@ def _agrees(lacking: list[Lacking]) -> bool:
     names = ", ".join(dataset.name for dataset in lacking)
     print(
         f"{names}: not in {lacking[0].root}. Download the reviews, metadata and pictures from "
-        f"Amazon's collection, and go on then? [y/N] ",
+        f"Amazon's collection, and continue? [y/N] ",
         end="", file=sys.stderr, flush=True,
     )  # fmt: skip
     return sys.stdin.readline().strip().lower() in ("y", "yes")

@@ -23,7 +23,7 @@ def add_ready_made(dataset: PreparedDataset, modality: str, path, tokens=None) -
             rows are those of ``.item``. Rows that are NaN throughout are items without a vector.
 
     Raises:
-        InputError: a file cannot be read, the rows do not match the tokens, a token is there twice,
+        InputError: a file cannot be read, the rows do not match the tokens, a token is a duplicate,
             or none is an item of the data set.
     """
     path = Path(path)

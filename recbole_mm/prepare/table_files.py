@@ -36,7 +36,7 @@ def scan_table(path, text: TextFormat = PLAIN, scratch=None) -> pl.LazyFrame:
         scratch: a folder for a copy in UTF-8, where the file is in another encoding.
 
     Raises:
-        InputError: the file is missing, empty or of an unknown format, or a column is there twice.
+        InputError: the file is missing, empty or of an unknown format, or a column is a duplicate.
     """
     refuse_unreadable(path, text)
     with reading(path, text):

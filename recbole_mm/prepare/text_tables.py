@@ -75,7 +75,7 @@ def read_header(path, text: TextFormat) -> list[str]:
     """Names of the columns of separated text, without blanks around them; unnamed ones get one.
 
     Raises:
-        InputError: the file is empty, or a name is there twice.
+        InputError: the file is empty, or a name is a duplicate.
     """
     with open_text(path, text.encoding) as file:
         names: list[str] = next(_records(file, separator_of(path, text), text.quotes), [])
@@ -90,7 +90,7 @@ def checked_header(path, names: Sequence[str | None]) -> list[str]:
     """Stripped names, ``column_<n>`` for those that are blank.
 
     Raises:
-        InputError: a name is there twice.
+        InputError: a name is a duplicate.
     """
     stripped = [(name or "").strip() for name in names]
     repeated = sorted({name for name in stripped if name and stripped.count(name) > 1})

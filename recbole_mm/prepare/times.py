@@ -9,7 +9,7 @@ from recbole_mm.prepare.fields import SECONDS_PER_UNIT
 from recbole_mm.prepare.inputs import InputError
 
 LOOKED_AT = 1000
-"""Values by which the form of a column is told."""
+"""Number of values from which the form of a column is recognized."""
 
 ISO = r"^(\d{4})[-/](\d{1,2})[-/](\d{1,2})(?:[T ]+(\d{1,2}):(\d{2})(?::(\d{2})(\.\d+)?)?)?"
 ZONE = r"\s*(Z|UTC|[+-]\d{2}(?::?\d{2})?)?$"

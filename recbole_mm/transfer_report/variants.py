@@ -52,7 +52,7 @@ def variant_stages(config_files, overrides: dict) -> dict[tuple[str, str], dict]
     """The stages of a report: the overlay of each, by target and start, in order.
 
     The keys that define a start win over ``overrides``: ``--epochs=30`` does not train what is
-    tested zero-shot. Several stages on one target are told apart by their numbers in the file.
+    tested zero-shot. Several stages on one target are distinguished by their numbers in the file.
 
     Raises:
         ConfigError: no finetune stage starts from a pre-trained model.

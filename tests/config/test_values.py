@@ -51,7 +51,7 @@ def test_an_option_may_stand_apart_from_its_value_and_hold_equal_signs_and_space
         (["epochs=2"], "'epochs=2' is not an option: write --key=value"),
         (["--epochs"], "--epochs has no value"),
         (["--epochs", "--seed=1"], "--epochs has no value"),
-        (["--seed=1", "--seed=2"], "--seed is given twice: 1 and 2"),
+        (["--seed=1", "--seed=2"], "duplicate option --seed: 1 and 2"),
     ],
 )
 def test_a_command_line_that_cannot_be_read_is_refused(arguments, message):
