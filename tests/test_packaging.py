@@ -105,6 +105,16 @@ def test_the_installed_command_helps_and_runs(fresh, toy, tmp_path):
     assert list((tmp_path / "saved").glob("MMM4Rec-*.pth"))
 
 
+@pytest.mark.parametrize("folder", ["", "properties/"])
+def test_the_installed_command_finds_the_files_of_the_package(fresh, toy, tmp_path, folder):
+    data = [f"--{key}={value}" for key, value in toy.items()]
+    file = f"--config_files={folder}transfer/MMM4Rec_demo.yaml"
+
+    output = run(fresh / "bin" / "recbole-mm", file, *data, *TINY, cwd=tmp_path)
+
+    assert "finetune on toy with ID, transferred" in output
+
+
 def test_setup_package_and_citation_name_one_version(repository):
     values = {}
     for path, name in (("setup.py", "VERSION"), ("recbole_mm/__init__.py", "__version__")):
