@@ -3,7 +3,7 @@
     recbole-mm --model=own_model:RecentMean --dataset=demo
     recbole-mm compare --models=own_model:RecentMean,MMM4Rec --dataset=demo
 
-Run these in this folder. The keys of the model and what they may be are in RecentMean.yaml.
+Run these in this folder. Its own keys and what they may be are in RecentMean.yaml.
 """
 
 import torch

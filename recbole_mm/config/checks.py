@@ -1,8 +1,8 @@
 """Whether the values of a configuration can be used, before anything is loaded.
 
 Every value of every layer is checked by the form of its key (:mod:`recbole_mm.config.forms`), which
-is in one place: the line of the model's property file, else of our ``overall.yaml``, else of
-``recbole_keys.yaml``, else of RecBole's own property files.
+is in one place: the line of the model's property file, else of ``multi_modal.yaml``, else of our
+``overall.yaml``, else of ``recbole_keys.yaml``, else of RecBole's own property files.
 """
 
 from importlib.util import find_spec

@@ -9,6 +9,7 @@ from pathlib import Path
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.own_models import own_models
 from recbole_mm.config.property_files import (
+    MULTI_MODAL,
     RECBOLE_DIR,
     keys_in,
     properties_dir,
@@ -88,6 +89,7 @@ def keys_of_other_models(model: str, keys: Iterable[str]) -> list[str]:
     """
     roots = (RECBOLE_DIR / "properties", properties_dir())
     files = [path for root in roots for path in root.glob("model/*.yaml")]
+    files.append(properties_dir() / MULTI_MODAL)
     candidates = _keys_of_own_models().union(*map(keys_in, files)) & set(keys)
     if not candidates:
         return []

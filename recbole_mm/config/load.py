@@ -2,7 +2,8 @@
 
 The layers, later ones win::
 
-    RecBole's defaults < properties/overall.yaml < properties/model/<Model>.yaml
+    RecBole's defaults < properties/overall.yaml < properties/multi_modal.yaml
+        < properties/model/<Model>.yaml
         < properties/released/<Model>.yaml (with released: True in any layer)
         < properties/dataset/<data set>.yaml < the user's yaml of the data set
         < config files < config dict < stage < command line

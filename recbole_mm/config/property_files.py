@@ -27,6 +27,9 @@ RECBOLE_DIR = _folder_of("recbole")
 RECBOLE_KEYS = "recbole_keys.yaml"
 """Our file of forms for RecBole's keys; it holds no values."""
 
+MULTI_MODAL = "multi_modal.yaml"
+"""Our file of what all models but RecBole's read."""
+
 _LINE = re.compile(r"^(?P<indent> *)(?P<key>[\w-]+):(?:.*?\s# *\((?P<form>.*?)\)(?=\s|$))?")
 
 
@@ -53,14 +56,20 @@ def property_files(model: str, dataset: str | None = None, released: bool = Fals
         released: with the values of the model's first release.
     """
     root = properties_dir()
-    names = ("overall.yaml", f"model/{model}.yaml", f"dataset/{dataset}.yaml")
-    files = [root / name for name in names]
-    own = own_models().get(model)
-    if own is not None:
-        files[1] = own.file(".yaml") or files[1]
-    elif released:
-        files.insert(2, root / "released" / f"{model}.yaml")
+    files = [root / "overall.yaml", *model_files(model)]
+    if released:
+        files.append(root / "released" / f"{model}.yaml")
+    files.append(root / "dataset" / f"{dataset}.yaml")
     return [file for file in files if file.is_file()]
+
+
+def model_files(model: str) -> list[Path]:
+    """The yaml files of a model that is not one of RecBole's: what all of them read, then its own,
+    which is beside its module for a model of the user's. Empty for RecBole's models."""
+    root, own = properties_dir(), own_models().get(model)
+    file = own.file(".yaml") if own else root / "model" / f"{model}.yaml"
+    its_own = [file] if file and file.is_file() else []
+    return [root / MULTI_MODAL, *its_own] if own or its_own else []
 
 
 def users_dataset_files(dataset: str, data_path) -> list[Path]:

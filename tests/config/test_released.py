@@ -8,6 +8,8 @@ from recbole_mm.config.checks import refuse_wrong_values
 from recbole_mm.config.load import load_config
 from recbole_mm.config.plain import config_from_plain, config_to_plain, with_release
 from recbole_mm.config.property_files import (
+    joined,
+    model_files,
     properties_dir,
     property_files,
     release_values,
@@ -33,7 +35,7 @@ def test_models_with_a_release_are_those_with_the_key():
 
 @pytest.mark.parametrize("model", WITH_A_RELEASE)
 def test_a_release_sets_keys_of_its_model_to_values_that_they_can_have(model):
-    keys = values_in(properties_dir() / "model" / f"{model}.yaml")
+    keys = joined(map(values_in, model_files(model)))
 
     assert release_values(model).keys() <= keys.keys() - {"released"}
     refuse_wrong_values(release_values(model), "the release", model)

@@ -56,7 +56,7 @@ def test_it_finds_the_planted_order(toy):
     ("option", "message"),
     [
         ("--n_recent=0", "'n_recent' is 0; it must be a whole number >= 1 (default: 3)"),
-        ("--softmax=half", "'softmax' is 'half'; it must be one of trained, full, in_batch"),
+        ("--softmax=half", "'softmax' is 'half'; it must be one of trained, full, all_rows"),
         ("--n_recnt=1", "unknown key 'n_recnt'; did you mean 'n_recent'"),
     ],
 )

@@ -7,7 +7,7 @@ from tiny import TINY
 
 from recbole_mm.config.load import load_config
 from recbole_mm.config.models import MODELS
-from recbole_mm.config.property_files import properties_dir, read_yaml
+from recbole_mm.config.property_files import joined, model_files, values_in
 from recbole_mm.data.features import feature_path, read_item_features, write_item_features
 from recbole_mm.run.run import Run, fit_and_evaluate
 from recbole_mm.transfer.pretrained import TransferError
@@ -29,6 +29,7 @@ OTHER = {
     "item_drop_view": ["intended", "released"],
     "learner": ["adam", "sgd"],
     "loss_positions": ["last", "all"],
+    "repeat_propensity": ["none", "shared"],
 }
 OF_THE_SETTING = {
     "modalities", "use_item_id", "train_stage", "released", "word_drop_features", "MAX_ITEM_LIST_LENGTH",
@@ -66,7 +67,7 @@ def ranking(toy, model, state, **settings):
 
 
 def fitting(model, settings):
-    in_yaml = read_yaml(properties_dir() / "model" / f"{model}.yaml")
+    in_yaml = joined(map(values_in, model_files(model)))
     common = {"epochs", "show_progress", "train_batch_size", "MAX_ITEM_LIST_LENGTH"}
     return {key: value for key, value in settings.items() if key in in_yaml or key in common}
 
@@ -85,8 +86,10 @@ def toy_with_gaps(toy):
 def test_a_key_that_changes_the_ranking_of_the_same_parameters_is_a_function_key(
     toy_with_gaps, model
 ):
-    keys = read_yaml(properties_dir() / "model" / f"{model}.yaml")
-    base = {"use_item_id": False, **({"use_time": True} if "use_time" in keys else {})}
+    keys = joined(map(values_in, model_files(model)))
+    base = {"use_item_id": False, "modalities": ["text", "image"]}
+    if "use_time" in keys:
+        base["use_time"] = True
     torch.manual_seed(0)
     run = Run(load_config(model, config_dict={**toy_with_gaps, **fitting(model, SMALL), **base}))
     run.model.eval()
