@@ -31,7 +31,7 @@ NOT_OF_A_DATASET = (
     *OF_A_RUN, "checkpoint_dir", "data_path", "dataloaders_save_path", "dataset_save_path",
     "pre_model_path", "teacher", "warm_up",
 )  # fmt: skip
-"""What a file beside data may not set: what runs, from which files, and where it writes."""
+"""What runs, from which files, and where it writes; a file beside data may not set these."""
 
 
 def our_defaults(

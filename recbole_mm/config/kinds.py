@@ -31,7 +31,7 @@ class Form(NamedTuple):
 
 def is_whole_number(value) -> bool:
     """Of Python or numpy; not a bool, which Python counts as one."""
-    return isinstance(value, Integral) and not isinstance(value, bool)
+    return not isinstance(value, bool) and isinstance(value, Integral)
 
 
 def is_number(value) -> bool:

@@ -27,7 +27,10 @@ from recbole_mm.config.errors import ConfigError
 from recbole_mm.tools.errors import UserError
 
 ENTRY_POINTS = "recbole_mm.models"
+"""Group of the entry points."""
+
 VARIABLE = "RECBOLE_MM_MODELS"
+"""Environment variable with the models that were named, ``module:Class`` with commas between."""
 
 
 class OwnModel(NamedTuple):

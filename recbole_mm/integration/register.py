@@ -8,7 +8,7 @@ everywhere else.
 Registration is a property of the process. A spawned process (``torch.multiprocessing.spawn``,
 ``multiprocessing`` with the spawn method, a Ray worker) unpickles the function that it runs by
 its module's name; RecBole's run functions are therefore made to name
-:mod:`recbole_mm.integration.spawned`, whose import registers again. A worker whose function neither
+``recbole_mm.integration.spawned``, whose import registers again. A worker whose function neither
 belongs to RecBole's quick start nor imports :mod:`recbole_mm` knows RecBole's own models only.
 """
 

@@ -14,10 +14,13 @@ from recbole_mm.tools.errors import UserError
 
 MOST_BYTES = 200_000
 """Size of a file."""
+
 MOST_LEVELS = 50
-"""Depth of nesting."""
+"""Lists and mappings within each other."""
+
 MOST_VALUES = 100_000
-"""Values with all aliases expanded."""
+"""Values of a file once its aliases are expanded."""
+
 PLAIN_TAGS = ("null", "bool", "int", "float", "str", "seq", "map")
 
 
