@@ -5,6 +5,7 @@ from pathlib import Path
 
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.own_models import (
+    VARIABLE,
     OwnModel,
     installed_models,
     own_models,
@@ -63,6 +64,12 @@ def source_of(model: str) -> OwnModel | None:
     if own is not None:
         remember(own)
     return own
+
+
+def known_models() -> str:
+    """The models of this package and of the user, and how others become known, for messages."""
+    names = ", ".join((*MODELS, *own_models(), *installed_models()))
+    return f"{names} (a model of your own: {VARIABLE}=my_module:MyModel in the environment)"
 
 
 def needs_item_columns(model: str) -> bool:

@@ -8,8 +8,8 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from recbole_mm.config.models import MODELS
-from recbole_mm.config.property_files import keys_in, properties_dir
+from recbole_mm.config.models import known_models, source_of
+from recbole_mm.config.property_files import keys_in, model_files
 from recbole_mm.data.features import ItemFeatures
 from recbole_mm.recommend.catalog import Catalog
 from recbole_mm.recommend.checkpoint import WITHOUT_TRAINING, Opened, build_model
@@ -29,7 +29,7 @@ KEPT_KEYS = (
 
 def kept_keys(model: str) -> set[str]:
     """Keys of the configuration that a bundle of the model may hold."""
-    return {*KEPT_KEYS, *keys_in(properties_dir() / "model" / f"{model}.yaml")}
+    return set(KEPT_KEYS).union(*map(keys_in, model_files(model)))
 
 
 def bundle_of(opened: Opened) -> Bundle:
@@ -69,8 +69,8 @@ def open_bundle(folder, device=None) -> Opened:
     folder = Path(folder)
     bundle = read_bundle(folder)
     name, config = bundle.config["model"], bundle.config["config"]
-    if name not in MODELS:
-        raise BundleError(f"{folder}: a bundle of {name!r}; known are {', '.join(MODELS)}")
+    if not isinstance(name, str) or source_of(name) is None:
+        raise BundleError(f"{folder}: a bundle of {name!r}; known are {known_models()}")
     unknown = sorted(set(config) - kept_keys(name))
     if unknown:
         raise BundleError(f"{folder}: its configuration has {unknown}, which {name} does not read")

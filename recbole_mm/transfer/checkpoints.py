@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from recbole_mm.config.models import MODELS
+from recbole_mm.config.models import known_models, source_of
 from recbole_mm.tools.errors import UserError
 
 
@@ -30,13 +30,13 @@ def read_checkpoint(path) -> dict:
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"{path}: the checkpoint does not exist")
-    known = ", ".join(MODELS)
+    known = known_models()
     content = _content(path, f"{path}: not a checkpoint of {known}")
     config = content.get("config") if isinstance(content, dict) else None
     model = config.get("model") if isinstance(config, dict) else None
     if not isinstance(model, str) or not isinstance(content.get("state_dict"), dict):
         raise CheckpointError(f"{path}: not a checkpoint of {known}")
-    if model not in MODELS:
+    if source_of(model) is None:
         raise CheckpointError(f"{path}: a checkpoint of {model}; only {known} can be opened here")
     return content
 
