@@ -21,9 +21,13 @@ from recbole_mm.config.property_files import (
     recbole_property_files,
     values_in,
 )
+from recbole_mm.tools.names import nearest
 
 METRICS_OF_SCORES = ("auc", "gauc", "logloss", "mae", "rmse")
 """RecBole's metrics that have no ``@k``."""
+
+FILES = ("inter", "user", "item", "kg", "link", "net")
+"""Suffixes of the files that RecBole reads; ``additional_feat_suffix`` names further ones."""
 
 _short = Repr()
 _short.maxstring = _short.maxother = 120
@@ -71,10 +75,12 @@ def refuse_contradictions(config) -> None:
     """Check what several keys must have in common, which RecBole would find out during training.
 
     Raises:
-        ConfigError: ``valid_metric`` is not measured, a loss of pairs has no negative samples, or
-            a package that a key asks for is not installed.
+        ConfigError: ``valid_metric`` is not measured, columns are named of a file that RecBole
+            does not read, a loss of pairs has no negative samples, or a package that a key asks
+            for is not installed.
     """
     _refuse_unmeasured_valid_metric(config)
+    _refuse_unknown_files(config)
     samples = config["train_neg_sample_args"]["distribution"]
     if config["loss_type"] == "BPR" and samples == "none":
         raise ConfigError(
@@ -83,6 +89,16 @@ def refuse_contradictions(config) -> None:
         )
     if config["log_wandb"] and find_spec("wandb") is None:
         raise ConfigError("log_wandb: True needs wandb: pip install wandb")
+
+
+def _refuse_unknown_files(config) -> None:
+    known = (*FILES, *(config["additional_feat_suffix"] or ()))
+    for key in ("load_col", "unload_col", "unused_col"):
+        for suffix in config[key] or ():
+            if suffix not in known:
+                near = nearest(suffix, known)
+                hint = f"did you mean {near[0]!r}?" if near else f"they are {', '.join(known)}"
+                raise ConfigError(f"{key!r} names columns of a file {suffix!r}; {hint}")
 
 
 def _refuse_unmeasured_valid_metric(config) -> None:

@@ -140,6 +140,10 @@ def test_model_and_data_set_may_be_named_in_a_file(tmp_path):
         ({"valid_metric": "NDCG"}, r"valid_metric 'NDCG' is not measured: .* \[5, 10, 20\]"),
         ({"valid_metric": "NDCG@7"}, r"valid_metric 'NDCG@7' is not measured: .* \[5, 10, 20\]"),
         (
+            {"load_col": {"intr": ["a"]}},
+            "'load_col' names columns of a file 'intr'; did you mean 'i",
+        ),
+        (
             {"loss_type": "BPR", "train_neg_sample_args": None},
             "loss_type: BPR compares an item with a negative sample, but train_neg_sample_args is",
         ),
