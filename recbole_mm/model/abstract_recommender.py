@@ -1,6 +1,6 @@
 r"""Base class of the multi-modal sequential recommenders."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from fnmatch import fnmatch
 from typing import ClassVar
 
@@ -243,6 +243,43 @@ class MultiModalRecommender(SequentialRecommender):
         """
         self.item_table.permute_features(source)
         self._evaluation_items = (None, None)
+
+    def append_items(
+        self, tokens: Sequence[str], features: Mapping[str, tuple[Tensor, Tensor]]
+    ) -> None:
+        """Rank further items by their features, as items without a training interaction.
+
+        Entries of theirs in parameters, such as ID embeddings, are zero.
+
+        Args:
+            tokens: outside ids, ``n``.
+            features: of each modality, values ``(n, F)`` before its transform, and whether an item
+                has them, ``(n,)`` bool.
+
+        Raises:
+            ValueError: other modalities than those of the model, or a loss over the batch, which
+                has shares of the items.
+        """
+        if self.softmax == "in_batch":
+            raise ValueError("items cannot be added to a model with softmax: in_batch.")
+        self.item_table.append(features)
+        self.item_tokens = [*self.item_tokens, *tokens]
+        before, self.n_items = self.n_items, len(self.item_tokens)
+        for name, parameter in list(self.named_parameters()):
+            axis = self._item_axis(name)
+            if axis is not None and parameter.dim() > axis and parameter.shape[axis] == before:
+                rows = parameter.detach()
+                shape = [*rows.shape[:axis], len(tokens), *rows.shape[axis + 1 :]]
+                owner, _, own_name = name.rpartition(".")
+                extended = nn.Parameter(torch.cat([rows, rows.new_zeros(shape)], dim=axis))
+                setattr(self.get_submodule(owner), own_name, extended)
+        self.candidate_loss = TableLoss(self.softmax, self.item_table.trained)
+        self._evaluation_items = (None, None)
+
+    def _item_axis(self, name: str) -> int | None:
+        """The axis of a parameter that has an entry per item."""
+        axes = (axis for pattern, axis in self.item_tables.items() if fnmatch(name, pattern))
+        return next(axes, None)
 
     def embed_items(self, item_id: Tensor | None = None):
         """Everything that is computed once per item, for some items or for all.

@@ -244,6 +244,21 @@ class Interests(nn.Module):
         self.embeddings[1:] = centroids
         self.lookup[self.present] = assignment + 1
 
+    @torch.no_grad()
+    def append(self, vectors: Tensor, present: Tensor) -> None:
+        """Add items, which get the interest nearest to their vector; the interests stay as they are.
+
+        Args:
+            vectors: ``(M, n, d)``.
+            present: ``(M, n)`` bool; others get none.
+        """
+        lookup = torch.zeros_like(present, dtype=torch.long)
+        if self.filled:
+            centroids = self.embeddings[1:].to(vectors.dtype)
+            lookup[present] = assign(vectors[present], centroids) + 1
+        self.lookup = torch.cat([self.lookup, lookup], dim=1)
+        self.present = torch.cat([self.present, present], dim=1)
+
     def of_items(self, *item_seqs: Tensor) -> Tensor:
         """Interests of items, one sequence ``(b, l)`` per modality: ``(b, M l)``, 0 for none."""
         pairs = zip(self.lookup, item_seqs, strict=True)

@@ -133,6 +133,33 @@ class ItemTable(nn.Module):
             raw = getattr(self, f"{modality}_raw")
             setattr(self, f"{modality}_feature", transform(raw, self.present(modality)))
 
+    def append(self, features: Mapping[str, tuple[Tensor, Tensor]]) -> None:
+        """Add items without a training interaction, behind the others.
+
+        Args:
+            features: of each modality, values ``(n, F)`` before its transform, and whether an item has
+                them, ``(n,)`` bool.
+
+        Raises:
+            ValueError: other modalities than those of the table.
+        """
+        if set(features) != set(self.modalities) or not features:
+            raise ValueError(f"features of {sorted(features)}; the table has {self.modalities}.")
+        for modality, (values, present) in features.items():
+            present = present.to(self.trained.device)
+            if modality in self.transforms:
+                self._extend(f"{modality}_raw", values)
+                values = self.transforms[modality](values.to(present.device), present)
+            self._extend(f"{modality}_feature", values)
+            self._extend(f"{modality}_present", present)
+            self.is_complete &= bool(present.all())
+        self.trained = F.pad(self.trained, (0, len(present)))
+        self.all_trained = False
+
+    def _extend(self, name: str, rows: Tensor) -> None:
+        table = getattr(self, name)
+        setattr(self, name, torch.cat([table, rows.to(table)]))
+
     def _replace(self, modality: str, change: Callable[[Tensor], Tensor]) -> None:
         """Set new tensors; the old ones may be shared with another table."""
         for name in (f"{modality}_feature", f"{modality}_present"):

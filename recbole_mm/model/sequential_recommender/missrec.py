@@ -1,7 +1,7 @@
 r"""MISSRec: multi-modal, interest-aware sequence representation for recommendation."""
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
 from time import perf_counter
@@ -256,6 +256,20 @@ class MISSRec(MultiModalRecommender):
         """See the base class; interests are permuted with the features."""
         super().permute_features(source)
         self.interests.lookup = self.interests.lookup[:, source]
+
+    def append_items(
+        self, tokens: Sequence[str], features: Mapping[str, tuple[Tensor, Tensor]]
+    ) -> None:
+        """See the base class; new items have the interests that are nearest to them."""
+        before = self.n_items
+        super().append_items(tokens, features)
+        item_id = torch.arange(before, self.n_items, device=self.device)
+        with torch.no_grad():
+            vectors = [self.adapt(m, item_id, mask=self.mask_missing) for m in self.modalities]
+        present = torch.stack([self.present(m)[item_id] for m in self.modalities])
+        self.interests.append(
+            torch.stack(vectors), present if self.mask_missing else torch.ones_like(present)
+        )
 
     # items
 
