@@ -68,18 +68,20 @@ def ensure_ml_100k(data_path: Path, feature_folder: Path) -> None:
     import polars as pl
 
     from recbole_mm.data.atomic_files import read_atomic_file
-    from recbole_mm.data.extractor import embed_texts
+    from recbole_mm.data.extractor import fit_texts
 
     table = read_atomic_file(items).fill_null("")
-    texts = table.select(pl.concat_str("movie_title", "release_year", "class", separator=" "))
-    vectors = embed_texts(texts.to_series().to_list())
+    fields = ["movie_title", "release_year", "class"]
+    texts = table.select(pl.concat_str(fields, separator=" "))
+    vectors, space = fit_texts(texts.to_series().to_list())
     info = {
         "encoder": "embedded",
         "dimension": vectors.shape[1],
         "normalization": "l2",
         "coverage": 1.0,
+        "input": fields,
     }
-    write_item_features(path, table["item_id"].to_list(), vectors, info)
+    write_item_features(path, table["item_id"].to_list(), vectors, info, space.to_arrays())
 
 
 BUILTIN = {"demo": ensure_demo, "ml-100k": ensure_ml_100k}

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from recbole_mm.data.demo_pictures import draw_picture
-from recbole_mm.data.extractor import embed_images, embed_texts
+from recbole_mm.data.extractor import fit_statistics, fit_texts, image_statistics
 from recbole_mm.data.feature_files import feature_path, write_item_features
 
 NAME = "demo"
@@ -77,17 +77,20 @@ def make_demo(dataset_dir) -> Path:
         _make_interactions(items, random),
     )
     titles = {item["item_id"]: item["title"] for item in items if item["title"]}
-    for modality, ids, vectors in (
-        ("text", list(titles), embed_texts(list(titles.values()))),
-        ("image", list(pictures), embed_images(list(pictures.values()))),
+    statistics = np.stack([image_statistics(picture) for picture in pictures.values()])
+    for modality, source, ids, (vectors, space) in (
+        ("text", ["title"], list(titles), fit_texts(list(titles.values()))),
+        ("image", "picture", list(pictures), fit_statistics(statistics)),
     ):
         info = {
             "encoder": "embedded",
             "dimension": vectors.shape[1],
             "normalization": "l2",
             "coverage": len(ids) / len(items),
+            "input": source,
         }
-        write_item_features(feature_path(folder, NAME, modality), ids, vectors, info)
+        path = feature_path(folder, NAME, modality)
+        write_item_features(path, ids, vectors, info, space.to_arrays())
     return folder
 
 

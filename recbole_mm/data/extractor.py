@@ -2,15 +2,19 @@ r"""The embedded feature extractor: texts and pictures to vectors, without weigh
 
 Texts are bags of hashed words and character n-grams, pictures are color, layout and gradient
 statistics; both are brought to a few dimensions by a truncated singular value decomposition over
-the rows given. Vectors of different calls therefore live in different spaces: rows that are to be
-compared (the domains of a mixture, a source and its target) go through one call together.
+the rows given. Vectors of different calls are therefore in different spaces: rows that are to be
+compared (the domains of a mixture, a source and its target) go through one call together. The space
+of a call can be kept, and puts further rows beside its own.
 """
+
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 from scipy.sparse import hstack
 from sklearn.decomposition import TruncatedSVD
-from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
+from sklearn.feature_extraction.text import HashingVectorizer
 from sklearn.preprocessing import normalize
 from threadpoolctl import threadpool_limits
 
@@ -20,7 +24,55 @@ DIMENSION = 128
 SIDE = 64
 
 
-def embed_texts(texts: list[str], dimension: int = DIMENSION) -> np.ndarray:
+class Space(NamedTuple):
+    """What the rows of one call were projected with.
+
+    Attributes:
+        columns: of each counter of :func:`_counters`, which of its columns count; of pictures the
+            mean and the spread of the statistics, ``(313,)`` each.
+        weights: of texts the inverse document frequency of each column, one array per counter.
+        axes: principal axes, ``(dimension, f)``, zero where there were fewer rows.
+    """
+
+    columns: list[np.ndarray]
+    weights: list[np.ndarray]
+    axes: np.ndarray
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """Arrays to keep the space in, with less precision."""
+        named = {f"columns_{i}": array for i, array in enumerate(self.columns)}
+        named |= {f"weights_{i}": array.astype(np.float32) for i, array in enumerate(self.weights)}
+        return named | {"axes": self.axes.astype(np.float16)}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "Space":
+        """The space that :meth:`to_arrays` gave.
+
+        Raises:
+            ValueError: arrays are missing or do not fit together.
+        """
+        columns = [arrays[name] for name in sorted(arrays) if name.startswith("columns_")]
+        weights = [arrays[name] for name in sorted(arrays) if name.startswith("weights_")]
+        space = cls(columns, weights, np.asarray(arrays.get("axes", np.zeros(0)), np.float32))
+        n_columns = sum(map(len, weights)) if weights else len(columns[0]) if columns else 0
+        if space.axes.ndim != 2 or len(columns) != 2 or space.axes.shape[1] != n_columns:
+            raise ValueError("the arrays of a space do not fit together")
+        return space
+
+    def embed_texts(self, texts: list[str]) -> np.ndarray:
+        """Vectors of texts, ``(n, dimension)`` float32 of length 1; zero without a known word."""
+        bags = []
+        for counter, columns, weights in zip(_counters(), self.columns, self.weights, strict=True):
+            bags.append(_weighted(counter.transform(texts)[:, columns], weights))
+        return normalize(np.asarray(hstack(bags, format="csr") @ self.axes.T, dtype=np.float32))
+
+    def embed_statistics(self, statistics: np.ndarray) -> np.ndarray:
+        """Vectors of pictures from their statistics ``(n, 313)``."""
+        mean, spread = self.columns
+        return normalize(((statistics - mean) / spread @ self.axes.T).astype(np.float32))
+
+
+def fit_texts(texts: list[str], dimension: int = DIMENSION) -> tuple[np.ndarray, Space]:
     """Latent semantic analysis of hashed words, word pairs and character n-grams.
 
     Args:
@@ -28,40 +80,59 @@ def embed_texts(texts: list[str], dimension: int = DIMENSION) -> np.ndarray:
         dimension: width of the vectors; filled up with zero columns if ``n`` is smaller.
 
     Returns:
-        ``(n, dimension)`` float32, rows of length 1.
+        ``(n, dimension)`` float32, rows of length 1; and their space.
 
     Reference:
         Scott Deerwester et al. "Indexing by Latent Semantic Analysis." JASIS 1990.
     """
-    counts = {"norm": None, "alternate_sign": False, "n_features": 2**16}
-    words = HashingVectorizer(ngram_range=(1, 2), **counts)
-    letters = HashingVectorizer(analyzer="char_wb", ngram_range=(3, 4), **counts)
-    bags = []
-    for counter in (words, letters):
+    bags, columns, weights = [], [], []
+    for counter in _counters():
         bag = counter.transform(texts)
         texts_with = np.bincount(bag.indices, minlength=bag.shape[1])
-        shared = np.flatnonzero(texts_with >= min(2, texts_with.max()))
-        if texts_with.any():
-            bags.append(TfidfTransformer(sublinear_tf=True).fit_transform(bag[:, shared]))
-    if not bags:
-        return np.zeros((len(texts), dimension), dtype=np.float32)
-    return project(hstack(bags, format="csr"), dimension)
+        shared = np.flatnonzero(texts_with >= max(1, min(2, texts_with.max())))
+        bag = bag[:, shared]
+        texts_with = np.bincount(bag.indices, minlength=len(shared))
+        columns.append(shared.astype(np.int32))
+        # as TfidfTransformer smooths it
+        weights.append(np.log((1 + len(texts)) / (1 + texts_with)) + 1)
+        bags.append(_weighted(bag, weights[-1]))
+    rows = hstack(bags, format="csr")
+    vectors, axes = project(rows, dimension)
+    return vectors, Space(columns, weights, axes)
 
 
-def embed_images(images, dimension: int = DIMENSION) -> np.ndarray:
-    """Color, layout and gradient statistics of pictures, decorrelated.
+def _counters() -> tuple[HashingVectorizer, HashingVectorizer]:
+    """Words and word pairs; character n-grams."""
+    counts = {"norm": None, "alternate_sign": False, "n_features": 2**16}
+    return (
+        HashingVectorizer(ngram_range=(1, 2), **counts),
+        HashingVectorizer(analyzer="char_wb", ngram_range=(3, 4), **counts),
+    )
+
+
+def _weighted(bag, weights: np.ndarray):
+    """Counts by their logarithm and weight, rows of length 1."""
+    if not len(weights):
+        return bag
+    bag = bag.copy()
+    bag.data = (np.log(bag.data) + 1) * weights[bag.indices]
+    return normalize(bag, copy=False)
+
+
+def fit_statistics(statistics: np.ndarray, dimension: int = DIMENSION) -> tuple[np.ndarray, Space]:
+    """Standardize the columns of statistics and decorrelate them.
 
     Args:
-        images: ``n`` paths or PIL images.
-        dimension: width of the vectors; filled up with zero columns if ``n`` is smaller.
+        statistics: :func:`image_statistics` of ``n`` pictures, ``(n, 313)``.
+        dimension: see :func:`fit_texts`.
 
     Returns:
-        ``(n, dimension)`` float32, rows of length 1.
-
-    Raises:
-        PictureError: a picture that cannot be read.
+        ``(n, dimension)`` float32, rows of length 1; and their space.
     """
-    return project_statistics(np.stack([image_statistics(image) for image in images]), dimension)
+    mean, spread = statistics.mean(0), statistics.std(0)
+    spread = np.where(spread > 1e-6, spread, 1)
+    vectors, axes = project((statistics - mean) / spread, dimension)
+    return vectors, Space([mean, spread], [], axes)
 
 
 def image_statistics(image) -> np.ndarray:
@@ -99,23 +170,23 @@ def image_statistics(image) -> np.ndarray:
     )
 
 
-def project_statistics(statistics: np.ndarray, dimension: int = DIMENSION) -> np.ndarray:
-    """Standardize the columns of ``(n, f)`` statistics and bring them to ``(n, dimension)``."""
-    spread = statistics.std(0)
-    centered = (statistics - statistics.mean(0)) / np.where(spread > 1e-6, spread, 1)
-    return project(centered, dimension)
-
-
-def project(rows, dimension: int) -> np.ndarray:
+def project(rows, dimension: int) -> tuple[np.ndarray, np.ndarray]:
     """Truncated SVD with a fixed seed, rows scaled to length 1, zero columns up to ``dimension``.
 
     On one thread: the result does not depend on the number of cores.
+
+    Returns:
+        vectors ``(n, dimension)`` and axes ``(dimension, f)``, both float32.
     """
     keep = min(dimension, *rows.shape)
     values = np.zeros((rows.shape[0], dimension), dtype=np.float32)
-    with threadpool_limits(1), np.errstate(invalid="ignore"):
-        values[:, :keep] = TruncatedSVD(keep, random_state=0).fit_transform(rows)
-    return normalize(values)
+    axes = np.zeros((dimension, rows.shape[1]), dtype=np.float32)
+    if keep:
+        with threadpool_limits(1), np.errstate(invalid="ignore"):
+            decomposition = TruncatedSVD(keep, random_state=0)
+            values[:, :keep] = decomposition.fit_transform(rows)
+            axes[:keep] = decomposition.components_
+    return normalize(values), axes
 
 
 def _grid_means(values: np.ndarray, cells: int) -> np.ndarray:

@@ -4,7 +4,9 @@ A feature file is an uncompressed ``.npz`` with three arrays, read without pickl
 
 - ``item_id`` ``(n,)`` unicode, the items that *have* the modality; the others are left out;
 - ``feature`` ``(n, F)`` float16 or float32, row ``r`` belongs to ``item_id[r]``;
-- ``info``, optional, a JSON object: encoder, revision, dimension, normalization, date, coverage.
+- ``info``, optional, a JSON object: encoder, revision, dimension, normalization, date, coverage;
+- ``space_<name>``, optional, arrays that put further items into the space of these features, see
+  :class:`recbole_mm.data.extractor.Space`.
 
 Only numpy is needed to write and to read them; :mod:`recbole_mm.data.features` makes tensors.
 """
@@ -13,6 +15,7 @@ import glob
 import json
 import struct
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -22,6 +25,7 @@ from recbole_mm.tools.errors import UserError
 from recbole_mm.tools.files import whole_or_not
 
 ROWS_PER_CHUNK = 65536
+SPACE = "space_"
 
 
 class FeatureFileError(UserError):
@@ -40,7 +44,13 @@ def find_modalities(dataset_dir, dataset: str) -> list[str]:
     return sorted((n for n in names if "." not in n), key=lambda n: (n != "text", n != "image", n))
 
 
-def write_item_features(path, item_id, feature, info: dict | None = None) -> Path:
+def write_item_features(
+    path,
+    item_id,
+    feature,
+    info: dict | None = None,
+    space: Mapping[str, np.ndarray] | None = None,
+) -> Path:
     """Write one feature file, whole or not at all.
 
     Args:
@@ -48,6 +58,7 @@ def write_item_features(path, item_id, feature, info: dict | None = None) -> Pat
         item_id: ``(n,)`` item tokens without duplicates.
         feature: ``(n, F)``, finite; float16 and float32 are kept, other types become float32.
         info: how the features were made (encoder, revision, normalization, ...), JSON-able.
+        space: arrays of the space of the features, by name.
 
     Raises:
         FeatureFileError: shapes that do not match, duplicate tokens, NaN or infinite values.
@@ -60,8 +71,16 @@ def write_item_features(path, item_id, feature, info: dict | None = None) -> Pat
     _check_rows(path, item_id, feature)
     _check_values(path, item_id, feature)
     with whole_or_not(path) as temporary, open(temporary, "wb") as file:
-        np.savez(file, item_id=item_id, feature=feature, info=json.dumps(info or {}))
+        arrays = {f"{SPACE}{name}": array for name, array in (space or {}).items()}
+        np.savez(file, item_id=item_id, feature=feature, info=json.dumps(info or {}), **arrays)
     return path
+
+
+def read_feature_space(path) -> dict[str, np.ndarray]:
+    """Arrays of the space of the features by name, ``{}`` if it was not recorded."""
+    with _open_npz(path) as archive:
+        names = [name for name in archive.files if name.startswith(SPACE)]
+        return {name[len(SPACE) :]: _read_array(path, archive, name) for name in names}
 
 
 def read_feature_info(path) -> dict:

@@ -7,9 +7,9 @@ import numpy as np
 
 from recbole_mm.data.extractor import (
     DIMENSION,
-    embed_texts,
+    fit_statistics,
+    fit_texts,
     image_statistics,
-    project_statistics,
 )
 from recbole_mm.prepare.chunks import Encoded, discard_chunks, in_chunks
 from recbole_mm.prepare.fields import TEXT_FIELDS
@@ -106,19 +106,19 @@ def _embed(parts, modality: str, batch_size: int, dimension: int) -> list[Vector
     if modality == "text":
         rows = [np.array([row for row, _ in part]) for _, part in parts]
         problems: list[list] = [[] for _ in parts]
-        vectors = embed_texts([text for _, part in parts for _, text in part], dimension)
+        vectors, space = fit_texts([text for _, part in parts for _, text in part], dimension)
     else:
         measured = [
             in_chunks(dataset, modality, plan, part, batch_size, _measure_images)
             for dataset, part in parts
         ]
         rows, problems = [found.rows for found in measured], [found.problems for found in measured]
-        vectors = project_statistics(
-            np.concatenate([found.values for found in measured]), dimension
-        )
+        statistics = np.concatenate([found.values for found in measured])
+        vectors, space = fit_statistics(statistics, dimension)
     facts = {**plan, "shared_with": [dataset.name for dataset, _ in parts], "normalization": "l2"}
     pieces = np.split(vectors, np.cumsum([len(part) for part in rows])[:-1])
-    return [Vectors(*found, facts) for found in zip(rows, pieces, problems, strict=True)]
+    arrays = space.to_arrays()
+    return [Vectors(*found, facts, arrays) for found in zip(rows, pieces, problems, strict=True)]
 
 
 def _encode_texts(encoder, batch) -> Encoded:

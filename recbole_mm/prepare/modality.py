@@ -19,12 +19,15 @@ class Vectors(NamedTuple):
         values: ``(n, F)``.
         problems: place of an item that could not be read, and why.
         facts: how the vectors were made, JSON-able.
+        space: arrays that put further items into their space, see
+            :func:`~recbole_mm.data.feature_files.write_item_features`.
     """
 
     rows: np.ndarray
     values: np.ndarray
     problems: list[tuple[int, str]]
     facts: dict
+    space: dict[str, np.ndarray] | None = None
 
 
 def write_modality(dataset: PreparedDataset, modality: str, found: Vectors) -> None:
@@ -40,7 +43,7 @@ def write_modality(dataset: PreparedDataset, modality: str, found: Vectors) -> N
         "broken": len(found.problems),
     }
     path = feature_path(dataset.folder, dataset.name, modality)
-    write_item_features(path, items[found.rows], found.values, info)
+    write_item_features(path, items[found.rows], found.values, info, found.space)
     listing = dataset.path(f"{modality}.problems.jsonl")
     listing.unlink(missing_ok=True)
     if found.problems:

@@ -2,8 +2,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from recbole_mm.data.extractor import embed_images, embed_texts, image_statistics
+from recbole_mm.data.extractor import Space, fit_statistics, fit_texts, image_statistics
 from recbole_mm.tools.pictures import PictureError
+
+
+def embed_texts(texts, dimension):
+    return fit_texts(texts, dimension)[0]
+
+
+def embed_images(images, dimension):
+    return fit_statistics(np.stack([image_statistics(image) for image in images]), dimension)[0]
 
 
 def nearest(vectors):
@@ -80,4 +88,45 @@ def test_a_broken_picture_raises(tmp_path):
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no picture")
 
     with pytest.raises(PictureError, match=r"broken.jpg: "):
-        embed_images([tmp_path / "broken.jpg"])
+        image_statistics(tmp_path / "broken.jpg")
+
+
+@pytest.mark.parametrize("n", [1, 5, 60])
+def test_a_kept_space_gives_every_text_its_vector_again(n):
+    texts = [f"item {i} of style {i % 3} by maker {i % 7}" for i in range(n)]
+    vectors, space = fit_texts(texts, dimension=8)
+
+    kept = Space.from_arrays(space.to_arrays())
+
+    np.testing.assert_allclose(space.embed_texts(texts), vectors, atol=1e-6)
+    np.testing.assert_allclose(kept.embed_texts(texts), vectors, atol=2e-3)
+
+
+def test_a_new_text_is_put_beside_those_that_share_its_words():
+    texts = ["red wooden train", "wooden train track", "space rocket kit", "rocket to space"]
+    vectors, space = fit_texts(texts, dimension=4)
+
+    new = space.embed_texts(["a red wooden train", "space rocket", "", "xyzzy"])
+
+    assert (new @ vectors.T).argmax(1)[:2].tolist() == [0, 2]
+    assert np.linalg.norm(new, axis=1).round(4).tolist() == [1, 1, 0, 0]
+
+
+def test_a_kept_space_gives_every_picture_its_vector_again():
+    random = np.random.RandomState(0)
+    statistics = random.random((20, 313)).astype(np.float32)
+    vectors, space = fit_statistics(statistics, dimension=8)
+
+    kept = Space.from_arrays(space.to_arrays())
+
+    np.testing.assert_allclose(space.embed_statistics(statistics), vectors, atol=1e-5)
+    np.testing.assert_allclose(kept.embed_statistics(statistics), vectors, atol=2e-3)
+
+
+@pytest.mark.parametrize("missing", ["axes", "columns_0", "weights_1"])
+def test_arrays_that_are_not_a_space_are_refused(missing):
+    arrays = fit_texts(["one text", "two texts"], dimension=2)[1].to_arrays()
+    del arrays[missing]
+
+    with pytest.raises(ValueError, match="the arrays of a space do not fit together"):
+        Space.from_arrays(arrays)

@@ -81,7 +81,7 @@ def test_with_ids_a_new_item_is_an_untrained_one(name, model_and_batch):
     untrained = (~model.item_table.trained).nonzero().squeeze(1)[1:3]
     with torch.no_grad():
         for parameter_name, parameter in model.named_parameters():
-            if model._item_axis(parameter_name) == 0:
+            if parameter.dim() and model._item_axis(parameter_name) == 0:
                 parameter[untrained] = 0  # MMM4Rec adds it, and it starts at zero
     model.append_items(NEW, features_of(model, untrained))
     with torch.no_grad():
