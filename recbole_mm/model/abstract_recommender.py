@@ -113,8 +113,9 @@ class MultiModalRecommender(SequentialRecommender):
 
     def _make_transforms(self, config, dataset) -> dict[str, FeatureTransform]:
         kind, dimension = config["feature_transform"], config["feature_dimension"]
-        if not kind:
-            return {}
+        estimated = getattr(dataset, "transforms", None)  # of a catalog: never estimated again
+        if not kind or estimated is not None:
+            return estimated or {}
         return {
             modality: fit_transform(values[present], kind, dimension)
             for modality, (values, present) in dataset.features.items()

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from recbole_mm.data.feature_files import feature_path, read_feature_info
 from recbole_mm.data.features import ItemFeatures
+from recbole_mm.model.layers.feature_transform import FeatureTransform
 from recbole_mm.tools.errors import UserError
 
 SHOWN = 3
@@ -87,6 +88,7 @@ class CatalogDataset:
     Args:
         catalog: the items.
         item_field: RecBole's name of the items' field.
+        transforms: of modalities whose features are projected first, as they were estimated.
 
     Attributes:
         features: see :class:`Catalog`.
@@ -99,8 +101,8 @@ class CatalogDataset:
     has_time = True
     domains: tuple = ()
 
-    def __init__(self, catalog: Catalog, item_field: str):
-        self.catalog, self.item_field = catalog, item_field
+    def __init__(self, catalog: Catalog, item_field: str, transforms: dict[str, FeatureTransform]):
+        self.catalog, self.item_field, self.transforms = catalog, item_field, transforms
         self.features = catalog.features
         self.modalities = list(catalog.features)
         self.field2id_token = {item_field: catalog.tokens.to_numpy()}

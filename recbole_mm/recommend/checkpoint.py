@@ -11,6 +11,7 @@ from recbole_mm.config.checks import refuse_wrong_values
 from recbole_mm.config.keys import refuse_unknown_keys
 from recbole_mm.config.plain import config_from_plain, with_release
 from recbole_mm.data.dataset import MultiModalDataset
+from recbole_mm.model.layers.feature_transform import FeatureTransform
 from recbole_mm.recommend.catalog import SHOWN, Catalog, CatalogDataset
 from recbole_mm.run.splits import find_or_make
 from recbole_mm.tools.errors import UserError, user_errors
@@ -102,7 +103,8 @@ def build_model(plain: Mapping, catalog: Catalog, state: Mapping[str, Tensor], d
                 f"{origin}: {key} is {config[key]}, which its parameters do not fit"
             )
     config["device"] = _usable_device(device)
-    stand_in = CatalogDataset(catalog, config["ITEM_ID_FIELD"])
+    transforms = _transforms(catalog, state, origin) if config["feature_transform"] else {}
+    stand_in = CatalogDataset(catalog, config["ITEM_ID_FIELD"], transforms)
     with torch.random.fork_rng(devices=[]), user_errors(f"{origin}: "):
         with torch.device("meta"):
             own = get_model(plain["model"])(config, stand_in).state_dict()
@@ -110,6 +112,27 @@ def build_model(plain: Mapping, catalog: Catalog, state: Mapping[str, Tensor], d
         model = get_model(plain["model"])(config, stand_in)
     model.load_state_dict(state)
     return model.to(config["device"]).eval()
+
+
+def _transforms(catalog: Catalog, state: Mapping, origin: str) -> dict[str, FeatureTransform]:
+    """The transforms of the features, as they were estimated."""
+    transforms = {}
+    for modality, (values, _) in catalog.features.items():
+        mean, axes = (
+            state.get(f"item_table.transforms.{modality}.{part}") for part in ("mean", "axes")
+        )
+        if not (
+            isinstance(mean, Tensor)
+            and isinstance(axes, Tensor)
+            and axes.dim() == 2
+            and tuple(mean.shape) == (len(axes),) == (values.shape[1],)
+        ):
+            raise CheckpointError(
+                f"{origin}: it has no axes that project {modality} features of width "
+                f"{values.shape[1]} (feature_transform)"
+            )
+        transforms[modality] = FeatureTransform(mean, axes)
+    return transforms
 
 
 def _usable_device(name) -> torch.device:

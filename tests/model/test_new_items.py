@@ -76,6 +76,25 @@ def test_without_an_id_a_new_item_is_the_old_one_with_its_features(name, model_a
 
 
 @pytest.mark.parametrize("name", SMALL)
+def test_features_of_new_items_are_transformed_as_those_of_the_training(name, toy):
+    settings = {"use_item_id": False, "modalities": MODALITIES, "feature_transform": "whiten"}
+    _, model, _ = prepare(name, toy, **settings)
+    mean = model.item_table.transforms["text"].mean.clone()
+    raw = {
+        m: (getattr(model.item_table, f"{m}_raw")[[4, 9]], model.present(m)[[4, 9]])
+        for m in MODALITIES
+    }
+
+    model.append_items(raw)
+
+    for modality in MODALITIES:
+        assert_close(model.feature(modality)[-2:], model.feature(modality)[[4, 9]])
+    assert torch.equal(model.item_table.transforms["text"].mean, mean)
+    model.load_state_dict(model.state_dict())  # which projects them again
+    assert_close(model.feature("image")[-2:], model.feature("image")[[4, 9]])
+
+
+@pytest.mark.parametrize("name", SMALL)
 def test_with_ids_a_new_item_is_an_untrained_one(name, model_and_batch):
     model, batch = model_and_batch(name, {"use_item_id": True, "held_out_items": 0.2})
     untrained = (~model.item_table.trained).nonzero().squeeze(1)[1:3]

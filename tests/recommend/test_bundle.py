@@ -65,6 +65,34 @@ def test_a_bundle_recommends_what_its_checkpoint_does(
     assert list(again.catalog.features) == modalities
 
 
+@pytest.mark.usefixtures("half_features")
+@pytest.mark.parametrize("kind", ["whiten", "pca"])
+def test_transforms_of_features_are_those_of_the_training(kind, trained, toy, tmp_path):
+    run = trained("UniSRec", feature_transform=kind, feature_dimension=2)
+    original = Recommender.from_pretrained(run.result.checkpoint)
+    original.save_pretrained(tmp_path / "bundle")
+    shutil.rmtree(toy["data_path"])
+
+    again = Recommender.from_pretrained(tmp_path / "bundle")
+
+    assert again.model.feature("text").shape == (13, 2)
+    assert again.catalog.features["text"].values.shape == (13, 4)
+    assert torch.equal(again.model.feature("text"), original.model.feature("text"))
+    assert again.recommend(HISTORIES).equals(original.recommend(HISTORIES))
+
+
+def test_a_transform_that_does_not_fit_is_refused(trained, tmp_path):
+    run = trained("UniSRec", feature_transform="whiten")
+    Recommender.from_pretrained(run.result.checkpoint).save_pretrained(tmp_path / "b")
+    state = load_file(tmp_path / "b" / "model.safetensors")
+    state["item_table.transforms.text.axes"] = torch.zeros(7, 2)
+    save_file(state, tmp_path / "b" / "model.safetensors")
+    sign(tmp_path / "b")
+
+    with pytest.raises(UserError, match="no axes that project text features of width 4"):
+        Recommender.from_pretrained(tmp_path / "b")
+
+
 def test_features_of_a_bundle_are_float16_unless_they_do_not_fit(trained, toy, tmp_path):
     path = feature_path(f"{toy['data_path']}/toy", "toy", "text")
     large = np.full((12, 4), 1e5, dtype=np.float32) + np.eye(12, 4, dtype=np.float32)
