@@ -85,7 +85,7 @@ def test_features_of_new_items_are_transformed_as_those_of_the_training(name, to
         for m in MODALITIES
     }
 
-    model.append_items(raw)
+    model.append_items(NEW, raw)
 
     for modality in MODALITIES:
         assert_close(model.feature(modality)[-2:], model.feature(modality)[[4, 9]])
