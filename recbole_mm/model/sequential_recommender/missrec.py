@@ -149,48 +149,52 @@ class MISSRec(MultiModalRecommender):
         self.sequence_loss_weight = config["sequence_loss_weight"]
         self.positions_per_group = config["length_group_size"]
         self.initializer_range = config["initializer_range"]
-        self.stacks_modalities = (
-            read_choice(config, "seq_mm_fusion", SEQUENCE_FUSIONS) == "contextual"
-        )
+        fusion = read_choice(config, "seq_mm_fusion", SEQUENCE_FUSIONS)
+        self.stacks_modalities = fusion == "contextual"
         self.recluster_every = config["recluster_every"]
         self.clustering = _clustering(config)
+        self._set_augmentation(config, dataset)
+        self._add_transformer(config)
+        self.fusion = ScoreFusion(config["item_mm_fusion"], len(self.modalities), self.n_items)
+        if config["item_mm_fusion"] == "dynamic_instance":  # a factor per item
+            self.domain_parameters = (*self.domain_parameters, "fusion.factor")
+        if self.use_item_id:
+            self.item_embedding = nn.Embedding(self.n_items, self.hidden_size)
+        self.interests = self._make_interests(config["interest_ratio"])
+        self._init_weights()
 
+    def _set_augmentation(self, config, dataset) -> None:
         self.item_drop_coefficient = config["item_drop_coefficient"]
         self.item_drop_ratio = config["item_drop_ratio"]
-        self.item_drop_released = (
-            read_choice(config, "item_drop_view", ITEM_DROP_VIEWS) == "released"
-        )
         self.feature_drop_ratio = config["feature_drop_ratio"]
+        view = read_choice(config, "item_drop_view", ITEM_DROP_VIEWS)
+        self.item_drop_released = view == "released"
         word_dropped = self._read_word_dropped(config, dataset)
         self.register_buffer("word_dropped", word_dropped, persistent=False)
 
-        eps = config["layer_norm_eps"]
+    def _add_transformer(self, config) -> None:
+        eps, dropout = config["layer_norm_eps"], config["hidden_dropout_prob"]
         self.position_embedding = nn.Embedding(self.max_seq_length, self.hidden_size)
         self.transformer = EncoderDecoder(
             self.hidden_size,
             config["n_heads"],
             config["n_layers"],
             config["inner_size"],
-            config["hidden_dropout_prob"],
+            dropout,
             ACTIVATIONS[read_choice(config, "hidden_act", tuple(ACTIVATIONS))],
             eps,
         )
         self.input_norm = nn.LayerNorm(self.hidden_size, eps)
-        self.input_dropout = Dropout(config["hidden_dropout_prob"])
-        self.fusion = ScoreFusion(config["item_mm_fusion"], len(self.modalities), self.n_items)
-        if config["item_mm_fusion"] == "dynamic_instance":  # a factor per item
-            self.domain_parameters = (*self.domain_parameters, "fusion.factor")
-        if self.use_item_id:
-            self.item_embedding = nn.Embedding(self.n_items, self.hidden_size)
+        self.input_dropout = Dropout(dropout)
 
+    def _make_interests(self, ratio: float) -> Interests:
+        """``ratio`` interests per vector that is clustered."""
         present = self.item_table.available().T.contiguous()
         if not self.mask_missing:
             present = torch.ones_like(present)
             present[:, 0] = False
-        ratio = config["interest_ratio"]
         n_interests = math.ceil(ratio * int(present.sum()))
-        self.interests = Interests(present, n_interests, self.hidden_size)
-        self._init_weights()
+        return Interests(present, n_interests, self.hidden_size)
 
     def _read_word_dropped(self, config, dataset) -> Tensor | None:
         """Features of the leading modality's texts with words dropped, ``(n_items, F)``; items that

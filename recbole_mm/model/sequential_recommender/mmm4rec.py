@@ -89,6 +89,23 @@ class MMM4Rec(MultiModalRecommender):
         self.temperature = config["temperature"]
         self.positions_per_group = config["length_group_size"]
         self.initializer_range = config["initializer_range"]
+        self._refuse_unusable_time(config, dataset)
+        self.size = self._mamba_size(config)
+        self.embedding_dropout = Dropout(config["embedding_dropout_prob"])
+        self._add_layers(config)
+        self.item_embeddings = nn.ParameterDict()
+        if self.use_item_id:
+            for m in self.modalities:
+                table = torch.zeros(self.n_items, self.hidden_size)
+                self.item_embeddings[m] = nn.Parameter(table)
+        self.fusion = CandidateFusion(config["item_mm_fusion"], len(self.modalities), self.n_items)
+        self.time_init = read_choice(config, "time_init", TIME_INITS)
+        self.apply(self._init_weights)
+        if read_choice(config, "adapter_bias_init", ADAPTER_BIAS_INITS) == "normal":
+            for adapter in self.adapters.values():
+                nn.init.normal_(adapter.bias, std=self.initializer_range)
+
+    def _refuse_unusable_time(self, config, dataset) -> None:
         if self.use_time and not dataset.has_time:
             raise ValueError(
                 f"use_time is on, but data set {config['dataset']!r} has no timestamps "
@@ -99,8 +116,9 @@ class MMM4Rec(MultiModalRecommender):
                 "loss_positions: all does not work with use_time: True, whose layers mix all times "
                 "of a history, so that an event would see the following ones. Change one of them."
             )
-        n_layers, inner_size = config["n_layers"], config["inner_size"]
-        size = MambaSize(
+
+    def _mamba_size(self, config) -> MambaSize:
+        return MambaSize(
             hidden_size=self.hidden_size,
             expand=config["expand"],
             head_dim=config["head_dim"],
@@ -117,10 +135,10 @@ class MMM4Rec(MultiModalRecommender):
             time_gate_per_position=bool(config["time_gate_per_position"]),
             cross_activation=config["cross_activation"],
         )
-        self.size = size
-        kernels = choose_kernels(config["ssd_backend"], self.device)
 
-        self.embedding_dropout = Dropout(config["embedding_dropout_prob"])
+    def _add_layers(self, config) -> None:
+        n_layers, inner_size, size = config["n_layers"], config["inner_size"], self.size
+        kernels = choose_kernels(config["ssd_backend"], self.device)
         self.input_norms = nn.ModuleDict(
             {m: nn.LayerNorm(size.hidden_size, size.norm_eps) for m in self.modalities}
         )
@@ -138,17 +156,6 @@ class MMM4Rec(MultiModalRecommender):
         if self.use_time:
             self.time_dropout = Dropout(size.time_dropout)
             self.time_norm = LengthNorm(size.max_length, size.time_norm_eps)
-        self.item_embeddings = nn.ParameterDict()
-        if self.use_item_id:
-            for m in self.modalities:
-                table = torch.zeros(self.n_items, size.hidden_size)
-                self.item_embeddings[m] = nn.Parameter(table)
-        self.fusion = CandidateFusion(config["item_mm_fusion"], len(self.modalities), self.n_items)
-        self.time_init = read_choice(config, "time_init", TIME_INITS)
-        self.apply(self._init_weights)
-        if read_choice(config, "adapter_bias_init", ADAPTER_BIAS_INITS) == "normal":
-            for adapter in self.adapters.values():
-                nn.init.normal_(adapter.bias, std=self.initializer_range)
 
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, nn.Linear):
