@@ -30,6 +30,7 @@ def random_dataset(n_items: int, width: int) -> SimpleNamespace:
         features=features,
         has_time=True,
         num=lambda _: n_items,
+        field2id_token={"item_id": [str(item) for item in range(n_items)]},
         item_counts=lambda: torch.ones(n_items),
     )
 

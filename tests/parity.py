@@ -222,6 +222,10 @@ def mmm4rec_config(case: dict) -> dict:
     }
 
 
+def item_tokens(n_items: int) -> dict[str, list[str]]:
+    return {"item_id": [str(item) for item in range(n_items)]}
+
+
 def ffn_size(theirs: dict) -> int:
     return theirs["inner_size"] if theirs["is_ffn"] else 0
 
@@ -253,6 +257,7 @@ def build_mmm4rec(vectors: Vectors, case: str, dtype: torch.dtype) -> tuple[MMM4
         features=features,
         has_time=True,
         num=lambda _: n_items,
+        field2id_token=item_tokens(n_items),
         item_counts=lambda: torch.ones(n_items),
     )
     config = load_config("MMM4Rec", "vectors", config_dict=mmm4rec_config(vectors.cases[case]))
@@ -428,6 +433,7 @@ def build_missrec(vectors: Vectors, case: str, dtype: torch.dtype) -> tuple[MISS
         modalities=modalities,
         features={m: ItemFeatures(v, (v != 0).any(dim=1)) for m, v in values.items()},
         num=lambda _: len(inputs["text"]),
+        field2id_token=item_tokens(len(inputs["text"])),
         item_counts=lambda: torch.ones(len(inputs["text"])),
         read_features=lambda name: ItemFeatures(inputs[name], None),
     )

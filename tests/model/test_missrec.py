@@ -49,6 +49,7 @@ def build(
         modalities=list(modalities),
         features=table,
         num=lambda _: N_ITEMS,
+        field2id_token={"item_id": [str(item) for item in range(N_ITEMS)]},
         read_features=lambda name: extra[name],
         item_shares=lambda: torch.full((N_ITEMS,), 1 / N_ITEMS),
         item_counts=lambda: torch.tensor([i not in (0, *untrained) for i in range(N_ITEMS)]),
