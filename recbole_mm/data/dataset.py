@@ -13,12 +13,8 @@ from recbole_mm.data.builtin import ensure_builtin
 from recbole_mm.data.domains import common_modalities, domain_folder, domains_of
 from recbole_mm.data.errors import DatasetError
 from recbole_mm.data.event_times import check_times
-from recbole_mm.data.features import (
-    ItemFeatures,
-    feature_path,
-    find_modalities,
-    read_item_features,
-)
+from recbole_mm.data.feature_files import feature_path, find_modalities
+from recbole_mm.data.features import ItemFeatures, read_item_features
 from recbole_mm.data.mixture import domain_of_items, read_mixture_features, with_domain
 from recbole_mm.data.reading import AtomicFileDataset
 from recbole_mm.data.sequences import (

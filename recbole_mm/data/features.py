@@ -5,24 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from recbole_mm.data.feature_files import (
-    FeatureFileError,
-    feature_path,
-    find_modalities,
-    read_feature_info,
-    read_feature_rows,
-    write_item_features,
-)
-
-__all__ = [
-    "FeatureFileError",
-    "ItemFeatures",
-    "feature_path",
-    "find_modalities",
-    "read_feature_info",
-    "read_item_features",
-    "write_item_features",
-]
+from recbole_mm.data.feature_files import read_feature_rows
 
 
 class ItemFeatures(NamedTuple):

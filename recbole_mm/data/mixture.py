@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from recbole_mm.data.domains import SEPARATOR, MixtureError, refuse_different_features
-from recbole_mm.data.features import ItemFeatures, feature_path, read_item_features
+from recbole_mm.data.feature_files import feature_path
+from recbole_mm.data.features import ItemFeatures, read_item_features
 
 
 def with_domain(tokens: pd.Series, domain: str) -> pd.Series:

@@ -6,7 +6,8 @@ import recbole
 
 from recbole_mm.data import builtin, demo
 from recbole_mm.data.builtin import DEMO_FEATURES, DEMO_TABLES, ensure_builtin
-from recbole_mm.data.features import read_feature_info, read_item_features
+from recbole_mm.data.feature_files import read_feature_info
+from recbole_mm.data.features import read_item_features
 
 DEMO_FILES = (*DEMO_TABLES, *DEMO_FEATURES)
 

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from recbole_mm.data.features import (
+from recbole_mm.data.feature_files import (
     FeatureFileError,
     feature_path,
     find_modalities,
     read_feature_info,
-    read_item_features,
     write_item_features,
 )
+from recbole_mm.data.features import read_item_features
 
 
 def test_features_follow_their_item_whatever_the_order_on_disk(tmp_path):

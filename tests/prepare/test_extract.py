@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from recbole_mm.data.features import read_feature_info, read_item_features
+from recbole_mm.data.feature_files import read_feature_info
+from recbole_mm.data.features import read_item_features
 from recbole_mm.prepare import chunks
 from recbole_mm.prepare.commands import extract as extract_features
 from recbole_mm.prepare.commands import prepare

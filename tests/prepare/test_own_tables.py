@@ -14,7 +14,8 @@ from xlsx import write_xlsx
 
 from recbole_mm.config.load import load_config
 from recbole_mm.data.dataset import MultiModalDataset
-from recbole_mm.data.features import read_feature_info, read_item_features
+from recbole_mm.data.feature_files import read_feature_info
+from recbole_mm.data.features import read_item_features
 from recbole_mm.prepare import prepared
 from recbole_mm.prepare.commands import prepare
 from recbole_mm.prepare.inputs import InputError

@@ -15,7 +15,8 @@ from small_models import SMALL
 from tiny import TINY
 
 from recbole_mm.cli import main
-from recbole_mm.data.features import feature_path, read_item_features, write_item_features
+from recbole_mm.data.feature_files import feature_path, write_item_features
+from recbole_mm.data.features import read_item_features
 from recbole_mm.recommend.recommender import Recommender
 from recbole_mm.run.run import run
 from recbole_mm.tools.errors import UserError

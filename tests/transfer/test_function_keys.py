@@ -8,7 +8,8 @@ from tiny import TINY
 from recbole_mm.config.load import load_config
 from recbole_mm.config.models import MODELS
 from recbole_mm.config.property_files import joined, model_files, values_in
-from recbole_mm.data.features import feature_path, read_item_features, write_item_features
+from recbole_mm.data.feature_files import feature_path, write_item_features
+from recbole_mm.data.features import read_item_features
 from recbole_mm.run.run import Run, fit_and_evaluate
 from recbole_mm.transfer.pretrained import TransferError
 
