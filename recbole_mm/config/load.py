@@ -137,8 +137,8 @@ def layer_our_files(config: Config, model: str, model_class: type, dataset: str,
 
 def _checked_values(layers: list[Layer], model: str, dataset: str) -> dict:
     """All that the user gives, but for the choice of what runs."""
-    paths = [layer.values["data_path"] for layer in layers if "data_path" in layer.values]
-    defaults = defaults_for(model, dataset, paths[-1] if paths else DATA_PATH)
+    paths = [str(layer.values["data_path"]) for layer in layers if "data_path" in layer.values]
+    defaults = defaults_for(model, dataset, [DATA_PATH, *paths][-1])
     for layer in layers:
         refuse_unknown_keys(layer.values, layer.source)
         refuse_wrong_values(layer.values, layer.source, model, defaults)

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 import yaml
 
@@ -17,3 +20,15 @@ def test_a_model_reads_the_keys_of_its_own_file(model):
     files = [path for root in roots if (path := root / f"model/{model}.yaml").is_file()]
     own = {key for path in files for key in yaml.safe_load(path.read_text()) or ()}
     assert keys_of_other_models(model, {*own, "epochs", "loss_type", "freeze"}) == []
+
+
+def test_which_keys_there_are_is_known_without_recbole():
+    program = (
+        "import sys\n"
+        "from recbole_mm.config.checks import forms_for\n"
+        "from recbole_mm.config.keys import keys_read_by_recbole, known_keys\n"
+        "assert 'epochs' in known_keys() and 'd_state' in known_keys()\n"
+        "assert 'verbose' in keys_read_by_recbole() and 'epochs' in forms_for('MMM4Rec')\n"
+        "assert not {'recbole', 'torch', 'numpy'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)

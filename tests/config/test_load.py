@@ -140,6 +140,10 @@ def test_model_and_data_set_may_be_named_in_a_file(tmp_path):
         ({"valid_metric": "NDCG"}, r"valid_metric 'NDCG' is not measured: .* \[5, 10, 20\]"),
         ({"valid_metric": "NDCG@7"}, r"valid_metric 'NDCG@7' is not measured: .* \[5, 10, 20\]"),
         (
+            {"data_path": 5},
+            "'data_path' is 5; it must be a string",
+        ),
+        (
             {"load_col": {"intr": ["a"]}},
             "'load_col' names columns of a file 'intr'; did you mean 'i",
         ),
