@@ -6,12 +6,13 @@ import tempfile
 from pathlib import Path
 
 from recbole_mm.data.feature_files import feature_path, write_item_features
-from recbole_mm.tools.files import whole_or_not
+from recbole_mm.tools.files import require_writable, whole_or_not
 
 logger = logging.getLogger(__name__)
 
 DEMO_TABLES = ("demo.inter", "demo.item")
 DEMO_FEATURES = ("demo.text.npz", "demo.image.npz")
+FIX = "Give another folder with --data_path (or --feature_path)"
 
 
 def ensure_builtin(config) -> None:
@@ -22,7 +23,7 @@ def ensure_builtin(config) -> None:
             ``feature_path`` (of its feature files; ``None``: the same folder).
 
     Raises:
-        PermissionError: the folder cannot be written to.
+        UserError: the folder cannot be written to.
     """
     name = config["dataset"]
     if name in BUILTIN:
@@ -46,7 +47,7 @@ def ensure_demo(data_path: Path, feature_folder: Path) -> None:
 
     folders = list(dict.fromkeys(place.parent for place in missing.values()))
     for folder in folders:
-        _check_writable(folder)
+        require_writable(folder, FIX)
     with tempfile.TemporaryDirectory(prefix=".demo-", dir=folders[0]) as scratch:
         made = demo.make_demo(Path(scratch) / "demo")
         if not missing.keys().isdisjoint(DEMO_TABLES):
@@ -64,7 +65,7 @@ def ensure_ml_100k(data_path: Path, feature_folder: Path) -> None:
     if path.is_file() or not items.is_file():
         return
     logger.info(f"making text features of ml-100k in [{path}], once")
-    _check_writable(feature_folder)
+    require_writable(feature_folder, FIX)
     import polars as pl
 
     from recbole_mm.data.atomic_files import read_atomic_file
@@ -86,15 +87,3 @@ def ensure_ml_100k(data_path: Path, feature_folder: Path) -> None:
 
 BUILTIN = {"demo": ensure_demo, "ml-100k": ensure_ml_100k}
 """Data sets that are made at their first use, and the function that makes each."""
-
-
-def _check_writable(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise PermissionError(
-            f"{folder}: cannot be written to ({error.strerror}); give another folder with "
-            f"--data_path (or --feature_path)."
-        ) from error

@@ -14,6 +14,7 @@ from recbole_mm.config.models import MODELS, source_of
 from recbole_mm.config.own_models import installed_models, own_models
 
 PACKAGE = "recbole.model.sequential_recommender"
+QUICK_START = "recbole.quick_start.quick_start"
 
 
 class ModelFinder(importlib.abc.MetaPathFinder):

@@ -22,8 +22,7 @@ from recbole_mm.config.checks import refuse_wrong_values
 from recbole_mm.config.defaults import merge
 from recbole_mm.config.models import model_name, recbole_models, source_of
 from recbole_mm.integration import lookup
-
-QUICK_START = "recbole.quick_start.quick_start"
+from recbole_mm.integration.lookup import QUICK_START
 
 
 def register():

@@ -6,7 +6,7 @@ process that unpickles ``recbole.quick_start.run_recboles`` imports :mod:`recbol
 
 import sys
 
-from recbole_mm.integration.register import QUICK_START
+from recbole_mm.integration.lookup import QUICK_START
 
 _FUNCTIONS = ("run", "run_recbole", "run_recboles", "objective_function", "load_data_and_model")
 

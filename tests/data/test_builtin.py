@@ -8,6 +8,7 @@ from recbole_mm.data import builtin, demo
 from recbole_mm.data.builtin import DEMO_FEATURES, DEMO_TABLES, ensure_builtin
 from recbole_mm.data.feature_files import read_feature_info
 from recbole_mm.data.features import read_item_features
+from recbole_mm.tools.errors import UserError
 
 DEMO_FILES = (*DEMO_TABLES, *DEMO_FEATURES)
 
@@ -122,7 +123,7 @@ def test_other_data_sets_are_left_alone(tmp_path):
 def test_a_folder_that_cannot_be_made_names_the_option(tmp_path):
     (tmp_path / "file").write_text("")
 
-    with pytest.raises(PermissionError, match="--data_path"):
+    with pytest.raises(UserError, match="--data_path"):
         ensure_builtin(config_of("demo", tmp_path / "file" / "demo"))
 
 
