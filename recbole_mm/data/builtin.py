@@ -51,7 +51,7 @@ def ensure_demo(data_path: Path, feature_folder: Path) -> None:
     with tempfile.TemporaryDirectory(prefix=".demo-", dir=folders[0]) as scratch:
         made = demo.make_demo(Path(scratch) / "demo")
         if not missing.keys().isdisjoint(DEMO_TABLES):
-            pictures = [p.relative_to(made) for p in made.glob("*/*")]
+            pictures = [str(path.relative_to(made)) for path in made.glob("*/*")]
             missing = {name: data_path / name for name in pictures} | missing
         for name, place in sorted(missing.items(), key=lambda item: item[0] == "demo.inter"):
             with whole_or_not(place) as temporary:

@@ -116,7 +116,7 @@ def _make_items(random) -> list[dict]:
 def _make_interactions(items: list[dict], random):
     """Rows (user, item, unix seconds), user by user in order of time; a user buys an item once."""
     kinds, styles = list(KINDS), list(STYLES)
-    shelf = {}
+    shelf: dict[tuple[int, int], list[int]] = {}
     for number, item in enumerate(items):
         shelf.setdefault((kinds.index(item["kind"]), styles.index(item["style"])), []).append(
             number

@@ -130,8 +130,8 @@ def _star(pen: Pen) -> None:
     corner = np.arange(10) * np.pi / 5 - np.pi / 2
     radius = np.where(np.arange(10) % 2, 0.19, 0.48)
     x, y = 0.5 + radius * np.cos(corner), 0.5 + radius * np.sin(corner)
-    outline = {"outline": pen.second, "width": pen.thickness // 2}
-    pen.draw.polygon(pen.at(*np.stack([x, y], 1).ravel()), fill=pen.first, **outline)
+    corners = pen.at(*np.stack([x, y], 1).ravel())
+    pen.draw.polygon(corners, fill=pen.first, outline=pen.second, width=pen.thickness // 2)
 
 
 def _ring(pen: Pen) -> None:

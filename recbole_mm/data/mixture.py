@@ -60,16 +60,16 @@ def read_mixture_features(
     """
     refuse_different_features(root, domains, modality)
     domain_of_item = domain_of_items(item_tokens, domains)
-    values = present = None
+    values = torch.zeros(len(item_tokens), 0)
+    present = torch.zeros(len(item_tokens), dtype=torch.bool)
     for number, domain in enumerate(domains):
         items = (domain_of_item == number).nonzero().squeeze(1)
         tokens = [str(item_tokens[item])[len(domain) + 1 :] for item in items.tolist()]
         path = feature_path(Path(root) / domain, domain, modality)
         part = read_item_features(path, [item_tokens[0], *tokens], min_coverage)
-        if values is None:
+        if number == 0:
             width, dtype = part.values.shape[1], part.values.dtype
             values = torch.zeros(len(item_tokens), width, dtype=dtype)
-            present = torch.zeros(len(item_tokens), dtype=torch.bool)
         if part.values.shape[1] != values.shape[1]:
             raise MixtureError(
                 f"{path}: width {part.values.shape[1]}, but {domains[0]} has "

@@ -1,5 +1,7 @@
 """RecBole's data set, with files read by the rules of :mod:`recbole_mm.data.atomic_files`."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -15,6 +17,8 @@ class AtomicFileDataset(SequentialDataset):
     RecBole's own class takes the tokens ``NA``, ``null``, ``None`` and ``nan`` for missing cells,
     and a quote at the beginning of a cell swallows the lines up to the next one.
     """
+
+    inter_feat: Any  # a DataFrame until the events are in order, then an Interaction
 
     def _load_feat(self, filepath, source):
         load_col, unload_col = self._get_load_and_unload_col(source)

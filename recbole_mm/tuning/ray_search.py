@@ -45,7 +45,7 @@ def run_by_ray(search: HyperTuning, bigger: bool, seed: int, jobs: int, gpus: in
         mode="max" if bigger else "min",
         random_state_seed=seed,
     )
-    draws.algo = search.algo
+    draws.algo = search.algo  # type: ignore[has-type]
     cores = max(jobs, os.cpu_count() or 1)
     trial = tune.with_parameters(_trial, objective=search.objective_function)
     share = {"cpu": cores // jobs, "gpu": min(1, gpus / jobs)}
@@ -86,7 +86,7 @@ def run_by_ray(search: HyperTuning, bigger: bool, seed: int, jobs: int, gpus: in
 class PrintTrials(tune.Callback):
     """A line for every trial that ends."""
 
-    def on_trial_complete(self, trial, **_):
+    def on_trial_complete(self, iteration, trials, trial, **info):  # noqa: ARG002  as Ray calls it
         print(f"{trial.config}: {trial.last_result['best_valid_result']}", flush=True)
 
 
