@@ -71,7 +71,7 @@ def write_item_features(
     _check_rows(path, item_id, feature)
     _check_values(path, item_id, feature)
     with whole_or_not(path) as temporary, open(temporary, "wb") as file:
-        arrays = {f"{SPACE}{name}": array for name, array in (space or {}).items()}
+        arrays: dict = {f"{SPACE}{name}": array for name, array in (space or {}).items()}
         np.savez(file, item_id=item_id, feature=feature, info=json.dumps(info or {}), **arrays)
     return path
 
