@@ -9,6 +9,7 @@ expanded.
 import re
 
 import yaml
+from yaml.reader import ReaderError
 
 from recbole_mm.tools.errors import UserError
 
@@ -101,6 +102,9 @@ def load_yaml(text: str):
         mark = error.problem_mark or error.context_mark
         place = f"line {mark.line + 1}: " if mark else ""
         raise yaml.YAMLError(f"{place}{error.problem or error.context}") from None
+    except ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise yaml.YAMLError(f"line {line}: the character {chr(error.character)!r}") from None
     except (ValueError, OverflowError) as error:  # an integer of thousands of digits
         raise yaml.YAMLError(str(error)) from None
 
