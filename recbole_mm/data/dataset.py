@@ -122,7 +122,7 @@ class MultiModalDataset(AtomicFileDataset):
         if len(self.inter_feat) == 0:
             raise DatasetError(f"{path}: no interactions. A data set needs at least one.")
         if self.time_field in self.inter_feat:
-            check_times(path, self.inter_feat[self.time_field])
+            check_times(path, self.inter_feat[self.time_field].to_numpy(), self.time_field)
 
     def _load_domains(self):
         """The interactions of all domains, one domain after the other."""

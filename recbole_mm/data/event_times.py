@@ -1,26 +1,21 @@
 """Times of events: unix seconds."""
 
-from __future__ import annotations
-
 from logging import getLogger
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from recbole_mm.data.errors import DatasetError
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 YEAR_2100 = 4102444800
 
 
-def check_times(path: str, times: pd.Series) -> None:
+def check_times(path: str, times: np.ndarray, name: str = "timestamp") -> None:
     """Times must be finite and ``>= 0``; after the year 2100 they are probably not in seconds.
 
     Args:
         path: of the file, for the messages.
         times: in the order of its rows.
+        name: of their column.
 
     Raises:
         DatasetError: some are not, the message names the first such row; or they are not a column
@@ -28,15 +23,14 @@ def check_times(path: str, times: pd.Series) -> None:
     """
     if times.dtype.kind not in "fiu":
         raise DatasetError(
-            f"{path}: its times are read as text; name the column {times.name}:float in the first "
-            f"line."
+            f"{path}: its times are read as text; name the column {name}:float in the first line."
         )
     bad = ~((times >= 0) & np.isfinite(times))  # NaN as well
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
         raise DatasetError(
             f"{path}: {int(bad.sum())} times are missing, negative or infinite, first in row "
-            f"{row + 2} ({times.iloc[row]}). Times are unix seconds >= 0; leave the column out "
+            f"{row + 2} ({times[row]}). Times are unix seconds >= 0; leave the column out "
             f"if the data have no times."
         )
     if times.max() > YEAR_2100:

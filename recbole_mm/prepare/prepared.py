@@ -49,7 +49,7 @@ class PreparedDataset:
         """
         table = read_table(self.path("inter"), required=("user_id", "item_id"))
         if "timestamp" in table.columns:
-            check_times(str(self.path("inter")), table["timestamp"].to_pandas())
+            check_times(str(self.path("inter")), table["timestamp"].to_numpy())
         return table
 
     @cached_property

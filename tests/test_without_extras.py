@@ -1,0 +1,57 @@
+"""What needs no extra works where none is installed."""
+
+import subprocess
+import sys
+
+import pytest
+
+EXTRAS = ("pyarrow", "transformers", "matplotlib", "jinja2", "hyperopt", "fastexcel", "onnxruntime")
+
+PROGRAM = """
+import sys
+from importlib.machinery import PathFinder
+
+find = PathFinder.find_spec
+
+def find_spec(name, path=None, target=None):
+    return None if name.partition(".")[0] in {blocked!r} else find(name, path, target)
+
+PathFinder.find_spec = find_spec
+from recbole_mm.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def run_without_extras(*arguments):
+    """The output of a command in a process that cannot import the packages of the extras."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM.format(blocked=EXTRAS), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_from_a_csv_to_recommendations_without_any_extra(tmp_path):
+    rows = ["user,item,timestamp"]
+    rows += [
+        f"u{u},i{(u + s) % 9},{1_500_000_000 + 86_400 * s}" for u in range(30) for s in range(6)
+    ]
+    shop = tmp_path / "Shop"
+    shop.mkdir()
+    (shop / "interactions.csv").write_text("\n".join(rows) + "\n")
+    titles = [f'{{"item": "i{i}", "title": "thing number {i} of kind {i % 3}"}}' for i in range(9)]
+    (shop / "items.jsonl").write_text("\n".join(titles) + "\n")
+
+    assert "30 users, 9 items" in run_without_extras("prepare", str(shop))
+    assert "nearest by text" in run_without_extras("inspect", "Shop")
+    small = ("--hidden_size=8", "--inner_size=8", "--n_heads=2", "--n_experts=2", "--epochs=1")
+    run_without_extras("--model=UniSRec", "--dataset=Shop", *small, "--show_progress=False")
+    (checkpoint,) = (tmp_path / "saved").glob("*.pth")
+    run_without_extras("recommend", f"--model={checkpoint}", "--k=3", "--output=top.csv")
+
+    _, *lists = (tmp_path / "top.csv").read_text().splitlines()
+    assert len(lists) == 30 * 3
