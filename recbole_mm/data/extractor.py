@@ -28,7 +28,7 @@ class Space(NamedTuple):
     """What the rows of one call were projected with.
 
     Attributes:
-        columns: of the counters of words and of letters, which of its columns count; of pictures the
+        columns: for texts, of each counter (words, letters), the columns that count; for pictures, the
             mean and the spread of the statistics, ``(313,)`` each.
         weights: of texts the inverse document frequency of each column, one array per counter.
         axes: principal axes, ``(dimension, f)``, zero where there were fewer rows.

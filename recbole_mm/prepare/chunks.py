@@ -13,7 +13,7 @@ from recbole_mm.prepare.inputs import InputError, read_json
 from recbole_mm.prepare.modality import Vectors
 from recbole_mm.prepare.prepared import PreparedDataset
 from recbole_mm.tools.files import whole_or_not, write_json
-from recbole_mm.tools.hashing import sha256_of_texts
+from recbole_mm.tools.hashing import sha256_of_parts
 
 BATCHES_PER_CHUNK = 16
 
@@ -147,4 +147,4 @@ def _hash_of(dataset: PreparedDataset, part: list[tuple[int, Any]]) -> str:
         return f"{value} {stat and (stat.st_size, stat.st_mtime_ns)}"
 
     items = dataset.items["item_id"]
-    return sha256_of_texts(f"{items[row]}\0{state(value)}\0" for row, value in part)
+    return sha256_of_parts(f"{items[row]}\0{state(value)}\0" for row, value in part)

@@ -8,7 +8,7 @@ from pathlib import Path
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.plain import config_to_plain
 from recbole_mm.data.domains import domain_folder, domains_of
-from recbole_mm.tools.hashing import sha256_of_file, sha256_of_texts, sha256_of_tree
+from recbole_mm.tools.hashing import sha256_of_file, sha256_of_parts, sha256_of_tree
 from recbole_mm.transfer.bundle import hashed_file
 
 WITHOUT_EFFECT = (
@@ -45,7 +45,7 @@ def digest(config, without=(), **more) -> str:
                 f"pre_model_path: the checkpoint {str(config['pre_model_path'])!r} does not exist"
             )
         source = [sha256_of_file(start)]
-    return sha256_of_texts([text, *source])
+    return sha256_of_parts([text, *source])
 
 
 def data_hashes(config) -> dict[str, str]:

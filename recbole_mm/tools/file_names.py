@@ -4,7 +4,7 @@ import re
 from pathlib import Path, PurePosixPath
 
 from recbole_mm.tools.errors import UserError
-from recbole_mm.tools.hashing import sha256_of_texts
+from recbole_mm.tools.hashing import sha256_of_parts
 
 LONGEST_NAME = 255
 """Bytes of a file's name that usual file systems take."""
@@ -26,7 +26,7 @@ def safe_name(token: str) -> str:
         return token
     kept = re.sub(r"[^A-Za-z0-9_-]+", "_", token)[:40]
     encodable = token.encode("utf-8", "backslashreplace").decode()
-    return f"{kept}~{sha256_of_texts([encodable])[:16]}"
+    return f"{kept}~{sha256_of_parts([encodable])[:16]}"
 
 
 def path_inside(folder, name: str) -> Path:

@@ -1,4 +1,4 @@
-"""SHA-256 of files, of folders and of texts, as hexadecimal digits."""
+"""SHA-256 of files, of folders, and of texts and bytes, as hexadecimal digits."""
 
 import hashlib
 import time
@@ -41,9 +41,9 @@ def sha256_of_tree(folder, pattern: str) -> str:
     return hashed.hexdigest()
 
 
-def sha256_of_texts(texts: Iterable[str]) -> str:
-    """SHA-256 of texts one after the other, in UTF-8."""
+def sha256_of_parts(parts: Iterable[str | bytes]) -> str:
+    """SHA-256 of texts, in UTF-8, and bytes one after the other."""
     hashed = hashlib.sha256()
-    for text in texts:
-        hashed.update(text.encode())
+    for part in parts:
+        hashed.update(part.encode() if isinstance(part, str) else part)
     return hashed.hexdigest()

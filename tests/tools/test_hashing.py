@@ -2,7 +2,7 @@ import hashlib
 import os
 
 from recbole_mm.tools import hashing
-from recbole_mm.tools.hashing import sha256_of_file, sha256_of_texts, sha256_of_tree
+from recbole_mm.tools.hashing import sha256_of_file, sha256_of_parts, sha256_of_tree
 
 LONG_AGO = (1_000_000_000, 1_000_000_000)
 
@@ -65,5 +65,5 @@ def test_a_tree_is_hashed_by_names_and_contents_of_the_files_that_fit(tmp_path):
     assert sha256_of_tree(tmp_path, "*.py") != before
 
 
-def test_texts_are_hashed_as_one():
-    assert sha256_of_texts(["ab", "ç"]) == sha256("abç".encode())
+def test_parts_are_hashed_as_one():
+    assert sha256_of_parts(["ab", b"\x00", "ç"]) == sha256("ab\0ç".encode())
