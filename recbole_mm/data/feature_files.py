@@ -76,6 +76,14 @@ def write_item_features(
     return path
 
 
+def read_feature_tokens(path) -> list[str]:
+    """Tokens of the items that the file has features of, in its order."""
+    with _open_npz(path) as archive:
+        if "item_id" not in archive:
+            raise FeatureFileError(f"{path}: no array 'item_id'. Create the file again.")
+        return [str(token) for token in _read_array(path, archive, "item_id").tolist()]
+
+
 def read_feature_space(path) -> dict[str, np.ndarray]:
     """Arrays of the space of the features by name, ``{}`` if it was not recorded."""
     with _open_npz(path) as archive:

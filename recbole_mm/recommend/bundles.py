@@ -10,6 +10,7 @@ from torch import Tensor
 
 from recbole_mm.config.models import known_models, source_of
 from recbole_mm.config.property_files import keys_in, model_files
+from recbole_mm.data.feature_files import SPACE
 from recbole_mm.data.features import ItemFeatures
 from recbole_mm.recommend.catalog import Catalog
 from recbole_mm.recommend.checkpoint import WITHOUT_TRAINING, Opened, build_model
@@ -38,10 +39,12 @@ def bundle_of(opened: Opened) -> Bundle:
     keys = kept_keys(plain["model"])
     config = {key: value for key, value in plain.items() if key in keys}
     config |= {key: value for key, value in WITHOUT_TRAINING.items() if key in config}
-    items: dict[str, Tensor] = {"counts": catalog.counts}
+    items: dict[str, Tensor] = {"counts": catalog.counts, "offered": catalog.offered}
     for modality, features in catalog.features.items():
         items[f"{modality}.feature"] = _small(features.values)
         items[f"{modality}.present"] = features.present
+        for name, array in catalog.spaces.get(modality, {}).items():
+            items[f"{modality}.{SPACE}{name}"] = torch.from_numpy(array)
     tokens: dict = {"item": catalog.tokens.to_list()}
     if catalog.titles is not None:
         tokens["title"] = catalog.titles.to_list()
@@ -146,10 +149,11 @@ def _catalog_of(bundle: Bundle, folder: Path) -> Catalog:
         and isinstance(modalities, list)
         and len(set(tokens)) == len(tokens) > 1
         and _has_shape(tensors.get("counts"), torch.int64, len(tokens))
+        and _has_shape(tensors.get("offered"), torch.bool, len(tokens))
     )
     if not well_formed:
         raise BundleError(f"{folder}: damaged: items.json and items.safetensors do not fit")
-    features = {}
+    features, spaces = {}, {}
     for modality in modalities:
         values, present = (tensors.get(f"{modality}.{part}") for part in ("feature", "present"))
         if not (
@@ -161,9 +165,16 @@ def _catalog_of(bundle: Bundle, folder: Path) -> Catalog:
         ):
             raise BundleError(f"{folder}: damaged: its items have no features of {modality!r}")
         features[modality] = ItemFeatures(values, present)
+        prefix = f"{modality}.{SPACE}"
+        spaces[modality] = {
+            name[len(prefix) :]: tensor.numpy()
+            for name, tensor in tensors.items()
+            if name.startswith(prefix)
+        }
     info = bundle.config.get("features")
     info = info if isinstance(info, dict) else {}
-    return Catalog(pl.Series(tokens), features, tensors["counts"], info, _titles_of(bundle))
+    counts, offered = tensors["counts"], tensors["offered"]
+    return Catalog(pl.Series(tokens), features, counts, info, spaces, offered, _titles_of(bundle))
 
 
 def _titles_of(bundle: Bundle) -> pl.Series | None:

@@ -3,11 +3,17 @@
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import polars as pl
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from recbole_mm.data.feature_files import feature_path, read_feature_info
+from recbole_mm.data.feature_files import (
+    feature_path,
+    read_feature_info,
+    read_feature_space,
+)
 from recbole_mm.data.features import ItemFeatures
 from recbole_mm.model.layers.feature_transform import FeatureTransform
 from recbole_mm.tools.errors import UserError
@@ -28,6 +34,9 @@ class Catalog(NamedTuple):
         counts: training interactions, ``(n_items,)`` int64.
         info: how the features of a modality were made, see
             :func:`~recbole_mm.data.feature_files.read_feature_info`.
+        spaces: of modalities of the embedded extractor, arrays that put further items into their
+            space, see :class:`recbole_mm.data.extractor.Space`.
+        offered: whether an item may be recommended, ``(n_items,)`` bool.
         titles: ``(n_items,)`` strings or null; ``None``: not read.
     """
 
@@ -35,6 +44,8 @@ class Catalog(NamedTuple):
     features: dict[str, ItemFeatures]
     counts: Tensor
     info: dict[str, dict]
+    spaces: dict[str, dict[str, np.ndarray]]
+    offered: Tensor
     titles: pl.Series | None = None
 
     @classmethod
@@ -45,8 +56,40 @@ class Catalog(NamedTuple):
             train: its training split, a :class:`~recbole_mm.data.dataset.MultiModalDataset`.
         """
         tokens = pl.Series([str(token) for token in train.field2id_token[train.iid_field]])
-        info = {modality: _feature_info(train, modality) for modality in train.features}
-        return cls(tokens, dict(train.features), train.item_counts(), info)
+        files = {modality: _feature_file(train, modality) for modality in train.features}
+        info = {modality: read_feature_info(file) for modality, file in files.items()}
+        spaces = {modality: read_feature_space(file) for modality, file in files.items()}
+        offered = torch.ones(len(tokens), dtype=torch.bool)
+        return cls(tokens, dict(train.features), train.item_counts(), info, spaces, offered)
+
+    def with_items(
+        self, tokens: list[str], features: dict[str, ItemFeatures], titles: list[str | None]
+    ) -> "Catalog":
+        """The catalog with further items, which have no training interaction.
+
+        Args:
+            tokens: outside ids, none of them in the catalog.
+            features: of every modality, a row for each.
+            titles: of each, or null.
+        """
+        both = {
+            modality: ItemFeatures(
+                torch.cat([own.values, features[modality].values.to(own.values)]),
+                torch.cat([own.present, features[modality].present]),
+            )
+            for modality, own in self.features.items()
+        }
+        n = len(tokens)
+        before = self.titles
+        if before is None:
+            before = pl.Series([None] * len(self.tokens), dtype=pl.String)
+        return self._replace(
+            tokens=pl.concat([self.tokens, pl.Series(tokens, dtype=pl.String)]),
+            features=both,
+            counts=F.pad(self.counts, (0, n)),
+            offered=F.pad(self.offered, (0, n), value=True),
+            titles=pl.concat([before, pl.Series(titles, dtype=pl.String)]),
+        )
 
     def ids(self, tokens, what: str) -> Tensor:
         """Ids of some items, without duplicates.
@@ -73,13 +116,13 @@ class Catalog(NamedTuple):
         return torch.tensor(found["id"].to_list(), dtype=torch.long)
 
 
-def _feature_info(train, modality: str) -> dict:
-    """How features were made; of a mixture, whose domains agree in it, those of the first."""
+def _feature_file(train, modality: str) -> Path:
+    """The feature file of a modality; of a mixture, whose domains agree, that of the first."""
     folder, name = Path(train.config["feature_path"] or train.dataset_path), train.dataset_name
     if train.domains:
         name = train.domains[0]
         folder = folder.parent / name
-    return read_feature_info(feature_path(folder, name, modality))
+    return feature_path(folder, name, modality)
 
 
 class CatalogDataset:

@@ -2,6 +2,7 @@
 
     recbole-mm recommend --model=saved/MMM4Rec-....pth --output=top.parquet
     recbole-mm recommend --model=saved/MMM4Rec-....pth --histories=today.csv --k=20 --output=top.csv
+    recbole-mm recommend --model=bundles/Shop --histories=today.csv --new-items=new.csv --output=top.csv
 
 Histories are a table with one event per row (columns user, item and, if there are any, timestamp),
 or with one history per row (user, items and timestamps: lists, or cells like: a b c, or ["a", "b"]).
@@ -21,6 +22,7 @@ from recbole_mm.prepare.formats import (
     parse_separator,
     refuse_unreadable,
 )
+from recbole_mm.recommend.item_options import add_item_options, change_items, read_item_options
 from recbole_mm.recommend.paths import require_new
 from recbole_mm.tools.errors import UserError
 
@@ -35,8 +37,8 @@ def main(arguments: list[str]) -> int:
         RunFailed: the output cannot be written.
     """
     options = read_arguments(arguments)
-    from recbole_mm.recommend.histories import TableForm, read_ids
     from recbole_mm.recommend.recommender import Recommender
+    from recbole_mm.recommend.tables import TableForm, read_ids
 
     form = TableForm(
         options.user_column,
@@ -50,6 +52,7 @@ def main(arguments: list[str]) -> int:
     recommender = Recommender.from_pretrained(
         options.model, device=options.device, data_path=options.data_path
     )
+    change_items(recommender, options, form)
     summary = recommender.write(
         options.output,
         options.histories,
@@ -89,6 +92,7 @@ def read_arguments(arguments: list[str]):
     for path in (options.users, options.items, options.exclude):
         if path is not None and not (path.suffix.lower() == ".txt" and path.is_file()):
             refuse_unreadable(path, options.text)
+    read_item_options(options, options.text)
     options.output = require_new(options.output, options.overwrite)
     options.result_columns = _result_columns(options.result_columns)
     options.request_time = _unix_seconds(options.request_time)
@@ -131,6 +135,7 @@ def _parser():
     add("--device", help="cpu, cuda, cuda:1, ... [a GPU if there is one]")
     add("--data-path", metavar="FOLDER", help="of the data sets [that of the training]")
     add("--no-progress", action="store_true", help="no progress bar")
+    add_item_options(parser)
     result = parser.add_argument_group("result")
     add = result.add_argument
     add("--titles", action="store_true", help="add the titles of the items")

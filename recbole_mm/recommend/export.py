@@ -1,6 +1,7 @@
 """Save a trained MMM4Rec, MISSRec or UniSRec with its items as a bundle.
 
     recbole-mm export saved/MMM4Rec-....pth bundles/Toys
+    recbole-mm export bundles/Toys bundles/ToysToday --catalog=today.parquet
 
 A bundle is a folder that recommends without the data set, that can be shared (for example on the
 Hugging Face hub), and that executes nothing when it is opened. It holds the parameters, the features and
@@ -11,6 +12,8 @@ tested first, and its card states the metrics with their intervals.
 from pathlib import Path
 
 from recbole_mm.prepare.commands.options import parser_of
+from recbole_mm.prepare.formats import PLAIN
+from recbole_mm.recommend.item_options import add_item_options, change_items, read_item_options
 from recbole_mm.tools.errors import UserError
 
 
@@ -29,7 +32,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--data-path", metavar="FOLDER", help="of the data sets [that of the training]"
     )
+    add_item_options(parser)
     options = parser.parse_args(arguments)
+    read_item_options(options, PLAIN)
     if not options.checkpoint.exists():
         raise UserError(f"{options.checkpoint} does not exist")
     if options.folder.exists() and not options.overwrite:
@@ -38,12 +43,14 @@ def main(arguments: list[str]) -> int:
         )
 
     from recbole_mm.recommend.recommender import Recommender
+    from recbole_mm.recommend.tables import USUAL
 
     recommender = Recommender.from_pretrained(
         options.checkpoint, device=options.device, data_path=options.data_path
     )
     if recommender.has_data and not options.no_test:
         recommender.evaluate()
+    change_items(recommender, options, USUAL)
     recommender.export(options.folder, options.overwrite)
     size = sum(file.stat().st_size for file in options.folder.iterdir())
     n_items = len(recommender.catalog.tokens) - 1

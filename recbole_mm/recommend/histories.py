@@ -15,54 +15,22 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from recbole_mm.prepare.formats import PLAIN, TextFormat
-from recbole_mm.prepare.table_files import reading, scan_table
+from recbole_mm.prepare.table_files import reading
 from recbole_mm.prepare.times import unix_seconds
 from recbole_mm.recommend.disk import disk_errors
-from recbole_mm.tools.errors import UserError
-from recbole_mm.tools.names import nearest
+from recbole_mm.recommend.tables import (
+    NAMES_OF_LISTS,
+    OPTIONS,
+    SHOWN,
+    USUAL,
+    TableError,
+    TableForm,
+    as_text,
+    column_of,
+    open_table,
+)
 
-USUAL_NAMES = {
-    "user": ("user", "user_id"),
-    "item": ("item", "item_id", "items", "item_id_list"),
-    "time": ("timestamp", "timestamps", "timestamp_list"),
-}
-"""Names of columns that are recognized."""
-NAMES_OF_LISTS = ("items", "item_id_list")
-"""Names of columns that hold a whole history."""
 KEPT = ("user", "row", "item_id", "time")
-SHOWN = 3
-
-
-class HistoryError(UserError):
-    """A table of histories that cannot be used; the message names the table and the fix."""
-
-
-class TableForm(NamedTuple):
-    """How to read a table of histories.
-
-    Attributes:
-        user: column of the users; ``None``: one of :data:`USUAL_NAMES`.
-        item: column of the items, or of lists of items; likewise.
-        time: column of the times, or of lists of times; likewise, and there may be none.
-        lists: whether a row is a whole history; ``None``: if the column of the items has lists, or
-            is named like a list (:data:`NAMES_OF_LISTS`).
-        time_unit: of times that are numbers: ``s`` (default), ``ms``, ``us`` or ``ns``.
-        time_format: of times that are texts, see :func:`~recbole_mm.prepare.times.unix_seconds`.
-        text: how csv and tsv files are written.
-    """
-
-    user: str | None = None
-    item: str | None = None
-    time: str | None = None
-    lists: bool | None = None
-    time_unit: str | None = None
-    time_format: str | None = None
-    text: TextFormat = PLAIN
-
-
-USUAL = TableForm()
-OPTIONS = {"user": "--user-column", "item": "--item-column", "time": "--time-column"}
 
 
 class Part(NamedTuple):
@@ -181,14 +149,14 @@ def read_histories(
         scratch: a file for the events; ``None`` keeps them in memory.
 
     Raises:
-        HistoryError: a column is missing, a row has no user or a malformed time, a user has two
+        TableError: a column is missing, a row has no user or a malformed time, a user has two
             rows of lists, or ``users`` has duplicates.
         InputError: the file cannot be read.
     """
     origin = str(source) if isinstance(source, (str, Path)) else "the frame of histories"
     ids = pl.LazyFrame({"item": tokens[1:], "item_id": np.arange(1, len(tokens), dtype=np.int32)})
     with tempfile.TemporaryDirectory() as folder, reading(origin, form.text):
-        events = _explode(_open(source, form, folder), form, origin)
+        events = _explode(open_table(source, form, folder), form, origin)
         _check_rows(events, origin)
         events = events.join(ids, on="item", how="left")
         known = pl.when(pl.col("item").is_not_null()).then(pl.col("item_id").fill_null(0))
@@ -235,90 +203,29 @@ def hash_of_dataset(train) -> str:
     return hashed.hexdigest()
 
 
-def read_ids(path, role: str, form: TableForm = USUAL) -> list[str]:
-    """Outside ids of users or of items, of a file.
-
-    Args:
-        path: a text with one per line (``.txt``), or a table.
-        role: ``user`` or ``item``.
-        form: how to read the table.
-
-    Raises:
-        HistoryError: the table does not have such a column, or the text is not UTF-8.
-        InputError: the file cannot be read.
-    """
-    path = Path(path)
-    if path.suffix.lower() == ".txt":
-        try:
-            lines = path.read_text(encoding="utf-8-sig").splitlines()
-        except UnicodeDecodeError as error:
-            raise HistoryError(f"{path}: not a text in UTF-8 ({error})") from error
-        return [line.strip() for line in lines if line.strip()]
-    with tempfile.TemporaryDirectory() as folder, reading(path, form.text):
-        table = _open(path, form, folder)
-        names = table.collect_schema().names()
-        name = _column(names, role, getattr(form, role), str(path))
-        return table.select(_text(name)).collect().to_series().drop_nulls().to_list()
-
-
-def _open(source, form: TableForm, folder) -> pl.LazyFrame:
-    if isinstance(source, (str, Path)):
-        return scan_table(source, form.text, folder)
-    if isinstance(source, pl.LazyFrame):
-        return source
-    if not isinstance(source, pl.DataFrame):
-        source = _from_pandas(source)
-    return source.lazy()
-
-
-def _from_pandas(frame) -> pl.DataFrame:
-    """A pandas frame, without pyarrow."""
-    columns = {
-        str(name): values.to_numpy() if values.dtype.kind in "biuf" else values.to_list()
-        for name, values in frame.items()
-    }
-    return pl.DataFrame(columns, strict=False, nan_to_null=True)
-
-
 def _explode(table: pl.LazyFrame, form: TableForm, origin: str) -> pl.LazyFrame:
     """One row per event: ``user``, ``item``, ``row`` and, if there are any, ``time``."""
     schema = table.collect_schema()
     user, item, time = (
-        _column(schema.names(), role, getattr(form, role), origin) for role in OPTIONS
+        column_of(schema.names(), role, getattr(form, role), origin) for role in OPTIONS
     )
     has_lists = isinstance(schema[item], pl.List)
     lists = has_lists or item in NAMES_OF_LISTS if form.lists is None else form.lists
     if has_lists and not lists:
-        raise HistoryError(f"{origin}: column {item!r} has lists: a row is a whole history")
-    picked = [_text(user).alias("user"), pl.col(item).alias("item")]
+        raise TableError(f"{origin}: column {item!r} has lists: a row is a whole history")
+    picked = [as_text(user).alias("user"), pl.col(item).alias("item")]
     picked += [pl.col(time).alias("timestamp")] if time else []
     table = table.select(picked).with_row_index("line")
     table = table.filter(~pl.all_horizontal(pl.exclude("line").is_null()))  # blank lines
     if lists:
         _refuse_duplicate_users(table, origin)
         table = _explode_lists(table, origin)
-    token = _text("item")
+    token = as_text("item")
     table = table.with_columns(item=pl.when(token != "").then(token))
     if time:
         seconds = unix_seconds(table, origin, form.time_unit, form.time_format)
         table = table.with_columns(time=seconds).drop("timestamp")
     return table.with_row_index("row")
-
-
-def _column(names: list[str], role: str, named: str | None, origin: str) -> str | None:
-    found = [name for name in ((named,) if named else USUAL_NAMES[role]) if name in names]
-    if found or not (named or role != "time"):
-        return found[0] if found else None
-    near = nearest(named or role, names)
-    hint = f" (did you mean {near[0]!r}?)" if near else ""
-    missing = f"no column {named!r}" if named else f"no column of {role}s"
-    raise HistoryError(
-        f"{origin}: {missing}: name it with {OPTIONS[role]}{hint}. The table has {names}"
-    )
-
-
-def _text(name: str) -> pl.Expr:
-    return pl.col(name).cast(pl.String).str.strip_chars()
 
 
 def _explode_lists(table: pl.LazyFrame, origin: str) -> pl.LazyFrame:
@@ -330,7 +237,7 @@ def _explode_lists(table: pl.LazyFrame, origin: str) -> pl.LazyFrame:
         unequal = table.filter(items != times).select("line", items, times).head(1).collect()
         if len(unequal):
             row, n_items, n_times = unequal.row(0)
-            raise HistoryError(
+            raise TableError(
                 f"{origin}: row {row + 1} has {n_items} items and {n_times} times; each event needs "
                 f"both"
             )
@@ -341,7 +248,7 @@ def _explode_lists(table: pl.LazyFrame, origin: str) -> pl.LazyFrame:
 
 def _as_list(name: str) -> pl.Expr:
     """Cells of JSON, or of words with blanks between them."""
-    cell = _text(name)
+    cell = as_text(name)
     words = cell.str.extract_all(r"\S+")
     is_json = cell.str.starts_with("[")
     of_json = pl.when(is_json).then(cell).str.json_decode(pl.List(pl.String))
@@ -358,7 +265,7 @@ def _refuse_duplicate_users(table: pl.LazyFrame, origin: str) -> None:
 
 def _refuse_duplicates(users: list, origin: str) -> None:
     if users:
-        raise HistoryError(
+        raise TableError(
             f"{origin}: {len(users)} duplicate users, e.g. {users[:SHOWN]}; keep one row per user"
         )
 
@@ -372,12 +279,10 @@ def _check_rows(events: pl.LazyFrame, origin: str) -> None:
     first = [pl.col("line").filter(is_bad).min().alias(reason) for reason, is_bad in bad.items()]
     found = events.select(pl.len(), *first).collect(engine="streaming").row(0, named=True)
     if found.pop("len") == 0:
-        raise HistoryError(f"{origin}: no rows; expected a row per event or per user")
+        raise TableError(f"{origin}: no rows; expected a row per event or per user")
     for reason, line in found.items():
         if line is not None:
-            raise HistoryError(
-                f"{origin}: row {line + 1} has {reason}; correct it, or leave it out"
-            )
+            raise TableError(f"{origin}: row {line + 1} has {reason}; correct it, or leave it out")
 
 
 def _placed(events: pl.LazyFrame, users: Iterable[str] | None) -> tuple[pl.LazyFrame, int]:

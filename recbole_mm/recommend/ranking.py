@@ -61,6 +61,7 @@ class Ranker:
         device = model.device
         allowed = torch.zeros(len(catalog.tokens), dtype=torch.bool)
         allowed[slice(1, None) if items is None else items] = True
+        allowed &= catalog.offered
         if exclude is not None:
             allowed[exclude] = False
         self.candidates = allowed.nonzero().squeeze(1)

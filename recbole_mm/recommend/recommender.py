@@ -1,11 +1,14 @@
 """A trained model that recommends: to any user, for any history."""
 
 import dataclasses
+import hashlib
+import logging
 import re
 import secrets
 from pathlib import Path
 
 import polars as pl
+import torch
 from huggingface_hub import ModelHubMixin, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
@@ -16,21 +19,24 @@ from recbole_mm.recommend.checkpoint import Opened, open_checkpoint
 from recbole_mm.recommend.evaluation import metrics_of_targets
 from recbole_mm.recommend.histories import (
     Histories,
-    HistoryError,
     hash_of_dataset,
     histories_of_dataset,
     read_histories,
 )
 from recbole_mm.recommend.item_details import item_details
+from recbole_mm.recommend.new_items import NewItems, read_new_items
 from recbole_mm.recommend.output import PartialOutput
 from recbole_mm.recommend.paths import require_new
 from recbole_mm.recommend.request import Answer, Request, Summary
+from recbole_mm.recommend.tables import USUAL, TableError, TableForm
 from recbole_mm.run.identity import package_version
 from recbole_mm.tools.errors import UserError
 from recbole_mm.tools.hashing import sha256_of_file
 from recbole_mm.transfer.bundle import CARD, HASHED, MANIFEST, write_bundle
 
 FILES = (*HASHED, MANIFEST, CARD)
+logger = logging.getLogger(__name__)
+
 REPOSITORY = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}")
 """A repository on the hub: OWNER/NAME."""
 
@@ -144,6 +150,87 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
         self._opened = self._opened._replace(facts={**self.facts, "test": test})
         return test
 
+    def add_items(
+        self, items=None, vectors=None, form: TableForm = USUAL, pictures=None, device=None
+    ) -> int:
+        """Recommend items that the model was not trained with, by their features.
+
+        Items that the catalog has keep what is known of them. A model with ID ranks the new ones as
+        it does items without a training interaction.
+
+        Args:
+            items: a table of items with vectors, or with texts and pictures, see
+                :mod:`recbole_mm.recommend.new_items`.
+            vectors: feature files of some modalities, by name; without a table, its items are
+                theirs.
+            form: the column of the items (``TableForm(item=...)``), and how the table is written.
+            pictures: folder that paths of pictures start from; ``None``: that of the table.
+            device: of an encoder of texts and pictures; ``None``: a GPU if there is one.
+
+        Returns:
+            how many items are new.
+
+        Raises:
+            UserError: features of another width or encoder, duplicate items, ...; nothing is added
+                then.
+        """
+        return len(self._add_items(items, vectors, form, pictures, device)[0].tokens)
+
+    def replace_catalog(
+        self, items=None, vectors=None, form: TableForm = USUAL, pictures=None, device=None
+    ) -> int:
+        """Recommend the items of a table and no others from now on; new ones are added.
+
+        Items that are not in it still count in histories. The arguments are those of
+        :meth:`add_items`.
+        """
+        new, tokens = self._add_items(items, vectors, form, pictures, device)
+        offered = torch.zeros_like(self.catalog.offered)
+        offered[self.catalog.ids(tokens, "items")] = True
+        self._offer(offered)
+        return len(new.tokens)
+
+    def remove_items(self, items) -> None:
+        """Recommend some items no longer; they still count in histories.
+
+        Args:
+            items: outside ids.
+
+        Raises:
+            CatalogError: an item is not in the catalog.
+        """
+        offered = self.catalog.offered.clone()
+        offered[self.catalog.ids(items, "items")] = False
+        self._offer(offered)
+
+    def _add_items(self, items, vectors, form, pictures, device) -> tuple[NewItems, list[str]]:
+        new, tokens = read_new_items(self.catalog, items, vectors, form, pictures, device)
+        if new.problems:
+            logger.warning(
+                f"{len(new.problems)} texts or pictures of new items cannot be read, e.g. "
+                f"{new.problems[0]}: these items lack them"
+            )
+        nothing = ~torch.stack([each.present for each in new.features.values()]).any(dim=0)
+        if bool(nothing.any()):
+            logger.warning(
+                f"{int(nothing.sum())} new items have no features and are never recommended"
+            )
+        if new.tokens:
+            catalog = self._with_titles().with_items(new.tokens, new.features, new.titles)
+            self.model.append_items(new.tokens, new.features)
+            self._changed(catalog, *(each.values for each in new.features.values()))
+        return new, tokens
+
+    def _offer(self, offered: torch.Tensor) -> None:
+        self._changed(self.catalog._replace(offered=offered), offered)
+
+    def _changed(self, catalog: Catalog, *tensors: torch.Tensor) -> None:
+        """Another catalog; answers depend on it."""
+        hashed = hashlib.sha256(f"{self._opened.identity} {catalog.tokens.to_list()}".encode())
+        for tensor in tensors:
+            hashed.update(tensor.contiguous().numpy().tobytes())
+        self._opened = self._opened._replace(catalog=catalog, identity=hashed.hexdigest())
+
     def _with_titles(self) -> Catalog:
         """The catalog, with titles if the data set has some."""
         if self.catalog.titles is not None or not self.has_data:
@@ -229,7 +316,7 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
 
     def _histories_of_data(self, request: Request) -> Histories:
         if not self.has_data:
-            raise HistoryError("a bundle has no users of its own: give histories")
+            raise TableError("a bundle has no users of its own: give histories")
         return histories_of_dataset(self._opened.splits[0], self.catalog.tokens, request.users)
 
     def _details(self, request: Request) -> pl.DataFrame | None:

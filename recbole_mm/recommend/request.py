@@ -10,16 +10,9 @@ import numpy as np
 import polars as pl
 
 from recbole_mm.recommend.catalog import Catalog
-from recbole_mm.recommend.histories import (
-    SHOWN,
-    USUAL,
-    Histories,
-    HistoryError,
-    Part,
-    TableForm,
-    read_histories,
-)
+from recbole_mm.recommend.histories import Histories, Part, read_histories
 from recbole_mm.recommend.ranking import Ranked, Ranker
+from recbole_mm.recommend.tables import SHOWN, USUAL, TableError, TableForm
 from recbole_mm.tools.errors import UserError
 
 RESULT_COLUMNS = ("user", "item", "score", "rank", "source")
@@ -185,7 +178,7 @@ class Answer:
         candidates = read_histories(given, catalog.tokens, form, users, scratch)
         without = candidates.users_without_items()
         if without:
-            raise HistoryError(
+            raise TableError(
                 f"{candidates.origin}: {len(without)} users have no candidate that the catalog "
                 f"knows, e.g. {without[:SHOWN]}; give each user some, or leave these users out"
             )
@@ -218,7 +211,7 @@ def _report_unknown_items(histories: Histories, strict: bool) -> None:
         f"not have"
     )
     if strict:
-        raise HistoryError(f"{message}; add them with new_items, or leave strict out to skip them")
+        raise TableError(f"{message}; add them with new_items, or leave strict out to skip them")
     logger.warning(f"{message}: they are skipped")
 
 

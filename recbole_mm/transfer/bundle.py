@@ -4,8 +4,9 @@ r"""A bundle: a folder with a trained model and its items, which can be shared a
 config.json        model, configuration, how features were made, data, metrics
 model.safetensors  parameters and buffers
 items.safetensors  of every modality ``<modality>.feature`` ``(n, F)`` float16 (float32 where
-                   the values do not fit) and ``<modality>.present`` ``(n,)`` bool; ``counts``
-                   ``(n,)`` int64, training interactions; row 0 is the padding item
+                   the values do not fit), ``<modality>.present`` ``(n,)`` bool and, of the
+                   embedded extractor, its space; ``counts`` ``(n,)`` int64, training
+                   interactions; ``offered`` ``(n,)`` bool; row 0 is the padding item
 items.json         outside ids and, if they are known, titles
 README.md          the model card
 manifest.json      format version, sizes and SHA-256 of the files above but README.md

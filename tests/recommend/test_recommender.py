@@ -10,8 +10,8 @@ from small_models import SMALL
 
 from recbole_mm.compare.ranks import evaluate_ranks
 from recbole_mm.config.models import MODELS
-from recbole_mm.recommend.histories import TableForm
 from recbole_mm.recommend.recommender import Recommender
+from recbole_mm.recommend.tables import TableForm
 from recbole_mm.tools.errors import UserError
 
 N_ITEMS = 12

@@ -1,0 +1,64 @@
+"""Options of commands that change which items a model ranks."""
+
+import argparse
+from pathlib import Path
+
+from recbole_mm.prepare.commands.options import pairs
+from recbole_mm.prepare.formats import TextFormat, refuse_unreadable
+from recbole_mm.tools.errors import UserError
+
+
+def add_item_options(parser: argparse.ArgumentParser) -> None:
+    """``--new-items``, ``--new-vectors``, ``--catalog``, ``--remove-items`` and ``--images``."""
+    add = parser.add_argument_group("items").add_argument
+    add("--new-items", type=Path, metavar="FILE", help="table of items to add: vectors (lists in "
+        "columns named like the modalities), or texts and pictures")  # fmt: skip
+    add("--catalog", type=Path, metavar="FILE", help="the same, and no other items are recommended")
+    add("--new-vectors", action="append", default=[], metavar="MODALITY=FILE.npz",
+        help="feature file of a modality of the new items; may be repeated")  # fmt: skip
+    add("--images", type=Path, metavar="FOLDER", help="that paths of pictures start from [that of "
+        "the table]")  # fmt: skip
+    add("--remove-items", type=Path, metavar="FILE", help="items to recommend no longer")
+
+
+def read_item_options(options, text: TextFormat) -> None:
+    """Check what :func:`add_item_options` added.
+
+    Raises:
+        UserError: a file does not exist or cannot be used by its name.
+    """
+    if options.new_items and options.catalog:
+        raise UserError("--new-items and --catalog: give one of them")
+    for path in (options.new_items, options.catalog):
+        if path is not None:
+            refuse_unreadable(path, text)
+    options.new_vectors = dict(pairs(options.new_vectors))
+    for modality, path in options.new_vectors.items():
+        if not path or not Path(path).is_file():
+            raise UserError(
+                f"--new-vectors={modality}={path}: no such file; write MODALITY=FILE.npz"
+            )
+    removed = options.remove_items
+    if removed is not None and not (removed.suffix.lower() == ".txt" and removed.is_file()):
+        refuse_unreadable(removed, text)
+
+
+def change_items(recommender, options, form) -> None:
+    """Do what the options ask for, and report it.
+
+    Raises:
+        UserError: see :class:`~recbole_mm.recommend.recommender.Recommender`.
+    """
+    given = {"vectors": options.new_vectors, "form": form, "pictures": options.images}
+    given["device"] = options.device
+    if options.catalog:
+        n_new = recommender.replace_catalog(options.catalog, **given)
+        n_offered = int(recommender.catalog.offered[1:].sum())
+        print(f"{options.catalog}: {n_offered:,} items are recommended, {n_new:,} of them are new")
+    elif options.new_items or options.new_vectors:
+        n_new = recommender.add_items(options.new_items, **given)
+        print(f"{n_new:,} new items")
+    if options.remove_items:
+        from recbole_mm.recommend.tables import read_ids
+
+        recommender.remove_items(read_ids(options.remove_items, "item", form))

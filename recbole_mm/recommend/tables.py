@@ -1,0 +1,152 @@
+"""Tables of users and items by outside ids, of any format, and how to read them."""
+
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+
+from recbole_mm.prepare.formats import PLAIN, TextFormat
+from recbole_mm.prepare.table_files import reading, scan_table
+from recbole_mm.tools.errors import UserError
+from recbole_mm.tools.names import nearest
+
+USUAL_NAMES = {
+    "user": ("user", "user_id"),
+    "item": ("item", "item_id", "items", "item_id_list"),
+    "time": ("timestamp", "timestamps", "timestamp_list"),
+}
+"""Names of columns that are recognized."""
+NAMES_OF_LISTS = ("items", "item_id_list")
+"""Names of columns that hold a whole history."""
+SHOWN = 3
+
+
+class TableError(UserError):
+    """A table that cannot be used; the message names the table and the fix."""
+
+
+class TableForm(NamedTuple):
+    """How to read a table of histories.
+
+    Attributes:
+        user: column of the users; ``None``: one of :data:`USUAL_NAMES`.
+        item: column of the items, or of lists of items; likewise.
+        time: column of the times, or of lists of times; likewise, and there may be none.
+        lists: whether a row is a whole history; ``None``: if the column of the items has lists, or
+            is named like a list (:data:`NAMES_OF_LISTS`).
+        time_unit: of times that are numbers: ``s`` (default), ``ms``, ``us`` or ``ns``.
+        time_format: of times that are texts, see :func:`~recbole_mm.prepare.times.unix_seconds`.
+        text: how csv and tsv files are written.
+    """
+
+    user: str | None = None
+    item: str | None = None
+    time: str | None = None
+    lists: bool | None = None
+    time_unit: str | None = None
+    time_format: str | None = None
+    text: TextFormat = PLAIN
+
+
+USUAL = TableForm()
+OPTIONS = {"user": "--user-column", "item": "--item-column", "time": "--time-column"}
+
+
+def read_ids(path, role: str, form: TableForm = USUAL) -> list[str]:
+    """Outside ids of users or of items, of a file.
+
+    Args:
+        path: a text with one per line (``.txt``), or a table.
+        role: ``user`` or ``item``.
+        form: how to read the table.
+
+    Raises:
+        TableError: the table does not have such a column, or the text is not UTF-8.
+        InputError: the file cannot be read.
+    """
+    path = Path(path)
+    if path.suffix.lower() == ".txt":
+        try:
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
+        except UnicodeDecodeError as error:
+            raise TableError(f"{path}: not a text in UTF-8 ({error})") from error
+        return [line.strip() for line in lines if line.strip()]
+    with tempfile.TemporaryDirectory() as folder, reading(path, form.text):
+        table = open_table(path, form, folder)
+        names = table.collect_schema().names()
+        name = column_of(names, role, getattr(form, role), str(path))
+        return table.select(as_text(name)).collect().to_series().drop_nulls().to_list()
+
+
+def read_items_table(source, form: TableForm = USUAL) -> pl.DataFrame:
+    """A table of items in memory; its column ``item`` has their outside ids, as text.
+
+    Args:
+        source: a file of any format that recbole-mm prepare reads, or a polars or pandas frame.
+        form: how to read it.
+
+    Raises:
+        TableError: the table has no column of items.
+        InputError: the file cannot be read.
+    """
+    origin = str(source) if isinstance(source, (str, Path)) else "the frame of items"
+    with tempfile.TemporaryDirectory() as folder, reading(origin, form.text):
+        table = open_table(source, form, folder)
+        name = column_of(table.collect_schema().names(), "item", form.item, origin)
+        table = table.filter(~pl.all_horizontal(pl.all().is_null()))  # blank lines
+        return table.with_columns(as_text(name).alias("item")).collect()
+
+
+def open_table(source, form: TableForm, folder) -> pl.LazyFrame:
+    """A table that is not yet read.
+
+    Args:
+        source: see :func:`read_items_table`, or a lazy polars frame.
+        form: how it is written.
+        folder: for a copy in UTF-8 of a file in another encoding.
+    """
+    if isinstance(source, (str, Path)):
+        return scan_table(source, form.text, folder)
+    if isinstance(source, pl.LazyFrame):
+        return source
+    if not isinstance(source, pl.DataFrame):
+        source = _from_pandas(source)
+    return source.lazy()
+
+
+def _from_pandas(frame) -> pl.DataFrame:
+    """A pandas frame, without pyarrow."""
+    columns = {
+        str(name): values.to_numpy() if values.dtype.kind in "biuf" else values.to_list()
+        for name, values in frame.items()
+    }
+    return pl.DataFrame(columns, strict=False, nan_to_null=True)
+
+
+def column_of(names: list[str], role: str, named: str | None, origin: str) -> str | None:
+    """The column of a role (``user``, ``item``, ``time``); ``None``: there are no times.
+
+    Args:
+        names: of the table's columns.
+        role: what is looked for.
+        named: the user's name of it; ``None``: one of :data:`USUAL_NAMES`.
+        origin: names the table in messages.
+
+    Raises:
+        TableError: there is none.
+    """
+    found = [name for name in ((named,) if named else USUAL_NAMES[role]) if name in names]
+    if found or not (named or role != "time"):
+        return found[0] if found else None
+    near = nearest(named or role, names)
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    missing = f"no column {named!r}" if named else f"no column of {role}s"
+    raise TableError(
+        f"{origin}: {missing}: name it with {OPTIONS[role]}{hint}. The table has {names}"
+    )
+
+
+def as_text(name: str) -> pl.Expr:
+    """A column as text without blanks around it."""
+    return pl.col(name).cast(pl.String).str.strip_chars()

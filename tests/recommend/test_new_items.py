@@ -1,0 +1,324 @@
+"""New items are ranked by their features; what does not fit those of the training is refused."""
+
+import logging
+import shutil
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from PIL import Image
+from small_models import SMALL
+
+from recbole_mm.cli import main
+from recbole_mm.data.builtin import ensure_demo
+from recbole_mm.data.feature_files import feature_path, read_feature_info
+from recbole_mm.data.features import read_item_features, write_item_features
+from recbole_mm.recommend.recommender import Recommender
+from recbole_mm.tools.errors import UserError
+
+HISTORIES = pl.DataFrame({"user": ["a", "b", "c"], "items": [["i1", "i2"], ["i7"], ["i4", "i9"]]})
+NEW_HISTORIES = pl.DataFrame(
+    {"user": ["a", "b", "c"], "items": [["i1", "n2"], ["n7"], ["i4", "i9"]]}
+)
+
+
+def vectors_of(toy, *items):
+    """Vectors of items of the toy set, by modality."""
+    folder = Path(toy["data_path"], "toy")
+    return {
+        m: read_item_features(feature_path(folder, "toy", m), ["pad", *items]).values[1:].tolist()
+        for m in ("text", "image")
+    }
+
+
+def twins(toy, *numbers) -> pl.DataFrame:
+    """New items ``n<i>`` with the vectors of the items ``i<i>``."""
+    vectors = vectors_of(toy, *(f"i{i}" for i in numbers))
+    return pl.DataFrame({"item": [f"n{i}" for i in numbers], **vectors})
+
+
+@pytest.mark.parametrize("name", [name for name in SMALL if name != "UniSRec-repeats"])
+def test_a_new_item_is_ranked_like_the_one_with_its_features(name, trained, toy):
+    run = trained(name, use_item_id=False)
+    recommender = Recommender.from_pretrained(run.result.checkpoint)
+    before = recommender.recommend(HISTORIES, k=12)
+
+    assert recommender.add_items(twins(toy, 2, 7)) == 2
+
+    after = recommender.recommend(HISTORIES, k=14)
+    for user in "abc":
+        old, new = (
+            dict(t.filter(user=user).select("item", "score").iter_rows()) for t in (before, after)
+        )
+        assert {item: new[item] for item in old} == pytest.approx(old, rel=1e-4)
+        assert [new["n2"], new["n7"]] == pytest.approx([old["i2"], old["i7"]], rel=1e-4)
+    in_histories = recommender.recommend(NEW_HISTORIES, k=14)
+    pairs = zip(in_histories["score"], after["score"], strict=True)
+    assert all(a == pytest.approx(b, rel=1e-3) for a, b in pairs)
+
+
+@pytest.fixture
+def recommender(trained):
+    return Recommender.from_pretrained(trained("UniSRec").result.checkpoint)
+
+
+def test_with_ids_new_items_are_recommended_and_survive_a_bundle(recommender, toy, tmp_path):
+    recommender.add_items(twins(toy, 2, 7).with_columns(title=pl.Series(["Two", None])))
+    recommender.remove_items(["i3"])
+    expected = recommender.recommend(HISTORIES, k=13)
+    recommender.save_pretrained(tmp_path / "bundle")
+
+    again = Recommender.from_pretrained(tmp_path / "bundle")
+
+    table = again.recommend(HISTORIES, k=13, titles=True)
+    assert table["item"].to_list() == expected["item"].to_list()
+    assert {"n2", "n7"} < set(table["item"]) and "i3" not in set(table["item"])
+    assert set(table.filter(item="n2")["title"]) == {"Two"}
+
+
+def test_removed_items_are_not_recommended_but_read(recommender):
+    histories = pl.DataFrame({"user": ["a"], "items": [["i1", "i2"]]})
+    before = recommender.recommend(histories, k=12)
+
+    recommender.remove_items(["i2", "i5"])
+
+    after = recommender.recommend(histories, k=10)
+    assert (
+        after["item"].to_list()
+        == before.filter(~pl.col("item").is_in(["i2", "i5"]))["item"].to_list()
+    )
+    with pytest.raises(UserError, match="k is 12, but there are 10 candidates"):
+        recommender.recommend(histories, k=12)
+    with pytest.raises(UserError, match=r"not in the catalog of 12 items, e.g. \['ix'\]"):
+        recommender.remove_items(["ix"])
+
+
+def test_the_catalog_of_a_day_replaces_that_of_the_training(recommender, toy):
+    today = pl.concat([twins(toy, 2), pl.DataFrame({"item": ["i1", "i5"]})], how="diagonal")
+
+    assert recommender.replace_catalog(today) == 1
+
+    assert set(recommender.recommend(HISTORIES, k=3)["item"]) == {"n2", "i1", "i5"}
+    assert recommender.replace_catalog(pl.DataFrame({"item": ["i3", "n2"]})) == 0
+    assert set(recommender.recommend(HISTORIES, k=2)["item"]) == {"i3", "n2"}
+
+
+def test_known_items_keep_what_is_known_of_them(recommender, toy):
+    before = recommender.recommend(HISTORIES, k=12)
+    table = twins(toy, 2).with_columns(item=pl.lit("i7"))
+
+    assert recommender.add_items(table) == 0
+    assert recommender.recommend(HISTORIES, k=12).equals(before)
+
+
+def test_vectors_may_be_feature_files(recommender, toy, tmp_path):
+    vectors = vectors_of(toy, "i2", "i7")
+    files = {}
+    for modality, values in vectors.items():
+        files[modality] = tmp_path / f"new.{modality}.npz"
+        write_item_features(files[modality], ["n2", "n7"], np.array(values, dtype=np.float32))
+
+    assert recommender.add_items(vectors=files) == 2
+    assert recommender.catalog.tokens.to_list()[-2:] == ["n2", "n7"]
+    assert recommender.model.present("image")[-2:].all()
+    np.testing.assert_allclose(recommender.model.feature("text")[-2:], vectors["text"])
+
+
+def test_an_item_may_lack_a_modality(recommender, toy, caplog):
+    table = twins(toy, 2, 7).with_columns(
+        image=pl.when(pl.col("item") == "n2").then(pl.col("image"))
+    )
+    extra = pl.DataFrame({"item": ["nothing"]})
+
+    recommender.add_items(pl.concat([table, extra], how="diagonal"))
+
+    assert recommender.model.present("image")[-3:].tolist() == [True, False, False]
+    assert "1 new items have no features and are never recommended" in caplog.text
+    items = set(recommender.recommend(HISTORIES, k=15)["item"])
+    assert {"n2", "n7"} < items and "nothing" not in items
+
+
+def wrong_width(table):
+    return table.with_columns(text=pl.col("text").list.head(3))
+
+
+def not_a_number(table):
+    return table.with_columns(text=pl.col("text").list.eval(pl.element() / 0))
+
+
+WRONG = [
+    (wrong_width, "text vectors of width 3, but the model was trained with width 4"),
+    (not_a_number, "text vectors with NaN, infinite or too large values"),
+    (lambda t: pl.concat([t, t]), r"2 duplicate items, e.g. \['n2', 'n7'\]"),
+    (lambda t: t.drop("item"), "no column of items: name it with --item-column"),
+    (lambda t: t.with_columns(item=pl.Series(["n2", None])), "row 2 of the new items has no item"),
+    (lambda t: t.drop("text", "image"), "neither vectors nor content of .* the columns"),
+    (lambda t: t.drop("text", "image").with_columns(text=pl.lit("red")),
+     "text features are by 'circle', which recbole-mm extract did not run: give ready vectors"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("spoil", "message"), WRONG)
+def test_what_does_not_fit_is_refused_and_nothing_is_added(spoil, message, trained, toy):
+    folder = Path(toy["data_path"], "toy")
+    values = np.array(vectors_of(toy, *(f"i{i}" for i in range(12)))["text"], dtype=np.float32)
+    info = {"encoder": "circle", "revision": "1"}
+    write_item_features(
+        feature_path(folder, "toy", "text"), [f"i{i}" for i in range(12)], values, info
+    )
+    recommender = Recommender.from_pretrained(trained("UniSRec").result.checkpoint)
+
+    with pytest.raises(UserError, match=message):
+        recommender.add_items(spoil(twins(toy, 2, 7)))
+
+    assert len(recommender.catalog.tokens) == recommender.model.n_items == 13
+
+
+def test_vectors_of_another_encoder_or_scale_are_refused(trained, toy, tmp_path):
+    folder = Path(toy["data_path"], "toy")
+    tokens = [f"i{i}" for i in range(12)]
+    values = np.array(vectors_of(toy, *tokens)["text"], dtype=np.float32)
+    values /= np.linalg.norm(values, axis=1, keepdims=True)
+    info = {"encoder": "circle", "revision": "1", "normalization": "l2"}
+    write_item_features(feature_path(folder, "toy", "text"), tokens, values, info)
+    recommender = Recommender.from_pretrained(trained("UniSRec").result.checkpoint)
+    file = write_item_features(tmp_path / "n.npz", ["n"], values[:1], {**info, "revision": "2"})
+
+    with pytest.raises(UserError, match="of the revision '2', but the model was trained with '1'"):
+        recommender.add_items(vectors={"text": file})
+    with pytest.raises(UserError, match="lengths like 3, but .* vectors of length 1"):
+        recommender.add_items(pl.DataFrame({"item": ["n"], "text": [(3 * values[0]).tolist()]}))
+    with pytest.raises(UserError, match=r"no modality \['audio'\]; it has \['text', 'image'\]"):
+        recommender.add_items(vectors={"audio": file})
+
+
+def test_a_model_of_ids_alone_needs_a_training(trained):
+    run = trained("SASRecPlus", modalities=[])
+    recommender = Recommender.from_pretrained(run.result.checkpoint)
+
+    with pytest.raises(UserError, match="by their ID alone: new items need a training"):
+        recommender.add_items(pl.DataFrame({"item": ["n"]}))
+
+
+# raw texts and pictures
+
+
+@pytest.fixture(scope="session")
+def demo_files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("demo") / "demo"
+    ensure_demo(folder, folder)
+    return folder
+
+
+@pytest.fixture
+def demo(demo_files, tmp_path):
+    """The demo set, whose features are by the embedded extractor."""
+    folder = tmp_path / "dataset" / "demo"
+    shutil.copytree(demo_files, folder)
+    return {
+        "dataset": "demo",
+        "data_path": str(folder.parent),
+        "epochs": 1,
+        "train_batch_size": 4096,
+    }
+
+
+@pytest.fixture
+def demo_recommender(demo, trained):
+    settings = {**demo, "use_item_id": False}
+    return Recommender.from_pretrained(trained("UniSRec", **settings).result.checkpoint)
+
+
+def demo_items(demo):
+    return pl.read_csv(
+        f"{demo['data_path']}/demo/demo.item",
+        separator="\t",
+        new_columns=["item", "title", "image"],
+    ).fill_null("")
+
+
+def test_raw_texts_and_pictures_get_the_vectors_of_the_training(demo, demo_recommender):
+    items = demo_items(demo).filter((pl.col("title") != "") & (pl.col("image") != "")).head(5)
+    new = items.with_columns(item="new-" + pl.col("item"))
+    ids = demo_recommender.catalog.ids(items["item"], "items")
+
+    demo_recommender.add_items(new, pictures=f"{demo['data_path']}/demo")
+
+    for modality in ("text", "image"):
+        feature = demo_recommender.model.feature(modality)
+        order = np.argsort(items["item"].to_numpy())
+        np.testing.assert_allclose(feature[-5:][order], feature[ids], atol=5e-3)
+
+
+def test_the_command_adds_items_of_a_csv_with_pictures_beside_it(demo, trained, tmp_path, capsys):
+    run = trained("UniSRec", **demo)
+    shop = tmp_path / "shop"
+    (shop / "photos").mkdir(parents=True)
+    Image.new("RGB", (40, 40), "red").save(shop / "photos" / "a.png")
+    (shop / "new.csv").write_text(
+        "item,title,image\nnew-1,Gleaming brass lamp,photos/a.png\nnew-2,Wooden train,../../secret.png\n"
+    )
+    (shop / "today.csv").write_text("user,item\nanna,new-1\nanna,d001\n")
+    (shop / "offered.txt").write_text("new-1\nnew-2\n")
+    output = tmp_path / "top.csv"
+
+    status = main(
+        ["recommend", "--no-progress", f"--model={run.result.checkpoint}", f"--output={output}",
+         f"--histories={shop}/today.csv", f"--new-items={shop}/new.csv", f"--items={shop}/offered.txt", "--k=2", "--strict"]
+    )  # fmt: skip
+
+    captured = capsys.readouterr()
+    assert status == 0
+    assert captured.out.startswith("2 new items\n")
+    assert set(pl.read_csv(output)["item"]) == {"new-1", "new-2"}
+
+
+def test_a_picture_outside_its_folder_is_left_out(demo_recommender, caplog):
+    Image.new("RGB", (40, 40), "red").save("secret.png")
+    new = pl.DataFrame({"item": ["n"], "title": ["Brass lamp"], "image": ["../secret.png"]})
+    Path("photos").mkdir()
+
+    demo_recommender.add_items(new, pictures="photos")
+
+    assert not demo_recommender.model.present("image")[-1]
+    assert demo_recommender.model.present("text")[-1]
+    assert "is not a file in the folder photos" in caplog.text
+
+
+def test_a_broken_picture_ends_no_other(demo_recommender, caplog):
+    Path("a.png").write_bytes(b"\x89PNG broken")
+    Image.new("RGB", (40, 40), "red").save("b.png")
+    new = pl.DataFrame({"item": ["n1", "n2"], "image": ["a.png", "b.png"]})
+
+    caplog.set_level(logging.WARNING)
+    demo_recommender.add_items(new)
+
+    assert demo_recommender.model.present("image")[-2:].tolist() == [False, True]
+    assert "1 texts or pictures of new items cannot be read, e.g. n1: a.png" in caplog.text
+
+
+def test_raw_content_goes_with_a_bundle(demo, demo_recommender, tmp_path):
+    demo_recommender.save_pretrained(tmp_path / "bundle")
+    again = Recommender.from_pretrained(tmp_path / "bundle")
+    new = demo_items(demo).head(1).with_columns(item=pl.lit("n")).drop("image")
+
+    again.add_items(new)
+    demo_recommender.add_items(new)
+
+    text = again.model.feature("text")[-1].float()
+    np.testing.assert_allclose(text, demo_recommender.model.feature("text")[-1], atol=2e-3)
+
+
+def test_features_without_their_space_take_no_raw_texts(demo, trained):
+    folder = Path(demo["data_path"], "demo")
+    path = feature_path(folder, "demo", "text")
+    tokens = demo_items(demo)["item"].to_list()
+    features = read_item_features(path, ["pad", *tokens])
+    kept = [token for token, has in zip(tokens, features.present[1:], strict=True) if has]
+    values = features.values[features.present].numpy()
+    write_item_features(path, kept, values, read_feature_info(path))
+    recommender = Recommender.from_pretrained(trained("UniSRec", **demo).result.checkpoint)
+
+    with pytest.raises(UserError, match="whose space the feature file does not have"):
+        recommender.add_items(pl.DataFrame({"item": ["n"], "title": ["Brass lamp"]}))
