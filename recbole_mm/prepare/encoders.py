@@ -25,13 +25,22 @@ class Encoder:
         dtype: of the computation; ``None`` is bfloat16 on a GPU and float32 on a CPU.
         device: ``None`` takes the GPU if there is one.
         prompt: put before every text, for models that were trained with one ("passage: ").
+        revision: commit of a model on the hub; ``None``: the latest.
 
     Raises:
         InputError: transformers is not installed, the model cannot be loaded, or there is no such
             device.
     """
 
-    def __init__(self, name: str, pooling: str = "mean", dtype=None, device=None, prompt: str = ""):
+    def __init__(
+        self,
+        name: str,
+        pooling: str = "mean",
+        dtype=None,
+        device=None,
+        prompt: str = "",
+        revision: str | None = None,
+    ):
         try:
             import transformers
         except ImportError as error:
@@ -48,7 +57,7 @@ class Encoder:
         self.dtype = dtype or (torch.bfloat16 if self.device.type == "cuda" else torch.float32)
         try:
             model = transformers.AutoModel.from_pretrained(
-                name, dtype=self.dtype, trust_remote_code=False
+                name, dtype=self.dtype, revision=revision or "main", trust_remote_code=False
             )
         except (OSError, ValueError) as error:
             raise InputError(
@@ -58,11 +67,13 @@ class Encoder:
         if hasattr(model, "encoder") and hasattr(model, "decoder"):
             model = model.encoder  # T5: the decoder would want inputs of its own
         self.model = model.eval().to(self.device)
-        self.tokenizer, self._no_text = _load(transformers.AutoTokenizer, name)
+        self.tokenizer, self._no_text = _load(transformers.AutoTokenizer, name, revision)
         if self.tokenizer is not None and self.tokenizer.pad_token is None:
             # GPT and Llama have none; what it is does not matter, the attention mask hides it
             self.tokenizer.pad_token = self.tokenizer.eos_token or self.tokenizer.unk_token
-        self.image_processor, self._no_image = _load(transformers.AutoImageProcessor, name)
+        self.image_processor, self._no_image = _load(
+            transformers.AutoImageProcessor, name, revision
+        )
 
     @property
     def revision(self) -> str:
@@ -139,9 +150,9 @@ def _device(name) -> torch.device:
     return device
 
 
-def _load(auto, name):
+def _load(auto, name, revision):
     try:
-        return auto.from_pretrained(name, trust_remote_code=False), ""
+        return auto.from_pretrained(name, revision=revision or "main", trust_remote_code=False), ""
     except (OSError, ValueError, KeyError, ImportError) as error:
         return None, str(error).partition("\n")[0]
 

@@ -1,5 +1,6 @@
 """Vectors of raw texts and pictures, by the very encoder that the model's features are from."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +13,7 @@ from recbole_mm.recommend.catalog import Catalog, CatalogError
 from recbole_mm.tools.pictures import PictureError, read_picture
 
 BATCH = 32
+COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 class Encoded(NamedTuple):
@@ -82,17 +84,19 @@ def _encode(modality: str, content: Sequence, info: Mapping, device, width: int)
     from recbole_mm.prepare.encoders import Encoder  # transformers
 
     dtype = getattr(torch, str(info.get("precision", "")).removeprefix("torch."), None)
+    revision = str(info.get("revision", ""))
     encoder = Encoder(
         info["encoder"],
         info["pooling"],
         dtype if isinstance(dtype, torch.dtype) else None,
         device,
         info.get("prompt", ""),
+        revision if COMMIT.fullmatch(revision) else None,
     )
     encoder.require(modality)
-    if encoder.revision != info.get("revision"):
+    if encoder.revision != revision:
         raise CatalogError(
-            f"{modality} features are by {info['encoder']} in the revision {info.get('revision')}, but "
+            f"{modality} features are by {info['encoder']} in the revision {revision}, but "
             f"here it is {encoder.revision}: give ready vectors of the new items, or that revision"
         )
     rows, values, problems = _read(content, str if modality == "text" else read_picture)

@@ -322,3 +322,41 @@ def test_features_without_their_space_take_no_raw_texts(demo, trained):
 
     with pytest.raises(UserError, match="whose space the feature file does not have"):
         recommender.add_items(pl.DataFrame({"item": ["n"], "title": ["Brass lamp"]}))
+
+
+@pytest.fixture
+def small_encoder(tmp_path):
+    """A text encoder with random weights in a folder."""
+    transformers = pytest.importorskip("transformers", reason="encoders need transformers")
+    folder = tmp_path / "bert"
+    folder.mkdir()
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "brass", "lamp", "wooden", "train"]
+    (folder / "vocab.txt").write_text("\n".join(words))
+    transformers.BertTokenizer.from_pretrained(str(folder)).save_pretrained(folder)
+    size = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = transformers.BertConfig(**size, intermediate_size=16, vocab_size=len(words))
+    transformers.BertModel(config).save_pretrained(folder)
+    return folder
+
+
+def test_raw_texts_go_through_the_encoder_of_the_training(demo, trained, small_encoder):
+    root = demo["data_path"]
+    command = ["extract", "demo", f"--output={root}", f"--encoder={small_encoder}"]
+    assert not main([*command, "--modalities", "text", "--normalize"])
+    run = trained("UniSRec", **demo, modalities=["text"])
+    recommender = Recommender.from_pretrained(run.result.checkpoint)
+    items = demo_items(demo).filter(pl.col("title") != "").head(3)
+    ids = recommender.catalog.ids(items["item"], "items")
+
+    recommender.add_items(items.with_columns(item="new-" + pl.col("item")).drop("image"))
+
+    feature = recommender.model.feature("text")
+    order = np.argsort(items["item"].to_numpy())
+    np.testing.assert_allclose(feature[-3:][order].float(), feature[ids].float(), atol=2e-3)
+    weights = small_encoder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\0")
+    with pytest.raises(UserError, match="in the revision model.safetensors:.*, but here it is"):
+        recommender.add_items(pl.DataFrame({"item": ["n"], "title": ["Brass lamp"]}))
+    shutil.rmtree(small_encoder)
+    with pytest.raises(UserError, match="bert' cannot be loaded"):
+        recommender.add_items(pl.DataFrame({"item": ["n"], "title": ["Brass lamp"]}))
