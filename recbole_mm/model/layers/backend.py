@@ -56,7 +56,7 @@ def choose_kernels(backend: str, device: torch.device) -> Kernels:
             f"Set ssd_backend: torch."
         )
     fused = on_cuda and not missing and backend != "torch"
-    getLogger().info(f"ssd_backend: {'mamba_ssm' if fused else 'torch'} (configured: {backend})")
+    getLogger().info(f"ssd_backend: {'mamba_ssm' if fused else 'torch'} (setting: {backend})")
     return Kernels(mamba_ssm_scan, fused_causal_conv1d) if fused else TORCH
 
 
