@@ -1,10 +1,10 @@
 """Create a data set from your own tables, pictures and vectors.
 
     recbole-mm prepare Shop                          # a folder, see below
-    recbole-mm prepare --name=Shop --interactions=orders.parquet --items=goods.csv \\
-        --images=photos --user-column=customer --item-column=sku --time-column=ordered_at
-    recbole-mm prepare Shop --separator=';' --encoding=cp1252 --time-format='%d.%m.%Y %H:%M' \\
-        --keep price --keep color
+    recbole-mm prepare --name=Shop --interactions=orders.parquet --items=goods.csv --images=photos
+    recbole-mm prepare Shop --user-column=customer --item-column=sku --time-column=ordered_at
+    recbole-mm prepare Shop --separator=';' --encoding=cp1252 --time-format='%d.%m.%Y %H:%M'
+    recbole-mm prepare Shop --keep price --keep color=main_color
 
 A folder holds interactions.csv (columns user, item and, if there are any, rating, timestamp) and,
 as far as you have them, items.jsonl (item, title, brand, categories, description, image), images/
