@@ -356,6 +356,14 @@ class MultiModalRecommender(SequentialRecommender):
         """
         return take(items, rows)
 
+    def item_vectors(self, items) -> Tensor:
+        """Items as vectors ``(n, D)`` whose cosine tells how alike the model ranks two of them.
+
+        Args:
+            items: what :meth:`embed_items` returned.
+        """
+        return items
+
     def on_epoch_start(self, epoch: int) -> None:
         """Called by the trainer before each training epoch (0, 1, ...)."""
 

@@ -28,6 +28,7 @@ from recbole_mm.recommend.new_items import NewItems, read_new_items
 from recbole_mm.recommend.output import PartialOutput
 from recbole_mm.recommend.paths import require_new
 from recbole_mm.recommend.request import Answer, Request, Summary
+from recbole_mm.recommend.similar import similar_items
 from recbole_mm.recommend.tables import USUAL, TableError, TableForm
 from recbole_mm.run.identity import package_version
 from recbole_mm.tools.errors import UserError
@@ -241,6 +242,17 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
         except UserError:
             return self.catalog
         return self.catalog._replace(titles=titles)
+
+    def similar_items(self, items, k: int = 10) -> pl.DataFrame:
+        """The nearest items by each modality and as the model sees them (``by``: ``fused``); see
+        :func:`~recbole_mm.recommend.similar.similar_items`.
+
+        Args:
+            items: an outside id, or several.
+            k: neighbors of each.
+        """
+        asked = [items] if isinstance(items, str) else items
+        return similar_items(self.model, self.catalog, asked, k)
 
     def recommend(self, histories=None, k: int = 10, **options) -> pl.DataFrame:
         """The ``k`` best items of every user, after all of her events.

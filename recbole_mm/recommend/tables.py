@@ -1,6 +1,7 @@
 """Tables of users and items by outside ids, of any format, and how to read them."""
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -83,7 +84,8 @@ def read_items_table(source, form: TableForm = USUAL) -> pl.DataFrame:
     """A table of items in memory; its column ``item`` has their outside ids, as text.
 
     Args:
-        source: a file of any format that recbole-mm prepare reads, or a polars or pandas frame.
+        source: a file of any format that recbole-mm prepare reads, a polars or pandas frame, or a
+            dict of columns.
         form: how to read it.
 
     Raises:
@@ -110,6 +112,8 @@ def open_table(source, form: TableForm, folder) -> pl.LazyFrame:
         return scan_table(source, form.text, folder)
     if isinstance(source, pl.LazyFrame):
         return source
+    if isinstance(source, Mapping):
+        return pl.LazyFrame(source, strict=False)
     if not isinstance(source, pl.DataFrame):
         source = _from_pandas(source)
     return source.lazy()

@@ -314,6 +314,10 @@ class MISSRec(MultiModalRecommender):
             item_id=torch.arange(self.n_items, device=items.candidates[0].device)[rows],
         )
 
+    def item_vectors(self, items: EmbeddedItems) -> Tensor:
+        ids = [] if items.id_candidate is None else [items.id_candidate]
+        return torch.cat([*items.candidates, *ids], dim=-1)
+
     def scores(self, items: EmbeddedItems) -> Scores:
         scale = items.candidates[0].new_tensor(1 / self.temperature)
         if items.id_candidate is None:

@@ -186,6 +186,9 @@ class MMM4Rec(MultiModalRecommender):
     def candidate_rows(self, items: EmbeddedItems, rows: slice | Tensor) -> EmbeddedItems:
         return items._replace(candidates=take(items.candidates, rows))
 
+    def item_vectors(self, items: EmbeddedItems) -> Tensor:
+        return items.candidates
+
     def scores(self, items: EmbeddedItems) -> Scores:
         return dot_products(items.candidates / self.temperature)
 

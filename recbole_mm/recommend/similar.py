@@ -1,0 +1,64 @@
+"""The nearest items of an item: by each modality, and as the model sees it."""
+
+from collections.abc import Iterable
+
+import polars as pl
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from recbole_mm.recommend.catalog import Catalog
+
+FUSED = "fused"
+
+
+@torch.no_grad()
+def similar_items(model, catalog: Catalog, items: Iterable[str], k: int) -> pl.DataFrame:
+    """The items with the largest cosine to each of some items.
+
+    Args:
+        model: of ours, in evaluation.
+        catalog: its items.
+        items: outside ids.
+        k: neighbors of each, fewer if there are not so many.
+
+    Returns:
+        ``item``, ``by`` (a modality: of its features; ``fused``: of all that the model ranks by),
+        ``similar``, ``score`` (the cosine) and ``rank``, from 1. An item without a modality has no
+        neighbors by it, and is none.
+
+    Raises:
+        CatalogError: an item is not in the catalog.
+    """
+    tables = {name: (model.feature(name), model.present(name)) for name in model.modalities}
+    fused = model.item_vectors(model.all_items())
+    tables[FUSED] = fused, ~model.never_recommended()
+    offered = catalog.offered.to(fused.device)
+    offered[0] = False
+    asked = [str(item) for item in items]
+    ids = [int(catalog.ids([item], "items")) for item in asked]
+    rows = [
+        (item, by, catalog.tokens[neighbor], score, rank)
+        for item, item_id in zip(asked, ids, strict=True)
+        for by, (table, present) in tables.items()
+        if present[item_id]
+        for rank, (neighbor, score) in enumerate(_nearest(table, item_id, present & offered, k), 1)
+    ]
+    schema = {
+        "item": pl.String,
+        "by": pl.String,
+        "similar": pl.String,
+        "score": pl.Float32,
+        "rank": pl.Int32,
+    }
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def _nearest(table: Tensor, item_id: int, candidates: Tensor, k: int) -> list[tuple[int, float]]:
+    rows = candidates.clone()
+    rows[item_id] = False
+    rows = rows.nonzero().squeeze(1)
+    unit = F.normalize(table[rows].float(), dim=1)
+    cosines = unit @ F.normalize(table[item_id].float(), dim=0)
+    best = cosines.topk(min(k, len(rows)))
+    return list(zip(rows[best.indices].tolist(), best.values.tolist(), strict=True))
