@@ -112,12 +112,13 @@ class MultiModalDataset(AtomicFileDataset):
         path = f"{dataset_path}/{token}.inter"
         super()._load_inter_feat(token, dataset_path)
         loaded = [] if self.inter_feat is None else list(self.inter_feat.columns)
-        missing = [field for field in (self.uid_field, self.iid_field) if field not in loaded]
-        if missing:
-            wanted = " and ".join(f"{field}:token" for field in missing)
+        kinds = [f"{field}:{self.field2type[field].value}" for field in loaded]
+        wanted = [f"{field}:token" for field in (self.uid_field, self.iid_field)]
+        if not set(wanted) <= set(kinds):
             raise DatasetError(
-                f"{path}: no column {wanted} among {loaded}. Name it in the first line of the file "
-                f"and in load_col, or give its name with USER_ID_FIELD or ITEM_ID_FIELD."
+                f"{path}: it must have the columns {' and '.join(wanted)}; loaded are {kinds}. Name "
+                f"them, with this type, in the first line of the file and in load_col, or give their "
+                f"names with USER_ID_FIELD and ITEM_ID_FIELD."
             )
         if len(self.inter_feat) == 0:
             raise DatasetError(f"{path}: no interactions. A data set needs at least one.")

@@ -356,7 +356,15 @@ def test_items_of_histories_that_stand_in_a_file_count_as_trained(tmp_path):
     ("header", "message"),
     [
         ("user\titem\ttime", r"its first line is \['user', 'item', 'time'\]; .* item_id:token"),
-        ("someone:token\titem_id:token\ttimestamp:float", "no column user_id:token among"),
+        ("someone:token\titem_id:token\ttimestamp:float", "it must have the columns user_id:token"),
+        (
+            "user_id:token\titem_id:token_seq\ttimestamp:float",
+            r".* loaded are .*'item_id:token_seq'",
+        ),
+        (
+            "user_id:token_seq\titem_id:token\ttimestamp:float",
+            r".* loaded are .*'user_id:token_seq'",
+        ),
     ],
 )
 def test_a_first_line_that_names_no_columns_is_a_clear_error(tmp_path, header, message):
