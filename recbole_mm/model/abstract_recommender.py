@@ -1,7 +1,6 @@
 r"""Base class of the multi-modal sequential recommenders."""
 
 from collections.abc import Collection, Mapping, Sequence
-from fnmatch import fnmatch
 from typing import ClassVar
 
 import torch
@@ -11,6 +10,13 @@ from torch import Tensor, nn
 from recbole_mm.data.dataset import TARGET_LIST
 from recbole_mm.model.layers.candidate_loss import TABLE_CANDIDATES, BatchLoss, TableLoss
 from recbole_mm.model.layers.feature_transform import FeatureTransform, fit_transform
+from recbole_mm.model.layers.item_rows import (
+    OtherItems,
+    append_zeros,
+    reorder,
+    stored_rows,
+    tables_of_items,
+)
 from recbole_mm.model.layers.item_table import ItemTable, id_rows, take
 from recbole_mm.model.layers.repeat import REPEATS, RepeatPropensity
 from recbole_mm.model.layers.softmax import Additions, Scores
@@ -162,30 +168,16 @@ class MultiModalRecommender(SequentialRecommender):
         """
         stored = (para or {}).get("item_tokens")
         own = [str(token) for token in self.item_tokens]
-        tables = self._item_tables()
+        tables = tables_of_items(self, self.item_tables, self.n_items)
         if stored is None or stored == own or not tables:
             return
-        row_of = {token: row for row, token in enumerate(stored)}
-        missing = [token for token in own if token not in row_of]
-        if missing or len(stored) != len(own):
+        try:
+            reorder(tables, stored_rows(stored, own))
+        except OtherItems as error:
             raise UserError(
-                f"the checkpoint was trained with other items: {len(missing)} of the {len(own) - 1} "
-                f"items of the data are not in it, e.g. {missing[:3]}. Its IDs are for "
-                f"{stored[1:4]}, ...; use the data that it was trained with, or use_item_id: False."
-            )
-        order = torch.tensor([row_of[token] for token in own], device=self.device)
-        with torch.no_grad():
-            for table, axis in tables:
-                table.copy_(table.index_select(axis, order))
-
-    def _item_tables(self) -> list[tuple[Tensor, int]]:
-        state = self.state_dict()
-        return [
-            (tensor, axis)
-            for name, tensor in state.items()
-            for pattern, axis in self.item_tables.items()
-            if fnmatch(name, pattern) and tensor.dim() > axis and tensor.shape[axis] == self.n_items
-        ]
+                f"the checkpoint was trained with other items: {error}; use the data that it was "
+                f"trained with, or use_item_id: False."
+            ) from None
 
     def make_adapter(self, n_features: int, config) -> nn.Module:  # noqa: ARG002  UniSRec's reads it
         """The map of one modality, ``(n, n_features)`` to ``(n, hidden_size)``: linear."""
@@ -264,23 +256,11 @@ class MultiModalRecommender(SequentialRecommender):
         if self.softmax == "in_batch":
             raise ValueError("items cannot be added to a model with softmax: in_batch.")
         self.item_table.append(features)
+        append_zeros(self, tables_of_items(self, self.item_tables, self.n_items), len(tokens))
         self.item_tokens = [*self.item_tokens, *tokens]
-        before, self.n_items = self.n_items, len(self.item_tokens)
-        for name, parameter in list(self.named_parameters()):
-            axis = self._item_axis(name)
-            if axis is not None and parameter.dim() > axis and parameter.shape[axis] == before:
-                rows = parameter.detach()
-                shape = [*rows.shape[:axis], len(tokens), *rows.shape[axis + 1 :]]
-                owner, _, own_name = name.rpartition(".")
-                extended = nn.Parameter(torch.cat([rows, rows.new_zeros(shape)], dim=axis))
-                setattr(self.get_submodule(owner), own_name, extended)
+        self.n_items = len(self.item_tokens)
         self.candidate_loss = TableLoss(self.softmax, self.item_table.trained)
         self._evaluation_items = (None, None)
-
-    def _item_axis(self, name: str) -> int | None:
-        """The axis of a parameter that has an entry per item."""
-        axes = (axis for pattern, axis in self.item_tables.items() if fnmatch(name, pattern))
-        return next(axes, None)
 
     def embed_items(self, item_id: Tensor | None = None):
         """Everything that is computed once per item, for some items or for all.

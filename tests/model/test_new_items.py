@@ -5,6 +5,8 @@ import torch
 from test_contract import SMALL, prepare
 from torch.testing import assert_close
 
+from recbole_mm.model.layers.item_rows import tables_of_items
+
 SETTINGS = [
     {"use_item_id": False},
     {"use_item_id": True},
@@ -99,9 +101,9 @@ def test_with_ids_a_new_item_is_an_untrained_one(name, model_and_batch):
     model, batch = model_and_batch(name, {"use_item_id": True, "held_out_items": 0.2})
     untrained = (~model.item_table.trained).nonzero().squeeze(1)[1:3]
     with torch.no_grad():
-        for parameter_name, parameter in model.named_parameters():
-            if parameter.dim() and model._item_axis(parameter_name) == 0:
-                parameter[untrained] = 0  # MMM4Rec adds it, and it starts at zero
+        for table, axis in tables_of_items(model, model.item_tables, model.n_items).values():
+            if axis == 0:
+                table[untrained] = 0  # MMM4Rec adds it, and it starts at zero
     model.append_items(NEW, features_of(model, untrained))
     with torch.no_grad():
         scores = model.full_sort_predict(batch)
@@ -131,7 +133,8 @@ def test_parameters_with_a_row_per_item_are_all_named(name, toy):
     _, model, _ = prepare(name, toy, **settings)
     with_rows = [n for n, p in model.named_parameters() if p.dim() and len(p) == model.n_items]
 
-    assert with_rows and all(model._item_axis(n) == 0 for n in with_rows)
+    tables = tables_of_items(model, model.item_tables, model.n_items)
+    assert with_rows and all(tables[name][1] == 0 for name in with_rows)
 
 
 def test_other_modalities_and_a_loss_over_the_batch_are_refused(toy):
