@@ -77,7 +77,7 @@ def differences_table(summary: Summary) -> Table:
         difference, p, corrected, _ = row.against_baseline
         base = row.interval.value - difference.value
         share = f"{difference.value / base:+.1%}" if base else "-"
-        rows.append([*cells, _difference(difference), share, f"{p:.4f}", f"{corrected:.4f}"])
+        rows.append([*cells, _difference(difference), share, _p_value(p), _p_value(corrected)])
     compared = [row.against_baseline for row in summary.rows if row.against_baseline is not None]
     models = "" if all(c.includes_seeds for c in compared) else ", these models"
     tests = [f"p{models}", f"p (Holm{models})"]
@@ -160,6 +160,10 @@ def environment_table(summary: Summary) -> Table:
     heads = [", ".join(labels) for _, labels in summary.environments]
     rows = [[name, *(e.get(name, "-") for e in environments)] for name in environments[0]]
     return Table(["environment", *(heads if len(heads) > 1 else [""])], rows)
+
+
+def _p_value(p: float) -> str:
+    return "< 0.0001" if p < 5e-5 else f"{p:.4f}"
 
 
 def _mean(mean: float, deviation: float | None) -> str:
