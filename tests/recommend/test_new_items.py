@@ -12,8 +12,8 @@ from small_models import SMALL
 
 from recbole_mm.cli import main
 from recbole_mm.data.builtin import ensure_demo
-from recbole_mm.data.feature_files import feature_path, read_feature_info
-from recbole_mm.data.features import read_item_features, write_item_features
+from recbole_mm.data.feature_files import feature_path, read_feature_info, write_item_features
+from recbole_mm.data.features import read_item_features
 from recbole_mm.recommend.recommender import Recommender
 from recbole_mm.tools.errors import UserError
 
