@@ -8,7 +8,8 @@ Histories are a table with one event per row (columns user, item and, if there a
 or with one history per row (user, items and timestamps: lists, or cells like: a b c, or ["a", "b"]).
 They are whole: the list of a user is what comes after her last event. Users need not be known; those
 without a known item get the most popular items (source: popular). Without --histories every user of
-the data set gets a list. An interrupted command resumes when it is repeated.
+the data set gets a list. An interrupted command resumes when it is repeated; torchrun shares the
+users out (torchrun --nproc_per_node=2 -m recbole_mm recommend ...).
 """
 
 from datetime import datetime, timezone
@@ -39,7 +40,9 @@ def main(arguments: list[str]) -> int:
     options = read_arguments(arguments)
     from recbole_mm.recommend.recommender import Recommender
     from recbole_mm.recommend.tables import TableForm, read_ids
+    from recbole_mm.tools import processes
 
+    processes.start()
     form = TableForm(
         options.user_column,
         options.item_column,
@@ -72,7 +75,8 @@ def main(arguments: list[str]) -> int:
         titles=options.titles,
         pictures=options.pictures,
     )
-    print(f"{options.output}: {summary}")
+    if processes.is_first():
+        print(f"{options.output}: {summary}")
     return 0
 
 

@@ -7,7 +7,7 @@ of items with blanks between them.
 
 import hashlib
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -29,6 +29,7 @@ from recbole_mm.recommend.tables import (
     column_of,
     open_table,
 )
+from recbole_mm.tools import processes
 
 KEPT = ("user", "row", "item_id", "time")
 
@@ -146,7 +147,8 @@ def read_histories(
         form: how to read it.
         users: outside ids of the users asked for, in their order, those without a row in the table
             too; ``None``: all users of the table, in the order of their first row.
-        scratch: a file for the events; ``None`` keeps them in memory.
+        scratch: a file for the events, which the first process writes and all read; ``None`` keeps
+            them in memory.
 
     Raises:
         TableError: a column is missing, a row has no user or a malformed time, a user has two
@@ -154,6 +156,26 @@ def read_histories(
         InputError: the file cannot be read.
     """
     origin = str(source) if isinstance(source, (str, Path)) else "the frame of histories"
+    if scratch is None:
+        events, n_users = _read(source, tokens, form, users, origin, _in_memory)
+        return Histories(events, n_users, origin)
+
+    def on_disk(events: pl.LazyFrame) -> None:
+        with disk_errors(scratch):
+            events.sink_parquet(scratch)
+
+    n_users = None
+    if processes.is_first():
+        _, n_users = _read(source, tokens, form, users, origin, on_disk)
+    return Histories(pl.scan_parquet(scratch), processes.of_first(n_users), origin)
+
+
+def _in_memory(events: pl.LazyFrame) -> pl.LazyFrame:
+    return events.collect(engine="streaming").lazy()
+
+
+def _read(source, tokens: pl.Series, form: TableForm, users, origin: str, keep: Callable):
+    """What ``keep`` makes of the events, and how many users there are."""
     ids = pl.LazyFrame({"item": tokens[1:], "item_id": np.arange(1, len(tokens), dtype=np.int32)})
     with tempfile.TemporaryDirectory() as folder, reading(origin, form.text):
         events = _explode(open_table(source, form, folder), form, origin)
@@ -161,11 +183,7 @@ def read_histories(
         events = events.join(ids, on="item", how="left")
         known = pl.when(pl.col("item").is_not_null()).then(pl.col("item_id").fill_null(0))
         placed, n_users = _placed(events.with_columns(item_id=known).drop("item"), users)
-        if scratch is None:
-            return Histories(placed.collect(engine="streaming").lazy(), n_users, origin)
-        with disk_errors(scratch):
-            placed.sink_parquet(scratch)
-    return Histories(pl.scan_parquet(scratch), n_users, origin)
+        return keep(placed), n_users
 
 
 def histories_of_dataset(train, tokens: pl.Series, users=None) -> Histories:

@@ -1,4 +1,7 @@
-"""The file of an answer: written whole or not at all, by parts that an interrupted run resumes."""
+"""The file of an answer: written whole or not at all, by parts that an interrupted run resumes.
+
+Under torchrun every process computes its share of the parts, and the first one joins them.
+"""
 
 import json
 import shutil
@@ -9,6 +12,7 @@ from tqdm import tqdm
 
 from recbole_mm.recommend.disk import disk_errors
 from recbole_mm.recommend.request import Answer, Summary
+from recbole_mm.tools import processes
 from recbole_mm.tools.files import whole_or_not, write_json
 
 PLAN = "plan.json"
@@ -26,26 +30,28 @@ class PartialOutput:
         self.path = path
         self.folder = path.with_name(f".{path.name}.partial")
         self.hint = f"Finished parts are kept in {self.folder}: the same command resumes"
-        plan = json.loads(json.dumps(plan))
-        if _read_json(self.folder / PLAN) != plan:
+        plan = json.loads(json.dumps({**plan, "processes": processes.size()}))
+        if processes.is_first() and _read_json(self.folder / PLAN) != plan:
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder.mkdir()
             write_json(self.folder / PLAN, plan)
+        processes.barrier()
 
     def scratch(self, name: str) -> Path:
         """A file for what is too large for memory."""
         return self.folder / f"{name}.scratch"
 
     def fill(self, answer: Answer, show_progress: bool) -> Summary:
-        """Compute the parts that are missing.
+        """Compute the parts that are missing; the summary is that of all.
 
         Raises:
             RunFailed: they cannot be written.
         """
         summary = Summary()
         total = answer.histories.n_users
-        with tqdm(total=total, desc="recommend", unit="user", disable=not show_progress) as bar:
-            for number in range(answer.n_parts):
+        hidden = not (show_progress and processes.is_first())
+        with tqdm(total=total, desc="recommend", unit="user", disable=hidden) as bar:
+            for number in range(processes.rank(), answer.n_parts, processes.size()):
                 # the second file of a part is written last
                 table_file, done_file = (
                     self.folder / f"{number:06d}{suffix}" for suffix in (".parquet", ".json")
@@ -61,7 +67,7 @@ class PartialOutput:
                     own = Summary(*counts)
                     bar.update(own.users)
                 summary += own
-        return summary
+        return sum(processes.of_all(summary), Summary())
 
     def finish(self) -> None:
         """Join the parts into the file, and delete them.
@@ -69,11 +75,12 @@ class PartialOutput:
         Raises:
             RunFailed: the file cannot be written.
         """
-        parts = sorted(self.folder.glob("*.parquet"))
-        table = pl.scan_parquet(parts)
-        with disk_errors(self.path, self.hint), whole_or_not(self.path) as temporary:
-            _sink(table, self.path.suffix.lower(), temporary)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if processes.is_first():
+            table = pl.scan_parquet(sorted(self.folder.glob("*.parquet")))
+            with disk_errors(self.path, self.hint), whole_or_not(self.path) as temporary:
+                _sink(table, self.path.suffix.lower(), temporary)
+            shutil.rmtree(self.folder, ignore_errors=True)
+        processes.barrier()
 
 
 def _sink(table: pl.LazyFrame, suffix: str, path: Path) -> None:

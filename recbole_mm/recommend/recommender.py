@@ -31,6 +31,7 @@ from recbole_mm.recommend.request import Answer, Request, Summary
 from recbole_mm.recommend.similar import similar_items
 from recbole_mm.recommend.tables import USUAL, TableError, TableForm
 from recbole_mm.run.identity import package_version
+from recbole_mm.tools import processes
 from recbole_mm.tools.errors import UserError
 from recbole_mm.tools.hashing import sha256_of_file
 from recbole_mm.transfer.bundle import CARD, HASHED, MANIFEST, write_bundle
@@ -291,7 +292,7 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
     ) -> Summary:
         """:meth:`recommend` into a file, in memory that does not grow with the number of users.
 
-        The file is written whole or not at all. An interrupted call resumes when it is repeated, if its
+        The file is written whole or not at all; under torchrun the users are shared out. An interrupted call resumes when it is repeated, if its
         histories are a file or those of the data set.
 
         Args:
@@ -308,7 +309,7 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
         """
         path = require_new(output, overwrite)
         request = Request(k=k, **options)
-        partial = PartialOutput(path, self._plan(histories, request))
+        partial = PartialOutput(path, processes.of_first(self._plan(histories, request)))
         answer = self._answer(histories, request, partial.scratch)
         summary = partial.fill(answer, show_progress)
         partial.finish()

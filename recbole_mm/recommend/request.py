@@ -13,6 +13,7 @@ from recbole_mm.recommend.catalog import Catalog
 from recbole_mm.recommend.histories import Histories, Part, read_histories
 from recbole_mm.recommend.ranking import Ranked, Ranker
 from recbole_mm.recommend.tables import SHOWN, USUAL, TableError, TableForm
+from recbole_mm.tools import processes
 from recbole_mm.tools.errors import UserError
 
 RESULT_COLUMNS = ("user", "item", "score", "rank", "source")
@@ -154,7 +155,8 @@ class Answer:
             request.batch_size or 1024,
             histories.last_time() if time is None else time,
         )
-        self.users_per_part = max(1, min(USERS_PER_PART, ROWS_PER_PART // request.k))
+        share = -(-histories.n_users // processes.size())
+        self.users_per_part = max(1, min(USERS_PER_PART, ROWS_PER_PART // request.k, share))
         self.n_parts = -(-histories.n_users // self.users_per_part)
 
     def part(self, number: int, progress=None) -> tuple[pl.DataFrame, Summary]:

@@ -1,6 +1,10 @@
 """The command, its output, and what happens when it cannot go on."""
 
+import io
 import os
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 
 import polars as pl
@@ -222,7 +226,11 @@ def test_a_data_set_that_is_gone_is_named(checkpoint, tmp_path, capsys):
     assert f"nowhere{os.sep}toy" in capsys.readouterr().err
 
 
-def flip_bit(content: bytes, place: int) -> bytes:
+def with_a_bit_flipped(content: bytes) -> bytes:
+    """In the middle of the largest member; between members there is padding."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        data = archive.read(max(archive.infolist(), key=lambda member: member.file_size))
+    place = content.index(data) + len(data) // 2
     return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
 
 
@@ -230,7 +238,7 @@ SPOILED = {
     "truncated": lambda content: content[: len(content) // 2],
     "text": lambda _: b"not a checkpoint",
     "empty": lambda _: b"",
-    "one bit off": lambda content: flip_bit(content, len(content) // 2),
+    "one bit off": with_a_bit_flipped,
 }
 
 
@@ -244,3 +252,30 @@ def test_a_file_that_is_not_a_checkpoint_is_one_line(kind, checkpoint, tmp_path,
     error = capsys.readouterr().err
     assert "bad.pth: not a checkpoint of " in error and "or a damaged one" in error
     assert error.count("\n") == 1
+
+
+def test_processes_of_torchrun_share_the_users(checkpoint, tmp_path):
+    output, alone = tmp_path / "top.parquet", tmp_path / "alone.parquet"
+    assert recommend(f"--model={checkpoint}", f"--output={alone}") == 0
+    (tmp_path / "histories.csv").write_text(
+        "user,item\n" + "".join(f"u{i},i{i % 12}\n" for i in range(25))
+    )
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"]
+    command += ["-m", "recbole_mm", "recommend", f"--model={checkpoint}", "--no-progress"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+    done = subprocess.run(
+        [*command, f"--output={output}"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert done.stdout.count("40 users") == 1
+    assert read(output).drop("score").equals(read(alone).drop("score"))
+    histories = [f"--histories={tmp_path}/histories.csv", f"--output={output}", "--overwrite"]
+    subprocess.run([*command, *histories], env=environment, capture_output=True, check=True)
+    assert read(output)["user"].unique(maintain_order=True).to_list() == [
+        f"u{i}" for i in range(25)
+    ]

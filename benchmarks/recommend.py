@@ -1,0 +1,269 @@
+"""Users per second and peak memory of `recbole-mm recommend`, beside RecBole and RecTools.
+
+    recbole-mm prepare ../shared/data/Toys
+    python benchmarks/recommend.py --dataset=Toys [--rectools=PYTHON] [--models=MMM4Rec,UniSRec]
+    python benchmarks/recommend.py --dataset=Toys --users=100000,1000000      # memory by users
+    python benchmarks/recommend.py --dataset=Toys --items=1000000             # a large catalog
+
+Every contender runs in a process of its own: models of width 64 that read the last 20 events, ten
+items for every user of the data set. Weights are random, which changes nothing here. Ours and
+RecTools read whole histories, RecBole's `full_sort_topk` those before the test target, 1,024 users
+at a time. ``--rectools`` names the Python of an environment that has RecTools.
+
+Time is that of the recommendations, from histories to tokens, without opening the model.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from process_memory import peak, resident
+
+K, WIDTH, LENGTH, BATCH = 10, 64, 20, 1024
+EVENTS = 10  # of a synthetic user
+SETTINGS = {
+    "MMM4Rec": {"head_dim": 16, "d_state": 16},
+    "MISSRec": {"n_heads": 2, "interest_ratio": 0.02},
+    "UniSRec": {"n_heads": 2},
+    "SASRecPlus": {"n_heads": 2},
+    "SASRec": {"n_heads": 2, "n_layers": 2},
+}
+
+
+def config_of(model: str, args):
+    from recbole_mm.config.load import load_config
+
+    values = {
+        "hidden_size": WIDTH,
+        "inner_size": 2 * WIDTH,
+        "MAX_ITEM_LIST_LENGTH": LENGTH,
+        "eval_batch_size": BATCH,
+        "checkpoint_dir": args.scratch,
+        "show_progress": False,
+        **SETTINGS[model],
+    }
+    if args.data_path:
+        values["data_path"] = args.data_path
+    return load_config(model, args.dataset, config_dict=values)
+
+
+def checkpoint_of(model: str, args) -> str:
+    """A checkpoint with random weights."""
+    from recbole_mm.run.run import Run
+
+    run = Run(config_of(model, args))
+    run.model.on_epoch_start(0)
+    run.trainer._save_checkpoint(0, verbose=False)
+    return run.trainer.saved_model_file
+
+
+def measured(function, **known) -> dict:
+    """Users per second and memory of a function that returns how many users it served."""
+    before, begun = resident(), time.perf_counter()
+    n_users = function()
+    seconds = time.perf_counter() - begun
+    return {
+        **known,
+        "users": n_users,
+        "seconds": round(seconds, 2),
+        "users / s": round(n_users / seconds),
+        "MB before": round(before / 1e6),
+        "MB peak": round(peak() / 1e6),
+    }
+
+
+def ours(model: str, args) -> dict:
+    """All users of the data set."""
+    from recbole_mm.recommend.recommender import Recommender
+
+    recommender = Recommender.from_pretrained(args.checkpoint)
+    output = Path(args.scratch, f"{model}.parquet")
+    return measured(
+        lambda: recommender.write(output, k=K, overwrite=True).users, by=f"recbole_mm {model}"
+    )
+
+
+def by_users(model: str, args) -> dict:
+    """A csv of synthetic users, streamed."""
+    from recbole_mm.recommend.recommender import Recommender
+
+    recommender = Recommender.from_pretrained(args.checkpoint)
+    output = Path(args.scratch, "users.parquet")
+    return measured(
+        lambda: recommender.write(output, args.histories, k=K, overwrite=True).users,
+        by=f"recbole_mm {model}, csv",
+    )
+
+
+def by_items(model: str, args) -> dict:
+    """All users of the data set, and further items."""
+    import numpy as np
+
+    from recbole_mm.data.feature_files import write_item_features
+    from recbole_mm.recommend.recommender import Recommender
+
+    recommender = Recommender.from_pretrained(args.checkpoint)
+    n, vectors = int(args.n_items), {}
+    tokens = [f"new-{i}" for i in range(n)]
+    for modality, features in recommender.catalog.features.items():
+        values = np.random.default_rng(0).standard_normal((n, features.values.shape[1]), np.float32)
+        values /= np.linalg.norm(values, axis=1, keepdims=True)
+        file = Path(args.scratch, f"new.{modality}.npz")
+        vectors[modality] = write_item_features(file, tokens, values.astype(np.float16))
+    recommender.add_items(vectors=vectors)
+    users = recommender.recommend(k=1)["user"].head(2000).to_list()
+    output = Path(args.scratch, "items.parquet")
+    return measured(
+        lambda: recommender.write(output, k=K, overwrite=True, users=users).users,
+        by=f"recbole_mm {model}, {n + 1:,} items",
+    )
+
+
+def recbole(model: str, args) -> dict:
+    """RecBole's own function."""
+    import numpy as np
+    from recbole.utils.case_study import full_sort_topk
+
+    from recbole_mm.run.run import Run
+
+    run = Run(config_of(model, args))
+    test = run.splits.test
+    dataset, device = test.dataset, run.config["device"]
+    users = np.unique(dataset.inter_feat[dataset.uid_field].numpy())
+
+    def recommend():
+        for part in np.array_split(users, -(-len(users) // BATCH)):
+            _, items = full_sort_topk(part, run.model, test, k=K, device=device)
+            dataset.id2token(dataset.iid_field, items.cpu())
+            dataset.id2token(dataset.uid_field, part)
+        return len(users)
+
+    return measured(recommend, by=f"RecBole {model}, full_sort_topk")
+
+
+RECTOOLS = """
+import json, resource, sys, time, warnings
+from pathlib import Path
+import pandas as pd
+warnings.filterwarnings("ignore")
+from pytorch_lightning import Trainer
+from rectools.dataset import Dataset
+from rectools.models import SASRecModel
+
+def memory():
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return round(pages * resource.getpagesize() / 1e6)
+
+path, width, length, batch, k = sys.argv[1], *map(int, sys.argv[2:])
+table = pd.read_csv(path, sep="\\t")
+table.columns = [name.partition(":")[0] for name in table.columns]
+table = table.rename(columns={"timestamp": "datetime"})[["user_id", "item_id", "datetime"]]
+table["datetime"] = pd.to_datetime(table["datetime"], unit="s")
+dataset = Dataset.construct(table.assign(weight=1))
+def trainer():
+    return Trainer(max_steps=1, accelerator="cpu", logger=False, enable_checkpointing=False,
+                   enable_progress_bar=False, enable_model_summary=False)
+model = SASRecModel(n_factors=width, n_blocks=2, n_heads=2, session_max_len=length,
+                    batch_size=128, recommend_batch_size=batch, get_trainer_func=trainer)
+model.fit(dataset)
+users = table["user_id"].unique()
+before, begun = memory(), time.perf_counter()
+found = model.recommend(users=users, dataset=dataset, k=k, filter_viewed=False)
+seconds = time.perf_counter() - begun
+print(json.dumps({"by": "RecTools SASRec, recommend", "users": len(users),
+                  "seconds": round(seconds, 2), "users / s": round(len(users) / seconds),
+                  "MB before": before,
+                  "MB peak": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3)}))
+"""
+
+
+def rectools(args) -> dict:
+    """RecTools, in its own environment."""
+    folder = Path(args.data_path or "dataset", args.dataset)
+    values = (folder / f"{args.dataset}.inter", WIDTH, LENGTH, BATCH, K)
+    command = [args.rectools, "-c", RECTOOLS, *map(str, values)]
+    return json.loads(_last_line(command))
+
+
+def _last_line(command: list[str]) -> str:
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
+    return done.stdout.splitlines()[-1]
+
+
+def write_histories(path: Path, n_users: int, tokens: list[str]) -> None:
+    import numpy as np
+    import polars as pl
+
+    random = np.random.default_rng(0)
+    events = n_users * EVENTS
+    pl.DataFrame(
+        {
+            "user": pl.Series(random.integers(0, n_users, events)).cast(pl.String),
+            "item": pl.Series(tokens).gather(random.integers(0, len(tokens), events)),
+            "timestamp": np.arange(events),
+        }
+    ).write_csv(path)
+
+
+def in_a_process(function: str, model: str, args, **more) -> dict:
+    """Run one of the functions above in a process of its own."""
+    options = {**vars(args), **more, "child": function, "models": model}
+    flags = [f"--{key}={value}" for key, value in options.items() if value is not None]
+    return json.loads(_last_line([sys.executable, __file__, *flags]))
+
+
+def run(args) -> list[dict]:
+    rows = []
+    for model in args.models.split(","):
+        checkpoint = in_a_process("checkpoint_of", model, args)
+        if args.users:
+            import polars as pl
+
+            folder = Path(args.data_path or "dataset", args.dataset)
+            table = pl.read_csv(folder / f"{args.dataset}.inter", separator="\t")
+            tokens = table["item_id:token"].cast(pl.String).unique(maintain_order=True).to_list()
+            for n_users in map(int, args.users.split(",")):
+                path = Path(args.scratch, "histories.csv")
+                write_histories(path, n_users, tokens)
+                more = {"checkpoint": checkpoint, "histories": path}
+                rows.append(in_a_process("by_users", model, args, **more))
+        elif args.items:
+            more = {"checkpoint": checkpoint, "n_items": args.items}
+            rows.append(in_a_process("by_items", model, args, **more))
+        else:
+            rows.append(in_a_process("ours", model, args, checkpoint=checkpoint))
+    if not args.users and not args.items:
+        rows.append(in_a_process("recbole", "SASRec", args))
+        if args.rectools:
+            rows.append(rectools(args))
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--dataset", default="demo")
+    parser.add_argument("--data_path")
+    parser.add_argument("--models", default="MMM4Rec,MISSRec,UniSRec,SASRecPlus")
+    parser.add_argument("--users", help="numbers of synthetic users")
+    parser.add_argument("--items", help="number of further items")
+    parser.add_argument("--rectools", help="Python of an environment with RecTools")
+    for name in ("child", "scratch", "checkpoint", "histories", "n_items"):
+        parser.add_argument(f"--{name}", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.child:
+        print(json.dumps(globals()[args.child](args.models, args), default=str))
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        args.scratch = scratch
+        for row in run(args):
+            print(json.dumps(row))
+
+
+if __name__ == "__main__":
+    main()
