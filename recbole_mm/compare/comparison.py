@@ -84,5 +84,5 @@ def conditions(settings: Settings, dataset: DatasetDescription, configs: Configs
         )
     timed = dict.fromkeys(label for (label, _), c in configs.items() if knows_query_time(c))
     if timed:
-        sentences.append(f"Only {', '.join(timed)} know the time of the target.")
+        sentences.append(f"The time of the target is known only to {', '.join(timed)}.")
     return " ".join(sentences)

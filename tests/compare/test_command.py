@@ -160,7 +160,7 @@ def test_the_conditions_name_the_entries_that_know_the_time_of_the_target(toy):
     text = conditions(settings, describe_common_dataset(configs), configs)
 
     label = settings.entries[0].label
-    assert text.endswith(f"Only {label} know the time of the target.")
+    assert text.endswith(f"The time of the target is known only to {label}.")
 
 
 def test_a_folder_that_cannot_be_made_is_wrong_input(toy, tmp_path, capsys):
