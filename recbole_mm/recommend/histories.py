@@ -5,7 +5,6 @@ A table has one event per row (user, item and, if there are any, times), or one 
 of items with blanks between them.
 """
 
-import hashlib
 import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from recbole_mm.recommend.tables import (
     open_table,
 )
 from recbole_mm.tools import processes
+from recbole_mm.tools.hashing import sha256_of_parts
 
 KEPT = ("user", "row", "item_id", "time")
 
@@ -213,12 +213,13 @@ def histories_of_dataset(train, tokens: pl.Series, users=None) -> Histories:
 
 def hash_of_dataset(train) -> str:
     """SHA-256 of the events of a data set, by outside ids."""
-    hashed = hashlib.sha256()
-    for field in (train.uid_field, train.iid_field, train.time_field):
-        hashed.update(train.events[field].numpy().tobytes())
-        for token in train.field2id_token.get(field, ()):
-            hashed.update(f"{token}\0".encode())
-    return hashed.hexdigest()
+
+    def parts():
+        for field in (train.uid_field, train.iid_field, train.time_field):
+            yield train.events[field].numpy().tobytes()
+            yield from (f"{token}\0" for token in train.field2id_token.get(field, ()))
+
+    return sha256_of_parts(parts())
 
 
 def _explode(table: pl.LazyFrame, form: TableForm, origin: str) -> pl.LazyFrame:

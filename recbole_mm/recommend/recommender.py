@@ -1,7 +1,6 @@
 """A trained model that recommends: to any user, for any history."""
 
 import dataclasses
-import hashlib
 import logging
 import re
 import secrets
@@ -33,7 +32,7 @@ from recbole_mm.recommend.tables import USUAL, TableError, TableForm
 from recbole_mm.run.identity import package_version
 from recbole_mm.tools import processes
 from recbole_mm.tools.errors import UserError
-from recbole_mm.tools.hashing import sha256_of_file
+from recbole_mm.tools.hashing import sha256_of_file, sha256_of_parts
 from recbole_mm.transfer.bundle import CARD, HASHED, MANIFEST, write_bundle
 
 FILES = (*HASHED, MANIFEST, CARD)
@@ -228,10 +227,10 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
 
     def _changed(self, catalog: Catalog, *tensors: torch.Tensor) -> None:
         """Another catalog; answers depend on it."""
-        hashed = hashlib.sha256(f"{self._opened.identity} {catalog.tokens.to_list()}".encode())
-        for tensor in tensors:
-            hashed.update(tensor.contiguous().numpy().tobytes())
-        self._opened = self._opened._replace(catalog=catalog, identity=hashed.hexdigest())
+        text = f"{self._opened.identity} {catalog.tokens.to_list()}"
+        arrays = [tensor.contiguous().numpy().tobytes() for tensor in tensors]
+        identity = sha256_of_parts([text, *arrays])
+        self._opened = self._opened._replace(catalog=catalog, identity=identity)
 
     def _with_titles(self) -> Catalog:
         """The catalog, with titles if the data set has some."""
