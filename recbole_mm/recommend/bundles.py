@@ -3,7 +3,9 @@
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TypeGuard
 
+import numpy as np
 import polars as pl
 import torch
 from torch import Tensor
@@ -141,49 +143,58 @@ def _small(values: Tensor) -> Tensor:
 
 
 def _catalog_of(bundle: Bundle, folder: Path) -> Catalog:
-    tokens, tensors = bundle.tokens.get("item"), bundle.items
-    modalities = bundle.config["config"].get("modalities")
-    well_formed = (
-        isinstance(tokens, list)
-        and all(type(token) is str for token in tokens)
-        and isinstance(modalities, list)
-        and len(set(tokens)) == len(tokens) > 1
-        and _has_shape(tensors.get("counts"), torch.int64, len(tokens))
-        and _has_shape(tensors.get("offered"), torch.bool, len(tokens))
-    )
-    if not well_formed:
+    tokens, modalities = bundle.tokens.get("item"), bundle.config["config"].get("modalities")
+    if not (_are_texts(tokens) and _are_texts(modalities) and len(set(tokens)) == len(tokens) > 1):
+        raise BundleError(f"{folder}: damaged: items.json or config.json has no list of names")
+    n = len(tokens)
+    counts, offered = bundle.items.get("counts"), bundle.items.get("offered")
+    if not (_has_shape(counts, torch.int64, n) and _has_shape(offered, torch.bool, n)):
         raise BundleError(f"{folder}: damaged: items.json and items.safetensors do not fit")
-    features, spaces = {}, {}
-    for modality in modalities:
-        values, present = (tensors.get(f"{modality}.{part}") for part in ("feature", "present"))
-        if not (
-            _has_shape(present, torch.bool, len(tokens))
-            and isinstance(values, Tensor)
-            and values.dim() == 2
-            and len(values) == len(tokens)
-            and values.dtype in (torch.float16, torch.float32)
-        ):
-            raise BundleError(f"{folder}: damaged: its items have no features of {modality!r}")
-        features[modality] = ItemFeatures(values, present)
-        prefix = f"{modality}.{SPACE}"
-        spaces[modality] = {
-            name[len(prefix) :]: tensor.numpy()
-            for name, tensor in tensors.items()
-            if name.startswith(prefix)
-        }
-    info = bundle.config.get("features")
-    info = info if isinstance(info, dict) else {}
-    counts, offered = tensors["counts"], tensors["offered"]
-    return Catalog(pl.Series(tokens), features, counts, info, spaces, offered, _titles_of(bundle))
+    facts = bundle.config.get("features")
+    facts = facts if isinstance(facts, dict) else {}
+    return Catalog(
+        tokens=pl.Series(tokens),
+        features={modality: _features_of(bundle, modality, n, folder) for modality in modalities},
+        counts=counts,
+        info={m: facts[m] if isinstance(facts.get(m), dict) else {} for m in modalities},
+        spaces={modality: _space_of(bundle, modality) for modality in modalities},
+        offered=offered,
+        titles=_titles_of(bundle),
+    )
+
+
+def _are_texts(values) -> TypeGuard[list[str]]:
+    return isinstance(values, list) and all(type(value) is str for value in values)
+
+
+def _features_of(bundle: Bundle, modality: str, n: int, folder: Path) -> ItemFeatures:
+    values, present = (bundle.items.get(f"{modality}.{part}") for part in ("feature", "present"))
+    if not (
+        _has_shape(present, torch.bool, n)
+        and isinstance(values, Tensor)
+        and values.dim() == 2
+        and len(values) == n
+        and values.dtype in (torch.float16, torch.float32)
+        and bool(values.isfinite().all())
+    ):
+        raise BundleError(f"{folder}: damaged: its items have no features of {modality!r}")
+    return ItemFeatures(values, present)
+
+
+def _space_of(bundle: Bundle, modality: str) -> dict[str, np.ndarray]:
+    prefix = f"{modality}.{SPACE}"
+    named = {name: tensor for name, tensor in bundle.items.items() if name.startswith(prefix)}
+    return {name[len(prefix) :]: tensor.numpy() for name, tensor in named.items()}
 
 
 def _titles_of(bundle: Bundle) -> pl.Series | None:
     titles = bundle.tokens.get("title")
-    is_list = isinstance(titles, list) and len(titles) == len(bundle.tokens["item"])
-    if not is_list or any(title is not None and type(title) is not str for title in titles):
+    if not isinstance(titles, list) or len(titles) != len(bundle.tokens["item"]):
+        return None
+    if any(title is not None and type(title) is not str for title in titles):
         return None
     return pl.Series(titles, dtype=pl.String)
 
 
-def _has_shape(tensor, dtype: torch.dtype, length: int) -> bool:
+def _has_shape(tensor, dtype: torch.dtype, length: int) -> TypeGuard[Tensor]:
     return isinstance(tensor, Tensor) and tensor.dtype == dtype and tensor.shape == (length,)

@@ -192,3 +192,9 @@ def _refuse_other_parameters(own: Mapping[str, Tensor], given: Mapping, origin: 
             f"{'; '.join(other[:SHOWN])}. Has its data set changed since the training? Restore it, "
             f"and add new items with --new-items"
         )
+    bad = [name for name, value in given.items() if not bool(value.isfinite().all())]
+    if bad:
+        raise CheckpointError(
+            f"{origin}: NaN or infinite values in {len(bad)} parameters, e.g. {bad[0]}: the training "
+            f"has failed; lower its learning_rate"
+        )

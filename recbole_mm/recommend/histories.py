@@ -19,9 +19,9 @@ from recbole_mm.prepare.times import unix_seconds
 from recbole_mm.recommend.disk import disk_errors
 from recbole_mm.recommend.tables import (
     NAMES_OF_LISTS,
-    OPTIONS,
     SHOWN,
     USUAL,
+    USUAL_NAMES,
     TableError,
     TableForm,
     as_text,
@@ -225,9 +225,11 @@ def hash_of_dataset(train) -> str:
 def _explode(table: pl.LazyFrame, form: TableForm, origin: str) -> pl.LazyFrame:
     """One row per event: ``user``, ``item``, ``row`` and, if there are any, ``time``."""
     schema = table.collect_schema()
-    user, item, time = (
-        column_of(schema.names(), role, getattr(form, role), origin) for role in OPTIONS
-    )
+    names = schema.names()
+    user = column_of(names, "user", form.user, origin)
+    item = column_of(names, "item", form.item, origin)
+    has_time = form.time is not None or bool({*USUAL_NAMES["time"]} & {*names})
+    time = column_of(names, "time", form.time, origin) if has_time else None
     has_lists = isinstance(schema[item], pl.List)
     lists = has_lists or item in NAMES_OF_LISTS if form.lists is None else form.lists
     if has_lists and not lists:
@@ -318,8 +320,8 @@ def _placed(events: pl.LazyFrame, users: Iterable[str] | None) -> tuple[pl.LazyF
     # 128 bits of hash take less memory than millions of names, and do not collide
     keys = ["key_0", "key_1"]
     events = events.with_columns(pl.col("user").hash(i).alias(key) for i, key in enumerate(keys))
-    first = events.group_by(keys).agg(pl.col("row").min())
-    first = first.collect(engine="streaming").sort("row").with_row_index("place")
+    first = events.group_by(keys).agg(pl.col("row").min()).collect(engine="streaming")
+    first = first.sort("row").with_row_index("place")
     joined = events.join(first.lazy().select("place", *keys), on=keys, how="inner")
     return joined.select(kept), len(first)
 

@@ -143,7 +143,7 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
         Raises:
             UserError: a bundle has no test targets.
         """
-        if not self.has_data:
+        if self._opened.splits is None:
             raise UserError("a bundle has no data set, so it cannot be evaluated")
         *_, targets = self._opened.splits
         metrics = metrics_of_targets(self.model, targets, self.config["eval_batch_size"])
@@ -327,7 +327,7 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
         return Answer(self.model, self.catalog, read, request, details, scratch("candidates"))
 
     def _histories_of_data(self, request: Request) -> Histories:
-        if not self.has_data:
+        if self._opened.splits is None:
             raise TableError("a bundle has no users of its own: give histories")
         return histories_of_dataset(self._opened.splits[0], self.catalog.tokens, request.users)
 
@@ -346,7 +346,7 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
     def _plan(self, histories, request: Request) -> dict:
         """Everything that an answer depends on."""
         given = {**dataclasses.asdict(request), "histories": histories}
-        if histories is None and self.has_data:
+        if histories is None and self._opened.splits is not None:
             given["histories"] = hash_of_dataset(self._opened.splits[0])
         return {
             "version": package_version("recbole_mm"),

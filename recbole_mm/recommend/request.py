@@ -169,7 +169,7 @@ class Answer:
         first = number * self.users_per_part
         last = min(first + self.users_per_part, self.histories.n_users)
         part = self.histories.part(first, last)
-        own = self.candidates and self.candidates.part(first, last)
+        own = self.candidates.part(first, last) if self.candidates else None
         ranked = self.ranker.rank(part, own, progress)
         short = int((ranked.item_id[:, -1] == 0).sum())
         return self._table(part, ranked), Summary(len(part.users), int(ranked.popular.sum()), short)

@@ -128,8 +128,8 @@ def _from_pandas(frame) -> pl.DataFrame:
     return pl.DataFrame(columns, strict=False, nan_to_null=True)
 
 
-def column_of(names: list[str], role: str, named: str | None, origin: str) -> str | None:
-    """The column of a role (``user``, ``item``, ``time``); ``None``: there are no times.
+def column_of(names: list[str], role: str, named: str | None, origin: str) -> str:
+    """The column of a role (``user``, ``item``, ``time``).
 
     Args:
         names: of the table's columns.
@@ -140,9 +140,9 @@ def column_of(names: list[str], role: str, named: str | None, origin: str) -> st
     Raises:
         TableError: there is none.
     """
-    found = [name for name in ((named,) if named else USUAL_NAMES[role]) if name in names]
-    if found or not (named or role != "time"):
-        return found[0] if found else None
+    for name in (named,) if named else USUAL_NAMES[role]:
+        if name in names:
+            return name
     near = nearest(named or role, names)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
     missing = f"no column {named!r}" if named else f"no column of {role}s"
