@@ -10,6 +10,8 @@ from torch import Tensor
 from recbole_mm.recommend.catalog import Catalog, CatalogError
 from recbole_mm.recommend.histories import Part
 
+BATCH_SIZE = 1024
+
 SCORES_PER_BLOCK = 16_000_000
 """Scores in memory at once, 64 MB of float32."""
 
@@ -53,7 +55,7 @@ class Ranker:
         items: Tensor | None = None,
         exclude: Tensor | None = None,
         filter_seen: bool = False,
-        batch_size: int = 1024,
+        batch_size: int = BATCH_SIZE,
         request_time: float = 0.0,
     ):
         self.model, self.k, self.filter_seen = model.eval(), k, filter_seen

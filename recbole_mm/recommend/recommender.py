@@ -316,7 +316,7 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
 
     def _answer(self, histories, request: Request, scratch=lambda _: None) -> Answer:
         if request.batch_size is None:
-            request = dataclasses.replace(request, batch_size=self.config["eval_batch_size"])
+            request = dataclasses.replace(request, batch_size=self.config.get("eval_batch_size"))
         tokens = self.catalog.tokens
         if histories is None:
             read = self._histories_of_data(request)

@@ -11,7 +11,7 @@ import polars as pl
 
 from recbole_mm.recommend.catalog import Catalog
 from recbole_mm.recommend.histories import Histories, Part, read_histories
-from recbole_mm.recommend.ranking import Ranked, Ranker
+from recbole_mm.recommend.ranking import BATCH_SIZE, Ranked, Ranker
 from recbole_mm.recommend.tables import SHOWN, USUAL, TableError, TableForm
 from recbole_mm.tools import processes
 from recbole_mm.tools.errors import UserError
@@ -152,7 +152,7 @@ class Answer:
             None if request.items is None else catalog.ids(request.items, "items"),
             None if request.exclude is None else catalog.ids(request.exclude, "exclude"),
             request.filter_seen,
-            request.batch_size or 1024,
+            request.batch_size or BATCH_SIZE,
             histories.last_time() if time is None else time,
         )
         share = -(-histories.n_users // processes.size())
