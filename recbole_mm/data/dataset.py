@@ -58,7 +58,8 @@ class MultiModalDataset(AtomicFileDataset):
       the order of the ``.inter`` file. Without a time column the file's order is the order.
     - Times stay float64 and are never normalised: batches hold unix seconds to the last digit.
     - A set with ``domains`` is a mixture (:mod:`recbole_mm.data.mixture`): its interactions are
-      those of its domains, unless it has a file of its own. ``domain_sampling: balanced`` draws
+      those of its domains, unless it has a file of its own. A domain without times keeps the order
+      of its file, the others are in order of time. ``domain_sampling: balanced`` draws
       as many training examples from each, drawn again every epoch.
     - A prefix is two row numbers, and its items are looked up when a batch is made: memory is
       linear in interactions and does not depend on ``MAX_ITEM_LIST_LENGTH``.
@@ -70,7 +71,7 @@ class MultiModalDataset(AtomicFileDataset):
     Attributes:
         modalities: names, in the order of the config; text and image first if the config does not name any.
         features: modality -> :class:`~recbole_mm.data.features.ItemFeatures`.
-        has_time: whether the interactions have times.
+        has_time: whether all interactions have times.
         domains: names of the domains, empty for a set that is not a mixture.
         item_domain: of a mixture, the index of each item's domain, ``(n_items,)``, -1 for the
             padding item.
@@ -97,16 +98,19 @@ class MultiModalDataset(AtomicFileDataset):
             self._load_domains()
         else:
             self._read_interactions(token, dataset_path)
-        self.has_time = self.time_field in self.inter_feat
-        if not self.has_time:
-            self.logger.info(
-                f"{path} has no column '{self.time_field}': the order of its rows is the order of "
-                f"events, and models run without time."
-            )
-            self.inter_feat[self.time_field] = np.arange(len(self.inter_feat), dtype=np.float64)
-            self.set_field_property(
-                self.time_field, FeatureType.FLOAT, FeatureSource.INTERACTION, 1
-            )
+            self.has_time = self._has_time_or_order(path)
+
+    def _has_time_or_order(self, path: str) -> bool:
+        """Whether the interactions have times; if not, the order of their rows stands in for them."""
+        if self.time_field in self.inter_feat:
+            return True
+        self.logger.info(
+            f"{path} has no column '{self.time_field}': the order of its rows is the order of "
+            f"events, and models run without time."
+        )
+        self.inter_feat[self.time_field] = np.arange(len(self.inter_feat), dtype=np.float64)
+        self.set_field_property(self.time_field, FeatureType.FLOAT, FeatureSource.INTERACTION, 1)
+        return False
 
     def _read_interactions(self, token, dataset_path):
         path = f"{dataset_path}/{token}.inter"
@@ -126,19 +130,25 @@ class MultiModalDataset(AtomicFileDataset):
             check_times(path, self.inter_feat[self.time_field].to_numpy(), self.time_field)
 
     def _load_domains(self):
-        """The interactions of all domains, one domain after the other."""
+        """The interactions of all domains, one domain after the other.
+
+        Users belong to one domain, so their events are in order of its times, or of its rows.
+        """
         if self.benchmark_filename_list or self.config["feature_path"]:
             raise DatasetError(
                 f"{self.dataset_name} is a mixture: benchmark_filename and feature_path do not "
                 f"apply to it. Leave them empty."
             )
-        parts = []
+        parts, timed = [], []
         for domain in self.domains:
-            self._read_interactions(domain, str(domain_folder(self.config, domain)))
+            folder = str(domain_folder(self.config, domain))
+            self._read_interactions(domain, folder)
+            timed.append(self._has_time_or_order(f"{folder}/{domain}.inter"))
             for field in (self.uid_field, self.iid_field):
                 self.inter_feat[field] = with_domain(self.inter_feat[field], domain)
             self.logger.info(f"domain {domain}: {len(self.inter_feat)} interactions")
             parts.append(self.inter_feat)
+        self.has_time = all(timed)
         self.inter_feat = pd.concat(parts, ignore_index=True)
         for field in list(self.inter_feat.columns):
             lacking = [d for d, part in zip(self.domains, parts, strict=True) if field not in part]
@@ -478,14 +488,19 @@ class MultiModalDataset(AtomicFileDataset):
     def item_shares(self) -> torch.Tensor:
         """Shares of the items among the targets that are drawn for training, ``(n_items,)``.
 
-        With balanced domains, every domain's items have the same share together.
+        With balanced domains an item counts as often as an epoch draws an example of its domain,
+        on average.
         """
         counts = torch.bincount(self.inter_feat[self.iid_field], minlength=self.item_num).double()
-        if self.example_of_row is None:
-            return counts / counts.sum()
-        totals = torch.zeros(len(self.domains), dtype=counts.dtype)
-        totals.index_add_(0, self.item_domain[1:], counts[1:])
-        return counts / totals[self.item_domain] / len(self.domains)  # none is padding
+        if self.example_of_row is not None:
+            available = self._examples_by_domain(torch.arange(len(self)))
+            drawn = self._examples_by_domain(self.example_of_row)
+            counts *= (drawn / available)[self.item_domain]  # of the padding item there are none
+        return counts / counts.sum()
+
+    def _examples_by_domain(self, rows: torch.Tensor) -> torch.Tensor:
+        domain = self.item_domain[self.examples[self.iid_field][rows]]
+        return torch.bincount(domain, minlength=len(self.domains))
 
     def inter_matrix(self, form="coo", value_field=None):
         """Sparse matrix of the interactions that this split may look at, ``(users, items)``."""

@@ -37,7 +37,7 @@ def mix(domains: list[PreparedDataset], root, name: str) -> PreparedDataset:
         if all(column in domain.interactions.columns for domain in domains)
     ]
     interactions = pl.concat(
-        _prefixed(domain.interactions.select(columns), domain.name) for domain in domains
+        _prefixed(_in_order(domain, columns).select(columns), domain.name) for domain in domains
     )
     items = pl.concat(_prefixed(domain.items.select("item_id"), domain.name) for domain in domains)
     dataset = write_dataset(root, name, interactions, items, root, domains=names)
@@ -47,6 +47,11 @@ def mix(domains: list[PreparedDataset], root, name: str) -> PreparedDataset:
         temporary.write_text(first + yaml.safe_dump(settings, default_flow_style=None))
     dataset.write_card()
     return dataset
+
+
+def _in_order(domain: PreparedDataset, columns: list[str]) -> pl.DataFrame:
+    """Interactions of a domain; without their times the order of rows is the order of events."""
+    return domain.interactions if "timestamp" in columns else domain.in_time_order()
 
 
 def _prefixed(table: pl.DataFrame, domain: str) -> pl.DataFrame:

@@ -7,7 +7,7 @@ from tiny import PRETRAIN
 
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.load import load_config
-from recbole_mm.data.dataset import DatasetError, MultiModalDataset
+from recbole_mm.data.dataset import TARGET_LIST, DatasetError, MultiModalDataset
 from recbole_mm.data.domains import MixtureError
 from recbole_mm.data.feature_files import FeatureFileError, feature_path, write_item_features
 from recbole_mm.prepare.catalog import require_dataset
@@ -76,10 +76,77 @@ def test_columns_and_modalities_that_not_all_domains_have_are_left_out(root, cap
     write_domain(root, "Bare", 2, time=False, modalities=["text"])
     _, mixed = load(root, domains=["Food", "Bare"])
     assert not mixed.has_time and mixed.modalities == ["text"]
-    assert "column 'timestamp' is left out: ['Bare'] do not have it" in caplog.text
+    assert "Bare/Bare.inter has no column 'timestamp'" in caplog.text
     assert "left out: {'Food': ['image']}" in caplog.text
     with pytest.raises(FeatureFileError, match=r"Bare.image.npz: no such feature file"):
         load(root, domains=["Food", "Bare"], modalities=["text", "image"])
+
+
+def write_events(root, name, events):
+    """A data set of (user, item, time) events in this order of rows; without times if they are None."""
+    timed = events[0][2] is not None
+    rows = ["user_id:token\titem_id:token" + ("\ttimestamp:float" if timed else "")]
+    rows += ["\t".join(map(str, event if timed else event[:2])) for event in events]
+    (root / name).mkdir(parents=True, exist_ok=True)
+    (root / name / f"{name}.inter").write_text("\n".join(rows) + "\n")
+
+
+def sequences_of(dataset):
+    """Items of every user, in the order in which they are read."""
+    users, items = (dataset.field2id_token[field] for field in ("user_id", "item_id"))
+    found = {}
+    for user, item in zip(dataset.history["user_id"], dataset.history["item_id"], strict=True):
+        found.setdefault(str(users[user]), []).append(str(items[item]))
+    return found
+
+
+@pytest.mark.parametrize("way", ["by name", "written"])
+def test_domains_with_times_are_in_order_of_time_beside_one_without(root, way):
+    backwards = [(f"u{user}", item, 9 - k) for user in range(5) for k, item in enumerate("abcd")]
+    write_events(root, "Timed", backwards)
+    write_events(root, "Rows", [(user, item, None) for user, item, _ in backwards])
+    domains = ["Rows", "Timed"]
+    if way == "written":
+        from recbole_mm.prepare.commands import mix
+
+        mix.main(["Both", *domains, f"--output={root}"])
+
+    _, both = load(root, domains=domains, modalities=[], use_item_id=True, use_time=False)
+    train, valid, test = both.build()
+
+    assert sequences_of(train)["Timed:u3"] == [f"Timed:{item}" for item in "dcba"]
+    assert sequences_of(train)["Rows:u3"] == [f"Rows:{item}" for item in "abcd"]
+    assert not both.has_time
+    targets = [str(both.field2id_token["item_id"][i]) for i in test.inter_feat["item_id"]]
+    assert sorted(set(targets)) == ["Rows:d", "Timed:a"]
+
+
+@pytest.mark.parametrize("positions", ["last", "all"])
+def test_item_shares_are_those_of_the_targets_that_balanced_epochs_draw(root, positions):
+    random = np.random.default_rng(0)
+    for name, users, length in (("Short", 100, 5), ("Long", 40, 30)):
+        events = [
+            (f"u{u}", f"i{random.integers(20)}", k) for u in range(users) for k in range(length)
+        ]
+        write_events(root, name, events)
+    settings = {"domain_sampling": "balanced", "loss_positions": positions, "modalities": []}
+    settings |= {"MAX_ITEM_LIST_LENGTH": 20, "use_item_id": True, "use_time": False}
+    config, both = load(root, domains=["Short", "Long"], **settings)
+    train = data_preparation(config, both)[0]._dataset
+    drawn = torch.zeros(both.item_num)
+    for epoch in range(40):
+        train.on_epoch_start(epoch)
+        rows = train[torch.arange(len(train))]
+        targets = rows[TARGET_LIST if positions == "all" else "item_id"].flatten()
+        drawn += torch.bincount(targets[targets > 0], minlength=both.item_num)
+
+    shares = train.item_shares()
+
+    assert shares.sum().item() == pytest.approx(1) and shares[0] == 0
+    of_short = both.item_domain == 0
+    share_drawn = (drawn[of_short].sum() / drawn.sum()).item()
+    assert shares[of_short].sum().item() == pytest.approx(share_drawn, abs=0.005)
+    assert torch.allclose(shares.float(), drawn / drawn.sum(), atol=0.004)
 
 
 def test_domains_that_do_not_go_together_are_refused(root):
