@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from recbole.evaluator import Collector
 
+from recbole_mm.config.errors import ConfigError
 from recbole_mm.tools import processes
 
 METRICS_OF_RANKS = {"recall", "mrr", "ndcg", "hit", "precision", "map"}
@@ -21,6 +22,10 @@ class RankCollector(Collector):
     positive is ranked in the middle, which favors no model. Metrics of the recommended lists
     (coverage, popularity, ...) get the lists as RecBole makes them; other metrics, and rows with
     several positives, are left to RecBole.
+
+    Raises:
+        ConfigError: when data or scores come in, if lists would be longer than the catalog. Ranks
+            alone may be compared with any ``k``.
     """
 
     def __init__(self, config):
@@ -29,7 +34,15 @@ class RankCollector(Collector):
             m.lower() for m in config["metrics"]
         } <= METRICS_OF_RANKS | METRICS_OF_LISTS
 
+    def data_collect(self, train_data):
+        self._refuse_lists_longer_than(train_data._dataset.item_num - 1)
+        super().data_collect(train_data)
+
     def eval_batch_collect(self, scores_tensor, interaction, positive_u, positive_i):
+        if positive_u is None:  # mode: labeled has scores of given pairs
+            super().eval_batch_collect(scores_tensor, interaction, positive_u, positive_i)
+            return
+        self._refuse_lists_longer_than(scores_tensor.shape[1] - 1)
         rows = torch.arange(len(scores_tensor), device=positive_u.device)
         if not self.counts_ranks or not torch.equal(positive_u, rows):
             super().eval_batch_collect(scores_tensor, interaction, positive_u, positive_i)
@@ -42,6 +55,15 @@ class RankCollector(Collector):
         hits = rank.unsqueeze(1) == torch.arange(k, device=rank.device)
         n_positive = torch.ones(len(rank), 1, dtype=torch.int, device=rank.device)
         self.data_struct.update_tensor("rec.topk", torch.cat([hits.int(), n_positive], dim=1))
+
+    def _refuse_lists_longer_than(self, n_items: int) -> None:
+        k = max(self.topk, default=0)
+        sorts = self.register.need("rec.topk") and not self.counts_ranks
+        if k > n_items and (sorts or self.register.need("rec.items")):
+            raise ConfigError(
+                f"topk {self.config['topk']}: no list of {k} items exists, the catalog has {n_items}; "
+                f"metrics of lists among {self.config['metrics']} need topk <= {n_items}"
+            )
 
     def on_ranks(self, rank: torch.Tensor, scores: torch.Tensor) -> None:
         """Called with the 0-based ranks ``(b,)`` and the scores ``(b, n_items)`` of a batch."""
