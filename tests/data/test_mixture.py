@@ -112,7 +112,7 @@ def test_domains_with_times_are_in_order_of_time_beside_one_without(root, way):
         mix.main(["Both", *domains, f"--output={root}"])
 
     _, both = load(root, domains=domains, modalities=[], use_item_id=True, use_time=False)
-    train, valid, test = both.build()
+    train, _, test = both.build()
 
     assert sequences_of(train)["Timed:u3"] == [f"Timed:{item}" for item in "dcba"]
     assert sequences_of(train)["Rows:u3"] == [f"Rows:{item}" for item in "abcd"]
