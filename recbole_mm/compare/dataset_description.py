@@ -74,6 +74,11 @@ def describe_dataset(config) -> DatasetDescription:
             train on or to test.
     """
     dataset = load_dataset(config)
+    if dataset.has_histories:
+        raise ConfigError(
+            f"data set {config['dataset']!r}: its files hold histories; a comparison needs the events "
+            f"themselves, files of users, items and times"
+        )
     with user_errors():
         n_interactions = len(dataset.inter_feat)
         modalities = dataset.find_modalities()

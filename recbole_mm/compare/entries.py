@@ -15,6 +15,7 @@ from typing import NamedTuple
 import recbole.data.dataset
 
 from recbole_mm.compare.item_columns import columns_for
+from recbole_mm.config.columns import ALL
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.keys import keys_of_other_models
 from recbole_mm.config.load import RunConfig, load_config
@@ -101,8 +102,10 @@ def config_of(entry: Entry, dataset: str, overlay: dict, overrides: dict) -> Run
         _refuse_another_model(entry)
     if needs_item_columns(entry.model) and "selected_features" not in layers:
         config = load_config(entry.model, dataset, entry.files, layers)
-        loaded = (config["load_col"] or {}).get("item", [])
-        if not set(config["selected_features"]) <= set(loaded):  # the user has not named columns
+        loaded = (config["load_col"] or {"item": ALL}).get("item", [])
+        if loaded == ALL or not set(config["selected_features"]) <= set(
+            loaded
+        ):  # the user has not named columns
             layers = {**layers, **columns_for(entry.model, config), **given}
     return load_config(entry.model, dataset, entry.files, layers)
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import polars as pl
 
+from recbole_mm.config.columns import ALL
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.data.atomic_files import AtomicFile
 
@@ -50,7 +51,7 @@ def columns_for(model: str, config) -> dict:
     sequences = [name for name in columns if kinds[name] == "token_seq"]
     return {
         "selected_features": columns,
-        "load_col": {**config["load_col"], "item": [item_id, *columns]},
+        "load_col": {**(config["load_col"] or {"inter": ALL}), "item": [item_id, *columns]},
         "seq_len": dict.fromkeys(sequences, LONGEST),
         "item_inter_num_interval": "[1,inf)",
     }

@@ -76,11 +76,12 @@ def refuse_contradictions(config) -> None:
 
     Raises:
         ConfigError: ``valid_metric`` is not measured, columns are named of a file that RecBole
-            does not read, a loss of pairs has no negative samples, or a package that a key asks
+            does not read, there are neither two nor three files that are split already, a loss of pairs has no negative samples, or a package that a key asks
             for is not installed.
     """
     _refuse_unmeasured_valid_metric(config)
     _refuse_unknown_files(config)
+    _refuse_unusable_parts(config["benchmark_filename"])
     samples = config["train_neg_sample_args"]["distribution"]
     if config["loss_type"] == "BPR" and samples == "none":
         raise ConfigError(
@@ -99,6 +100,14 @@ def _refuse_unknown_files(config) -> None:
                 near = nearest(suffix, known)
                 hint = f"did you mean {near[0]!r}?" if near else f"they are {', '.join(known)}"
                 raise ConfigError(f"{key!r} names columns of a file {suffix!r}; {hint}")
+
+
+def _refuse_unusable_parts(names: list[str] | None) -> None:
+    if names is not None and (len(names) not in (2, 3) or len(set(names)) < len(names)):
+        raise ConfigError(
+            f"benchmark_filename {names}: name the files of training, validation and test, or those "
+            f"of training and test, as in [train, valid, test]"
+        )
 
 
 def _refuse_unmeasured_valid_metric(config) -> None:

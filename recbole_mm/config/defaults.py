@@ -13,6 +13,7 @@ from copy import deepcopy
 from pathlib import Path
 
 from recbole_mm.config.checks import forms_for, refuse_wrong_values
+from recbole_mm.config.columns import follow_fields
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.forms import lay_over
 from recbole_mm.config.keys import OF_A_RUN, refuse_unknown_keys
@@ -43,7 +44,7 @@ def our_defaults(
         model: its name.
         dataset: its name.
         data_path: the folder of the data sets; ``None``: the user's files are not read.
-        given: what the user gives for the run, which may ask for the release.
+        given: what the user gives for the run, which may ask for the release and name columns.
 
     Raises:
         UserError: a file of the user's cannot be read.
@@ -53,15 +54,17 @@ def our_defaults(
     files = [] if dataset is None or data_path is None else users_dataset_files(dataset, data_path)
     own = [_users_values(file, model) for file in files]
     asking = joined([*map(values_in, property_files(model, dataset)), *own, given or {}])
-    shipped = property_files(model, dataset, bool(asking.get("released")))
-    return merge([deepcopy(joined(map(values_in, shipped))), *own], model)
+    files = property_files(model, dataset, bool(asking.get("released")))
+    shipped = deepcopy(joined(map(values_in, files)))
+    shipped["load_col"] = follow_fields(shipped["load_col"], asking)
+    return merge([shipped, *own], model)
 
 
-def defaults_for(model: str, dataset: str, data_path=None) -> dict:
+def defaults_for(model: str, dataset: str, data_path=None, given: dict | None = None) -> dict:
     """The value that every key has unless a user gives it; the arguments are those of
     :func:`our_defaults`."""
     recbole = joined(map(values_in, recbole_property_files(model)))
-    return deepcopy(recbole) | our_defaults(model, dataset, data_path)
+    return deepcopy(recbole) | our_defaults(model, dataset, data_path, given)
 
 
 def merge(layers: Iterable[dict], model: str) -> dict:

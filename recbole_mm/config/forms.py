@@ -12,7 +12,7 @@ The grammar::
     FORM         ALTERNATIVE [or ALTERNATIVE ...]
     ALTERNATIVE  KIND [, LIMIT ...] | one of: WORD [, WORD ...]
     KIND         bool | int | float | str | list | dict | None
-                 | interval | values | encoding | split | ranking
+                 | interval | values | columns | encoding | split | ranking
                  | list of KIND | dict of KIND
     LIMIT        > N | >= N | < N | <= N | even       of a number, or of each in a list or dict
                  | not empty                          of a list

@@ -44,6 +44,11 @@ def is_interval(value) -> bool:
     return isinstance(value, str) and all(map(_is_range, value.split(";")))
 
 
+def is_columns(value) -> bool:
+    """Which columns of a file RecBole reads: these, or ``*`` for all."""
+    return value == "*" or isinstance(value, list) and all(isinstance(v, str) for v in value)
+
+
 def is_encoding(value) -> bool:
     """A name by which Python writes text."""
     try:
@@ -99,6 +104,7 @@ KINDS = {
         'strings like "[3,inf)" or lists of values',
         lambda value: is_interval(value) or isinstance(value, list),
     ),
+    "columns": Form("a list of names or '*'", "lists of names or '*'", is_columns),
     "encoding": Form("an encoding like utf-8", "encodings", is_encoding),
     "split": Form(
         "{LS: valid_and_test}, {LS: valid_only}, {LS: test_only} or {RS: [0.8, 0.1, 0.1]} "

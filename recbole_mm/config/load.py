@@ -20,7 +20,7 @@ from recbole_mm.config.defaults import DATA_PATH, defaults_for, merge, our_defau
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.keys import OF_A_RUN, refuse_unknown_keys
 from recbole_mm.config.models import model_name
-from recbole_mm.config.property_files import find_config_file, read_yaml
+from recbole_mm.config.property_files import find_config_file, joined, read_yaml
 from recbole_mm.tools import processes
 
 
@@ -138,13 +138,13 @@ def layer_our_files(config: Config, model: str, model_class: type, dataset: str,
 def _checked_values(layers: list[Layer], model: str, dataset: str) -> dict:
     """All that the user gives, but for the choice of what runs."""
     paths = [str(layer.values["data_path"]) for layer in layers if "data_path" in layer.values]
-    defaults = defaults_for(model, dataset, [DATA_PATH, *paths][-1])
+    given = joined(layer.values for layer in layers)
+    defaults = defaults_for(model, dataset, [DATA_PATH, *paths][-1], given)
     for layer in layers:
         refuse_unknown_keys(layer.values, layer.source)
         refuse_wrong_values(layer.values, layer.source, model, defaults)
     values = merge([defaults, *(layer.values for layer in layers)], model)
-    given = set().union(*(layer.values for layer in layers)).difference(OF_A_RUN)
-    return {key: values[key] for key in values if key in given}
+    return {key: values[key] for key in values if key in given and key not in OF_A_RUN}
 
 
 def _named(key: str, name: str | None, layers: list[Layer]) -> str:

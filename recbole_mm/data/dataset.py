@@ -12,11 +12,10 @@ from recbole.utils import FeatureSource, FeatureType, get_model
 from recbole_mm.data.builtin import ensure_builtin
 from recbole_mm.data.domains import common_modalities, domain_folder, domains_of
 from recbole_mm.data.errors import DatasetError
-from recbole_mm.data.event_times import check_times
 from recbole_mm.data.feature_files import feature_path, find_modalities
 from recbole_mm.data.features import ItemFeatures, read_item_features
 from recbole_mm.data.mixture import domain_of_items, read_mixture_features, with_domain
-from recbole_mm.data.reading import AtomicFileDataset
+from recbole_mm.data.presplit import PresplitDataset
 from recbole_mm.data.sequences import (
     among_kept,
     cut_at_moments,
@@ -46,7 +45,7 @@ def take_rows(events: Interaction, rows: np.ndarray) -> Interaction:
     return Interaction({field: events[field][index] for field in events})
 
 
-class MultiModalDataset(AtomicFileDataset):
+class MultiModalDataset(PresplitDataset):
     """A RecBole sequential data set that also knows its items by frozen features.
 
     It reads ``<dataset>.<modality>.npz`` for every modality (see
@@ -97,37 +96,29 @@ class MultiModalDataset(AtomicFileDataset):
         if self.domains and not os.path.isfile(path):
             self._load_domains()
         else:
-            self._read_interactions(token, dataset_path)
+            super()._load_inter_feat(token, dataset_path)
             self.has_time = self._has_time_or_order(path)
 
     def _has_time_or_order(self, path: str) -> bool:
         """Whether the interactions have times; if not, the order of their rows stands in for them."""
-        if self.time_field in self.inter_feat:
+        names = [self.time_field]
+        if self.has_histories:
+            names.append(self.history_field(self.time_field))
+        missing = [name for name in names if name not in self.inter_feat]
+        if not missing:
             return True
+        order = "" if self.has_histories else "the order of its rows is the order of events, and "
         self.logger.info(
-            f"{path} has no column '{self.time_field}': the order of its rows is the order of "
-            f"events, and models run without time."
+            f"{path} has no column '{missing[0]}': {order}models run without time. A column of "
+            f"another name: --TIME_FIELD=COLUMN"
         )
-        self.inter_feat[self.time_field] = np.arange(len(self.inter_feat), dtype=np.float64)
-        self.set_field_property(self.time_field, FeatureType.FLOAT, FeatureSource.INTERACTION, 1)
+        if self.time_field in missing:
+            self._take_order_for_time()
         return False
 
-    def _read_interactions(self, token, dataset_path):
-        path = f"{dataset_path}/{token}.inter"
-        super()._load_inter_feat(token, dataset_path)
-        loaded = [] if self.inter_feat is None else list(self.inter_feat.columns)
-        kinds = [f"{field}:{self.field2type[field].value}" for field in loaded]
-        wanted = [f"{field}:token" for field in (self.uid_field, self.iid_field)]
-        if not set(wanted) <= set(kinds):
-            raise DatasetError(
-                f"{path}: it must have the columns {' and '.join(wanted)}; loaded are {kinds}. Name "
-                f"them, with this type, in the first line of the file and in load_col, or give their "
-                f"names with USER_ID_FIELD and ITEM_ID_FIELD."
-            )
-        if len(self.inter_feat) == 0:
-            raise DatasetError(f"{path}: no interactions. A data set needs at least one.")
-        if self.time_field in self.inter_feat:
-            check_times(path, self.inter_feat[self.time_field].to_numpy(), self.time_field)
+    def _take_order_for_time(self) -> None:
+        self.inter_feat[self.time_field] = np.arange(len(self.inter_feat), dtype=np.float64)
+        self.set_field_property(self.time_field, FeatureType.FLOAT, FeatureSource.INTERACTION, 1)
 
     def _load_domains(self):
         """The interactions of all domains, one domain after the other.
@@ -142,7 +133,7 @@ class MultiModalDataset(AtomicFileDataset):
         parts, timed = [], []
         for domain in self.domains:
             folder = str(domain_folder(self.config, domain))
-            self._read_interactions(domain, folder)
+            super()._load_inter_feat(domain, folder)
             timed.append(self._has_time_or_order(f"{folder}/{domain}.inter"))
             for field in (self.uid_field, self.iid_field):
                 self.inter_feat[field] = with_domain(self.inter_feat[field], domain)
@@ -157,9 +148,11 @@ class MultiModalDataset(AtomicFileDataset):
                 self._del_col(self.inter_feat, field)
 
     def _normalize(self):
-        time = self.inter_feat[self.time_field].copy()
+        names = (self.time_field, self.history_field(self.time_field))
+        times = {name: self.inter_feat[name].copy() for name in names if name in self.inter_feat}
         super()._normalize()
-        self.inter_feat[self.time_field] = time
+        for name, values in times.items():
+            self.inter_feat[name] = values
 
     def _data_processing(self):
         super()._data_processing()
@@ -235,15 +228,16 @@ class MultiModalDataset(AtomicFileDataset):
         """Make every event but a user's first the target of the events before it, by index."""
         self._aug_presets()
         self._check_field("uid_field", "time_field")
-        users = self.inter_feat[self.uid_field].numpy()
+        users, part = self.inter_feat[self.uid_field].numpy(), self.part_of_rows()
         order = order_of_events(
             users,
             self.inter_feat[self.time_field].numpy(),
             self._item_tokens_of_events(),
             self.config["tie_order"] or "file",
+            part,
         )
         events = take_rows(self.inter_feat, order)
-        users = users[order]
+        users, part = users[order], part[order]
         found = prefixes(users)
         if len(found.target) == 0:
             raise DatasetError(
@@ -259,7 +253,8 @@ class MultiModalDataset(AtomicFileDataset):
             kept = ~self.held_out()[events[self.iid_field]].numpy()
             self.history = take_rows(events, np.flatnonzero(kept))
             found = among_kept(found, kept)
-        target, first, last = found
+        by_part = self.targets_by_part(found.target, part)
+        target, first, last = (rows[by_part] for rows in found)
         first = np.maximum(first, last - self.max_item_list_len)
         self.inter_feat = take_rows(events, target)
         if self.config["held_out_items"]:
@@ -313,6 +308,7 @@ class MultiModalDataset(AtomicFileDataset):
     def build(self):
         """Training, validation and test; held-out items are only targets of the test."""
         datasets = super().build()
+        self._refuse_settings_that_need_events()
         if self.config["held_out_items"]:
             datasets = self._without_held_out(datasets)
         self._train_on_windows(datasets[0])
@@ -321,6 +317,17 @@ class MultiModalDataset(AtomicFileDataset):
             for part in datasets[1:]:
                 part.inter_feat = self._own_share(part.inter_feat)
         return datasets
+
+    def _refuse_settings_that_need_events(self) -> None:
+        settings = {"held_out_items": self.config["held_out_items"]}
+        settings["loss_positions"] = self.config["loss_positions"] == "all"
+        given = [key for key, value in settings.items() if value]
+        if given and self.has_histories:
+            raise DatasetError(
+                f"{given[0]}: {self.config[given[0]]} needs events, but the files of "
+                f"{self.dataset_name} hold histories ({self.history_field(self.iid_field)}); give "
+                f"files of {self.uid_field}, {self.iid_field} and {self.time_field}"
+            )
 
     def _train_on_windows(self, train) -> None:
         positions = self.config["loss_positions"] or "last"

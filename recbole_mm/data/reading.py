@@ -6,9 +6,12 @@ import numpy as np
 import pandas as pd
 import polars as pl
 from recbole.data.dataset import SequentialDataset
-from recbole.utils import FeatureType
+from recbole.utils import FeatureSource, FeatureType
 
 from recbole_mm.data.atomic_files import AtomicFile, Column
+from recbole_mm.data.errors import DatasetError
+from recbole_mm.data.event_times import check_times
+from recbole_mm.tools.names import nearest
 
 
 class AtomicFileDataset(SequentialDataset):
@@ -16,15 +19,41 @@ class AtomicFileDataset(SequentialDataset):
 
     RecBole's own class takes the tokens ``NA``, ``null``, ``None`` and ``nan`` for missing cells,
     and a quote at the beginning of a cell swallows the lines up to the next one.
+
+    Raises:
+        DatasetError: a file breaks the rules; it lacks a column that the user names; interactions
+            have no users, items or rows, or times that cannot be.
     """
 
     inter_feat: Any  # a DataFrame until the events are in order, then an Interaction
 
     def _load_feat(self, filepath, source):
+        feat = self._read_feat(filepath, source)
+        if source == FeatureSource.INTERACTION:
+            self._refuse_unusable_interactions(filepath, feat)
+        return feat
+
+    def _refuse_unusable_interactions(self, path: str, feat: pd.DataFrame | None) -> None:
+        loaded = [] if feat is None else list(feat.columns)
+        kinds = [f"{field}:{self.field2type[field].value}" for field in loaded]
+        wanted = [f"{field}:token" for field in (self.uid_field, self.iid_field)]
+        if not set(wanted) <= set(kinds):
+            raise DatasetError(
+                f"{path}: it must have the columns {' and '.join(wanted)}; loaded are {kinds}. Name "
+                f"them, with this type, in the first line of the file and in load_col, or give their "
+                f"names with USER_ID_FIELD and ITEM_ID_FIELD."
+            )
+        if feat is None or len(feat) == 0:
+            raise DatasetError(f"{path}: no interactions. A data set needs at least one.")
+        if self.time_field in feat:
+            check_times(path, feat[self.time_field].to_numpy(), self.time_field)
+
+    def _read_feat(self, filepath, source):
         load_col, unload_col = self._get_load_and_unload_col(source)
         if load_col == set():
             return None
         file = AtomicFile(filepath, self.config["field_separator"], self.config["encoding"])
+        self._refuse_unknown_columns(file, source)
         columns = [
             column
             for column in file.columns
@@ -41,6 +70,34 @@ class AtomicFileDataset(SequentialDataset):
                 for column in columns
             }
         )
+
+    def _refuse_unknown_columns(self, file: AtomicFile, source) -> None:
+        """Columns that the user names have to exist. The default names times, which data may lack."""
+        source = getattr(source, "value", source)
+        known = [column.name for column in file.columns]
+        default = [self.uid_field, self.iid_field, self.time_field]
+        for key in ("load_col", "unload_col", "unused_col"):
+            named = (self.config[key] or {}).get(source, "*")
+            if named in ("*", default):
+                continue
+            unknown = [name for name in named if name not in known]
+            if unknown:
+                near = nearest(unknown[0], known)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                raise DatasetError(
+                    f"{file.path}: it has no column {unknown[0]!r}, which {key} names; its columns "
+                    f"are {', '.join(known)}{hint}"
+                )
+
+    def _set_alias(self, alias_name, default_value):
+        named = self.config[f"alias_of_{alias_name}"] or []
+        unknown = [name for name in named if name not in self.field2type]
+        if unknown:
+            raise DatasetError(
+                f"{self.dataset_path}: alias_of_{alias_name} names {unknown[0]!r}, but the columns "
+                f"that are loaded are {', '.join(self.field2type)}; add it to load_col, or correct it"
+            )
+        super()._set_alias(alias_name, default_value)
 
     def _load_column(self, column: Column, cells: pl.Series, source):
         """The values of a column as RecBole has them; its properties are registered."""

@@ -26,7 +26,11 @@ TIE_ORDERS = ("file", "item", "random")
 
 
 def order_of_events(
-    users: np.ndarray, times: np.ndarray, item_tokens: np.ndarray, ties: str
+    users: np.ndarray,
+    times: np.ndarray,
+    item_tokens: np.ndarray,
+    ties: str,
+    parts: np.ndarray | None = None,
 ) -> np.ndarray:
     """Rows by user, then by time; events of a user at one time in the order of ``ties``.
 
@@ -37,6 +41,7 @@ def order_of_events(
         ties: ``file`` keeps the order of the rows, ``item`` compares the items' tokens as text (as
             the published files of Amazon data sets are ordered), ``random`` shuffles with a fixed
             seed, so that every run is tested on the same targets.
+        parts: of each event, a number that counts before its time: training comes before a test.
 
     Returns:
         ``(N,)`` row numbers.
@@ -46,7 +51,7 @@ def order_of_events(
     """
     if ties not in TIE_ORDERS:
         raise ValueError(f"tie_order must be one of {TIE_ORDERS}, not {ties!r}.")
-    keys = [times, users]
+    keys = [times, users] if parts is None else [times, parts, users]
     if ties == "item":
         keys.insert(0, np.unique(item_tokens, return_inverse=True)[1])
     elif ties == "random":

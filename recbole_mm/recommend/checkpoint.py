@@ -168,7 +168,7 @@ def _facts(checkpoint: Mapping, plain: dict, train: MultiModalDataset) -> dict:
             "name": plain["dataset"],
             "users": train.user_num - 1,
             "items": train.item_num - 1,
-            "interactions": len(train.events),
+            "interactions": len(train.inter_feat if train.has_histories else train.events),
         },
         "protocol": {key: str(plain["eval_args"][key]) for key in protocol},
         "validation": {plain["valid_metric"].lower(): checkpoint["best_valid_score"]},

@@ -193,7 +193,15 @@ def histories_of_dataset(train, tokens: pl.Series, users=None) -> Histories:
         train: its training split, a :class:`~recbole_mm.data.dataset.MultiModalDataset`.
         tokens: see :func:`read_histories`.
         users: see :func:`read_histories`.
+
+    Raises:
+        TableError: the data set has histories in its files, not events.
     """
+    if train.has_histories:
+        raise TableError(
+            f"data set {train.dataset_name}: its files hold histories of single targets; give the "
+            f"histories to recommend for: --histories=FILE"
+        )
     events = train.events
     names = pl.Series([str(token) for token in train.field2id_token[train.uid_field]])
     own = [str(token) for token in train.field2id_token[train.iid_field]]
