@@ -15,6 +15,7 @@ DESCRIPTION = "Compare models on one split: runs, uncertainty, slices, and a rep
 EPILOG = """\
 an entry of --models is MODEL[@FILE.yaml][+KEY=VALUE...]; MODEL@tuned takes properties/tuned/:
   recbole-mm compare --models=MMM4Rec,MMM4Rec+use_item_id=False,SASRec --dataset=demo --seeds=5
+A|B adds the scores of two entries that are listed too: --models='MMM4Rec,SASRecPlus,MMM4Rec|SASRecPlus'
 
 Every entry runs with the first seed, then every entry with the second, and so on. A finished run is
 not repeated: the same command resumes. With --report_only it runs nothing and reports on what has
@@ -37,7 +38,7 @@ def main(arguments: list[str]) -> int:
     provide_datasets(data_settings(dataset=options.dataset, overrides=whole), options)
     with extra_needed("compare", "report"):
         from recbole_mm.compare.comparison import run_comparison
-        from recbole_mm.compare.entries import parse_entries
+        from recbole_mm.compare.entries import parse_ensembles, parse_entries
         from recbole_mm.compare.examples import examples
         from recbole_mm.compare.report import write_report
         from recbole_mm.compare.report_tables import text_table
@@ -47,6 +48,7 @@ def main(arguments: list[str]) -> int:
     entries = parse_entries(options.models)
     settings = Settings(
         entries=entries,
+        ensembles=parse_ensembles(options.models),
         dataset=options.dataset,
         seeds=parse_seeds(options.seeds),
         baseline=options.baseline or entries[-1].label,
@@ -89,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--dataset", "-d", required=True, help="name of a data set")
     parser.add_argument("--seeds", default="3", help="how many, or a list [1, 7] (default 3)")
     parser.add_argument(
-        "--baseline", help="entry that the others are compared with (default: the last)"
+        "--baseline", help="entry that the others are compared with (default: the last model)"
     )
     parser.add_argument(
         "--protocol",

@@ -3,8 +3,18 @@
 from collections.abc import Callable
 
 from recbole_mm.compare.dataset_description import DatasetDescription, describe_common_dataset
+from recbole_mm.compare.ensembles import Ensemble
 from recbole_mm.compare.protocols import find_protocol, leak_warning
-from recbole_mm.compare.runs import Failure, execute, find_run, only_one_in, plan
+from recbole_mm.compare.runs import (
+    EntryRun,
+    Failure,
+    execute,
+    find_ensemble_run,
+    find_run,
+    only_one_in,
+    plan,
+    plan_ensemble,
+)
 from recbole_mm.compare.settings import Configs, Settings
 from recbole_mm.compare.summary import Background, Summary, summarize
 from recbole_mm.run.identity import data_hashes
@@ -52,16 +62,39 @@ def run_comparison(
         for seed in settings.seeds
         for entry in settings.entries
     ]
+    members = _members(settings, runs)
+    ensembles = [
+        find_ensemble_run(ensemble, trained, settings.out) for ensemble, trained in members
+    ]
     if report_only:
-        failures = [Failure(run, "not finished") for run in runs if not run.finished]
+        failures = [Failure(r, "not finished") for r in (*runs, *ensembles) if not r.finished]
     else:
         with only_one_in(settings.out) as lock:
             for run in runs:
                 plan(run, configs[run.label, run.seed])
             failures = execute(runs, gpus, jobs, lock, log)
+            ready = []
+            for run, (_, trained) in zip(ensembles, members, strict=True):
+                if all(member.finished for member in trained):
+                    plan_ensemble(run, trained)
+                    ready.append(run)
+                else:
+                    failures.append(Failure(run, "one of its members has no result"))
+            failures += execute(ready, gpus, 1, lock, log) if ready else []
+    runs += ensembles
     hashes = {name: h for config in configs.values() for name, h in data_hashes(config).items()}
     background = Background(dataset, conditions(settings, dataset, configs), warning, hashes)
     return summarize(settings, runs, failures, background)
+
+
+def _members(settings: Settings, runs: list[EntryRun]) -> list[tuple[Ensemble, list[EntryRun]]]:
+    """Every ensemble with every seed, and the runs of its members."""
+    by_label = {(run.label, run.seed): run for run in runs}
+    return [
+        (ensemble, [by_label[label, seed] for label in ensemble.members])
+        for seed in settings.seeds
+        for ensemble in settings.ensembles
+    ]
 
 
 def conditions(settings: Settings, dataset: DatasetDescription, configs: Configs) -> str:

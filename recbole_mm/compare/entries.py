@@ -5,7 +5,8 @@ An entry is written ``MODEL[@FILE.yaml][+KEY=VALUE...]``, several are separated 
     MMM4Rec,MMM4Rec+use_item_id=False,SASRec@mine.yaml,GRU4Rec@tuned,my_module:MyModel
 
 ``@tuned`` is the model's file under ``properties/tuned/``. A file that is named like its model
-is left out of the label.
+is left out of the label. ``A|B`` adds the scores of the entries ``A`` and ``B``, see
+:mod:`~recbole_mm.compare.ensembles`.
 """
 
 import re
@@ -14,6 +15,7 @@ from typing import NamedTuple
 
 import recbole.data.dataset
 
+from recbole_mm.compare.ensembles import SEPARATOR, Ensemble
 from recbole_mm.compare.item_columns import columns_for
 from recbole_mm.config.columns import ALL
 from recbole_mm.config.errors import ConfigError
@@ -56,14 +58,14 @@ class Entry(NamedTuple):
 
 
 def parse_entries(text: str) -> list[Entry]:
-    """Read ``--models``, see the module's docstring.
+    """The models of ``--models``, see the module's docstring.
 
     Raises:
         ConfigError: no entry, a name that is not a sequential model (the message lists them) or a
             model with a data set class of its own, ``@tuned`` for a model without such a file, a
             setting without a value or one of :data:`COMMON_KEYS`, or two equal entries.
     """
-    parts = [part.strip() for part in _split(text) if part.strip()]
+    parts = [part for part in _parts(text) if not _is_ensemble(part)]
     entries = [_parse_entry(part) for part in parts]
     if not entries:
         raise ConfigError("--models is empty: write e.g. --models=MMM4Rec,SASRec")
@@ -72,11 +74,55 @@ def parse_entries(text: str) -> list[Entry]:
     labels = [entry.label for entry in entries]
     if len(set(labels)) < len(labels):  # files of the same name in several folders
         entries = [_parse_entry(part, whole_path=True) for part in parts]
-        labels = [entry.label for entry in entries]
+    _refuse_duplicates([entry.label for entry in entries])
+    return entries
+
+
+def parse_ensembles(text: str) -> list[Ensemble]:
+    """The ensembles of ``--models``.
+
+    Raises:
+        ConfigError: one of fewer than two entries, or of an entry that is not listed itself; see
+            also :func:`parse_entries`.
+    """
+    models = [_without_spaces(part) for part in _parts(text) if not _is_ensemble(part)]
+    labels = [entry.label for entry in parse_entries(text)]
+    label_of = dict(zip(models, labels, strict=True))
+    ensembles = [_parse_ensemble(part, label_of) for part in _parts(text) if _is_ensemble(part)]
+    _refuse_duplicates([ensemble.label for ensemble in ensembles])
+    return ensembles
+
+
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in _split(text) if part.strip()]
+
+
+def _is_ensemble(part: str) -> bool:
+    return len(_split(part, SEPARATOR)) > 1
+
+
+def _parse_ensemble(text: str, label_of: dict[str, str]) -> Ensemble:
+    members = [_without_spaces(part) for part in _split(text, SEPARATOR)]
+    for member in members:
+        if member not in label_of:
+            raise ConfigError(
+                f"--models: {text} adds the scores of {member or 'nothing'}, which is not an entry: "
+                f"list every member as an entry too"
+            )
+    if len(set(members)) < len(members):
+        raise ConfigError(f"--models: {text}: the members of an ensemble must differ")
+    labels = tuple(label_of[member] for member in members)
+    return Ensemble(SEPARATOR.join(labels), labels)
+
+
+def _refuse_duplicates(labels: list[str]) -> None:
     repeated = sorted({label for label in labels if labels.count(label) > 1})
     if repeated:
         raise ConfigError(f"--models: duplicate entries: {', '.join(repeated)}")
-    return entries
+
+
+def _without_spaces(text: str) -> str:
+    return "".join(text.split())
 
 
 def config_of(entry: Entry, dataset: str, overlay: dict, overrides: dict) -> RunConfig:
@@ -164,6 +210,6 @@ def _refuse_incomparable(entry: Entry) -> None:
         )
 
 
-def _split(text: str) -> list[str]:
-    """Split at commas outside brackets."""
-    return re.split(r",(?![^\[\](){}]*[\])}])", str(text))
+def _split(text: str, separator: str = ",") -> list[str]:
+    """Split outside brackets."""
+    return re.split(re.escape(separator) + r"(?![^\[\](){}]*[\])}])", str(text))

@@ -16,7 +16,7 @@ def knockouts(model: nn.Module) -> list[str]:
 
     Empty for a model without item features.
     """
-    if not isinstance(model, MultiModalRecommender):
+    if not isinstance(model, MultiModalRecommender) or not model.modalities:
         return []
     alone = [f"{m} only" for m in model.modalities] if len(model.modalities) > 1 else []
     return [*alone, SHUFFLED]

@@ -90,21 +90,33 @@ def evaluate_ranks(run: Run, mask_seen: bool = False) -> Evaluation:
         run: its trainer's model is evaluated.
         mask_seen: rank the items of the user's history last (but not the target itself).
     """
-    trainer, test = run.trainer, run.splits.test.dataset
-    plain = config_to_plain(run.config)
-    lengths = [k for k in plain["topk"] if k < test.item_num] or [1]  # a list has no duplicates
-    config = config_from_plain({**plain, "metrics": [*GAINS, *LIST_METRICS], "topk": lengths})
+    trainer = run.trainer
     collector, evaluator = trainer.eval_collector, trainer.evaluator
-    recorder = RankRecorder(config, test, mask_seen)
-    recorder.data_collect(run.splits.train)
-    counts = run.splits.train.dataset.item_counts()  # RecBole would count targets alone
-    recorder.data_struct.set("data.count_items", dict(enumerate(counts.tolist())))
-    trainer.eval_collector, trainer.evaluator = recorder, Evaluator(config)
+    recorder, trainer.evaluator = rank_recorder(run, mask_seen)
+    trainer.eval_collector = recorder
     try:
         metrics = trainer.evaluate(run.splits.test, load_best_model=False)
     finally:
         trainer.eval_collector, trainer.evaluator = collector, evaluator
     return Evaluation(recorder.table(), {name: float(value) for name, value in metrics.items()})
+
+
+def rank_recorder(run: Run, mask_seen: bool) -> tuple["RankRecorder", Evaluator]:
+    """What keeps the ranks of the test targets, and RecBole's metrics of them.
+
+    Args:
+        run: its data.
+        mask_seen: see :func:`evaluate_ranks`.
+    """
+    test = run.splits.test.dataset
+    plain = config_to_plain(run.config)
+    lengths = [k for k in plain["topk"] if k < test.item_num] or [1]  # a list has no duplicates
+    config = config_from_plain({**plain, "metrics": [*GAINS, *LIST_METRICS], "topk": lengths})
+    recorder = RankRecorder(config, test, mask_seen)
+    recorder.data_collect(run.splits.train)
+    counts = run.splits.train.dataset.item_counts()  # RecBole would count targets alone
+    recorder.data_struct.set("data.count_items", dict(enumerate(counts.tolist())))
+    return recorder, Evaluator(config)
 
 
 class RankRecorder(RankCollector):

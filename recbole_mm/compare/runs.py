@@ -22,6 +22,7 @@ from typing import IO, NamedTuple
 
 import polars as pl
 
+from recbole_mm.compare.ensembles import Ensemble
 from recbole_mm.compare.entries import Entry
 from recbole_mm.compare.worker import BEST_EPOCH, LATEST_EPOCH, PLAN, RANKS, RESULT
 from recbole_mm.config.errors import ConfigError
@@ -29,6 +30,7 @@ from recbole_mm.config.load import RunConfig
 from recbole_mm.config.plain import config_to_plain
 from recbole_mm.run.identity import PLACES, data_hashes, digest
 from recbole_mm.tools.files import require_writable, write_json
+from recbole_mm.tools.hashing import sha256_of_parts
 
 LOCK, OUTPUT = "lock", "output.txt"
 LABEL_LENGTH = 100  # in a folder's name
@@ -123,11 +125,34 @@ def find_run(entry: Entry, config: RunConfig, out: Path) -> EntryRun:
         out: folder of the comparison.
     """
     identity = digest(config, PLACES, data=data_hashes(config))
-    suffix = f"seed{config['seed']}-{identity[:10]}"
-    name = "".join(c if c.isalnum() or c in "._-" else "_" for c in entry.label)[:LABEL_LENGTH]
+    return _run(entry.label, config["seed"], identity, out)
+
+
+def find_ensemble_run(ensemble: Ensemble, members: list[EntryRun], out: Path) -> EntryRun:
+    """The run of an ensemble, likewise: what its members' runs are is what it is.
+
+    Args:
+        ensemble: what runs.
+        members: the runs of its members with one seed.
+        out: folder of the comparison.
+    """
+    identity = sha256_of_parts([member.folder.name.rpartition("-")[2] for member in members])
+    return _run(ensemble.label, members[0].seed, identity, out)
+
+
+def _run(label: str, seed: int, identity: str, out: Path) -> EntryRun:
+    suffix = f"seed{seed}-{identity[:10]}"
+    name = "".join(c if c.isalnum() or c in "._-" else "_" for c in label)[:LABEL_LENGTH]
     existing = (out / "runs").glob(f"*-{suffix}")
     folder = next(existing, out / "runs" / f"{name}-{suffix}")
-    return EntryRun(entry.label, config["seed"], folder)
+    return EntryRun(label, seed, folder)
+
+
+def plan_ensemble(run: EntryRun, members: list[EntryRun]) -> None:
+    """Write the plan of an ensemble's run; nothing is computed."""
+    config = members[0].plan()["config"] | {"checkpoint_dir": str(run.folder)}
+    folders = [str(member.folder) for member in members]
+    write_json(run.folder / PLAN, {"label": run.label, "config": config, "members": folders})
 
 
 def plan(run: EntryRun, config: RunConfig) -> None:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
+from recbole_mm.compare.ensembles import Ensemble
 from recbole_mm.compare.entries import Entry, config_of
 from recbole_mm.compare.protocols import find_protocol
 from recbole_mm.compare.ranks import parse_metric
@@ -30,6 +31,7 @@ class Settings(NamedTuple):
 
     Attributes:
         entries: models with their settings.
+        ensembles: of entries.
         dataset: name of the data set.
         seeds: of the runs of every entry.
         baseline: label of the entry that the others are compared with.
@@ -43,6 +45,7 @@ class Settings(NamedTuple):
     """
 
     entries: list[Entry]
+    ensembles: list[Ensemble]
     dataset: str
     seeds: list[int]
     baseline: str
@@ -52,6 +55,11 @@ class Settings(NamedTuple):
     topk: list[int]
     overrides: dict
     out: Path
+
+    @property
+    def labels(self) -> list[str]:
+        """Entries, then ensembles."""
+        return [e.label for e in self.entries] + [e.label for e in self.ensembles]
 
 
 def configurations(settings: Settings) -> Configs:
@@ -82,9 +90,9 @@ def _check_options(settings: Settings, overlay: dict) -> None:
             raise ConfigError(f"--{key}: give {option} instead")
     if "held_out_items" in settings.overrides and "held_out_items" not in overlay:
         raise ConfigError("--held_out_items: give --protocol=cold_start with it")
-    labels = [entry.label for entry in settings.entries]
-    if settings.baseline not in labels:
-        raise ConfigError(f"--baseline={settings.baseline}: must be one of {', '.join(labels)}")
+    if settings.baseline not in settings.labels:
+        known = ", ".join(settings.labels)
+        raise ConfigError(f"--baseline={settings.baseline}: must be one of {known}")
 
 
 def _check_dataset(config: RunConfig) -> None:

@@ -20,10 +20,10 @@ from recbole_mm.compare.statistics import (
     seed_values,
     user_table,
 )
+from recbole_mm.compare.worker import COSTS
 from recbole_mm.config.errors import ConfigError
 
 COMMON_METRICS = ("Recall", "NDCG", "MRR")
-COSTS = ("epochs", "seconds", "n_parameters")
 
 
 class Background(NamedTuple):
@@ -107,7 +107,7 @@ def summarize(
         ConfigError: no run of the baseline has finished, the files of a run cannot be read, or
             entries differ in their candidates or test targets.
     """
-    labels = [entry.label for entry in settings.entries]
+    labels = settings.labels
     finished = [run for label in labels for run in runs if run.label == label and run.finished]
     _refuse_missing_baseline(settings.baseline, finished, failures)
     candidates = {run.label: run.result()["n_items"] for run in finished}
@@ -241,5 +241,6 @@ def _curves(finished: list[EntryRun]) -> dict[str, list[Curve]]:
     for run in finished:
         history = run.result()["history"]
         curve = [(entry["epoch"] + 1, entry["valid_score"]) for entry in history]
-        curves.setdefault(run.label, []).append(curve)
+        if curve:
+            curves.setdefault(run.label, []).append(curve)
     return curves

@@ -14,8 +14,15 @@ from pathlib import Path
 import polars as pl
 import torch
 
+from recbole_mm.compare.ensembles import evaluate_ensemble, open_members
 from recbole_mm.compare.knockout import ALL, knocked_out, knockouts
-from recbole_mm.compare.ranks import MASKED, TREATMENTS, evaluate_ranks, write_table
+from recbole_mm.compare.ranks import (
+    MASKED,
+    TREATMENTS,
+    Evaluation,
+    evaluate_ranks,
+    write_table,
+)
 from recbole_mm.config.plain import config_from_plain
 from recbole_mm.run.identity import package_version, source_hash
 from recbole_mm.run.logs import start_logging
@@ -26,6 +33,8 @@ from recbole_mm.tools.files import write_json
 PACKAGES = ("recbole_mm", "recbole", "torch", "numpy", "pandas", "polars", "scipy", "scikit-learn")
 PLAN, RESULT, RANKS = "run.json", "result.json", "ranks.parquet"
 BEST_EPOCH, LATEST_EPOCH = "best.pth", "latest.pth"
+COSTS = ("epochs", "seconds", "n_parameters")
+"""What training cost, in ``result.json``; an ensemble costs what its members cost."""
 
 
 def run_one(folder: Path) -> None:
@@ -39,23 +48,49 @@ def run_one(folder: Path) -> None:
     plan = json.loads((folder / PLAN).read_text(encoding="utf-8"))
     config = config_from_plain(plan["config"])
     start_logging(config)
+    if "members" in plan:
+        _test_ensemble(folder, plan)
+        return
     run = Run(config)
     run.keep_progress(folder / BEST_EPOCH, folder / LATEST_EPOCH)
     run.train()
     result = run.test()
     ranks, metrics = rank_all(run)
-    ranks = ranks.with_columns(
-        label=pl.lit(plan["label"]), model=pl.lit(config["model"]), seed=pl.lit(config["seed"])
-    )
+    _write(folder, plan, ranks, metrics, run, result.to_dict())
+    (folder / LATEST_EPOCH).unlink(missing_ok=True)
+
+
+def _test_ensemble(folder: Path, plan: dict) -> None:
+    """Test the ensemble of finished runs, ``members`` of the plan."""
+    members = [Path(member) for member in plan["members"]]
+    results = [json.loads((m / RESULT).read_text(encoding="utf-8")) for m in members]
+    runs = open_members(members, BEST_EPOCH, PLAN)
+    evaluations = evaluate_ensemble(runs)
+    ranks = pl.concat(table_of(e, seen) for seen, e in evaluations.items())
+    metrics = {seen: e.metrics for seen, e in evaluations.items()}
+    costs = {key: sum(result[key] for result in results) for key in COSTS}
+    _write(folder, plan, ranks, metrics, runs[0], {**costs, "history": [], "best_epoch": None})
+
+
+def _write(
+    folder: Path, plan: dict, ranks: pl.DataFrame, metrics: dict, run: Run, values: dict
+) -> None:
+    """The files of a finished run; ``values`` is what else its result has."""
+    model, seed = plan["config"]["model"], plan["config"]["seed"]
+    ranks = ranks.with_columns(label=pl.lit(plan["label"]), model=pl.lit(model), seed=pl.lit(seed))
     write_table(ranks, folder / RANKS)
     record = {
-        **result.to_dict(),
-        "environment": environment(config["device"]),
+        **values,
+        "environment": environment(run.config["device"]),
         "n_items": run.splits.test.dataset.item_num - 1,
         "metrics": metrics,
     }
     write_json(folder / RESULT, record)
-    (folder / LATEST_EPOCH).unlink(missing_ok=True)
+
+
+def table_of(evaluation: Evaluation, seen: str, features: str = ALL) -> pl.DataFrame:
+    """The ranks of an evaluation as rows of ``ranks.parquet``."""
+    return evaluation.ranks.with_columns(features=pl.lit(features), seen=pl.lit(seen))
 
 
 def environment(device: torch.device) -> dict[str, str]:
@@ -76,19 +111,15 @@ def rank_all(run: Run) -> tuple[pl.DataFrame, dict[str, dict[str, float]]]:
     """
     trainer = run.trainer
     evaluations = {seen: evaluate_ranks(run, seen == MASKED) for seen in TREATMENTS}
-    tables = [
-        evaluation.ranks.with_columns(features=pl.lit(ALL), seen=pl.lit(seen))
-        for seen, evaluation in evaluations.items()
-    ]
+    tables = [table_of(evaluation, seen) for seen, evaluation in evaluations.items()]
     model = trainer.model
     for name in knockouts(model):
         try:
             trainer.model = knocked_out(model, name)
             for seen in TREATMENTS:
-                ranks = evaluate_ranks(run, seen == MASKED).ranks
+                ranks = table_of(evaluate_ranks(run, seen == MASKED), seen, name)
                 no_list = pl.lit(None, ranks.schema["recommended"])
-                columns = {"recommended": no_list, "features": pl.lit(name), "seen": pl.lit(seen)}
-                tables.append(ranks.with_columns(**columns))
+                tables.append(ranks.with_columns(recommended=no_list))
         except torch.OutOfMemoryError as error:
             getLogger().warning(f"features '{name}' are left out: {error}")
     trainer.model = model

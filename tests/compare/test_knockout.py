@@ -83,3 +83,9 @@ def test_a_modality_that_the_model_does_not_have_is_refused(toy):
     model, _ = model_and_batch("MMM4Rec", toy)
     with pytest.raises(ValueError, match=r"no modality \['audio'\]; the model has"):
         model.keep_modalities(["audio"])
+
+
+def test_a_model_on_ids_alone_has_nothing_to_remove(toy):
+    model, _ = model_and_batch("SASRecPlus", toy, modalities=[])
+
+    assert knockouts(model) == []

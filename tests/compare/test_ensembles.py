@@ -1,0 +1,85 @@
+"""Entries whose scores are added."""
+
+import json
+
+import polars as pl
+import pytest
+import torch
+from tiny import TINY
+
+from recbole_mm.cli import main
+from recbole_mm.compare.ensembles import mean_log_probability
+from recbole_mm.compare.entries import parse_ensembles, parse_entries
+from recbole_mm.config.errors import ConfigError
+
+inf = float("inf")
+
+
+def test_members_count_the_same_whatever_the_scale_of_their_scores():
+    a, b = torch.tensor([[0.0, 1.0, 5.0]]), torch.tensor([[3.0, 1.0, 2.0]])
+
+    mean = mean_log_probability([a, b])
+
+    expected = (a.log_softmax(1) + b.log_softmax(1)) / 2
+    torch.testing.assert_close(mean, expected)
+    torch.testing.assert_close(mean_log_probability([a + 100, b]), expected)
+
+
+def test_what_a_member_never_recommends_is_last_in_its_list_and_not_out_of_the_ensemble():
+    a = torch.tensor([[-inf, 0.0, 1.0, -inf]])
+    b = torch.tensor([[-inf, 2.5, 1.0, 3.0]])
+
+    (mean,) = mean_log_probability([a, b]).tolist()
+
+    third = (a[0, 1:3].log_softmax(0)[0] + b[0, 1:].log_softmax(0)[2]) / 2
+    assert mean[3] == pytest.approx(third.item())
+    assert mean[0] == -inf  # no member recommends it
+    assert mean[2] < mean[1]
+
+
+def test_an_ensemble_is_written_with_its_members():
+    text = "SASRecPlus+modalities=[text,image],SASRec@tuned,SASRec@tuned | SASRecPlus+modalities=[text, image]"
+
+    assert [entry.model for entry in parse_entries(text)] == ["SASRecPlus", "SASRec"]
+    (ensemble,) = parse_ensembles(text)
+    assert ensemble.members == ("SASRec", "SASRecPlus+modalities=[text,image]")
+    assert ensemble.label == "SASRec|SASRecPlus+modalities=[text,image]"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("SASRec,SASRec|GRU4Rec", "GRU4Rec, which is not an entry: list every member"),
+        ("SASRec,SASRec|", "adds the scores of nothing"),
+        ("SASRec,SASRec|SASRec", "the members of an ensemble must differ"),
+        ("SASRec,GRU4Rec,SASRec|GRU4Rec,SASRec|GRU4Rec", "duplicate entries: SASRec"),
+    ],
+)
+def test_an_ensemble_of_other_things_is_refused(text, message):
+    with pytest.raises(ConfigError, match=message):
+        parse_ensembles(text)
+
+
+@pytest.mark.slow
+def test_an_ensemble_is_tested_after_its_members_and_reported_with_them(toy, tmp_path, capsys):
+    models = "SASRec+n_heads=1,SASRecPlus+n_heads=1,SASRec+n_heads=1|SASRecPlus+n_heads=1"
+    shared = {**toy, **TINY, "topk": "[5,10]", "seeds": 1, "jobs": 2, "out": "out"}
+    command = ["compare", f"--models={models}", *(f"--{k}={v}" for k, v in shared.items())]
+
+    assert main(command) == 0
+
+    out = capsys.readouterr().out
+    assert "minus SASRecPlus+n_heads=1" in out  # the last model, not the ensemble
+    (folder,) = (tmp_path / "out/runs").glob("SASRec_n_heads_1_SASRecPlus_*")
+    record = json.loads((folder / "result.json").read_text())
+    members = [json.loads(p.read_text()) for p in (tmp_path / "out/runs").glob("*/result.json")]
+    alone = [m for m in members if m["history"]]
+    assert record["n_parameters"] == sum(m["n_parameters"] for m in alone)
+    ranks = pl.read_parquet(tmp_path / "out/ranks.parquet")
+    assert set(ranks["label"]) == {*models.split(",")}
+    text = (tmp_path / "out/report.md").read_text()
+    assert r"| SASRec+n_heads=1\|SASRecPlus+n_heads=1 | 1 |" in text
+
+    assert main(command) == 0  # nothing runs again
+    assert "FAILED" not in capsys.readouterr().out
+    assert json.loads((folder / "result.json").read_text()) == record
