@@ -2,7 +2,7 @@
 
 import re
 import runpy
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import cache
 from pathlib import Path
 
@@ -33,6 +33,9 @@ SEARCH_SPACE_WORDS = ("choice", "uniform", "quniform", "loguniform")
 OF_A_RUN = ("model", "dataset", "config_files", "stages")
 """Keys that choose what runs."""
 
+SAVED_DATA = ("save_dataset", "dataset_save_path", "save_dataloaders", "dataloaders_save_path")
+"""RecBole's keys for data sets and data loaders that it pickles."""
+
 ALIAS = "alias_of_"
 """Starts RecBole's keys for columns of the same ids; the rest of such a key is up to the user."""
 
@@ -47,13 +50,42 @@ def refuse_unknown_keys(keys: Iterable[str], source: str) -> None:
     for key in keys:
         if key in PROCESS_KEYS:
             raise ConfigError(f"{source}: {key!r} is not needed; torchrun starts processes")
-        if key in known or str(key).startswith(ALIAS) or key in keys_read_by_recbole():
+        if _is_known(key, known):
             continue
         near = nearest(str(key), known | keys_read_by_recbole(), n=3)
         hint = f"the keys and what they do are in {properties_dir()}"
         if near:
             hint = f"did you mean {' or '.join(map(repr, near))}?"
         raise ConfigError(f"{source}: unknown key {key!r}; {hint}")
+
+
+def refuse_saved_data(values: dict, source: str) -> None:
+    """Raise when RecBole is to pickle its data set, or to read a pickled one.
+
+    Raises:
+        ConfigError: names the source and the key.
+    """
+    given = [key for key in SAVED_DATA if values.get(key)]
+    if given:
+        raise ConfigError(
+            f"{source}: {', '.join(given)}: RecBole's saved data sets are not supported, because "
+            f"reading one executes whatever code is in the file, and it is not renewed when your "
+            f"data change. Remove {'this key' if len(given) == 1 else 'these keys'}; data sets are "
+            f"loaded from their .inter, .item and feature files"
+        )
+
+
+def keys_of_model(model: str, keys: Iterable[str]) -> list[str]:
+    """Those of ``keys`` that a stored configuration of the model may set: known ones that no other
+    model owns, and none that names a pickled data set."""
+    known = known_keys() | _keys_of_own_models()
+    kept = [key for key in keys if _is_known(key, known) and key not in SAVED_DATA]
+    others = set(keys_of_other_models(model, kept))
+    return [key for key in kept if key not in others]
+
+
+def _is_known(key, known: Collection[str]) -> bool:
+    return key in known or str(key).startswith(ALIAS) or key in keys_read_by_recbole()
 
 
 @cache

@@ -28,6 +28,16 @@ MODELS = {
 class is ``recbole_mm.model.sequential_recommender.<lower>.<Model>``."""
 
 
+BASELINES = ("ItemKNN", "Pop")
+"""RecBole's models, other than its sequential ones, that our commands run. They train nothing."""
+
+OTHER_KINDS = {
+    "general": "general", "context_aware": "context-aware", "knowledge_aware": "knowledge-aware",
+    "exlib": "external",
+}  # fmt: skip
+"""RecBole's kinds of models that are not sequential, and their names in messages."""
+
+
 @cache
 def recbole_models(kind: str = "*") -> tuple[str, ...]:
     """Names of RecBole's own models, of one kind (``sequential``, ``general``, ...) or all."""
@@ -36,20 +46,32 @@ def recbole_models(kind: str = "*") -> tuple[str, ...]:
     return tuple(sorted(by_lower[m.stem] for m in modules if m.stem in by_lower))
 
 
+@cache
+def admitted_models() -> tuple[str, ...]:
+    """RecBole's models that our commands run: its sequential ones and :data:`BASELINES`.
+
+    This is the only list. A model that is not on it is refused by its name, wherever the name comes
+    from (an option, a yaml file, the configuration in a checkpoint), before its module is imported:
+    some of RecBole's other models execute values of their configuration.
+    """
+    return (*recbole_models("sequential"), *BASELINES)
+
+
 def model_name(model: str) -> str:
     """The name by which a model is known to RecBole; that of the class for ``my_module:MyModel``,
     which this makes known.
 
     Raises:
-        ConfigError: the model does not exist, or its name is taken.
+        ConfigError: the model does not exist, is not admitted (:func:`admitted_models`), or its
+            name is taken.
     """
     if ":" in model:
         own = parse_own_model(model)
         _refuse_taken_name(own)
         remember(own)
         return own.name
-    if source_of(model) is None and model not in recbole_models():
-        raise ConfigError(_unknown(model))
+    if source_of(model) is None and model not in admitted_models():
+        raise ConfigError(_not_admitted(model) if model in recbole_models() else _unknown(model))
     return model
 
 
@@ -85,12 +107,21 @@ def _refuse_taken_name(own: OwnModel) -> None:
             raise ConfigError(f"model {str(own)!r}: {model} has the same name; rename the class")
 
 
+def _not_admitted(model: str) -> str:
+    kind = next(words for kind, words in OTHER_KINDS.items() if model in recbole_models(kind))
+    return (
+        f"model {model!r} is one of RecBole's {kind} models, which are not run here. RecBole's "
+        f"sequential models and the baselines {' and '.join(BASELINES)} are; for {model} use "
+        f"recbole.quick_start.run_recbole"
+    )
+
+
 def _unknown(model: str) -> str:
     known = [*MODELS, *own_models(), *installed_models()]
-    near = nearest(model, [*known, *recbole_models()], cutoff=0.5)
+    near = nearest(model, [*known, *admitted_models()], cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return (
         f"unknown model {model!r}: {hint}The models of this package are {', '.join(MODELS)}; "
-        f"RecBole's sequential models are {', '.join(recbole_models('sequential'))}; a model of "
-        f"your own is --model=my_module:MyModel"
+        f"RecBole's sequential models are {', '.join(recbole_models('sequential'))}; its baselines "
+        f"{', '.join(BASELINES)}; a model of your own is --model=my_module:MyModel"
     )

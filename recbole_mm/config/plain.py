@@ -9,7 +9,7 @@ import torch
 from recbole.config import Config
 
 from recbole_mm.config.errors import ConfigError
-from recbole_mm.config.keys import SET_BY_RECBOLE
+from recbole_mm.config.keys import SET_BY_RECBOLE, keys_of_model
 from recbole_mm.config.load import RunConfig
 from recbole_mm.config.models import MODELS, model_name
 from recbole_mm.config.property_files import release_values
@@ -43,17 +43,22 @@ def config_to_plain(config: Config) -> dict:
 def config_from_plain(plain: dict) -> RunConfig:
     """The Config that :func:`config_to_plain` wrote down, on the device of this machine.
 
+    A stored configuration may come from elsewhere. It cannot name a module to import, and has an
+    effect only by the keys that its model reads (:func:`~recbole_mm.config.keys.keys_of_model`).
+
     Raises:
-        ConfigError: this process does not know the model. A stored configuration may come from
-            elsewhere, so it cannot name a module to import.
+        ConfigError: this process does not know the model, or does not run it
+            (:func:`~recbole_mm.config.models.admitted_models`).
     """
     if ":" in str(plain["model"]):
         raise ConfigError(
             f"a stored configuration names the module of a model, {plain['model']!r}, which is not "
             f"imported from there: name the model yourself, --model={plain['model']}"
         )
-    values = {k: v for k, v in with_release(plain).items() if k not in ("model", "dataset")}
-    return RunConfig(model_name(plain["model"]), plain["dataset"], values, users_files=False)
+    model, stored = model_name(plain["model"]), with_release(plain)
+    kept = keys_of_model(model, stored)
+    values = {key: stored[key] for key in kept if key not in ("model", "dataset")}
+    return RunConfig(model, plain["dataset"], values, users_files=False)
 
 
 def with_release(plain: dict) -> dict:

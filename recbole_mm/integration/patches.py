@@ -15,7 +15,11 @@ from enum import Enum
 import numpy as np
 import torch
 
+from recbole_mm.config.errors import ConfigError
+from recbole_mm.config.keys import SET_BY_RECBOLE, keys_of_model
+from recbole_mm.config.models import model_name
 from recbole_mm.config.own_models import own_models
+from recbole_mm.integration.lookup import QUICK_START
 
 NUMPY_ALIASES = {
     "float_": np.float64,
@@ -39,6 +43,7 @@ def patch_after_import():
     keep_modules_out_of_other_parameters()
     let_several_processes_make_a_folder()
     give_sparse_matrices_their_update()
+    leave_pickled_data_sets_closed()
 
 
 def restore_numpy_aliases():
@@ -157,6 +162,31 @@ def give_sparse_matrices_their_update():
     dok_matrix._update = _update
 
 
+def leave_pickled_data_sets_closed():
+    """RecBole unpickles a data set that a key names, or that lies in ``checkpoint_dir``.
+
+    Unpickling executes what the author of the file wants. The file may come with a checkpoint,
+    whose configuration names it. RecBole's module of data gets a ``pickle`` that reads nothing.
+    """
+    from recbole.data import utils
+
+    utils.pickle = _ClosedPickle
+
+
+class _ClosedPickle:
+    """What RecBole's module of data asks of ``pickle``."""
+
+    dump = staticmethod(pickle.dump)
+
+    @staticmethod
+    def load(file):
+        raise ConfigError(
+            f"{file.name}: a data set that RecBole has pickled. Reading it executes whatever code is "
+            f"in it, so it is not read after `import recbole_mm`. Delete the file or move it out of "
+            f"checkpoint_dir; the data set is loaded from its .inter file"
+        )
+
+
 def load_checkpoints_of_recbole():
     """torch >= 2.6 refuses the pickled Config in a checkpoint of RecBole's trainer.
 
@@ -184,6 +214,8 @@ def load_checkpoints_of_recbole():
             read = _config_to_read()
             if isinstance(checkpoint, dict) and isinstance(checkpoint.get("config"), read):
                 checkpoint["config"].__class__ = read.__base__
+                if caller == QUICK_START:  # which runs what the configuration says
+                    checkpoint["config"] = _checked(checkpoint["config"])
             return checkpoint
         if isinstance(checkpoint, dict) and isinstance(checkpoint.get("config"), dict):
             from recbole_mm.config.plain import config_from_plain
@@ -193,6 +225,17 @@ def load_checkpoints_of_recbole():
 
     load.loads_recbole = True
     torch.load = load
+
+
+def _checked(config):
+    """The Config of a checkpoint, of an admitted model and with the keys that this model reads."""
+    from recbole_mm.config.plain import config_from_plain, config_to_plain
+
+    model = model_name(config.final_config_dict["model"])
+    kept = {*keys_of_model(model, config.final_config_dict), *SET_BY_RECBOLE}
+    values = config.final_config_dict.items()
+    config.final_config_dict = {key: value for key, value in values if key in kept}
+    return config_from_plain(config_to_plain(config))
 
 
 CONFIG_CLASSES = {

@@ -20,6 +20,7 @@ import sys
 
 from recbole_mm.config.checks import refuse_wrong_values
 from recbole_mm.config.defaults import merge
+from recbole_mm.config.keys import refuse_saved_data
 from recbole_mm.config.models import model_name, recbole_models, source_of
 from recbole_mm.integration import lookup
 from recbole_mm.integration.lookup import QUICK_START
@@ -95,6 +96,7 @@ def _layer_our_property_files():
 
     def _load_internal_config_dict(self, model, model_class, dataset):
         load_internal_config_dict(self, model, model_class, dataset)
+        refuse_saved_data(self.external_config_dict, "configuration")
         from recbole_mm.config.load import RunConfig
 
         if not isinstance(self, RunConfig) and source_of(model) is not None:

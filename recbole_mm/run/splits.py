@@ -1,5 +1,7 @@
 """The one place where a data set is found or made, loaded and divided."""
 
+import os
+from contextlib import contextmanager
 from logging import getLogger
 from typing import NamedTuple
 
@@ -12,6 +14,10 @@ from recbole_mm.integration.register import multi_modal_dataset_for
 from recbole_mm.prepare.catalog import require_dataset
 from recbole_mm.tools import processes
 from recbole_mm.tools.errors import UserError, user_errors
+
+SAVED_DATA_PATHS = ("dataset_save_path", "dataloaders_save_path")
+NOWHERE = os.path.join(os.devnull, "nothing")
+"""A path that cannot exist."""
 
 
 class Splits(NamedTuple):
@@ -32,6 +38,18 @@ def find_or_make(config) -> None:
     ensure_builtin(config)
 
 
+@contextmanager
+def pickled_data_ignored(config):
+    """Within the block RecBole finds no pickled data set, not even one in ``checkpoint_dir``."""
+    for key in SAVED_DATA_PATHS:
+        config[key] = NOWHERE
+    try:
+        yield
+    finally:
+        for key in SAVED_DATA_PATHS:
+            config[key] = None
+
+
 def load_dataset(config):
     """The data set of a configuration, not yet divided.
 
@@ -42,7 +60,8 @@ def load_dataset(config):
         UserError: it does not exist or cannot be used.
     """
     find_or_make(config)
-    with user_errors(), multi_modal_dataset_for(config["model"]):
+    opened = multi_modal_dataset_for(config["model"])
+    with user_errors(), pickled_data_ignored(config), opened:
         dataset = create_dataset(config)
     columns = config["selected_features"] if needs_item_columns(config["model"]) else None
     for field in columns or ():
@@ -65,7 +84,7 @@ def load_splits(config) -> Splits:
     getLogger().info(dataset)
     size = config["train_batch_size"]
     config["train_batch_size"] = size * processes.size()
-    with user_errors():
+    with user_errors(), pickled_data_ignored(config):
         splits = Splits(*data_preparation(config, dataset))
     config["train_batch_size"] = size
     if not any(map(len, splits[1:])):
