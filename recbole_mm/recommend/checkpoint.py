@@ -152,10 +152,7 @@ def _stored_config(plain: dict, origin: str):
 
 
 def _load_splits(plain: dict, origin: str) -> list[MultiModalDataset]:
-    # RecBole would unpickle what these name
-    config = _stored_config(
-        {**plain, "dataset_save_path": None, "dataloaders_save_path": None}, origin
-    )
+    config = _stored_config(plain, origin)
     find_or_make(config)
     with user_errors():
         return MultiModalDataset(config).build()
