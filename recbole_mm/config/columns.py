@@ -22,3 +22,9 @@ def follow_fields(load_col, given: dict):
         file: ALL if file in unload else [names.get(column, column) for column in columns]
         for file, columns in load_col.items()
     }
+
+
+def usual_names(given: dict) -> dict[str, str]:
+    """The names in our property files of columns that a user calls otherwise, by the user's."""
+    named = {given.get(key) or usual: usual for key, usual in FIELDS.items()}
+    return {own: usual for own, usual in named.items() if own != usual}

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from recbole_mm.config.columns import FIELDS, usual_names
+from recbole_mm.config.property_files import joined, users_dataset_files, values_in
 from recbole_mm.data.atomic_files import read_atomic_file
 from recbole_mm.data.event_times import check_times
 from recbole_mm.data.feature_files import (
@@ -28,13 +30,22 @@ from recbole_mm.tools.hashing import sha256_of_file
 class PreparedDataset:
     """One folder ``<root>/<name>`` with ``.inter``, ``.item`` and ``.card.json``.
 
+    Args:
+        root: folder of the data sets.
+        name: of this one.
+        given: values of RecBole's keys for the names of columns (``USER_ID_FIELD``, ...); where it
+            is silent, the user's yaml file of the data set counts. Tables have the usual names.
+
     Raises:
         InputError: the folder has no ``.inter`` file.
     """
 
-    def __init__(self, root, name: str):
+    def __init__(self, root, name: str, given: dict | None = None):
         self.name = name
         self.folder = dataset_folder(root, name)
+        settings = joined(map(values_in, users_dataset_files(name, root)))
+        named = {key: value for key, value in (given or {}).items() if value and key in FIELDS}
+        self.renamed = usual_names({**settings, **named})
 
     def path(self, ending: str) -> Path:
         return self.folder / f"{self.name}.{ending}"
@@ -47,7 +58,7 @@ class PreparedDataset:
             InputError: a row has no user or no item.
             DatasetError: the file is not readable, or a row has no time.
         """
-        table = read_table(self.path("inter"), required=("user_id", "item_id"))
+        table = read_table(self.path("inter"), ("user_id", "item_id"), self.renamed)
         if "timestamp" in table.columns:
             check_times(str(self.path("inter")), table["timestamp"].to_numpy())
         return table
@@ -56,7 +67,7 @@ class PreparedDataset:
     def items(self) -> pl.DataFrame:
         """``item_id`` and the texts that the data has; the items of ``.inter`` without a file."""
         if self.path("item").is_file():
-            return read_table(self.path("item"), required=("item_id",))
+            return read_table(self.path("item"), ("item_id",), self.renamed)
         return self.interactions.select("item_id").unique(maintain_order=True)
 
     @cached_property
@@ -194,17 +205,31 @@ def unit_rows(values: np.ndarray) -> np.ndarray:
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
 
-def read_table(path: Path, required: tuple[str, ...]) -> pl.DataFrame:
+def read_table(
+    path: Path, required: tuple[str, ...], renamed: dict[str, str] | None = None
+) -> pl.DataFrame:
     """An atomic file with columns that must be there, and have a value in every row.
+
+    Args:
+        path: of the file.
+        required: names of these columns.
+        renamed: name in the file: name in the table. A column that has the latter in the file is
+            left out.
 
     Raises:
         InputError: one is missing.
         DatasetError: see :class:`recbole_mm.data.atomic_files.AtomicFile`.
     """
     table = read_atomic_file(path)
+    found = {own: usual for own, usual in (renamed or {}).items() if own in table.columns}
+    table = table.drop([*found.values()], strict=False).rename(found)
     absent = [name for name in required if name not in table.columns]
     if absent:
-        raise InputError(f"{path}: no column {absent}, it has {table.columns}.")
+        raise InputError(
+            f"{path}: no column {absent}, it has {table.columns}. Columns of other names are given "
+            f"with --USER_ID_FIELD, --ITEM_ID_FIELD and --TIME_FIELD, or in {path.stem}.yaml beside "
+            f"the file."
+        )
     for name in required:
         empty = table[name].is_null()
         if empty.any():

@@ -8,12 +8,12 @@ from recbole_mm.prepare.prepared import PreparedDataset
 from recbole_mm.recommend.catalog import CatalogError
 
 
-def item_details(data_path, dataset: str, tokens: pl.Series, names: list[str]) -> pl.DataFrame:
+def item_details(config: dict, tokens: pl.Series, names: list[str]) -> pl.DataFrame:
     """What the data set tells of some items.
 
     Args:
-        data_path: folder of the data sets.
-        dataset: name of the data set.
+        config: with ``data_path`` (the folder of all data sets), ``dataset``, and the names of its
+            columns.
         tokens: outside ids of the items, ``(n_items,)``.
         names: of ``title`` and ``image``, the path of the picture.
 
@@ -24,7 +24,7 @@ def item_details(data_path, dataset: str, tokens: pl.Series, names: list[str]) -
         CatalogError: the data set has no such column.
         InputError: the data set does not exist.
     """
-    prepared = PreparedDataset(data_path, dataset)
+    prepared = PreparedDataset(config["data_path"], config["dataset"], config)
     known = prepared.items
     missing = [name for name in names if name not in known.columns]
     if missing:

@@ -236,9 +236,8 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
         """The catalog, with titles if the data set has some."""
         if self.catalog.titles is not None or not self.has_data:
             return self.catalog
-        place = self.config["data_path"], self.config["dataset"]
         try:
-            titles = item_details(*place, self.catalog.tokens, ["title"])["title"]
+            titles = item_details(self.config, self.catalog.tokens, ["title"])["title"]
         except UserError:
             return self.catalog
         return self.catalog._replace(titles=titles)
@@ -340,8 +339,7 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
             return self.catalog.titles.to_frame("title")
         if not self.has_data:
             raise CatalogError(f"the bundle has no {names[-1]}s of its items: leave them out")
-        place = self.config["data_path"], self.config["dataset"]
-        return item_details(*place, self.catalog.tokens, names)
+        return item_details(self.config, self.catalog.tokens, names)
 
     def _plan(self, histories, request: Request) -> dict:
         """Everything that an answer depends on."""

@@ -40,6 +40,24 @@ def test_figures_are_counted_by_hand(tmp_path):
     assert found["items with text"] == 1
 
 
+def test_columns_are_found_under_the_names_of_the_user(tmp_path, capsys):
+    dataset_of(tmp_path, [("u", "a", "5"), ("u", "b", "7"), ("v", "a", "9")])
+    path = tmp_path / "x" / "x.inter"
+    expected = figures(PreparedDataset(tmp_path, "x"))
+    path.write_text(
+        "visit:token\tsku:token\twhen:float\tuser_id:token\n"
+        + "".join(f"{line}\tz\n" for line in path.read_text().splitlines()[1:])
+    )
+
+    with pytest.raises(InputError, match=r"x.inter: no column \['item_id'\].*--ITEM_ID_FIELD"):
+        inspect.main(["x", f"--output={tmp_path}"])
+    names = {"USER_ID_FIELD": "visit", "ITEM_ID_FIELD": "sku", "TIME_FIELD": "when"}
+    inspect.main(["x", f"--output={tmp_path}", *(f"--{k}={v}" for k, v in names.items())])
+    assert "users                                            2\n" in capsys.readouterr().out
+    (tmp_path / "x" / "x.yaml").write_text("".join(f"{k}: {v}\n" for k, v in names.items()))
+    assert figures(PreparedDataset(tmp_path, "x")) == expected
+
+
 def test_a_planted_neighbour_is_found_and_popularity_is_not_fooled(tmp_path):
     items = [f"i{n:02d}" for n in range(40)]
     angle = np.arange(40) * 2 * np.pi / 40

@@ -12,7 +12,7 @@ are complete, and are used again only for the same encoder, settings and input.
 
 from pathlib import Path
 
-from recbole_mm.prepare.commands.options import add_output, pairs, parser_of
+from recbole_mm.prepare.commands.options import add_fields, add_output, pairs, parser_of
 from recbole_mm.prepare.fields import TEXT_FIELDS
 from recbole_mm.prepare.folders import dataset_folder
 
@@ -21,6 +21,7 @@ def read_arguments(arguments=None):
     parser = parser_of("extract", __doc__)
     parser.add_argument("names", nargs="+", help="names of prepared data sets")
     add_output(parser)
+    add_fields(parser)
     parser.add_argument("--encoder", help="on the Hugging Face hub, or a folder [embedded]")
     parser.add_argument("--modalities", nargs="+", default=["text", "image"])
     parser.add_argument(
@@ -66,7 +67,7 @@ def main(arguments=None) -> None:
         dataset_folder(args.output, name)
     from recbole_mm.prepare.prepared import PreparedDataset
 
-    datasets = [PreparedDataset(args.output, name) for name in args.names]
+    datasets = [PreparedDataset(args.output, name, vars(args)) for name in args.names]
     if args.modality:
         from recbole_mm.prepare.ready_made import add_ready_made
 

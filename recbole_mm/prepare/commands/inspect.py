@@ -6,7 +6,7 @@ The figures go to the screen and into NAME.card.json, the sheet to NAME.sheet.pn
 each with its nearest neighbours by text and by picture features.
 """
 
-from recbole_mm.prepare.commands.options import add_output, parser_of
+from recbole_mm.prepare.commands.options import add_fields, add_output, parser_of
 from recbole_mm.prepare.folders import dataset_folder
 
 
@@ -14,9 +14,10 @@ def main(arguments=None) -> None:
     parser = parser_of("inspect", __doc__)
     parser.add_argument("name", help="name of a prepared data set")
     add_output(parser)
+    add_fields(parser)
     args = parser.parse_args(arguments)
     dataset_folder(args.output, args.name)
     from recbole_mm.prepare.inspection import inspect
     from recbole_mm.prepare.prepared import PreparedDataset
 
-    inspect(PreparedDataset(args.output, args.name))
+    inspect(PreparedDataset(args.output, args.name, vars(args)))

@@ -7,7 +7,7 @@ This writes dataset/NAME/NAME.inter, in which users and items carry the name of 
 Food:B00004W4UP are the row B00004W4UP of dataset/Food/Food.<modality>.npz.
 """
 
-from recbole_mm.prepare.commands.options import add_output, parser_of
+from recbole_mm.prepare.commands.options import add_fields, add_output, parser_of
 from recbole_mm.prepare.folders import dataset_folder, refuse_unusable_name
 
 
@@ -16,6 +16,7 @@ def main(arguments=None) -> None:
     parser.add_argument("name", help="name of the mixture")
     parser.add_argument("domains", nargs="+", help="names of prepared data sets")
     add_output(parser)
+    add_fields(parser)
     args = parser.parse_args(arguments)
     refuse_unusable_name(args.name)
     for domain in args.domains:
@@ -23,6 +24,6 @@ def main(arguments=None) -> None:
     from recbole_mm.prepare.mix import mix
     from recbole_mm.prepare.prepared import PreparedDataset
 
-    domains = [PreparedDataset(args.output, domain) for domain in args.domains]
+    domains = [PreparedDataset(args.output, domain, vars(args)) for domain in args.domains]
     dataset = mix(domains, args.output, args.name)
     print(f"{len(domains)} domains, {dataset.summary()}")

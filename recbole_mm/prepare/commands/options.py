@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from recbole_mm.config.columns import FIELDS
+
 
 def parser_of(command: str, description: str) -> argparse.ArgumentParser:
     """A parser for ``recbole-mm <command>`` whose help starts with the description as it is."""
@@ -23,6 +25,16 @@ def add_output(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="folder of the data sets [dataset]",
     )
+
+
+def add_fields(parser: argparse.ArgumentParser) -> None:
+    """``--USER_ID_FIELD`` and the like, by the names that training has for them."""
+    for key, usual in FIELDS.items():
+        parser.add_argument(
+            f"--{key}",
+            metavar="COLUMN",
+            help=f"column of the .inter file, if it is not {usual!r}, as in training",
+        )
 
 
 def pairs(options: list[str]) -> list[tuple[str, str]]:
