@@ -43,6 +43,7 @@ class PresplitDataset(AtomicFileDataset):
     """
 
     has_histories = False
+    file_size_list: list[int]  # RecBole's: interactions of each file
 
     def history_field(self, field: str) -> str:
         """The column with the history of ``field``."""

@@ -213,9 +213,12 @@ def load_checkpoints_of_recbole():
             )
             read = _config_to_read()
             if isinstance(checkpoint, dict) and isinstance(checkpoint.get("config"), read):
-                checkpoint["config"].__class__ = read.__base__
+                config = checkpoint["config"]
+                kind = _run_config() if isinstance(config, _run_config_to_read()) else read.__base__
+                config.__class__ = kind
                 if caller == QUICK_START:  # which runs what the configuration says
-                    checkpoint["config"] = _checked(checkpoint["config"])
+                    checkpoint["config"] = _checked(config)
+                    checkpoint["config"].__class__ = kind
             return checkpoint
         if isinstance(checkpoint, dict) and isinstance(checkpoint.get("config"), dict):
             from recbole_mm.config.plain import config_from_plain
@@ -238,11 +241,8 @@ def _checked(config):
     return config_from_plain(config_to_plain(config))
 
 
-CONFIG_CLASSES = {
-    ("recbole.config.configurator", "Config"),
-    ("recbole_mm.config", "RunConfig"),
-    ("recbole_mm.config.load", "RunConfig"),
-}
+CONFIG_CLASS = ("recbole.config.configurator", "Config")
+RUN_CONFIG_CLASSES = {("recbole_mm.config", "RunConfig"), ("recbole_mm.config.load", "RunConfig")}
 IN_RECBOLE_CHECKPOINTS = {
     ("collections", "OrderedDict"),
     ("numpy", "dtype"),
@@ -266,14 +266,28 @@ def _config_to_read() -> type:
     return type("Config", (Config,), {"__init__": refuse})
 
 
+@functools.cache
+def _run_config_to_read() -> type:
+    """Ours, which a checkpoint of our commands has, likewise."""
+    return type("RunConfig", (_config_to_read(),), {})
+
+
+def _run_config() -> type:
+    from recbole_mm.config.load import RunConfig
+
+    return RunConfig
+
+
 class _RecBoleUnpickler(pickle.Unpickler):
     """Imports only the names that a checkpoint of RecBole's trainer needs."""
 
     def find_class(self, module, name):
         if (module, name) in IN_RECBOLE_CHECKPOINTS:
             return super().find_class(module, name)
-        if (module, name) in CONFIG_CLASSES:
+        if (module, name) == CONFIG_CLASS:
             return _config_to_read()
+        if (module, name) in RUN_CONFIG_CLASSES:
+            return _run_config_to_read()
         if module.startswith(("recbole.", "recbole_mm.")):
             found = super().find_class(module, name)
             # a Config names its model's class

@@ -13,6 +13,7 @@ belongs to RecBole's quick start nor imports :mod:`recbole_mm` knows RecBole's o
 """
 
 import contextlib
+import functools
 import importlib
 import importlib.abc
 import importlib.machinery
@@ -36,6 +37,7 @@ def register():
     lookup.answer(recbole.trainer, lookup.find_trainer_class)
     lookup.answer(recbole.data.dataset, lookup.find_dataset_class)
     _layer_our_property_files()
+    _load_data_as_our_commands_did()
     _send_run_functions_through_this_package()
 
 
@@ -74,6 +76,28 @@ def multi_modal_dataset_for(model):
         yield
     finally:
         delattr(recbole.data.dataset, name)
+
+
+def _load_data_as_our_commands_did():
+    """RecBole's ``create_dataset`` gives a configuration of our commands, such as that of a
+    checkpoint, the data set class that they gave it; its own Config keeps RecBole's class."""
+    from recbole.data import utils
+
+    original = utils.create_dataset
+    if hasattr(original, "__wrapped__"):
+        return
+
+    @functools.wraps(original)
+    def create_dataset(config):
+        from recbole_mm.config.load import RunConfig
+
+        ours = isinstance(config, RunConfig)
+        with multi_modal_dataset_for(config["model"]) if ours else contextlib.nullcontext():
+            return original(config)
+
+    for name, module in list(sys.modules.items()):
+        if name.startswith("recbole.") and vars(module).get("create_dataset") is original:
+            module.create_dataset = create_dataset
 
 
 def _layer_our_property_files():

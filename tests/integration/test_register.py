@@ -5,11 +5,13 @@ import sys
 import textwrap
 from pathlib import Path
 
+import numpy as np
 import pytest
 import recbole.data.dataset
 import recbole.trainer
 import torch
 from recbole.config import Config
+from recbole.data.dataset import SequentialDataset
 from recbole.quick_start import load_data_and_model, objective_function, run_recbole
 from recbole.trainer import HyperTuning
 from recbole.utils import get_model, get_trainer
@@ -101,6 +103,51 @@ def test_recboles_own_run_and_load_functions_take_our_model(toy):
     assert isinstance(dataset, MultiModalDataset)
     again = get_trainer(config["MODEL_TYPE"], "MMM4Rec")(config, model)
     assert again.evaluate(test_data, load_best_model=False) == result["test_result"]
+
+
+def targets_of(loader):
+    data = loader._dataset
+    tokens = data.field2id_token["item_id"][data.inter_feat["item_id"]]
+    return list(zip(data.inter_feat["user_id"].tolist(), tokens, strict=True))
+
+
+def write_ties(folder):
+    """Thirty users whose events are all of one day, in random order of items."""
+    random = np.random.default_rng(0)
+    rows = [f"u{user}\ti{item}\t86400" for user in range(30) for item in random.permutation(12)[:7]]
+    path = folder / "dataset" / "ties" / "ties.inter"
+    path.parent.mkdir(parents=True)
+    path.write_text("\n".join(["user_id:token\titem_id:token\ttimestamp:float", *rows]) + "\n")
+    return {"dataset": "ties", "data_path": str(path.parents[1])}
+
+
+def test_a_checkpoint_of_recboles_model_by_our_command_has_its_data_and_splits_again(tmp_path):
+    settings = {"hidden_size": 8, "inner_size": 8, "epochs": 1, "tie_order": "item"}
+    settings |= {"topk": [5], "valid_metric": "NDCG@5"}
+    run = Run(load_config("SASRec", config_dict={**write_ties(tmp_path), **settings}))
+    run.train()
+    result = run.test()
+
+    config, model, dataset, *loaders = load_data_and_model(result.checkpoint)
+
+    assert type(dataset) is MultiModalDataset
+    for again, first in zip(loaders, run.splits, strict=True):
+        assert targets_of(again) == targets_of(first)
+    trainer = get_trainer(config["MODEL_TYPE"], "SASRec")(config, model)
+    # RecBole's trainer breaks ties of scores in another way, which may move a rank
+    again = trainer.evaluate(loaders[2], load_best_model=False)
+    assert again["ndcg@5"] == pytest.approx(result.test_result["ndcg@5"], abs=1e-3)
+
+
+def test_a_checkpoint_of_recboles_own_run_keeps_recboles_data_set(tmp_path):
+    settings = {"hidden_size": 8, "inner_size": 8, "epochs": 1, "train_neg_sample_args": None}
+    settings |= {"topk": [5], "valid_metric": "NDCG@5"}
+    settings |= {"load_col": {"inter": ["user_id", "item_id", "timestamp"]}}
+    run_recbole("SASRec", config_dict={**write_ties(tmp_path), **settings})
+
+    _, _, dataset, *_ = load_data_and_model(next(Path("saved").glob("SASRec-*.pth")))
+
+    assert type(dataset) is SequentialDataset
 
 
 def test_recboles_resume_takes_our_checkpoint(toy):
