@@ -9,6 +9,7 @@ import torch
 from recbole_mm.prepare.convert import Sequences, read_json_lines, write_features, write_tables
 from recbole_mm.prepare.inputs import InputError, read_json
 from recbole_mm.prepare.prepared import PreparedDataset
+from recbole_mm.tools.torch_files import TorchFileError, read_torch, tensor_fault
 
 SPLITS = ("train", "eval", "test")
 
@@ -126,12 +127,15 @@ def _known_modalities(path: Path) -> dict[str, dict]:
 def read_tensor(path: Path) -> np.ndarray:
     """A tensor ``(items, F)`` in a file of torch, as float32; nothing in it is executed."""
     try:
-        tensor = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises what it likes; the reason is in its text
+        tensor = read_torch(path)
+    except TorchFileError as error:
         raise InputError(
-            f"{path}: not a plain tensor ({type(error).__name__}). Anything else in it is not executed; "
-            f"save the tensor alone: torch.save(tensor, path)."
+            f"{path}: not a plain tensor ({error}). Anything else in it is not executed; save the "
+            f"tensor alone: torch.save(tensor, path)."
         ) from error
-    if not torch.is_tensor(tensor) or tensor.ndim != 2 or tensor.is_sparse:
+    if not torch.is_tensor(tensor) or tensor.ndim != 2:
         raise InputError(f"{path}: holds {type(tensor).__name__}, expected a tensor (items, F).")
+    fault = tensor_fault(tensor)
+    if fault:
+        raise InputError(f"{path}: {fault}, expected a tensor (items, F) of finite numbers.")
     return tensor.float().numpy()

@@ -2,8 +2,10 @@
 
 import dataclasses
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
+from types import UnionType
+from typing import get_args, get_origin, get_type_hints
 
 from recbole_mm.tools.errors import UserError
 from recbole_mm.tools.files import write_json
@@ -68,11 +70,15 @@ class Result:
         """The result that :meth:`to_dict` gave.
 
         Raises:
-            UserError: it does not have exactly the attributes of a result.
+            UserError: it does not have exactly the attributes of a result, each of its type.
         """
-        names = {field.name for field in fields(cls)}
-        if not isinstance(values, dict) or set(values) != names:
-            raise UserError(f"{origin}: not a result of recbole_mm {sorted(names)}")
+        kinds = get_type_hints(cls)
+        if not isinstance(values, dict) or set(values) != set(kinds):
+            raise UserError(f"{origin}: not a result of recbole_mm {sorted(kinds)}")
+        for name, kind in kinds.items():
+            if not _is_a(kind, values[name]):
+                words = kind.__name__ if isinstance(kind, type) else kind
+                raise UserError(f"{origin}: {name} is {values[name]!r}; it must be {words}")
         return cls(**values)
 
     def save(self, path) -> None:
@@ -87,8 +93,38 @@ class Result:
             FileNotFoundError: the file does not exist.
             UserError: the file is damaged.
         """
-        try:
-            values = json.loads(Path(path).read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise UserError(f"{path}: damaged ({error}). Delete it to run again") from error
+        values = read_record(path)
+        if values is None:
+            raise FileNotFoundError(f"{path}: no such result")
         return cls.from_dict(values, str(path))
+
+
+def read_record(path) -> dict | None:
+    """A JSON object that this package wrote about a run; ``None`` if the file does not exist.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    try:
+        record = json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: damaged ({error}). Delete it to run again") from error
+    if not isinstance(record, dict):
+        raise UserError(f"{path}: damaged (not a JSON object). Delete it to run again")
+    return record
+
+
+def _is_a(kind, value) -> bool:
+    """Whether a value of JSON has the type of an attribute."""
+    origin, parts = get_origin(kind), get_args(kind)
+    if origin is UnionType:
+        return any(_is_a(part, value) for part in parts)
+    if origin is list:
+        return isinstance(value, list) and all(_is_a(parts[0], part) for part in value)
+    if origin is dict:
+        return isinstance(value, dict) and all(_is_a(parts[1], part) for part in value.values())
+    if kind is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return type(value) is kind

@@ -16,7 +16,9 @@ from recbole_mm.run.result import Result
 from recbole_mm.run.splits import Splits, find_or_make, load_splits
 from recbole_mm.tools import processes
 from recbole_mm.tools.errors import UserError, user_errors
+from recbole_mm.tools.files import set_aside
 from recbole_mm.tools.memory import keep_freed_memory, peak_memory
+from recbole_mm.tools.torch_files import TorchFileError
 from recbole_mm.training.recorded import recorded, trainable_parameters
 from recbole_mm.training.trainer import MultiModalTrainer
 from recbole_mm.transfer.pretrained import freeze_from_config
@@ -42,21 +44,25 @@ class Run:
     """
 
     def __init__(self, config):
-        logger = getLogger()
         keep_freed_memory()
-        logger.info(config)
+        getLogger().info(config)
         self.config = config
-        self.splits, self.model = _load(config)
-        logger.info(self.model)
-        with user_errors():
-            trainer = recorded(get_trainer(config["MODEL_TYPE"], config["model"]))
-            self.trainer = trainer(config, self.model)
-            self.trainer.start_from_config()
+        self._open()
+        getLogger().info(self.model)
         if processes.size() > 1 and not isinstance(self.trainer, MultiModalTrainer):
             raise UserError(
                 f"{config['model']} trains in one process; torchrun is for "
                 f"{', '.join(MODELS)} and your own multi-modal models."
             )
+
+    def _open(self) -> None:
+        """Data, model and trainer from scratch."""
+        config = self.config
+        self.splits, self.model = _load(config)
+        with user_errors():
+            trainer = recorded(get_trainer(config["MODEL_TYPE"], config["model"]))
+            self.trainer = trainer(config, self.model)
+            self.trainer.start_from_config()
         # each process has a dropout of its own
         torch.manual_seed(config["seed"] + processes.rank())
 
@@ -74,14 +80,23 @@ class Run:
     def keep_progress(self, best: Path, latest: Path) -> None:
         """Keep the best and the latest epoch in these files, and resume from them if they exist.
 
-        RecBole's own trainers keep the best epoch only and start from scratch.
+        Files that are damaged are set aside, and training starts from scratch. RecBole's own
+        trainers keep the best epoch only and start from scratch.
         """
-        self.trainer.saved_model_file = str(best)
-        if not isinstance(self.trainer, MultiModalTrainer):
+        self._name_files(best, latest)
+        if not isinstance(self.trainer, MultiModalTrainer) or not latest.is_file():
             return
-        self.trainer.progress_file = latest
-        if latest.is_file():
+        try:
             self.trainer.resume_progress(self.splits.train)
+        except TorchFileError as error:
+            set_aside(latest, error)
+            self._open()  # the old parts may be half resumed
+            self._name_files(best, latest)
+
+    def _name_files(self, best: Path, latest: Path) -> None:
+        self.trainer.saved_model_file = str(best)
+        if isinstance(self.trainer, MultiModalTrainer):
+            self.trainer.progress_file = latest
 
     def train(self, saved: bool = True, verbose: bool = True) -> None:
         """Train until RecBole's early stopping, or not at all with ``epochs: 0``.

@@ -11,7 +11,7 @@ A finetune stage starts from the nearest pretrain stage of its model above, unle
 its configuration sets ``pre_model_path``: to a checkpoint, or to ``~`` to start from scratch.
 """
 
-import json
+from dataclasses import replace
 from functools import cached_property
 from logging import getLogger
 from pathlib import Path
@@ -24,12 +24,13 @@ from recbole_mm.config.property_files import read_layers
 from recbole_mm.integration.lookup import is_multi_modal
 from recbole_mm.run.identity import PLACES, data_hashes, digest
 from recbole_mm.run.logs import start_logging
-from recbole_mm.run.result import Result
+from recbole_mm.run.result import Result, read_record
 from recbole_mm.run.run import Run
 from recbole_mm.run.splits import find_or_make
 from recbole_mm.tools import processes
-from recbole_mm.tools.errors import user_errors
-from recbole_mm.tools.files import write_json
+from recbole_mm.tools.errors import UserError, user_errors
+from recbole_mm.tools.files import set_aside, write_json
+from recbole_mm.transfer.checkpoints import CheckpointError, read_checkpoint
 
 
 class Stage:
@@ -64,21 +65,29 @@ class Stage:
         return Path(self.config["checkpoint_dir"]) / f"{self.name}{suffix}"
 
     def result(self) -> Result | None:
-        """The result of the stage if it is finished and its checkpoint exists."""
+        """The result of the stage if it is finished and its checkpoint exists.
+
+        A damaged record, or a damaged checkpoint, is set aside.
+        """
         path = self.path(".json")
         try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-            result = Result.from_dict(record["result"], str(path))
-        except FileNotFoundError:
+            record = read_record(path)
+            if record is None:
+                return None
+            result = Result.from_dict(record.get("result"), str(path))
+        except UserError as error:
+            set_aside(path, error)
             return None
-        except (ValueError, KeyError, TypeError) as error:
-            aside = path.with_name(f"{path.name}.damaged")
-            path.replace(aside)
-            getLogger().warning(
-                f"{path}: damaged, renamed to {aside.name}; it runs again ({error})"
-            )
+        checkpoint = self.path(".pth")
+        if not checkpoint.is_file():
             return None
-        return result if result.checkpoint and Path(result.checkpoint).is_file() else None
+        try:
+            if is_multi_modal(self.config["model"]):  # RecBole's trainers write pickles
+                read_checkpoint(checkpoint)
+        except CheckpointError as error:
+            set_aside(checkpoint, error)
+            return None
+        return replace(result, checkpoint=str(checkpoint))
 
     def check(self, called: str) -> None:
         """Load its data and make its model, to know now what would end it later.

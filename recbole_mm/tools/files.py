@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import tempfile
+from logging import getLogger
 from pathlib import Path
 
 from recbole_mm.tools.errors import UserError
@@ -29,6 +30,22 @@ def write_text(path, text: str) -> None:
 
 def write_json(path, value) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def set_aside(path, reason) -> None:
+    """Rename a damaged record of ours to ``<name>.damaged``, so that its work is done again.
+
+    Args:
+        path: of the record; several processes may call this at once.
+        reason: what is wrong with it.
+    """
+    path = Path(path)
+    aside = path.with_name(f"{path.name}.damaged")
+    with contextlib.suppress(FileNotFoundError):
+        path.replace(aside)
+        getLogger().warning(
+            f"{path}: damaged ({reason}); renamed to {aside.name}, and the work is done again"
+        )
 
 
 def require_writable(folder, fix: str) -> None:

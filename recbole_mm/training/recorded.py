@@ -11,12 +11,13 @@ from torch import nn
 
 from recbole_mm.tools import processes
 from recbole_mm.tools.errors import RunFailed
+from recbole_mm.tools.torch_files import saving
 from recbole_mm.training.ranking import RankCollector
 from recbole_mm.transfer.pretrained import freeze_from_config, start_from_config
 
 
 class LossIsNaN(RunFailed):
-    """The loss is not a number."""
+    """The loss is not a number, or the parameters have become NaN or infinite."""
 
 
 class RecordedTraining(AbstractTrainer):
@@ -27,7 +28,9 @@ class RecordedTraining(AbstractTrainer):
     - ``pre_model_path``, ``reset``, ``allow_fewer_layers`` and ``freeze``, also where RecBole's own
       functions make the trainer.
     - Ranks are counted (:class:`~recbole_mm.training.ranking.RankCollector`).
-    - A loss that is not a number is an error of its own type, which names the epoch.
+    - A loss that is not a number, and parameters that are not finite, are an error of their own
+      type, which names the epoch.
+    - Checkpoints are written as a whole or not at all.
 
     Attributes:
         history: of each validated epoch ``epoch``, ``valid_score`` and ``seconds`` since the start
@@ -90,9 +93,11 @@ class RecordedTraining(AbstractTrainer):
         self._epoch = epoch_idx
         begun = time.perf_counter()
         try:
-            return super()._train_epoch(train_data, epoch_idx, *args, **kwargs)
+            loss = super()._train_epoch(train_data, epoch_idx, *args, **kwargs)
         finally:
             self.training_seconds.append(time.perf_counter() - begun)
+        self._refuse_parameters_that_are_not_finite()
+        return loss
 
     def _valid_epoch(self, *args, **kwargs):
         begun = time.perf_counter()
@@ -104,10 +109,32 @@ class RecordedTraining(AbstractTrainer):
     def _check_nan(self, loss):
         if torch.isnan(loss):
             raise LossIsNaN(
-                f"the loss of {self.config['model']} is not a number in epoch {self._epoch}: lower "
-                f"learning_rate ({self.config['learning_rate']}), set clip_grad_norm, or look for "
-                f"huge values in the features"
+                f"the loss of {self.config['model']} is not a number in epoch {self._epoch}: "
+                f"{self._remedy()}"
             )
+
+    def _refuse_parameters_that_are_not_finite(self):
+        """After the last step of an epoch no loss would show it, and the epoch would be the best."""
+        bad = [name for name, p in self.model.named_parameters() if not bool(p.isfinite().all())]
+        if bad:
+            raise LossIsNaN(
+                f"{len(bad)} parameters of {self.config['model']} are NaN or infinite after epoch "
+                f"{self._epoch}, e.g. {bad[0]}: {self._remedy()}"
+            )
+
+    def _remedy(self) -> str:
+        return (
+            f"lower learning_rate ({self.config['learning_rate']}), set clip_grad_norm, or look for "
+            f"huge values in the features"
+        )
+
+    def _save_checkpoint(self, epoch, verbose=True, **kwargs):
+        """See RecBole's; the file is written as a whole, or the one before it stays."""
+        path = kwargs.pop("saved_model_file", self.saved_model_file)
+        with saving(path) as temporary:
+            super()._save_checkpoint(epoch, verbose=False, saved_model_file=temporary)
+        if verbose:
+            self.logger.info(f"Saving current: {path}")
 
 
 @cache

@@ -12,7 +12,12 @@ from torch.nn.parallel import DistributedDataParallel
 
 from recbole_mm.config.plain import config_to_plain
 from recbole_mm.tools import processes
-from recbole_mm.tools.files import whole_or_not
+from recbole_mm.tools.torch_files import (
+    TorchFileError,
+    read_torch,
+    refuse_unusable,
+    save_torch,
+)
 from recbole_mm.training.averaging import WeightAverage
 from recbole_mm.training.optimizers import AccumulatedSteps, build_optimizer
 from recbole_mm.training.recorded import RecordedTraining
@@ -88,8 +93,8 @@ class MultiModalTrainer(RecordedTraining, Trainer):
     def _save_checkpoint(self, epoch, verbose=True, **kwargs):
         path = kwargs.pop("saved_model_file", self.saved_model_file)
         if processes.is_first():
-            with self._averaged(), whole_or_not(path) as temporary:
-                torch.save(self._state(epoch), temporary)
+            with self._averaged():
+                save_torch(self._state(epoch), path)
         processes.barrier()
         if verbose:
             self.logger.info(f"Saving current: {path}")
@@ -118,13 +123,29 @@ class MultiModalTrainer(RecordedTraining, Trainer):
             "random": processes.of_all((torch.get_rng_state(), cuda)),
         }
         if processes.is_first():
-            with whole_or_not(self.progress_file) as temporary:
-                torch.save(state, temporary)
+            save_torch(state, self.progress_file)
 
     def resume_progress(self, train_data) -> None:
-        """Resume from ``progress_file``."""
+        """Resume from ``progress_file``.
+
+        Raises:
+            TorchFileError: the file, or that of the best epoch so far, is damaged; the trainer and
+                its model are not to be used then.
+        """
         assert self.progress_file is not None
-        state = torch.load(self.progress_file, map_location="cpu", weights_only=True)
+        state = read_torch(self.progress_file)
+        try:
+            refuse_unusable(state["state_dict"], str(self.progress_file), TorchFileError)
+            if state["history"]:
+                read_torch(self.saved_model_file)
+            self._resume(state, train_data)
+        except TorchFileError:
+            raise
+        except Exception as error:  # whatever is not what the trainer wrote
+            raise TorchFileError(f"{type(error).__name__}: {error}") from error
+        self.logger.info(f"resuming with epoch {self.start_epoch} from {self.progress_file}")
+
+    def _resume(self, state: dict, train_data) -> None:
         self.model.load_state_dict(state["state_dict"])
         self.model.load_other_parameter(state["other_parameter"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -141,7 +162,6 @@ class MultiModalTrainer(RecordedTraining, Trainer):
         cpu, cuda = state["random"][processes.rank()]
         torch.set_rng_state(cpu)
         torch.cuda.set_rng_state_all(cuda)
-        self.logger.info(f"resuming with epoch {self.start_epoch} from {self.progress_file}")
 
 
 class LossModule(nn.Module):

@@ -8,7 +8,6 @@ tensors and plain containers is read as an empty stand-in.
 import pickle
 import re
 import types
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 
 from recbole_mm.tools.errors import UserError
+from recbole_mm.tools.torch_files import TorchFileError, read_torch, refuse_unusable
 
 TIME_SCALE = [
     (r"mlp4time_scale\.1\.", "time_scale.scale_in."),
@@ -106,8 +106,8 @@ def import_authors_checkpoint(path, model: str) -> dict[str, Tensor]:
         a state dict; tables that belong to a data set are in it if the file has them.
 
     Raises:
-        AuthorsCheckpointError: no importer for this model; the file is not a checkpoint or has none
-            of the model's parameters.
+        AuthorsCheckpointError: no importer for this model; the file is not a checkpoint, is
+            damaged, has none of the model's parameters, or NaN or infinite ones.
     """
     path = Path(path)
     if model not in IMPORTERS:
@@ -117,29 +117,32 @@ def import_authors_checkpoint(path, model: str) -> dict[str, Tensor]:
         )
     entry, rename, known_name = IMPORTERS[model]
     try:
-        if _is_torchscript(path):
-            raise ValueError("it is a TorchScript archive, which contains code")
-        checkpoint = torch.load(path, map_location="cpu", weights_only=False, pickle_module=_inert)
-    except Exception as error:
+        checkpoint = read_torch(path, _inert)
+    except TorchFileError as error:
         raise AuthorsCheckpointError(
-            f"{path}: cannot be read as a checkpoint without executing code ({error})."
+            f"{path}: neither a checkpoint of this package nor one of {model}'s authors that can be "
+            f"read without executing code ({error}). Give another pre_model_path."
         ) from error
-    state = checkpoint.get(entry, checkpoint) if isinstance(checkpoint, Mapping) else {}
-    state = {k: v for k, v in state.items() if isinstance(v, Tensor)}
+    state = _parameters(checkpoint, entry)
     if not any(re.search(known_name, name) for name in state):
         raise AuthorsCheckpointError(
             f"{path}: neither a checkpoint of this package nor one released by {model}'s authors "
             f"(looked for names like {known_name!r}; it has {sorted(state)[:5]})."
         )
-    return rename(state)
+    refuse_unusable(state, str(path), AuthorsCheckpointError)
+    try:
+        return rename(state)
+    except (RuntimeError, IndexError) as error:  # of shapes that no release has
+        raise AuthorsCheckpointError(
+            f"{path}: its parameters do not have the shapes of {model}'s release ({error})."
+        ) from error
 
 
-def _is_torchscript(path: Path) -> bool:
-    """Whether ``torch.load`` would hand the file to ``torch.jit.load``, whatever its pickle module."""
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.rpartition("/")[2] == "constants.pkl" for name in archive.namelist())
+def _parameters(checkpoint, entry: str) -> dict[str, Tensor]:
+    """Tensors by name, in the entry of a file or in the file itself."""
+    state = checkpoint.get(entry, checkpoint) if isinstance(checkpoint, Mapping) else {}
+    named = state.items() if isinstance(state, Mapping) else ()
+    return {k: v for k, v in named if isinstance(k, str) and isinstance(v, Tensor)}
 
 
 def _rename(name: str, table: list[tuple[str, str]]) -> str:

@@ -1,16 +1,18 @@
 """Reading a checkpoint of ours: plain data, no code, no more memory than the file has bytes."""
 
-import zipfile
 from pathlib import Path
-
-import torch
 
 from recbole_mm.config.models import known_models, source_of
 from recbole_mm.tools.errors import UserError
+from recbole_mm.tools.torch_files import TorchFileError, read_torch, refuse_unusable
 
 
 class CheckpointError(UserError):
     """A file that is not a checkpoint of one of our models, or does not fit its data."""
+
+
+class UnusableCheckpoint(CheckpointError):
+    """A checkpoint of ours with parameters that are NaN, infinite or not tensors."""
 
 
 def read_checkpoint(path) -> dict:
@@ -26,33 +28,22 @@ def read_checkpoint(path) -> dict:
 
     Raises:
         CheckpointError: the file does not exist, is damaged, or holds something else.
+        UnusableCheckpoint: it has NaN or infinite parameters.
     """
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"{path}: the checkpoint does not exist")
     known = known_models()
-    content = _content(path, f"{path}: not a checkpoint of {known}")
+    refusal = f"{path}: not a checkpoint of {known}"
+    try:
+        content = read_torch(path)
+    except TorchFileError as error:
+        raise CheckpointError(f"{refusal}, or a damaged one ({error})") from error
     config = content.get("config") if isinstance(content, dict) else None
     model = config.get("model") if isinstance(config, dict) else None
     if not isinstance(model, str) or not isinstance(content.get("state_dict"), dict):
-        raise CheckpointError(f"{path}: not a checkpoint of {known}")
+        raise CheckpointError(refusal)
     if source_of(model) is None:
         raise CheckpointError(f"{path}: a checkpoint of {model}; only {known} can be opened here")
+    refuse_unusable(content["state_dict"], str(path), UnusableCheckpoint)
     return content
-
-
-def _content(path: Path, refusal: str):
-    try:
-        with zipfile.ZipFile(path) as archive:
-            # what is compressed could be of any size in memory
-            if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
-                raise CheckpointError(f"{refusal}: it is compressed")
-            damaged = archive.testzip()
-        if damaged:
-            raise CheckpointError(f"{refusal}, or a damaged one ({damaged})")
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except CheckpointError:
-        raise
-    except Exception as error:  # whatever a damaged file makes torch raise
-        reason = str(error).strip().partition("\n")[0]
-        raise CheckpointError(f"{refusal}, or a damaged one ({reason})") from error

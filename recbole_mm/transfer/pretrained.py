@@ -13,9 +13,10 @@ from recbole_mm.config.models import MODELS
 from recbole_mm.config.plain import with_release
 from recbole_mm.model.abstract_recommender import MultiModalRecommender
 from recbole_mm.tools.errors import UserError
+from recbole_mm.tools.torch_files import refuse_unusable
 from recbole_mm.transfer.authors import import_authors_checkpoint
 from recbole_mm.transfer.bundle import is_bundle, read_parameters
-from recbole_mm.transfer.checkpoints import CheckpointError, read_checkpoint
+from recbole_mm.transfer.checkpoints import CheckpointError, UnusableCheckpoint, read_checkpoint
 
 SHOWN = 8
 
@@ -59,6 +60,7 @@ def read_pretrained(path, model: str) -> Pretrained:
     Raises:
         TransferError: the file does not exist, or it is a checkpoint of another model.
         BundleError: a damaged bundle.
+        UnusableCheckpoint: NaN or infinite parameters.
         AuthorsCheckpointError: it is neither ours nor a released one.
     """
     path = Path(path)
@@ -66,9 +68,12 @@ def read_pretrained(path, model: str) -> Pretrained:
         raise TransferError(f"pre_model_path: the checkpoint {str(path)!r} does not exist.")
     if is_bundle(path):
         config, state = read_parameters(path)
+        refuse_unusable(state, str(path), TransferError)
     else:
         try:
             checkpoint = read_checkpoint(path)
+        except UnusableCheckpoint:
+            raise
         except CheckpointError:
             return Pretrained(import_authors_checkpoint(path, model), None)
         config, state = checkpoint["config"], checkpoint["state_dict"]

@@ -4,9 +4,31 @@ import pytest
 
 from recbole_mm.run.result import Result
 from recbole_mm.tools.errors import UserError
+from recbole_mm.tools.files import write_json
 
-VALUES = dict.fromkeys(field.name for field in dataclasses.fields(Result))
-RESULT = Result(**VALUES | {"model": "MMM4Rec", "history": [{"epoch": 0, "valid_score": 0.1}]})
+RESULT = Result(
+    model="MMM4Rec",
+    dataset="toy",
+    train_stage=None,
+    use_item_id=True,
+    pre_model_path=None,
+    knows_query_time=False,
+    valid_metric="ndcg@10",
+    valid_score_bigger=True,
+    best_valid_score=0.1,
+    best_valid_result={"ndcg@10": 0.1},
+    test_result=None,
+    best_epoch=0,
+    epochs=1,
+    history=[{"epoch": 0, "valid_score": 0.1, "seconds": 2.0}],
+    seconds=2.0,
+    seconds_per_epoch=1.0,
+    seconds_per_validation=1,
+    n_parameters=10,
+    peak_memory=1,
+    peak_gpu_memory=0,
+    checkpoint="saved/a.pth",
+)
 
 
 def test_a_result_that_is_saved_is_read_back_equal(tmp_path):
@@ -20,10 +42,30 @@ def test_a_result_cannot_be_changed():
         RESULT.model = "MISSRec"
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"model": "MMM4Rec"}', '{"a": 1}', "3"])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "{}", "[" * 99999, '{"model": "MMM4Rec"}', '{"a": 1}', "3"]
+)
 def test_a_damaged_result_is_an_error_that_names_the_file(tmp_path, text):
     path = tmp_path / "result.json"
     path.write_text(text)
 
     with pytest.raises(UserError, match="result.json"):
         Result.load(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("epochs", "one", "epochs is 'one'; it must be int"),
+        ("epochs", True, "epochs is True; it must be int"),
+        ("seconds", None, "seconds is None; it must be float"),
+        ("best_valid_result", {"ndcg@10": "0.1"}, "it must be dict.str, float. . None"),
+        ("history", [1], "history is .1.; it must be list"),
+        ("checkpoint", 3, "checkpoint is 3; it must be str . None"),
+    ],
+)
+def test_a_value_of_another_type_is_damage(tmp_path, name, value, words):
+    write_json(tmp_path / "result.json", {**RESULT.to_dict(), name: value})
+
+    with pytest.raises(UserError, match=f"result.json: .*{words}"):
+        Result.load(tmp_path / "result.json")

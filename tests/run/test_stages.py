@@ -1,4 +1,5 @@
 import json
+import random
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from tiny import PRETRAIN, TINY_MMM4REC
 from recbole_mm.cli import main
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.data.feature_files import feature_path, write_item_features
+from recbole_mm.run.result_tables import result_table
 from recbole_mm.run.run import run
 from recbole_mm.run.stages import plan_stages, run_stages
 from recbole_mm.tools.errors import UserError
@@ -202,14 +204,86 @@ def test_a_released_checkpoint_starts_a_finetune_stage(toy, model, golden_dir):
     assert result.epochs == 1
 
 
-def test_a_damaged_record_is_set_aside_and_the_stage_runs_again(toy):
+@pytest.mark.parametrize("suffix", [".json", ".pth"])
+def test_a_damaged_file_is_set_aside_and_the_stage_runs_again(toy, suffix, caplog):
     stages = staged(toy, PRETRAIN, epochs=1)
     (first,) = run_stages(config_dict=stages)
-    record = Path(first.checkpoint).with_suffix(".json")
-    record.write_text(record.read_text()[:100])
+    file = Path(first.checkpoint).with_suffix(suffix)
+    whole = file.read_bytes()
+    file.write_bytes(whole[:100])
 
     (again,) = run_stages(config_dict=stages)
 
     assert again.test_result == first.test_result
-    assert record.with_name(f"{record.name}.damaged").is_file()
-    assert json.loads(record.read_text())["result"]["epochs"] == 1
+    assert file.with_name(f"{file.name}.damaged").read_bytes() == whole[:100]
+    assert f"renamed to {file.name}.damaged, and the work is done again" in caplog.text
+    record = json.loads(Path(first.checkpoint).with_suffix(".json").read_text())
+    assert record["result"]["epochs"] == 1
+
+
+DAMAGES = {
+    "cut": lambda content, rng: content[: rng.randrange(len(content))],
+    "bytes": lambda content, rng: bytes(
+        rng.randrange(256) if rng.random() < 0.01 else byte for byte in content
+    ),
+    "a word": lambda content, rng: content.replace(
+        rng.choice([b"null", b": 1", b'"', b"}", b"["]), rng.choice([b"", b'"x"', b"[]", b"9"]), 1
+    ),
+    "text": lambda content, rng: rng.choice([b"", b"[]", b"3", b'{"result": 3}', b"[" * 99999]),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_stage_is_finished_or_runs_again_whatever_happens_to_its_record(toy, damage):
+    (stage,) = plan_stages(config_dict=staged(toy, PRETRAIN, epochs=1))
+    finished = stage.run()
+    record, rng = stage.path(".json"), random.Random(0)
+    whole = record.read_bytes()
+    for _ in range(50):
+        record.write_bytes(DAMAGES[damage](whole, rng))
+        result = stage.result()
+        if result is None:
+            assert not record.exists()
+        else:
+            assert result.checkpoint == finished.checkpoint
+            assert result_table(result)
+
+
+@pytest.mark.parametrize("damaged", ["progress", "progress of another model", "best", "NaN"])
+def test_damaged_progress_is_set_aside_and_the_stage_starts_again(
+    toy, damaged, monkeypatch, caplog
+):
+    (stage,) = plan_stages(config_dict=staged(toy, PRETRAIN, epochs=2))
+    original = MultiModalTrainer._train_epoch
+
+    def interrupted(self, train_data, epoch_idx, *args, **kwargs):
+        loss = original(self, train_data, epoch_idx, *args, **kwargs)
+        if epoch_idx == 1:
+            raise KeyboardInterrupt
+        return loss
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(MultiModalTrainer, "_train_epoch", interrupted)
+        stage.run()
+    progress, best = stage.path(".progress.pth"), stage.path(".pth")
+    state = torch.load(progress, weights_only=True)
+    if damaged == "progress":
+        progress.write_bytes(progress.read_bytes()[:-50])
+    elif damaged == "best":
+        best.write_bytes(best.read_bytes()[:-50])
+    elif damaged == "NaN":
+        next(iter(state["state_dict"].values())).fill_(torch.nan)
+        torch.save(state, progress)
+    else:
+        del state["optimizer"]["param_groups"][0]["lr"]
+        state["state_dict"].popitem()
+        torch.save(state, progress)
+
+    result = stage.run()
+
+    assert result.epochs == 2
+    assert f"{progress}: damaged" in caplog.text
+    assert "resuming" not in caplog.text
+    assert not progress.exists()
+    fresh = run_stages(config_dict=staged(toy, PRETRAIN, epochs=2, checkpoint_dir="fresh"))
+    assert losses_of([result]) == losses_of(fresh)

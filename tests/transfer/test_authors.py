@@ -1,4 +1,5 @@
 import pickle
+import random
 
 import pytest
 import torch
@@ -92,3 +93,51 @@ def test_other_files_and_models_are_refused(tmp_path):
         import_authors_checkpoint(path, "SASRec")
     with pytest.raises(AuthorsCheckpointError, match="nothing.ckpt"):
         import_authors_checkpoint(tmp_path / "nothing.ckpt", "MMM4Rec")
+
+
+@pytest.mark.parametrize("model", ["MMM4Rec", "MISSRec"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"model": STATE | {3: torch.ones(1), "note": "text"}, "state_dict": [torch.ones(1)]},
+        {"model": torch.ones(2), "state_dict": torch.ones(2)},
+        [STATE],
+        torch.ones(3),
+        {"model": {"encoder_ssd_layers.0.ssd.conv1d_1.weight": torch.tensor(torch.nan)}},
+        {
+            "state_dict": {
+                "trm_model.a": torch.ones(1),
+                "plm_interest_lookup_table": torch.ones(1),
+                "img_interest_lookup_table": torch.ones(2),
+            }
+        },
+        {"model": {"encoder_ssd_layers.0.x": torch.ones(1).expand(10**12)}},
+    ],
+)
+def test_a_file_of_any_content_is_imported_or_refused(tmp_path, model, content):
+    path = tmp_path / "released.pth"
+    torch.save(content, path)
+
+    try:
+        state = import_authors_checkpoint(path, model)
+    except AuthorsCheckpointError as error:
+        assert str(error).startswith(f"{path}: ")
+    else:
+        assert "encoder_layers.0.ssd.conv.weight" in state
+
+
+def test_a_damaged_file_is_imported_or_refused(tmp_path):
+    path = tmp_path / "released.ckpt"
+    torch.save({"model": STATE, "epoch": 3}, path)
+    whole, rng, refused = path.read_bytes(), random.Random(1), 0
+    for _ in range(200):
+        content = bytearray(whole)
+        for _ in range(rng.randint(1, 5)):
+            content[rng.randrange(len(content))] = rng.randrange(256)
+        path.write_bytes(content[: rng.choice([len(content), rng.randrange(len(content))])])
+        try:
+            import_authors_checkpoint(path, "MMM4Rec")
+        except AuthorsCheckpointError as error:
+            assert str(error).startswith(f"{path}: ")
+            refused += 1
+    assert refused > 100

@@ -10,11 +10,14 @@ from torch import nn
 from torch.testing import assert_close
 
 from recbole_mm.config.load import load_config
+from recbole_mm.config.plain import config_to_plain
 from recbole_mm.data.dataset import MultiModalDataset
 from recbole_mm.data.feature_files import feature_path, write_item_features
 from recbole_mm.data.features import read_item_features
 from recbole_mm.run.run import Run, fit_and_evaluate
+from recbole_mm.tools.errors import UserError
 from recbole_mm.transfer.authors import AuthorsCheckpointError
+from recbole_mm.transfer.bundle import Bundle, write_bundle
 from recbole_mm.transfer.pretrained import TransferError, freeze, load_pretrained, read_pretrained
 
 SMALL = {
@@ -238,3 +241,29 @@ def test_new_items_change_no_score_of_the_others_whatever_is_done_to_the_feature
                 run.model.eval().full_sort_predict(batch)[:, 1:13] for run in (first, later)
             )
         assert_close(after, before)
+
+
+@pytest.mark.parametrize("kind", ["checkpoint", "bundle"])
+@pytest.mark.parametrize("value", [torch.nan, -torch.inf])
+def test_parameters_that_are_not_finite_start_no_model(toy, tmp_path, kind, value):
+    model = make("MMM4Rec", toy, **PRETRAIN)
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    name = next(name for name in state if state[name].is_floating_point())
+    state[name].view(-1)[0] = value
+    config = config_to_plain(load_config("MMM4Rec", None, (), {**toy, **SMALL["MMM4Rec"]}))
+    path = tmp_path / "start"
+    if kind == "checkpoint":
+        torch.save({"config": config, "state_dict": state}, path)
+    else:
+        write_bundle(path, Bundle({"model": "MMM4Rec", "config": config}, state, {}, {}), "")
+
+    with pytest.raises(UserError, match=f"{path}: 1 of its .* e.g. {name}: NaN or infinite values"):
+        make_run(toy, path)
+
+
+def make_run(toy, path):
+    return Run(
+        load_config(
+            "MMM4Rec", None, (), {**toy, **SMALL["MMM4Rec"], **QUIET, "pre_model_path": str(path)}
+        )
+    )

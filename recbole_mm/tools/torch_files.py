@@ -1,0 +1,118 @@
+"""Files of torch: plain tensors read in bounded memory, written as a whole or not at all."""
+
+import zipfile
+from collections.abc import Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from recbole_mm.tools.errors import RunFailed, UserError
+from recbole_mm.tools.files import whole_or_not
+
+
+class TorchFileError(UserError):
+    """Why a file of torch cannot be read; the message does not name the file."""
+
+
+class CannotSave(RunFailed):
+    """A file that cannot be written, for lack of space for example."""
+
+
+def read_torch(path, pickle_module=None):
+    """The content of a file that ``torch.save`` wrote; its tensors are mapped from the file.
+
+    Args:
+        path: of the file.
+        pickle_module: reads what the file names; ``None``: torch's own reader of plain data.
+
+    Raises:
+        TorchFileError: the file is not an archive of torch, is compressed (its content could have
+            any size), holds a program, is damaged, or names something that is not read.
+    """
+    try:
+        _check_archive(path)
+        safely = pickle_module is None
+        options = {} if safely else {"pickle_module": pickle_module}
+        return torch.load(path, map_location="cpu", mmap=True, weights_only=safely, **options)
+    except TorchFileError:
+        raise
+    except Exception as error:  # whatever a damaged file makes torch raise
+        raise TorchFileError(_first_line(error)) from error
+
+
+def save_torch(content, path) -> None:
+    """Write a file of torch; if that fails, a file that was there before is still whole.
+
+    Raises:
+        CannotSave: the disk is full, or the file cannot be written.
+    """
+    with saving(path) as temporary:
+        torch.save(content, temporary)
+
+
+@contextmanager
+def saving(path):
+    """A temporary name beside ``path`` for a program that writes a file of torch, moved onto it
+    when the block ends well.
+
+    Raises:
+        CannotSave: see :func:`save_torch`.
+    """
+    try:
+        with whole_or_not(path) as temporary:
+            yield temporary
+    except (OSError, RuntimeError) as error:  # torch's own writer raises the latter
+        if isinstance(error, RunFailed):
+            raise
+        raise CannotSave(
+            f"{path} cannot be written ({_first_line(error)}): is the disk full? Free some space or give "
+            f"another --checkpoint_dir. An earlier file of this name is unchanged"
+        ) from error
+
+
+def _check_archive(path) -> None:
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        # torch.load would hand it to torch.jit.load, whatever reads its pickle
+        if any(member.filename.rpartition("/")[2] == "constants.pkl" for member in members):
+            raise TorchFileError("it is a TorchScript archive, which contains code")
+        if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+            raise TorchFileError("it is compressed")
+        damaged = archive.testzip()
+    if damaged:
+        raise TorchFileError(f"{damaged} is damaged")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def tensor_fault(tensor) -> str | None:
+    """What makes a tensor of a file unusable; ``None`` if nothing does."""
+    if not isinstance(tensor, Tensor) or tensor.layout != torch.strided or tensor.is_quantized:
+        return "not a plain tensor"
+    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        return "larger than the numbers in the file"
+    return None if bool(tensor.isfinite().all()) else "NaN or infinite values"
+
+
+def refuse_unusable(tensors: Mapping[str, Tensor], origin: str, error: type[UserError]) -> None:
+    """Refuse parameters that no model should start from.
+
+    Args:
+        tensors: parameters by name.
+        origin: of the parameters, for the message.
+        error: its type.
+
+    Raises:
+        error: a value is not a tensor, NaN or infinite.
+    """
+    faults = {name: fault for name, value in tensors.items() if (fault := tensor_fault(value))}
+    if faults:
+        name, fault = next(iter(faults.items()))
+        raise error(
+            f"{origin}: {len(faults)} of its {len(tensors)} parameters cannot be used, e.g. {name}: "
+            f"{fault}. Train it again; if the loss became NaN, lower learning_rate or set "
+            f"clip_grad_norm"
+        )
