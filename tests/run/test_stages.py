@@ -229,7 +229,7 @@ DAMAGES = {
     "a word": lambda content, rng: content.replace(
         rng.choice([b"null", b": 1", b'"', b"}", b"["]), rng.choice([b"", b'"x"', b"[]", b"9"]), 1
     ),
-    "text": lambda content, rng: rng.choice([b"", b"[]", b"3", b'{"result": 3}', b"[" * 99999]),
+    "text": lambda _, rng: rng.choice([b"", b"[]", b"3", b'{"result": 3}', b"[" * 99999]),
 }
 
 

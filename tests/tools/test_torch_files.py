@@ -103,7 +103,8 @@ def almost_full_disk():
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_full_disk_is_reported_and_leaves_the_file_that_was_there(tmp_path, almost_full_disk):
+@pytest.mark.usefixtures("almost_full_disk")
+def test_a_full_disk_is_reported_and_leaves_the_file_that_was_there(tmp_path):
     path = tmp_path / "a.pth"
     save_torch({"w": torch.ones(2)}, path)
 
@@ -116,11 +117,11 @@ def test_a_full_disk_is_reported_and_leaves_the_file_that_was_there(tmp_path, al
 
 def test_an_own_reader_of_pickles_sees_every_name(tmp_path):
     class Nothing(pickle.Unpickler):
-        def find_class(self, module, name):
+        def find_class(self, _, name):
             raise pickle.UnpicklingError(f"no {name}")
 
     module = types.ModuleType("nothing")
-    module.Unpickler, module.load = Nothing, lambda file, **options: Nothing(file).load()
+    module.Unpickler, module.load = Nothing, lambda file, **_: Nothing(file).load()
     torch.save({"w": torch.ones(1)}, tmp_path / "a.pth")
 
     with pytest.raises(TorchFileError, match="no _rebuild_tensor_v2"):

@@ -48,10 +48,9 @@ def almost_full_disk():
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
+@pytest.mark.usefixtures("almost_full_disk")
 @pytest.mark.parametrize("model", SETTINGS)
-def test_a_checkpoint_that_does_not_fit_on_the_disk_ends_with_status_1(
-    toy, model, almost_full_disk, capsys
-):
+def test_a_checkpoint_that_does_not_fit_on_the_disk_ends_with_status_1(toy, model, capsys):
     values = {"model": model, **toy, **SETTINGS[model], "hidden_size": 64, "inner_size": 64}
     if model == "MMM4Rec":
         values["head_dim"] = 64
@@ -71,7 +70,7 @@ def test_a_save_that_fails_leaves_the_checkpoint_before(toy, model, monkeypatch)
     path = Path(run.trainer.saved_model_file)
     before = path.read_bytes()
 
-    def full(content, file, **_):
+    def full(_, file, **__):
         Path(file).write_bytes(b"half")
         raise RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed")
 
