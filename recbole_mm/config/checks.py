@@ -8,6 +8,7 @@ is in one place: the line of the model's property file, else of ``multi_modal.ya
 from importlib.util import find_spec
 from reprlib import Repr
 
+from recbole_mm.config.columns import FIELDS
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.forms import either, fault
 from recbole_mm.config.keys import ALIAS
@@ -75,11 +76,14 @@ def refuse_contradictions(config) -> None:
     """Check what several keys must have in common, which RecBole would find out during training.
 
     Raises:
-        ConfigError: ``valid_metric`` is not measured, columns are named of a file that RecBole
+        ConfigError: ``valid_metric`` is not measured, ranks are asked for where labels are scored,
+            two of the columns for users, items and times are one, columns are named of a file that RecBole
             does not read, there are neither two nor three files that are split already, a loss of pairs has no negative samples, or a package that a key asks
             for is not installed.
     """
     _refuse_unmeasured_valid_metric(config)
+    _refuse_one_column_for_two(config)
+    _refuse_ranks_of_labels(config)
     _refuse_unknown_files(config)
     _refuse_unusable_parts(config["benchmark_filename"])
     samples = config["train_neg_sample_args"]["distribution"]
@@ -107,6 +111,24 @@ def _refuse_unusable_parts(names: list[str] | None) -> None:
         raise ConfigError(
             f"benchmark_filename {names}: name the files of training, validation and test, or those "
             f"of training and test, as in [train, valid, test]"
+        )
+
+
+def _refuse_one_column_for_two(config) -> None:
+    names = {key: config[key] for key in FIELDS}
+    if len(set(names.values())) < len(names):
+        listed = ", ".join(f"{key}={name}" for key, name in names.items())
+        raise ConfigError(f"{listed}: users, items and times are different columns")
+
+
+def _refuse_ranks_of_labels(config) -> None:
+    mode = config["eval_args"]["mode"]
+    modes = mode.values() if isinstance(mode, dict) else [mode]
+    ranks = [name for name in config["metrics"] if name.lower() not in METRICS_OF_SCORES]
+    if "labeled" in modes and ranks:
+        raise ConfigError(
+            f"eval_args: mode: labeled compares scores with labels, so {', '.join(ranks)} cannot be "
+            f"measured: use metrics and valid_metric from {', '.join(METRICS_OF_SCORES)}, or mode: full"
         )
 
 

@@ -15,7 +15,7 @@ The grammar::
                  | interval | values | columns | encoding | split | ranking
                  | list of KIND | dict of KIND
     LIMIT        > N | >= N | < N | <= N | even       of a number, or of each in a list or dict
-                 | not empty                          of a list
+                 | not empty                          of a list or a string
                  | required                           of a field
                  | may be partial                     of a dict: it is laid over the default
 
@@ -170,7 +170,7 @@ def _dict_of(form: Form) -> Form:
 def _not_empty(form: Form) -> Form:
     return form._replace(
         words=f"a non-empty {form.words.removeprefix('a ')}",
-        accepts=lambda value: form.accepts(value) and value != [],
+        accepts=lambda value: form.accepts(value) and value not in ([], ""),
     )
 
 

@@ -36,6 +36,9 @@ OF_A_RUN = ("model", "dataset", "config_files", "stages")
 SAVED_DATA = ("save_dataset", "dataset_save_path", "save_dataloaders", "dataloaders_save_path")
 """RecBole's keys for data sets and data loaders that it pickles."""
 
+CONFIGURATOR = "configurator.py"
+"""RecBole's module that makes a Config; it looks at keys of models (``loss_type``) for all of them."""
+
 ALIAS = "alias_of_"
 """Starts RecBole's keys for columns of the same ids; the rest of such a key is up to the user."""
 
@@ -128,7 +131,8 @@ def keys_of_other_models(model: str, keys: Iterable[str]) -> list[str]:
     read = set().union(*map(keys_in, recbole_property_files(model) + property_files(model)))
     read.update(*recbole_argument_lists())
     for path in RECBOLE_DIR.rglob("*.py"):
-        if not path.parent.name.endswith("_recommender") or path.stem == model.lower():
+        of_models = path.parent.name.endswith("_recommender")
+        if path.stem == model.lower() if of_models else path.name != CONFIGURATOR:
             read |= _keys_read_in(path)
     return sorted(candidates - read)
 

@@ -19,7 +19,17 @@ def test_a_model_reads_the_keys_of_its_own_file(model):
     roots = (RECBOLE_DIR / "properties", properties_dir())
     files = [path for root in roots if (path := root / f"model/{model}.yaml").is_file()]
     own = {key for path in files for key in yaml.safe_load(path.read_text()) or ()}
-    assert keys_of_other_models(model, {*own, "epochs", "loss_type", "freeze"}) == []
+    assert keys_of_other_models(model, {*own, "epochs", "freeze"}) == []
+
+
+@pytest.mark.parametrize("model", ["SASRec", "GRU4Rec", "MMM4Rec"])
+def test_most_models_read_the_type_of_the_loss(model):
+    assert keys_of_other_models(model, ["loss_type"]) == []
+
+
+@pytest.mark.parametrize("model", ["DIEN", "TransRec"])
+def test_a_model_with_one_loss_does_not_read_its_type(model):
+    assert keys_of_other_models(model, ["loss_type"]) == ["loss_type"]
 
 
 def test_which_keys_there_are_is_known_without_recbole():

@@ -153,6 +153,17 @@ def test_model_and_data_set_may_be_named_in_a_file(tmp_path):
         ),
         ({"log_wandb": True}, "log_wandb: True needs wandb: pip install wandb"),
         (
+            {"USER_ID_FIELD": "item_id"},
+            "USER_ID_FIELD=item_id, .* users, items and times are differ",
+        ),
+        ({"LIST_SUFFIX": ""}, "'LIST_SUFFIX' is ''; it must be a non-empty string"),
+        ({"state": "LOUD"}, "'state' is 'LOUD'; it must be one of INFO, DEBUG"),
+        ({"eval_args": {"order": "RO"}}, "'order' in it is 'RO'; it must be TO"),
+        (
+            {"eval_args": {"mode": {"valid": "full", "test": "labeled"}}},
+            "mode: labeled compares scores with labels, so Recall, NDCG, MRR, Hit cannot be measured",
+        ),
+        (
             {"metrics": ["Recall"]},
             r"valid_metric 'NDCG@10' is not measured: metrics are \['Recall'",
         ),
