@@ -63,8 +63,8 @@ class Run:
             trainer = recorded(get_trainer(config["MODEL_TYPE"], config["model"]))
             self.trainer = trainer(config, self.model)
             self.trainer.start_from_config()
-        # each process has a dropout of its own
-        torch.manual_seed(config["seed"] + processes.rank())
+        if processes.size() > 1:  # each has a dropout of its own
+            torch.manual_seed(config["seed"] + processes.rank())
 
     @staticmethod
     def check(config) -> None:
