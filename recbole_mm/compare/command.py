@@ -40,6 +40,7 @@ def main(arguments: list[str]) -> int:
         from recbole_mm.compare.comparison import run_comparison
         from recbole_mm.compare.entries import parse_ensembles, parse_entries
         from recbole_mm.compare.examples import examples
+        from recbole_mm.compare.exports import write_trec
         from recbole_mm.compare.report import write_report
         from recbole_mm.compare.report_tables import text_table
         from recbole_mm.compare.settings import Settings, configurations
@@ -73,7 +74,12 @@ def main(arguments: list[str]) -> int:
     except (ValueError, KeyError) as error:  # the numbers do not depend on them
         print(f"no examples in the report: {error}")
         shown = []
-    for path in write_report(summary, command, shown):
+    paths = write_report(summary, command, shown)
+    if options.trec:
+        paths += write_trec(summary.ranks.collect(), settings.out / "trec")
+    shown_paths = [path for path in paths if path.parent == settings.out]
+    folders = dict.fromkeys(path.parent for path in paths if path.parent != settings.out)
+    for path in [*shown_paths, *folders]:
         print(f"written: {path}")
     return 1 if summary.failures else 0
 
@@ -106,6 +112,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--report_only", action="store_true", help="run nothing; report on what has finished so far"
+    )
+    parser.add_argument(
+        "--trec", action="store_true", help="also write lists and targets as TREC runs and qrels"
     )
     parser.add_argument(
         "--jobs", type=int, help="processes at once (default: one per GPU, or per core)"

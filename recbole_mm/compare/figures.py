@@ -1,6 +1,7 @@
-r"""Figures of a report as SVG text; dashes and hatches distinguish entries, not color alone."""
+r"""Figures of a report; dashes and hatches distinguish entries, not color alone."""
 
 import io
+from pathlib import Path
 
 import matplotlib
 from matplotlib.figure import Figure
@@ -8,6 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from recbole_mm.compare.slices import Slice
 from recbole_mm.compare.statistics import Interval
+from recbole_mm.tools.files import whole_or_not
 
 DASHES = ["-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3))]
 HATCHES = ["", "///", "...", "xxx", "\\\\\\", "++", "oo", "--"]
@@ -19,7 +21,7 @@ Curve = list[tuple[int, float]]
 """Epochs, counted from 1, and a score after each."""
 
 
-def learning_curves(curves: dict[str, list[Curve]], metric: str) -> str:
+def learning_curves(curves: dict[str, list[Curve]], metric: str) -> Figure:
     """Validation score by epoch: one line style per label, one line per seed."""
     figure = Figure(figsize=(8, 3.6), layout="constrained")
     axes = figure.subplots()
@@ -40,16 +42,16 @@ def learning_curves(curves: dict[str, list[Curve]], metric: str) -> str:
     axes.set_xlabel("epoch")
     axes.set_ylabel(f"validation {metric}")
     axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    return _svg(figure)
+    return figure
 
 
-def slice_bars(parts: list[Slice], labels: list[str], metric: str) -> str:
+def slice_bars(parts: list[Slice], labels: list[str], metric: str) -> Figure:
     """Bars with intervals: one group per slice, one bar per label."""
     groups = {f"{part.name}\nn = {part.targets:,}": part.values for part in parts}
     return grouped_bars(groups, labels, metric)
 
 
-def grouped_bars(groups: dict[str, dict[str, Interval]], labels: list[str], metric: str) -> str:
+def grouped_bars(groups: dict[str, dict[str, Interval]], labels: list[str], metric: str) -> Figure:
     """Bars with intervals.
 
     Args:
@@ -84,14 +86,34 @@ def grouped_bars(groups: dict[str, dict[str, Interval]], labels: list[str], metr
     axes.set_xticks(range(len(groups)), list(groups), fontsize=8)
     axes.set_ylabel(metric)
     axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    return _svg(figure)
+    return figure
 
 
-def _svg(figure: Figure) -> str:
-    for axes in figure.axes:
-        axes.spines[["top", "right"]].set_visible(False)
+def svg_text(figure: Figure) -> str:
+    """The figure as an element of a page; its text stays text."""
     buffer = io.StringIO()
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "recbole_mm"}):
-        figure.savefig(buffer, format="svg", metadata=dict.fromkeys(METADATA))
+    _save(figure, buffer, "svg", dict.fromkeys(METADATA))
     text = buffer.getvalue()
     return text[text.index("<svg") :]
+
+
+def write_figure(figure: Figure, stem: Path) -> list[Path]:
+    """Write ``stem.svg`` and ``stem.pdf``; the same figure gives the same bytes.
+
+    Returns:
+        the paths.
+    """
+    paths = []
+    for form, metadata in (("svg", METADATA), ("pdf", ("Creator", "Producer", "CreationDate"))):
+        path = stem.with_name(f"{stem.name}.{form}")
+        with whole_or_not(path) as temporary:
+            _save(figure, temporary, form, dict.fromkeys(metadata))
+        paths.append(path)
+    return paths
+
+
+def _save(figure: Figure, target, form: str, metadata: dict) -> None:
+    for axes in figure.axes:
+        axes.spines[["top", "right"]].set_visible(False)
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "recbole_mm"}):
+        figure.savefig(target, format=form, metadata=metadata)

@@ -1,4 +1,4 @@
-"""The report of a comparison: one HTML page, the same as Markdown, and all ranks.
+"""The report of a comparison: one HTML page, the same as Markdown, and its parts as files.
 
 The page is one file: figures and pictures are embedded, nothing is loaded from elsewhere.
 """
@@ -8,14 +8,23 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup, escape
+from matplotlib.figure import Figure
 
-from recbole_mm.compare import report_tables
+from recbole_mm.compare import exports, report_tables
 from recbole_mm.compare.examples import Example
-from recbole_mm.compare.figures import grouped_bars, learning_curves, slice_bars
-from recbole_mm.compare.slices import Slice
+from recbole_mm.compare.figures import (
+    grouped_bars,
+    learning_curves,
+    slice_bars,
+    svg_text,
+    write_figure,
+)
 from recbole_mm.compare.statistics import LEAST_USERS, LEVEL, RESAMPLES
 from recbole_mm.compare.summary import Summary
 from recbole_mm.tools.files import whole_or_not, write_text
+
+SLICES = "by_"
+"""Starts the names of the figures of slices."""
 
 OTHER_TITLES = {
     False: "The same runs, items of the history masked at test",
@@ -24,7 +33,8 @@ OTHER_TITLES = {
 
 
 def write_report(summary: Summary, command: str, examples: list[Example]) -> list[Path]:
-    """Write ``report.html``, ``report.md`` and all ranks, ``ranks.parquet``.
+    """Write ``report.html``, ``report.md``, all numbers (``numbers.csv``), all ranks
+    (``ranks.parquet``), ``tables/*.tex`` and ``figures/*.svg`` and ``.pdf``.
 
     Args:
         summary: the numbers.
@@ -36,6 +46,7 @@ def write_report(summary: Summary, command: str, examples: list[Example]) -> lis
     """
     settings = summary.settings
     labels = [row.label for row in summary.rows]
+    tables, figures = _tables(summary), _figures(summary, labels)
     content = {
         "title": f"{', '.join(labels)} on {settings.dataset}",
         "conditions": summary.background.conditions,
@@ -44,19 +55,8 @@ def write_report(summary: Summary, command: str, examples: list[Example]) -> lis
         "unfinished_curves": report_tables.unfinished_curves_note(summary),
         "other_title": OTHER_TITLES[settings.mask_seen],
         "metric": settings.metric,
-        "tables": {
-            "metrics": report_tables.metrics_table(summary),
-            "other_metrics": report_tables.other_metrics_table(summary),
-            "differences": report_tables.differences_table(summary),
-            "cost": report_tables.cost_table(summary),
-            "slices": report_tables.slices_table(summary),
-            "slice_differences": report_tables.slice_differences_table(summary),
-            "knockouts": report_tables.knockouts_table(summary),
-            "data": report_tables.dataset_table(summary),
-            "hashes": report_tables.hashes_table(summary),
-            "environment": report_tables.environment_table(summary),
-        },
-        "figures": _figures(summary, labels),
+        "tables": tables,
+        "figures": _embedded(figures),
         "notes": _notes(summary),
         "examples": examples,
         "command": command,
@@ -66,25 +66,57 @@ def write_report(summary: Summary, command: str, examples: list[Example]) -> lis
         path = settings.out / name
         write_text(path, render(name, content, autoescape))
         paths.append(path)
-    path = settings.out / "ranks.parquet"
-    with whole_or_not(path) as temporary:
+    paths += [settings.out / "numbers.csv", settings.out / "ranks.parquet"]
+    exports.write_numbers(summary, paths[-2])
+    with whole_or_not(paths[-1]) as temporary:
         summary.ranks.sink_parquet(temporary)
-    return [*paths, path]
+    paths += exports.write_tables(tables, settings.out / "tables")
+    for name, figure in figures.items():
+        paths += write_figure(figure, settings.out / "figures" / name)
+    return paths
 
 
-def _figures(summary: Summary, labels: list[str]) -> dict:
-    metric = summary.settings.metric
-    by_kind: dict[str, list[Slice]] = {}
-    for part in summary.slices:
-        by_kind.setdefault(part.kind, []).append(part)
-    sets = report_tables.feature_sets(summary)
+def _tables(summary: Summary) -> dict[str, report_tables.Table]:
     return {
-        "curves": Markup(learning_curves(summary.curves, summary.valid_metric)),
-        "slices": {
-            kind: Markup(slice_bars(parts, labels, metric)) for kind, parts in by_kind.items()
-        },
-        "knockouts": Markup(grouped_bars(summary.knockouts, sets, metric)) if sets else "",
+        "metrics": report_tables.metrics_table(summary),
+        "other_metrics": report_tables.other_metrics_table(summary),
+        "differences": report_tables.differences_table(summary),
+        "cost": report_tables.cost_table(summary),
+        "settings": report_tables.settings_table(summary),
+        "slices": report_tables.slices_table(summary),
+        "slice_differences": report_tables.slice_differences_table(summary),
+        "knockouts": report_tables.knockouts_table(summary),
+        "data": report_tables.dataset_table(summary),
+        "hashes": report_tables.hashes_table(summary),
+        "environment": report_tables.environment_table(summary),
     }
+
+
+def _figures(summary: Summary, labels: list[str]) -> dict[str, Figure]:
+    """By the names of their files."""
+    metric = summary.settings.metric
+    figures = {}
+    if summary.curves:
+        figures["learning_curves"] = learning_curves(summary.curves, summary.valid_metric)
+    for kind in dict.fromkeys(part.kind for part in summary.slices):
+        parts = [part for part in summary.slices if part.kind == kind]
+        figures[SLICES + kind.replace(" ", "_")] = slice_bars(parts, labels, metric)
+    sets = report_tables.feature_sets(summary)
+    if sets:
+        figures["knockouts"] = grouped_bars(summary.knockouts, sets, metric)
+    return figures
+
+
+def _embedded(figures: dict[str, Figure]) -> dict:
+    """The figures as elements of the page."""
+    texts = {name: Markup(svg_text(figure)) for name, figure in figures.items()}
+    slices = {
+        name.removeprefix(SLICES).replace("_", " "): text
+        for name, text in texts.items()
+        if name.startswith(SLICES)
+    }
+    curves, knockouts = texts.get("learning_curves", ""), texts.get("knockouts", "")
+    return {"curves": curves, "slices": slices, "knockouts": knockouts}
 
 
 def render(name: str, content: dict, autoescape: bool) -> str:

@@ -1,18 +1,50 @@
 """The tables of a report, as text cells."""
 
+import json
 from typing import NamedTuple
 
+from recbole_mm.compare.ranks import LIST_METRICS
 from recbole_mm.compare.statistics import Interval
 from recbole_mm.compare.summary import Summary
+from recbole_mm.config.keys import hyper_parameters
 
 NBSP = "\N{NO-BREAK SPACE}"
+LIST_METRIC_PREFIXES = tuple(metric.lower() for metric in LIST_METRICS)
+
+
+BEST, SECOND = "best", "second"
 
 
 class Table(NamedTuple):
-    """Text cells."""
+    """Text cells.
+
+    Attributes:
+        head: of the columns.
+        rows: below it.
+        marks: the best and the second best cells, by row and column.
+    """
 
     head: list[str]
     rows: list[list[str]]
+    marks: dict[tuple[int, int], str] = {}  # noqa: RUF012  never changed
+
+
+def best_two(columns: dict[int, list[float]]) -> dict[tuple[int, int], str]:
+    """Marks of the largest and the second largest values of columns; equal ones, to four decimals,
+    have the same mark, and where all are equal none has one.
+
+    Args:
+        columns: values of all rows, by column.
+    """
+    marks: dict[tuple[int, int], str] = {}
+    for column, values in columns.items():
+        shown = [round(value, 4) for value in values]
+        ranked = sorted(set(shown), reverse=True)
+        if len(ranked) < 2:
+            continue
+        names = {ranked[0]: BEST, ranked[1]: SECOND}
+        marks |= {(row, column): names[v] for row, v in enumerate(shown) if v in names}
+    return marks
 
 
 def text_table(summary: Summary) -> str:
@@ -36,7 +68,12 @@ def metrics_table(summary: Summary) -> Table:
         [row.label, str(row.seeds), *(_mean(row.means[n], row.deviations[n]) for n in names)]
         for row in summary.rows
     ]
-    return Table(["", "seeds", *(_short(name) for name in names)], rows)
+    columns = {
+        n: [row.means[name] for row in summary.rows]
+        for n, name in enumerate(names, start=2)
+        if "@" in name and not name.startswith(LIST_METRIC_PREFIXES)
+    }
+    return Table(["", "seeds", *(_short(name) for name in names)], rows, best_two(columns))
 
 
 def other_metrics_table(summary: Summary) -> Table:
@@ -46,7 +83,8 @@ def other_metrics_table(summary: Summary) -> Table:
         [row.label, *(_mean(row.other_means[n], row.other_deviations[n]) for n in names)]
         for row in summary.rows
     ]
-    return Table(["", *names], rows)
+    columns = {n: [r.other_means[name] for r in summary.rows] for n, name in enumerate(names, 1)}
+    return Table(["", *names], rows, best_two(columns))
 
 
 def unfinished_curves_note(summary: Summary) -> str:
@@ -86,17 +124,40 @@ def differences_table(summary: Summary) -> Table:
 
 
 def cost_table(summary: Summary) -> Table:
-    """Means over seeds of what training cost."""
+    """The best epoch of each seed, and means over seeds of what training cost."""
     rows = [
         [
             row.label,
+            ", ".join(str(epoch) for epoch in summary.best_epochs[row.label]) or "-",
             f"{row.cost['epochs']:.1f}",
             f"{row.cost['seconds']:.0f}",
             f"{row.cost['n_parameters']:,.0f}",
         ]
         for row in summary.rows
     ]
-    return Table(["", "epochs", "seconds", "trainable parameters"], rows)
+    return Table(["", "best epoch", "epochs", "seconds", "trainable parameters"], rows)
+
+
+def settings_table(summary: Summary) -> Table:
+    """One row per hyper-parameter that an entry reads, one column per entry."""
+    configs = {label: config for label, config in summary.configs.items() if config}
+    read = {label: hyper_parameters(config["model"]) for label, config in configs.items()}
+    keys = dict.fromkeys(key for label in configs for key in read[label] if key in configs[label])
+    rows = [
+        [
+            key,
+            *(
+                _setting(configs[label].get(key)) if key in read[label] else "-"
+                for label in configs
+            ),
+        ]
+        for key in keys
+    ]
+    return Table(["", *configs], rows)
+
+
+def _setting(value) -> str:
+    return "~" if value is None else json.dumps(value) if not isinstance(value, str) else value
 
 
 def slices_table(summary: Summary) -> Table:

@@ -24,7 +24,8 @@ import polars as pl
 
 from recbole_mm.compare.ensembles import Ensemble
 from recbole_mm.compare.entries import Entry
-from recbole_mm.compare.worker import BEST_EPOCH, LATEST_EPOCH, PLAN, RANKS, RESULT
+from recbole_mm.compare.progress import SECONDS_BETWEEN_LINES, Progress
+from recbole_mm.compare.worker import BEST_EPOCH, EPOCHS, LATEST_EPOCH, PLAN, RANKS, RESULT
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.load import RunConfig
 from recbole_mm.config.plain import config_to_plain
@@ -142,10 +143,15 @@ def find_ensemble_run(ensemble: Ensemble, members: list[EntryRun], out: Path) ->
 
 def _run(label: str, seed: int, identity: str, out: Path) -> EntryRun:
     suffix = f"seed{seed}-{identity[:10]}"
-    name = "".join(c if c.isalnum() or c in "._-" else "_" for c in label)[:LABEL_LENGTH]
+    name = file_name(label)
     existing = (out / "runs").glob(f"*-{suffix}")
     folder = next(existing, out / "runs" / f"{name}-{suffix}")
     return EntryRun(label, seed, folder)
+
+
+def file_name(label: str) -> str:
+    """An entry's label as part of the name of a file."""
+    return "".join(c if c.isalnum() or c in "._-" else "_" for c in label)[:LABEL_LENGTH]
 
 
 def plan_ensemble(run: EntryRun, members: list[EntryRun]) -> None:
@@ -189,7 +195,7 @@ def execute(
         place = places.get()
         try:
             gpu = gpus[place % len(gpus)] if gpus else None
-            return _execute_one(run, gpu, jobs, lock, processes)
+            return _execute_one(run, gpu, jobs, lock, processes, log)
         except OSError as error:
             return str(error)
         finally:
@@ -217,7 +223,14 @@ def execute(
     return failures
 
 
-def _execute_one(run: EntryRun, gpu: str | None, jobs: int, lock: IO, processes: set) -> str | None:
+def _execute_one(
+    run: EntryRun,
+    gpu: str | None,
+    jobs: int,
+    lock: IO,
+    processes: set,
+    log: Callable[[str], None],
+) -> str | None:
     """Run one and wait for it; the reason if it failed, else ``None``."""
     _clear(run.folder)
     environment = dict(os.environ)
@@ -236,7 +249,7 @@ def _execute_one(run: EntryRun, gpu: str | None, jobs: int, lock: IO, processes:
             pass_fds=[lock.fileno()],
         )
         processes.add(process)
-        status = process.wait()
+        status = _wait(process, run, log)
         processes.discard(process)
     if status == 0:
         return None
@@ -247,11 +260,23 @@ def _execute_one(run: EntryRun, gpu: str | None, jobs: int, lock: IO, processes:
     return output.splitlines()[-1] if output else f"exit status {status}"
 
 
+def _wait(process: subprocess.Popen, run: EntryRun, log: Callable[[str], None]) -> int:
+    """Wait for a run, with a line about it now and then; its exit status."""
+    progress = Progress(run.folder)
+    while True:
+        try:
+            return process.wait(SECONDS_BETWEEN_LINES)
+        except subprocess.TimeoutExpired:
+            line = progress.line()
+            if line:
+                log(f"{run.label}, seed {run.seed}: {line}")
+
+
 def _clear(folder: Path) -> None:
     """Remove the files of an earlier attempt, all but the plan and the epochs to resume from."""
     kept = {PLAN}
     if (folder / LATEST_EPOCH).is_file():
-        kept |= {BEST_EPOCH, LATEST_EPOCH}
+        kept |= {BEST_EPOCH, LATEST_EPOCH, EPOCHS}
     for path in folder.iterdir():
         if path.is_dir():
             shutil.rmtree(path)

@@ -22,8 +22,8 @@ class Slice(NamedTuple):
         kind: what defines it, e.g. ``popularity``.
         name: e.g. ``cold``.
         users, targets: their numbers.
-        values: label -> value with interval; empty when no user is in the slice.
-        differences: label -> paired difference from the baseline, with interval; likewise.
+        values: label -> value with interval.
+        differences: label -> paired difference from the baseline, with interval.
     """
 
     kind: str
@@ -72,7 +72,7 @@ def least_of_head(count: np.ndarray) -> int:
 
 
 def slices(ranks: pl.DataFrame, items: pl.DataFrame, metric: str, baseline: str) -> list[Slice]:
-    """Every slice with its number of users and its values.
+    """Every slice that has targets, with its number of users and its values.
 
     Args:
         ranks: ``label``, ``seed``, ``user``, ``item``, ``rank``, ``history_length``.
@@ -85,7 +85,6 @@ def slices(ranks: pl.DataFrame, items: pl.DataFrame, metric: str, baseline: str)
     for kind, name, condition in slice_conditions(items):
         rows = joined.filter(condition)
         if rows.is_empty():
-            parts.append(Slice(kind, name, 0, 0, {}, {}))
             continue
         labels, sums, counts = user_table(rows, metric)
         values = dict(zip(labels, intervals(sums, counts), strict=True))

@@ -77,6 +77,8 @@ class Summary(NamedTuple):
         slices: by popularity, history length and modality.
         knockouts: label -> set of features -> value with interval.
         valid_metric: what early stopping watches.
+        configs: label -> the configuration of its first run; empty for an ensemble.
+        best_epochs: label -> of each seed, counted from 1.
         curves: label -> per seed, that metric on the validation targets by epoch.
         failures: runs that did not finish.
         unfinished_curves: runs whose best epoch is the last that they were allowed.
@@ -91,6 +93,8 @@ class Summary(NamedTuple):
     slices: list[Slice]
     knockouts: dict[str, dict[str, Interval]]
     valid_metric: str
+    configs: dict[str, dict]
+    best_epochs: dict[str, list[int]]
     curves: dict[str, list[Curve]]
     failures: list[Failure]
     unfinished_curves: list[EntryRun]
@@ -128,6 +132,8 @@ def summarize(
         slices=slices(ranks, background.dataset.items, settings.metric, settings.baseline),
         knockouts=_knockouts(tables, settings.metric),
         valid_metric=finished[0].plan()["config"]["valid_metric"],
+        configs=_configs(finished),
+        best_epochs=_best_epochs(finished),
         curves=_curves(finished),
         failures=failures,
         unfinished_curves=[run for run in finished if _ends_at_its_best(run)],
@@ -234,6 +240,22 @@ def _environments(finished: list[EntryRun]) -> list[tuple[dict[str, str], list[s
         elif run.label not in labels:
             labels.append(run.label)
     return environments
+
+
+def _configs(finished: list[EntryRun]) -> dict[str, dict]:
+    plans = {run.label: run.plan() for run in reversed(finished)}
+    return {
+        label: {} if "members" in plan else plan["config"]
+        for label, plan in reversed(plans.items())
+    }
+
+
+def _best_epochs(finished: list[EntryRun]) -> dict[str, list[int]]:
+    epochs: dict[str, list[int]] = {}
+    for run in finished:
+        best = run.result()["best_epoch"]
+        epochs.setdefault(run.label, []).extend([] if best is None else [best + 1])
+    return epochs
 
 
 def _curves(finished: list[EntryRun]) -> dict[str, list[Curve]]:

@@ -33,6 +33,9 @@ from recbole_mm.tools.files import write_json
 PACKAGES = ("recbole_mm", "recbole", "torch", "numpy", "pandas", "polars", "scipy", "scikit-learn")
 PLAN, RESULT, RANKS = "run.json", "result.json", "ranks.parquet"
 BEST_EPOCH, LATEST_EPOCH = "best.pth", "latest.pth"
+EPOCHS = "epochs.json"
+"""The validated epochs of a run that goes on."""
+
 COSTS = ("epochs", "seconds", "n_parameters")
 """What training cost, in ``result.json``; an ensemble costs what its members cost."""
 
@@ -53,11 +56,12 @@ def run_one(folder: Path) -> None:
         return
     run = Run(config)
     run.keep_progress(folder / BEST_EPOCH, folder / LATEST_EPOCH)
-    run.train()
+    run.train(on_validation=lambda *_: write_json(folder / EPOCHS, run.trainer.history))
     result = run.test()
     ranks, metrics = rank_all(run)
     _write(folder, plan, ranks, metrics, run, result.to_dict())
-    (folder / LATEST_EPOCH).unlink(missing_ok=True)
+    for name in (LATEST_EPOCH, EPOCHS):
+        (folder / name).unlink(missing_ok=True)
 
 
 def _test_ensemble(folder: Path, plan: dict) -> None:

@@ -12,9 +12,11 @@ from recbole_mm.config.property_files import (
     MULTI_MODAL,
     RECBOLE_DIR,
     keys_in,
+    model_files,
     properties_dir,
     property_files,
     recbole_property_files,
+    values_in,
 )
 from recbole_mm.tools.names import nearest
 
@@ -38,6 +40,12 @@ SAVED_DATA = ("save_dataset", "dataset_save_path", "save_dataloaders", "dataload
 
 CONFIGURATOR = "configurator.py"
 """RecBole's module that makes a Config; it looks at keys of models (``loss_type``) for all of them."""
+
+TRAINING_KEYS = (
+    "MAX_ITEM_LIST_LENGTH", "learner", "learning_rate", "weight_decay", "train_batch_size", "epochs",
+    "stopping_step", "eval_step", "clip_grad_norm",
+)  # fmt: skip
+"""Keys of training that every model reads."""
 
 ALIAS = "alias_of_"
 """Starts RecBole's keys for columns of the same ids; the rest of such a key is up to the user."""
@@ -135,6 +143,13 @@ def keys_of_other_models(model: str, keys: Iterable[str]) -> list[str]:
         if path.stem == model.lower() if of_models else path.name != CONFIGURATOR:
             read |= _keys_read_in(path)
     return sorted(candidates - read)
+
+
+def hyper_parameters(model: str) -> list[str]:
+    """The keys that decide what a model is and how it is trained, in the order of its files."""
+    files = [RECBOLE_DIR / "properties" / "model" / f"{model}.yaml", *model_files(model)]
+    own = [key for path in files if path.is_file() for key in values_in(path)]
+    return list(dict.fromkeys([*own, *TRAINING_KEYS]))
 
 
 def _keys_of_own_models() -> set[str]:

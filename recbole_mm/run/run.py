@@ -1,5 +1,6 @@
 """One run: a configuration with its data, its model and its trainer, trained and tested."""
 
+from collections.abc import Callable
 from logging import getLogger
 from pathlib import Path
 
@@ -98,12 +99,18 @@ class Run:
         if isinstance(self.trainer, MultiModalTrainer):
             self.trainer.progress_file = latest
 
-    def train(self, saved: bool = True, verbose: bool = True) -> None:
+    def train(
+        self,
+        saved: bool = True,
+        verbose: bool = True,
+        on_validation: Callable[[int, float], None] | None = None,
+    ) -> None:
         """Train until RecBole's early stopping, or not at all with ``epochs: 0``.
 
         Args:
             saved: keep the best epoch in a checkpoint.
             verbose: log every epoch.
+            on_validation: called with the epoch, from 0, and its score.
 
         Raises:
             LossIsNaN: see :mod:`recbole_mm.training.recorded`.
@@ -114,6 +121,7 @@ class Run:
             verbose=verbose,
             saved=saved,
             show_progress=self.config["show_progress"],
+            callback_fn=on_validation,
         )
         self._saved = saved
 

@@ -1,6 +1,12 @@
 import re
 
-from recbole_mm.compare.figures import grouped_bars, learning_curves, slice_bars
+from recbole_mm.compare.figures import (
+    grouped_bars,
+    learning_curves,
+    slice_bars,
+    svg_text,
+    write_figure,
+)
 from recbole_mm.compare.slices import Slice
 from recbole_mm.compare.statistics import Interval
 
@@ -18,10 +24,26 @@ def test_figures_are_told_apart_without_color_and_load_nothing():
         slice_bars(parts, list("ABC"), "NDCG@10"),
         grouped_bars({"A": {"all": SPAN, "text only": SPAN}}, ["all", "text only"], "NDCG@10"),
     ]
-    for svg in figures:
+    texts = [svg_text(figure) for figure in figures]
+    for svg in texts:
         assert svg.startswith("<svg")
         assert "NDCG@10" in svg
         assert set(re.findall(r"https?://([\w.]+)", svg)) <= {"www.w3.org"}
-    assert "stroke-dasharray" in figures[0]
-    assert "n = 1,200" in figures[1]
-    assert "<pattern" in figures[1]
+    assert "stroke-dasharray" in texts[0]
+    assert "n = 1,200" in texts[1]
+    assert "<pattern" in texts[1]
+
+
+def test_a_figure_is_written_as_svg_and_pdf_and_again_as_the_same_bytes(tmp_path):
+    def write(name):
+        figure = grouped_bars({"A": {"all": SPAN}}, ["all"], "NDCG@10")
+        return [path.read_bytes() for path in write_figure(figure, tmp_path / name)]
+
+    svg, pdf = write("first")
+
+    assert b"<svg" in svg
+    assert pdf.startswith(b"%PDF")
+    assert write("second") == [svg, pdf]
+    assert {p.name for p in tmp_path.iterdir()} == {
+        "first.svg", "first.pdf", "second.svg", "second.pdf",
+    }  # fmt: skip

@@ -1,0 +1,123 @@
+"""A comparison for other programs."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from recbole_mm.compare.exports import latex, numbers, write_trec
+from recbole_mm.compare.report_tables import BEST, NBSP, SECOND, Table, best_two
+from recbole_mm.compare.settings import Settings
+from recbole_mm.compare.slices import Slice
+from recbole_mm.compare.statistics import Comparison, Interval
+from recbole_mm.compare.summary import Background, Row, Summary
+
+
+def settings(out="out", **changes):
+    given = {
+        "entries": [], "ensembles": [], "dataset": "toy", "seeds": [1], "baseline": "A",
+        "protocol": "leave_one_out", "mask_seen": False, "metric": "NDCG@10", "topk": [10],
+        "overrides": {}, "out": Path(out),
+    }  # fmt: skip
+    return Settings(**given | changes)
+
+
+def row(label, value, against=None):
+    means, spread = (
+        {"NDCG@10": value, "itemcoverage@10": 0.5},
+        {"NDCG@10": 0.01, "itemcoverage@10": 0.0},
+    )
+    other = {"NDCG@10": value + 0.1}
+    interval = Interval(value, value - 0.02, value + 0.02)
+    cost = {"epochs": 3.0, "seconds": 9.0, "n_parameters": 100.0}
+    return Row(label, 2, means, spread, other, {"NDCG@10": 0.02}, interval, against, cost)
+
+
+def summary(**changes):
+    values = dict.fromkeys(Summary._fields)
+    against = Comparison(Interval(0.1, 0.05, 0.15), 0.01, 0.02, True)
+    span = Interval(0.3, None, None)
+    part = Slice("popularity", "head", 5, 7, {"A": span}, {"B": Interval(0.2, 0.1, 0.3)})
+    values |= {
+        "settings": settings(),
+        "background": Background(None, "", None, {}),
+        "rows": [row("A", 0.2), row("B", 0.3, against)],
+        "slices": [part],
+        "knockouts": {"B": {"all": span}},
+    }
+    return Summary(**values | changes)
+
+
+def test_every_number_is_in_one_long_table():
+    table = numbers(summary())
+
+    def record(**conditions):
+        (found,) = table.filter(**conditions).to_dicts()
+        return found
+
+    masked = record(table="metrics", entry="B", metric="NDCG@10", seen_items="masked")
+    assert masked["value"] == pytest.approx(0.4)
+    assert (masked["deviation_over_seeds"], masked["low"]) == (0.02, None)
+    tested = record(table="metrics", entry="B", metric="NDCG@10", seen_items="candidates")
+    assert [tested[k] for k in ("value", "low", "high")] == pytest.approx([0.3, 0.28, 0.32])
+    difference = record(table="difference")
+    assert (difference["entry"], difference["value"], difference["p_holm"]) == ("B", 0.1, 0.02)
+    part = record(table="slice")
+    assert (part["part"], part["users"], part["targets"]) == ("popularity: head", 5, 7)
+    assert record(table="slice difference")["low"] == 0.1
+    assert record(table="knock-out")["part"] == "all"
+    assert set(table["seen_items"]) == {"candidates", "masked"}
+
+
+def test_the_best_and_the_second_best_are_marked_as_they_are_shown():
+    marks = best_two({1: [0.12341, 0.12339, 0.2, 0.1], 2: [0.5, 0.5, 0.5, 0.5]})
+
+    assert marks == {(2, 1): BEST, (0, 1): SECOND, (1, 1): SECOND}
+
+
+def test_a_table_becomes_latex_whatever_is_in_its_cells():
+    table = Table(["", "NDCG@10"], [["A_1|B & C", f"0.1 ±{NBSP}0.2"], ["D", "0.3"]], {(1, 1): BEST})
+
+    text = latex(table)
+
+    assert r"A\_1|B \& C & 0.1 ± 0.2 \\" in text
+    assert r"D & \textbf{0.3} \\" in text
+    assert text.count(r"\midrule") == 1
+    assert text.startswith("\\begin{tabular}{lr}\n\\toprule\n")
+
+
+def test_lists_are_trec_runs_with_their_targets(tmp_path):
+    ranks = pl.DataFrame(
+        {
+            "label": ["A|B"] * 2 + ["C"] * 2,
+            "seed": [1] * 4,
+            "user": ["u", "v"] * 2,
+            "item": ["i1", "i2"] * 2,
+            "recommended": [["i1", "i3"], ["i3", "i1"], ["i2", "i1"], ["i1", "i2"]],
+        }
+    )
+
+    paths = write_trec(ranks, tmp_path)
+
+    assert [path.name for path in paths] == ["qrels.txt", "A_B-seed1.run", "C-seed1.run"]
+    assert paths[0].read_text() == "u 0 i1 1\nv 0 i2 1\n"
+    assert paths[1].read_text().splitlines() == [
+        "u Q0 i1 1 -1 A_B-seed1",
+        "u Q0 i3 2 -2 A_B-seed1",
+        "v Q0 i3 1 -1 A_B-seed1",
+        "v Q0 i1 2 -2 A_B-seed1",
+    ]
+
+
+def test_a_user_with_several_targets_has_a_topic_for_each(tmp_path):
+    ranks = pl.DataFrame(
+        {
+            "label": ["A"] * 2, "seed": [1] * 2, "user": ["u", "u"], "item": ["i1", "i2"],
+            "recommended": [["i1"], ["i3"]],
+        }
+    )  # fmt: skip
+
+    qrels, run = write_trec(ranks, tmp_path)
+
+    assert qrels.read_text() == "u/1 0 i1 1\nu/2 0 i2 1\n"
+    assert run.read_text() == "u/1 Q0 i1 1 -1 A-seed1\nu/2 Q0 i3 1 -1 A-seed1\n"
