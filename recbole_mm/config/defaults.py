@@ -19,6 +19,7 @@ from recbole_mm.config.forms import lay_over
 from recbole_mm.config.keys import OF_A_RUN, refuse_unknown_keys
 from recbole_mm.config.property_files import (
     joined,
+    model_files,
     property_files,
     recbole_property_files,
     users_dataset_files,
@@ -57,7 +58,10 @@ def our_defaults(
     files = property_files(model, dataset, bool(asking.get("released")))
     shipped = deepcopy(joined(map(values_in, files)))
     shipped["load_col"] = follow_fields(shipped["load_col"], asking)
-    return merge([shipped, *own], model)
+    values = merge([shipped, *own], model)
+    if _is_on_ids_alone(model):  # whatever features the data set has
+        values["modalities"] = []
+    return values
 
 
 def defaults_for(model: str, dataset: str, data_path=None, given: dict | None = None) -> dict:
@@ -76,6 +80,10 @@ def merge(layers: Iterable[dict], model: str) -> dict:
         for key, value in layer.items():
             values[key] = lay_over(forms.get(key), value, values.get(key))
     return values
+
+
+def _is_on_ids_alone(model: str) -> bool:
+    return joined(map(values_in, model_files(model))).get("modalities") == []
 
 
 def _users_values(file: Path, model: str) -> dict:

@@ -122,3 +122,13 @@ def test_in_a_checkout_a_file_of_the_package_is_read_once(monkeypatch):
     monkeypatch.chdir(properties_dir().parent)
 
     assert our_defaults("MMM4Rec", "demo", "dataset") == our_defaults("MMM4Rec", "demo")
+
+
+def test_a_baseline_on_ids_alone_has_no_features_of_the_data_set_unless_asked():
+    write("dataset/demo/demo.yaml", "modalities: [text, image]\n")
+
+    assert load_config("SASRecPlus", "demo")["modalities"] == []
+    assert load_config("UniSRec", "demo")["modalities"] == ["text", "image"]
+    assert load_config("SASRecPlus", "demo", overrides={"modalities": ["text"]})["modalities"] == [
+        "text"
+    ]
