@@ -6,6 +6,7 @@ VERSION = "0.1.0"
 DOCS = ["sphinx>=8.2"]
 EXCEL = ["fastexcel>=0.12"]
 FEATURES = ["transformers>=4.40"]
+ONNX = ["faiss-cpu>=1.8", "onnx>=1.18", "onnxruntime>=1.20", "onnxscript>=0.5"]
 REPORT = ["jinja2>=3.1", "matplotlib>=3.8"]
 TUNE = ["hyperopt==0.2.5", "ray[tune]==2.6.3"]  # later hyperopt fails in RecBole's grid
 
@@ -44,6 +45,7 @@ setup(
             *DOCS,
             *EXCEL,
             *FEATURES,
+            *ONNX,
             *REPORT,
             *TUNE,
             "build>=1.0",
@@ -61,6 +63,7 @@ setup(
         "excel": EXCEL,
         "features": FEATURES,
         "gpu": ["causal-conv1d>=1.4", "mamba-ssm>=2.2"],
+        "onnx": ONNX,
         "report": REPORT,
         "tune": TUNE,
     },

@@ -8,6 +8,7 @@ from recbole.model.abstract_recommender import SequentialRecommender
 from torch import Tensor, nn
 
 from recbole_mm.data.dataset import TARGET_LIST
+from recbole_mm.model.layers.bucketing import LengthGroup, group_by_length
 from recbole_mm.model.layers.candidate_loss import TABLE_CANDIDATES, BatchLoss, TableLoss
 from recbole_mm.model.layers.feature_transform import FeatureTransform, fit_transform
 from recbole_mm.model.layers.item_rows import (
@@ -67,6 +68,10 @@ class MultiModalRecommender(SequentialRecommender):
         trains_on_windows: whether the loss can be computed at every event of a history at once
             (``loss_positions: all``), see :meth:`encode_positions`.
         repeats: learned propensity to repeat items of the history, or ``None``.
+        positions_per_group: maximum number of positions that are computed together, see
+            :func:`~recbole_mm.model.layers.bucketing.group_by_length`.
+        fixed_length: compute every history at the full length, so that no shape depends on the data:
+            for an exported graph.
 
     Raises:
         ValueError: no modality; ``use_item_id`` in pre-training; settings of the loss that do not
@@ -83,6 +88,8 @@ class MultiModalRecommender(SequentialRecommender):
     works_on_ids_alone = False
     _evaluation_items = (None, None)
     trains_on_windows = False
+    positions_per_group = 0
+    fixed_length = False
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
@@ -275,6 +282,17 @@ class MultiModalRecommender(SequentialRecommender):
         if TARGET_LIST in interaction:
             return int(interaction[self.ITEM_SEQ_LEN].sum())
         return len(interaction)
+
+    def length_groups(self, lengths: Tensor) -> list[LengthGroup]:
+        """Rows of a batch that are computed together.
+
+        Args:
+            lengths: of the histories, ``(b,)``.
+        """
+        if not self.fixed_length:
+            return group_by_length(lengths, self.positions_per_group)
+        everyone = torch.arange(lengths.shape[0], device=lengths.device)
+        return [LengthGroup(everyone, self.max_seq_length)]
 
     def encode(self, interaction, items=None, rows: Tensor | None = None) -> Tensor:
         """Users as vectors.

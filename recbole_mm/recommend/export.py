@@ -2,11 +2,16 @@
 
     recbole-mm export saved/MMM4Rec-....pth bundles/Toys
     recbole-mm export bundles/Toys bundles/ToysToday --catalog=today.parquet
+    recbole-mm export bundles/Toys bundles/ToysFast --onnx --index=hnsw
 
 A bundle is a folder that recommends without the data set, that can be shared (for example on the
 Hugging Face hub), and that executes nothing when it is opened. It holds the parameters, the features and
 ids of the items and, if the data set has them, their titles; no users and no histories. The model is
 tested first, and its card states the metrics with their intervals.
+
+--onnx adds a folder onnx/ that recommends without torch: the user encoder and the scores as ONNX
+graphs, and the items as matrices (examples/serve_onnx.py). --index adds a search index of the items.
+The command prints how far onnxruntime agrees with torch and how much the index finds.
 """
 
 from pathlib import Path
@@ -15,6 +20,7 @@ from recbole_mm.prepare.commands.options import parser_of
 from recbole_mm.prepare.formats import PLAIN
 from recbole_mm.recommend.item_options import add_item_options, change_items, read_item_options
 from recbole_mm.tools.errors import UserError
+from recbole_mm.tools.extras import require_installed
 
 
 def main(arguments: list[str]) -> int:
@@ -28,6 +34,12 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("folder", type=Path, help="of the new bundle")
     parser.add_argument("--overwrite", action="store_true", help="replace a bundle that exists")
     parser.add_argument("--no-test", action="store_true", help="do not test the model")
+    parser.add_argument("--onnx", action="store_true", help="also write ONNX graphs and matrices")
+    parser.add_argument(
+        "--index",
+        choices=["exact", "hnsw"],
+        help="also write an index of the items for faiss; implies --onnx",
+    )
     parser.add_argument("--device", help="cpu, cuda, cuda:1, ... [a GPU if there is one]")
     parser.add_argument(
         "--data-path", metavar="FOLDER", help="of the data sets [that of the training]"
@@ -41,6 +53,9 @@ def main(arguments: list[str]) -> int:
         raise UserError(
             f"{options.folder} exists; give another folder, or --overwrite to replace it"
         )
+    if options.onnx or options.index:
+        needed = ["onnx", "onnxscript", "onnxruntime"] + (["faiss"] if options.index else [])
+        require_installed("--index" if options.index else "--onnx", "onnx", needed)
 
     from recbole_mm.recommend.recommender import Recommender
     from recbole_mm.recommend.tables import USUAL
@@ -51,10 +66,14 @@ def main(arguments: list[str]) -> int:
     if recommender.has_data and not options.no_test:
         recommender.evaluate()
     change_items(recommender, options, USUAL)
-    recommender.export(options.folder, options.overwrite)
-    size = sum(file.stat().st_size for file in options.folder.iterdir())
+    report = recommender.export(
+        options.folder, options.overwrite, options.onnx or bool(options.index), options.index
+    )
+    size = sum(file.stat().st_size for file in options.folder.rglob("*"))
     n_items = len(recommender.catalog.tokens) - 1
     print(
         f"{options.folder}: {type(recommender.model).__name__}, {n_items:,} items, {size / 1e6:.1f} MB"
     )
+    if report:
+        print(report)
     return 0

@@ -100,7 +100,7 @@ class Ranker:
         n_without = int((part.lengths == 0).sum())
         rows_per_block = max(1, SCORES_PER_BLOCK // len(self.candidates))
         for rows in _split(order[n_without:], self.batch_size):
-            batch = self._batch(part, rows)
+            batch = self.batch(part, rows)
             users = self.model.encode(batch, self.items)
             repeats = self.model.history_additions(batch)
             for block in _split(np.arange(len(rows)), rows_per_block):
@@ -118,7 +118,8 @@ class Ranker:
                 progress(len(rows))
         return Ranked(item_id, score, part.lengths == 0)
 
-    def _batch(self, part: Part, rows: np.ndarray) -> Interaction:
+    def batch(self, part: Part, rows: np.ndarray) -> Interaction:
+        """What the model reads of some users, ``rows`` of a part, with their latest events."""
         model = self.model
         length = model.max_seq_length
         places, n = part.latest(rows, length)

@@ -5,6 +5,7 @@ import logging
 import re
 import secrets
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import polars as pl
 import torch
@@ -32,8 +33,12 @@ from recbole_mm.recommend.tables import USUAL, TableError, TableForm
 from recbole_mm.run.identity import package_version
 from recbole_mm.tools import processes
 from recbole_mm.tools.errors import UserError
+from recbole_mm.tools.extras import extra_needed
 from recbole_mm.tools.hashing import sha256_of_file, sha256_of_parts
 from recbole_mm.transfer.bundle import CARD, HASHED, MANIFEST, write_bundle
+
+if TYPE_CHECKING:
+    from recbole_mm.recommend.serving_files import ServingReport
 
 FILES = (*HASHED, MANIFEST, CARD)
 logger = logging.getLogger(__name__)
@@ -124,18 +129,32 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
         card = model_card(bundle.config, len(self.catalog.tokens) - 1)
         write_bundle(save_directory, bundle, card)
 
-    def export(self, folder, overwrite: bool = False) -> None:
+    def export(
+        self, folder, overwrite: bool = False, onnx: bool = False, index: str | None = None
+    ) -> "ServingReport | None":
         """Save the bundle, whole or not at all.
 
         Args:
             folder: of the bundle.
             overwrite: replace a bundle that exists.
+            onnx: also write the files of :mod:`recbole_mm.recommend.onnx_files`.
+            index: also an index of the items, ``exact`` or ``hnsw``, beside these.
+
+        Returns:
+            how far onnxruntime and torch agree; ``None`` without ``onnx``.
 
         Raises:
-            UserError: the folder exists, or cannot be written.
+            UserError: the folder exists, or cannot be written, or a package is missing.
         """
         with whole_folder_or_not(folder, overwrite) as new:
             self.save_pretrained(new)
+            if not onnx and index is None:
+                return None
+            with extra_needed("--onnx", "onnx"):
+                from recbole_mm.recommend.serving_files import write_serving_files
+            saved = Recommender.from_pretrained(new, device="cpu")
+            train = self._opened.splits[0] if self._opened.splits else None
+            return write_serving_files(new, saved, train, index)
 
     def evaluate(self) -> dict:
         """Metrics of the test targets with 95% intervals over users, which bundles then state.

@@ -1,6 +1,8 @@
 """Packages that only some commands need."""
 
+from collections.abc import Iterable
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 from recbole_mm.tools.errors import UserError
 
@@ -26,3 +28,19 @@ def extra_needed(command: str, extra: str):
         raise UserError(
             f"{command} needs {error.name}: pip install '{PACKAGE}[{extra}]'"
         ) from error
+
+
+def require_installed(command: str, extra: str, packages: Iterable[str]) -> None:
+    """Look for packages before anything heavy is done; none is imported.
+
+    Args:
+        command: what needs them.
+        extra: installs them.
+        packages: names by which they are imported.
+
+    Raises:
+        UserError: one is missing.
+    """
+    for package in packages:
+        if find_spec(package) is None:
+            raise UserError(f"{command} needs {package}: pip install '{PACKAGE}[{extra}]'")

@@ -164,6 +164,18 @@ def test_scores_of_a_row_do_not_depend_on_the_other_rows(name, toy):
     assert_close(alone, together, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("name", SMALL)
+def test_histories_that_are_all_computed_at_the_full_length_have_the_same_scores(name, toy):
+    _, model, (_, valid, _) = prepare(name, toy)
+    model.eval()
+    model.on_epoch_start(0)
+    batch = next(iter(valid))[0]
+    with torch.no_grad():
+        expected = model.full_sort_predict(batch)
+        model.fixed_length = True
+        assert_close(model.full_sort_predict(batch), expected, atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize("modalities", [["text"], ["text", "image"]], ids="-".join)
 @pytest.mark.parametrize("name", SMALL)
 def test_an_untrained_id_does_not_change_a_score(name, modalities, toy):

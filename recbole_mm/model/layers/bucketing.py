@@ -66,7 +66,7 @@ def ungroup(outputs: list[Tensor], groups: list[LengthGroup]) -> Tensor:
     """Outputs per row of each group, in the order of the batch: ``(b, ...)``."""
     order = torch.cat([group.index for group in groups])
     position = torch.empty_like(order)
-    position[order] = torch.arange(len(order), device=order.device)
+    position[order] = torch.arange(order.shape[0], device=order.device)
     return torch.cat(outputs)[position]
 
 
@@ -93,19 +93,15 @@ def gather_positions(
     return vectors, rows, positions
 
 
-def map_by_length(
-    function: Callable[[Tensor, int], Tensor], lengths: Tensor, positions: int = 1024
-) -> Tensor:
+def map_by_length(function: Callable[[Tensor, int], Tensor], groups: list[LengthGroup]) -> Tensor:
     """Compute one output per row, group by group.
 
     Args:
         function: ``(index, longest) -> (len(index), ...)``: the outputs of the rows ``index``, of
             which the longest has length ``longest``; it must not depend on other rows.
-        lengths: ``(b,)`` int, ``>= 1``.
-        positions: see :func:`group_by_length`.
+        groups: see :func:`group_by_length`.
 
     Returns:
         ``(b, ...)``, in the order of the rows.
     """
-    groups = group_by_length(lengths, positions)
     return ungroup([function(*group) for group in groups], groups)

@@ -265,23 +265,24 @@ class Interests(nn.Module):
         return torch.cat([table[items] for table, items in pairs], dim=1)
 
 
-def unique_rows(ids: Tensor) -> tuple[Tensor, Tensor]:
+def unique_rows(ids: Tensor, width: int | None = None) -> tuple[Tensor, Tensor]:
     """The distinct positive ids of each row, sorted.
 
     Args:
         ids: ``(b, s)`` int64, ``>= 0``; 0 means none.
+        width: ``w``, at least the largest count; by default that count, or 1.
 
     Returns:
-        Ids ``(b, w)``, right-padded with 0, with ``w >= 1`` the largest count; counts ``(b,)``.
+        Ids ``(b, w)``, right-padded with 0; counts ``(b,)``.
     """
     ids = ids.sort(dim=1).values
     first = ids > 0
     first[:, 1:] &= ids[:, 1:] != ids[:, :-1]
     count = first.sum(dim=1)
-    width = max(1, int(count.max()))
+    width = max(1, int(count.max())) if width is None else width
     # duplicates go to a spare column, which is cut off afterwards
     column = (first.cumsum(dim=1) - 1).masked_fill(~first, width)
-    unique = ids.new_zeros(len(ids), width + 1).scatter_(1, column, ids)
+    unique = ids.new_zeros(ids.shape[0], width + 1).scatter_(1, column, ids)
     return unique[:, :width], count
 
 

@@ -204,7 +204,7 @@ class LastPositions(NamedTuple):
 
     def take(self, x: Tensor) -> Tensor:
         """``(b, l, c) -> (b, k, c)``"""
-        row = torch.arange(len(x), device=x.device).unsqueeze(1)
+        row = torch.arange(x.shape[0], device=x.device).unsqueeze(1)
         return x[row, self.index]
 
     def cleared(self, x: Tensor) -> Tensor:

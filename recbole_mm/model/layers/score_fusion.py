@@ -64,15 +64,21 @@ class ScoreFusion(nn.Module):
         factor = factor / scale  # weights are computed from the scores before scaling
         if len(embeddings) == 2:
             base, difference = _base_and_difference(*embeddings, available)
-            return Scores(_weigh_two, (base if added is None else base + added, difference, factor))
+            base = base if added is None else base + added
+            return Scores(_weigh_two, (base, difference, factor), _bounds_of_two)
         if added is None:
             added = torch.zeros_like(embeddings[0])
-        return Scores(_weigh, (added, factor, _offsets(available, embeddings), *embeddings))
+        tables = (added, factor, _offsets(available, embeddings), *embeddings)
+        return Scores(_weigh, tables, _bounds)
 
 
 def _weigh_two(query: Tensor, base: Tensor, difference: Tensor, factor: Tensor) -> Tensor:
     difference = query @ difference.T
     return query @ base.T + torch.sigmoid(difference * factor) * difference
+
+
+def _bounds_of_two(base: Tensor, difference: Tensor, _factor: Tensor) -> Tensor:
+    return torch.stack([base, base + difference])
 
 
 def _base_and_difference(first: Tensor, second: Tensor, available: Tensor | None):
@@ -89,6 +95,10 @@ def _weigh(query: Tensor, added: Tensor, factor: Tensor, offsets: Tensor, *embed
     scores = torch.stack([query @ e.T for e in embeddings])
     weights = (scores * factor + offsets.T.unsqueeze(1)).softmax(dim=0)
     return query @ added.T + (scores * weights).sum(dim=0)
+
+
+def _bounds(added: Tensor, _factor: Tensor, _offsets: Tensor, *embeddings: Tensor) -> Tensor:
+    return torch.stack([added + embedding for embedding in embeddings])
 
 
 def _offsets(available: Tensor | None, embeddings: list[Tensor]) -> Tensor:

@@ -12,17 +12,25 @@ ROWS_PER_BLOCK = 64
 """The fewest rows of a block. Every block also makes a pass over the gradients of the tables."""
 
 
+def _first_table(candidates: Tensor, *_: Tensor) -> Tensor:
+    return candidates.unsqueeze(0)
+
+
 class Scores(NamedTuple):
     """Scores ``(b, n)`` of ``n`` items as a function of users ``(b, d)``.
 
     Attributes:
         function: of users and ``tables``, row by row of the users; only these arguments get a
             gradient.
-        tables: tensors that are computed once per item; the first has ``n`` rows.
+        tables: tensors that are computed once per item; the first has ``n`` rows, others ``n`` or no
+            axis.
+        bounds: of ``tables``, vectors ``(p, n, d)`` per item: its score is at most the largest of its
+            dot products with the user. By default the first table.
     """
 
     function: Callable[..., Tensor]
     tables: tuple[Tensor, ...]
+    bounds: Callable[..., Tensor] = _first_table
 
     def __call__(self, query: Tensor) -> Tensor:
         return self.function(query, *self.tables)

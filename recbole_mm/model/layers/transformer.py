@@ -213,6 +213,6 @@ class EncoderDecoder(nn.Module):
         *inner, last = self.decoder.layers
         for layer in inner:
             target = layer(target, padding, memory, memory_padding, target)
-        query = target[torch.arange(len(target), device=target.device), position].unsqueeze(1)
+        query = target[torch.arange(target.shape[0], device=target.device), position].unsqueeze(1)
         output = last(target, padding, memory, memory_padding, query)
         return self.decoder.norm(output).squeeze(1)

@@ -363,7 +363,7 @@ class MISSRec(MultiModalRecommender):
             user, memory, ids = self._read_group(given, group, longest, regularize)
             return torch.cat([user, *self._summed(memory, ids)], dim=-1) if regularize else user
 
-        outputs = map_by_length(read_group, view.length, self.positions_per_group)
+        outputs = map_by_length(read_group, self.length_groups(view.length))
         if not regularize:
             return outputs, None
         user, summed, *padding = outputs.split(self.hidden_size, dim=-1)
@@ -373,9 +373,10 @@ class MISSRec(MultiModalRecommender):
         if not self.interests.filled:
             self.update_interests()
         touched = self.interests.of_items(*view.item_seqs)
-        interests, count = unique_rows(touched)
+        interests, count = unique_rows(touched, touched.shape[1] if self.fixed_length else None)
         position = torch.arange(view.rows[0].shape[1], device=touched.device)
         real = position < view.length.unsqueeze(1)
+        index, token = self._computed(real)
         padding = [~real]
         if self.stacks_modalities:
             pairs = zip(self.modalities, view.item_seqs, strict=True)
@@ -385,10 +386,22 @@ class MISSRec(MultiModalRecommender):
             interests=interests,
             count=count,
             width=(count + (touched == 0).any(dim=1)).max(),
-            tokens=self._tokens(view, items, real),
-            token=(real.flatten().cumsum(0) - 1).clamp(min=0).view_as(real),
+            tokens=self._tokens(view, items, index),
+            token=token,
             padding=padding,
         )
+
+    def _computed(self, real: Tensor) -> tuple[Tensor, Tensor]:
+        """The positions of a batch that get a token, one after another, and the token of each.
+
+        Args:
+            real: ``(b, L)`` bool.
+        """
+        if self.fixed_length:
+            index = torch.arange(real.numel(), device=real.device)
+            return index, index.view_as(real)
+        token = (real.flatten().cumsum(0) - 1).clamp(min=0).view_as(real)
+        return real.flatten().nonzero().squeeze(1), token
 
     def _read_group(
         self, given: ReaderInput, group: Tensor, longest: int, pad: bool
@@ -404,7 +417,9 @@ class MISSRec(MultiModalRecommender):
         Returns:
             unit vectors of the users ``(g, D)``, memory ``(g, w, D)`` and its interests ``(g, w)``.
         """
-        ids = given.interests[group, : max(1, int(given.count[group].max()))]
+        ids = given.interests[group]
+        if not self.fixed_length:
+            ids = ids[:, : max(1, int(given.count[group].max()))]
         if pad and self.reg_counts_padding:
             ids = F.pad(ids, (0, 2))
         memory = self.transformer.encode(F.embedding(ids, self.interests.embeddings), ids == 0)
@@ -425,9 +440,8 @@ class MISSRec(MultiModalRecommender):
         padding = [memory[:, -2], memory[:, -1]] if self.reg_counts_padding else []
         return [summed, *padding]
 
-    def _tokens(self, view: View, items: EmbeddedItems, real: Tensor) -> Tensor:
-        """Decoder inputs of the real positions only, one after another."""
-        index = real.flatten().nonzero().squeeze(1)
+    def _tokens(self, view: View, items: EmbeddedItems, index: Tensor) -> Tensor:
+        """Decoder inputs of some positions of the flattened histories, one after another."""
         parts = [
             F.embedding(rows.flatten()[index], table)
             for rows, table in zip(view.rows, items.embeddings, strict=True)
@@ -436,7 +450,7 @@ class MISSRec(MultiModalRecommender):
             where = view.feature_drop.flatten()[index].nonzero().squeeze(1)
             item_id = view.item_seqs[0].flatten()[index[where]]
             parts[0] = parts[0].index_copy(0, where, self._feature_dropped(item_id))
-        shared = self.position_embedding(index % real.shape[1])
+        shared = self.position_embedding(index % view.rows[0].shape[1])
         if items.id_embedding is not None:
             shared = shared + F.embedding(view.rows[0].flatten()[index], items.id_embedding)
         tokens = torch.stack(parts) if self.stacks_modalities else sum(parts).unsqueeze(0)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from recbole_mm.model.abstract_recommender import MultiModalRecommender, read_choice
 from recbole_mm.model.layers.backend import choose_kernels
-from recbole_mm.model.layers.bucketing import gather_positions, group_by_length, ungroup
+from recbole_mm.model.layers.bucketing import gather_positions, ungroup
 from recbole_mm.model.layers.dropout import Dropout
 from recbole_mm.model.layers.fourier import FourierFusion
 from recbole_mm.model.layers.fusion import CandidateFusion
@@ -206,7 +206,7 @@ class MMM4Rec(MultiModalRecommender):
         lengths = interaction[self.ITEM_SEQ_LEN]
         rows = interaction[self.ITEM_SEQ] if rows is None else rows
         factors = self._time_factors(interaction) if self.use_time else {}
-        groups = group_by_length(lengths, self.positions_per_group)
+        groups = self.length_groups(lengths)
         tokens = [rows[index, :longest] for index, longest in groups]
         streams = [self._streams(items, tokens, m) for m in self.modalities]
         mixed = []
@@ -282,7 +282,7 @@ class MMM4Rec(MultiModalRecommender):
         if not others and positions == "all":
             return encoded
         if not others:
-            return encoded[torch.arange(len(encoded), device=encoded.device), lengths - 1]
+            return encoded[torch.arange(encoded.shape[0], device=encoded.device), lengths - 1]
         return torch.stack([streams[m] for m in others]).mean(0)
 
 

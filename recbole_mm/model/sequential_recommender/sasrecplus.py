@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from recbole_mm.model.abstract_recommender import MultiModalRecommender
-from recbole_mm.model.layers.bucketing import gather_positions, group_by_length
+from recbole_mm.model.layers.bucketing import gather_positions, map_by_length
 from recbole_mm.model.layers.softmax import Scores, dot_products
 
 
@@ -79,11 +79,15 @@ class SASRecPlus(MultiModalRecommender):
         return dot_products(items / self.temperature)
 
     def encode(self, interaction, items=None, rows: Tensor | None = None) -> Tensor:
-        vectors, row, position = self.encode_positions(interaction, items, rows)
-        last = position == interaction[self.ITEM_SEQ_LEN][row] - 1
-        output = torch.empty_like(vectors[: len(interaction)])
-        output[row[last]] = vectors[last]
-        return output
+        items = self.all_items() if items is None else items
+        rows = interaction[self.ITEM_SEQ] if rows is None else rows
+        lengths = interaction[self.ITEM_SEQ_LEN]
+
+        def read_group(group: Tensor, longest: int) -> Tensor:
+            hidden = self._read(items, rows[group, :longest])
+            return self.gather_indexes(hidden, lengths[group] - 1)
+
+        return map_by_length(read_group, self.length_groups(lengths))
 
     def encode_positions(
         self, interaction, items=None, rows: Tensor | None = None
@@ -91,7 +95,7 @@ class SASRecPlus(MultiModalRecommender):
         items = self.all_items() if items is None else items
         rows = interaction[self.ITEM_SEQ] if rows is None else rows
         lengths = interaction[self.ITEM_SEQ_LEN]
-        groups = group_by_length(lengths, self.positions_per_group)
+        groups = self.length_groups(lengths)
         hidden = [self._read(items, rows[index, :longest]) for index, longest in groups]
         return gather_positions(hidden, groups, lengths)
 

@@ -135,7 +135,7 @@ class UniSRec(MultiModalRecommender):
             output = self.encoder(hidden, mask, output_all_encoded_layers=False)[-1]
             return F.normalize(self.gather_indexes(output, length[group] - 1), dim=-1)
 
-        return map_by_length(read_group, length, self.positions_per_group)
+        return map_by_length(read_group, self.length_groups(length))
 
     def calculate_loss(self, interaction) -> Tensor:
         items, rows = self.embed_batch(interaction)

@@ -16,7 +16,7 @@ def test_groups_cover_every_row_once_and_keep_the_order(positions):
         assert int(lengths[index].max()) == longest
         return torch.stack([index, lengths[index]], dim=1)
 
-    result = map_by_length(first_and_longest, lengths, positions)
+    result = map_by_length(first_and_longest, group_by_length(lengths, positions))
 
     assert result[:, 0].tolist() == list(range(7))
     assert result[:, 1].tolist() == lengths.tolist()
@@ -66,5 +66,6 @@ def parts(ascending, cuts):
 def test_gradients_reach_every_row():
     x = torch.randn(5, 3, requires_grad=True)
     lengths = torch.tensor([2, 3, 1, 3, 2])
-    map_by_length(lambda index, longest: x[index, :longest].sum(1), lengths, 2).sum().backward()
+    groups = group_by_length(lengths, 2)
+    map_by_length(lambda index, longest: x[index, :longest].sum(1), groups).sum().backward()
     assert (x.grad[:, 0] == 1).all()

@@ -1,0 +1,105 @@
+"""Files that serve a model without torch, compared with the model when they are written."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+import torch
+
+from recbole_mm.recommend.histories import Part, histories_of_dataset
+from recbole_mm.recommend.onnx_files import FOLDER, RECOMMENDABLE, ServedModel, describe, write_onnx
+from recbole_mm.recommend.ranking import Ranker
+
+COMPARED = 256
+"""Histories that torch and onnxruntime are compared on."""
+TOP = 10
+
+
+class ServingReport(NamedTuple):
+    """How far the files and the model agree.
+
+    Attributes:
+        folder: of the files.
+        n_histories: how many were compared.
+        origin: where they come from.
+        difference: the largest of two scores of the same item.
+        same_lists: histories with the same ten best items in the same order.
+        index: how well the index finds them; ``None`` without one.
+    """
+
+    folder: Path
+    n_histories: int
+    origin: str
+    difference: float
+    same_lists: int
+    index: object | None = None
+
+    def __str__(self) -> str:
+        agreement = (
+            f"{self.folder}: onnxruntime and torch differ by at most {self.difference:.1e}, and have "
+            f"the same {TOP} best items for {self.same_lists} of {self.n_histories} {self.origin}"
+        )
+        return agreement if self.index is None else f"{agreement}\nindex: {self.index}"
+
+
+def write_serving_files(bundle, recommender, train=None, index: str | None = None) -> ServingReport:
+    """Write the folder ``onnx`` of a bundle.
+
+    Args:
+        bundle: its folder.
+        recommender: that of the bundle, on the CPU.
+        train: training split whose users' histories are compared; ``None``: random histories.
+        index: ``exact`` or ``hnsw``; ``None``: no index.
+
+    Raises:
+        OSError: they cannot be written.
+    """
+    folder = Path(bundle, FOLDER)
+    model, catalog = recommender.model, recommender.catalog
+    write_onnx(folder, model, catalog)
+    served = ServedModel(folder)
+    part = _random_histories(catalog) if train is None else _histories(train, catalog)
+    k = min(TOP, int(served.arrays[RECOMMENDABLE].sum()))
+    ranker = Ranker(model, catalog, k, request_time=float(np.max(part.times, initial=0.0)))
+    batch = ranker.batch(part, np.arange(len(part.users)))
+    arrays = {
+        "item_seq": batch[model.ITEM_SEQ].numpy(),
+        "length": batch[model.ITEM_SEQ_LEN].numpy(),
+        "times": batch[model.TIME_SEQ].numpy(),
+        "request_time": batch[model.TIME].numpy(),
+    }
+    best, score = served.rank(arrays, k)
+    shown = served.arrays[RECOMMENDABLE]
+    with torch.no_grad():
+        expected = model.full_sort_predict(batch)[:, torch.from_numpy(shown)].numpy()
+    found = None
+    if index is not None:
+        from recbole_mm.recommend.search_index import Search, write_index
+
+        write_index(folder, model, shown, index)
+        found = Search(folder, served).measure(served.encode(arrays)[0], k)
+    describe(folder, {"model": type(model).__name__, "length": model.max_seq_length})
+    return ServingReport(
+        Path(FOLDER),
+        len(best),
+        "random histories" if train is None else "histories",
+        float(np.abs(score[:, shown] - expected).max()),
+        int((best == ranker.rank(part).item_id).all(axis=1).sum()),
+        found,
+    )
+
+
+def _histories(train, catalog) -> Part:
+    """Whole histories of the first users of a data set."""
+    histories = histories_of_dataset(train, catalog.tokens)
+    part = histories.part(0, min(COMPARED, histories.n_users))
+    return part if part.times is not None else part._replace(times=np.zeros(len(part.items)))
+
+
+def _random_histories(catalog) -> Part:
+    random = np.random.default_rng(0)
+    lengths = random.integers(1, 30, COMPARED)
+    items = random.integers(1, len(catalog.tokens), lengths.sum())
+    times = np.cumsum(random.integers(0, 5 * 86_400, lengths.sum())).astype(np.float64)
+    return Part(pl.Series([str(i) for i in range(COMPARED)]), lengths, items, times)
