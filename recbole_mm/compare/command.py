@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> int:
     provide_datasets(data_settings(dataset=options.dataset, overrides=whole), options)
     with extra_needed("compare", "report"):
         from recbole_mm.compare.comparison import run_comparison
-        from recbole_mm.compare.entries import parse_ensembles, parse_entries
+        from recbole_mm.compare.entries import parse_ensembles, parse_entries, parse_lists
         from recbole_mm.compare.examples import examples
         from recbole_mm.compare.exports import write_trec
         from recbole_mm.compare.report import write_report
@@ -50,6 +50,7 @@ def main(arguments: list[str]) -> int:
     settings = Settings(
         entries=entries,
         ensembles=parse_ensembles(options.models),
+        lists=parse_lists(options.lists),
         dataset=options.dataset,
         seeds=parse_seeds(options.seeds),
         baseline=options.baseline or entries[-1].label,
@@ -98,6 +99,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", default="3", help="how many, or a list [1, 7] (default 3)")
     parser.add_argument(
         "--baseline", help="entry that the others are compared with (default: the last model)"
+    )
+    parser.add_argument(
+        "--lists",
+        action="append",
+        default=[],
+        metavar="NAME=FILE",
+        help="lists of another tool as a further entry: a table (user, item, rank or score) or a "
+        "TREC run; repeatable",
     )
     parser.add_argument(
         "--protocol",

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from recbole_mm.compare.dataset_description import DatasetDescription, describe_common_dataset
 from recbole_mm.compare.ensembles import Ensemble
+from recbole_mm.compare.lists import write_lists_run
 from recbole_mm.compare.protocols import find_protocol, leak_warning
 from recbole_mm.compare.runs import (
     EntryRun,
@@ -62,6 +63,8 @@ def run_comparison(
         for seed in settings.seeds
         for entry in settings.entries
     ]
+    config = next(iter(configs.values()))
+    judged = [write_lists_run(lists, settings, config) for lists in settings.lists]
     members = _members(settings, runs)
     ensembles = [
         find_ensemble_run(ensemble, trained, settings.out) for ensemble, trained in members
@@ -81,7 +84,7 @@ def run_comparison(
                 else:
                     failures.append(Failure(run, "one of its members has no result"))
             failures += execute(ready, gpus, 1, lock, log) if ready else []
-    runs += ensembles
+    runs += ensembles + judged
     hashes = {name: h for config in configs.values() for name, h in data_hashes(config).items()}
     background = Background(dataset, conditions(settings, dataset, configs), warning, hashes)
     return summarize(settings, runs, failures, background)

@@ -6,7 +6,8 @@ An entry is written ``MODEL[@FILE.yaml][+KEY=VALUE...]``, several are separated 
 
 ``@tuned`` is the model's file under ``properties/tuned/``. A file that is named like its model
 is left out of the label. ``A|B`` adds the scores of the entries ``A`` and ``B``, see
-:mod:`~recbole_mm.compare.ensembles`.
+:mod:`~recbole_mm.compare.ensembles`. Lists of other tools are given as ``--lists NAME=FILE``, see
+:mod:`~recbole_mm.compare.lists`.
 """
 
 import re
@@ -57,6 +58,18 @@ class Entry(NamedTuple):
     settings: dict
 
 
+class ForeignLists(NamedTuple):
+    """Lists of another tool.
+
+    Attributes:
+        label: its name in tables.
+        path: of the file.
+    """
+
+    label: str
+    path: Path
+
+
 def parse_entries(text: str) -> list[Entry]:
     """The models of ``--models``, see the module's docstring.
 
@@ -91,6 +104,23 @@ def parse_ensembles(text: str) -> list[Ensemble]:
     ensembles = [_parse_ensemble(part, label_of) for part in _parts(text) if _is_ensemble(part)]
     _refuse_duplicates([ensemble.label for ensemble in ensembles])
     return ensembles
+
+
+def parse_lists(options: list[str]) -> list[ForeignLists]:
+    """Read the values of ``--lists``.
+
+    Raises:
+        ConfigError: one is not written ``NAME=FILE``, or two have the same name.
+    """
+    lists: list[ForeignLists] = []
+    for option in options:
+        name, separator, path = option.partition("=")
+        if not (name.strip() and separator and path.strip()):
+            raise ConfigError(f"--lists={option}: write NAME=FILE, e.g. --lists Mine=top10.csv")
+        if any(name.strip() == other.label for other in lists):
+            raise ConfigError(f"--lists: two files are named {name.strip()}")
+        lists.append(ForeignLists(name.strip(), Path(path.strip())))
+    return lists
 
 
 def _parts(text: str) -> list[str]:

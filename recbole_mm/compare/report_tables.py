@@ -8,6 +8,7 @@ from recbole_mm.compare.statistics import Interval
 from recbole_mm.compare.summary import Summary
 from recbole_mm.config.keys import hyper_parameters
 
+COSTS = {"epochs": ".1f", "seconds": ".0f", "n_parameters": ",.0f"}
 NBSP = "\N{NO-BREAK SPACE}"
 LIST_METRIC_PREFIXES = tuple(metric.lower() for metric in LIST_METRICS)
 
@@ -63,9 +64,9 @@ def text_table(summary: Summary) -> str:
 
 def metrics_table(summary: Summary) -> Table:
     """Mean and standard deviation over seeds of every metric."""
-    names = list(summary.rows[0].means)
+    names = list(dict.fromkeys(name for row in summary.rows for name in row.means))
     rows = [
-        [row.label, str(row.seeds), *(_mean(row.means[n], row.deviations[n]) for n in names)]
+        [row.label, str(row.seeds), *(_mean(row.means, row.deviations, name) for name in names)]
         for row in summary.rows
     ]
     columns = {
@@ -80,7 +81,7 @@ def other_metrics_table(summary: Summary) -> Table:
     """As :func:`metrics_table`, with the other treatment of the seen items."""
     names = list(summary.rows[0].other_means)
     rows = [
-        [row.label, *(_mean(row.other_means[n], row.other_deviations[n]) for n in names)]
+        [row.label, *(_mean(row.other_means, row.other_deviations, name) for name in names)]
         for row in summary.rows
     ]
     columns = {n: [r.other_means[name] for r in summary.rows] for n, name in enumerate(names, 1)}
@@ -108,7 +109,7 @@ def differences_table(summary: Summary) -> Table:
     metric, baseline = summary.settings.metric, summary.settings.baseline
     rows = []
     for row in summary.rows:
-        cells = [row.label, _mean(row.means[metric], row.deviations[metric]), _span(row.interval)]
+        cells = [row.label, _mean(row.means, row.deviations, metric), _span(row.interval)]
         if row.against_baseline is None:
             rows.append([*cells, "baseline", "", "", ""])
             continue
@@ -129,9 +130,7 @@ def cost_table(summary: Summary) -> Table:
         [
             row.label,
             ", ".join(str(epoch) for epoch in summary.best_epochs[row.label]) or "-",
-            f"{row.cost['epochs']:.1f}",
-            f"{row.cost['seconds']:.0f}",
-            f"{row.cost['n_parameters']:,.0f}",
+            *(format(row.cost[key], form) if row.cost else "-" for key, form in COSTS.items()),
         ]
         for row in summary.rows
     ]
@@ -227,7 +226,10 @@ def _p_value(p: float) -> str:
     return "< 0.0001" if p < 5e-5 else f"{p:.4f}"
 
 
-def _mean(mean: float, deviation: float | None) -> str:
+def _mean(means: dict[str, float], deviations: dict[str, float | None], name: str) -> str:
+    if name not in means:
+        return "-"
+    mean, deviation = means[name], deviations[name]
     return f"{mean:.4f}" if deviation is None else f"{mean:.4f} ±{NBSP}{deviation:.4f}"
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from recbole_mm.compare.ensembles import Ensemble
-from recbole_mm.compare.entries import Entry, config_of
+from recbole_mm.compare.entries import Entry, ForeignLists, config_of
 from recbole_mm.compare.protocols import find_protocol
 from recbole_mm.compare.ranks import parse_metric
 from recbole_mm.config.errors import ConfigError
@@ -32,6 +32,7 @@ class Settings(NamedTuple):
     Attributes:
         entries: models with their settings.
         ensembles: of entries.
+        lists: of other tools, labels and files.
         dataset: name of the data set.
         seeds: of the runs of every entry.
         baseline: label of the entry that the others are compared with.
@@ -46,6 +47,7 @@ class Settings(NamedTuple):
 
     entries: list[Entry]
     ensembles: list[Ensemble]
+    lists: list[ForeignLists]
     dataset: str
     seeds: list[int]
     baseline: str
@@ -58,8 +60,9 @@ class Settings(NamedTuple):
 
     @property
     def labels(self) -> list[str]:
-        """Entries, then ensembles."""
-        return [e.label for e in self.entries] + [e.label for e in self.ensembles]
+        """Entries, ensembles, then lists."""
+        named = (self.entries, self.ensembles, self.lists)
+        return [part.label for parts in named for part in parts]
 
 
 def configurations(settings: Settings) -> Configs:
@@ -90,6 +93,9 @@ def _check_options(settings: Settings, overlay: dict) -> None:
             raise ConfigError(f"--{key}: give {option} instead")
     if "held_out_items" in settings.overrides and "held_out_items" not in overlay:
         raise ConfigError("--held_out_items: give --protocol=cold_start with it")
+    for lists in settings.lists:
+        if settings.labels.count(lists.label) > 1:
+            raise ConfigError(f"--lists: {lists.label} is the name of an entry too: give another")
     if settings.baseline not in settings.labels:
         known = ", ".join(settings.labels)
         raise ConfigError(f"--baseline={settings.baseline}: must be one of {known}")

@@ -53,7 +53,7 @@ class Row(NamedTuple):
         other_means, other_deviations: likewise, with the other treatment of the seen items.
         interval: of the metric of the tests, over users.
         against_baseline: ``None`` for the baseline.
-        cost: means of epochs, seconds, parameters.
+        cost: means of epochs, seconds, parameters; empty for lists of another tool.
     """
 
     label: str
@@ -77,7 +77,7 @@ class Summary(NamedTuple):
         slices: by popularity, history length and modality.
         knockouts: label -> set of features -> value with interval.
         valid_metric: what early stopping watches.
-        configs: label -> the configuration of its first run; empty for an ensemble.
+        configs: label -> the configuration of its first run; empty for what is not a model.
         best_epochs: label -> of each seed, counted from 1.
         curves: label -> per seed, that metric on the validation targets by epoch.
         failures: runs that did not finish.
@@ -205,10 +205,15 @@ def _rows(
                 other_deviations={name: deviation(v) for name, v in others.items()},
                 interval=spans[label],
                 against_baseline=comparisons.get(label),
-                cost={key: sum(result[key] for result in results) / len(results) for key in COSTS},
+                cost=_costs(results),
             )
         )
     return rows
+
+
+def _costs(results: list[dict]) -> dict[str, float]:
+    known = [key for key in COSTS if results[0][key] is not None]
+    return {key: sum(result[key] for result in results) / len(results) for key in known}
 
 
 def _list_metrics(metrics: list[dict[str, float]]) -> dict[str, list[float]]:
@@ -234,6 +239,8 @@ def _environments(finished: list[EntryRun]) -> list[tuple[dict[str, str], list[s
     environments: list[tuple[dict[str, str], list[str]]] = []
     for run in finished:
         environment = run.result()["environment"]
+        if environment is None:  # lists of another tool
+            continue
         labels = next((labels for known, labels in environments if known == environment), None)
         if labels is None:
             environments.append((environment, [run.label]))
@@ -245,7 +252,7 @@ def _environments(finished: list[EntryRun]) -> list[tuple[dict[str, str], list[s
 def _configs(finished: list[EntryRun]) -> dict[str, dict]:
     plans = {run.label: run.plan() for run in reversed(finished)}
     return {
-        label: {} if "members" in plan else plan["config"]
+        label: {} if "members" in plan or "lists" in plan else plan["config"]
         for label, plan in reversed(plans.items())
     }
 

@@ -154,6 +154,7 @@ def test_the_conditions_name_the_entries_that_know_the_time_of_the_target(toy):
     settings = Settings(
         parse_entries("MMM4Rec+use_time=True+query_time=request,SASRec"),
         [],
+        [],
         *(None, [1], "SASRec", "leave_one_out", False, "NDCG@10", [10], dict(toy), Path("out")),
     )
     configs = configurations(settings)

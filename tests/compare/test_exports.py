@@ -15,7 +15,7 @@ from recbole_mm.compare.summary import Background, Row, Summary
 
 def settings(out="out", **changes):
     given = {
-        "entries": [], "ensembles": [], "dataset": "toy", "seeds": [1], "baseline": "A",
+        "entries": [], "ensembles": [], "lists": [], "dataset": "toy", "seeds": [1], "baseline": "A",
         "protocol": "leave_one_out", "mask_seen": False, "metric": "NDCG@10", "topk": [10],
         "overrides": {}, "out": Path(out),
     }  # fmt: skip

@@ -1,0 +1,218 @@
+r"""Lists that any other tool has recommended, judged like the entries of a comparison.
+
+A file is a table with one recommended item per row (``user``, ``item``, and ``rank`` from 1 or
+``score``), or a TREC run (``.run``, ``.trec``).
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+
+from recbole_mm.compare.entries import ForeignLists
+from recbole_mm.compare.ranks import (
+    CANDIDATES,
+    LIST_LENGTH,
+    MASKED,
+    RankRecorder,
+    parse_metric,
+    write_table,
+)
+from recbole_mm.compare.runs import EntryRun, file_name
+from recbole_mm.compare.settings import Settings
+from recbole_mm.compare.worker import COSTS, PLAN, RANKS, RESULT
+from recbole_mm.config.errors import ConfigError
+from recbole_mm.config.load import RunConfig
+from recbole_mm.config.plain import config_to_plain
+from recbole_mm.prepare.table_files import pick_columns, reading, scan_table
+from recbole_mm.run.splits import load_dataset
+from recbole_mm.tools.files import write_json
+from recbole_mm.tools.hashing import sha256_of_file, sha256_of_parts
+
+TREC_COLUMNS = ("user", "Q0", "item", "rank", "score", "tag")
+TREC_ENDINGS = (".run", ".trec")
+COLUMNS = ("user", "item", "rank", "score")
+OPTIONS = dict.fromkeys(COLUMNS, "a column of that name")
+
+
+class Targets(NamedTuple):
+    """The test targets that lists are judged by.
+
+    Attributes:
+        rows: ``user``, ``item``, ``history_length``.
+        history: ``user``, ``item``: every event before the target.
+        items: number of candidates.
+    """
+
+    rows: pl.DataFrame
+    history: pl.DataFrame
+    items: int
+
+
+def read_lists(path: Path) -> pl.DataFrame:
+    """The lists of a file: ``user``, ``item``, best first within a user.
+
+    Raises:
+        InputError: the file cannot be read or has no such columns.
+        ConfigError: it has neither ``rank`` nor ``score``, or values that are not numbers, or a
+            user has an item or a rank twice.
+    """
+    table = _read_trec(path) if path.suffix in TREC_ENDINGS else _read_table(path)
+    order = next((name for name in ("rank", "score") if name in table.columns), None)
+    if order is None:
+        raise ConfigError(f"{path}: neither a column 'rank' nor a column 'score': {table.columns}")
+    numbers = table[order].cast(pl.String).str.strip_chars().cast(pl.Float64, strict=False)
+    wrong = table[order].filter(numbers.is_null() | numbers.is_nan())
+    if len(wrong):
+        raise ConfigError(f"{path}: {len(wrong):,} rows without a number as {order}: {wrong[0]!r}")
+    table = table.with_columns(numbers.alias(order))
+    _refuse_duplicates(table, "item", path)
+    if order == "rank":
+        _refuse_duplicates(table, "rank", path)
+    # equal scores: in the order of the file
+    ordered = table.sort(order, descending=order == "score", maintain_order=True)
+    return ordered.select("user", "item")
+
+
+def _read_table(path: Path) -> pl.DataFrame:
+    with reading(path):
+        names = scan_table(path).collect_schema().names()
+        columns: dict[str, str | None] = {name: None for name in COLUMNS}
+        for ours in ("user", "item"):
+            columns[ours] = next((n for n in (ours, f"{ours}_id") if n in names), ours)
+        table = pick_columns(scan_table(path), columns, path, OPTIONS).collect()
+    ids = [pl.col(name).cast(pl.String).str.strip_chars() for name in ("user", "item")]
+    return table.with_columns(ids).drop_nulls(["user", "item"])
+
+
+def _read_trec(path: Path) -> pl.DataFrame:
+    if not path.is_file():
+        raise ConfigError(f"{path}: the file does not exist")
+    rows = []
+    with open(path, encoding="utf-8-sig", errors="replace") as stream:
+        for number, line in enumerate(stream, 1):
+            fields = line.split()
+            if fields and len(fields) != len(TREC_COLUMNS):
+                raise ConfigError(
+                    f"{path}, line {number}: a line of a TREC run is `topic Q0 item rank score tag`, "
+                    f"this one has {len(fields)} fields"
+                )
+            rows.append(fields)
+    table = pl.DataFrame([row for row in rows if row], schema=list(TREC_COLUMNS), orient="row")
+    return table.select("user", "item", "rank")
+
+
+def _refuse_duplicates(table: pl.DataFrame, column: str, path: Path) -> None:
+    repeated = table.filter(pl.struct("user", column).is_duplicated())
+    if len(repeated):
+        user, value = repeated.select("user", column).row(0)
+        raise ConfigError(f"{path}: user {user} has the {column} {value} twice")
+
+
+def describe_targets(config: RunConfig) -> Targets:
+    """The test targets of a configuration, and what their users had before."""
+    dataset = load_dataset(config)
+    _, _, test = dataset.build()
+    recorder = RankRecorder(config, test, mask_seen=False)
+    users = np.asarray(dataset.field2id_token[dataset.uid_field]).astype(str)
+    items = np.asarray(dataset.field2id_token[dataset.iid_field]).astype(str)
+    user = users[test.inter_feat[test.uid_field].numpy()]
+    rows = pl.DataFrame(
+        {
+            "user": user,
+            "item": items[test.inter_feat[test.iid_field].numpy()],
+            "history_length": recorder.history_length,
+        }
+    )
+    if rows["user"].is_duplicated().any():
+        raise ConfigError("--lists: needs one test target per user: --protocol=leave_one_out")
+    seen = test.events[test.iid_field].numpy()
+    events = [seen[a:b] for a, b in zip(recorder.seen_from, recorder.seen_to, strict=True)]
+    lengths = [len(part) for part in events]
+    history = {"user": np.repeat(user, lengths), "item": items[np.concatenate(events)]}
+    return Targets(rows, pl.DataFrame(history).unique(), dataset.item_num - 1)
+
+
+def rank_lists(lists: pl.DataFrame, targets: Targets, mask_seen: bool) -> pl.DataFrame:
+    """Ranks of the test targets, see :class:`~recbole_mm.compare.ranks.Evaluation`.
+
+    Args:
+        lists: see :func:`read_lists`.
+        targets: what is looked for in them; one that is not in its list has the last rank.
+        mask_seen: leave out the items of the history; those below them move up.
+    """
+    if mask_seen:
+        seen = targets.history.join(targets.rows.select("user", "item"), ["user", "item"], "anti")
+        lists = lists.join(seen, ["user", "item"], "anti", maintain_order="left")
+    rank = pl.int_range(1, pl.len() + 1).over("user")
+    ranked = lists.with_columns(rank=rank)
+    found = targets.rows.join(ranked, ["user", "item"], "left", maintain_order="left")
+    heads = ranked.filter(pl.col("rank") <= LIST_LENGTH).group_by("user").agg("item")
+    heads = heads.rename({"item": "recommended"})
+    return found.join(heads, "user", "left", maintain_order="left").with_columns(
+        pl.col("rank").fill_null(targets.items).cast(pl.Int64)
+    )
+
+
+def write_lists_run(lists: ForeignLists, settings: Settings, config: RunConfig) -> EntryRun:
+    """Judge the lists, and write their result like that of a run.
+
+    Args:
+        lists: the file.
+        settings: of the comparison.
+        config: of one of its entries.
+
+    Raises:
+        InputError: see :func:`read_lists`.
+        ConfigError: likewise; users of the test without a list, or lists that are shorter than the
+            metrics ask for.
+    """
+    targets, table = describe_targets(config), read_lists(lists.path)
+    _refuse_short_lists(lists, table, targets, settings)
+    seed = settings.seeds[0]
+    identity = sha256_of_parts([sha256_of_file(lists.path), str(config["tie_order"])])
+    name = f"{file_name(lists.label)}-lists-{identity[:10]}"
+    run = EntryRun(lists.label, seed, settings.out / "runs" / name)
+    parts = [
+        rank_lists(table, targets, seen == MASKED).with_columns(seen=pl.lit(seen))
+        for seen in (CANDIDATES, MASKED)
+    ]
+    names = {"features": "all", "label": lists.label, "model": lists.label}
+    ranks = pl.concat(parts).with_columns(
+        *(pl.lit(value).alias(column) for column, value in names.items()), seed=pl.lit(seed)
+    )
+    columns = ("user", "item", "rank", "history_length", "recommended", "features", "seen", "label")
+    run.folder.mkdir(parents=True, exist_ok=True)
+    plan = {"label": lists.label, "config": config_to_plain(config), "lists": str(lists.path)}
+    write_json(run.folder / PLAN, plan)
+    write_table(ranks.select(*columns, "model", "seed"), run.folder / RANKS)
+    record: dict = {
+        **dict.fromkeys(COSTS), "history": [], "best_epoch": None, "environment": None,
+        "n_items": targets.items, "metrics": {CANDIDATES: {}, MASKED: {}},
+    }  # fmt: skip
+    write_json(run.folder / RESULT, record)
+    return run
+
+
+def _refuse_short_lists(
+    lists: ForeignLists, table: pl.DataFrame, targets: Targets, settings: Settings
+) -> None:
+    users = targets.rows.select("user")
+    without = users.join(table.select("user").unique(), "user", "anti")["user"]
+    if len(without):
+        raise ConfigError(
+            f"{lists.path}: no list for {len(without):,} of the {len(users):,} users of the test, "
+            f"e.g. {without[0]}"
+        )
+    longest = int(table["user"].value_counts()["count"].to_numpy().max())
+    wanted = max(parse_metric(name)[1] for name in [settings.metric, *_metrics(settings)])
+    if longest < wanted:
+        raise ConfigError(
+            f"{lists.path}: the lists hold at most {longest} items, the metrics look at {wanted}: "
+            f"give longer lists, or shorter ones with --topk and --metric"
+        )
+
+
+def _metrics(settings: Settings) -> list[str]:
+    return [f"NDCG@{k}" for k in settings.topk]
