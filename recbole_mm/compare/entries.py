@@ -25,7 +25,6 @@ from recbole_mm.config.load import RunConfig, load_config
 from recbole_mm.config.models import (
     model_name,
     needs_item_columns,
-    recbole_models,
     source_of,
 )
 from recbole_mm.config.plain import config_to_plain
@@ -179,9 +178,8 @@ def config_of(entry: Entry, dataset: str, overlay: dict, overrides: dict) -> Run
     if needs_item_columns(entry.model) and "selected_features" not in layers:
         config = load_config(entry.model, dataset, entry.files, layers)
         loaded = (config["load_col"] or {"item": ALL}).get("item", [])
-        if loaded == ALL or not set(config["selected_features"]) <= set(
-            loaded
-        ):  # the user has not named columns
+        chosen = loaded != ALL and set(config["selected_features"]) <= set(loaded)
+        if not chosen:  # the user has not named columns
             layers = {**layers, **columns_for(entry.model, config), **given}
     return load_config(entry.model, dataset, entry.files, layers)
 
@@ -190,8 +188,6 @@ def _parse_entry(text: str, whole_path: bool = False) -> Entry:
     head, *settings = re.split(r"\+(?=[A-Za-z_]\w*=)", text)
     model, _, file = head.partition("@")
     model = model_name(model)
-    if source_of(model) is None and model not in recbole_models("sequential"):
-        raise ConfigError(f"--models: {model} is not a sequential model")
     if file == TUNED:
         file = _tuned_file(model)
     label = "+".join([model, *settings])

@@ -21,15 +21,20 @@ def _first_lines(path: Path) -> list[str]:
         return [next(file, "").removeprefix("#").strip() for _ in range(2)]
 
 
-MODELS = {
-    path.stem: _first_lines(path)[1] for path in sorted(properties_dir().glob("model/*.yaml"))
-}
-"""Every model of this package, by its property file, and what it is, by that file's second line. Its
-class is ``recbole_mm.model.sequential_recommender.<lower>.<Model>``."""
+def _described(folder: str) -> dict[str, str]:
+    files = sorted(properties_dir().glob(f"{folder}/*.yaml"))
+    return {path.stem: _first_lines(path)[1] for path in files}
 
 
-BASELINES = ("ItemKNN", "Pop")
-"""RecBole's models, other than its sequential ones, that our commands run. They train nothing."""
+MODELS = _described("model")
+"""Every multi-modal model of this package, by its property file, and what it is, by that file's second
+line. Its class is ``recbole_mm.model.sequential_recommender.<lower>.<Model>``."""
+
+BASELINES = _described("baseline")
+"""The models of this package that train nothing, likewise."""
+
+INSTEAD = {"Pop": "Popularity", "ItemKNN": "HistoryKNN"}
+"""RecBole's models that know users instead of histories, and the baseline that runs in their place."""
 
 OTHER_KINDS = {
     "general": "general", "context_aware": "context-aware", "knowledge_aware": "knowledge-aware",
@@ -48,18 +53,18 @@ def recbole_models(kind: str = "*") -> tuple[str, ...]:
 
 @cache
 def admitted_models() -> tuple[str, ...]:
-    """RecBole's models that our commands run: its sequential ones and :data:`BASELINES`.
+    """RecBole's models that our commands run: its sequential ones.
 
     This is the only list. A model that is not on it is refused by its name, wherever the name comes
     from (an option, a yaml file, the configuration in a checkpoint), before its module is imported:
     some of RecBole's other models execute values of their configuration.
     """
-    return (*recbole_models("sequential"), *BASELINES)
+    return recbole_models("sequential")
 
 
 def model_name(model: str) -> str:
     """The name by which a model is known to RecBole; that of the class for ``my_module:MyModel``,
-    which this makes known.
+    which this makes known, and that of our baseline for RecBole's (:data:`INSTEAD`).
 
     Raises:
         ConfigError: the model does not exist, is not admitted (:func:`admitted_models`), or its
@@ -70,6 +75,7 @@ def model_name(model: str) -> str:
         _refuse_taken_name(own)
         remember(own)
         return own.name
+    model = INSTEAD.get(model, model)
     if source_of(model) is None and model not in admitted_models():
         raise ConfigError(_not_admitted(model) if model in recbole_models() else _unknown(model))
     return model
@@ -78,7 +84,7 @@ def model_name(model: str) -> str:
 def source_of(model: str) -> OwnModel | None:
     """Module and class of a model that is not one of RecBole's; ``None`` for those and for unknown
     ones."""
-    if model in MODELS:
+    if model in MODELS or model in BASELINES:
         return OwnModel(f"recbole_mm.model.sequential_recommender.{model.lower()}", model)
     if model in recbole_models():
         return None
@@ -102,7 +108,7 @@ def needs_item_columns(model: str) -> bool:
 
 def _refuse_taken_name(own: OwnModel) -> None:
     """RecBole looks models up by the lower case of their names."""
-    for model in (*MODELS, *recbole_models()):
+    for model in (*MODELS, *BASELINES, *recbole_models()):
         if model.lower() == own.name.lower():
             raise ConfigError(f"model {str(own)!r}: {model} has the same name; rename the class")
 
@@ -110,18 +116,18 @@ def _refuse_taken_name(own: OwnModel) -> None:
 def _not_admitted(model: str) -> str:
     kind = next(words for kind, words in OTHER_KINDS.items() if model in recbole_models(kind))
     return (
-        f"model {model!r} is one of RecBole's {kind} models, which are not run here. RecBole's "
-        f"sequential models and the baselines {' and '.join(BASELINES)} are; for {model} use "
-        f"recbole.quick_start.run_recbole"
+        f"model {model!r} is one of RecBole's {kind} models, which are not run here: they know users, "
+        f"not histories, or read other data. RecBole's sequential models and the baselines "
+        f"{' and '.join(BASELINES)} are run; for {model} use recbole.quick_start.run_recbole"
     )
 
 
 def _unknown(model: str) -> str:
-    known = [*MODELS, *own_models(), *installed_models()]
-    near = nearest(model, [*known, *admitted_models()], cutoff=0.5)
+    known = [*MODELS, *BASELINES, *own_models(), *installed_models()]
+    near = nearest(model, [*known, *INSTEAD, *admitted_models()], cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return (
         f"unknown model {model!r}: {hint}The models of this package are {', '.join(MODELS)}; "
-        f"RecBole's sequential models are {', '.join(recbole_models('sequential'))}; its baselines "
-        f"{', '.join(BASELINES)}; a model of your own is --model=my_module:MyModel"
+        f"baselines that train nothing are {', '.join(BASELINES)}; RecBole's sequential models are "
+        f"{', '.join(recbole_models('sequential'))}; a model of your own is --model=my_module:MyModel"
     )

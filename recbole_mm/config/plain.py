@@ -11,7 +11,7 @@ from recbole.config import Config
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.keys import SET_BY_RECBOLE, keys_of_model
 from recbole_mm.config.load import RunConfig
-from recbole_mm.config.models import MODELS, model_name
+from recbole_mm.config.models import INSTEAD, MODELS, model_name
 from recbole_mm.config.property_files import release_values
 
 
@@ -54,6 +54,11 @@ def config_from_plain(plain: dict) -> RunConfig:
         raise ConfigError(
             f"a stored configuration names the module of a model, {plain['model']!r}, which is not "
             f"imported from there: name the model yourself, --model={plain['model']}"
+        )
+    if plain["model"] in INSTEAD:
+        raise ConfigError(
+            f"a stored configuration is of RecBole's {plain['model']}, which is not run here; train "
+            f"{INSTEAD[plain['model']]} in its place"
         )
     model, stored = model_name(plain["model"]), with_release(plain)
     kept = keys_of_model(model, stored)

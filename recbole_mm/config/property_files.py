@@ -65,8 +65,12 @@ def property_files(model: str, dataset: str | None = None, released: bool = Fals
 
 def model_files(model: str) -> list[Path]:
     """The yaml files of a model that is not one of RecBole's: what all of them read, then its own,
-    which is beside its module for a model of the user's. Empty for RecBole's models."""
+    which is beside its module for a model of the user's; of a baseline, which is not multi-modal,
+    its own alone. Empty for RecBole's models."""
     root, own = properties_dir(), own_models().get(model)
+    baseline = root / "baseline" / f"{model}.yaml"
+    if baseline.is_file():
+        return [baseline]
     file = own.file(".yaml") if own else root / "model" / f"{model}.yaml"
     its_own = [file] if file and file.is_file() else []
     return [root / MULTI_MODAL, *its_own] if own or its_own else []

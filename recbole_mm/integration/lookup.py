@@ -10,7 +10,7 @@ import importlib.machinery
 from collections.abc import Callable
 
 from recbole_mm.config.errors import ConfigError
-from recbole_mm.config.models import MODELS, source_of
+from recbole_mm.config.models import BASELINES, MODELS, source_of
 from recbole_mm.config.own_models import installed_models, own_models
 
 PACKAGE = "recbole.model.sequential_recommender"
@@ -68,13 +68,17 @@ def find_dataset_class(name: str) -> type | None:
 
 
 def find_trainer_class(name: str) -> type | None:
-    """For ``<Model>Trainer``; a model that is not multi-modal has RecBole's trainer."""
+    """For ``<Model>Trainer``; a model that is neither multi-modal nor free of training has RecBole's
+    trainer."""
     model = name.removesuffix("Trainer")
-    if model == name or not is_multi_modal(model):
+    if model == name or source_of(model) is None:
         return None
     from recbole_mm.training.trainer import MultiModalTrainer
+    from recbole_mm.training.training_free import TrainingFreeTrainer
 
-    return MultiModalTrainer
+    if is_multi_modal(model):
+        return MultiModalTrainer
+    return TrainingFreeTrainer if getattr(model_class(model), "training_free", False) else None
 
 
 def is_multi_modal(model: str) -> bool:
@@ -105,5 +109,5 @@ def model_class(model: str) -> type:
 
 
 def _model_named(lower: str) -> str | None:
-    names = (*MODELS, *own_models(), *installed_models())
+    names = (*MODELS, *BASELINES, *own_models(), *installed_models())
     return next((name for name in names if name.lower() == lower), None)

@@ -5,7 +5,7 @@ import sys
 
 from recbole_mm.commands import COMMANDS
 from recbole_mm.config.data_settings import data_settings
-from recbole_mm.config.models import MODELS, recbole_models
+from recbole_mm.config.models import BASELINES, MODELS, recbole_models
 from recbole_mm.config.property_files import properties_dir, read_layers
 from recbole_mm.config.values import add_config_files_option, parse_overrides
 from recbole_mm.prepare.catalog import described_datasets
@@ -103,6 +103,7 @@ def _epilog() -> str:
     sections = {
         "models:": {
             **MODELS,
+            **BASELINES,
             "RecBole's": ", ".join(recbole_models("sequential")),
             "your own": OWN_MODELS,
         },

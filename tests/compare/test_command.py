@@ -65,6 +65,21 @@ def test_a_comparison_runs_resumes_and_survives_a_failing_run(toy, tmp_path, cap
     }
 
 
+@pytest.mark.slow
+def test_baselines_that_train_nothing_are_compared_on_the_same_targets(toy, tmp_path, capsys):
+    models = "SASRec,ItemKNN+k=3,Pop"
+
+    assert main(options(models=models, **toy, **TINY, seeds=1, jobs=1, out="out")) == 0
+
+    assert "Popularity" in capsys.readouterr().out
+    ranks = pl.read_parquet(tmp_path / "out" / "ranks.parquet").filter(pl.col("features") == "all")
+    assert set(ranks["label"]) == {"SASRec", "HistoryKNN+k=3", "Popularity"}
+    targets = [
+        part.select("user", "item").sort("user", "item") for part in ranks.partition_by("label")
+    ]
+    assert targets[0].equals(targets[1]) and targets[0].equals(targets[2])
+
+
 def test_an_unknown_model_ends_the_command_before_anything_runs(toy, tmp_path, capsys):
     before = sorted(tmp_path.iterdir())
 

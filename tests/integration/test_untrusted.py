@@ -12,7 +12,7 @@ from tiny import TINY, TINY_MMM4REC
 
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.load import load_config
-from recbole_mm.config.models import BASELINES, MODELS, admitted_models, recbole_models
+from recbole_mm.config.models import BASELINES, INSTEAD, MODELS, admitted_models, recbole_models
 from recbole_mm.config.plain import config_from_plain, config_to_plain
 from recbole_mm.run.run import fit_and_evaluate
 
@@ -42,13 +42,13 @@ def nothing_explodes(tmp_path, monkeypatch):
     assert not Path("exploded").exists()
 
 
-def test_sequential_models_and_two_baselines_of_recbole_are_admitted_and_no_others():
-    assert set(admitted_models()) == {*recbole_models("sequential"), "Pop", "ItemKNN"}
+def test_sequential_models_of_recbole_are_admitted_and_no_others():
+    assert set(admitted_models()) == {*recbole_models("sequential")}
     for model in (*MODELS, "SASRec", "GRU4RecKG", *BASELINES):
         assert load_config(model, "demo")["model"] == model
 
 
-@pytest.mark.parametrize("model", sorted({*recbole_models()} - {*admitted_models()}))
+@pytest.mark.parametrize("model", sorted({*recbole_models()} - {*admitted_models(), *INSTEAD}))
 def test_other_models_of_recbole_are_refused_by_name(model, tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text(f'model: {model}\nteacher: "{TOUCH}"\n')

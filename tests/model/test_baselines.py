@@ -1,0 +1,131 @@
+"""Models that train nothing, beside RecBole's for users and a definition."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from recbole.config import Config
+from recbole.model.general_recommender.itemknn import ComputeSimilarity
+from recbole.quick_start import load_data_and_model, run_recbole
+from recbole.utils import get_model, get_trainer
+from scipy.sparse import csr_matrix
+from torch.testing import assert_close
+
+from recbole_mm.config.load import load_config
+from recbole_mm.config.models import BASELINES
+from recbole_mm.model.sequential_recommender.historyknn import nearest_neighbors
+from recbole_mm.run.run import Run, fit_and_evaluate
+from recbole_mm.training.training_free import TrainingFreeTrainer
+
+
+def write(folder, rows):
+    path = folder / "dataset" / "tried" / "tried.inter"
+    path.parent.mkdir(parents=True)
+    lines = ["\t".join(map(str, row)) for row in rows]
+    path.write_text("\n".join(["user_id:token\titem_id:token\ttimestamp:float", *lines]) + "\n")
+    return {"dataset": "tried", "data_path": str(path.parents[1])}
+
+
+@pytest.fixture
+def tried(tmp_path):
+    random = np.random.default_rng(0)
+    users = [(f"u{user}", int(random.integers(4, 9))) for user in range(40)]
+    rows = [(user, f"i{random.zipf(1.5) % 25}", step) for user, n in users for step in range(n)]
+    return write(tmp_path, rows)
+
+
+def test_popularity_counts_the_events_of_training(tmp_path):
+    walks = {"u": "aabcd", "v": "abacd", "w": "cad"}
+    settings = write(
+        tmp_path, [(u, i, k) for u, items in walks.items() for k, i in enumerate(items)]
+    )
+    run = Run(load_config("Popularity", config_dict=settings))
+    tokens = run.splits.train._dataset.field2id_token["item_id"]
+
+    # left out are the last two events of u and v and, as a target stays in training, the last of w
+    assert dict(zip(tokens, run.model.counts.tolist(), strict=True)) == {
+        "[PAD]": 0, "a": 5, "b": 2, "c": 1, "d": 0,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("k", [1, 3, 100])
+@pytest.mark.parametrize("shrink", [0, 10])
+def test_neighbors_are_those_of_recboles_item_knn(k, shrink):
+    random = np.random.default_rng(1)
+    counts = random.poisson(0.3, size=(50, 20)) * random.random((50, 20))  # no two are equal
+    _, expected = ComputeSimilarity(csr_matrix(counts), topk=k, shrink=shrink).compute_similarity()
+
+    found = nearest_neighbors(csr_matrix(counts), k, shrink)
+
+    np.testing.assert_allclose(found.T.toarray(), expected.toarray(), atol=1e-6)
+
+
+def test_neighbors_do_not_depend_on_the_size_of_blocks_and_of_equal_ones_the_first_count(
+    monkeypatch,
+):
+    events = csr_matrix(np.ones((3, 5)))
+    whole = nearest_neighbors(events, 2, 0.0).toarray()
+    monkeypatch.setattr("recbole_mm.model.sequential_recommender.historyknn.ITEMS_PER_BLOCK", 2)
+
+    assert np.array_equal(nearest_neighbors(events, 2, 0.0).toarray(), whole)
+    assert [row.nonzero()[0].tolist() for row in whole] == [[1, 2], [0, 2], [0, 1], [0, 1], [0, 1]]
+
+
+def test_history_knn_adds_the_similarities_of_the_history(tried):
+    run = Run(load_config("HistoryKNN", config_dict={**tried, "k": 4, "shrink": 2.0}))
+    train = run.splits.train._dataset
+    nearest = nearest_neighbors(train.inter_matrix(form="csr"), 4, 2.0).toarray()
+
+    for batch, *_ in run.splits.test:
+        scores = run.model.full_sort_predict(batch)
+        for row, items in enumerate(batch["item_id_list"].tolist()):
+            expected = nearest[:, [item for item in items if item]].sum(axis=1)
+            assert_close(scores[row].double(), torch.from_numpy(expected), atol=1e-5, rtol=0)
+        assert_close(run.model.predict(batch), scores.gather(1, batch["item_id"][:, None])[:, 0])
+
+
+def test_what_was_had_together_with_the_history_comes_first(tmp_path):
+    complete = [(f"u{u}", f"{part}{u % 6}", k) for u in range(30) for k, part in enumerate("abcz")]
+    waiting = [(f"v{v}", f"{part}{v}", k) for v in range(6) for k, part in enumerate("abc")]
+    settings = {**write(tmp_path, complete + waiting), "eval_args": {"split": {"LS": "test_only"}}}
+    run = Run(load_config("HistoryKNN", config_dict=settings))
+    data = run.splits.test._dataset
+    users, items = data.field2id_token["user_id"], data.field2id_token["item_id"]
+
+    batch = data[torch.arange(len(data))]
+    first = run.model.full_sort_predict(batch).argmax(dim=1)
+
+    found = {users[u]: items[i] for u, i in zip(batch["user_id"], first, strict=True)}
+    assert {v: found[v] for v in (f"v{v}" for v in range(6))} == {
+        f"v{v}": f"c{v}" for v in range(6)
+    }
+
+
+@pytest.mark.parametrize("model", BASELINES)
+def test_a_baseline_is_not_trained_and_its_checkpoint_ranks_the_same(model, tried):
+    result = fit_and_evaluate(load_config(model, config_dict={**tried, "epochs": 7}))
+
+    assert (result.epochs, result.n_parameters, result.history) == (0, 0, [])
+    assert 0 < result.best_valid_result["hit@10"] <= 1
+    config, again, _, _, _, test = load_data_and_model(result.checkpoint)
+    trainer = get_trainer(config["MODEL_TYPE"], model)(config, again)
+    assert type(trainer) is TrainingFreeTrainer
+    assert trainer.evaluate(test, load_best_model=False) == result.test_result
+
+
+@pytest.mark.parametrize("model", BASELINES)
+def test_recboles_own_functions_run_a_baseline(model, tried):
+    result = run_recbole(model, config_dict={**tried, "show_progress": False})
+
+    assert 0 < result["test_result"]["hit@10"] <= 1
+    assert list(Path("saved").glob(f"{model}-*.pth"))
+
+
+@pytest.mark.parametrize(("theirs", "ours"), [("Pop", "Popularity"), ("ItemKNN", "HistoryKNN")])
+def test_recboles_name_of_a_baseline_means_ours_in_our_commands_and_theirs_in_recboles(
+    theirs, ours
+):
+    assert load_config(theirs, "demo")["model"] == ours
+    assert Config(theirs, "demo")["model"] == theirs
+    assert get_model(ours).__module__.startswith("recbole_mm.")
