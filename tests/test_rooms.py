@@ -34,7 +34,7 @@ ROOMS = (
 
 EXCEPTIONS = {
     ("integration.lookup", "training.trainer"): "RecBole asks the door for a trainer, by name",
-    ("integration.lookup", "training.training_free"): "RecBole asks the door for a trainer, by name",
+    ("integration.lookup", "training.training_free"): "the same, of a baseline",
     ("commands", "*"): "a list of names; cli imports the module of the command that it was given",
 }
 """Who may name a room above its own, which one (``*``: any), and why."""
