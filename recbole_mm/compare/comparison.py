@@ -70,16 +70,20 @@ def run_comparison(
         find_ensemble_run(ensemble, trained, settings.out) for ensemble, trained in members
     ]
     if report_only:
+        for run in (*runs, *ensembles):
+            run.set_aside_if_damaged()
         failures = [Failure(r, "not finished") for r in (*runs, *ensembles) if not r.finished]
     else:
         with only_one_in(settings.out) as lock:
             for run in runs:
                 plan(run, configs[run.label, run.seed])
+                run.set_aside_if_damaged()
             failures = execute(runs, gpus, jobs, lock, log)
             ready = []
             for run, (_, trained) in zip(ensembles, members, strict=True):
                 if all(member.finished for member in trained):
                     plan_ensemble(run, trained)
+                    run.set_aside_if_damaged()
                     ready.append(run)
                 else:
                     failures.append(Failure(run, "one of its members has no result"))

@@ -5,7 +5,6 @@ item is the mean of the members' log-probabilities, so that members count the sa
 scale of their scores.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +16,7 @@ from recbole_mm.compare.ranks import MASKED, TREATMENTS, Evaluation, rank_record
 from recbole_mm.config.plain import config_from_plain
 from recbole_mm.run.run import Run
 from recbole_mm.tools.errors import RunFailed
+from recbole_mm.tools.records import read_record
 
 SEPARATOR = "|"
 
@@ -59,7 +59,7 @@ def open_members(folders: Sequence[Path], checkpoint: str, plan: str) -> list[Ru
     """
     runs: list[Run] = []
     for folder in folders:
-        plain = json.loads((folder / plan).read_text(encoding="utf-8"))["config"]
+        plain = (read_record(folder / plan) or {})["config"]
         if runs:  # batches go through all members together
             plain["eval_batch_size"] = runs[0].config["eval_batch_size"]
         run = Run(config_from_plain(plain))

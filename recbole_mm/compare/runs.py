@@ -7,7 +7,6 @@ another run.
 """
 
 import fcntl
-import json
 import os
 import shutil
 import signal
@@ -30,8 +29,10 @@ from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.load import RunConfig
 from recbole_mm.config.plain import config_to_plain
 from recbole_mm.run.identity import PLACES, data_hashes, digest
-from recbole_mm.tools.files import require_writable, write_json
-from recbole_mm.tools.hashing import sha256_of_parts
+from recbole_mm.tools.errors import UserError
+from recbole_mm.tools.files import require_writable, set_aside
+from recbole_mm.tools.hashing import sha256_of_file, sha256_of_parts
+from recbole_mm.tools.records import read_record, write_record
 
 LOCK, OUTPUT = "lock", "output.txt"
 LABEL_LENGTH = 100  # in a folder's name
@@ -55,37 +56,45 @@ class EntryRun(NamedTuple):
         return (self.folder / RESULT).is_file()
 
     def plan(self) -> dict:
-        """Label and configuration of the run."""
-        return json.loads((self.folder / PLAN).read_text(encoding="utf-8"))
+        """Label and configuration of the run.
+
+        Raises:
+            ConfigError: the file is damaged or missing.
+        """
+        return self._read(PLAN)
 
     def result(self) -> dict:
         """The results of the finished run.
 
         Raises:
-            ConfigError: the file is damaged.
-        """
-        with self._reading(RESULT):
-            return json.loads((self.folder / RESULT).read_text(encoding="utf-8"))
-
-    def ranks(self) -> pl.LazyFrame:
-        """The ranks of the finished run, under its label in this comparison.
-
-        Raises:
             ConfigError: the file is damaged or missing.
         """
-        with self._reading(RANKS):
-            pl.read_parquet_schema(self.folder / RANKS)
+        return self._read(RESULT)
+
+    def ranks(self) -> pl.LazyFrame:
+        """The ranks of the finished run, under its label in this comparison."""
         return pl.scan_parquet(self.folder / RANKS).with_columns(label=pl.lit(self.label))
 
-    @contextmanager
-    def _reading(self, name: str):
+    def set_aside_if_damaged(self) -> None:
+        """A finished run whose files are damaged is not finished any more; the files stay as
+        ``*.damaged``."""
+        if not self.finished:
+            return
         try:
-            yield
-        except (OSError, ValueError, pl.exceptions.PolarsError) as error:
-            raise ConfigError(
-                f"{self.folder / name}: the file of a finished run cannot be read ({error}). Delete "
-                f"the folder, and the same command repeats the run"
-            ) from error
+            self.plan()
+            known = self.result().get(RANKS)
+            pl.read_parquet_schema(self.folder / RANKS)
+            if known not in (None, sha256_of_file(self.folder / RANKS)):
+                raise ConfigError(f"{RANKS} has changed since it was written")
+        except (OSError, UserError, pl.exceptions.PolarsError) as error:
+            set_aside(self.folder / RESULT, error)
+            set_aside(self.folder / RANKS, error)
+
+    def _read(self, name: str) -> dict:
+        record = read_record(self.folder / name)
+        if record is None:
+            raise ConfigError(f"{self.folder / name} does not exist: the run is not finished")
+        return record
 
 
 class Failure(NamedTuple):
@@ -158,7 +167,7 @@ def plan_ensemble(run: EntryRun, members: list[EntryRun]) -> None:
     """Write the plan of an ensemble's run; nothing is computed."""
     config = members[0].plan()["config"] | {"checkpoint_dir": str(run.folder)}
     folders = [str(member.folder) for member in members]
-    write_json(run.folder / PLAN, {"label": run.label, "config": config, "members": folders})
+    write_record(run.folder / PLAN, {"label": run.label, "config": config, "members": folders})
 
 
 def plan(run: EntryRun, config: RunConfig) -> None:
@@ -166,7 +175,7 @@ def plan(run: EntryRun, config: RunConfig) -> None:
     plain = config_to_plain(config)
     plain["checkpoint_dir"] = str(run.folder)
     plain["show_progress"] = False
-    write_json(run.folder / PLAN, {"label": run.label, "config": plain})
+    write_record(run.folder / PLAN, {"label": run.label, "config": plain})
 
 
 def execute(
@@ -238,7 +247,7 @@ def _execute_one(
     if gpu is not None:
         plan = run.plan()
         plan["config"]["gpu_id"] = gpu
-        write_json(run.folder / PLAN, plan)
+        write_record(run.folder / PLAN, plan)
     command = [sys.executable, "-m", "recbole_mm.compare.worker", str(run.folder)]
     with open(run.folder / OUTPUT, "wb") as stream:
         process = subprocess.Popen(
@@ -273,12 +282,13 @@ def _wait(process: subprocess.Popen, run: EntryRun, log: Callable[[str], None]) 
 
 
 def _clear(folder: Path) -> None:
-    """Remove the files of an earlier attempt, all but the plan and the epochs to resume from."""
+    """Remove the files of an earlier attempt, all but the plan, the epochs to resume from and what
+    was set aside."""
     kept = {PLAN}
     if (folder / LATEST_EPOCH).is_file():
         kept |= {BEST_EPOCH, LATEST_EPOCH, EPOCHS}
     for path in folder.iterdir():
         if path.is_dir():
             shutil.rmtree(path)
-        elif path.name not in kept:
+        elif path.name not in kept and path.suffix != ".damaged":
             path.unlink()

@@ -3,7 +3,6 @@ r"""One run of a comparison in a process of its own: ``python -m recbole_mm.comp
 A run that crashes, or that the system kills for lack of memory, does not end the others.
 """
 
-import json
 import os
 import platform
 import sys
@@ -28,7 +27,8 @@ from recbole_mm.run.identity import package_version, source_hash
 from recbole_mm.run.logs import start_logging
 from recbole_mm.run.run import Run
 from recbole_mm.tools.errors import RunFailed, UserError
-from recbole_mm.tools.files import write_json
+from recbole_mm.tools.hashing import sha256_of_file
+from recbole_mm.tools.records import read_record, write_record
 
 PACKAGES = ("recbole_mm", "recbole", "torch", "numpy", "pandas", "polars", "scipy", "scikit-learn")
 PLAN, RESULT, RANKS = "run.json", "result.json", "ranks.parquet"
@@ -48,7 +48,7 @@ def run_one(folder: Path) -> None:
     ``all``, or one of :func:`~recbole_mm.compare.knockout.knockouts`) and treatment of the items of
     the history (column ``seen``, one of :data:`~recbole_mm.compare.ranks.TREATMENTS`).
     """
-    plan = json.loads((folder / PLAN).read_text(encoding="utf-8"))
+    plan = _read(folder / PLAN)
     config = config_from_plain(plan["config"])
     start_logging(config)
     if "members" in plan:
@@ -67,7 +67,7 @@ def run_one(folder: Path) -> None:
 def _test_ensemble(folder: Path, plan: dict) -> None:
     """Test the ensemble of finished runs, ``members`` of the plan."""
     members = [Path(member) for member in plan["members"]]
-    results = [json.loads((m / RESULT).read_text(encoding="utf-8")) for m in members]
+    results = [_read(member / RESULT) for member in members]
     runs = open_members(members, BEST_EPOCH, PLAN)
     evaluations = evaluate_ensemble(runs)
     ranks = pl.concat(table_of(e, seen) for seen, e in evaluations.items())
@@ -88,8 +88,16 @@ def _write(
         "environment": environment(run.config["device"]),
         "n_items": run.splits.test.dataset.item_num - 1,
         "metrics": metrics,
+        RANKS: sha256_of_file(folder / RANKS),
     }
-    write_json(folder / RESULT, record)
+    write_record(folder / RESULT, record)
+
+
+def _read(path: Path) -> dict:
+    record = read_record(path)
+    if record is None:
+        raise UserError(f"{path} does not exist")
+    return record
 
 
 def table_of(evaluation: Evaluation, seen: str, features: str = ALL) -> pl.DataFrame:

@@ -1,14 +1,12 @@
 """The result of a run: a frozen value that is written and read as JSON."""
 
 import dataclasses
-import json
 from dataclasses import dataclass
-from pathlib import Path
 from types import UnionType
 from typing import get_args, get_origin, get_type_hints
 
 from recbole_mm.tools.errors import UserError
-from recbole_mm.tools.files import write_json
+from recbole_mm.tools.records import read_record, write_record
 
 
 @dataclass(frozen=True)
@@ -83,7 +81,7 @@ class Result:
 
     def save(self, path) -> None:
         """Write it as JSON, whole or not at all."""
-        write_json(path, self.to_dict())
+        write_record(path, self.to_dict())
 
     @classmethod
     def load(cls, path) -> "Result":
@@ -97,23 +95,6 @@ class Result:
         if values is None:
             raise FileNotFoundError(f"{path}: no such result")
         return cls.from_dict(values, str(path))
-
-
-def read_record(path) -> dict | None:
-    """A JSON object that this package wrote about a run; ``None`` if the file does not exist.
-
-    Raises:
-        UserError: the file is damaged.
-    """
-    try:
-        record = json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path}: damaged ({error}). Delete it to run again") from error
-    if not isinstance(record, dict):
-        raise UserError(f"{path}: damaged (not a JSON object). Delete it to run again")
-    return record
 
 
 def _is_a(kind, value) -> bool:

@@ -24,12 +24,13 @@ from recbole_mm.config.property_files import read_layers
 from recbole_mm.integration.lookup import is_multi_modal
 from recbole_mm.run.identity import PLACES, data_hashes, digest
 from recbole_mm.run.logs import start_logging
-from recbole_mm.run.result import Result, read_record
+from recbole_mm.run.result import Result
 from recbole_mm.run.run import Run
 from recbole_mm.run.splits import find_or_make
 from recbole_mm.tools import processes
 from recbole_mm.tools.errors import UserError, user_errors
-from recbole_mm.tools.files import set_aside, write_json
+from recbole_mm.tools.files import set_aside
+from recbole_mm.tools.records import read_record, write_record
 from recbole_mm.transfer.checkpoints import CheckpointError, read_checkpoint
 
 
@@ -112,7 +113,7 @@ class Stage:
         result = opened.test()
         if processes.is_first():
             record = {"result": result.to_dict(), "config": config_to_plain(self.config)}
-            write_json(self.path(".json"), record)
+            write_record(self.path(".json"), record)
             self.path(".progress.pth").unlink(missing_ok=True)
         processes.barrier()
         return result

@@ -7,11 +7,13 @@ from logging import getLogger
 from pathlib import Path
 
 from recbole_mm.config.errors import ConfigError
+from recbole_mm.config.kinds import is_number
 from recbole_mm.config.load import load_config
 from recbole_mm.config.plain import to_plain
 from recbole_mm.run.identity import PLACES, data_hashes, digest
 from recbole_mm.run.run import objective_function
 from recbole_mm.run.splits import find_or_make
+from recbole_mm.tools.records import sealed, unsealed
 
 NOT_SHOWN = ("search", "params", "started")
 """Keys of a recorded trial that are not part of its result."""
@@ -34,6 +36,7 @@ class Trials:
         find_or_make(config)
         self.search = digest(config, PLACES, data=data_hashes(config))[:12]
         self.bigger = config["valid_metric_bigger"]
+        self.damaged: set[str] = set()
         self.started = datetime.now(timezone.utc).isoformat()
         self.integers = {
             key
@@ -45,15 +48,20 @@ class Trials:
     def finished(self) -> list[dict]:
         """The trials of this search on disk, where other processes may add to them; of a trial
         that was repeated, the last."""
-        lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.is_file() else []
+        text = self.path.read_bytes() if self.path.is_file() else b""
         trials = {}
-        for line in lines:
-            trial = _read_trial(line)
+        for line in text.decode("utf-8", "replace").split("\n"):
+            trial = _read_trial(line) if line.strip() else {}
             if trial is None:
-                getLogger().warning(f"{self.path}: skipped a damaged line: {line[:60]!r}")
+                self._report_damage(line)
             elif trial.get("search") == self.search:
                 trials[json.dumps(trial["params"], sort_keys=True)] = trial
         return list(trials.values())
+
+    def _report_damage(self, line: str) -> None:
+        if line not in self.damaged:
+            getLogger().warning(f"{self.path}: skipped a damaged line: {line[:60]!r}")
+        self.damaged.add(line)
 
     def objective(self, params: dict, _files=None, **place) -> dict:
         """What HyperTuning and Ray call: the result of a trial, run now or recorded before.
@@ -103,7 +111,7 @@ class Trials:
             end = file.seek(0, os.SEEK_END)
             file.seek(max(0, end - 1))
             cut_off = file.read(1) not in (b"", b"\n")
-            file.write((cut_off * "\n" + json.dumps(trial) + "\n").encode())
+            file.write((cut_off * "\n" + json.dumps(sealed(trial)) + "\n").encode())
 
     def _run(self, params: dict, place: dict) -> dict:
         values = {**self.fixed, **params, **place}
@@ -127,10 +135,11 @@ class Trials:
 def _read_trial(line: str) -> dict | None:
     """A line of the file; ``None`` if it is not a whole trial."""
     try:
-        trial = json.loads(line)
-    except (ValueError, RecursionError):
+        trial = unsealed(line)
+    except ValueError:
         return None
-    if not isinstance(trial, dict) or not isinstance(trial.get("params"), dict):
+    if not isinstance(trial.get("params"), dict) or not is_number(trial.get("seconds", 0)):
         return None
-    score, error = trial.get("valid_score"), trial.get("error")
-    return trial if isinstance(score, (int, float)) or isinstance(error, str) else None
+    if "valid_score" in trial:
+        return trial if is_number(trial["valid_score"]) else None
+    return trial if isinstance(trial.get("error"), str) else None

@@ -11,9 +11,11 @@ from tiny import TINY_MMM4REC
 
 from recbole_mm.compare.entries import Entry
 from recbole_mm.compare.runs import EntryRun, execute, find_run, only_one_in, plan
-from recbole_mm.compare.worker import BEST_EPOCH, LATEST_EPOCH, run_one
+from recbole_mm.compare.worker import BEST_EPOCH, LATEST_EPOCH, PLAN, RANKS, RESULT, run_one
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.load import load_config
+from recbole_mm.tools.hashing import sha256_of_file
+from recbole_mm.tools.records import write_record
 
 TINY = {**TINY_MMM4REC, "epochs": 4}
 
@@ -51,16 +53,45 @@ def test_a_killed_run_resumes_as_if_it_had_not_been_killed(toy, tmp_path, monkey
     assert not (killed.folder / LATEST_EPOCH).exists()
 
 
-@pytest.mark.parametrize("name", ["result.json", "ranks.parquet"])
-def test_a_finished_run_that_is_damaged_is_named(tmp_path, name):
-    run = EntryRun("SASRec", 1, tmp_path)
-    (tmp_path / name).write_bytes(b'{"cut')
-    read = {"result.json": run.result, "ranks.parquet": run.ranks}[name]
+def finished_run(folder):
+    """As a worker leaves it."""
+    run = EntryRun("SASRec", 1, folder)
+    pl.DataFrame({"rank": [3, 1]}).write_parquet(folder / RANKS)
+    write_record(folder / PLAN, {"label": "SASRec", "config": {}})
+    write_record(folder / RESULT, {"seconds": 1.0, RANKS: sha256_of_file(folder / RANKS)})
+    return run
 
-    with pytest.raises(
-        ConfigError, match=f"{name}: the file of a finished run cannot .* Delete the folder"
-    ):
-        read()
+
+@pytest.mark.parametrize("name", [RESULT, RANKS, PLAN])
+@pytest.mark.parametrize("damage", [lambda content: content[:-9], lambda _: b"", None])
+def test_a_finished_run_that_is_damaged_is_set_aside(tmp_path, name, damage, caplog):
+    run = finished_run(tmp_path)
+    run.set_aside_if_damaged()
+    assert run.finished
+    assert run.ranks().collect()["rank"].to_list() == [3, 1]
+
+    path = tmp_path / name
+    if damage is None:
+        path.unlink()
+    else:
+        path.write_bytes(damage(path.read_bytes()))
+    finished_before = run.finished
+    run.set_aside_if_damaged()
+
+    assert not run.finished
+    if finished_before:
+        assert f"{tmp_path / RESULT}: damaged" in caplog.text
+        assert (tmp_path / f"{RESULT}.damaged").is_file()
+
+
+def test_ranks_of_another_run_are_noticed(tmp_path):
+    run = finished_run(tmp_path)
+    pl.DataFrame({"rank": [1, 1]}).write_parquet(tmp_path / RANKS)
+
+    run.set_aside_if_damaged()
+
+    assert not run.finished
+    assert (tmp_path / f"{RANKS}.damaged").is_file()
 
 
 def test_a_folder_is_locked_while_a_worker_lives(tmp_path):

@@ -1,5 +1,6 @@
 import json
 import os
+import random
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,22 @@ def test_a_line_that_was_cut_off_is_passed_over(tmp_path, toy, played):
 
     assert len(played) == 5
     assert len(path.read_text().splitlines()) == 5
+
+
+def test_lines_that_are_damaged_in_any_way_are_run_again(tmp_path, toy, played, caplog):
+    search(tmp_path, toy, algorithm="exhaustive")
+    path, rng = tmp_path / "out/trials.jsonl", random.Random(3)
+    best = Path("out/best.yaml").read_text()
+    whole = path.read_bytes()
+    for _ in range(20):
+        content = bytearray(whole)
+        for _ in range(rng.randint(1, 9)):
+            content[rng.randrange(len(content))] = rng.randrange(256)
+        path.write_bytes(bytes(content))
+        search(tmp_path, toy, algorithm="exhaustive")
+        assert Path("out/best.yaml").read_text() == best
+    assert len(played) > 4
+    assert f"{Path('out/trials.jsonl')}: skipped a damaged line" in caplog.text
 
 
 @pytest.mark.parametrize(

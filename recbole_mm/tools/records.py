@@ -1,0 +1,59 @@
+"""Records that this package writes for itself: JSON objects with a seal, so that damage is noticed.
+
+The seal is the SHA-256 of the other values. A record without one, of an earlier release, is read too.
+"""
+
+import json
+from pathlib import Path
+
+from recbole_mm.tools.errors import UserError
+from recbole_mm.tools.files import write_json
+from recbole_mm.tools.hashing import sha256_of_parts
+
+SEAL = "sha256"
+
+
+def write_record(path, values: dict) -> None:
+    """Write a sealed record as JSON, whole or not at all."""
+    write_json(path, sealed(values))
+
+
+def read_record(path) -> dict | None:
+    """The values of a record; ``None`` if the file does not exist.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+        return unsealed(text)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: damaged ({error}). Delete it to run again") from error
+
+
+def sealed(values: dict) -> dict:
+    """The values and their seal."""
+    return {**values, SEAL: _seal_of(values)}
+
+
+def unsealed(text: str) -> dict:
+    """The values of a record's text.
+
+    Raises:
+        ValueError: the text is not that of a record.
+    """
+    try:
+        record = json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    seal = record.pop(SEAL, None) if isinstance(record, dict) else ""
+    if seal in (None, _seal_of(record)):
+        return record
+    raise ValueError("its content has changed since it was written")
+
+
+def _seal_of(values) -> str:
+    as_read = json.loads(json.dumps(values))  # tuples are lists then, and keys strings
+    return sha256_of_parts([json.dumps(as_read, sort_keys=True)])
