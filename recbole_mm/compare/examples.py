@@ -3,7 +3,6 @@ r"""A few users with their history, the recommendations of each entry, and the t
 import base64
 import contextlib
 import io
-import json
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +14,7 @@ from recbole_mm.data.atomic_files import read_atomic_file
 from recbole_mm.data.dataset import LAST_ROW
 from recbole_mm.integration.register import multi_modal_dataset_for
 from recbole_mm.tools.file_names import UnsafeName, path_inside
+from recbole_mm.tools.json_text import parse_json
 from recbole_mm.tools.pictures import PictureError, read_picture
 
 HISTORY, RECOMMENDED, PICTURE_SIDE = 5, 5, 88
@@ -99,7 +99,7 @@ class Catalog:
 def _picture_folder(card: Path) -> str:
     """Where the data set's card says that its pictures are; its own folder without a card."""
     try:
-        pictures = json.loads(card.read_text("utf-8")).get("pictures")
+        pictures = parse_json(card.read_text("utf-8")).get("pictures")
     except (OSError, ValueError, AttributeError):
         pictures = None
     return pictures if isinstance(pictures, str) else "."

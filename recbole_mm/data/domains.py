@@ -5,6 +5,7 @@ from pathlib import Path
 
 from recbole_mm.data.feature_files import feature_path, find_modalities, read_feature_info
 from recbole_mm.tools.errors import UserError
+from recbole_mm.tools.file_names import LONGEST_NAME
 from recbole_mm.tools.yaml_files import YamlFileError, read_yaml
 
 SEPARATOR = ":"
@@ -19,17 +20,28 @@ def domains_of(config) -> list[str]:
     ``.inter`` file, which recbole-mm mix writes. Empty for a data set that is not a mixture.
 
     Raises:
-        MixtureError: a domain is listed twice, the mixture is its own domain, or the file is not
-            readable.
+        MixtureError: ``domains`` is not a list of names, a domain is listed twice, the mixture is
+            its own domain, or the file is not readable.
     """
     name = config["dataset"]
     domains = config["domains"]
     recorded = Path(config["data_path"]) / f"{name}.yaml"
     if domains is None and recorded.is_file():
         domains = _recorded_domains(recorded)
-    domains = [domains] if isinstance(domains, str) else list(domains or [])
+    domains = [domains] if isinstance(domains, str) else domains or []
+    if not isinstance(domains, list) or not all(map(_is_folder_name, domains)):
+        raise MixtureError(
+            f"mixture {name!r}: 'domains' must be a list of names of data sets, not {domains!r:.200} "
+            f"(in {recorded} or in the configuration)"
+        )
     refuse_repeated_domains(name, domains)
     return domains
+
+
+def _is_folder_name(name) -> bool:
+    """Whether a value names a folder beside others, and no place elsewhere."""
+    plain = isinstance(name, str) and "\0" not in name and len(name.encode()) <= LONGEST_NAME
+    return plain and name not in ("", ".", "..") and not set(name) & set("/\\")
 
 
 def refuse_repeated_domains(name: str, domains: list[str]) -> None:

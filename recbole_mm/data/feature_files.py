@@ -13,16 +13,15 @@ Only numpy is needed to write and to read them; :mod:`recbole_mm.data.features` 
 
 import glob
 import json
-import struct
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from recbole_mm.tools.errors import UserError
 from recbole_mm.tools.files import whole_or_not
+from recbole_mm.tools.json_text import parse_json
+from recbole_mm.tools.npz_files import NpzError, NpzFile
 
 ROWS_PER_CHUNK = 65536
 SPACE = "space_"
@@ -78,26 +77,24 @@ def write_item_features(
 
 def read_feature_tokens(path) -> list[str]:
     """Tokens of the items that the file has features of, in its order."""
-    with _open_npz(path) as archive:
-        if "item_id" not in archive:
-            raise FeatureFileError(f"{path}: no array 'item_id'. Create the file again.")
-        return [str(token) for token in _read_array(path, archive, "item_id").tolist()]
+    return _read_tokens(_open_npz(path)).tolist()
 
 
 def read_feature_space(path) -> dict[str, np.ndarray]:
     """Arrays of the space of the features by name, ``{}`` if it was not recorded."""
-    with _open_npz(path) as archive:
-        names = [name for name in archive.files if name.startswith(SPACE)]
-        return {name[len(SPACE) :]: _read_array(path, archive, name) for name in names}
+    file = _open_npz(path)
+    names = [name for name in file.names if name.startswith(SPACE)]
+    return {name[len(SPACE) :]: _read(file, name) for name in names}
 
 
 def read_feature_info(path) -> dict:
     """How the features were made (encoder, revision, ...), ``{}`` if it was not recorded."""
-    with _open_npz(path) as archive:
-        text = str(_read_array(path, archive, "info")) if "info" in archive else "{}"
+    file = _open_npz(path)
+    if "info" not in file.names:
+        return {}
     try:
-        info = json.loads(text)
-    except json.JSONDecodeError:
+        info = parse_json(str(_read(file, "info")))
+    except ValueError:
         info = None
     if not isinstance(info, dict):
         raise FeatureFileError(f"{path}: array 'info' is not a JSON object. Create the file again.")
@@ -126,15 +123,9 @@ def read_feature_rows(
             none, are in the file.
     """
     path = Path(path)
-    with _open_npz(path) as archive:
-        missing = {"item_id", "feature"} - set(archive.files)
-        if missing:
-            raise FeatureFileError(
-                f"{path}: no array {sorted(missing)}; a feature file holds 'item_id' and 'feature' "
-                f"(write it with recbole_mm.data.feature_files.write_item_features)."
-            )
-        tokens = _read_array(path, archive, "item_id").astype(np.str_)
-    stored = _memory_map(path, "feature")
+    file = _open_npz(path)
+    tokens = _read_tokens(file)
+    stored = _as_float(path, _read(file, "feature", mapped=True))
     _check_rows(path, tokens, stored)
 
     row_of = {token: row for row, token in enumerate(tokens.tolist())}
@@ -165,7 +156,7 @@ def _check_coverage(path, stored_tokens, item_tokens, present, min_coverage: flo
         )
 
 
-def _open_npz(path):
+def _open_npz(path) -> NpzFile:
     path = Path(path)
     if not path.is_file():
         raise FeatureFileError(
@@ -173,56 +164,35 @@ def _open_npz(path):
             f"remove its modality from 'modalities'."
         )
     try:
-        archive = np.load(path, allow_pickle=False)
-    except Exception as error:  # numpy and zipfile raise what they like for a damaged file
-        raise FeatureFileError(
-            f"{path}: not a readable .npz file, perhaps truncated ({error}). Create it again."
-        ) from error
-    if not isinstance(archive, np.lib.npyio.NpzFile):
-        raise FeatureFileError(
-            f"{path}: a single array; a feature file is an .npz with 'item_id' and 'feature'."
-        )
-    return archive
+        return NpzFile(path)
+    except NpzError as error:
+        raise FeatureFileError(f"{error}. Create it again.") from error
 
 
-def _read_array(path, archive, name: str) -> np.ndarray:
+def _read(file: NpzFile, name: str, mapped: bool = False) -> np.ndarray:
     try:
-        return archive[name]
-    except Exception as error:
-        reason = f"is damaged ({error})"
-        if "Object arrays" in str(error):  # numpy's
-            reason = "holds Python objects, which are not read: save it with .astype(str)"
-        raise FeatureFileError(f"{path}: array '{name}' {reason}.") from error
+        return file.map(name) if mapped else file.read(name)
+    except NpzError as error:
+        raise FeatureFileError(
+            f"{error}. A feature file holds 'item_id' and 'feature'; write it with "
+            f"recbole_mm.data.feature_files.write_item_features."
+        ) from error
 
 
-def _memory_map(path: Path, name: str) -> np.ndarray:
-    """Map a stored member of an ``.npz`` without reading it (numpy maps only bare ``.npy``)."""
-    with zipfile.ZipFile(path) as archive:
-        member = archive.getinfo(f"{name}.npy")
-        if member.compress_type != zipfile.ZIP_STORED:
-            with _open_npz(path) as npz:
-                return _as_float(path, _read_array(path, npz, name))
-    with open(path, "rb") as file:
-        file.seek(member.header_offset)
-        local_header = file.read(30)
-        name_length, extra_length = struct.unpack("<HH", local_header[26:30])
-        file.seek(member.header_offset + 30 + name_length + extra_length)
-        try:
-            version = np.lib.format.read_magic(file)
-            read_header = {
-                (1, 0): np.lib.format.read_array_header_1_0,
-                (2, 0): np.lib.format.read_array_header_2_0,
-            }[version]
-            shape, fortran_order, dtype = read_header(file)
-        except Exception as error:
-            raise FeatureFileError(
-                f"{path}: the header of array '{name}' is damaged ({error}). Create it again."
-            ) from error
-        offset = file.tell()
-    if offset + dtype.itemsize * int(np.prod(shape)) > path.stat().st_size:
-        raise FeatureFileError(f"{path}: truncated inside array '{name}'. Create it again.")
-    order: Literal["C", "F"] = "F" if fortran_order else "C"
-    return _as_float(path, np.memmap(path, dtype, "r", offset, shape, order))
+def _read_tokens(file: NpzFile) -> np.ndarray:
+    tokens = _read(file, "item_id")
+    try:
+        tokens = tokens.astype(np.str_)
+        tokens.tolist()  # fails for characters that do not exist
+    except (ValueError, TypeError, SystemError) as error:
+        raise FeatureFileError(
+            f"{file.path}: array 'item_id' is not text ({error}). Create the file again."
+        ) from error
+    if tokens.ndim != 1:
+        raise FeatureFileError(
+            f"{file.path}: 'item_id' {tokens.shape} does not match; expected (n,)."
+        )
+    return tokens
 
 
 def _as_float(path: Path, array: np.ndarray) -> np.ndarray:

@@ -5,7 +5,6 @@ import gzip
 import html
 import io
 import itertools
-import json
 import re
 import zlib
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ import polars as pl
 from tqdm import tqdm
 
 from recbole_mm.prepare.inputs import InputError
+from recbole_mm.tools.json_text import parse_json
 
 COLUMNS = ("user_id", "item_id", "rating", "timestamp")
 """Of the reviews, whatever their layout."""
@@ -198,8 +198,8 @@ def _refuse_long_line(path) -> None:
 
 def _parsed(line: str) -> dict | None:
     try:
-        item = json.loads(line)
-    except (ValueError, RecursionError):
+        item = parse_json(line)
+    except ValueError:
         try:
             item = ast.literal_eval(line.strip()) if len(line) < LONGEST_LITERAL else None
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):

@@ -1,6 +1,5 @@
 """What the layouts of the papers' authors have in common, as data sets with the same splits."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from recbole_mm.data.feature_files import feature_path, write_item_features
 from recbole_mm.prepare.inputs import InputError, today
 from recbole_mm.prepare.prepared import PreparedDataset, write_dataset
 from recbole_mm.tools.hashing import sha256_of_file
+from recbole_mm.tools.json_text import parse_json
 
 Sequences = dict[str, list]
 
@@ -37,7 +37,7 @@ def read_json_lines(path: Path) -> list[Any]:
     values = []
     for number, line in enumerate(_text(path).splitlines(), 1):
         try:
-            values += [json.loads(line)] if line.strip() else []
+            values += [parse_json(line)] if line.strip() else []
         except ValueError as error:
             raise InputError(f"{path}: line {number} is not JSON ({error}).") from error
     return values

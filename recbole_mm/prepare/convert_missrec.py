@@ -81,7 +81,7 @@ def read_sequences(folder: Path, name: str) -> Sequences:
                 f"user one."
             )
         others = by_user["train"].get(user, []) + by_user["valid"].get(user, [])
-        sequences[user] = _lengthen([*rows[0].history, rows[0].target], others, longest)
+        sequences[user] = _lengthen([*rows[0].history, rows[0].target], others, longest, folder)
     _check_splits(folder, sequences, by_user["train"], by_user["valid"], longest)
     return sequences
 
@@ -102,7 +102,7 @@ def _rows_by_user(folder: Path, name: str, split: str) -> dict[str, list[Row]]:
     return users
 
 
-def _lengthen(sequence: list[str], rows: list[Row], longest: int) -> list[str]:
+def _lengthen(sequence: list[str], rows: list[Row], longest: int, folder: Path) -> list[str]:
     """Put back what the histories, cut to the ``longest``, lost at the start of a sequence.
 
     A row with a history of that length gives the item that came before another row's history.

@@ -30,7 +30,8 @@ def convert_mmm4rec(folder: Path, name: str, output: Path) -> PreparedDataset:
         )
     users_file = folder / "user2id.jsonl"
     users = _read_index(users_file) if users_file.is_file() else {}
-    unknown = sorted({item for events in sequences.values() for item, _ in events} - set(tokens))
+    items_of_events = {item for events in sequences.values() for item, _ in events}
+    unknown = sorted(items_of_events - set(tokens), key=str)
     if unknown:
         raise InputError(
             f"{folder / 'item2id.jsonl'}: it lacks {len(unknown)} items of the sequences, e.g. "
@@ -93,7 +94,7 @@ def _read_events(path: Path) -> list[tuple]:
             (_id(user), [(_id(item), float(time)) for item, time in events])
             for user, events in lines
         ]
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(
             f"{path}: expected lines as [user, [[item, time], ...]] ({error})."
         ) from error

@@ -3,7 +3,6 @@
 import contextlib
 import fcntl
 import gzip
-import json
 import shutil
 import time
 import zlib
@@ -20,6 +19,7 @@ from recbole_mm.prepare.mirrors import file_name
 from recbole_mm.prepare.web import RefusedAddress
 from recbole_mm.tools.files import write_json
 from recbole_mm.tools.hashing import sha256_of_file
+from recbole_mm.tools.json_text import parse_json
 
 TRY_AGAIN = {408, 425, 429, 500, 502, 503, 504}
 BLOCK = 1 << 20
@@ -187,7 +187,7 @@ class Transfer:
     def _kept(self) -> tuple[int, str]:
         """Bytes of the part that can be kept, and by what the server recognizes them."""
         try:
-            known = json.loads(self.note.read_text(encoding="utf-8"))
+            known = parse_json(self.note.read_text(encoding="utf-8"))
             if known["url"] == self.url and isinstance(known["tag"], str):
                 return self.part.stat().st_size, known["tag"]
         except (OSError, ValueError, KeyError, TypeError):

@@ -1,11 +1,11 @@
 """What is read from files, and the error of input that cannot be used."""
 
-import json
 import os
 from datetime import datetime, timezone
 from pathlib import Path
 
 from recbole_mm.tools.errors import UserError
+from recbole_mm.tools.json_text import parse_json
 
 
 class InputError(UserError):
@@ -20,7 +20,7 @@ def read_json(path):
     """
     path = Path(path)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(path.read_text(encoding="utf-8"))
     except ValueError as error:  # JSONDecodeError, UnicodeDecodeError
         raise InputError(f"{path}: not JSON ({error}). Delete it and create it again.") from error
 

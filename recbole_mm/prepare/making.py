@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 
 from recbole_mm.tools.errors import UserError
+from recbole_mm.tools.json_text import parse_json
 
 WRITTEN = "tables written"
 
@@ -28,7 +29,7 @@ def command_to_resume(root, name: str) -> str | None:
     except OSError:
         return None
     try:
-        return json.loads(first)["command"] if first else None
+        return parse_json(first)["command"] if first else None
     except (ValueError, KeyError, TypeError):
         return f"recbole-mm amazon {name} --download --pictures"
 

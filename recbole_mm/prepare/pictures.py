@@ -1,6 +1,5 @@
 """Pictures of items over HTTP: a few at a time, each checked; one that fails ends no other."""
 
-import json
 import re
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,7 @@ from tqdm import tqdm
 from recbole_mm.prepare.download import DownloadError, NotTransferred, Patience, Transfer
 from recbole_mm.tools.file_names import safe_name
 from recbole_mm.tools.files import write_json
+from recbole_mm.tools.json_text import parse_json
 from recbole_mm.tools.pictures import PictureError, read_picture
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".gif", ".webp")
@@ -134,7 +134,7 @@ def _read_report(path: Path) -> dict[str, Failure]:
     if not path.is_file():
         return {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
         return {item: Failure(**failure) for item, failure in content.items()}
     except (ValueError, TypeError, AttributeError, RecursionError):
         print(f"{path}: damaged; the pictures that it names are asked for again")

@@ -1,5 +1,6 @@
 """Vectors that were made elsewhere, as feature files of a data set."""
 
+import zipfile
 from collections import Counter
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from recbole_mm.prepare.inputs import InputError, read_lines, today
 from recbole_mm.prepare.modality import Vectors, write_modality
 from recbole_mm.prepare.prepared import PreparedDataset
 from recbole_mm.tools.hashing import sha256_of_file
+from recbole_mm.tools.npz_files import NpzError, NpzFile
 
 
 def add_ready_made(dataset: PreparedDataset, modality: str, path, tokens=None) -> None:
@@ -136,17 +138,18 @@ def read_arrays(path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise InputError(f"{path}: no such file.")
     try:
-        content = np.load(path, allow_pickle=False, mmap_mode="r")  # mapped if it is an .npy
-        if isinstance(content, np.ndarray):
-            return {"array": content}
-        with content:
-            absent = sorted(set(names) - set(content.files))
-            if absent:
-                raise InputError(f"{path}: no array {absent}, it has {content.files}.")
-            return {name: content[name] for name in names}
+        if not zipfile.is_zipfile(path):
+            return {"array": np.load(path, allow_pickle=False, mmap_mode="r")}
+        file = NpzFile(path)
+        absent = sorted(set(names) - set(file.names))
+        if absent:
+            raise InputError(f"{path}: no array {absent}, it has {list(file.names)}.")
+        return {name: file.read(name) for name in names}
+    except NpzError as error:
+        raise InputError(f"{error}.") from error
     except InputError:
         raise
-    except Exception as error:  # numpy and zipfile raise what they like for a damaged file
+    except Exception as error:  # numpy raises what it likes for a damaged file
         reason = str(error)
         if "Object arrays" in reason:  # numpy's
             reason = "it holds Python objects, which are not read: save them with .astype(str)"

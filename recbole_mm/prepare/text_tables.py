@@ -6,7 +6,6 @@ The tables themselves are read by polars (:mod:`recbole_mm.prepare.table_files`)
 import contextlib
 import csv
 import gzip
-import json
 import shutil
 import sys
 import zlib
@@ -16,6 +15,7 @@ from typing import IO
 
 from recbole_mm.prepare.formats import JSON_LINES, TextFormat, ending_of, is_packed, separator_of
 from recbole_mm.prepare.inputs import InputError
+from recbole_mm.tools.json_text import parse_json
 
 MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8"}
 LONGEST_FIELD = min(sys.maxsize, 2**31 - 1)
@@ -116,7 +116,7 @@ def first_fault(path, text: TextFormat) -> str | None:
 def _fault_of_json(file: IO[str]) -> str | None:
     for number, line in enumerate(file, 1):
         try:
-            value = json.loads(line) if line.strip() else {}
+            value = parse_json(line) if line.strip() else {}
         except ValueError as error:
             return f"line {number} is not JSON ({error}); fix it, or get the file again."
         if not isinstance(value, dict):

@@ -14,6 +14,7 @@ from recbole_mm.recommend.disk import disk_errors
 from recbole_mm.recommend.request import Answer, Summary
 from recbole_mm.tools import processes
 from recbole_mm.tools.files import whole_or_not, write_json
+from recbole_mm.tools.json_text import parse_json
 
 PLAN = "plan.json"
 
@@ -95,6 +96,6 @@ def _sink(table: pl.LazyFrame, suffix: str, path: Path) -> None:
 def _read_json(path: Path):
     """The content of a file of ours; ``None`` if there is none, or a damaged one."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None

@@ -9,6 +9,7 @@ from pathlib import Path
 from recbole_mm.tools.errors import UserError
 from recbole_mm.tools.files import write_json
 from recbole_mm.tools.hashing import sha256_of_parts
+from recbole_mm.tools.json_text import parse_json
 
 SEAL = "sha256"
 
@@ -44,10 +45,7 @@ def unsealed(text: str) -> dict:
     Raises:
         ValueError: the text is not that of a record.
     """
-    try:
-        record = json.loads(text)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
+    record = parse_json(text)
     seal = record.pop(SEAL, None) if isinstance(record, dict) else ""
     if seal in (None, _seal_of(record)):
         return record

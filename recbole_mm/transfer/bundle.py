@@ -16,7 +16,6 @@ Names of files are fixed, none is read from a file. Tensors are read by safetens
 more memory than the file has bytes.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -28,6 +27,7 @@ from torch import Tensor
 from recbole_mm.tools.errors import UserError
 from recbole_mm.tools.files import whole_or_not, write_json
 from recbole_mm.tools.hashing import sha256_of_file
+from recbole_mm.tools.json_text import parse_json
 
 FORMAT = "recbole_mm bundle"
 VERSION = 1
@@ -155,8 +155,8 @@ def _read_json(path: Path, most_bytes: int | None) -> dict:
     if most_bytes and path.stat().st_size > most_bytes:
         raise BundleError(f"{path}: {path.stat().st_size:,} bytes; the limit is {most_bytes:,}")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
+        content = parse_json(path.read_text(encoding="utf-8"))
+    except ValueError as error:
         raise BundleError(f"{path}: damaged: not JSON ({error})") from error
     if not isinstance(content, dict):
         raise BundleError(f"{path}: damaged: not a JSON object")

@@ -1,4 +1,7 @@
+import io
 import json
+import random
+import zipfile
 
 import numpy as np
 import pytest
@@ -9,6 +12,8 @@ from recbole_mm.data.feature_files import (
     feature_path,
     find_modalities,
     read_feature_info,
+    read_feature_space,
+    read_feature_tokens,
     write_item_features,
 )
 from recbole_mm.data.features import read_item_features
@@ -101,7 +106,11 @@ def test_repeated_tokens_and_bad_values_are_refused(tmp_path):
 @pytest.mark.parametrize(
     "arrays, words",
     [
-        ({"feature": np.ones((2, 2))}, "no array .*item_id"),
+        ({"feature": np.ones((2, 2))}, "no array 'item_id', it has ..feature"),
+        ({"item_id": ["a"]}, "no array 'feature', it has ..item_id"),
+        ({"item_id": [["a"]], "feature": np.ones((1, 2))}, "does not match"),
+        ({"item_id": [b"\xff"], "feature": np.ones((1, 2))}, "'item_id' is not text"),
+        ({"item_id": ["a"], "feature": np.ones((1, 2), complex)}, "expected float16 or float32"),
         ({"item_id": ["a"], "feature": np.ones((2, 2))}, "do not match"),
         ({"item_id": ["a"], "feature": np.ones(1)}, "do not match"),
         ({"item_id": ["a"], "feature": np.ones((1, 0))}, "empty features"),
@@ -136,7 +145,67 @@ def test_a_damaged_header_is_a_clear_error(tmp_path):
     content[start : start + 30] = b"\0" * 30
     path.write_bytes(content)
 
-    with pytest.raises(FeatureFileError, match="toy.text.npz: the header of array 'feature'"):
+    with pytest.raises(FeatureFileError, match="toy.text.npz: array 'feature' is damaged"):
+        read_item_features(path, ["[PAD]", "a"])
+
+
+def test_a_member_that_is_not_an_array_is_not_looked_for(tmp_path):
+    path = tmp_path / "toy.text.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("item_id", "a")
+        archive.writestr("feature", "b")
+    with pytest.raises(FeatureFileError, match=r"toy.text.npz: no array 'item_id', it has \[\]"):
+        read_item_features(path, ["[PAD]", "a"])
+
+
+@pytest.mark.parametrize("write", [np.savez, np.savez_compressed])
+def test_a_damaged_file_gives_its_features_or_an_error_that_names_it(tmp_path, write):
+    path = tmp_path / "toy.text.npz"
+    tokens, feature = [f"i{n}" for n in range(9)], np.arange(18, dtype=np.float32).reshape(9, 2)
+    write(path, item_id=tokens, feature=feature, info='{"n": 1}', space_axes=feature)
+    whole, rng, refused = path.read_bytes(), random.Random(4), 0
+    for _ in range(400):
+        content = bytearray(whole)
+        for _ in range(rng.randint(1, 4)):
+            content[rng.randrange(len(content))] = rng.randrange(256)
+        path.write_bytes(content[: rng.choice([len(content), rng.randrange(len(content))])])
+        try:
+            features = read_item_features(path, ["[PAD]", *tokens])
+            assert read_feature_tokens(path) == tokens
+            assert features.values[1:].tolist() == feature.tolist()
+            read_feature_info(path)
+            read_feature_space(path)
+        except FeatureFileError as error:
+            assert str(error).startswith(f"{path}: ")
+            refused += 1
+    assert refused > 200
+
+
+def header(shape, descr="<f4") -> bytes:
+    """Of an array that declares a shape."""
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        file, {"shape": shape, "fortran_order": False, "descr": descr}
+    )
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("shape", [(10**12, 1), (2**62, 4), (-1, 2), (1,) * 30, (3, 2**70)])
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_shape_that_the_file_does_not_have_takes_no_memory(tmp_path, shape, compression):
+    path = tmp_path / "toy.text.npz"
+    np.savez(path, item_id=["a"])
+    with zipfile.ZipFile(path, "a", compression) as archive:
+        archive.writestr("feature.npy", header(shape) + b"\0" * 8)
+    with pytest.raises(FeatureFileError, match="array 'feature' is damaged"):
+        read_item_features(path, ["[PAD]", "a"])
+
+
+def test_an_array_that_expands_without_bound_is_refused(tmp_path):
+    path = tmp_path / "toy.text.npz"
+    np.savez_compressed(path, item_id=["a"], feature=np.zeros((1, 10**7), np.float32))
+    assert path.stat().st_size < 100_000
+    with pytest.raises(FeatureFileError, match="it expands over 200 times; use numpy.savez"):
         read_item_features(path, ["[PAD]", "a"])
 
 

@@ -8,7 +8,7 @@ from tiny import PRETRAIN
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.load import load_config
 from recbole_mm.data.dataset import TARGET_LIST, DatasetError, MultiModalDataset
-from recbole_mm.data.domains import MixtureError
+from recbole_mm.data.domains import MixtureError, domains_of
 from recbole_mm.data.feature_files import FeatureFileError, feature_path, write_item_features
 from recbole_mm.prepare.catalog import require_dataset
 
@@ -218,3 +218,18 @@ def test_a_pretrain_stage_on_a_mixture_trains_and_can_be_evaluated(root):
     trainer, train, valid, test = load_and_make(root, **settings, epochs=2)
     trainer.fit(train, valid, saved=False)
     assert 0 <= trainer.evaluate(test, load_best_model=False)["ndcg@10"] <= 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "domains: 3", "domains: {A: B}", "domains: [1, 2]", "domains: [[A]]", "domains: [../A]",
+        "domains: [/etc]", "domains: ['']", "domains: ['..']", "domains: [A, null]", "[A]", "a: [",
+        "domains: &a [*a]", "domains: [" + "x" * 300 + "]", "\xff", '"domains": "a\\0b"',
+    ],
+)  # fmt: skip
+def test_a_file_of_domains_names_folders_beside_the_mixture_or_is_refused(tmp_path, text):
+    (tmp_path / "Mix.yaml").write_text(text, encoding="latin-1")
+
+    with pytest.raises(MixtureError, match=r"Mix\.yaml"):
+        domains_of({"dataset": "Mix", "data_path": str(tmp_path), "domains": None})

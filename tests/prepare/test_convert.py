@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import random
 
 import numpy as np
 import pandas as pd
@@ -201,3 +202,37 @@ def test_a_malformed_file_of_mmm4rec_is_named(tmp_path, file, content, words):
 
     with pytest.raises(InputError, match=rf"{file}: (?s:.)*{words}"):
         convert.main(["mmm4rec", str(folder), f"--output={tmp_path}/out"])
+
+
+PIECES = (
+    b"", b"\t", b"\n", b"\xff", b"\0", b"[", b"]", b"null", b"NaN", b"1e999", b"9" * 400, b"-1",
+    b"true", b'"x"', b"{}", b"[" * 5000, b"Infinity", b"[PAD]",
+)  # fmt: skip
+
+
+def damage(content: bytes, rng: random.Random) -> bytes:
+    for _ in range(rng.randint(1, 3)):
+        at = rng.randint(0, len(content))
+        piece = rng.choice([*PIECES, bytes([rng.randrange(256)])])
+        content = content[:at] + piece + content[at + rng.choice([0, 1, rng.randint(1, 30)]) :]
+    return content if rng.random() < 0.9 else content[: rng.randint(0, len(content))]
+
+
+@pytest.mark.parametrize("layout", ["missrec", "mmm4rec"])
+def test_a_damaged_folder_is_converted_or_refused(tmp_path, layout):
+    folder = {"missrec": missrec_folder, "mmm4rec": mmm4rec_folder}[layout](tmp_path)
+    files = sorted(folder.iterdir())
+    rng, refused = random.Random(5), 0
+    for _ in range(120):
+        file = rng.choice(files)
+        whole = file.read_bytes()
+        file.write_bytes(damage(whole, rng))
+        try:
+            convert.main([layout, str(folder), f"--output={tmp_path}/out"])
+        except UserError as error:
+            assert "\n" not in str(error)
+            assert "Sci" in str(error), str(error)
+            refused += 1
+        finally:
+            file.write_bytes(whole)
+    assert refused > 30
