@@ -115,7 +115,9 @@ def _lengthen(sequence: list[str], rows: list[Row], longest: int, folder: Path) 
             break
         sequence = [first, *sequence]
         if len(sequence) > longest + len(rows) + 2:
-            raise InputError(f"a sequence repeats itself for {longest} items: {sequence[:5]} ...")
+            raise InputError(
+                f"{folder}: a sequence repeats itself for {longest} items: {sequence[:5]} ..."
+            )
     return sequence
 
 
