@@ -27,6 +27,7 @@ from recbole_mm.run.identity import package_version, source_hash
 from recbole_mm.run.logs import start_logging
 from recbole_mm.run.run import Run
 from recbole_mm.tools.errors import RunFailed, UserError
+from recbole_mm.tools.files import write_json
 from recbole_mm.tools.hashing import sha256_of_file
 from recbole_mm.tools.records import read_record, write_record
 
