@@ -36,6 +36,9 @@ EVENT_ROW = "_event_row"
 TARGET_LIST = "_target_list"
 
 LOSS_POSITIONS = ("last", "all")
+READ_OTHER_HISTORIES = ("FEARec",)
+"""Models of RecBole that look up the histories of other examples in ``inter_feat``."""
+
 DOMAIN_SAMPLINGS = ("proportional", "balanced")
 
 
@@ -313,6 +316,9 @@ class MultiModalDataset(PresplitDataset):
             datasets = self._without_held_out(datasets)
         self._train_on_windows(datasets[0])
         self._balance_domains(datasets[0])
+        if self.config["model"] in READ_OTHER_HISTORIES:
+            name, train = self.history_field(self.iid_field), datasets[0]
+            train.inter_feat[name] = train[torch.arange(len(train))][name]
         if processes.size() > 1:
             for part in datasets[1:]:
                 part.inter_feat = self._own_share(part.inter_feat)

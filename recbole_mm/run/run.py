@@ -13,6 +13,7 @@ from recbole_mm.config.load import load_config
 from recbole_mm.config.models import MODELS
 from recbole_mm.config.values import parse_value
 from recbole_mm.run.logs import start_logging
+from recbole_mm.run.requirements import refuse_unfit_stage
 from recbole_mm.run.result import Result
 from recbole_mm.run.splits import Splits, find_or_make, load_splits
 from recbole_mm.tools import processes
@@ -238,6 +239,7 @@ def knows_query_time(config) -> bool:
 
 def _load(config) -> tuple[Splits, nn.Module]:
     """The data, and the model with its initial parameters."""
+    refuse_unfit_stage(config)
     init_seed(config["seed"], config["reproducibility"])
     splits = load_splits(config)
     init_seed(config["seed"] + config["local_rank"], config["reproducibility"])

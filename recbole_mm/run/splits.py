@@ -8,12 +8,12 @@ from typing import NamedTuple
 from recbole.data import create_dataset, data_preparation
 from recbole.data.dataloader import AbstractDataLoader
 
-from recbole_mm.config.models import needs_item_columns
 from recbole_mm.data.builtin import ensure_builtin
 from recbole_mm.integration.register import multi_modal_dataset_for
 from recbole_mm.prepare.catalog import require_dataset
+from recbole_mm.run.requirements import refuse_unfit_data
 from recbole_mm.tools import processes
-from recbole_mm.tools.errors import UserError, user_errors
+from recbole_mm.tools.errors import user_errors
 
 SAVED_DATA_PATHS = ("dataset_save_path", "dataloaders_save_path")
 NOWHERE = os.path.join(os.devnull, "nothing")
@@ -63,14 +63,7 @@ def load_dataset(config):
     opened = multi_modal_dataset_for(config["model"])
     with user_errors(), pickled_data_ignored(config), opened:
         dataset = create_dataset(config)
-    columns = config["selected_features"] if needs_item_columns(config["model"]) else None
-    for field in columns or ():
-        if field not in dataset.field2type:
-            raise UserError(
-                f"{config['model']} reads the column {field!r} of the items (selected_features), "
-                f"which is not loaded from data set {config['dataset']!r}. Name columns of its "
-                f".item file in selected_features and in load_col: {{item: [item_id, ...]}}"
-            )
+    refuse_unfit_data(config, dataset)
     return dataset
 
 

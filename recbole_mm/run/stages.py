@@ -201,6 +201,11 @@ def _refuse_impossible_order(stages: list[Stage], looking: list[int]):
     for number, stage in enumerate(stages):
         config = stage.config
         called = f"stage {number + 1} ({stage})"
+        if config["model"] == "S3Rec":
+            raise ConfigError(
+                f"{called}: run the stages of S3Rec one by one: --train_stage=pretrain, then "
+                f"--train_stage=finetune --pre_model_path=FILE"
+            )
         if config["train_stage"] and not is_multi_modal(config["model"]):
             raise ConfigError(
                 f"{called}: only {', '.join(MODELS)} and your own multi-modal models "

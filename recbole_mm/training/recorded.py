@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 
 import torch
-from recbole.trainer import AbstractTrainer
+from recbole.trainer import AbstractTrainer, PretrainTrainer
 from torch import nn
 
 from recbole_mm.tools import processes
@@ -87,7 +87,11 @@ class RecordedTraining(AbstractTrainer):
             if callback_fn:
                 callback_fn(epoch, score)
 
-        return super().fit(train_data, valid_data, verbose, saved, show_progress, record)
+        path = self.saved_model_file
+        found = super().fit(train_data, valid_data, verbose, saved, show_progress, record)
+        if saved and isinstance(self, PretrainTrainer) and self.model.train_stage == "pretrain":
+            self.save_pretrained_model(self.pretrain_epochs - 1, path)  # RecBole: every save_step
+        return found
 
     def _train_epoch(self, train_data, epoch_idx, *args, **kwargs):
         self._epoch = epoch_idx

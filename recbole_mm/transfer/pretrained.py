@@ -230,6 +230,8 @@ def start_from_config(model, config) -> Transferred | None:
         TransferError: the model is not one of this package, there is nothing to reset, IDs would
             be tested that nothing has trained, or see :func:`load_pretrained`.
     """
+    if getattr(model, "pre_model_path", None):  # S3Rec has read it
+        return None
     path, reset = config["pre_model_path"], config["reset"] or []
     given = [key for key in ("pre_model_path", "reset") if config[key]]
     if given:

@@ -1,0 +1,60 @@
+"""What RecBole's models need of a data set and of other keys, and find out too late."""
+
+from pathlib import Path
+
+from recbole_mm.config.errors import ConfigError
+from recbole_mm.config.models import needs_item_columns
+from recbole_mm.tools.errors import UserError
+
+LISTS_OF_CANDIDATES = ("reranker_CAN_NUM",)
+"""Keys for how many of the best items a model looks at: numbers with commas between."""
+
+
+def refuse_unfit_data(config, dataset) -> None:
+    """Check a data set before the model is made.
+
+    Raises:
+        UserError: columns that the model reads are not loaded, or it would look at more items than
+            there are.
+    """
+    _refuse_missing_columns(config, dataset)
+    for key in LISTS_OF_CANDIDATES:
+        sizes = [int(size) for size in str(config[key] or 0).split(",")]
+        if max(sizes) >= dataset.item_num:
+            raise UserError(
+                f"{key}: {config[key]}: {config['model']} would look at more items than the "
+                f"{dataset.item_num - 1} of data set {config['dataset']!r}; give smaller numbers"
+            )
+
+
+def refuse_unfit_stage(config) -> None:
+    """Check the stage of a model of RecBole's that has stages of its own, S3Rec.
+
+    Raises:
+        ConfigError: it is to be fine-tuned and no checkpoint is named, or the file does not exist.
+    """
+    if config["model"] != "S3Rec" or config["train_stage"] != "finetune":
+        return
+    path = config["pre_model_path"]
+    if not path or not Path(path).is_file():
+        what = "is empty" if not path else f"{str(path)!r} does not exist"
+        raise ConfigError(
+            f"S3Rec with train_stage: finetune starts from a checkpoint, but pre_model_path {what}: "
+            f"give the one that --train_stage=pretrain has written"
+        )
+
+
+def _refuse_missing_columns(config, dataset) -> None:
+    columns = {}
+    if needs_item_columns(config["model"]):
+        columns["selected_features"] = config["selected_features"] or []
+    if config["model"] == "S3Rec":
+        columns["item_attribute"] = [config["item_attribute"]]
+    for key, fields in columns.items():
+        for field in fields:
+            if field not in dataset.field2type:
+                raise UserError(
+                    f"{config['model']} reads the column {field!r} of the items ({key}), which is "
+                    f"not loaded from data set {config['dataset']!r}. Name columns of its .item file "
+                    f"in {key} and in load_col: {{item: [item_id, ...]}}"
+                )
