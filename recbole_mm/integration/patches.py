@@ -15,11 +15,14 @@ from enum import Enum
 import numpy as np
 import torch
 
+from recbole_mm.config.checks import refuse_wrong_values
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.keys import SET_BY_RECBOLE, keys_of_model
 from recbole_mm.config.models import model_name
 from recbole_mm.config.own_models import own_models
 from recbole_mm.integration.lookup import QUICK_START
+from recbole_mm.tools.errors import UserError
+from recbole_mm.tools.torch_files import TorchFileError, check_archive, refuse_unusable
 
 NUMPY_ALIASES = {
     "float_": np.float64,
@@ -203,31 +206,51 @@ def load_checkpoints_of_recbole():
         caller = sys._getframe(1).f_globals.get("__name__", "")
         if not caller.startswith("recbole.") or "weights_only" in kwargs:
             return original(f, *args, **kwargs)
+        is_path = isinstance(f, (str, os.PathLike))
         try:
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "Detected pickle protocol 4", UserWarning)
-                checkpoint = original(f, *args, weights_only=True, **kwargs)
-        except pickle.UnpicklingError:
-            checkpoint = original(
-                f, *args, weights_only=False, pickle_module=_RecBolePickle, **kwargs
-            )
-            read = _config_to_read()
-            if isinstance(checkpoint, dict) and isinstance(checkpoint.get("config"), read):
-                config = checkpoint["config"]
-                kind = _run_config() if isinstance(config, _run_config_to_read()) else read.__base__
-                config.__class__ = kind
-                if caller == QUICK_START:  # which runs what the configuration says
-                    checkpoint["config"] = _checked(config)
-                    checkpoint["config"].__class__ = kind
-            return checkpoint
-        if isinstance(checkpoint, dict) and isinstance(checkpoint.get("config"), dict):
-            from recbole_mm.config.plain import config_from_plain
-
-            checkpoint["config"] = config_from_plain(checkpoint["config"])
-        return checkpoint
+            if is_path:
+                check_archive(f)
+            return _load_for_recbole(original, caller, f, *args, **kwargs)
+        except FileNotFoundError:
+            raise
+        except Exception as error:  # whatever a damaged file makes torch and RecBole raise
+            if isinstance(error, UserError) and not isinstance(error, TorchFileError):
+                raise  # it names the file or the key
+            reason = str(error).strip().partition("\n")[0] or type(error).__name__
+            raise UserError(
+                f"{f if is_path else getattr(f, 'name', 'the file')}: not a checkpoint of a model that is known here, or a "
+                f"damaged one ({reason})"
+            ) from error
 
     load.loads_recbole = True
     torch.load = load
+
+
+def _load_for_recbole(original, caller: str, f, *args, **kwargs):
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Detected pickle protocol 4", UserWarning)
+            checkpoint = original(f, *args, weights_only=True, **kwargs)
+    except pickle.UnpicklingError:
+        checkpoint = original(f, *args, weights_only=False, pickle_module=_RecBolePickle, **kwargs)
+        read = _config_to_read()
+        if isinstance(checkpoint, dict) and isinstance(checkpoint.get("config"), read):
+            config = checkpoint["config"]
+            kind = _run_config() if isinstance(config, _run_config_to_read()) else read.__base__
+            config.__class__ = kind
+            if caller == QUICK_START:  # which runs what the configuration says
+                refuse_unusable(checkpoint["state_dict"], str(f), UserError)
+                checkpoint["config"] = _checked(config)
+                checkpoint["config"].__class__ = kind
+        return checkpoint
+    if isinstance(checkpoint, dict) and isinstance(checkpoint.get("config"), dict):
+        from recbole_mm.config.plain import config_from_plain
+
+        refuse_unusable(checkpoint["state_dict"], str(f), UserError)
+        plain = checkpoint["config"]
+        refuse_wrong_values(plain, str(f), model_name(plain["model"]))
+        checkpoint["config"] = config_from_plain(plain)
+    return checkpoint
 
 
 def _checked(config):
@@ -241,6 +264,11 @@ def _checked(config):
     return config_from_plain(config_to_plain(config))
 
 
+class RefusedPickle(UserError, pickle.UnpicklingError):
+    """A checkpoint that names what no checkpoint of RecBole's has to."""
+
+
+MODULES_OF_MODELS = ("recbole.model.", "recbole_mm.model.")
 CONFIG_CLASS = ("recbole.config.configurator", "Config")
 RUN_CONFIG_CLASSES = {("recbole_mm.config", "RunConfig"), ("recbole_mm.config.load", "RunConfig")}
 IN_RECBOLE_CHECKPOINTS = {
@@ -261,9 +289,16 @@ def _config_to_read() -> type:
     from recbole.config import Config
 
     def refuse(*_, **__):
-        raise pickle.UnpicklingError("the checkpoint would make a Config, which executes code")
+        raise RefusedPickle("the checkpoint would make a Config, which executes code")
 
     return type("Config", (Config,), {"__init__": refuse})
+
+
+class _ClassOfAModel:
+    """Takes the place of the class that a Config names; a file cannot make a model."""
+
+    def __init__(self, *_, **__):
+        raise RefusedPickle("the checkpoint would make a model, which may execute code")
 
 
 @functools.cache
@@ -288,15 +323,14 @@ class _RecBoleUnpickler(pickle.Unpickler):
             return _config_to_read()
         if (module, name) in RUN_CONFIG_CLASSES:
             return _run_config_to_read()
-        if module.startswith(("recbole.", "recbole_mm.")):
+        if module == "recbole.utils.enum_type":
             found = super().find_class(module, name)
-            # a Config names its model's class
-            if isinstance(found, type) and issubclass(found, (Enum, torch.nn.Module)):
+            if isinstance(found, type) and issubclass(found, Enum):
                 return found
         own = own_models().get(name)
-        if own is not None and own.module == module:  # named by the user, not by the checkpoint
-            return own.load()
-        raise pickle.UnpicklingError(
+        if module.startswith(MODULES_OF_MODELS) or (own is not None and own.module == module):
+            return _ClassOfAModel
+        raise RefusedPickle(
             f"the checkpoint would import {module}.{name}, which RecBole's trainer puts into none. "
             "If you trust its origin, load it with torch.load(..., weights_only=False)"
         )

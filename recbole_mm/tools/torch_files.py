@@ -31,7 +31,7 @@ def read_torch(path, pickle_module=None):
             any size), holds a program, is damaged, or names something that is not read.
     """
     try:
-        _check_archive(path)
+        check_archive(path)
         safely = pickle_module is None
         options = {} if safely else {"pickle_module": pickle_module}
         return torch.load(path, map_location="cpu", mmap=True, weights_only=safely, **options)
@@ -71,7 +71,14 @@ def saving(path):
         ) from error
 
 
-def _check_archive(path) -> None:
+def check_archive(path) -> None:
+    """Refuse a file whose content could have any size, or holds a program.
+
+    Raises:
+        TorchFileError: see :func:`read_torch`.
+        OSError: the file cannot be opened.
+        zipfile.BadZipFile: it is not an archive.
+    """
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
         # torch.load would hand it to torch.jit.load, whatever reads its pickle

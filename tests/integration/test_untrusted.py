@@ -1,11 +1,13 @@
 """What RecBole's own functions do not execute once this package is imported."""
 
 import pickle
+import random
 from pathlib import Path
 
 import pytest
 import torch
 from recbole.config import Config
+from recbole.model.context_aware_recommender.kd_dagfm import KD_DAGFM
 from recbole.quick_start import load_data_and_model, run_recbole
 from recbole.trainer import Trainer
 from tiny import TINY, TINY_MMM4REC
@@ -15,6 +17,7 @@ from recbole_mm.config.load import load_config
 from recbole_mm.config.models import BASELINES, INSTEAD, MODELS, admitted_models, recbole_models
 from recbole_mm.config.plain import config_from_plain, config_to_plain
 from recbole_mm.run.run import fit_and_evaluate
+from recbole_mm.tools.errors import UserError
 
 SHORT = {"epochs": 1, "valid_metric": "NDCG@5", "topk": [5]}
 TOUCH = "__import__('pathlib').Path('exploded').touch()"
@@ -151,3 +154,62 @@ def test_a_pickle_that_lies_among_the_checkpoints_is_not_read(model, number, toy
 
     result = fit_and_evaluate(load_config(model, config_dict=given))
     assert result.epochs == 1
+
+
+def trained(model: str, toy) -> Path:
+    given = {**toy, **(TINY_MMM4REC if model == "MMM4Rec" else TINY), **SHORT}
+    return Path(fit_and_evaluate(load_config(model, config_dict=given)).checkpoint)
+
+
+@pytest.mark.parametrize("model", ["MMM4Rec", "SASRec"])
+def test_a_damaged_checkpoint_is_opened_by_recbole_or_refused_by_its_name(model, toy):
+    path = trained(model, toy)
+    whole, rng, refused = path.read_bytes(), random.Random(6), 0
+    load_data_and_model(path)
+    for _ in range(100):
+        content = bytearray(whole)
+        for _ in range(rng.randint(1, 4)):
+            content[rng.randrange(len(content))] = rng.randrange(256)
+        path.write_bytes(content[: rng.choice([len(content), rng.randrange(len(content))])])
+        try:
+            load_data_and_model(path)
+        except UserError as error:
+            assert str(path) in str(error)
+            refused += 1
+    assert refused > 70
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda content: content["config"].pop("model"), "'model'"),
+        (lambda content: content["config"].update(hidden_size="banana"), "'hidden_size' is 'bana"),
+        (lambda content: content.update(state_dict=3), "not a checkpoint"),
+        (
+            lambda content: next(iter(content["state_dict"].values())).fill_(torch.nan),
+            "NaN or infinite values",
+        ),
+    ],
+)
+def test_recbole_opens_no_checkpoint_with_values_that_no_model_has(change, words, toy):
+    path = trained("MMM4Rec", toy)
+    content = torch.load(path, weights_only=True)
+    change(content)
+    torch.save(content, path)
+
+    with pytest.raises(UserError, match=f"{path}: .*{words}"):
+        load_data_and_model(path)
+
+
+class MakesAModel:
+    """KD_DAGFM executes its configuration when it is made."""
+
+    def __reduce__(self):
+        return KD_DAGFM, ({"teacher": TOUCH}, None)
+
+
+def test_a_pickle_cannot_make_a_model(tmp_path):
+    torch.save({"config": MakesAModel(), "state_dict": {}}, tmp_path / "evil.pth")
+
+    with pytest.raises(UserError, match="would make a model, which may execute code"):
+        load_data_and_model(tmp_path / "evil.pth")
