@@ -8,6 +8,7 @@ EXCEL = ["fastexcel>=0.12"]
 FEATURES = ["transformers>=4.40"]
 ONNX = ["faiss-cpu>=1.8", "onnx>=1.18", "onnxruntime>=1.20", "onnxscript>=0.5"]
 REPORT = ["jinja2>=3.1", "matplotlib>=3.8"]
+TRACK = ["alembic>=1.13", "mlflow-skinny>=3", "sqlalchemy>=2", "trackio>=0.20", "wandb>=0.18"]
 TUNE = ["hyperopt==0.2.5", "ray[tune]==2.6.3"]  # later hyperopt fails in RecBole's grid
 
 setup(
@@ -47,6 +48,7 @@ setup(
             *FEATURES,
             *ONNX,
             *REPORT,
+            *TRACK,
             *TUNE,
             "build>=1.0",
             "mypy>=1.15",
@@ -65,6 +67,7 @@ setup(
         "gpu": ["causal-conv1d>=1.4", "mamba-ssm>=2.2"],
         "onnx": ONNX,
         "report": REPORT,
+        "track": TRACK,
         "tune": TUNE,
     },
 )

@@ -30,6 +30,9 @@ METRICS_OF_SCORES = ("auc", "gauc", "logloss", "mae", "rmse")
 FILES = ("inter", "user", "item", "kg", "link", "net")
 """Suffixes of the files that RecBole reads; ``additional_feat_suffix`` names further ones."""
 
+PACKAGES_OF_TRACKERS = ("wandb", "mlflow", "trackio")
+"""Values of ``tracker`` that are packages; TensorBoard comes with RecBole."""
+
 _short = Repr()
 _short.maxstring = _short.maxother = 120
 _short.maxlist = _short.maxdict = 8
@@ -94,6 +97,9 @@ def refuse_contradictions(config) -> None:
         )
     if config["log_wandb"] and find_spec("wandb") is None:
         raise ConfigError("log_wandb: True needs wandb: pip install wandb")
+    tracker = config["tracker"]
+    if tracker in PACKAGES_OF_TRACKERS and find_spec(tracker) is None:
+        raise ConfigError(f"tracker: {tracker} needs {tracker}: pip install {tracker}")
 
 
 def _refuse_unknown_files(config) -> None:

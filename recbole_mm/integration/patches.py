@@ -47,6 +47,7 @@ def patch_after_import():
     let_several_processes_make_a_folder()
     give_sparse_matrices_their_update()
     leave_pickled_data_sets_closed()
+    open_tensorboard_when_it_is_written()
 
 
 def restore_numpy_aliases():
@@ -188,6 +189,30 @@ class _ClosedPickle:
             f"in it, so it is not read after `import recbole_mm`. Delete the file or move it out of "
             f"checkpoint_dir; the data set is loaded from its .inter file"
         )
+
+
+def open_tensorboard_when_it_is_written():
+    """RecBole's trainer opens a file of TensorBoard, with a thread, for a model that is only tested.
+
+    Every trainer that a process makes would keep its thread.
+    """
+    from recbole.utils import utils
+
+    if getattr(utils.SummaryWriter, "opens_late", False):
+        return
+
+    class LateWriter(utils.SummaryWriter):
+        opens_late = True
+        _made = False
+
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            self._made = True
+
+        def _get_file_writer(self):
+            return super()._get_file_writer() if self._made else None
+
+    utils.SummaryWriter = LateWriter
 
 
 def load_checkpoints_of_recbole():

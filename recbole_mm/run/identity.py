@@ -13,7 +13,7 @@ from recbole_mm.transfer.bundle import hashed_file
 
 WITHOUT_EFFECT = (
     "checkpoint_dir", "config_files", "gpu_id", "log_wandb", "pre_model_path", "show_progress",
-    "state", "use_gpu", "wandb_project", "worker",
+    "state", "tracker", "use_gpu", "wandb_project", "worker",
 )  # fmt: skip
 """Keys that decide where and how a run is made, not what it computes."""
 

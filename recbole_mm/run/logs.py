@@ -19,7 +19,8 @@ def start_logging(config) -> None:
     Raises:
         UserError: a folder that the run writes to cannot be written.
     """
-    for folder in ("log", "log_tensorboard", config["checkpoint_dir"]):
+    tensorboard = ["log_tensorboard"] if config["tracker"] == "tensorboard" else []
+    for folder in ("log", *tensorboard, config["checkpoint_dir"]):
         require_writable(
             folder,
             "Start in another folder (log/, log_tensorboard/ and saved/ are written to the working "

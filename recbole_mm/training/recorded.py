@@ -9,10 +9,12 @@ import torch
 from recbole.trainer import AbstractTrainer, PretrainTrainer
 from torch import nn
 
+from recbole_mm.config.plain import config_to_plain
 from recbole_mm.tools import processes
 from recbole_mm.tools.errors import RunFailed
 from recbole_mm.tools.torch_files import saving
 from recbole_mm.training.ranking import RankCollector
+from recbole_mm.training.tracking import NoWriter, Tracked, Tracker, finite, start_tracking
 from recbole_mm.transfer.pretrained import freeze_from_config, start_from_config
 
 
@@ -31,6 +33,7 @@ class RecordedTraining(AbstractTrainer):
     - A loss that is not a number, and parameters that are not finite, are an error of their own
       type, which names the epoch.
     - Checkpoints are written as a whole or not at all.
+    - The run is tracked (``tracker``, :mod:`recbole_mm.training.tracking`) until its first test.
 
     Attributes:
         history: of each validated epoch ``epoch``, ``valid_score`` and ``seconds`` since the start
@@ -49,8 +52,14 @@ class RecordedTraining(AbstractTrainer):
         self.history: list[dict] = []
         self.training_seconds: list[float] = []
         self.validation_seconds: list[float] = []
+        self._epoch = 0
         self._begun = time.perf_counter()
         self._started_from_config = False
+        self._name, self._validating = path.stem, False
+        self._tool = (config["tracker"] or "tensorboard") if processes.is_first() else "none"
+        if self._tool != "tensorboard":
+            self.tensorboard = NoWriter()
+        self.tracker = Tracker()
 
     def elapsed(self) -> float:
         """Seconds since training began, those before an interruption included."""
@@ -88,10 +97,33 @@ class RecordedTraining(AbstractTrainer):
                 callback_fn(epoch, score)
 
         path = self.saved_model_file
-        found = super().fit(train_data, valid_data, verbose, saved, show_progress, record)
+        run = Tracked(self.config["wandb_project"], self._name, config_to_plain(self.config))
+        self.tracker = start_tracking(self._tool, run, self.tensorboard)
+        try:
+            found = super().fit(train_data, valid_data, verbose, saved, show_progress, record)
+        except BaseException:
+            self.tracker.close()
+            raise
         if saved and isinstance(self, PretrainTrainer) and self.model.train_stage == "pretrain":
             self.save_pretrained_model(self.pretrain_epochs - 1, path)  # RecBole: every save_step
         return found
+
+    def evaluate(self, *args, **kwargs):
+        """See RecBole's; outside of training the first one is the test, which ends the run."""
+        result = super().evaluate(*args, **kwargs)
+        if not self._validating:
+            best = finite(getattr(self, "best_valid_result", None), "best_valid")
+            self.tracker.finish({**best, **finite(result, "test")})
+            self.tracker = Tracker()
+        return result
+
+    def _add_train_loss_to_tensorboard(self, epoch_idx, losses, **kwargs):
+        super()._add_train_loss_to_tensorboard(epoch_idx, losses, **kwargs)
+        loss = sum(losses) if isinstance(losses, tuple) else losses
+        self.tracker.log(finite({"loss": loss}, "train"), epoch_idx)
+
+    def _add_hparam_to_tensorboard(self, best_valid_result):
+        """The tracker writes them, with the test result."""
 
     def _train_epoch(self, train_data, epoch_idx, *args, **kwargs):
         self._epoch = epoch_idx
@@ -105,10 +137,14 @@ class RecordedTraining(AbstractTrainer):
 
     def _valid_epoch(self, *args, **kwargs):
         begun = time.perf_counter()
+        self._validating = True
         try:
-            return super()._valid_epoch(*args, **kwargs)
+            score, result = super()._valid_epoch(*args, **kwargs)
         finally:
+            self._validating = False
             self.validation_seconds.append(time.perf_counter() - begun)
+        self.tracker.log(finite(result, "valid"), self._epoch)
+        return score, result
 
     def _check_nan(self, loss):
         if torch.isnan(loss):
