@@ -65,27 +65,6 @@ def test_scores_follow_the_times_and_without_time_they_do_not(toy, trained):
         assert (moved > 1e-5) == use_time
 
 
-@pytest.mark.parametrize("modalities", [["text"], ["text", "image"]], ids="-".join)
-@pytest.mark.parametrize("softmax", ["full", "trained"])
-def test_the_loss_of_all_positions_is_that_of_all_prefixes(toy, modalities, softmax):
-    settings = {"modalities": modalities, "use_time": False, "softmax": softmax, "n_layers": 2}
-    means = {}
-    for positions in ("last", "all"):
-        model, _ = build(toy, loss_positions=positions, **settings)
-        config = load_config(
-            "MMM4Rec", None, (), {**toy, **settings, "loss_positions": positions}, None, {}
-        )
-        train, _, _ = data_preparation(config, MultiModalDataset(config))
-        with torch.no_grad():
-            sums = [
-                (model.calculate_loss(b) * model.n_targets(b), model.n_targets(b)) for b in train
-            ]
-        total, n = (sum(column) for column in zip(*sums, strict=True))
-        means[positions] = (total / n, n)
-    assert means["all"][1] == means["last"][1]
-    assert_close(means["all"][0], means["last"][0])
-
-
 def test_all_positions_do_not_work_with_time(toy):
     with pytest.raises(ValueError, match="loss_positions: all does not work with use_time: True"):
         build(toy, use_time=True, loss_positions="all")

@@ -51,7 +51,7 @@ def test_a_history_leaves_the_ranking_where_nobody_repeats_an_item(toy, model):
     assert share_of_history_in_the_first_three(learned, batch) < 0.05
 
 
-@pytest.mark.parametrize("model", ["SASRecPlus", "MMM4Rec"])
+@pytest.mark.parametrize("model", ["SASRecPlus", "MMM4Rec", "UniSRec"])
 @pytest.mark.parametrize("positions", ["last", "all"])
 def test_the_recency_of_a_repeat_is_learned(toy, model, positions):
     torch.manual_seed(0)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from recbole_mm.model.abstract_recommender import MultiModalRecommender
 from recbole_mm.model.layers.augmentation import drop_features, drop_items
-from recbole_mm.model.layers.bucketing import map_by_length
+from recbole_mm.model.layers.bucketing import gather_positions, map_by_length
 from recbole_mm.model.layers.item_table import keep_rows
 from recbole_mm.model.layers.moe import MoEAdapter
 from recbole_mm.model.layers.softmax import Scores, dot_products
@@ -33,6 +33,8 @@ class UniSRec(MultiModalRecommender):
     (``softmax: trained``); in the release they are.
     NOTE: an ID without a training interaction adds nothing; in the release it adds its random
     initial embedding.
+    NOTE: ``loss_positions: all`` trains on every event of a window at once instead of one target
+    per example; the encoder is causal, so each position is the end of a history.
     NOTE: the in-batch softmax corrects for the popularity of the targets (``logq_correction``).
 
     Reference:
@@ -45,9 +47,15 @@ class UniSRec(MultiModalRecommender):
     encoder_parameters = ("position_embedding.*", "encoder.*")
     layer_stacks = ("encoder.layer",)
     function_keys = ("n_heads", "hidden_act", "layer_norm_eps")
+    trains_on_windows = True
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
+        if self.train_stage == "pretrain" and config["loss_positions"] == "all":
+            raise ValueError(
+                "loss_positions: all does not work with train_stage: pretrain, which contrasts two "
+                "views of a history up to one target. Change one of them."
+            )
         self.temperature = config["temperature"]
         self.initializer_range = config["initializer_range"]
         self.mask_repeated_targets = bool(config["mask_repeated_targets"])
@@ -128,22 +136,37 @@ class UniSRec(MultiModalRecommender):
         """
 
         def read_group(group: Tensor, longest: int) -> Tensor:
-            tokens = F.embedding(rows[group, :longest], items)
-            tokens = tokens + self.position_embedding.weight[:longest]
-            mask = self.get_attention_mask(item_seq[group, :longest])
-            hidden = self.input_dropout(self.input_norm(tokens))
-            output = self.encoder(hidden, mask, output_all_encoded_layers=False)[-1]
+            output = self._read_group(items, rows, item_seq, group, longest)
             return F.normalize(self.gather_indexes(output, length[group] - 1), dim=-1)
 
         return map_by_length(read_group, self.length_groups(length))
 
+    def encode_positions(self, interaction, items, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        item_seq, length = interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN]
+        groups = self.length_groups(length)
+        outputs = [
+            F.normalize(self._read_group(items, rows, item_seq, *group), dim=-1) for group in groups
+        ]
+        return gather_positions(outputs, groups, length)
+
+    def _read_group(
+        self, items: Tensor, rows: Tensor, item_seq: Tensor, group: Tensor, longest: int
+    ) -> Tensor:
+        """Hidden states ``(len(group), longest, hidden_size)`` of some rows; a position looks at no
+        later one."""
+        tokens = F.embedding(rows[group, :longest], items)
+        tokens = tokens + self.position_embedding.weight[:longest]
+        mask = self.get_attention_mask(item_seq[group, :longest])
+        hidden = self.input_dropout(self.input_norm(tokens))
+        return self.encoder(hidden, mask, output_all_encoded_layers=False)[-1]
+
     def calculate_loss(self, interaction) -> Tensor:
+        if self.train_stage == "finetune":
+            return self.next_item_loss(interaction)
         items, rows = self.embed_batch(interaction)
         seq_output = self.encode(interaction, items, rows)
         target = interaction[self.POS_ITEM_ID]
         loss = self.target_loss(seq_output, items, target, self.history_additions(interaction))
-        if self.train_stage == "finetune":
-            return loss
         augmented = self.read_augmented(interaction, items, rows)
         similarity = seq_output @ augmented.T / self.temperature
         if self.mask_repeated_targets:
