@@ -9,7 +9,12 @@ from torch import Tensor, nn
 
 from recbole_mm.data.dataset import TARGET_LIST
 from recbole_mm.model.layers.bucketing import LengthGroup, group_by_length
-from recbole_mm.model.layers.candidate_loss import TABLE_CANDIDATES, BatchLoss, TableLoss
+from recbole_mm.model.layers.candidate_loss import (
+    TABLE_CANDIDATES,
+    BatchLoss,
+    SampledLoss,
+    TableLoss,
+)
 from recbole_mm.model.layers.feature_transform import FeatureTransform, fit_transform
 from recbole_mm.model.layers.item_rows import (
     OtherItems,
@@ -25,7 +30,8 @@ from recbole_mm.tools import processes
 from recbole_mm.tools.errors import UserError
 
 TRAIN_STAGES = ("pretrain", "finetune")
-SOFTMAXES = (*TABLE_CANDIDATES, "in_batch")
+SAMPLED = ("sampled", "gbce")
+SOFTMAXES = (*TABLE_CANDIDATES, "in_batch", *SAMPLED)
 
 
 def read_choice(config, key: str, choices: tuple):
@@ -134,7 +140,7 @@ class MultiModalRecommender(SequentialRecommender):
             for modality, (values, present) in dataset.features.items()
         }
 
-    def _make_loss(self, config, dataset) -> TableLoss | BatchLoss:
+    def _make_loss(self, config, dataset) -> TableLoss | BatchLoss | SampledLoss:
         same_domain = bool(config["same_domain_negatives"])
         if same_domain and self.softmax != "in_batch":
             raise ValueError(f"same_domain_negatives needs softmax: in_batch, not {self.softmax}.")
@@ -142,8 +148,15 @@ class MultiModalRecommender(SequentialRecommender):
             raise ValueError(
                 f"same_domain_negatives needs a mixture, but {config['dataset']!r} has no domains."
             )
-        if self.softmax != "in_batch":
+        if self.softmax in TABLE_CANDIDATES:
             return TableLoss(self.softmax, self.item_table.trained)
+        if self.softmax in SAMPLED:
+            return SampledLoss(
+                self.item_table.trained.nonzero().squeeze(1),
+                config["n_negatives"],
+                dataset.item_shares(),
+                config["gbce_calibration"] if self.softmax == "gbce" else None,
+            )
         return BatchLoss(
             bool(config["mask_repeated_targets"]),
             dataset.item_shares() if config["logq_correction"] else None,
@@ -260,8 +273,8 @@ class MultiModalRecommender(SequentialRecommender):
             ValueError: other modalities than those of the model, or a loss over the batch, which
                 has shares of the items.
         """
-        if self.softmax == "in_batch":
-            raise ValueError("items cannot be added to a model with softmax: in_batch.")
+        if self.softmax not in TABLE_CANDIDATES:
+            raise ValueError(f"items cannot be added to a model with softmax: {self.softmax}.")
         self.item_table.append(features)
         append_zeros(self, tables_of_items(self, self.item_tables, self.n_items), len(tokens))
         self.item_tokens = [*self.item_tokens, *tokens]
@@ -385,7 +398,7 @@ class MultiModalRecommender(SequentialRecommender):
     def embed_batch(self, interaction):
         """The items of a batch, each embedded once, and ``item_seq`` as rows of them."""
         item_seq = interaction[self.ITEM_SEQ]
-        if self.softmax != "in_batch":
+        if self.softmax in TABLE_CANDIDATES:
             return self.all_items(), item_seq
         item_id, rows = torch.unique(item_seq, return_inverse=True)
         return self.embed_items(item_id), rows
@@ -422,6 +435,10 @@ class MultiModalRecommender(SequentialRecommender):
             candidates, own = processes.gather_rows(target)
             logits = self.score_items(seq_output, self.embed_items(candidates))
             return self.candidate_loss(logits, candidates, own)
+        if isinstance(self.candidate_loss, SampledLoss):
+            candidates, drawn = self.candidate_loss.draw(target)
+            logits = self.score_items(seq_output, self.embed_items(candidates))
+            return self.candidate_loss(logits, candidates, drawn, target, history)
         rows = self.candidate_loss.rows
         candidates = items if rows is None else self.candidate_rows(items, rows)
         return self.candidate_loss(self.scores(candidates), seq_output, target, history)

@@ -44,8 +44,10 @@ STAGES = [
     {"train_stage": "finetune", "use_item_id": True, "softmax": "full"},
     {"train_stage": "finetune", "use_item_id": True, "held_out_items": 0.2},
     {"train_stage": "finetune", "use_item_id": True, "repeat_propensity": "recency"},
+    {"train_stage": "finetune", "use_item_id": True, "softmax": "sampled", "n_negatives": 4},
+    {"train_stage": "finetune", "use_item_id": True, "softmax": "gbce", "n_negatives": 4},
 ]
-STAGE_NAMES = ["pretrain", "without-id", "with-id", "new-items", "repeats"]
+STAGE_NAMES = ["pretrain", "without-id", "with-id", "new-items", "repeats", "sampled", "gbce"]
 
 
 def test_every_model_is_tested_here():
@@ -300,8 +302,8 @@ def test_no_modality_and_unknown_choices_are_refused(name, toy):
         ValueError, match=f"{name} (needs at least one modality|needs item IDs or features)"
     ):
         prepare(name, toy, **without)
-    with pytest.raises(ValueError, match="'softmax' is 'sampled'; it must be one of trained, full"):
-        prepare(name, toy, softmax="sampled")
+    with pytest.raises(ValueError, match="'softmax' is 'some'; it must be one of trained, full"):
+        prepare(name, toy, softmax="some")
 
 
 @pytest.mark.parametrize("name", ["MMM4Rec", "MISSRec"])

@@ -20,6 +20,7 @@ SETTINGS = {
         "modalities": ["text"],
     },
     "accumulation": {"gradient_accumulation_steps": 2},
+    "binary cross entropy": {"softmax": "gbce"},
     "other clustering": {"interest_clustering": "dpc_knn"},
 }
 SMALL = {"hidden_size": 16, "inner_size": 16, "n_groups": 1, "d_state": 4, "head_dim": 16}

@@ -1,4 +1,4 @@
-r"""Cross entropy of the next item: over items of the whole table, or over the targets of a batch.
+r"""Losses of the next item: over items of the whole table, the targets of a batch, or a sample.
 
 Symbols: ``b`` rows of a batch, ``d`` hidden size, ``V`` items with the padding item 0, ``n``
 candidates.
@@ -108,3 +108,103 @@ class BatchLoss(nn.Module):
             others = self.domain[candidates] != self.domain[target]
             logits = logits.masked_fill(others, -torch.inf)
         return F.cross_entropy(logits, own)
+
+
+class SampledLoss(nn.Module):
+    r"""Loss of the target against a sample of items, which all rows share.
+
+    ``softmax``: cross entropy over the targets of the batch and ``n_negatives`` items drawn evenly.
+    The logarithm of the probability that an item is among them is subtracted from its logit, so
+    that the loss estimates that of all items.
+
+    ``gbce``: binary cross entropy of the target and of the drawn items. The target's probability is
+    raised to the power :math:`\beta = \alpha (t (1 - 1/\alpha) + 1/\alpha)`, where
+    :math:`\alpha` is the share of the other items that is drawn: without it (:math:`t = 0`) scores
+    are too large after sampling, with :math:`t = 1` they are calibrated.
+
+    Args:
+        eligible: items that can be drawn, those with a training interaction, ``(e,)``.
+        n_negatives: number of draws, with replacement.
+        share: of each item among the training targets, ``(V,)``.
+        calibration: ``t`` of ``gbce``; ``None``: ``softmax``.
+
+    Raises:
+        ValueError: fewer than two items can be drawn.
+
+    Reference:
+        Aleksandr Petrov and Craig Macdonald. "gSASRec: Reducing overconfidence in sequential
+        recommendation trained with negative sampling." RecSys 2023 (arXiv 2308.07192), for ``gbce``,
+        there with negatives of its own for every target.
+    """
+
+    def __init__(
+        self, eligible: Tensor, n_negatives: int, share: Tensor, calibration: float | None = None
+    ):
+        super().__init__()
+        if len(eligible) < 2:
+            raise ValueError("a sample of negatives needs two items with a training interaction.")
+        self.n_negatives, self.calibration = n_negatives, calibration
+        self.register_buffer("eligible", eligible, persistent=False)
+        even = torch.zeros_like(share)
+        even[eligible] = 1 / len(eligible)
+        # of not being drawn in one draw, in float64: shares are small
+        log_out = (-torch.stack([share, even]).double().clamp(max=1 - 1e-9)).log1p()
+        self.register_buffer("log_out", log_out, persistent=False)
+
+    @property
+    def power(self) -> float:
+        """The exponent of the target's probability in ``gbce``."""
+        assert self.calibration is not None
+        drawn = min(1.0, self.n_negatives / (len(self.eligible) - 1))
+        return drawn * (self.calibration * (1 - 1 / drawn) + 1 / drawn)
+
+    def draw(self, target: Tensor) -> tuple[Tensor, Tensor]:
+        """The candidates of a batch.
+
+        Args:
+            target: item IDs, ``(b,)``.
+
+        Returns:
+            distinct item IDs ``(n,)``, sorted, the targets among them; which of them were drawn,
+            ``(n,)`` bool.
+        """
+        number = torch.randint(len(self.eligible), (self.n_negatives,), device=target.device)
+        negatives = self.eligible[number]
+        candidates = torch.unique(torch.cat([target, negatives]))
+        return candidates, torch.isin(candidates, negatives)
+
+    def forward(
+        self,
+        logits: Tensor,
+        candidates: Tensor,
+        drawn: Tensor,
+        target: Tensor,
+        history: Additions | None = None,
+    ) -> Tensor:
+        """The loss, 0-d.
+
+        Args:
+            logits: of the candidates, ``(b, n)``.
+            candidates: see :meth:`draw`.
+            drawn: likewise.
+            target: item IDs ``(b,)``.
+            history: what is added to the scores of some items, by item ID; 0 for the padding item.
+        """
+        if history is not None:
+            column = torch.searchsorted(candidates, history.column).clamp(max=len(candidates) - 1)
+            value = history.value.where(candidates[column] == history.column, 0)
+            logits = logits.scatter_add(1, column, value.to(logits.dtype))
+        own = torch.searchsorted(candidates, target)
+        if self.calibration is None:
+            corrected = logits - self._log_inclusion(candidates, len(target)).to(logits.dtype)
+            return F.cross_entropy(corrected, own)
+        rows = torch.arange(len(target), device=target.device)
+        others = drawn.expand(len(target), -1).clone()
+        others[rows, own] = False
+        negatives = (F.softplus(logits) * others).sum(dim=1)
+        return (negatives - self.power * F.logsigmoid(logits[rows, own])).mean()
+
+    def _log_inclusion(self, candidates: Tensor, n_targets: int) -> Tensor:
+        """Logarithm of the probability that an item is a target or is drawn, ``(n,)``."""
+        by_target, evenly = self.log_out[:, candidates]
+        return (-(n_targets * by_target + self.n_negatives * evenly).expm1()).log()

@@ -5,11 +5,17 @@ import torch
 import torch.nn.functional as F
 from torch.testing import assert_close
 
-from recbole_mm.model.layers.candidate_loss import TABLE_CANDIDATES, BatchLoss, TableLoss
+from recbole_mm.model.layers.candidate_loss import (
+    TABLE_CANDIDATES,
+    BatchLoss,
+    SampledLoss,
+    TableLoss,
+)
 from recbole_mm.model.layers.item_table import take
 from recbole_mm.model.layers.softmax import Additions, dot_products
 
 TRAINED = torch.tensor([0, 1, 0, 1, 1]).bool()
+ELIGIBLE = TRAINED.nonzero().squeeze(1)
 COUNTED = {"trained": [1, 3, 4], "full": [1, 2, 3, 4], "all_rows": [0, 1, 2, 3, 4]}
 
 
@@ -51,6 +57,7 @@ def test_losses_are_not_in_a_checkpoint():
 
     assert BatchLoss(True, share, domain).state_dict() == {}
     assert TableLoss("trained", TRAINED).state_dict() == {}
+    assert SampledLoss(ELIGIBLE, 3, share).state_dict() == {}
 
 
 CANDIDATES, OWN = torch.tensor([4, 2, 4, 3]), torch.tensor([0, 1, 2, 3])
@@ -99,3 +106,92 @@ def test_with_shares_a_batch_of_all_interactions_has_the_gradients_of_the_full_s
     full = F.cross_entropy(scores[:, 1:], candidates[own] - 1)
 
     assert_close(*(torch.autograd.grad(each, scores)[0] for each in (loss, full)))
+
+
+SHARES = torch.tensor([0, 0.5, 0, 0.3, 0.2])
+
+
+def test_a_sample_has_the_targets_and_items_that_can_be_drawn():
+    torch.manual_seed(0)
+    loss = SampledLoss(ELIGIBLE, 2, SHARES)
+
+    for _ in range(20):
+        candidates, drawn = loss.draw(torch.tensor([2, 2]))
+        assert candidates.tolist() == sorted({2, *candidates[drawn].tolist()})
+        assert {2} <= set(candidates.tolist()) <= {1, 2, 3, 4}
+        assert not drawn[candidates == 2]
+
+
+def test_over_many_samples_the_loss_has_the_gradient_of_all_items():
+    """With the correction for how likely an item is in the sample; without, popular items would be
+    pushed down."""
+    torch.manual_seed(0)
+    share = torch.tensor([0, 0.55, 0.3, 0.1, 0.05]).double()
+    loss = SampledLoss(torch.arange(1, 5), 1, share)
+    logits = torch.tensor([[0.3, -0.2, 0.5, 0.1]]).double()
+    full = logits.softmax(1)[0]
+    mean = torch.zeros(4).double()
+    for _ in range(4000):
+        # the row's target is item 3; a further row makes popular items likely candidates
+        other = 1 + torch.multinomial(share[1:], 1)
+        given = logits.clone().requires_grad_()
+        target = torch.cat([torch.tensor([3]), other])
+        candidates, drawn = loss.draw(target)
+        chosen = given[:, candidates - 1].expand(2, -1)
+        row = loss(chosen, candidates, drawn, target) * 2 - loss(
+            chosen[1:], candidates, drawn, other
+        )
+        (grad,) = torch.autograd.grad(row, given)
+        mean += grad[0] / 4000
+    # an estimate with so few negatives is biased; the order of the pushes is right
+    assert mean[2] < 0
+    assert (mean[[0, 1, 3]] > 0).all()
+    ratio = mean[0] / mean[3]
+    assert 0.5 < ratio / (full[0] / full[3]) < 2
+
+
+def test_all_items_in_the_sample_give_the_full_softmax():
+    torch.manual_seed(0)
+    loss = SampledLoss(ELIGIBLE, 10_000, SHARES)
+    target, logits = torch.tensor([1, 4]), torch.randn(2, 3)
+
+    candidates, drawn = loss.draw(target)
+
+    assert candidates.tolist() == [1, 3, 4]
+    expected = F.cross_entropy(logits, torch.tensor([0, 2]))
+    assert_close(loss(logits, candidates, drawn, target), expected)
+
+
+@pytest.mark.parametrize("t", [0.0, 0.75, 1.0])
+def test_gbce_is_the_binary_cross_entropy_with_a_power_of_the_targets_probability(t):
+    torch.manual_seed(0)
+    loss = SampledLoss(torch.arange(1, 11), 3, torch.full((11,), 0.1), t)
+    candidates, drawn = torch.tensor([2, 5, 7, 9]), torch.tensor([True, False, True, True])
+    target, logits = torch.tensor([2, 5]), torch.randn(2, 4)
+
+    power = (1 - t) + t * 3 / 9
+    p = logits.sigmoid()
+    first = -power * p[0, 0].log() - (1 - p[0, [2, 3]]).log().sum()  # drawn, but its own target
+    second = -power * p[1, 1].log() - (1 - p[1, [0, 2, 3]]).log().sum()
+    assert_close(loss(logits, candidates, drawn, target), (first + second) / 2)
+
+
+@pytest.mark.parametrize("calibration", [None, 0.75])
+def test_additions_go_to_the_sampled_items_of_the_history(calibration):
+    torch.manual_seed(0)
+    loss = SampledLoss(ELIGIBLE, 3, SHARES, calibration)
+    candidates, drawn = torch.tensor([1, 3, 4]), torch.tensor([True, True, False])
+    target, logits = torch.tensor([1, 4]), torch.randn(2, 3)
+    history = Additions(torch.tensor([[4, 2], [3, 0]]), torch.tensor([[0.5, 2.0], [-1.0, 0.0]]))
+    changed = logits.clone()
+    changed[0, 2] += 0.5
+    changed[1, 1] -= 1.0
+
+    found = loss(logits, candidates, drawn, target, history)
+
+    assert_close(found, loss(changed, candidates, drawn, target))
+
+
+def test_a_sample_of_one_item_is_refused():
+    with pytest.raises(ValueError, match="needs two items with a training interaction"):
+        SampledLoss(torch.tensor([3]), 2, SHARES)
