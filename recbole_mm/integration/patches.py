@@ -293,7 +293,7 @@ class RefusedPickle(UserError, pickle.UnpicklingError):
     """A checkpoint that names what no checkpoint of RecBole's has to."""
 
 
-MODULES_OF_MODELS = ("recbole.model.", "recbole_mm.model.")
+PACKAGES_WITH_MODELS = ("recbole", "recbole_mm")
 CONFIG_CLASS = ("recbole.config.configurator", "Config")
 RUN_CONFIG_CLASSES = {("recbole_mm.config", "RunConfig"), ("recbole_mm.config.load", "RunConfig")}
 IN_RECBOLE_CHECKPOINTS = {
@@ -352,8 +352,11 @@ class _RecBoleUnpickler(pickle.Unpickler):
             found = super().find_class(module, name)
             if isinstance(found, type) and issubclass(found, Enum):
                 return found
+        package, _, inside = module.partition(".")
         own = own_models().get(name)
-        if module.startswith(MODULES_OF_MODELS) or (own is not None and own.module == module):
+        if package in PACKAGES_WITH_MODELS and inside.startswith("model."):
+            return _ClassOfAModel
+        if own is not None and own.module == module:
             return _ClassOfAModel
         raise RefusedPickle(
             f"the checkpoint would import {module}.{name}, which RecBole's trainer puts into none. "
