@@ -13,8 +13,9 @@ from recbole.data import create_dataset
 from recbole_mm.data.atomic_files import read_atomic_file
 from recbole_mm.data.dataset import LAST_ROW
 from recbole_mm.integration.register import multi_modal_dataset_for
+from recbole_mm.prepare.cards import read_card
+from recbole_mm.prepare.inputs import InputError
 from recbole_mm.tools.file_names import UnsafeName, path_inside
-from recbole_mm.tools.json_text import parse_json
 from recbole_mm.tools.pictures import PictureError, read_picture
 
 HISTORY, RECOMMENDED, PICTURE_SIDE = 5, 5, 88
@@ -99,10 +100,9 @@ class Catalog:
 def _picture_folder(card: Path) -> str:
     """Where the data set's card says that its pictures are; its own folder without a card."""
     try:
-        pictures = parse_json(card.read_text("utf-8")).get("pictures")
-    except (OSError, ValueError, AttributeError):
-        pictures = None
-    return pictures if isinstance(pictures, str) else "."
+        return read_card(card).get("pictures", ".")
+    except InputError:
+        return "."
 
 
 def examples(ranks: pl.LazyFrame, config, n_users: int = 6, seed: int = 0) -> list[Example]:

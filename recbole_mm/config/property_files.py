@@ -11,7 +11,7 @@ from recbole_mm.config.forms import FormError, fault, form_of_default, parse_for
 from recbole_mm.config.kinds import Form
 from recbole_mm.config.own_models import own_models
 from recbole_mm.tools.names import nearest
-from recbole_mm.tools.yaml_files import read_text, read_yaml
+from recbole_mm.tools.yaml_files import read_yaml, read_yaml_text
 
 
 def _folder_of(package: str) -> Path:
@@ -154,7 +154,7 @@ def _forms_in(path: Path, _modified: int) -> dict[str, Form]:
     texts: dict[str, str | None] = {}
     fields: dict[str, dict[str, Form]] = {}
     key = None
-    for line in read_text(path).splitlines():
+    for line in read_yaml_text(path).splitlines():
         found = _LINE.match(line)
         if found and not found["indent"]:
             key = found["key"]

@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from recbole_mm.prepare.inputs import InputError, read_json
+from recbole_mm.prepare.inputs import InputError
 from recbole_mm.prepare.modality import Vectors
 from recbole_mm.prepare.prepared import PreparedDataset
 from recbole_mm.tools.files import whole_or_not, write_json
 from recbole_mm.tools.hashing import sha256_of_parts
+from recbole_mm.tools.json_files import JsonError, read_json
 
 BATCHES_PER_CHUNK = 16
 
@@ -133,7 +134,7 @@ def _read(path: Path) -> Encoded | None:
 def _plan_in(folder: Path):
     try:
         return read_json(folder / "plan.json")
-    except (OSError, InputError):
+    except JsonError:
         return None
 
 

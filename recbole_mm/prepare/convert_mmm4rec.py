@@ -7,8 +7,9 @@ import polars as pl
 import torch
 
 from recbole_mm.prepare.convert import Sequences, read_json_lines, write_features, write_tables
-from recbole_mm.prepare.inputs import InputError, read_json
+from recbole_mm.prepare.inputs import InputError
 from recbole_mm.prepare.prepared import PreparedDataset
+from recbole_mm.tools.json_files import read_json
 from recbole_mm.tools.torch_files import TorchFileError, read_torch, tensor_fault
 
 SPLITS = ("train", "eval", "test")
@@ -119,7 +120,7 @@ def _read_index(path: Path) -> dict:
 
 
 def _known_modalities(path: Path) -> dict[str, dict]:
-    known = read_json(path) if path.is_file() else {}
+    known = read_json(path, InputError) if path.is_file() else {}
     if not isinstance(known, dict) or not all(isinstance(item, dict) for item in known.values()):
         raise InputError(f"{path}: expected a JSON object of objects, one for each item.")
     return known

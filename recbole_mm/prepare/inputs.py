@@ -2,27 +2,13 @@
 
 import os
 from datetime import datetime, timezone
-from pathlib import Path
 
 from recbole_mm.tools.errors import UserError
-from recbole_mm.tools.json_text import parse_json
+from recbole_mm.tools.text_files import read_text
 
 
 class InputError(UserError):
     """Input that cannot be used; the message names the file, the value, the limit and the fix."""
-
-
-def read_json(path):
-    """A file of JSON.
-
-    Raises:
-        InputError: it is not.
-    """
-    path = Path(path)
-    try:
-        return parse_json(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # JSONDecodeError, UnicodeDecodeError
-        raise InputError(f"{path}: not JSON ({error}). Delete it and create it again.") from error
 
 
 def read_lines(path) -> list[str]:
@@ -31,13 +17,7 @@ def read_lines(path) -> list[str]:
     Raises:
         InputError: it is missing or not in UTF-8.
     """
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            lines = [line.strip() for line in file]
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not in UTF-8 ({error}). Save it in that encoding.") from error
+    lines = [line.strip() for line in read_text(path, InputError).split("\n")]
     while lines and not lines[-1]:
         lines.pop()
     return lines

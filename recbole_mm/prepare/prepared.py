@@ -18,9 +18,10 @@ from recbole_mm.data.feature_files import (
     read_feature_info,
     read_feature_rows,
 )
+from recbole_mm.prepare.cards import read_card
 from recbole_mm.prepare.fields import TEXT_FIELDS
 from recbole_mm.prepare.folders import dataset_folder
-from recbole_mm.prepare.inputs import InputError, read_json
+from recbole_mm.prepare.inputs import InputError
 from recbole_mm.prepare.table_writers import write_interactions, write_items
 from recbole_mm.tools.file_names import UnsafeName, path_inside
 from recbole_mm.tools.files import whole_or_not, write_json
@@ -72,7 +73,12 @@ class PreparedDataset:
 
     @cached_property
     def card(self) -> dict:
-        return read_json(self.path("card.json")) if self.path("card.json").is_file() else {}
+        """Facts on record, ``{}`` if there are none.
+
+        Raises:
+            InputError: see :func:`~recbole_mm.prepare.cards.read_card`.
+        """
+        return read_card(self.path("card.json"))
 
     def texts(self, fields=TEXT_FIELDS) -> list[str]:
         """One text per item, the fields one after the other; empty where an item has none."""
@@ -114,11 +120,12 @@ class PreparedDataset:
 
     def summary(self) -> str:
         """What a command reports about the data set that it created, one line."""
-        card = self.card
-        counts = f"{card['users']:,} users, {card['items']:,} items"
-        if card["items_without_interactions"]:
-            counts += f" ({card['items_without_interactions']:,} without interactions)"
-        counts += f", {card['interactions']:,} interactions"
+        users, items = self.interactions["user_id"], self.items["item_id"]
+        counts = f"{users.n_unique():,} users, {len(items):,} items"
+        without = len(items) - self.interactions["item_id"].n_unique()
+        if without > 0:
+            counts += f" ({without:,} without interactions)"
+        counts += f", {len(users):,} interactions"
         if "timestamp" in self.interactions.columns:
             first, last = self.interactions.select(
                 pl.col("timestamp").min().alias("first"), pl.col("timestamp").max().alias("last")

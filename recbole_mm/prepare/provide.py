@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from recbole_mm.config.errors import ConfigError
+from recbole_mm.prepare.cards import read_card
 from recbole_mm.prepare.catalog import (
     Lacking,
     LackingData,
@@ -16,7 +17,6 @@ from recbole_mm.prepare.catalog import (
     needed_datasets,
     require_dataset,
 )
-from recbole_mm.prepare.inputs import read_json
 from recbole_mm.prepare.mirrors import LAYOUTS, SHIPPED, Mirrors
 from recbole_mm.prepare.recipe import Recipe, command_for
 
@@ -141,8 +141,7 @@ def _refuse_other_datasets(settings: list[dict], options) -> None:
         lacking = {dataset.name for dataset in lacking_datasets(config)}
         root = Path(config["data_path"]).parent
         for name in (name for name in needed_datasets(config) if name not in lacking):
-            path = root / name / f"{name}.card.json"
-            card = read_json(path) if path.is_file() else {}
+            card = read_card(root / name / f"{name}.card.json")
             layout = card.get("layout", options.layout)
             if options.layout not in (None, layout):
                 other = f"{name}{options.layout}"

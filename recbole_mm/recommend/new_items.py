@@ -68,6 +68,16 @@ def read_new_items(
         InputError, FeatureFileError: a file cannot be read.
     """
     vectors = dict(vectors or {})
+    files = [str(path) for path in (table, *vectors.values()) if isinstance(path, (str, Path))]
+    try:
+        return _read(catalog, table, vectors, form, pictures, device)
+    except CatalogError as error:
+        if not files or any(file in str(error) for file in files):
+            raise
+        raise CatalogError(f"{', '.join(files)}: {error}") from error
+
+
+def _read(catalog: Catalog, table, vectors: dict, form: TableForm, pictures, device):
     unknown = sorted(vectors.keys() - catalog.features.keys())
     if unknown:
         raise CatalogError(f"the model has no modality {unknown}; it has {list(catalog.features)}")

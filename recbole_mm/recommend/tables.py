@@ -11,6 +11,7 @@ from recbole_mm.prepare.formats import PLAIN, TextFormat
 from recbole_mm.prepare.table_files import reading, scan_table
 from recbole_mm.tools.errors import UserError
 from recbole_mm.tools.names import nearest
+from recbole_mm.tools.text_files import read_text
 
 USUAL_NAMES = {
     "user": ("user", "user_id"),
@@ -68,10 +69,7 @@ def read_ids(path, role: str, form: TableForm = USUAL) -> list[str]:
     """
     path = Path(path)
     if path.suffix.lower() == ".txt":
-        try:
-            lines = path.read_text(encoding="utf-8-sig").splitlines()
-        except UnicodeDecodeError as error:
-            raise TableError(f"{path}: not a text in UTF-8 ({error})") from error
+        lines = read_text(path, TableError).splitlines()
         return [line.strip() for line in lines if line.strip()]
     with tempfile.TemporaryDirectory() as folder, reading(path, form.text):
         table = open_table(path, form, folder)

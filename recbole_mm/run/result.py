@@ -1,11 +1,12 @@
 """The result of a run: a frozen value that is written and read as JSON."""
 
 import dataclasses
+import reprlib
 from dataclasses import dataclass
-from types import UnionType
-from typing import get_args, get_origin, get_type_hints
+from typing import get_type_hints
 
 from recbole_mm.tools.errors import UserError
+from recbole_mm.tools.json_files import fits
 from recbole_mm.tools.records import read_record, write_record
 
 
@@ -74,9 +75,11 @@ class Result:
         if not isinstance(values, dict) or set(values) != set(kinds):
             raise UserError(f"{origin}: not a result of recbole_mm {sorted(kinds)}")
         for name, kind in kinds.items():
-            if not _is_a(kind, values[name]):
+            if not fits(values[name], kind):
                 words = kind.__name__ if isinstance(kind, type) else kind
-                raise UserError(f"{origin}: {name} is {values[name]!r}; it must be {words}")
+                raise UserError(
+                    f"{origin}: {name} is {reprlib.repr(values[name])}; it must be {words}"
+                )
         return cls(**values)
 
     def save(self, path) -> None:
@@ -95,17 +98,3 @@ class Result:
         if values is None:
             raise FileNotFoundError(f"{path}: no such result")
         return cls.from_dict(values, str(path))
-
-
-def _is_a(kind, value) -> bool:
-    """Whether a value of JSON has the type of an attribute."""
-    origin, parts = get_origin(kind), get_args(kind)
-    if origin is UnionType:
-        return any(_is_a(part, value) for part in parts)
-    if origin is list:
-        return isinstance(value, list) and all(_is_a(parts[0], part) for part in value)
-    if origin is dict:
-        return isinstance(value, dict) and all(_is_a(parts[1], part) for part in value.values())
-    if kind is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
-    return type(value) is kind

@@ -12,6 +12,7 @@ import yaml
 from yaml.reader import ReaderError
 
 from recbole_mm.tools.errors import UserError
+from recbole_mm.tools.text_files import read_text
 
 MOST_BYTES = 200_000
 """Size of a file."""
@@ -58,7 +59,7 @@ def read_yaml(path) -> dict:
             key twice, or is larger or deeper than any configuration.
     """
     try:
-        values = load_yaml(read_text(path))
+        values = load_yaml(read_yaml_text(path))
     except yaml.YAMLError as error:
         raise YamlFileError(f"{str(path)!r} cannot be read as yaml: {error}") from None
     if values is None:
@@ -68,24 +69,13 @@ def read_yaml(path) -> dict:
     return values
 
 
-def read_text(path) -> str:
+def read_yaml_text(path) -> str:
     """The text of a yaml file.
 
     Raises:
         YamlFileError: it cannot be read, is not UTF-8, or is too large.
     """
-    try:
-        with open(path, "rb") as file:
-            content = file.read(MOST_BYTES + 1)
-    except OSError as error:
-        raise YamlFileError(f"{str(path)!r}: {error.strerror}") from None
-    if len(content) > MOST_BYTES:
-        raise YamlFileError(f"{str(path)!r} is larger than {MOST_BYTES:,} bytes")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise YamlFileError(f"{str(path)!r} is not UTF-8 in line {line}: {error}") from None
+    return read_text(path, YamlFileError, MOST_BYTES)
 
 
 def load_yaml(text: str):

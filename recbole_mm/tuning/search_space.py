@@ -11,6 +11,7 @@ from recbole_mm.config.models import model_name
 from recbole_mm.config.own_models import own_models
 from recbole_mm.config.property_files import properties_dir
 from recbole_mm.config.values import parse_value
+from recbole_mm.tools.text_files import read_text
 
 NUMBERS = {"uniform": 2, "loguniform": 2, "quniform": 3}
 """How many numbers give a range."""
@@ -54,7 +55,7 @@ def read_search_space(path: Path, fixed: dict) -> dict[str, dict[str, list]]:
     model = model_name(fixed["model"])
     space: dict[str, dict[str, list]] = {}
     lines: dict[str, int] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(read_text(path, ConfigError).splitlines(), 1):
         words = line.split(maxsplit=2)
         if len(words) < 3 or words[0] in fixed:
             continue

@@ -1,0 +1,33 @@
+"""Text files in UTF-8: the one reader."""
+
+from pathlib import Path
+
+from recbole_mm.tools.errors import UserError
+
+
+def read_text(path, error: type[UserError] = UserError, most_bytes: int | None = None) -> str:
+    """The text of a file, without a byte order mark.
+
+    Args:
+        path: of the file.
+        error: raised for a file that cannot be used.
+        most_bytes: of the file; ``None`` for no limit.
+
+    Raises:
+        UserError: of type ``error``: the file cannot be opened, is not UTF-8 (the message names the
+            line) or is too large.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            content = file.read(-1 if most_bytes is None else most_bytes + 1)
+    except OSError as reason:
+        raise error(f"{str(path)!r}: {reason.strerror}") from None
+    if most_bytes is not None and len(content) > most_bytes:
+        raise error(f"{str(path)!r} is larger than {most_bytes:,} bytes")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as reason:
+        line = content[: reason.start].count(b"\n") + 1
+        raise error(
+            f"{str(path)!r} is not UTF-8 in line {line}: {reason}. Save it in UTF-8"
+        ) from None
