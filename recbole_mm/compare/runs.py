@@ -6,7 +6,6 @@ with the epoch it was in (RecBole's models start from scratch), and a run with o
 another run.
 """
 
-import fcntl
 import os
 import shutil
 import signal
@@ -30,7 +29,7 @@ from recbole_mm.config.load import RunConfig
 from recbole_mm.config.plain import config_to_plain
 from recbole_mm.run.identity import PLACES, data_hashes, digest
 from recbole_mm.tools.errors import UserError
-from recbole_mm.tools.files import require_writable, set_aside
+from recbole_mm.tools.files import locked, require_writable, set_aside
 from recbole_mm.tools.hashing import sha256_of_file, sha256_of_parts
 from recbole_mm.tools.records import read_record, write_record
 
@@ -112,17 +111,14 @@ def only_one_in(out: Path):
         the open lock file, which workers inherit.
 
     Raises:
-        ConfigError: it is locked, or cannot be written to.
+        UserError: it is locked, or cannot be written to.
     """
     require_writable(out, "Give another --out")
-    with open(out / LOCK, "a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConfigError(
-                f"another comparison, or a worker that it left behind, is running in {out}: wait for "
-                f"it, end it, or give another --out"
-            ) from None
+    refusal = (
+        f"another comparison, or a worker that it left behind, is running in {out}: wait for it, end "
+        f"it, or give another --out"
+    )
+    with locked(out / LOCK, refusal) as lock:
         yield lock
 
 

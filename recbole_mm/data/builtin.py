@@ -2,11 +2,10 @@ r"""Data sets that need no preparation: they are made, or completed, at their fi
 
 import logging
 import shutil
-import tempfile
 from pathlib import Path
 
 from recbole_mm.data.feature_files import feature_path, write_item_features
-from recbole_mm.tools.files import require_writable, whole_or_not
+from recbole_mm.tools.files import require_writable, scratch_folder, whole_or_not
 
 logger = logging.getLogger(__name__)
 
@@ -48,14 +47,14 @@ def ensure_demo(data_path: Path, feature_folder: Path) -> None:
     folders = list(dict.fromkeys(place.parent for place in missing.values()))
     for folder in folders:
         require_writable(folder, FIX)
-    with tempfile.TemporaryDirectory(prefix=".demo-", dir=folders[0]) as scratch:
-        made = demo.make_demo(Path(scratch) / "demo")
+    with scratch_folder(folders[0], ".demo-") as scratch:
+        made = demo.make_demo(scratch / "demo")
         if not missing.keys().isdisjoint(DEMO_TABLES):
             pictures = [str(path.relative_to(made)) for path in made.glob("*/*")]
             missing = {name: data_path / name for name in pictures} | missing
         for name, place in sorted(missing.items(), key=lambda item: item[0] == "demo.inter"):
             with whole_or_not(place) as temporary:
-                shutil.move(made / name, temporary)
+                shutil.copyfile(made / name, temporary)
 
 
 def ensure_ml_100k(data_path: Path, feature_folder: Path) -> None:

@@ -2,7 +2,6 @@
 
 import contextlib
 import sys
-import tempfile
 from pathlib import Path
 
 import polars as pl
@@ -21,6 +20,7 @@ from recbole_mm.prepare.recipe import Recipe, command_for
 from recbole_mm.prepare.table_files import reading
 from recbole_mm.prepare.web import open_session
 from recbole_mm.tools.errors import UserError
+from recbole_mm.tools.files import scratch_folder
 from recbole_mm.tools.hashing import sha256_of_file
 
 STEPS = ("reviews", "metadata", "pictures", "tables", "features")
@@ -123,14 +123,14 @@ def read_interactions(recipe: Recipe, path: Path) -> tuple[pl.DataFrame, dict]:
     """The core of the reviews, by user and time; and what was left out."""
     recipe.output.mkdir(parents=True, exist_ok=True)
     with (
-        tempfile.TemporaryDirectory(prefix=".amazon-", dir=recipe.output) as scratch,
+        scratch_folder(recipe.output, ".amazon-") as scratch,
         reading(path),
     ):
         raw = scan_reviews(path, recipe.layout, scratch)
         typed, bad_rows = check_interactions(
             raw, path, TIME_UNIT[recipe.layout], drop_bad_rows=True
         )
-        typed = on_disk(typed, Path(scratch) / "typed.parquet")
+        typed = on_disk(typed, scratch / "typed.parquet")
         interactions, dropped = core_of(typed, recipe.core, recipe.core, recipe.repeats, scratch)
     if len(interactions) == 0:
         raise InputError(

@@ -36,3 +36,17 @@ def dataset_folder(root, name: str) -> Path:
         lacking = Lacking(name, root, interactions, command_to_resume(root, name))
         raise InputError("\n".join(how_to_create(lacking, "--output")))
     return root / name
+
+
+def require_finished(root, name: str) -> Path:
+    """The folder of a prepared data set, which no interrupted command has left half written.
+
+    Raises:
+        InputError: as :func:`dataset_folder`, or its creation was interrupted.
+    """
+    folder = dataset_folder(root, name)
+    resume = command_to_resume(root, name)
+    if resume:
+        lacking = Lacking(name, Path(root), None, resume)
+        raise InputError("\n".join(how_to_create(lacking, "--output")))
+    return folder

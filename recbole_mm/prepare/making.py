@@ -4,12 +4,15 @@ The mark is the file ``<root>/.<name>.unfinished``. It is empty while nothing of
 touched; then it holds what the data set is made from, so that the next run knows whether it resumes.
 """
 
+import contextlib
 import fcntl
 import json
 from pathlib import Path
 
 from recbole_mm.tools.errors import UserError
+from recbole_mm.tools.json_files import fits
 from recbole_mm.tools.json_text import parse_json
+from recbole_mm.tools.text_files import read_text
 
 WRITTEN = "tables written"
 
@@ -24,14 +27,36 @@ def mark_of(root, name: str) -> Path:
 
 def command_to_resume(root, name: str) -> str | None:
     """The command that finishes a data set whose making was interrupted; ``None`` if none was."""
-    try:
-        first = mark_of(root, name).read_text(encoding="utf-8").partition("\n")[0]
-    except OSError:
+    mark = mark_of(root, name)
+    if not mark.is_file() or mark.stat().st_size == 0:
         return None
-    try:
-        return parse_json(first)["command"] if first else None
-    except (ValueError, KeyError, TypeError):
-        return f"recbole-mm amazon {name} --download --pictures"
+    with contextlib.suppress(ValueError):
+        begun = parse_json(read_text(mark).partition("\n")[0])
+        if fits(begun, dict) and fits(begun.get("command"), str):
+            return begun["command"]
+    return f"the command that created {name!r}"
+
+
+@contextlib.contextmanager
+def made_whole(root, name: str, command: str):
+    """In the block a data set is written, which counts as unfinished if the process is killed.
+
+    Args:
+        root: folder of the data sets.
+        name: of the data set.
+        command: creates it.
+
+    Raises:
+        BeingMade: another process is making it.
+    """
+    with Making(root, name, {}, command) as making:
+        making.begin()
+        try:
+            yield
+        except Exception:
+            making.finish()  # the error says what is missing
+            raise
+        making.finish()
 
 
 class Making:
@@ -56,7 +81,7 @@ class Making:
 
     def __enter__(self):
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = open(self.path, "a+", encoding="utf-8")
+        self._file = open(self.path, "a+", encoding="utf-8", errors="replace")
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -79,7 +104,7 @@ class Making:
         self._append(WRITTEN)
 
     def finish(self) -> None:
-        """The data set is complete."""
+        """The data set is complete, or what it lacks has been reported."""
         self.path.unlink()
         self.is_begun = True
 

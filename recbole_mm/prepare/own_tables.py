@@ -1,6 +1,5 @@
 """A data set from a user's own tables, pictures and vectors."""
 
-import tempfile
 from pathlib import Path
 
 import polars as pl
@@ -10,9 +9,11 @@ from recbole_mm.prepare.inputs import InputError
 from recbole_mm.prepare.interactions import check_interactions
 from recbole_mm.prepare.item_pictures import find_pictures, inside
 from recbole_mm.prepare.item_table import ItemTable, read_items
+from recbole_mm.prepare.making import made_whole
 from recbole_mm.prepare.prepared import PreparedDataset, write_dataset
 from recbole_mm.prepare.ready_made import write_vectors
 from recbole_mm.prepare.table_files import pick_columns, reading, scan_table
+from recbole_mm.tools.files import scratch_folder
 from recbole_mm.tools.hashing import sha256_of_file
 
 OPTIONS = {
@@ -30,7 +31,7 @@ def prepare(args) -> PreparedDataset:
         InputError: an input cannot be used; nothing has been written then.
     """
     args.output.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".prepare-", dir=args.output) as scratch:
+    with scratch_folder(args.output, ".prepare-") as scratch:
         interactions, facts = _read_interactions(args, scratch)
         items = read_items(
             args.items,
@@ -44,6 +45,11 @@ def prepare(args) -> PreparedDataset:
     if items.left_out:
         print(f"{args.items}: rows left out: {items.left_out}")
     pictures, items = _with_pictures(args, items)
+    with made_whole(args.output, args.name, args.command):
+        return _write(args, interactions, facts, items, pictures)
+
+
+def _write(args, interactions, facts: dict, items: ItemTable, pictures: Path) -> PreparedDataset:
     sources = [path for path in (args.interactions, args.items, args.vectors) if path]
     dataset = write_dataset(
         args.output,

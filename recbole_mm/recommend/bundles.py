@@ -2,7 +2,6 @@
 
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TypeGuard
 
 import numpy as np
@@ -18,7 +17,7 @@ from recbole_mm.recommend.catalog import Catalog
 from recbole_mm.recommend.checkpoint import WITHOUT_TRAINING, Opened, build_model
 from recbole_mm.run.identity import package_version
 from recbole_mm.tools.errors import UserError
-from recbole_mm.tools.files import require_writable
+from recbole_mm.tools.files import require_writable, scratch_folder
 from recbole_mm.tools.hashing import sha256_of_file
 from recbole_mm.transfer.bundle import MANIFEST, Bundle, BundleError, is_bundle, read_bundle
 
@@ -100,11 +99,11 @@ def whole_folder_or_not(folder, overwrite: bool):
         if not is_bundle(folder):
             raise UserError(f"{folder} is not a bundle and is not replaced; give another folder")
     require_writable(folder.parent, "Give another folder")
-    with TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
-        yield Path(scratch, "new")
+    with scratch_folder(folder.parent, f".{folder.name}-") as scratch:
+        yield scratch / "new"
         if folder.exists():
-            folder.rename(Path(scratch, "old"))
-        Path(scratch, "new").rename(folder)
+            folder.rename(scratch / "old")
+        (scratch / "new").rename(folder)
 
 
 def well_formed_facts(facts) -> dict:

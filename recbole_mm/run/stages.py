@@ -11,6 +11,7 @@ A finetune stage starts from the nearest pretrain stage of its model above, unle
 its configuration sets ``pre_model_path``: to a checkpoint, or to ``~`` to start from scratch.
 """
 
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import cached_property
 from logging import getLogger
@@ -29,7 +30,7 @@ from recbole_mm.run.run import Run
 from recbole_mm.run.splits import find_or_make
 from recbole_mm.tools import processes
 from recbole_mm.tools.errors import UserError, user_errors
-from recbole_mm.tools.files import set_aside
+from recbole_mm.tools.files import Locked, locked, require_writable, set_aside
 from recbole_mm.tools.records import read_record, write_record
 from recbole_mm.transfer.checkpoints import CheckpointError, read_checkpoint
 
@@ -100,13 +101,40 @@ class Stage:
             Run.check(self.config)
 
     def run(self, called: str = "stage") -> Result:
-        """Run the stage, the rest of it, or nothing if it is finished."""
+        """Run the stage, the rest of it, or nothing if it is finished.
+
+        Raises:
+            Locked: another run is working on it.
+        """
         start_logging(self.config)
-        result = self.result()
-        if result is not None:
-            getLogger().info(f"{called} ({self}) is finished: {self.path('.json')}")
-            return result
-        getLogger().info(f"{called}: {self}")
+        with self._alone(called):
+            result = self.result()
+            if result is not None:
+                getLogger().info(f"{called} ({self}) is finished: {self.path('.json')}")
+                return result
+            getLogger().info(f"{called}: {self}")
+            return self._train_and_test()
+
+    @contextmanager
+    def _alone(self, called: str):
+        """Within the block no other run works on this stage."""
+        refusal = (
+            f"{called} ({self}): another run is working on it, with the same files in "
+            f"{self.config['checkpoint_dir']}: wait for it, end it, or give another checkpoint_dir"
+        )
+        with ExitStack() as stack:
+            is_free = True
+            if processes.is_first():
+                require_writable(self.config["checkpoint_dir"], "Give another checkpoint_dir")
+                try:
+                    stack.enter_context(locked(self.path(".lock"), refusal))
+                except Locked:
+                    is_free = False
+            if not processes.of_first(is_free):
+                raise Locked(refusal)
+            yield
+
+    def _train_and_test(self) -> Result:
         opened = Run(self.config)
         opened.keep_progress(self.path(".pth"), self.path(".progress.pth"))
         opened.train()

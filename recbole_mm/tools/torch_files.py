@@ -44,11 +44,13 @@ def read_torch(path, pickle_module=None):
 def save_torch(content, path) -> None:
     """Write a file of torch; if that fails, a file that was there before is still whole.
 
+    Equal contents give equal bytes.
+
     Raises:
         CannotSave: the disk is full, or the file cannot be written.
     """
-    with saving(path) as temporary:
-        torch.save(content, temporary)
+    with saving(path) as temporary, open(temporary, "wb") as file:
+        torch.save(content, file)  # given a path, it would write its name into the file
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from torch import nn
 from recbole_mm.config.plain import config_to_plain
 from recbole_mm.tools import processes
 from recbole_mm.tools.errors import RunFailed
+from recbole_mm.tools.files import remove_abandoned
 from recbole_mm.tools.torch_files import saving
 from recbole_mm.training.ranking import RankCollector
 from recbole_mm.training.tracking import NoWriter, Tracked, Tracker, finite, start_tracking
@@ -46,6 +47,7 @@ class RecordedTraining(AbstractTrainer):
         freeze_from_config(model, config)
         super().__init__(config, model)
         path = Path(self.saved_model_file)
+        remove_abandoned(path.parent, f"{config['model']}-*{path.suffix}")
         path = path.with_stem(f"{path.stem}-{secrets.token_hex(3)}")
         self.saved_model_file: str = processes.of_first(str(path))
         self.eval_collector = RankCollector(config)

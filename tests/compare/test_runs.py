@@ -12,8 +12,8 @@ from tiny import TINY_MMM4REC
 from recbole_mm.compare.entries import Entry
 from recbole_mm.compare.runs import EntryRun, execute, find_run, only_one_in, plan
 from recbole_mm.compare.worker import BEST_EPOCH, LATEST_EPOCH, PLAN, RANKS, RESULT, run_one
-from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.load import load_config
+from recbole_mm.tools.files import Locked
 from recbole_mm.tools.hashing import sha256_of_file
 from recbole_mm.tools.records import write_record
 
@@ -100,7 +100,7 @@ def test_a_folder_is_locked_while_a_worker_lives(tmp_path):
             [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=[lock.fileno()]
         )
     with pytest.raises(
-        ConfigError, match="another comparison, or a worker that it left behind, is running in"
+        Locked, match="another comparison, or a worker that it left behind, is running in"
     ):
         only_one_in(tmp_path).__enter__()
     orphan.communicate(b"end" + os.linesep.encode())

@@ -15,6 +15,7 @@ from recbole_mm.run.result_tables import result_table
 from recbole_mm.run.run import run
 from recbole_mm.run.stages import plan_stages, run_stages
 from recbole_mm.tools.errors import UserError
+from recbole_mm.tools.files import Locked
 from recbole_mm.training.trainer import MultiModalTrainer
 from recbole_mm.transfer.authors import import_authors_checkpoint
 
@@ -73,6 +74,25 @@ def test_finished_stages_are_not_run_again(toy, model, monkeypatch):
     assert run_stages(config_dict=stages) == results
     with pytest.raises(TypeError):
         run_stages(config_dict={**stages, "seed": 1})
+
+
+def test_equal_stages_give_equal_files_so_that_those_after_them_are_not_run_again(toy):
+    (pretraining,) = plan_stages(config_dict=staged(toy, PRETRAIN, epochs=1))
+    checkpoint = Path(pretraining.run().checkpoint)
+    before = checkpoint.read_bytes()
+    for path in checkpoint.parent.glob("*"):
+        path.unlink()
+
+    assert Path(pretraining.run().checkpoint) == checkpoint
+    assert checkpoint.read_bytes() == before
+
+
+def test_a_stage_that_another_run_works_on_is_refused(toy):
+    (stage,) = plan_stages(config_dict=staged(toy, PRETRAIN))
+    with stage._alone("stage 1 of 1"):
+        (second,) = plan_stages(config_dict=staged(toy, PRETRAIN))
+        with pytest.raises(Locked, match="stage 1 of 1 .*another run is working on it"):
+            second.run("stage 1 of 1")
 
 
 @pytest.mark.parametrize("model", ["MMM4Rec", "MISSRec"])

@@ -15,11 +15,9 @@ items with fewer than 5 of them are left out until all have as many (--core). Re
 the day: those of the same day stay in the order of the file. Files are streamed.
 """
 
-import shlex
-import sys
 from pathlib import Path
 
-from recbole_mm.prepare.commands.options import add_output, parser_of
+from recbole_mm.prepare.commands.options import add_output, command_line, parser_of
 from recbole_mm.prepare.folders import refuse_unusable_name
 from recbole_mm.prepare.mirrors import DEFAULT_LAYOUT, LAYOUTS, SHIPPED, Mirrors
 from recbole_mm.prepare.recipe import Recipe
@@ -76,7 +74,7 @@ def main(arguments=None) -> None:
     from recbole_mm.prepare.amazon import make, what_is_missing
     from recbole_mm.prepare.extract import load_encoder
 
-    command = shlex.join(["recbole-mm", "amazon", *(arguments or sys.argv[1:])])
+    command = command_line("amazon", arguments)
     encoder = load_encoder(args.encoder)
     modalities = () if args.no_features else ("text", "image")
     (dataset,) = make([recipe], mirrors, encoder, modalities, command)

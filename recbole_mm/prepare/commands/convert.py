@@ -16,7 +16,7 @@ row.
 
 from pathlib import Path
 
-from recbole_mm.prepare.commands.options import add_output, parser_of
+from recbole_mm.prepare.commands.options import add_output, command_line, parser_of
 from recbole_mm.prepare.folders import refuse_unusable_name
 from recbole_mm.prepare.inputs import InputError
 
@@ -32,9 +32,13 @@ def main(arguments=None) -> None:
         raise InputError(f"{args.folder}: no such folder.")
     name = args.name or args.folder.resolve().name
     refuse_unusable_name(name)
+    from recbole_mm.prepare.making import made_whole
+
     if args.layout == "missrec":
         from recbole_mm.prepare.convert_missrec import convert_missrec as convert
     else:
         from recbole_mm.prepare.convert_mmm4rec import convert_mmm4rec as convert
 
-    print(convert(args.folder, name, args.output).summary())
+    with made_whole(args.output, name, command_line("convert", arguments)):
+        dataset = convert(args.folder, name, args.output)
+    print(dataset.summary())

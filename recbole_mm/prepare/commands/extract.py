@@ -14,7 +14,7 @@ from pathlib import Path
 
 from recbole_mm.prepare.commands.options import add_fields, add_output, pairs, parser_of
 from recbole_mm.prepare.fields import TEXT_FIELDS
-from recbole_mm.prepare.folders import dataset_folder
+from recbole_mm.prepare.folders import require_finished
 
 
 def read_arguments(arguments=None):
@@ -64,7 +64,7 @@ def read_arguments(arguments=None):
 def main(arguments=None) -> None:
     args = read_arguments(arguments)
     for name in args.names:
-        dataset_folder(args.output, name)
+        require_finished(args.output, name)
     from recbole_mm.prepare.prepared import PreparedDataset
 
     datasets = [PreparedDataset(args.output, name, vars(args)) for name in args.names]

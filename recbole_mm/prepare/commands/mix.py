@@ -7,8 +7,8 @@ This writes dataset/NAME/NAME.inter, in which users and items carry the name of 
 Food:B00004W4UP are the row B00004W4UP of dataset/Food/Food.<modality>.npz.
 """
 
-from recbole_mm.prepare.commands.options import add_fields, add_output, parser_of
-from recbole_mm.prepare.folders import dataset_folder, refuse_unusable_name
+from recbole_mm.prepare.commands.options import add_fields, add_output, command_line, parser_of
+from recbole_mm.prepare.folders import refuse_unusable_name, require_finished
 
 
 def main(arguments=None) -> None:
@@ -20,10 +20,12 @@ def main(arguments=None) -> None:
     args = parser.parse_args(arguments)
     refuse_unusable_name(args.name)
     for domain in args.domains:
-        dataset_folder(args.output, domain)
+        require_finished(args.output, domain)
+    from recbole_mm.prepare.making import made_whole
     from recbole_mm.prepare.mix import mix
     from recbole_mm.prepare.prepared import PreparedDataset
 
     domains = [PreparedDataset(args.output, domain, vars(args)) for domain in args.domains]
-    dataset = mix(domains, args.output, args.name)
+    with made_whole(args.output, args.name, command_line("mix", arguments)):
+        dataset = mix(domains, args.output, args.name)
     print(f"{len(domains)} domains, {dataset.summary()}")

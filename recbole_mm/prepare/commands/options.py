@@ -1,6 +1,8 @@
 """What the options of the commands have in common."""
 
 import argparse
+import shlex
+import sys
 from pathlib import Path
 
 from recbole_mm.config.columns import FIELDS
@@ -14,6 +16,16 @@ def parser_of(command: str, description: str) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+
+
+def command_line(command: str, arguments) -> str:
+    """The command as a user would write it.
+
+    Args:
+        command: its name.
+        arguments: those of its ``main``; ``None``: those of the process.
+    """
+    return shlex.join(["recbole-mm", command, *(sys.argv[1:] if arguments is None else arguments)])
 
 
 def add_output(parser: argparse.ArgumentParser) -> None:

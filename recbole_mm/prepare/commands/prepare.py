@@ -18,7 +18,7 @@ are kept: they have features and can be recommended as new items.
 import re
 from pathlib import Path
 
-from recbole_mm.prepare.commands.options import add_output, pairs, parser_of
+from recbole_mm.prepare.commands.options import add_output, command_line, pairs, parser_of
 from recbole_mm.prepare.fields import FIELD_TYPES, ITEM_FIELDS, SECONDS_PER_UNIT
 from recbole_mm.prepare.folders import refuse_unusable_name
 from recbole_mm.prepare.formats import (
@@ -50,6 +50,7 @@ def read_arguments(arguments=None):
         InputError: a file or folder is missing, or cannot be used by its name.
     """
     args = _parser().parse_args(arguments)
+    args.command = command_line("prepare", arguments)
     args.text = TextFormat(args.separator, args.encoding, not args.no_quotes)
     if args.folder:
         _look_into(args)
