@@ -51,6 +51,7 @@ setup(
             *TRACK,
             *TUNE,
             "build>=1.0",
+            "hypothesis>=6.100",
             "mypy>=1.15",
             "pytest>=8",
             "pytest-cov>=6",

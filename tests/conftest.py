@@ -3,11 +3,27 @@
 import sys
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
 
 from recbole_mm.data.feature_files import feature_path, write_item_features
+
+# the same few examples in every run; fixtures of a test are shared by its examples
+hypothesis.settings.register_profile(
+    "same",
+    derandomize=True,
+    deadline=None,
+    max_examples=10,
+    database=None,
+    phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
+    suppress_health_check=[
+        hypothesis.HealthCheck.function_scoped_fixture,
+        hypothesis.HealthCheck.too_slow,
+    ],
+)
+hypothesis.settings.load_profile("same")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
