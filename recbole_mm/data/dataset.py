@@ -160,7 +160,8 @@ class MultiModalDataset(PresplitDataset):
     def _data_processing(self):
         super()._data_processing()
         if self.domains:
-            self.item_domain = domain_of_items(self.field2id_token[self.iid_field], self.domains)
+            tokens, origin = self.field2id_token[self.iid_field], f"mixture {self.dataset_path}"
+            self.item_domain = domain_of_items(tokens, self.domains, origin)
         self._load_features()
 
     def _load_features(self):

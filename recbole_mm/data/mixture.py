@@ -23,7 +23,7 @@ def with_domain(tokens: pd.Series, domain: str) -> pd.Series:
     return pd.Series(named[rows], index=tokens.index)  # -1, a missing token, is the last
 
 
-def domain_of_items(item_tokens, domains: list[str]) -> Tensor:
+def domain_of_items(item_tokens, domains: list[str], origin: str = "mixture") -> Tensor:
     """Index of each item's domain ``(n_items,)``, -1 for the padding item 0.
 
     Raises:
@@ -34,7 +34,7 @@ def domain_of_items(item_tokens, domains: list[str]) -> Tensor:
     if (index < 0).any():
         token = item_tokens[1 + int(np.flatnonzero(index < 0)[0])]
         raise MixtureError(
-            f"item {str(token)!r} does not begin with the name of a domain, {domains}; create the "
+            f"{origin}: item {str(token)!r} does not begin with the name of a domain, {domains}; create the "
             "mixture again with recbole-mm mix"
         )
     return torch.from_numpy(np.concatenate([[-1], index]).astype(np.int64))

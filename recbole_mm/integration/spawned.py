@@ -4,16 +4,46 @@ A function is pickled as its module's name and its own. With ``__module__`` poin
 process that unpickles ``recbole.quick_start.run_recboles`` imports :mod:`recbole_mm` first.
 """
 
+import functools
 import sys
 
 from recbole_mm.integration.lookup import QUICK_START
+from recbole_mm.tools.errors import UserError
 
 _FUNCTIONS = ("run", "run_recbole", "run_recboles", "objective_function", "load_data_and_model")
 
 if QUICK_START not in sys.modules:
     import recbole.quick_start  # noqa: F401
 
+
+def _naming_the_file(load):
+    """``load_data_and_model``, whatever is in the file: its failure is an error that names it."""
+
+    @functools.wraps(load)
+    def load_data_and_model(model_file):
+        try:
+            return load(model_file)
+        except (FileNotFoundError, IsADirectoryError, PermissionError):
+            raise
+        except UserError as error:
+            if str(model_file) in str(error):
+                raise
+            raise type(error)(f"{model_file}: {error}") from error
+        except Exception as error:  # torch, pickle and RecBole raise whatever they like
+            reason = str(error).strip().partition("\n")[0]
+            raise UserError(
+                f"{model_file}: not a checkpoint that can be opened with its data set: damaged, or one "
+                f"of them has changed since ({type(error).__name__}: {reason})"
+            ) from error
+
+    return load_data_and_model
+
+
 for _name in _FUNCTIONS:
     _function = getattr(sys.modules[QUICK_START], _name)
+    if _name == "load_data_and_model":
+        _function = _naming_the_file(_function)
+        for _module in (QUICK_START, QUICK_START.rpartition(".")[0]):
+            setattr(sys.modules[_module], _name, _function)
     _function.__module__ = __name__
     globals()[_name] = _function

@@ -15,6 +15,7 @@ from recbole_mm.prepare.prepared import PreparedDataset
 from recbole_mm.tools.files import whole_or_not, write_json
 from recbole_mm.tools.hashing import sha256_of_parts
 from recbole_mm.tools.json_files import JsonError, read_json
+from recbole_mm.tools.json_text import parse_json
 
 BATCHES_PER_CHUNK = 16
 
@@ -122,7 +123,7 @@ def _read(path: Path) -> Encoded | None:
     """A chunk that exists and is not damaged."""
     try:
         with np.load(path, allow_pickle=False) as chunk:
-            problems = [(row, why) for row, why in json.loads(str(chunk["problems"]))]
+            problems = [(row, why) for row, why in parse_json(str(chunk["problems"]))]
             return Encoded(chunk["row"].tolist(), chunk["value"], problems, int(chunk["cut"]))
     except FileNotFoundError:
         return None

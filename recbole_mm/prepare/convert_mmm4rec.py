@@ -111,9 +111,11 @@ def _read_index(path: Path) -> dict:
     """Id -> token, both different in every line."""
     lines = read_json_lines(path)
     try:
-        tokens = {_id(index): str(token) for token, index in lines}
+        tokens = {_id(index): str(_id(token)).strip() for token, index in lines}
     except (TypeError, ValueError) as error:
         raise InputError(f"{path}: expected lines as [token, id] ({error}).") from error
+    if "" in tokens.values():
+        raise InputError(f"{path}: a token is empty.")
     if len(tokens) < len(lines) or len(set(tokens.values())) < len(lines):
         raise InputError(f"{path}: it has duplicate ids or tokens.")
     return tokens

@@ -100,6 +100,7 @@ def write_vectors(dataset: PreparedDataset, path) -> None:
                 f"{path}: a single array, expected an .npz; add it with recbole-mm extract --modality "
                 f"NAME=FILE."
             )
+        _check_vectors(path, modality, arrays)
         tokens = np.array(as_tokens(arrays["item"]))
         known = np.array([token in wanted for token in tokens.tolist()])
         rows = np.flatnonzero(arrays[f"has_{modality}"].astype(bool) & known)
@@ -119,6 +120,16 @@ def write_vectors(dataset: PreparedDataset, path) -> None:
             feature_path(dataset.folder, dataset.name, modality), tokens[rows], vectors, info
         )
     dataset.write_card()
+
+
+def _check_vectors(path, modality: str, arrays: dict[str, np.ndarray]) -> None:
+    item, vectors, has = (arrays[name] for name in ("item", modality, f"has_{modality}"))
+    fit = item.ndim == has.ndim == 1 and vectors.ndim == 2 and len(item) == len(has) == len(vectors)
+    if not fit or vectors.dtype.kind not in "fiu" or has.dtype.kind not in "biuf":
+        raise InputError(
+            f"{path}: 'item' {item.shape}, '{modality}' {vectors.shape} {vectors.dtype} and "
+            f"'has_{modality}' {has.shape} {has.dtype}; expected (n,), (n, F) real numbers and (n,) bool."
+        )
 
 
 def as_tokens(names: np.ndarray) -> list[str]:

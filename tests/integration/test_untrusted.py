@@ -106,7 +106,7 @@ def test_a_stored_configuration_has_only_the_keys_of_its_model(form, toy, tmp_pa
             config[key] = value
         path = pickled_checkpoint(config, tmp_path / "evil.pth")
 
-    with pytest.raises(RuntimeError, match="state_dict"):  # it gets as far as the parameters
+    with pytest.raises(UserError, match="state_dict"):  # it gets as far as the parameters
         load_data_and_model(path)
 
     read = config_from_plain({**config_to_plain(config), **hostile})
