@@ -21,13 +21,13 @@ def read_text(path, error: type[UserError] = UserError, most_bytes: int | None =
         with Path(path).open("rb") as file:
             content = file.read(-1 if most_bytes is None else most_bytes + 1)
     except OSError as reason:
-        raise error(f"{str(path)!r}: {reason.strerror}") from None
+        raise error(f"{path}: {reason.strerror}") from None
     if most_bytes is not None and len(content) > most_bytes:
-        raise error(f"{str(path)!r} is larger than {most_bytes:,} bytes")
+        raise error(f"{path}: larger than {most_bytes:,} bytes")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as reason:
         line = content[: reason.start].count(b"\n") + 1
         raise error(
-            f"{str(path)!r} is not UTF-8 in line {line}: {reason}. Save it in UTF-8"
+            f"{path}: not in UTF-8, line {line} ({reason}). Save it in that encoding"
         ) from None

@@ -13,7 +13,7 @@ from recbole_mm.tools.json_files import JsonError, fits, read_json
         (b'{"a": 1', "not JSON"),
         (b"", "not JSON"),
         (b"[" * 200_000, "nested too deeply"),
-        (b'{"a":\n "\xff"}', "not UTF-8 in line 2"),
+        (b'{"a":\n "\xff"}', "not in UTF-8, line 2"),
         (b"9" * 5000, "not JSON"),
     ],
 )

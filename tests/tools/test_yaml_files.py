@@ -39,7 +39,7 @@ def test_yaml_is_read_as_plain_values():
         (f"a: {'[' * 10_000}\n", "line 1: more than 50 levels of nesting"),
         ("a: &a [*a]\n", "line 1: an alias of itself"),
         (BOMB, r"line 6: more than 100,000 values"),
-        ("x" * (MOST_BYTES + 1), f"is larger than {MOST_BYTES:,} bytes"),
+        ("x" * (MOST_BYTES + 1), f"larger than {MOST_BYTES:,} bytes"),
     ],
 )
 def test_a_file_that_is_not_a_mapping_of_plain_values_is_refused_in_no_time(
@@ -49,7 +49,7 @@ def test_a_file_that_is_not_a_mapping_of_plain_values_is_refused_in_no_time(
     path.write_text(text)
     started = time.process_time()
 
-    with pytest.raises(YamlFileError, match=f"bad.yaml' .*{message}"):
+    with pytest.raises(YamlFileError, match=f"bad.yaml.*{message}"):
         read_yaml(path)
 
     assert time.process_time() - started < 2
@@ -59,7 +59,7 @@ def test_a_file_in_another_encoding_is_named_with_the_line(tmp_path):
     path = tmp_path / "latin.yaml"
     path.write_bytes(b"# nothing\n# caf\xe9\n")
 
-    with pytest.raises(YamlFileError, match="latin.yaml' is not UTF-8 in line 2"):
+    with pytest.raises(YamlFileError, match="latin.yaml: not in UTF-8, line 2"):
         read_yaml(path)
 
 
