@@ -72,7 +72,7 @@ def test_a_byte_order_mark_and_the_line_ends_of_windows_are_read(tmp_path):
 
 @pytest.mark.parametrize("name", ["missing.yaml", "."])
 def test_a_file_that_cannot_be_read_is_named(name):
-    with pytest.raises(YamlFileError, match=f"'{name}': "):
+    with pytest.raises(YamlFileError, match=f"{name}: "):
         read_yaml(name)
 
 
