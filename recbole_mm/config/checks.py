@@ -24,6 +24,9 @@ from recbole_mm.config.property_files import (
 )
 from recbole_mm.tools.names import nearest
 
+METRICS_OF_LABELS = ("auc", "logloss", "mae", "rmse")
+"""RecBole's metrics that compare scores with labels."""
+
 METRICS_OF_SCORES = ("auc", "gauc", "logloss", "mae", "rmse")
 """RecBole's metrics that have no ``@k``."""
 
@@ -130,11 +133,11 @@ def _refuse_one_column_for_two(config) -> None:
 def _refuse_ranks_of_labels(config) -> None:
     mode = config["eval_args"]["mode"]
     modes = mode.values() if isinstance(mode, dict) else [mode]
-    ranks = [name for name in config["metrics"] if name.lower() not in METRICS_OF_SCORES]
+    ranks = [name for name in config["metrics"] if name.lower() not in METRICS_OF_LABELS]
     if "labeled" in modes and ranks:
         raise ConfigError(
             f"eval_args: mode: labeled compares scores with labels, so {', '.join(ranks)} cannot be "
-            f"measured: use metrics and valid_metric from {', '.join(METRICS_OF_SCORES)}, or mode: full"
+            f"measured: use metrics and valid_metric from {', '.join(METRICS_OF_LABELS)}, or mode: full"
         )
 
 

@@ -120,6 +120,24 @@ class AtomicFileDataset(SequentialDataset):
         self.field2seqlen[name] = min(limit, longest)
         return [value[:limit] for value in values]
 
+    def _filter_inter_by_user_or_item(self):
+        """As RecBole's, and the interactions that are left out, or that miss properties, are
+        reported."""
+        leaves_out = self.config["filter_inter_by_user_or_item"]
+        effect = "are left out" if leaves_out else "stay, with missing properties"
+        for field, own in ((self.uid_field, "user_feat"), (self.iid_field, "item_feat")):
+            feat = getattr(self, own)
+            if feat is None:
+                continue
+            unknown = self.inter_feat.loc[~self.inter_feat[field].isin(feat[field]), field]
+            if len(unknown):
+                self.logger.warning(
+                    f"{len(unknown)} of {len(self.inter_feat)} interactions {effect}: "
+                    f"{unknown.nunique()} values of {field} have no row in {own}, e.g. "
+                    f"{unknown.iloc[0]!r} (filter_inter_by_user_or_item: {leaves_out})"
+                )
+        super()._filter_inter_by_user_or_item()
+
     def _filter_nan_user_or_item(self):
         """Drop the rows without user or item, and no others: RecBole drops rows whose positions are
         the labels of these rows."""

@@ -14,10 +14,12 @@ def refuse_unfit_data(config, dataset) -> None:
     """Check a data set before the model is made.
 
     Raises:
-        UserError: columns that the model reads are not loaded, or it would look at more items than
+        UserError: columns that the model reads are not loaded, labels that the evaluation needs do
+            not exist, or it would look at more items than
             there are.
     """
     _refuse_missing_columns(config, dataset)
+    _refuse_missing_labels(config, dataset)
     for key in LISTS_OF_CANDIDATES:
         sizes = [int(size) for size in str(config[key] or 0).split(",")]
         if max(sizes) >= dataset.item_num:
@@ -58,3 +60,14 @@ def _refuse_missing_columns(config, dataset) -> None:
                     f"not loaded from data set {config['dataset']!r}. Name columns of its .item file "
                     f"in {key} and in load_col: {{item: [item_id, ...]}}"
                 )
+
+
+def _refuse_missing_labels(config, dataset) -> None:
+    mode, label = config["eval_args"]["mode"], config["LABEL_FIELD"]
+    labeled = "labeled" in (mode.values() if isinstance(mode, dict) else [mode])
+    if labeled and label not in dataset.field2type:
+        raise UserError(
+            f"eval_args: mode: labeled needs labels, but data set {config['dataset']!r} has no column "
+            f"{label!r} (LABEL_FIELD): load it with load_col, or make it of another column with "
+            f"threshold: {{rating: 3}}"
+        )

@@ -12,7 +12,7 @@ from recbole_mm.config.property_files import read_layers
 from recbole_mm.run.jobs import GPU_VARIABLE, environment, number_of_jobs, visible_gpus
 from recbole_mm.tools.extras import extra_needed
 from recbole_mm.tools.files import require_writable, write_text
-from recbole_mm.tuning.search_space import read_search_space, refuse_ranges
+from recbole_mm.tuning.search_space import read_search_space, refuse_ranges, searched
 from recbole_mm.tuning.trials import Trials
 
 ALGORITHMS = ("exhaustive", "random", "bayes")
@@ -90,7 +90,8 @@ def tune(fixed: dict, space: Path, out: Path, settings: SearchSettings, files=()
     if settings.algorithm == "exhaustive":
         refuse_ranges(parameters, space)
     require_writable(out, "Give another --out")
-    trials = Trials(out / TRIALS, fixed, list(files))
+    trials = Trials(out / TRIALS, fixed, list(files), parameters)
+    print("\n".join(["searched:", *searched(parameters)]), flush=True)
     with extra_needed("tune", "tune"):
         search = _make_search(trials, parameters, settings)
         if settings.tool == "ray":

@@ -7,6 +7,7 @@ from pathlib import Path
 from recbole_mm.config.checks import refuse_wrong_values
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.keys import refuse_unknown_keys
+from recbole_mm.config.kinds import is_number
 from recbole_mm.config.models import model_name
 from recbole_mm.config.own_models import own_models
 from recbole_mm.config.property_files import properties_dir
@@ -43,7 +44,8 @@ def read_search_space(path: Path, fixed: dict) -> dict[str, dict[str, list]]:
 
     Raises:
         ConfigError: no such file, a line in another format, a duplicate or unknown key, a value
-            or an end of a range that its key cannot have, or nothing to search.
+            or an end of a range that its key cannot have, a range without extent, one of ``loguniform``
+            that is not of logarithms, or nothing to search.
     """
     if not path.is_file():
         known = sorted(file.stem for file in search_space_of("*").parent.glob("*.hyper"))
@@ -68,12 +70,59 @@ def read_search_space(path: Path, fixed: dict) -> dict[str, dict[str, list]]:
         values = _read_values(kind, text)
         if values is None:
             raise ConfigError(f"{where}: {line!r} is none of {SPACE_FORMAT}")
+        _refuse_impossible_range(kind, values, f"{where}: {line!r}")
         for value in values if kind == "choice" else values[:2]:
             refuse_wrong_values({key: DRAWN[kind](value)}, where, model)
         space.setdefault(kind, {})[key] = values
     if not space:
         raise ConfigError(f"search space {str(path)!r}: every key is given, nothing to search")
     return space
+
+
+def _refuse_impossible_range(kind: str, values: list, line: str) -> None:
+    if kind not in NUMBERS:
+        return
+    low, high = values[:2]
+    if low >= high or min(values[2:], default=1) <= 0:
+        raise ConfigError(f"{line}: write the lower end first, and a step > 0")
+    if kind == "loguniform" and 0 < low < high <= 1:
+        raise ConfigError(
+            f"{line} searches from exp({low}) = {math.exp(low):.5g} to exp({high}) = "
+            f"{math.exp(high):.5g}, as RecBole's loguniform takes natural logarithms; for {low} to "
+            f"{high} write `loguniform {math.log(low):.4g},{math.log(high):.4g}`"
+        )
+
+
+def searched(space: dict[str, dict[str, list]]) -> list[str]:
+    """What is drawn for each key, a line each."""
+    lines = []
+    for kind, keys in space.items():
+        for key, values in keys.items():
+            if kind == "choice":
+                lines.append(f"{key}: one of {values}")
+                continue
+            low, high = (DRAWN[kind](value) for value in values[:2])
+            step = f" in steps of {values[2]}" if kind == "quniform" else ""
+            lines.append(f"{key}: {low:.5g} to {high:.5g}{step} ({kind})")
+    return lines
+
+
+def is_point(params: dict, space: dict[str, dict[str, list]]) -> bool:
+    """Whether a search of the space may draw these values."""
+    kinds = {key: (kind, values) for kind, keys in space.items() for key, values in keys.items()}
+    return params.keys() == kinds.keys() and all(
+        _may_draw(*kinds[key], value) for key, value in params.items()
+    )
+
+
+def _may_draw(kind: str, values: list, drawn) -> bool:
+    if kind == "choice":
+        return drawn in values
+    if not is_number(drawn):
+        return False
+    low, high = (DRAWN[kind](value) for value in values[:2])
+    margin = values[2] / 2 if kind == "quniform" else 1e-9 * abs(high)  # quniform rounds to a step
+    return low - margin <= drawn <= high + margin
 
 
 def refuse_ranges(space: dict[str, dict[str, list]], path: Path) -> None:

@@ -14,13 +14,14 @@ from recbole_mm.run.identity import PLACES, data_hashes, digest
 from recbole_mm.run.run import objective_function
 from recbole_mm.run.splits import find_or_make
 from recbole_mm.tools.records import sealed, unsealed
+from recbole_mm.tuning.search_space import is_point
 
 NOT_SHOWN = ("search", "params", "started")
 """Keys of a recorded trial that are not part of its result."""
 
 
 class Trials:
-    """The finished trials of a search.
+    """The finished trials of a search, those of another search space left out.
 
     Args:
         path: one JSON object per line: ``search`` (hash of the fixed keys and of the data),
@@ -28,10 +29,11 @@ class Trials:
             ``epochs``, ``seconds``.
         fixed: model, data set and all keys that are not searched.
         files: yaml files below it.
+        space: what is searched (:func:`~recbole_mm.tuning.search_space.read_search_space`).
     """
 
-    def __init__(self, path: Path, fixed: dict, files: list[str]):
-        self.path, self.fixed, self.files = path, fixed, files
+    def __init__(self, path: Path, fixed: dict, files: list[str], space: dict):
+        self.path, self.fixed, self.files, self.space = path, fixed, files, space
         config = load_config(config_files=files, config_dict=fixed)
         find_or_make(config)
         self.search = digest(config, PLACES, data=data_hashes(config))[:12]
@@ -54,7 +56,7 @@ class Trials:
             trial = _read_trial(line) if line.strip() else {}
             if trial is None:
                 self._report_damage(line)
-            elif trial.get("search") == self.search:
+            elif trial.get("search") == self.search and is_point(trial["params"], self.space):
                 trials[json.dumps(trial["params"], sort_keys=True)] = trial
         return list(trials.values())
 

@@ -139,3 +139,29 @@ def test_columns_of_another_form_are_refused():
         ConfigError, match=r"it must be a mapping .* lists of names or '\*' as values"
     ):
         load_config("SASRec", "named", (), {"load_col": {"inter": "user_id"}})
+
+
+@pytest.mark.parametrize(("leaves_out", "n_left"), [(False, 20), (True, 14)])
+def test_interactions_of_items_without_a_row_stay_unless_they_are_to_go(
+    tmp_path, caplog, leaves_out, n_left
+):
+    write(tmp_path)
+    lines = [
+        "item_id:token\tkind:token",
+        *(f"i{item}\tx" for item in range(9) if item not in (1, 3)),
+    ]
+    item_file = tmp_path / "dataset" / "named" / "named.item"
+    item_file.write_text("\n".join(lines) + "\n")
+    settings = {"load_col": {"item": ["item_id", "kind"]}}
+    settings |= {"filter_inter_by_user_or_item": True} if leaves_out else {}
+
+    dataset = load(tmp_path, **settings)
+
+    assert len(dataset.inter_feat) == n_left
+    assert "6 of 20 interactions " in caplog.text and "2 values of item_id have no" in caplog.text
+    if not leaves_out:
+        assert sequences(dataset) == WALKS
+        kinds = dataset.get_item_feature()["kind"]
+        assert [int(kinds[dataset.token2id("item_id", f"i{item}")] > 0) for item in range(5)] == [
+            1, 0, 1, 0, 1,
+        ]  # fmt: skip

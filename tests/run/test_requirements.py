@@ -90,3 +90,19 @@ def test_no_more_candidates_than_items_are_looked_at(toy):
         UserError, match="reranker_CAN_NUM: 13,5: GRU4RecCPR .* than the 12 of data"
     ):
         run("GRU4RecCPR", settings, reranker_CAN_NUM="13,5")
+
+
+def test_labels_are_compared_by_our_trainer_and_recboles_or_named_as_missing(toy):
+    columns = ["user_id", "item_id", "timestamp"]
+    settings = {**toy, **TINY, "eval_args": {"mode": "labeled"}, "load_col": {"inter": columns}}
+    settings |= {"metrics": ["AUC"], "valid_metric": "AUC"}
+    with pytest.raises(UserError, match="needs labels, but data set 'toy' has no column 'label'"):
+        run("SASRec", settings)
+    path = Path(toy["data_path"]) / "toy" / "toy.inter"
+    header, *rows = path.read_text().splitlines()
+    rows = [f"{row}\t{number // 3 % 2}" for number, row in enumerate(rows)]
+    path.write_text("\n".join([f"{header}\tlabel:float", *rows]) + "\n")
+
+    for model in ("SASRec", "SASRecPlus"):
+        result = run(model, {**settings, "load_col": {"inter": [*columns, "label"]}})
+        assert 0 < result.test_result["auc"] < 1

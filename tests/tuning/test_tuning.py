@@ -70,6 +70,27 @@ def test_a_search_with_other_fixed_keys_is_another_one(tmp_path, toy, played):
     assert yaml.safe_load(best.read_text())["hidden_size"] == 16
 
 
+def test_a_search_in_another_space_does_not_report_the_old_best(tmp_path, toy, played, capsys):
+    search(tmp_path, toy, "learning_rate choice [0.01,0.5]\n", algorithm="exhaustive")
+    best = search(tmp_path, toy, "learning_rate choice [0.01,0.001]\n", algorithm="exhaustive")
+
+    assert best["learning_rate"] == 0.01
+    assert "exhaustive search, 2 trials" in Path("out/best.yaml").read_text()
+    assert [call["learning_rate"] for call in played].count(0.01) == 1  # known from before
+    assert "searched:\nlearning_rate: one of [0.01, 0.001]" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("played")
+def test_trials_outside_a_range_do_not_count(tmp_path, toy, capsys):
+    search(tmp_path, toy, "learning_rate uniform 0.1,0.2\n", budget=3)
+    best = search(tmp_path, toy, "learning_rate loguniform -9,-3\n", budget=3)
+    assert 0.0001 < best["learning_rate"] < 0.05
+    assert "learning_rate: 0.00012341 to 0.049787 (loguniform)" in capsys.readouterr().out
+
+    best = search(tmp_path, toy, "n_heads choice [1]\nlearning_rate quniform 1,3,1\n", budget=2)
+    assert best["learning_rate"] in (1, 2, 3)
+
+
 def test_a_line_that_was_cut_off_is_passed_over(tmp_path, toy, played):
     search(tmp_path, toy, algorithm="exhaustive")
     path = tmp_path / "out/trials.jsonl"
@@ -196,6 +217,13 @@ def test_trials_that_all_fail_end_the_search(tmp_path, toy):
         ("learning_rate lognormal 1,2\n", {}, "line 1"),
         ("epochs choice [1,2]\n", {}, "every key is given"),
         ("topk choice []\n", {}, "line 1"),
+        ("learning_rate uniform 2,1\n", {}, "write the lower end first, and a step > 0"),
+        ("learning_rate quniform 1,2,0\n", {}, "write the lower end first, and a step > 0"),
+        (
+            "learning_rate loguniform 0.0001,0.0017\n",
+            {},
+            r"from exp\(0.0001\) = 1.0001 to exp\(0.0017\) = 1.0017, .* `loguniform -9.21,-6.377`",
+        ),
         (GRID + "learning_rate uniform 1,2\n", {}, "line 3: duplicate key 'learning_rate', first"),
         (GRID, {"algorithm": "genetic"}, "--algorithm=genetic: must be one of exhaustive"),
         (GRID, {"tool": "optuna"}, "--tool=optuna: must be one of hyperopt, ray"),
