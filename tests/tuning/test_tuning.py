@@ -280,7 +280,7 @@ def test_ray_finds_what_the_grid_finds_and_leaves_nothing_behind(tmp_path, toy, 
 
     assert set(found["ray"][0]) == {0.001, 0.01}
     assert found["ray"] == found["hyperopt"]
-    assert len(captured.out.splitlines()) == 2  # a line per trial
+    assert len(captured.out.splitlines()) == 4  # what is searched, and a line per trial
     assert captured.err == ""
     folders = {"dataset", "hyperopt", "log", "log_tensorboard", "ray", "saved", "space"}
     assert {path.name for path in tmp_path.iterdir()} <= folders
