@@ -13,7 +13,7 @@ from recbole_mm.tools.extras import extra_needed
 
 DESCRIPTION = "Compare models on one split: runs, uncertainty, slices, and a report to read."
 EPILOG = """\
-an entry of --models is MODEL[@FILE.yaml][+KEY=VALUE...]; MODEL@tuned takes properties/tuned/:
+an entry of --models is [NAME=]MODEL[@FILE.yaml][+KEY=VALUE...]; MODEL@tuned takes properties/tuned/:
   recbole-mm compare --models=MMM4Rec,MMM4Rec+use_item_id=False,SASRec --dataset=demo --seeds=5
 A|B adds the scores of two entries that are listed too: --models='MMM4Rec,SASRecPlus,MMM4Rec|SASRecPlus'
 

@@ -1,8 +1,8 @@
 r"""What is compared: models, each with settings of its own.
 
-An entry is written ``MODEL[@FILE.yaml][+KEY=VALUE...]``, several are separated by commas::
+An entry is written ``[NAME=]MODEL[@FILE.yaml][+KEY=VALUE...]``, several are separated by commas::
 
-    MMM4Rec,MMM4Rec+use_item_id=False,SASRec@mine.yaml,GRU4Rec@tuned,my_module:MyModel
+    MMM4Rec,Without ID=MMM4Rec+use_item_id=False,SASRec@mine.yaml,GRU4Rec@tuned,my_module:MyModel
 
 ``@tuned`` is the model's file under ``properties/tuned/``. A file that is named like its model
 is left out of the label. ``A|B`` adds the scores of the entries ``A`` and ``B``, see
@@ -97,9 +97,11 @@ def parse_ensembles(text: str) -> list[Ensemble]:
         ConfigError: one of fewer than two entries, or of an entry that is not listed itself; see
             also :func:`parse_entries`.
     """
-    models = [_without_spaces(part) for part in _parts(text) if not _is_ensemble(part)]
+    models = [part for part in _parts(text) if not _is_ensemble(part)]
     labels = [entry.label for entry in parse_entries(text)]
-    label_of = dict(zip(models, labels, strict=True))
+    label_of = {}
+    for part, label in zip(models, labels, strict=True):
+        label_of[_without_spaces(part)] = label_of[_without_spaces(label)] = label
     ensembles = [_parse_ensemble(part, label_of) for part in _parts(text) if _is_ensemble(part)]
     _refuse_duplicates([ensemble.label for ensemble in ensembles])
     return ensembles
@@ -131,17 +133,26 @@ def _is_ensemble(part: str) -> bool:
 
 
 def _parse_ensemble(text: str, label_of: dict[str, str]) -> Ensemble:
-    members = [_without_spaces(part) for part in _split(text, SEPARATOR)]
+    name, members = _named_ensemble(text, label_of)
     for member in members:
         if member not in label_of:
             raise ConfigError(
                 f"--models: {text} adds the scores of {member or 'nothing'}, which is not an entry: "
                 f"list every member as an entry too"
             )
-    if len(set(members)) < len(members):
-        raise ConfigError(f"--models: {text}: the members of an ensemble must differ")
     labels = tuple(label_of[member] for member in members)
-    return Ensemble(SEPARATOR.join(labels), labels)
+    if len(set(labels)) < len(labels):
+        raise ConfigError(f"--models: {text}: the members of an ensemble must differ")
+    return Ensemble(name or SEPARATOR.join(labels), labels)
+
+
+def _named_ensemble(text: str, label_of: dict[str, str]) -> tuple[str | None, list[str]]:
+    """The name that the user gives to an ensemble, and its members."""
+    name, rest = _named(text)
+    first = _without_spaces(_split(text, SEPARATOR)[0])
+    if first in label_of:  # NAME=MODEL|..., where NAME=MODEL is an entry
+        name, rest = None, text
+    return name, [_without_spaces(part) for part in _split(rest, SEPARATOR)]
 
 
 def _refuse_duplicates(labels: list[str]) -> None:
@@ -185,6 +196,7 @@ def config_of(entry: Entry, dataset: str, overlay: dict, overrides: dict) -> Run
 
 
 def _parse_entry(text: str, whole_path: bool = False) -> Entry:
+    name, text = _named(text)
     head, *settings = re.split(r"\+(?=[A-Za-z_]\w*=)", text)
     model, _, file = head.partition("@")
     model = model_name(model)
@@ -193,7 +205,17 @@ def _parse_entry(text: str, whole_path: bool = False) -> Entry:
     label = "+".join([model, *settings])
     if file and (whole_path or Path(file).stem != model):
         label = f"{label} ({file if whole_path else Path(file).stem})"
-    return Entry(label, model, [file] if file else [], parse_overrides(f"--{s}" for s in settings))
+    return Entry(
+        name or label, model, [file] if file else [], parse_overrides(f"--{s}" for s in settings)
+    )
+
+
+def _named(text: str) -> tuple[str | None, str]:
+    """The name that the user gives to an entry, and the rest; ``None`` where there is none."""
+    name, separator, rest = text.partition("=")
+    if not separator or any(c in name for c in "@+"):
+        return None, text
+    return name.strip(), rest.strip()
 
 
 def _tuned_file(model: str) -> str:

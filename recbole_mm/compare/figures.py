@@ -17,6 +17,9 @@ GRAYS = ["0.25", "0.85", "0.6", "0.95", "0.45", "0.75", "0.9", "0.5"]
 METADATA = ("Creator", "Date", "Format", "Type")
 MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*"]
 
+CHARACTERS_PER_LINE = 90
+"""Of the legend of a figure."""
+
 Curve = list[tuple[int, float]]
 """Epochs, counted from 1, and a score after each."""
 
@@ -41,7 +44,7 @@ def learning_curves(curves: dict[str, list[Curve]], metric: str) -> Figure:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("epoch")
     axes.set_ylabel(f"validation {metric}")
-    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    _add_legend(figure, axes)
     return figure
 
 
@@ -85,8 +88,19 @@ def grouped_bars(groups: dict[str, dict[str, Interval]], labels: list[str], metr
     axes.set_xlim(-0.5, len(groups) - 0.5)
     axes.set_xticks(range(len(groups)), list(groups), fontsize=8)
     axes.set_ylabel(metric)
-    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    _add_legend(figure, axes)
     return figure
+
+
+def _add_legend(figure: Figure, axes) -> None:
+    """Below the axes, as labels may be long: one line for short ones, one label a line else."""
+    handles, labels = axes.get_legend_handles_labels()
+    columns = len(labels) if sum(map(len, labels)) < CHARACTERS_PER_LINE else 1
+    rows = -(-len(labels) // max(columns, 1))
+    figure.set_figheight(figure.get_figheight() + 0.18 * rows)
+    figure.legend(
+        handles, labels, frameon=False, fontsize=8, loc="outside lower center", ncols=columns
+    )
 
 
 def svg_text(figure: Figure) -> str:

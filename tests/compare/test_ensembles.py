@@ -46,6 +46,19 @@ def test_an_ensemble_is_written_with_its_members():
     assert ensemble.label == "SASRec|SASRecPlus+modalities=[text,image]"
 
 
+def test_entries_and_ensembles_have_the_names_that_the_user_gives():
+    text = "ID=SASRecPlus+n_heads=1, All=MMM4Rec@tuned, ID|All, Both=All|ID"
+
+    first, second = parse_entries(text)
+    assert (first.label, first.model, first.settings) == ("ID", "SASRecPlus", {"n_heads": 1})
+    assert (second.label, second.model) == ("All", "MMM4Rec")
+    assert second.files[0].endswith("tuned/MMM4Rec.yaml")
+    assert [tuple(e) for e in parse_ensembles(text)] == [
+        ("ID|All", ("ID", "All")),
+        ("Both", ("All", "ID")),
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
