@@ -8,6 +8,7 @@ EXCEL = ["fastexcel>=0.12"]
 FEATURES = ["transformers>=4.40"]
 ONNX = ["faiss-cpu>=1.8", "onnx>=1.18", "onnxruntime>=1.20", "onnxscript>=0.5"]
 REPORT = ["jinja2>=3.1", "matplotlib>=3.8"]
+SERVE = ["gradio>=6"]
 TRACK = ["alembic>=1.13", "mlflow-skinny>=3", "sqlalchemy>=2", "trackio>=0.20", "wandb>=0.18"]
 TUNE = ["hyperopt==0.2.5", "ray[tune]==2.6.3"]  # later hyperopt fails in RecBole's grid
 
@@ -48,11 +49,13 @@ setup(
             *FEATURES,
             *ONNX,
             *REPORT,
+            *SERVE,
             *TRACK,
             *TUNE,
             "build>=1.0",
             "hypothesis>=6.100",
             "mypy>=1.15",
+            "playwright>=1.40",
             "pytest>=8",
             "pytest-cov>=6",
             "pytest-xdist>=3.5",
@@ -68,6 +71,7 @@ setup(
         "gpu": ["causal-conv1d>=1.4", "mamba-ssm>=2.2"],
         "onnx": ONNX,
         "report": REPORT,
+        "serve": SERVE,
         "track": TRACK,
         "tune": TUNE,
     },

@@ -32,6 +32,9 @@ COMMANDS = {
     "export": Command(
         "recbole_mm.recommend.export", "save a trained model as a bundle that can be shared"
     ),
+    "serve": Command(
+        "recbole_mm.recommend.serve", "a page and an HTTP interface for a trained model"
+    ),
     "transfer-report": Command(
         "recbole_mm.transfer_report.command", "compare transfer with its controls"
     ),

@@ -140,7 +140,7 @@ def test_the_dev_extra_brings_what_the_tests_of_the_scripts_need(wheel):
         (metadata,) = [name for name in archive.namelist() if name.endswith("METADATA")]
         lines = archive.read(metadata).decode().splitlines()
 
-    for extra in ("docs", "features", "onnx", "report", "track", "tune"):
+    for extra in ("docs", "features", "onnx", "report", "serve", "track", "tune"):
         for line in lines:
             if line.startswith("Requires-Dist") and line.endswith(f'extra == "{extra}"'):
                 assert line.replace(f'"{extra}"', '"dev"') in lines

@@ -354,6 +354,18 @@ class MultiModalRecommender(SequentialRecommender):
         """
         raise NotImplementedError
 
+    def score_parts(self, seq_output: Tensor, item_id: Tensor) -> dict[str, Tensor]:
+        """What each modality, and the ID (``id``), add to the scores of some items.
+
+        Args:
+            seq_output: ``(b, hidden_size)``.
+            item_id: ``(n,)``.
+
+        Returns:
+            by name ``(b, n)``; their sum is :meth:`score_items`.
+        """
+        raise NotImplementedError
+
     def candidate_rows(self, items, rows: slice | Tensor):
         """Rows of the whole table as candidates, so that only their logits are computed.
 

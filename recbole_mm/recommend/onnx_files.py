@@ -206,7 +206,6 @@ def _write_graph(path: Path, graph: Graph) -> dict[str, np.ndarray]:
         program = torch.onnx.export(
             traced,
             dynamo=True,
-            optimize=False,  # onnxruntime does it when the file is opened
             verbose=False,
             input_names=[*graph.batch, *graph.items],
             output_names=graph.outputs,
@@ -254,15 +253,17 @@ def _as_exported(model):
 @contextlib.contextmanager
 def _quiet_export():
     """Without the exporter's notes about itself."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    loggers = {logging.getLogger(name): 0 for name in ("torch.onnx", "onnx_ir", "onnxscript")}
+    for logger in loggers:
+        loggers[logger] = logger.level
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in loggers.items():
+            logger.setLevel(level)
 
 
 class ServedModel:

@@ -251,6 +251,14 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
         identity = sha256_of_parts([text, *arrays])
         self._opened = self._opened._replace(catalog=catalog, identity=identity)
 
+    def of_model(self, model) -> "Recommender":
+        """The same with another model of the same items."""
+        return Recommender(self._opened._replace(model=model))
+
+    def with_titles(self) -> "Recommender":
+        """The same, with titles of the items if the data set has some."""
+        return Recommender(self._opened._replace(catalog=self._with_titles()))
+
     def _with_titles(self) -> Catalog:
         """The catalog, with titles if the data set has some."""
         if self.catalog.titles is not None or not self.has_data:

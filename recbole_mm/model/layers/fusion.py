@@ -46,13 +46,14 @@ class CandidateFusion(nn.Module):
         Returns:
             ``(n, D)``; zero for an item without any modality.
         """
-        weight = self._weights(embeddings, available, item_id)
+        weight = self.weights(embeddings, available, item_id)
         parts = (F.normalize(e, dim=-1) for e in embeddings)
         if weight is None:
             return sum(parts)
         return sum(w.unsqueeze(-1) * part for w, part in zip(weight.unbind(-1), parts, strict=True))
 
-    def _weights(self, embeddings, available, item_id) -> Tensor | None:
+    def weights(self, embeddings, available, item_id) -> Tensor | None:
+        """The weights ``(n, M)``, or ``None`` when all are 1; arguments as for :meth:`forward`."""
         if self.mode == "static":
             if available is None:
                 return None

@@ -54,14 +54,11 @@ class ScoreFusion(nn.Module):
             Scores; an item without any modality has those of ``added`` only.
         """
         embeddings = [e * scale.unsqueeze(-1) for e in embeddings]
-        if self.factor is None:
+        factor = self._factor(scale, item_id)
+        if factor is None:
             share = _shares(available, embeddings)
             mean = sum(e * s for e, s in zip(embeddings, share, strict=True))
             return dot_products(mean if added is None else mean + added)
-        factor = self.factor
-        if factor.dim() and item_id is not None:
-            factor = factor[item_id]
-        factor = factor / scale  # weights are computed from the scores before scaling
         if len(embeddings) == 2:
             base, difference = _base_and_difference(*embeddings, available)
             base = base if added is None else base + added
@@ -70,6 +67,41 @@ class ScoreFusion(nn.Module):
             added = torch.zeros_like(embeddings[0])
         tables = (added, factor, _offsets(available, embeddings), *embeddings)
         return Scores(_weigh, tables, _bounds)
+
+    def parts(
+        self,
+        query: Tensor,
+        embeddings: list[Tensor],
+        scale: Tensor,
+        available: Tensor | None = None,
+        item_id: Tensor | None = None,
+    ) -> Tensor:
+        """What each modality adds to the scores, ``(M, b, n)``; arguments as for :meth:`forward`.
+
+        Args:
+            query: users ``(b, d)``.
+        """
+        scores = torch.stack([query @ (e * scale.unsqueeze(-1)).T for e in embeddings])
+        factor = self._factor(scale, item_id)
+        if factor is None:
+            shares = _shares(available, embeddings)
+            return torch.stack(
+                [
+                    s.T * c if available is not None else s * c
+                    for s, c in zip(shares, scores, strict=True)
+                ]
+            )
+        offsets = _offsets(available, embeddings).T.unsqueeze(1)
+        return scores * (scores * factor + offsets).softmax(dim=0)
+
+    def _factor(self, scale: Tensor, item_id: Tensor | None) -> Tensor | None:
+        """Of the scores in the weights, which are computed from the scores before scaling."""
+        factor = self.factor
+        if factor is None:
+            return None
+        if factor.dim() and item_id is not None:
+            factor = factor[item_id]
+        return factor / scale
 
 
 def _weigh_two(query: Tensor, base: Tensor, difference: Tensor, factor: Tensor) -> Tensor:

@@ -319,9 +319,26 @@ class MISSRec(MultiModalRecommender):
         return torch.cat([*items.candidates, *ids], dim=-1)
 
     def scores(self, items: EmbeddedItems) -> Scores:
+        scale, by_id = self._scales(items)
+        return self.fusion(items.candidates, scale, items.available, items.item_id, by_id)
+
+    def score_parts(self, seq_output: Tensor, item_id: Tensor) -> dict[str, Tensor]:
+        items = self.embed_items(item_id)
+        if items.id_embedding is not None and items.id_candidate is None:  # one modality
+            parts = {self.modalities[0]: items.embeddings[0], "id": items.id_embedding}
+            norm = sum(parts.values()).norm(dim=-1).clamp(min=1e-12) * self.temperature
+            return {name: seq_output @ part.T / norm for name, part in parts.items()}
+        scale, by_id = self._scales(items)
+        fused = self.fusion.parts(seq_output, items.candidates, scale, items.available, item_id)
+        parts = dict(zip(self.modalities, fused.unbind(), strict=True))
+        return parts if by_id is None else {**parts, "id": seq_output @ by_id.T}
+
+    def _scales(self, items: EmbeddedItems) -> tuple[Tensor, Tensor | None]:
+        """What the fused score is multiplied by, and vectors ``(n, D)`` whose dot products with the
+        users are added to it."""
         scale = items.candidates[0].new_tensor(1 / self.temperature)
         if items.id_candidate is None:
-            return self.fusion(items.candidates, scale, items.available, items.item_id)
+            return scale, None
         n = scale.new_tensor(len(self.modalities))
         if items.available is not None:
             n = items.available.sum(-1).to(n.dtype)
@@ -331,8 +348,7 @@ class MISSRec(MultiModalRecommender):
         weight = n.clamp(min=1)
         if items.id_available is not None:
             weight = weight + self.untrained_id * ~items.id_available
-        scale = scale * weight
-        return self.fusion(items.candidates, scale, items.available, items.item_id, by_id)
+        return scale * weight, by_id
 
     # users
 

@@ -189,6 +189,19 @@ class MMM4Rec(MultiModalRecommender):
     def item_vectors(self, items: EmbeddedItems) -> Tensor:
         return items.candidates
 
+    def score_parts(self, seq_output: Tensor, item_id: Tensor) -> dict[str, Tensor]:
+        embeddings = list(self.embed_items(item_id).embeddings.values())
+        weights = self.fusion.weights(embeddings, self._available(item_id), item_id)
+        parts = {}
+        for place, (m, embedding) in enumerate(zip(self.modalities, embeddings, strict=True)):
+            scale = self.temperature * embedding.norm(dim=-1).clamp(min=1e-12)
+            weight = 1 / scale if weights is None else weights[:, place] / scale
+            parts[m] = seq_output @ self.adapt(m, item_id, mask=False).T * weight
+            if self.use_item_id:
+                by_id = seq_output @ self.item_embeddings[m][item_id].T * weight
+                parts["id"] = parts.get("id", 0) + by_id
+        return parts
+
     def scores(self, items: EmbeddedItems) -> Scores:
         return dot_products(items.candidates / self.temperature)
 

@@ -70,10 +70,17 @@ class SASRecPlus(MultiModalRecommender):
 
     def embed_items(self, item_id: Tensor | None = None) -> Tensor:
         """Items as they are read and ranked: ``(n, hidden_size)``."""
-        parts = [self.adapt(modality, item_id) for modality in self.modalities]
+        return torch.stack(list(self._parts(item_id).values())).sum(dim=0)
+
+    def _parts(self, item_id: Tensor | None) -> dict[str, Tensor]:
+        parts = {modality: self.adapt(modality, item_id) for modality in self.modalities}
         if self.use_item_id:
-            parts.append(self.id_rows(self.item_embedding.weight, item_id))
-        return torch.stack(parts).sum(dim=0)
+            parts["id"] = self.id_rows(self.item_embedding.weight, item_id)
+        return parts
+
+    def score_parts(self, seq_output: Tensor, item_id: Tensor) -> dict[str, Tensor]:
+        parts = self._parts(item_id)
+        return {name: seq_output @ part.T / self.temperature for name, part in parts.items()}
 
     def scores(self, items: Tensor) -> Scores:
         return dot_products(items / self.temperature)

@@ -117,6 +117,16 @@ class UniSRec(MultiModalRecommender):
             embedding = embedding + self.id_rows(self.item_embedding.weight, item_id)
         return embedding
 
+    def score_parts(self, seq_output: Tensor, item_id: Tensor) -> dict[str, Tensor]:
+        parts = {}
+        for m in self.modalities:
+            feature = self.item_table.feature(m, item_id).to(seq_output.dtype)
+            parts[m] = keep_rows(self.adapters[m](feature), self.item_table.present(m, item_id))
+        if self.use_item_id:
+            parts["id"] = self.id_rows(self.item_embedding.weight, item_id)
+        norm = sum(parts.values()).norm(dim=-1).clamp(min=1e-12) * self.temperature
+        return {name: seq_output @ part.T / norm for name, part in parts.items()}
+
     def scores(self, items: Tensor) -> Scores:
         return dot_products(F.normalize(items, dim=-1) / self.temperature)
 

@@ -1,0 +1,149 @@
+"""Why items are recommended: what each modality and the ID add to a score, and which item of the
+history is nearest by each modality."""
+
+import copy
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+import torch
+import torch.nn.functional as F
+
+from recbole_mm.recommend.catalog import CatalogError
+from recbole_mm.recommend.histories import Part
+from recbole_mm.recommend.ranking import Ranker
+from recbole_mm.recommend.recommender import Recommender
+
+REPEATS = "repeats"
+
+
+class Nearest(NamedTuple):
+    """The item of a history that is nearest to a recommended one.
+
+    Attributes:
+        item: outside id.
+        cosine: of their features.
+    """
+
+    item: str
+    cosine: float
+
+
+class Reason(NamedTuple):
+    """A recommended item, and why.
+
+    Attributes:
+        item: outside id.
+        title: or ``None``.
+        score: of the model.
+        parts: what each modality, the ID (``id``) and the learned propensity to repeat items
+            (``repeats``) add to the score; empty for a model that does not tell.
+        shares: of the sum of their sizes.
+        nearest: by modality; none where the item lacks it.
+    """
+
+    item: str
+    title: str | None
+    score: float
+    parts: dict[str, float]
+    shares: dict[str, float]
+    nearest: dict[str, Nearest]
+
+
+def with_modalities(recommender: Recommender, modalities: Sequence[str]) -> Recommender:
+    """A recommender whose items have these modalities only; nothing is trained again.
+
+    Its tensors are those of the given one, which does not change.
+
+    Raises:
+        CatalogError: the model does not have one of them, or nothing would be left.
+    """
+    model = recommender.model
+    unknown = sorted(set(modalities) - set(model.modalities))
+    if unknown:
+        raise CatalogError(f"no modality {unknown[0]!r}; the model has {model.modalities}")
+    if set(modalities) == set(model.modalities):
+        return recommender
+    if not modalities and not model.use_item_id:
+        raise CatalogError("keep at least one modality: the model has no item IDs")
+    shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    fewer = copy.deepcopy(model, {**shared, id(model._evaluation_items): (None, None)})
+    fewer.keep_modalities(modalities)
+    return recommender.of_model(fewer)
+
+
+@torch.no_grad()
+def explain(recommender: Recommender, history: Sequence[str], k: int) -> list[Reason]:
+    """The ``k`` best items after a history, best first, with reasons.
+
+    Args:
+        recommender: a trained model with its items.
+        history: outside ids, in their order.
+        k: how many.
+
+    Raises:
+        CatalogError: an item of the history is not in the catalog, or ``k`` is too large.
+    """
+    model, catalog = recommender.model, recommender.catalog
+    ids = np.array([int(catalog.ids([item], "history")) for item in history], dtype=np.int64)
+    if len(ids) == 0:
+        raise CatalogError("the history is empty: choose at least one item")
+    part = Part(pl.Series(["user"]), np.array([len(ids)]), ids, None)
+    ranker = Ranker(model, catalog, k)
+    ranked = ranker.rank(part)
+    kept = ranked.item_id[0] > 0
+    best, scores = ranked.item_id[0][kept], ranked.score[0][kept]
+    parts = _parts(model, ranker.batch(part, np.array([0])), torch.from_numpy(best))
+    nearest = _nearest(model, catalog, torch.from_numpy(np.unique(ids)), torch.from_numpy(best))
+    titles = [None] * len(best) if catalog.titles is None else catalog.titles.gather(best)
+    return [
+        Reason(
+            catalog.tokens[int(item)],
+            title,
+            float(score),
+            own := {name: float(values[place]) for name, values in parts.items()},
+            _shares(own),
+            {name: found[place] for name, found in nearest.items() if found[place]},
+        )
+        for place, (item, title, score) in enumerate(zip(best, titles, scores, strict=True))
+    ]
+
+
+def _parts(model, batch, items: torch.Tensor) -> dict[str, np.ndarray]:
+    items = items.to(model.device)
+    try:
+        parts = model.score_parts(model.encode(batch), items)
+    except NotImplementedError:
+        return {}
+    values = {name: part[0].cpu().numpy() for name, part in parts.items()}
+    added = model.history_additions(batch)
+    if added is not None:
+        own = added.column[0].unsqueeze(1) == items
+        values[REPEATS] = (own * added.value[0].unsqueeze(1)).sum(dim=0).cpu().numpy()
+    return values
+
+
+def _shares(parts: dict[str, float]) -> dict[str, float]:
+    total = sum(map(abs, parts.values()))
+    return {name: abs(part) / total if total else 0.0 for name, part in parts.items()}
+
+
+def _nearest(model, catalog, history: torch.Tensor, items: torch.Tensor):
+    """By modality, the nearest other item of the history of each item, or ``None``."""
+    history, items = history.to(model.device), items.to(model.device)
+    found = {}
+    for modality in model.modalities:
+        table, present = model.feature(modality), model.present(modality)
+        cosine = (
+            F.normalize(table[items].float(), dim=1) @ F.normalize(table[history].float(), dim=1).T
+        )
+        usable = present[items].unsqueeze(1) & present[history] & (items.unsqueeze(1) != history)
+        best = cosine.masked_fill(~usable, -torch.inf).max(dim=1)
+        found[modality] = [
+            Nearest(catalog.tokens[int(history[place])], float(value))
+            if value > -torch.inf
+            else None
+            for value, place in zip(best.values, best.indices, strict=True)
+        ]
+    return found

@@ -1,0 +1,74 @@
+"""A page and an HTTP interface on which a trained model recommends, and says why.
+
+    recbole-mm serve demo                                        # needs nothing of yours
+    recbole-mm serve bundles/Toys --pictures=dataset/Toys/images
+    recbole-mm serve saved/MMM4Rec-....pth --port=8000
+
+Choose or type the items of a history; the page shows the best next items with titles and pictures,
+what each modality and the ID add to their scores, and the nearest items of the history. Modalities
+can be switched off. The same over HTTP: gradio_client.Client(URL).predict(["item"], 10, None,
+api_name="/recommend").
+
+demo trains a UniSRec on the generated data set demo the first time, about a minute, and keeps it as
+saved/serve-demo.pth. The server listens on this machine only, unless --host says otherwise, and sends
+nothing anywhere.
+"""
+
+from pathlib import Path
+
+from recbole_mm.prepare.commands.options import parser_of
+from recbole_mm.tools.errors import UserError
+from recbole_mm.tools.extras import extra_needed, require_installed
+
+DEMO = "demo"
+DEMO_CHECKPOINT = Path("saved", "serve-demo.pth")
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command; it ends when it is interrupted.
+
+    Raises:
+        UserError: the model cannot be used, a package is missing, or the port is in use.
+    """
+    parser = parser_of("serve", __doc__)
+    add = parser.add_argument
+    add("model", help="a bundle, a checkpoint, or demo")
+    add("--host", default="127.0.0.1", help="address to listen on [127.0.0.1]; 0.0.0.0: all")
+    add("--port", type=int, default=7860, help="[7860]")
+    add("--pictures", type=Path, metavar="FOLDER", help="with pictures that are named after their "
+        "item [those of a checkpoint's data set]")  # fmt: skip
+    add("--device", help="cpu, cuda, cuda:1, ... [a GPU if there is one]")
+    add("--data-path", metavar="FOLDER", help="of the data sets [that of the training]")
+    options = parser.parse_args(arguments)
+    if options.model != DEMO and not Path(options.model).exists():
+        raise UserError(f"{options.model} does not exist; give a bundle, a checkpoint, or demo")
+    if options.pictures is not None and not options.pictures.is_dir():
+        raise UserError(f"--pictures: {options.pictures} is not a folder")
+    require_installed("serve", "serve", ["gradio"])
+
+    with extra_needed("serve", "serve"):
+        from recbole_mm.recommend.web_page import serve
+    from recbole_mm.recommend.recommender import Recommender
+
+    path = demo_checkpoint() if options.model == DEMO else options.model
+    recommender = Recommender.from_pretrained(
+        path, device=options.device, data_path=options.data_path
+    )
+    serve(recommender, options.host, options.port, options.pictures)
+    return 0
+
+
+def demo_checkpoint() -> Path:
+    """The model of the demo set, trained the first time."""
+    if not DEMO_CHECKPOINT.exists():
+        from recbole_mm.run.run import run
+
+        print(
+            f"Training a UniSRec on the generated data set demo, about a minute; it is kept as "
+            f"{DEMO_CHECKPOINT}",
+            flush=True,
+        )
+        result = run("UniSRec", DEMO, overrides={"use_item_id": True, "tracker": "none"})
+        assert result.checkpoint is not None
+        Path(result.checkpoint).replace(DEMO_CHECKPOINT)
+    return DEMO_CHECKPOINT

@@ -1,0 +1,100 @@
+"""Why an item is recommended: the parts of its score, and the nearest items of the history."""
+
+import pytest
+import torch
+from small_models import SMALL
+from torch.testing import assert_close
+
+from recbole_mm.recommend.catalog import CatalogError
+from recbole_mm.recommend.explain import explain, with_modalities
+from recbole_mm.recommend.recommender import Recommender
+
+VARIANTS = [
+    *((name, {"use_item_id": True}) for name in SMALL),
+    ("MMM4Rec", {"use_item_id": False, "item_mm_fusion": "dynamic_instance"}),
+    ("MISSRec", {"use_item_id": False, "item_mm_fusion": "static"}),
+    ("MISSRec", {"use_item_id": True, "modalities": ["image"]}),
+    ("UniSRec", {"use_item_id": False}),
+]
+
+
+@pytest.fixture
+def opened(trained):
+    def open_trained(name, **settings):
+        checkpoint = trained(name, **settings).result.checkpoint
+        return Recommender.from_pretrained(checkpoint, device="cpu")
+
+    return open_trained
+
+
+@pytest.mark.parametrize(("name", "settings"), VARIANTS)
+def test_the_parts_of_a_score_are_its_sum(name, settings, opened):
+    recommender = opened(name, **settings)
+    model = recommender.model
+    user = torch.randn(3, model.hidden_size)
+    items = torch.tensor([5, 1, 12])
+    with torch.no_grad():
+        parts = model.score_parts(user, items)
+        expected = model.score_items(user, model.embed_items(items))
+
+    assert_close(sum(parts.values()), expected, atol=1e-5, rtol=1e-5)
+    names = [*model.modalities, *(["id"] if model.use_item_id else [])]
+    assert sorted(parts) == sorted(names)
+    reasons = explain(recommender, ["i1", "i2", "i3"], 5)
+    assert [reason.item for reason in reasons] == recommended(recommender, ["i1", "i2", "i3"], 5)
+    for reason in reasons:
+        assert sum(reason.parts.values()) == pytest.approx(reason.score, abs=1e-4)
+        assert sum(reason.shares.values()) == pytest.approx(1)
+
+
+def recommended(recommender, history, k):
+    import polars as pl
+
+    frame = pl.DataFrame({"user": ["u"], "items": [history]})
+    return recommender.recommend(frame, k=k)["item"].to_list()
+
+
+def test_the_nearest_item_of_the_history_is_another_one_that_has_the_modality(opened):
+    recommender = opened("UniSRec")
+    recommender.model.present("image")[1 + 4] = False  # i4
+
+    reasons = {reason.item: reason for reason in explain(recommender, ["i1", "i4", "i7"], 12)}
+
+    assert reasons["i5"].nearest["text"].item == "i4"  # neighbors on the circle
+    assert reasons["i5"].nearest["image"].item != "i4"
+    assert reasons["i1"].nearest["text"].item != "i1"
+    assert "image" not in reasons["i4"].nearest
+    assert all(
+        -1.001 <= near.cosine <= 1.001 for r in reasons.values() for near in r.nearest.values()
+    )
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_modality_that_is_switched_off_adds_nothing_and_stays_in_the_original(name, opened):
+    recommender = opened(name, use_item_id=True)
+    before = explain(recommender, ["i1", "i2"], 12)
+
+    fewer = with_modalities(recommender, ["text"])
+
+    after = explain(fewer, ["i1", "i2"], 12)
+    assert "image" not in after[0].nearest
+    assert explain(recommender, ["i1", "i2"], 12) == before
+    assert [r.score for r in after] != [r.score for r in before]
+    for own, other in zip(fewer.model.parameters(), recommender.model.parameters(), strict=True):
+        assert own.data_ptr() == other.data_ptr()
+
+
+def test_what_cannot_be_explained_is_an_error(opened):
+    recommender = opened("UniSRec", use_item_id=False)
+
+    for history, k, message in (
+        ([], 3, "empty"),
+        (["i99"], 3, "not in the catalog"),
+        (["i1"], 99, "k is 99"),
+    ):
+        with pytest.raises(CatalogError, match=message):
+            explain(recommender, history, k)
+    with pytest.raises(CatalogError, match="no modality 'sound'"):
+        with_modalities(recommender, ["sound"])
+    with pytest.raises(CatalogError, match="at least one modality"):
+        with_modalities(recommender, [])
