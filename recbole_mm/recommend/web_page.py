@@ -25,11 +25,13 @@ LONGEST_HISTORY = 1000
 
 STYLE = """
 .cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(190px, 1fr)); gap: 12px }
-.card { border: 1px solid var(--border-color-primary); border-radius: 8px; padding: 10px; font-size: 13px }
-.card img, .card .none { width: 100%; height: 120px; object-fit: contain; background: white }
-.card .title { font-weight: 600; margin: 6px 0 2px; overflow-wrap: anywhere }
+.card { border: 1px solid var(--border-color-primary); border-radius: 8px; padding: 10px; font-size: 13px;
+  overflow-wrap: anywhere }
+.card img, .card .none { width: 100%; height: 120px; object-fit: contain }
+.card .none { display: grid; place-items: center; background: var(--background-fill-secondary); opacity: 0.6 }
+.card .title { font-weight: 600; margin: 6px 0 2px }
 .card .bar { display: flex; height: 8px; border-radius: 4px; overflow: hidden; margin: 4px 0 }
-.card .quiet { color: var(--body-text-color-subdued) }
+.card .quiet { opacity: 0.7 }
 .legend span { display: inline-block; margin-right: 14px }
 """
 COLORS = ("#4c78a8", "#f58518", "#54a24b", "#b279a2", "#e45756", "#72b7b2")
@@ -236,7 +238,9 @@ def _card(service: Service, reason: Reason, colors: dict[str, str]) -> str:
 
 def _picture(service: Service, item: str) -> str:
     address = service.thumbnails[item]
-    image = f'<img src="{address}" alt="">' if address else '<div class="none"></div>'
+    image = f'<img src="{address}" alt="">' if address else '<div class="none">no picture</div>'
+    if not service.thumbnails.paths:
+        image = ""
     title = service.titles.get(item) or ""
     return (
         f'{image}<div class="title">{html.escape(title or item)}</div>'
