@@ -21,7 +21,6 @@ from recbole_mm.recommend.tables import (
     NAMES_OF_LISTS,
     SHOWN,
     USUAL,
-    USUAL_NAMES,
     TableError,
     TableForm,
     as_text,
@@ -234,10 +233,10 @@ def _explode(table: pl.LazyFrame, form: TableForm, origin: str) -> pl.LazyFrame:
     """One row per event: ``user``, ``item``, ``row`` and, if there are any, ``time``."""
     schema = table.collect_schema()
     names = schema.names()
-    user = column_of(names, "user", form.user, origin)
-    item = column_of(names, "item", form.item, origin)
-    has_time = form.time is not None or bool({*USUAL_NAMES["time"]} & {*names})
-    time = column_of(names, "time", form.time, origin) if has_time else None
+    user = column_of(names, "user", form, origin)
+    item = column_of(names, "item", form, origin)
+    has_time = form.time is not None or not {*names}.isdisjoint(form.recognized("time"))
+    time = column_of(names, "time", form, origin) if has_time else None
     has_lists = isinstance(schema[item], pl.List)
     lists = has_lists or item in NAMES_OF_LISTS if form.lists is None else form.lists
     if has_lists and not lists:

@@ -348,9 +348,14 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
             read = self._histories_of_data(request)
         else:
             file = scratch("histories")
-            read = read_histories(histories, tokens, request.form, request.users, file)
+            form = request.form._replace(trained=self._columns())
+            read = read_histories(histories, tokens, form, request.users, file)
         details = self._details(request)
         return Answer(self.model, self.catalog, read, request, details, scratch("candidates"))
+
+    def _columns(self) -> tuple[tuple[str, str], ...]:
+        keys = {"user": "USER_ID_FIELD", "item": "ITEM_ID_FIELD", "time": "TIME_FIELD"}
+        return tuple((role, self.config[key]) for role, key in keys.items() if self.config.get(key))
 
     def _histories_of_data(self, request: Request) -> Histories:
         if self._opened.splits is None:

@@ -40,6 +40,7 @@ class TableForm(NamedTuple):
         time_unit: of times that are numbers: ``s`` (default), ``ms``, ``us`` or ``ns``.
         time_format: of times that are texts, see :func:`~recbole_mm.prepare.times.unix_seconds`.
         text: how csv and tsv files are written.
+        trained: names of the columns in the data of the training, by role; recognized as well.
     """
 
     user: str | None = None
@@ -49,6 +50,13 @@ class TableForm(NamedTuple):
     time_unit: str | None = None
     time_format: str | None = None
     text: TextFormat = PLAIN
+    trained: tuple[tuple[str, str], ...] = ()
+
+    def recognized(self, role: str) -> tuple[str, ...]:
+        """Names that the column of a role may have, the best first."""
+        named = getattr(self, role)
+        also = tuple(name for known, name in self.trained if known == role)
+        return (named,) if named else (*USUAL_NAMES[role], *also)
 
 
 USUAL = TableForm()
@@ -74,7 +82,7 @@ def read_ids(path, role: str, form: TableForm = USUAL) -> list[str]:
     with tempfile.TemporaryDirectory() as folder, reading(path, form.text):
         table = open_table(path, form, folder)
         names = table.collect_schema().names()
-        name = column_of(names, role, getattr(form, role), str(path))
+        name = column_of(names, role, form, str(path))
         return table.select(as_text(name)).collect().to_series().drop_nulls().to_list()
 
 
@@ -93,7 +101,7 @@ def read_items_table(source, form: TableForm = USUAL) -> pl.DataFrame:
     origin = str(source) if isinstance(source, (str, Path)) else "the frame of items"
     with tempfile.TemporaryDirectory() as folder, reading(origin, form.text):
         table = open_table(source, form, folder)
-        name = column_of(table.collect_schema().names(), "item", form.item, origin)
+        name = column_of(table.collect_schema().names(), "item", form, origin)
         table = table.filter(~pl.all_horizontal(pl.all().is_null()))  # blank lines
         return table.with_columns(as_text(name).alias("item")).collect()
 
@@ -126,21 +134,22 @@ def _from_pandas(frame) -> pl.DataFrame:
     return pl.DataFrame(columns, strict=False, nan_to_null=True)
 
 
-def column_of(names: list[str], role: str, named: str | None, origin: str) -> str:
+def column_of(names: list[str], role: str, form: TableForm, origin: str) -> str:
     """The column of a role (``user``, ``item``, ``time``).
 
     Args:
         names: of the table's columns.
         role: what is looked for.
-        named: the user's name of it; ``None``: one of :data:`USUAL_NAMES`.
+        form: has the user's name of it.
         origin: names the table in messages.
 
     Raises:
         TableError: there is none.
     """
-    for name in (named,) if named else USUAL_NAMES[role]:
+    for name in form.recognized(role):
         if name in names:
             return name
+    named = getattr(form, role)
     near = nearest(named or role, names)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
     missing = f"no column {named!r}" if named else f"no column of {role}s"

@@ -1,6 +1,7 @@
 """Recommendations are the evaluator's ranks, whatever form the histories have."""
 
 import logging
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -176,6 +177,21 @@ def test_columns_may_have_any_names(recommender, toy):
     assert table["sku"].to_list() == recommender.recommend(k=3)["item"].to_list()
 
 
+def test_columns_may_have_the_names_that_they_had_in_training(trained, toy):
+    events = toy_events(toy)
+    names = {"USER_ID_FIELD": "visit", "ITEM_ID_FIELD": "sku", "TIME_FIELD": "bought"}
+    path = Path(toy["data_path"]) / "toy" / "toy.inter"
+    _, *rows = path.read_text().splitlines()
+    path.write_text("\n".join(["visit:token\tsku:token\tbought:float", *rows]) + "\n")
+    recommender = Recommender.from_pretrained(trained("MMM4Rec-time", **names).result.checkpoint)
+    own = events.rename({"user": "visit", "item": "sku", "timestamp": "bought"})
+
+    table = recommender.recommend(own, k=3)
+
+    assert table.equals(recommender.recommend(events, k=3))
+    assert table.equals(recommender.recommend(k=3))
+
+
 def test_events_are_read_in_order_of_time_and_else_of_the_table(recommender):
     times = pl.DataFrame(
         {"user": ["a"] * 3, "item": ["i3", "i1", "i2"], "timestamp": [30.0, 10.0, 20.0]}
@@ -243,7 +259,7 @@ def test_allowed_and_excluded_items_decide_who_is_a_candidate(recommender):
 
     expected = every.filter(pl.col("item").is_in(left))
     assert table["item"].to_list() == expected["item"].to_list()
-    np.testing.assert_allclose(table["score"], expected["score"], rtol=1e-5)
+    np.testing.assert_allclose(table["score"], expected["score"], rtol=1e-5, atol=1e-5)
 
 
 def test_each_user_may_have_candidates_of_her_own(recommender):
