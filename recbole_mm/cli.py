@@ -12,7 +12,13 @@ from recbole_mm.commands import COMMANDS
 from recbole_mm.tools.errors import RunFailed, UserError
 from recbole_mm.tools.names import nearest
 
-OK, RUN_FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+OK, RUN_FAILED, BAD_INPUT, BUG, INTERRUPTED = 0, 1, 2, 70, 130
+
+OUT_OF_MEMORY = (
+    "out of memory: lower train_batch_size, eval_batch_size, MAX_ITEM_LIST_LENGTH or hidden_size"
+)
+ALLOCATION_FAILED = "can't allocate memory"
+"""torch's words on the CPU, in a RuntimeError."""
 
 
 def main(arguments=None) -> int:
@@ -22,9 +28,9 @@ def main(arguments=None) -> int:
         arguments: list of strings, default ``sys.argv[1:]``.
 
     Returns:
-        The exit status, which is 0 when done, 1 when the run failed (full disk, a loss that is not
-        a number, ...), 2 for wrong usage, configuration or data, and 130 when interrupted. Any
-        other failure is raised.
+        The exit status, which is 0 when done, 1 when the run failed (full disk, too little memory,
+        a loss that is not a number, ...), 2 for wrong usage, configuration or data, 130 when
+        interrupted, and 70 after any other failure, which is a bug and shows its traceback.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     debug = "--debug" in arguments
@@ -36,10 +42,46 @@ def main(arguments=None) -> int:
         return _fail(BAD_INPUT, str(error), debug)
     except (OSError, RunFailed) as error:
         return _fail(RUN_FAILED, str(error), debug)
+    except Exception as error:  # noqa: BLE001 a bug, of any type
+        if _is_lack_of_memory(error):
+            return _fail(RUN_FAILED, f"{OUT_OF_MEMORY} ({_first_line(error)})", debug)
+        traceback.print_exc()
+        return _fail(BUG, _request_to_report(error), debug=False)
     finally:
         processes = sys.modules.get("recbole_mm.tools.processes")
         if processes is not None:
             processes.stop()
+
+
+def _is_lack_of_memory(error: Exception) -> bool:
+    """Of Python, or of torch on a GPU or on the CPU; torch is not imported for this."""
+    names = {kind.__name__ for kind in type(error).__mro__}
+    return bool(names & {"MemoryError", "OutOfMemoryError"}) or ALLOCATION_FAILED in str(error)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def _request_to_report(error: Exception) -> str:
+    from importlib.metadata import PackageNotFoundError, metadata, version
+
+    versions = [f"recbole-mm {__version__}", f"Python {sys.version.split()[0]}"]
+    for package in ("recbole", "torch", "numpy", "pandas", "polars"):
+        try:
+            versions.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            versions.append(f"{package} is not installed")
+    try:
+        urls = metadata("recbole_mm").get_all("Project-URL") or []
+    except PackageNotFoundError:
+        urls = []
+    trackers = [url.partition(", ")[2] for url in urls if url.startswith(("Issues", "Repository"))]
+    return (
+        f"{type(error).__name__}: {_first_line(error)}\nThis is a bug of recbole-mm, not a mistake of "
+        f"yours. Please report it to {trackers[0] if trackers else 'the maintainers'} with your "
+        f"command, the lines above and these versions: {', '.join(versions)}"
+    )
 
 
 def _run(arguments: list[str]) -> int:

@@ -11,7 +11,7 @@ from reprlib import Repr
 from recbole_mm.config.columns import FIELDS
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.forms import either, fault
-from recbole_mm.config.keys import ALIAS
+from recbole_mm.config.keys import ALIAS, keys_of_other_models
 from recbole_mm.config.kinds import KINDS, Form
 from recbole_mm.config.property_files import (
     RECBOLE_KEYS,
@@ -35,6 +35,14 @@ FILES = ("inter", "user", "item", "kg", "link", "net")
 
 PACKAGES_OF_TRACKERS = ("wandb", "mlflow", "trackio")
 """Values of ``tracker`` that are packages; TensorBoard comes with RecBole."""
+
+TRANSFORMS = {
+    "mask_itemseq": "mask_ratio", "crop_itemseq": "crop_eta", "reorder_itemseq": "reorder_beta",
+}  # fmt: skip
+"""RecBole's changes of a sequence, and the key that each reads."""
+
+MOST_HEADS = 64
+"""The largest number of heads that a message proposes."""
 
 _short = Repr()
 _short.maxstring = _short.maxother = 120
@@ -98,11 +106,31 @@ def refuse_contradictions(config) -> None:
             "loss_type: BPR compares an item with a negative sample, but train_neg_sample_args is "
             "empty: leave that key out, or set loss_type: CE"
         )
+    _refuse_unequal_heads(config)
+    needed = TRANSFORMS.get(config["transform"])
+    if needed and config[needed] is None:
+        raise ConfigError(
+            f"transform: {config['transform']} needs {needed}: give a share, e.g. --{needed}=0.2"
+        )
     if config["log_wandb"] and find_spec("wandb") is None:
         raise ConfigError("log_wandb: True needs wandb: pip install wandb")
     tracker = config["tracker"]
     if tracker in PACKAGES_OF_TRACKERS and find_spec(tracker) is None:
         raise ConfigError(f"tracker: {tracker} needs {tracker}: pip install {tracker}")
+
+
+def _refuse_unequal_heads(config) -> None:
+    """Of a model with attention; the message names the values that go together."""
+    width, heads = config["hidden_size"], config["n_heads"]
+    if not width or not heads or keys_of_other_models(config["model"], ["n_heads", "hidden_size"]):
+        return
+    if width % heads:
+        possible = [n for n in range(1, min(width, MOST_HEADS) + 1) if width % n == 0]
+        raise ConfigError(
+            f"hidden_size {width} cannot be divided among n_heads {heads}: set hidden_size to "
+            f"{width // heads * heads or heads} or {(width // heads + 1) * heads}, or n_heads to one "
+            f"of {', '.join(map(str, possible))}"
+        )
 
 
 def _refuse_unknown_files(config) -> None:

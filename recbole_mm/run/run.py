@@ -63,7 +63,7 @@ class Run:
         self.splits, self.model = _load(config)
         with user_errors():
             trainer = recorded(get_trainer(config["MODEL_TYPE"], config["model"]))
-            self.trainer = trainer(config, self.model)
+            self.trainer = _made(trainer, config, self.model)
             self.trainer.start_from_config()
         if processes.size() > 1:  # each has a dropout of its own
             torch.manual_seed(config["seed"] + processes.rank())
@@ -246,6 +246,19 @@ def _load(config) -> tuple[Splits, nn.Module]:
     with user_errors():
         model = get_model(config["model"])(config, splits.train._dataset).to(config["device"])
     return splits, model
+
+
+def _made(trainer, config, model):
+    """The trainer, which starts wandb if that is asked for."""
+    try:
+        return trainer(config, model)
+    except Exception as error:
+        if not config["log_wandb"] or not type(error).__module__.startswith("wandb"):
+            raise
+        raise UserError(
+            f"log_wandb: True: wandb does not start ({error}). Run `wandb login`, or set "
+            f"WANDB_MODE=offline in the environment"
+        ) from error
 
 
 def _floats(metrics: dict | None) -> dict[str, float] | None:
