@@ -121,17 +121,15 @@ def load_config(
 def layer_our_files(config: Config, model: str, model_class: type, dataset: str, users_files=True):
     """Put our property files, and the user's of the data set, over RecBole's defaults.
 
-    A model that is not multi-modal reads no item features of ours.
+    A model without ``reads_features`` gets no item features of ours.
 
     Raises:
         UserError: see :func:`~recbole_mm.config.defaults.our_defaults`.
     """
-    from recbole_mm.model.abstract_recommender import MultiModalRecommender
-
     given, internal = config.external_config_dict, config.internal_config_dict
     data_path = given.get("data_path", DATA_PATH) if users_files else None
     internal.update(our_defaults(model, dataset, data_path, given))
-    if not issubclass(model_class, MultiModalRecommender):
+    if not getattr(model_class, "reads_features", False):
         internal["modalities"] = []
 
 

@@ -70,6 +70,7 @@ class MultiModalRecommender(SequentialRecommender):
             parameters, other than those that determine shapes.
         mask_missing: whether missing features and untrained IDs are left out; an item that has
             neither features nor a trained ID is then never recommended.
+        reads_features: always true: the data set reads its feature files.
         works_on_ids_alone: whether the model works without any modality.
         trains_on_windows: whether the loss can be computed at every event of a history at once
             (``loss_positions: all``), see :meth:`encode_positions`.
@@ -91,6 +92,7 @@ class MultiModalRecommender(SequentialRecommender):
     layer_stacks: tuple[str, ...] = ()
     function_keys: tuple[str, ...] = ()
     mask_missing = True
+    reads_features = True
     works_on_ids_alone = False
     _evaluation_items = (None, None)
     trains_on_windows = False

@@ -16,7 +16,11 @@ from recbole_mm.config.load import load_config
 from recbole_mm.config.models import BASELINES
 from recbole_mm.model.sequential_recommender.historyknn import nearest_neighbors
 from recbole_mm.run.run import Run, fit_and_evaluate
+from recbole_mm.tools.errors import UserError
 from recbole_mm.training.training_free import TrainingFreeTrainer
+
+ON_IDS = {"TransitionGraph": {"feature_share": 0.0}}
+"""What a baseline needs on data without features."""
 
 
 def write(folder, rows):
@@ -104,7 +108,9 @@ def test_what_was_had_together_with_the_history_comes_first(tmp_path):
 
 @pytest.mark.parametrize("model", BASELINES)
 def test_a_baseline_is_not_trained_and_its_checkpoint_ranks_the_same(model, tried):
-    result = fit_and_evaluate(load_config(model, config_dict={**tried, "epochs": 7}))
+    result = fit_and_evaluate(
+        load_config(model, config_dict={**tried, **ON_IDS.get(model, {}), "epochs": 7})
+    )
 
     assert (result.epochs, result.n_parameters, result.history) == (0, 0, [])
     assert 0 < result.best_valid_result["hit@10"] <= 1
@@ -116,7 +122,9 @@ def test_a_baseline_is_not_trained_and_its_checkpoint_ranks_the_same(model, trie
 
 @pytest.mark.parametrize("model", BASELINES)
 def test_recboles_own_functions_run_a_baseline(model, tried):
-    result = run_recbole(model, config_dict={**tried, "show_progress": False})
+    settings = {**tried, **ON_IDS.get(model, {}), "show_progress": False}
+
+    result = run_recbole(model, config_dict=settings)
 
     assert 0 < result["test_result"]["hit@10"] <= 1
     assert list(Path("saved").glob(f"{model}-*.pth"))
@@ -129,3 +137,63 @@ def test_recboles_name_of_a_baseline_means_ours_in_our_commands_and_theirs_in_re
     assert load_config(theirs, "demo")["model"] == ours
     assert Config(theirs, "demo")["model"] == theirs
     assert get_model(ours).__module__.startswith("recbole_mm.")
+
+
+def test_a_transition_graph_counts_what_came_next_in_training(tmp_path):
+    walks = {"u": "abcxy", "v": "abdxy", "w": "bcxy"}  # the last two of each are held out
+    settings = write(
+        tmp_path, [(u, i, k) for u, items in walks.items() for k, i in enumerate(items)]
+    )
+    options = {"feature_share": 0.0, "window": 2, "decay": 0.5, "last_events": 1}
+    run = Run(load_config("TransitionGraph", config_dict={**settings, **options}))
+    tokens = run.splits.train._dataset.field2id_token["item_id"].tolist()
+
+    pairs, value = run.model.pairs.tolist(), run.model.probability.tolist()
+    found = {(tokens[i], tokens[j]): v for j, i, v in zip(*pairs, value, strict=True)}
+
+    # a was followed by b twice, and two steps later by c and by d once each
+    assert found == pytest.approx(
+        {
+            ("a", "b"): 2 / 3,
+            ("a", "c"): 1 / 6,
+            ("a", "d"): 1 / 6,
+            ("b", "c"): 2 / 3,
+            ("b", "d"): 1 / 3,
+        }
+    )
+    (batch, *_), *_ = run.splits.test
+    scores = run.model.full_sort_predict(batch)
+    assert scores.shape == (3, len(tokens))
+    assert torch.equal(run.model.predict(batch), scores[torch.arange(3), batch["item_id"]])
+
+
+def test_a_transition_graph_of_features_ranks_by_their_cosine(toy):
+    options = {"feature_share": 1.0, "last_events": 2, "decay": 0.25, "temperature": 0.1}
+    run = Run(load_config("TransitionGraph", config_dict={**toy, **options}))
+    assert run.model.modalities == ["text", "image"]
+    (batch, *_), *_ = run.splits.test
+    features = run.splits.train._dataset.features
+
+    scores = run.model.full_sort_predict(batch)
+
+    history = batch["item_id_list"][0, : batch["item_length"][0]].tolist()
+    expected = torch.zeros(run.model.n_items)
+    for weight, item in ((0.8, history[-1]), (0.2, history[-2])):
+        cosine = torch.full((run.model.n_items,), -torch.inf)
+        for other in range(1, run.model.n_items):
+            pairs = [
+                torch.cosine_similarity(f.values[item].float(), f.values[other].float(), dim=0)
+                for f in features.values()
+                if f.present[item] and f.present[other]
+            ]
+            if other != item:
+                cosine[other] = sum(pairs) / len(pairs) if pairs else -1.0
+        expected += weight * (cosine / 0.1).softmax(0)
+    assert_close(scores[0], expected)
+
+
+def test_a_share_of_features_without_features_is_refused(tried):
+    with pytest.raises(
+        UserError, match="feature_share 0.5 needs a feature file .*Set feature_share: 0"
+    ):
+        Run(load_config("TransitionGraph", config_dict=tried))

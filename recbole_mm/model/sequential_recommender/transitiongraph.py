@@ -1,0 +1,123 @@
+r"""TransitionGraph: what users have had next, and what looks or reads alike."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from recbole.model.abstract_recommender import SequentialRecommender
+from recbole.utils import InputType
+from scipy.sparse import coo_matrix, csr_matrix
+from torch import Tensor
+
+EXAMPLES_PER_BLOCK = 65_536
+
+
+class TransitionGraph(SequentialRecommender):
+    r"""The score of an item is its probability to follow the last events of the history, a mixture
+    of two parts:
+
+    - how often training events were followed by it, at most ``window`` events later;
+    - how similar its features are, as a softmax of their cosines, averaged over the modalities that
+      both items have.
+
+    Later events of the history weigh more. ``feature_share: 0`` are transitions alone, ``1`` are
+    the nearest neighbors by features alone. Nothing is trained.
+    """
+
+    input_type = InputType.POINTWISE
+    training_free = True
+    reads_features = True
+
+    def __init__(self, config, dataset):
+        super().__init__(config, dataset)
+        self.decay = config["decay"]
+        self.last_events = config["last_events"]
+        self.temperature = config["temperature"]
+        features = dataset.features if config["feature_share"] else {}
+        if config["feature_share"] and not features:
+            raise ValueError(
+                f"feature_share {config['feature_share']} needs a feature file of data set "
+                f"{config['dataset']!r}. Set feature_share: 0."
+            )
+        self.feature_share = config["feature_share"]
+        fields = (self.ITEM_SEQ, self.ITEM_SEQ_LEN, self.ITEM_ID)
+        window = config["window"]
+        graph = transition_probabilities(dataset, fields, self.n_items, window, self.decay).tocoo()
+        pairs = np.stack([graph.col, graph.row]).astype(np.int64)
+        self.register_buffer("pairs", torch.from_numpy(pairs))  # an item and the one before it
+        self.register_buffer("probability", torch.from_numpy(graph.data.astype(np.float32)))
+        self.modalities = list(features)
+        for name, (values, present) in features.items():
+            unit = F.normalize(values.float(), dim=1)
+            self.register_buffer(f"unit_{name}", unit, persistent=False)
+            self.register_buffer(f"present_{name}", present, persistent=False)
+
+    def predict(self, interaction) -> Tensor:
+        scores = self.full_sort_predict(interaction)
+        return scores.gather(1, interaction[self.ITEM_ID].unsqueeze(1)).squeeze(1)
+
+    def full_sort_predict(self, interaction) -> Tensor:
+        weights = self._weights(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN])
+        shape = (self.n_items, self.n_items)
+        graph = torch.sparse_coo_tensor(self.pairs, self.probability, shape, check_invariants=True)
+        scores = (1 - self.feature_share) * (graph @ weights.T).T
+        if self.modalities:
+            recent = weights.any(dim=0).nonzero().squeeze(1)
+            scores = scores + self.feature_share * weights[:, recent] @ self.similar_items(recent)
+        return scores.contiguous()
+
+    def _weights(self, item_seq: Tensor, length: Tensor) -> Tensor:
+        """How much each item counts as an event of the recent past, ``(b, n_items)``; rows add to 1."""
+        position = torch.arange(item_seq.shape[1], device=item_seq.device)
+        age = length.unsqueeze(1) - 1 - position
+        counted = (age >= 0) & (age < self.last_events)
+        weight = torch.where(counted, self.decay ** age.clamp(min=0).float(), 0.0)
+        weight = weight / weight.sum(dim=1, keepdim=True)
+        total = weight.new_zeros(len(item_seq), self.n_items)
+        return total.scatter_add_(1, item_seq, weight)
+
+    def similar_items(self, item_id: Tensor) -> Tensor:
+        """Probabilities of other items by their features, ``(n, n_items)``.
+
+        Args:
+            item_id: ``(n,)``.
+        """
+        total = self.probability.new_zeros(len(item_id), self.n_items)
+        shared = torch.zeros_like(total)
+        for name in self.modalities:
+            unit, present = getattr(self, f"unit_{name}"), getattr(self, f"present_{name}")
+            both = present[item_id].unsqueeze(1) & present
+            total += (unit[item_id] @ unit.T) * both
+            shared += both
+        cosine = torch.where(shared > 0, total / shared.clamp(min=1), -1.0)
+        cosine.scatter_(1, item_id.unsqueeze(1), -torch.inf)
+        cosine[:, 0] = -torch.inf
+        return (cosine / self.temperature).softmax(dim=1)
+
+
+def transition_probabilities(
+    dataset, fields: tuple[str, str, str], n_items: int, window: int, decay: float
+) -> csr_matrix:
+    """How likely an item is to come after another one in training.
+
+    Args:
+        dataset: training examples: histories with their targets.
+        fields: names of the histories, of their lengths and of the targets.
+        n_items: with the padding item.
+        window: how many events before the target count.
+        decay: a step further back counts this much as often.
+
+    Returns:
+        ``(n_items, n_items)``: in the row of an item the probabilities of those after it.
+    """
+    counts = csr_matrix((n_items, n_items))
+    for rows in torch.arange(len(dataset)).split(EXAMPLES_PER_BLOCK):
+        batch = dataset[rows]
+        item_seq, length, target = (batch[field].numpy() for field in fields)
+        for distance in range(1, min(window, item_seq.shape[1]) + 1):
+            long_enough = length >= distance
+            before = item_seq[long_enough, length[long_enough] - distance]
+            value = np.full(len(before), decay ** (distance - 1))
+            pairs = (before, target[long_enough])
+            counts = counts + coo_matrix((value, pairs), shape=(n_items, n_items)).tocsr()
+    total = np.asarray(counts.sum(axis=1)).ravel()
+    return csr_matrix(counts.multiply(1 / np.maximum(total, 1e-12)[:, None]))
