@@ -23,10 +23,14 @@ TESTS = Path(__file__).resolve().parent
 sys.path[:0] = [str(TESTS.parent), *(str(TESTS / room) for room in ("", "prepare"))]
 
 import yaml
+from fuzz import quiet
 from readers import EVENTS, GOODS, HISTORIES, MODEL, Shelf, _write_table
 from test_convert import missrec_folder
 from tiny import PRETRAIN
 from zygote import KILLED, Zygote
+
+from recbole_mm.prepare.making import command_to_resume
+from recbole_mm.tools.hashing import sha256_of_file
 
 VOLATILE = {
     "seconds", "seconds_per_epoch", "seconds_per_validation", "peak_memory", "started", "created",
@@ -45,12 +49,15 @@ class Case(NamedTuple):
         make: writes its input into an empty folder, which becomes the working directory.
         arguments: of ``recbole-mm``.
         result: what an undisturbed and a disturbed run must have in common; ``None``: all files.
+        dataset: name of a data set that it makes: after a kill it is the one before, the one that is
+            to come, or refused as unfinished, never a mixture of both.
     """
 
     name: str
     make: Callable[[Shelf, Path], None]
     arguments: list[str]
     result: Callable[[Path, str], object] | None = None
+    dataset: str | None = None
 
 
 def make_shop(_, folder: Path) -> None:
@@ -151,10 +158,10 @@ TRAIN = [f"--{key}={value}" for key, value in {**MODEL, "epochs": 2}.items()]
 CASES = {
     case.name: case
     for case in (
-        Case("prepare", make_shop, ["prepare", "shop"]),
-        Case("prepare-again", make_shop_again, ["prepare", "shop"]),
-        Case("convert", make_processed, ["convert", "missrec", "Sci"]),
-        Case("mix", make_domains, ["mix", "Both", "toy", "other"]),
+        Case("prepare", make_shop, ["prepare", "shop"], dataset="shop"),
+        Case("prepare-again", make_shop_again, ["prepare", "shop"], dataset="shop"),
+        Case("convert", make_processed, ["convert", "missrec", "Sci"], dataset="Sci"),
+        Case("mix", make_domains, ["mix", "Both", "toy", "other"], dataset="Both"),
         Case("extract", make_dataset, ["extract", "toy", "--batch-size=1"]),
         Case(
             "train",
@@ -179,6 +186,15 @@ CASES = {
         Case("export", make_checkpoint, ["export", "model.pth", "bundle"]),
     )
 }  # fmt: skip
+
+
+def usable_files(folder: Path, dataset: str) -> dict[str, str] | None:
+    """Hashes of the tables and features of a data set; ``None`` if it is refused as unfinished."""
+    root = folder / "dataset"
+    if command_to_resume(root, dataset):
+        return None
+    files = (root / dataset).glob(f"{dataset}.*")
+    return {f.name: sha256_of_file(f) for f in files if f.suffix in (".inter", ".item", ".npz")}
 
 
 class Broken(AssertionError):
@@ -223,12 +239,15 @@ class Undisturbed:
         self.case, self.zygote, self.folder = case, zygote, folder
         self.input = folder / "input"
         self.input.mkdir(parents=True)
-        case.make(shelf, self.input)
+        with quiet():
+            case.make(shelf, self.input)
         work = self._fresh()
         ended = zygote.run(work, case.arguments)
         if ended.status != 0:
             raise Broken(f"{case.name} fails without a kill: {ended.output}")
         self.points, self.result = ended.points, self._result(work, ended.output)
+        if case.dataset:
+            self.usable = [usable_files(place, case.dataset) for place in (self.input, work)]
 
     def kill(self, points: list[int]) -> None:
         """Kill the command at a point, the next attempt at the next one, and so on; then run it.
@@ -241,6 +260,7 @@ class Undisturbed:
             ended = self.zygote.run(work, self.case.arguments, point)
             if ended.status not in (0, KILLED):  # 0: there was less to do than the first time
                 raise Broken(f"{self.case.name}, killed before {points}: {ended.output}")
+            self._refuse_mixtures(work, point)
         ended = self.zygote.run(work, self.case.arguments)
         if ended.status != 0:
             raise Broken(f"{self.case.name} after a kill at {points}: {ended.output}")
@@ -252,6 +272,13 @@ class Undisturbed:
         left = [str(path) for path in work.rglob("*") if LEFT_OVER.search(path.name)]
         if left:
             raise Broken(f"{self.case.name} after a kill at {points} leaves {left}")
+
+    def _refuse_mixtures(self, work: Path, point: int) -> None:
+        if not self.case.dataset:
+            return
+        usable = usable_files(work, self.case.dataset)
+        if usable is not None and usable not in self.usable:
+            raise Broken(f"{self.case.name}, killed before {point}, can be used with {usable}")
 
     def _result(self, work: Path, output: str):
         return (self.case.result or (lambda folder, _: files_of(folder)))(work, output)

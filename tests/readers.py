@@ -24,6 +24,7 @@ from xlsx import write_xlsx
 from recbole_mm.data.feature_files import feature_path, write_item_features
 from recbole_mm.tools.files import write_json
 from recbole_mm.tools.hashing import sha256_of_file
+from recbole_mm.tools.records import write_record
 
 ITEMS, USERS, LENGTH = 12, 40, 7
 MODEL = {**TINY_MMM4REC, "epochs": 1}
@@ -724,9 +725,10 @@ def _make_stored_run(shelf, folder):
         seen=pl.lit("kept"),
     )  # fmt: skip
     write_table(ranks, folder / "ranks.parquet")
-    write_json(folder / "run.json", {"label": "MMM4Rec", "config": {"gpu_id": ""}})
+    write_record(folder / "run.json", {"label": "MMM4Rec", "config": {"gpu_id": ""}})
     record = {**_result(None), "environment": {"Python": "3"}, "n_items": ITEMS, "metrics": {}}
-    write_json(folder / "result.json", record)
+    record["ranks.parquet"] = sha256_of_file(folder / "ranks.parquet")
+    write_record(folder / "result.json", record)
     return {
         folder / "ranks.parquet": "parquet",
         folder / "run.json": "json",
@@ -738,7 +740,8 @@ def _read_stored_run(folder):
     from recbole_mm.compare.runs import EntryRun
 
     run = EntryRun("MMM4Rec", 1, folder)
-    return run.plan(), run.result(), run.ranks().collect()
+    run.set_aside_if_damaged()
+    return (run.plan(), run.result(), run.ranks().collect()) if run.finished else None
 
 
 # histories, ids and new items of a recommendation

@@ -1,35 +1,19 @@
-"""A run that is killed after any write, and run again, gives the bytes of one that was not."""
+"""A run that is killed anywhere, and run again, gives the bytes of one that was not."""
 
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from kills import Case, Undisturbed, points_of
 from small_amazon import mirrors_file, publish
 from web_server import serving
+from zygote import Zygote
 
 from recbole_mm.cli import main
 from recbole_mm.prepare.catalog import LackingData, require_dataset
 from recbole_mm.prepare.commands.amazon import main as make_amazon
 
 COMMAND = ["amazon", "Pantry", "--download", "--pictures", "--mirrors=mine.yaml"]
-KILLED_AFTER_A_WRITE = """
-import os, signal, sys
-from recbole_mm.cli import main
-replace = os.replace
-def replace_and_die(source, target):
-    replace(source, target)
-    if os.path.basename(target) == sys.argv[1]:
-        os.kill(os.getpid(), signal.SIGKILL)
-os.replace = replace_and_die
-main(sys.argv[2:])
-"""
-WRITES = (
-    "Prime_Pantry.csv.part.json", "meta_Prime_Pantry.json.gz.part.json", "report.json",
-    "Pantry.item", "Pantry.inter", "Pantry.card.json", "Pantry.text.npz", "000000000.npz",
-    "Pantry.image.npz",
-)  # fmt: skip
+KILLS = 8
 
 
 @pytest.fixture(scope="module")
@@ -45,27 +29,14 @@ def bytes_of(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
-def test_killed_after_each_write_and_run_again_it_gives_the_same_bytes(
-    server, tmp_path, monkeypatch
-):
-    undisturbed = tmp_path / "undisturbed"
-    undisturbed.mkdir()
-    monkeypatch.chdir(undisturbed)
-    mirrors_file(server, Path("mine.yaml"))
-    assert main(COMMAND) == 0
-    expected = bytes_of(undisturbed / "dataset")
+def test_killed_anywhere_and_run_again_it_gives_the_same_bytes(server, tmp_path):
+    def make(_, folder):
+        mirrors_file(server, folder / "mine.yaml")
 
-    disturbed = tmp_path / "disturbed"
-    disturbed.mkdir()
-    monkeypatch.chdir(disturbed)
-    mirrors_file(server, Path("mine.yaml"))
-    for write in WRITES:
-        process = [sys.executable, "-c", KILLED_AFTER_A_WRITE, write, *COMMAND]
-        assert subprocess.run(process, check=False).returncode == -signal.SIGKILL
-    assert main(COMMAND) == 0
-
-    assert bytes_of(disturbed / "dataset") == expected
-    assert not list(Path("dataset").glob(".*"))
+    with Zygote() as zygote:
+        amazon = Undisturbed(Case("amazon", make, COMMAND), zygote, None, tmp_path / "amazon")
+        for points in points_of(amazon, KILLS, seed=1):
+            amazon.kill(points)
 
 
 class Killed(BaseException):
