@@ -183,7 +183,8 @@ def try_reader(reader: Reader, seeds: range, output: Path) -> Counter:
             why = f"the process ended: {os.waitstatus_to_exitcode(status)}"
             _write(record, seed=seed, outcome="failed", why=why)
         if not begun & set(rest):
-            raise SystemExit(f"{reader.name}: the valid files cannot be made or read")
+            print(f"{reader.name}: the valid files cannot be made or read", file=sys.stderr)
+            return Counter(failed=1)
         rest = [seed for seed in rest if seed not in begun]
     for line in record.read_text().splitlines():
         counts[json.loads(line).get("outcome", "begun")] += 1

@@ -574,7 +574,6 @@ AUTHORS = {
 def _make_authors(_, folder):
     for name, content in AUTHORS.items():
         torch.save(content, folder / f"{name}.pth")
-        torch.save(content, folder / f"{name}-old.pth", _use_new_zipfile_serialization=False)
     return dict.fromkeys(folder.iterdir(), "torch")
 
 
