@@ -4,7 +4,7 @@ import pytest
 from fuzz import Bench, Shelf
 from readers import READERS
 
-INPUTS = 6
+INPUTS = 4
 """Of the slowest readers."""
 
 

@@ -11,6 +11,7 @@ A finetune stage starts from the nearest pretrain stage of its model above, unle
 its configuration sets ``pre_model_path``: to a checkpoint, or to ``~`` to start from scratch.
 """
 
+import reprlib
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -192,17 +193,28 @@ def plan_stages(
         ConfigError: ``stages`` is not a list of mappings, ``load_config`` refuses a
             configuration, or an order that cannot be run.
     """
-    common = read_layers(config_files, config_dict)
+    layers = (model, dataset, config_files, config_dict)
+    files = [str(path) for path in config_files]
+    try:
+        return _plan(layers, overrides)
+    except ConfigError as error:
+        named = not files or any(file in str(error) for file in files)
+        if named or type(error) is not ConfigError:
+            raise
+        raise ConfigError(f"{', '.join(files)}: {error}") from error
+
+
+def _plan(layers: tuple, overrides: dict | None) -> list[Stage]:
+    common = read_layers(*layers[2:])
     overlays = common.get("stages")
     if not isinstance(overlays, list) or not overlays:
-        raise ConfigError(f"`stages:` must be a list of overlays, not {overlays!r}")
+        raise ConfigError(f"`stages:` must be a list of overlays, not {reprlib.repr(overlays)}")
     if not all(isinstance(overlay, dict) for overlay in overlays):
         raise ConfigError("`stages:` must be a list of mappings like {train_stage: ...}")
     stages: list[Stage] = []
     looking: list[int] = []
     for number, overlay in enumerate(overlays, 1):
-        layers = (model, dataset, config_files, config_dict, overlay, overrides)
-        config = load_config(*layers, stage_name=f"stage {number}")
+        config = load_config(*layers, overlay, overrides, stage_name=f"stage {number}")
         stage = Stage(config)
         if "pre_model_path" not in {**common, **overlay, **(overrides or {})}:
             stage.source = _nearest_pretraining(stages, config)

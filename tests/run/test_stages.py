@@ -307,3 +307,16 @@ def test_damaged_progress_is_set_aside_and_the_stage_starts_again(
     assert not progress.exists()
     fresh = run_stages(config_dict=staged(toy, PRETRAIN, epochs=2, checkpoint_dir="fresh"))
     assert losses_of([result]) == losses_of(fresh)
+
+
+@pytest.mark.parametrize(
+    "stages", ["3", "[]", "[1]", "[{train_stage: finetune}, {train_stage: pretrain}]"]
+)
+def test_a_fault_of_a_file_of_stages_names_the_file(stages, toy, tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        f"model: MMM4Rec\ndataset: toy\ndata_path: {toy['data_path']}\nstages: {stages}\n"
+    )
+
+    with pytest.raises(ConfigError, match="mine.yaml: .*stage"):
+        plan_stages(config_files=[path])
