@@ -56,9 +56,8 @@ def _of_dataset(recommender, tokens: pl.Series) -> list[str | None]:
     nothing: list[str | None] = [None] * len(tokens)
     if not recommender.has_data:
         return nothing
-    place = recommender.config["data_path"], recommender.config["dataset"]
     try:
-        return item_details(*place, tokens, ["image"])["image"].to_list()
+        return item_details(recommender.config, tokens, ["image"])["image"].to_list()
     except UserError:
         return nothing
 
