@@ -703,7 +703,8 @@ def _trials(folder):
     from recbole_mm.tuning.trials import Trials
 
     fixed = {"model": "MMM4Rec", **_settings(folder / "data")}
-    return Trials(folder / "trials.jsonl", fixed, [])
+    space = {"choice": {"learning_rate": [0.01, 0.02, 0.03]}}
+    return Trials(folder / "trials.jsonl", fixed, [], space)
 
 
 def _read_trials(folder):

@@ -75,7 +75,12 @@ def open_checkpoint(path, device=None, data_path=None) -> Opened:
     model = build_model(plain, catalog, state, device, str(path))
     with user_errors(f"{path}: "):
         model.load_other_parameter(checkpoint.get("other_parameter"))
-    facts = _facts(checkpoint, plain, splits[0])
+    try:
+        facts = _facts(checkpoint, plain, splits[0])
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise CheckpointError(
+            f"{path}: damaged: what it says of its training cannot be read ({error!r})"
+        ) from error
     return Opened(model, catalog, plain, facts, sha256_of_file(path), splits)
 
 
@@ -168,8 +173,8 @@ def _facts(checkpoint: Mapping, plain: dict, train: MultiModalDataset) -> dict:
             "interactions": len(train.inter_feat if train.has_histories else train.events),
         },
         "protocol": {key: str(plain["eval_args"][key]) for key in protocol},
-        "validation": {plain["valid_metric"].lower(): checkpoint["best_valid_score"]},
-        "epoch": checkpoint["epoch"] + 1,
+        "validation": {plain["valid_metric"].lower(): float(checkpoint["best_valid_score"])},
+        "epoch": int(checkpoint["epoch"]) + 1,
     }
 
 

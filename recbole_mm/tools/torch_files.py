@@ -1,5 +1,6 @@
 """Files of torch: plain tensors read in bounded memory, written as a whole or not at all."""
 
+import os
 import zipfile
 from collections.abc import Mapping
 from contextlib import contextmanager
@@ -79,8 +80,13 @@ def check_archive(path) -> None:
     Raises:
         TorchFileError: see :func:`read_torch`.
         OSError: the file cannot be opened.
-        zipfile.BadZipFile: it is not an archive.
+        zipfile.BadZipFile: it is damaged.
     """
+    if os.path.exists(path) and not zipfile.is_zipfile(path):
+        raise TorchFileError(
+            "it is not an archive of torch, or truncated; a file of torch before 1.6 must be saved "
+            "again by a newer one"
+        )
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
         # torch.load would hand it to torch.jit.load, whatever reads its pickle
