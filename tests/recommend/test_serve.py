@@ -165,6 +165,24 @@ def test_a_click_shows_titles_pictures_and_reasons(address, tmp_path):
     assert hosts - {None} == {"127.0.0.1"}
 
 
+def test_titles_and_pictures_of_a_checkpoint_are_those_of_its_data_set(trained, toy):
+    from recbole_mm.recommend.web_page import Service
+
+    folder = Path(toy["data_path"], "toy")
+    rows = ["item_id:token\ttitle:token_seq\timage:token"]
+    rows += [f"i{n}\tThing {n}\ti{n}.png" for n in range(12)]
+    (folder / "toy.item").write_text("\n".join(rows) + "\n")
+    Image.new("RGB", (40, 30), "red").save(folder / "i3.png")
+    checkpoint = trained("UniSRec").result.checkpoint
+
+    service = Service(Recommender.from_pretrained(checkpoint, device="cpu"))
+
+    assert service.label("i3") == "Thing 3 (i3)"
+    assert service.item("thing 3") == "i3"
+    assert service.thumbnails["i3"].startswith("data:image/jpeg;base64,")
+    assert service.thumbnails["i4"] is None  # named, and not there
+
+
 def test_a_port_that_is_in_use_is_named(recommender, tmp_path, capsys):
     recommender.export(tmp_path / "bundle")
     with socket.socket() as taken:
