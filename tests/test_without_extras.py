@@ -5,7 +5,10 @@ import sys
 
 import pytest
 
-EXTRAS = ("pyarrow", "transformers", "matplotlib", "jinja2", "hyperopt", "fastexcel", "onnxruntime")
+EXTRAS = (
+    "pyarrow", "transformers", "matplotlib", "jinja2", "hyperopt", "fastexcel", "onnx", "onnxruntime", "faiss",
+    "gradio", "wandb", "mlflow", "trackio",
+)  # fmt: skip
 
 PROGRAM = """
 import sys

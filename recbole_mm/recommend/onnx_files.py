@@ -25,6 +25,7 @@ from typing import NamedTuple
 import numpy as np
 import onnxruntime
 import torch
+from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 from torch import Tensor, nn
 from torch.export import Dim
 from torch.func import functional_call
@@ -32,6 +33,7 @@ from torch.utils import _pytree as pytree
 
 from recbole_mm.model.layers.item_rows import tables_of_items
 from recbole_mm.recommend.catalog import Catalog
+from recbole_mm.tools.errors import UserError
 from recbole_mm.tools.files import write_json
 from recbole_mm.tools.hashing import sha256_of_file
 
@@ -117,6 +119,7 @@ def write_onnx(folder, model, catalog: Catalog) -> None:
 
     Raises:
         OSError: they cannot be written.
+        UserError: the model computes what torch cannot export.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -197,7 +200,7 @@ def _write_graph(path: Path, graph: Graph) -> dict[str, np.ndarray]:
     rows = [{0: users} for _ in graph.batch]
     given = (list(graph.batch.values()), tables)
     graph.module.eval()(*given)  # a model may have something to do at its first call
-    with _quiet_export():
+    with _quiet_export(), _exporter_errors(path):
         traced = torch.export.export(
             graph.module,
             given,
@@ -213,6 +216,8 @@ def _write_graph(path: Path, graph: Graph) -> dict[str, np.ndarray]:
     inputs = program.model.graph.inputs
     for value in [value for value in inputs if not value.uses()]:
         inputs.remove(value)
+    # the exporter's notes: where in which file of this machine every node comes from
+    ClearMetadataAndDocStringPass()(program.model)
     program.save(str(path))
     used = {value.name for value in inputs}
     return {name: table.numpy() for name, (table, _) in graph.items.items() if name in used}
@@ -248,6 +253,18 @@ def _as_exported(model):
     finally:
         model.fixed_length = False
         torch.backends.mha.set_fastpath_enabled(fast)
+
+
+@contextlib.contextmanager
+def _exporter_errors(path: Path):
+    try:
+        yield
+    except RuntimeError as error:  # torch.export and torch.onnx raise subclasses of it
+        reason = str(error).strip().partition("\n")[0]
+        raise UserError(
+            f"{path.name}: torch cannot export the model: {reason}. Shapes in its encode must not "
+            f"depend on the data when fixed_length is set; export without --onnx and --index"
+        ) from error
 
 
 @contextlib.contextmanager

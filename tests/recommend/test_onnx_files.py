@@ -9,6 +9,7 @@ from recbole_mm.recommend.histories import read_histories
 from recbole_mm.recommend.onnx_files import ENCODER, ITEMS, SCORER, feed, open_session, write_onnx
 from recbole_mm.recommend.ranking import Ranker
 from recbole_mm.recommend.recommender import Recommender
+from recbole_mm.tools.errors import UserError
 
 HISTORIES = [
     ["i1", "i2", "i3"],
@@ -71,3 +72,17 @@ def test_onnxruntime_scores_as_torch_does(name, settings, trained, tmp_path):
         np.add.at(score, (np.arange(len(score))[:, None], arrays["item_seq"]), added[0])
     np.testing.assert_allclose(score[:, 1:], expected, rtol=0, atol=2e-5)
     assert arrays["recommendable"].tolist() == [False] + [True] * 12
+    for file in (ENCODER, SCORER):
+        assert b".py" not in (folder / file).read_bytes(), "a path of this machine"
+
+
+def test_a_model_that_cannot_be_exported_is_named(trained, tmp_path, monkeypatch):
+    run = trained("UniSRec")
+    recommender = Recommender.from_pretrained(run.result.checkpoint, device="cpu")
+
+    def encode(batch, items):
+        return items[: int(batch["item_length"].sum())]
+
+    monkeypatch.setattr(recommender.model, "encode", encode)
+    with pytest.raises(UserError, match="encoder.onnx: torch cannot export the model"):
+        write_onnx(tmp_path / "onnx", recommender.model, recommender.catalog)
