@@ -13,8 +13,12 @@ from tqdm import tqdm
 from recbole_mm.recommend.disk import disk_errors
 from recbole_mm.recommend.request import Answer, Summary
 from recbole_mm.tools import processes
+from recbole_mm.tools.errors import UserError
 from recbole_mm.tools.files import whole_or_not, write_json
+from recbole_mm.tools.hashing import sha256_of_file
+from recbole_mm.tools.json_files import fits
 from recbole_mm.tools.json_text import parse_json
+from recbole_mm.tools.records import read_record, write_record
 
 PLAN = "plan.json"
 
@@ -57,15 +61,15 @@ class PartialOutput:
                 table_file, done_file = (
                     self.folder / f"{number:06d}{suffix}" for suffix in (".parquet", ".json")
                 )
-                counts = _read_json(done_file)
-                if counts is None:
+                own = _finished(table_file, done_file)
+                if own is None:
                     table, own = answer.part(number, bar.update)
                     with disk_errors(self.path, self.hint):
                         with whole_or_not(table_file) as temporary:
                             table.write_parquet(temporary)
-                        write_json(done_file, own)
+                        record = {"counts": list(own), "table": sha256_of_file(table_file)}
+                        write_record(done_file, record)
                 else:
-                    own = Summary(*counts)
                     bar.update(own.users)
                 summary += own
         return sum(processes.of_all(summary), Summary())
@@ -91,6 +95,19 @@ def _sink(table: pl.LazyFrame, suffix: str, path: Path) -> None:
         table.sink_ndjson(path)
     else:
         table.sink_csv(path, separator="\t" if suffix == ".tsv" else ",")
+
+
+def _finished(table_file: Path, done_file: Path) -> Summary | None:
+    """The summary of a part; ``None`` if it is not finished, or damaged since."""
+    try:
+        record = read_record(done_file) or {}
+    except UserError:
+        return None
+    counts = record.get("counts")
+    if not fits(counts, list[int]) or len(counts) != len(Summary._fields):
+        return None
+    is_whole = table_file.is_file() and record.get("table") == sha256_of_file(table_file)
+    return Summary(*counts) if is_whole else None
 
 
 def _read_json(path: Path):
