@@ -181,7 +181,8 @@ CASES = {
         Case(
             "recommend",
             make_histories,
-            ["recommend", "--model=bundle", "--histories=today.jsonl", "--output=top.csv", "--k=3"],
+            ["recommend", "--model=bundle", "--histories=today.jsonl", "--output=top.csv", "--k=3",
+             "--overwrite"],
         ),
         Case("export", make_checkpoint, ["export", "model.pth", "bundle"]),
     )
