@@ -28,6 +28,7 @@ from recbole_mm.tools.errors import UserError
 from recbole_mm.tools.files import whole_or_not, write_json
 from recbole_mm.tools.hashing import sha256_of_file
 from recbole_mm.tools.json_text import parse_json
+from recbole_mm.tools.torch_files import CannotSave
 
 FORMAT = "recbole_mm bundle"
 VERSION = 1
@@ -74,14 +75,21 @@ def write_bundle(folder, bundle: Bundle, card: str) -> None:
 
     Raises:
         OSError: it cannot be written.
+        CannotSave: likewise.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MANIFEST).unlink(missing_ok=True)
     for name, tensors in ((MODEL, bundle.state), (ITEMS, bundle.items)):
         own = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in tensors.items()}
-        with whole_or_not(folder / name) as temporary:
-            save_file(own, temporary, metadata={"format": "pt"})
+        try:
+            with whole_or_not(folder / name) as temporary:
+                save_file(own, temporary, metadata={"format": "pt"})
+        except SafetensorError as error:
+            raise CannotSave(
+                f"{folder / name} cannot be written ({error}): is the disk full? Free some space or "
+                f"give another folder"
+            ) from error
     write_json(folder / CONFIG, bundle.config)
     write_json(folder / TOKENS, bundle.tokens)
     with whole_or_not(folder / CARD) as temporary:
