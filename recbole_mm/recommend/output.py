@@ -104,7 +104,9 @@ def _finished(table_file: Path, done_file: Path) -> Summary | None:
     except UserError:
         return None
     counts = record.get("counts")
-    if not fits(counts, list[int]) or len(counts) != len(Summary._fields):
+    if not isinstance(counts, list) or not fits(counts, list[int]):
+        return None
+    if len(counts) != len(Summary._fields):
         return None
     is_whole = table_file.is_file() and record.get("table") == sha256_of_file(table_file)
     return Summary(*counts) if is_whole else None

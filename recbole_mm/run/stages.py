@@ -204,7 +204,9 @@ def plan_stages(
         raise ConfigError(f"{', '.join(files)}: {error}") from error
 
 
-def _plan(layers: tuple, overrides: dict | None) -> list[Stage]:
+def _plan(
+    layers: tuple[str | None, str | None, tuple, dict | None], overrides: dict | None
+) -> list[Stage]:
     common = read_layers(*layers[2:])
     overlays = common.get("stages")
     if not isinstance(overlays, list) or not overlays:
@@ -214,7 +216,9 @@ def _plan(layers: tuple, overrides: dict | None) -> list[Stage]:
     stages: list[Stage] = []
     looking: list[int] = []
     for number, overlay in enumerate(overlays, 1):
-        config = load_config(*layers, overlay, overrides, stage_name=f"stage {number}")
+        config = load_config(
+            *layers, stage=overlay, overrides=overrides, stage_name=f"stage {number}"
+        )
         stage = Stage(config)
         if "pre_model_path" not in {**common, **overlay, **(overrides or {})}:
             stage.source = _nearest_pretraining(stages, config)
