@@ -20,7 +20,7 @@ import logging
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnxruntime
@@ -123,17 +123,16 @@ def write_onnx(folder, model, catalog: Catalog) -> None:
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    used: dict[str, Any] = {}
     with torch.no_grad(), _as_exported(model):
         items = model.all_items()
         encoder, scorer = encoder_graph(model, items), scorer_graph(model, items)
-        used = {
-            name: table
-            for file, graph in ((ENCODER, encoder), (SCORER, scorer))
-            for name, table in _write_graph(folder / file, graph).items()
-        }
+        used |= _write_graph(folder / ENCODER, encoder)
+        used |= _write_graph(folder / SCORER, scorer)
     recommendable = catalog.offered & ~model.never_recommended().cpu()
     recommendable[0] = False
-    np.savez(folder / ITEMS, **used, **{RECOMMENDABLE: recommendable.numpy()})
+    used[RECOMMENDABLE] = recommendable.numpy()
+    np.savez(folder / ITEMS, **used)
     describe(folder, {"model": type(model).__name__, "length": model.max_seq_length})
 
 
@@ -213,6 +212,7 @@ def _write_graph(path: Path, graph: Graph) -> dict[str, np.ndarray]:
             input_names=[*graph.batch, *graph.items],
             output_names=graph.outputs,
         )
+    assert program is not None  # it is when a file is named
     inputs = program.model.graph.inputs
     for value in [value for value in inputs if not value.uses()]:
         inputs.remove(value)

@@ -5,7 +5,6 @@ import logging
 import re
 import secrets
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import polars as pl
 import torch
@@ -28,17 +27,14 @@ from recbole_mm.recommend.new_items import NewItems, read_new_items
 from recbole_mm.recommend.output import PartialOutput
 from recbole_mm.recommend.paths import require_new
 from recbole_mm.recommend.request import Answer, Request, Summary
+from recbole_mm.recommend.serving_files import ServingReport, write_serving_files
 from recbole_mm.recommend.similar import similar_items
 from recbole_mm.recommend.tables import USUAL, TableError, TableForm
 from recbole_mm.run.identity import package_version
 from recbole_mm.tools import processes
 from recbole_mm.tools.errors import UserError
-from recbole_mm.tools.extras import extra_needed
 from recbole_mm.tools.hashing import sha256_of_file, sha256_of_parts
 from recbole_mm.transfer.bundle import CARD, HASHED, MANIFEST, write_bundle
-
-if TYPE_CHECKING:
-    from recbole_mm.recommend.serving_files import ServingReport
 
 FILES = (*HASHED, MANIFEST, CARD)
 logger = logging.getLogger(__name__)
@@ -131,7 +127,7 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
 
     def export(
         self, folder, overwrite: bool = False, onnx: bool = False, index: str | None = None
-    ) -> "ServingReport | None":
+    ) -> ServingReport | None:
         """Save the bundle, whole or not at all.
 
         Args:
@@ -150,8 +146,6 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
             self.save_pretrained(new)
             if not onnx and index is None:
                 return None
-            with extra_needed("--onnx", "onnx"):
-                from recbole_mm.recommend.serving_files import write_serving_files
             saved = Recommender.from_pretrained(new, device="cpu")
             train = self._opened.splits[0] if self._opened.splits else None
             return write_serving_files(new, saved, train, index)

@@ -66,10 +66,11 @@ def write_index(folder, model, recommendable: np.ndarray, kind: str) -> None:
     vectors = scores.bounds(*scores.tables)[:, torch.from_numpy(rows)]
     width = vectors.shape[-1]
     if kind == "exact":
-        index = faiss.IndexFlatIP(width)
+        index: faiss.Index = faiss.IndexFlatIP(width)
     else:
-        index = faiss.IndexHNSWFlat(width, LINKS, faiss.METRIC_INNER_PRODUCT)
-        index.hnsw.efConstruction, index.hnsw.efSearch = CONSTRUCTION_WIDTH, SEARCH_WIDTH
+        graph = faiss.IndexHNSWFlat(width, LINKS, faiss.METRIC_INNER_PRODUCT)
+        graph.hnsw.efConstruction, graph.hnsw.efSearch = CONSTRUCTION_WIDTH, SEARCH_WIDTH
+        index = graph
     index.add(vectors.reshape(-1, width).float().contiguous().numpy())
     faiss.write_index(index, str(Path(folder, INDEX)))
     np.save(Path(folder, INDEX_ITEMS), np.tile(rows, len(vectors)))

@@ -8,8 +8,8 @@ import polars as pl
 import torch
 
 from recbole_mm.recommend.histories import Part, histories_of_dataset
-from recbole_mm.recommend.onnx_files import FOLDER, RECOMMENDABLE, ServedModel, describe, write_onnx
 from recbole_mm.recommend.ranking import Ranker
+from recbole_mm.tools.extras import extra_needed
 
 COMPARED = 256
 """Histories that torch and onnxruntime are compared on."""
@@ -25,7 +25,7 @@ class ServingReport(NamedTuple):
         origin: where they come from.
         difference: the largest of two scores of the same item.
         same_lists: histories with the same ten best items in the same order.
-        index: how well the index finds them; ``None`` without one.
+        search: how well the index finds them; ``None`` without one.
     """
 
     folder: Path
@@ -33,14 +33,14 @@ class ServingReport(NamedTuple):
     origin: str
     difference: float
     same_lists: int
-    index: object | None = None
+    search: object | None = None
 
     def __str__(self) -> str:
         agreement = (
             f"{self.folder}: onnxruntime and torch differ by at most {self.difference:.1e}, and have "
             f"the same {TOP} best items for {self.same_lists} of {self.n_histories} {self.origin}"
         )
-        return agreement if self.index is None else f"{agreement}\nindex: {self.index}"
+        return agreement if self.search is None else f"{agreement}\nindex: {self.search}"
 
 
 def write_serving_files(bundle, recommender, train=None, index: str | None = None) -> ServingReport:
@@ -54,14 +54,25 @@ def write_serving_files(bundle, recommender, train=None, index: str | None = Non
 
     Raises:
         OSError: they cannot be written.
+        UserError: a package is missing, or torch cannot export the model.
     """
+    with extra_needed("--onnx", "onnx"):
+        from recbole_mm.recommend.onnx_files import (
+            FOLDER,
+            RECOMMENDABLE,
+            ServedModel,
+            describe,
+            write_onnx,
+        )
+
     folder = Path(bundle, FOLDER)
     model, catalog = recommender.model, recommender.catalog
     write_onnx(folder, model, catalog)
     served = ServedModel(folder)
     part = _random_histories(catalog) if train is None else _histories(train, catalog)
     k = min(TOP, int(served.arrays[RECOMMENDABLE].sum()))
-    ranker = Ranker(model, catalog, k, request_time=float(np.max(part.times, initial=0.0)))
+    latest = 0.0 if part.times is None else float(part.times.max(initial=0.0))
+    ranker = Ranker(model, catalog, k, request_time=latest)
     batch = ranker.batch(part, np.arange(len(part.users)))
     arrays = {
         "item_seq": batch[model.ITEM_SEQ].numpy(),
@@ -93,8 +104,7 @@ def write_serving_files(bundle, recommender, train=None, index: str | None = Non
 def _histories(train, catalog) -> Part:
     """Whole histories of the first users of a data set."""
     histories = histories_of_dataset(train, catalog.tokens)
-    part = histories.part(0, min(COMPARED, histories.n_users))
-    return part if part.times is not None else part._replace(times=np.zeros(len(part.items)))
+    return histories.part(0, min(COMPARED, histories.n_users))
 
 
 def _random_histories(catalog) -> Part:
