@@ -4,6 +4,7 @@
 metrics are ``train/loss``, ``valid/ndcg@10`` and ``test/ndcg@10``.
 """
 
+import contextlib
 import math
 import time
 from collections.abc import Mapping
@@ -100,15 +101,14 @@ class MlflowTracker(Tracker):
 
         self.client = MlflowClient()
         experiment = self.client.get_experiment_by_name(run.project)
-        try:
-            experiment_id = (
-                experiment.experiment_id
-                if experiment
-                else self.client.create_experiment(run.project)
-            )
-        except MlflowException:  # another process has created it meanwhile
-            experiment_id = self.client.get_experiment_by_name(run.project).experiment_id
-        self.run_id = self.client.create_run(experiment_id, run_name=run.name).info.run_id
+        if experiment is None:
+            with contextlib.suppress(MlflowException):  # another process may be first
+                self.client.create_experiment(run.project)
+            experiment = self.client.get_experiment_by_name(run.project)
+        assert experiment is not None
+        self.run_id = self.client.create_run(
+            experiment.experiment_id, run_name=run.name
+        ).info.run_id
         params = [
             Param(key, str(value)[:LONGEST_VALUE]) for key, value in _flat(run.config).items()
         ]
