@@ -121,7 +121,7 @@ def refuse_unusable(tensors: Mapping[str, Tensor], origin: str, error: type[User
         error: its type.
 
     Raises:
-        error: a value is not a tensor, NaN or infinite.
+        UserError: of that type: a value is not a tensor, NaN or infinite.
     """
     faults = {name: fault for name, value in tensors.items() if (fault := tensor_fault(value))}
     if faults:
