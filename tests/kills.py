@@ -31,10 +31,11 @@ from zygote import KILLED, Zygote
 
 from recbole_mm.prepare.making import command_to_resume
 from recbole_mm.tools.hashing import sha256_of_file
+from recbole_mm.tools.records import SEAL
 
 VOLATILE = {
     "seconds", "seconds_per_epoch", "seconds_per_validation", "peak_memory", "started", "created",
-    "checkpoint_dir", "environment",
+    "checkpoint_dir", "environment", SEAL,
 }  # fmt: skip
 """Entries of records that are those of a run, not of its result."""
 IGNORED = ("log", "log_tensorboard", ".matplotlib")

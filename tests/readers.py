@@ -426,7 +426,7 @@ def _read_report(folder):
 
 
 def _make_pictures(_, folder):
-    picture = Image.linear_gradient("L").resize((12, 9)).convert("RGB")
+    picture = Image.linear_gradient("L").resize((24, 18)).convert("RGB")  # icons begin at 16
     for ending in ("png", "jpg", "gif", "webp", "bmp", "tiff", "ico", "ppm", "tga"):
         picture.save(folder / f"picture.{ending}")
     Image.fromarray(np.arange(12, dtype=np.uint16).reshape(3, 4) * 5000).save(folder / "deep.png")

@@ -23,13 +23,14 @@ def options(**values):
 
 @pytest.mark.slow
 def test_a_comparison_runs_resumes_and_survives_a_failing_run(toy, tmp_path, capsys):
-    models = "MMM4Rec,SASRec+n_heads=3,SASRec"  # 3 heads do not divide a width of 8
+    models = "MMM4Rec,SASRec+learning_rate=1e30,SASRec"  # whose loss is soon not a number
     command = options(models=models, **toy, **TINY, seeds=1, jobs=2, out="out")
 
     assert main(command) == 1
     first = capsys.readouterr().out
     assert "3 runs, 0 of them already finished; 2 at a time" in first
-    assert "SASRec+n_heads=3, seed 1: FAILED: The hidden size (8)" in first
+    assert "SASRec+learning_rate=1e30, seed 1: FAILED: " in first
+    assert "lower learning_rate (1e+30)" in first
     assert "warning: Leave-one-out leaks the future" in first
     assert "ranked among all 12 items" in first
     (folder,) = (tmp_path / "out" / "runs").glob("MMM4Rec-seed1-*")
@@ -141,10 +142,12 @@ def test_entries_that_read_other_events_are_refused_before_anything_runs(toy, tm
 
 @pytest.mark.slow
 def test_a_baseline_that_fails_is_no_reason_to_run_the_others_again(toy, capsys):
-    command = options(models="SASRec,SASRec+n_heads=3", **toy, **TINY, seeds=1, jobs=2, out="out")
+    command = options(
+        models="SASRec,SASRec+learning_rate=1e30", **toy, **TINY, seeds=1, jobs=2, out="out"
+    )
 
     assert main(command) == 2
-    assert "SASRec+n_heads=3 has finished: give another --baseline, one of SASRec (" in (
+    assert "SASRec+learning_rate=1e30 has finished: give another --baseline, one of SASRec (" in (
         capsys.readouterr().err
     )
     assert main([*command, "--baseline=SASRec"]) == 1

@@ -186,7 +186,7 @@ def test_what_follows_an_event_of_a_window_is_its_target(tmp_path):
         split(tmp_path, loss_positions="first")
 
 
-@pytest.mark.parametrize("model", ["MISSRec", "UniSRec", "SASRec"])
+@pytest.mark.parametrize("model", ["MISSRec", "SASRec"])
 def test_windows_are_refused_for_models_that_would_read_their_last_target_alone(tmp_path, model):
     settings = config(write_set(tmp_path, random_rows()), model, loss_positions="all")
     with pytest.raises(DatasetError, match=f"needs a model that trains on windows; {model}"):

@@ -1,6 +1,7 @@
 """What a further model of the package costs: its file and its property file."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -8,7 +9,7 @@ import sys
 import pytest
 from tiny import TINY
 
-from recbole_mm.config.models import MODELS
+from recbole_mm.config.models import BASELINES, MODELS
 from recbole_mm.config.property_files import properties_dir
 
 FILES = (
@@ -20,11 +21,15 @@ FILES = (
 def test_every_model_file_has_its_property_file_and_the_other_way_round(repository):
     modules = (repository / "recbole_mm/model/sequential_recommender").glob("[!_]*.py")
     by_module = {path.stem for path in modules}
-    by_property_file = {path.stem.lower() for path in (properties_dir() / "model").glob("*.yaml")}
+    files = [
+        path for kind in ("model", "baseline") for path in (properties_dir() / kind).glob("*.yaml")
+    ]
+    by_property_file = {path.stem.lower() for path in files}
+    described = {**MODELS, **BASELINES}
 
     assert sorted(by_module ^ by_property_file) == [], "these lack the other file"
-    assert {model.lower() for model in MODELS} == by_module
-    assert all(MODELS.values()), "the second line of a property file says what the model is"
+    assert {model.lower() for model in described} == by_module
+    assert all(described.values()), "the second line of a property file says what the model is"
 
 
 def snapshot(folder) -> dict:
@@ -55,7 +60,7 @@ def test_a_fourth_model_touches_two_files(repository, toy, tmp_path):
 
     assert done.returncode == 0, done.stderr
     assert "RecentMean on toy" in done.stdout
-    assert "RecentMean  The mean of the latest items." in helped.stdout
+    assert re.search(r"RecentMean +The mean of the latest items\.", helped.stdout)
     after = snapshot(checkout)
     touched = {name for name in before | after if before.get(name) != after.get(name)}
     assert touched == set(FILES)

@@ -71,7 +71,7 @@ def test_a_save_that_fails_leaves_the_checkpoint_before(toy, model, monkeypatch)
     before = path.read_bytes()
 
     def full(_, file, **__):
-        Path(file).write_bytes(b"half")
+        Path(getattr(file, "name", file)).write_bytes(b"half")
         raise RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed")
 
     monkeypatch.setattr(torch, "save", full)
