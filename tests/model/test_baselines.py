@@ -148,8 +148,10 @@ def test_a_transition_graph_counts_what_came_next_in_training(tmp_path):
     run = Run(load_config("TransitionGraph", config_dict={**settings, **options}))
     tokens = run.splits.train._dataset.field2id_token["item_id"].tolist()
 
-    pairs, value = run.model.pairs.tolist(), run.model.probability.tolist()
-    found = {(tokens[i], tokens[j]): v for j, i, v in zip(*pairs, value, strict=True)}
+    graph = run.model.graph
+    before = torch.repeat_interleave(torch.arange(len(tokens)), graph.start.diff())
+    entries = zip(before.tolist(), graph.column.tolist(), graph.value.tolist(), strict=True)
+    found = {(tokens[i], tokens[j]): v for i, j, v in entries}
 
     # a was followed by b twice, and two steps later by c and by d once each
     assert found == pytest.approx(

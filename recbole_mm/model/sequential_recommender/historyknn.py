@@ -1,11 +1,12 @@
 r"""HistoryKNN: items are recommended that users have had together with those of the history."""
 
 import numpy as np
-import torch
 from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.utils import InputType
 from scipy.sparse import csr_matrix, vstack
 from torch import Tensor
+
+from recbole_mm.model.layers.sparse_rows import SparseRows
 
 ITEMS_PER_BLOCK = 512
 NEVER_ZERO = 1e-6
@@ -31,10 +32,10 @@ class HistoryKNN(SequentialRecommender):
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
         events = dataset.inter_matrix(form="csr")
-        nearest = nearest_neighbors(events, config["k"], config["shrink"]).tocoo()
-        pairs = np.stack([nearest.row, nearest.col]).astype(np.int64)
-        self.register_buffer("pairs", torch.from_numpy(pairs))  # an item and a neighbor
-        self.register_buffer("similarity", torch.from_numpy(nearest.data.astype(np.float32)))
+        nearest = nearest_neighbors(events, config["k"], config["shrink"])
+        self.nearest_of = SparseRows(
+            nearest.T.tocsr()
+        )  # in the row of an item those that it is near
 
     def predict(self, interaction) -> Tensor:
         scores = self.full_sort_predict(interaction)
@@ -42,11 +43,7 @@ class HistoryKNN(SequentialRecommender):
 
     def full_sort_predict(self, interaction) -> Tensor:
         item_seq = interaction[self.ITEM_SEQ]
-        counts = self.similarity.new_zeros(len(item_seq), self.n_items)
-        counts.scatter_add_(1, item_seq, (item_seq > 0).to(counts.dtype))
-        shape = (self.n_items, self.n_items)
-        nearest = torch.sparse_coo_tensor(self.pairs, self.similarity, shape, check_invariants=True)
-        return (nearest @ counts.T).T.contiguous()
+        return self.nearest_of(item_seq, (item_seq > 0).float())
 
 
 def nearest_neighbors(events: csr_matrix, k: int, shrink: float) -> csr_matrix:

@@ -8,6 +8,8 @@ from recbole.utils import InputType
 from scipy.sparse import coo_matrix, csr_matrix
 from torch import Tensor
 
+from recbole_mm.model.layers.sparse_rows import SparseRows
+
 EXAMPLES_PER_BLOCK = 65_536
 
 
@@ -41,10 +43,8 @@ class TransitionGraph(SequentialRecommender):
         self.feature_share = config["feature_share"]
         fields = (self.ITEM_SEQ, self.ITEM_SEQ_LEN, self.ITEM_ID)
         window = config["window"]
-        graph = transition_probabilities(dataset, fields, self.n_items, window, self.decay).tocoo()
-        pairs = np.stack([graph.col, graph.row]).astype(np.int64)
-        self.register_buffer("pairs", torch.from_numpy(pairs))  # an item and the one before it
-        self.register_buffer("probability", torch.from_numpy(graph.data.astype(np.float32)))
+        graph = transition_probabilities(dataset, fields, self.n_items, window, self.decay)
+        self.graph = SparseRows(graph)
         self.modalities = list(features)
         for name, (values, present) in features.items():
             unit = F.normalize(values.float(), dim=1)
@@ -56,24 +56,22 @@ class TransitionGraph(SequentialRecommender):
         return scores.gather(1, interaction[self.ITEM_ID].unsqueeze(1)).squeeze(1)
 
     def full_sort_predict(self, interaction) -> Tensor:
-        weights = self._weights(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN])
-        shape = (self.n_items, self.n_items)
-        graph = torch.sparse_coo_tensor(self.pairs, self.probability, shape, check_invariants=True)
-        scores = (1 - self.feature_share) * (graph @ weights.T).T
+        recent, weight = self._recent(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN])
+        scores = (1 - self.feature_share) * self.graph(recent, weight)
         if self.modalities:
-            recent = weights.any(dim=0).nonzero().squeeze(1)
-            scores = scores + self.feature_share * weights[:, recent] @ self.similar_items(recent)
-        return scores.contiguous()
+            item_id, column = torch.unique(recent, return_inverse=True)
+            weights = weight.new_zeros(len(recent), len(item_id)).scatter_add_(1, column, weight)
+            scores = scores + self.feature_share * weights @ self.similar_items(item_id)
+        return scores
 
-    def _weights(self, item_seq: Tensor, length: Tensor) -> Tensor:
-        """How much each item counts as an event of the recent past, ``(b, n_items)``; rows add to 1."""
-        position = torch.arange(item_seq.shape[1], device=item_seq.device)
-        age = length.unsqueeze(1) - 1 - position
-        counted = (age >= 0) & (age < self.last_events)
-        weight = torch.where(counted, self.decay ** age.clamp(min=0).float(), 0.0)
-        weight = weight / weight.sum(dim=1, keepdim=True)
-        total = weight.new_zeros(len(item_seq), self.n_items)
-        return total.scatter_add_(1, item_seq, weight)
+    def _recent(self, item_seq: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
+        """The last events of histories and their weights, which add to 1: ``(b, last_events)``;
+        padding has no weight."""
+        age = torch.arange(self.last_events, device=item_seq.device)
+        position = length.unsqueeze(1) - 1 - age
+        weight = torch.where(position >= 0, self.decay ** age.float(), 0.0)
+        recent = item_seq.gather(1, position.clamp(min=0))
+        return recent, weight / weight.sum(dim=1, keepdim=True)
 
     def similar_items(self, item_id: Tensor) -> Tensor:
         """Probabilities of other items by their features, ``(n, n_items)``.
@@ -81,7 +79,7 @@ class TransitionGraph(SequentialRecommender):
         Args:
             item_id: ``(n,)``.
         """
-        total = self.probability.new_zeros(len(item_id), self.n_items)
+        total = self.graph.value.new_zeros(len(item_id), self.n_items)
         shared = torch.zeros_like(total)
         for name in self.modalities:
             unit, present = getattr(self, f"unit_{name}"), getattr(self, f"present_{name}")
