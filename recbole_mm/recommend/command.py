@@ -9,10 +9,16 @@ or with one history per row (user, items and timestamps: lists, or cells like: a
 They are whole: the list of a user is what comes after her last event. Users need not be known; those
 without a known item get the most popular items (source: popular). Without --histories every user of
 the data set gets a list. An interrupted command resumes when it is repeated; torchrun shares the
-users out (torchrun --nproc_per_node=2 -m recbole_mm recommend ...).
+users out (torchrun --nproc_per_node=2 -m recbole_mm recommend ...), and so does --tool=ray, among
+workers on a ray cluster (RAY_ADDRESS, or one that runs on this machine) or, without a cluster, on
+this machine. All nodes of a cluster need the model, its data set and the folder of the output under
+the same paths.
 """
 
+import os
+from contextlib import nullcontext
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 
 from recbole_mm.prepare.commands.options import pairs, parser_of
@@ -26,6 +32,7 @@ from recbole_mm.prepare.formats import (
 from recbole_mm.recommend.item_options import add_item_options, change_items, read_item_options
 from recbole_mm.recommend.paths import require_new
 from recbole_mm.tools.errors import UserError
+from recbole_mm.tools.extras import require_installed
 
 ID_FILE = "text with one id per line (.txt), or a table"
 
@@ -38,7 +45,6 @@ def main(arguments: list[str]) -> int:
         RunFailed: the output cannot be written.
     """
     options = read_arguments(arguments)
-    from recbole_mm.recommend.recommender import Recommender
     from recbole_mm.recommend.tables import TableForm, read_ids
     from recbole_mm.tools import processes
 
@@ -52,32 +58,51 @@ def main(arguments: list[str]) -> int:
         options.time_format,
         options.text,
     )
-    recommender = Recommender.from_pretrained(
-        options.model, device=options.device, data_path=options.data_path
-    )
-    change_items(recommender, options, form)
-    summary = recommender.write(
-        options.output,
-        options.histories,
-        k=options.k,
-        overwrite=options.overwrite,
-        show_progress=not options.no_progress,
-        filter_seen=options.filter_seen,
-        users=options.users and read_ids(options.users, "user", form),
-        items=options.items and read_ids(options.items, "item", form),
-        exclude=options.exclude and read_ids(options.exclude, "item", form),
-        candidates=options.candidates,
-        form=form,
-        request_time=options.request_time,
-        strict=options.strict,
-        batch_size=options.batch_size,
-        result_columns=options.result_columns,
-        titles=options.titles,
-        pictures=options.pictures,
-    )
+    recommender = open_recommender(options, form, "cpu" if options.tool else options.device)
+    with _workers(options, form) as workers:
+        summary = recommender.write(
+            options.output,
+            options.histories,
+            k=options.k,
+            overwrite=options.overwrite,
+            show_progress=not options.no_progress,
+            workers=workers,
+            filter_seen=options.filter_seen,
+            users=options.users and read_ids(options.users, "user", form),
+            items=options.items and read_ids(options.items, "item", form),
+            exclude=options.exclude and read_ids(options.exclude, "item", form),
+            candidates=options.candidates,
+            form=form,
+            request_time=options.request_time,
+            strict=options.strict,
+            batch_size=options.batch_size,
+            result_columns=options.result_columns,
+            titles=options.titles,
+            pictures=options.pictures,
+        )
     if processes.is_first():
         print(f"{options.output}: {summary}")
     return 0
+
+
+def open_recommender(options, form, device=None):
+    """The model on a device, with the items that the options ask for."""
+    from recbole_mm.recommend.recommender import Recommender
+
+    recommender = Recommender.from_pretrained(
+        options.model, device=device, data_path=options.data_path
+    )
+    change_items(recommender, options, form)
+    return recommender
+
+
+def _workers(options, form):
+    """A context: who computes the lists."""
+    if options.tool is None:
+        return nullcontext()
+    from recbole_mm.recommend.ray_workers import on_ray
+
+    return on_ray(partial(open_recommender, options, form), options.jobs)
 
 
 def read_arguments(arguments: list[str]):
@@ -87,6 +112,7 @@ def read_arguments(arguments: list[str]):
         UserError: a file does not exist or cannot be used by its name.
     """
     options = _parser().parse_args([_with_dashes(argument) for argument in arguments])
+    _check_tool(options)
     options.text = TextFormat(options.separator, options.encoding, not options.no_quotes)
     if not options.model.exists():
         raise UserError(f"--model: {options.model} does not exist")
@@ -101,6 +127,25 @@ def read_arguments(arguments: list[str]):
     options.result_columns = _result_columns(options.result_columns)
     options.request_time = _unix_seconds(options.request_time)
     return options
+
+
+def _check_tool(options) -> None:
+    if options.tool is None:
+        if options.jobs is not None:
+            raise UserError(
+                "--jobs needs --tool=ray; without it, torchrun starts several processes"
+            )
+        return
+    if options.jobs is not None and options.jobs < 1:
+        raise UserError(f"--jobs={options.jobs}: give a number >= 1")
+    if options.device is not None:
+        raise UserError(
+            f"--device={options.device}: leave it out with --tool=ray, which gives every worker a "
+            f"GPU if the cluster has GPUs"
+        )
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError("--tool=ray starts its own workers: run it without torchrun")
+    require_installed("recommend --tool=ray", "tune", ["ray"])
 
 
 def _with_dashes(argument: str) -> str:
@@ -137,6 +182,9 @@ def _parser():
         "read it [the latest event]")  # fmt: skip
     add("--batch-size", type=int, help="histories read at once [eval_batch_size of the training]")
     add("--device", help="cpu, cuda, cuda:1, ... [a GPU if there is one]")
+    add("--tool", choices=["ray"], help="share the users out among workers of ray [this process]")
+    add("--jobs", type=int, help="with --tool=ray: number of workers [one per GPU, or per core, of "
+        "the cluster]")  # fmt: skip
     add("--data-path", metavar="FOLDER", help="of the data sets [that of the training]")
     add("--no-progress", action="store_true", help="no progress bar")
     add_item_options(parser)

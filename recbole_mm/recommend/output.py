@@ -1,6 +1,7 @@
 """The file of an answer: written whole or not at all, by parts that an interrupted run resumes.
 
-Under torchrun every process computes its share of the parts, and the first one joins them.
+Under torchrun every process computes its share of the parts, and the first one joins them. Workers
+of ray send theirs to the process that started them.
 """
 
 import json
@@ -11,7 +12,7 @@ import polars as pl
 from tqdm import tqdm
 
 from recbole_mm.recommend.disk import disk_errors
-from recbole_mm.recommend.request import Answer, Summary
+from recbole_mm.recommend.request import Answer, Summary, Workers
 from recbole_mm.tools import processes
 from recbole_mm.tools.errors import UserError
 from recbole_mm.tools.files import whole_or_not, write_json
@@ -29,13 +30,14 @@ class PartialOutput:
     Args:
         path: of the file.
         plan: everything that the answer depends on, JSON-able. Parts of another plan are deleted.
+        workers: who computes the parts.
     """
 
-    def __init__(self, path: Path, plan: dict):
-        self.path = path
+    def __init__(self, path: Path, plan: dict, workers: Workers):
+        self.path, self.workers = path, workers
         self.folder = path.with_name(f".{path.name}.partial")
         self.hint = f"Finished parts are kept in {self.folder}: the same command resumes"
-        plan = json.loads(json.dumps({**plan, "processes": processes.size()}))
+        plan = json.loads(json.dumps({**plan, "processes": workers.size}))
         if processes.is_first() and _read_json(self.folder / PLAN) != plan:
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder.mkdir()
@@ -55,24 +57,30 @@ class PartialOutput:
         summary = Summary()
         total = answer.histories.n_users
         hidden = not (show_progress and processes.is_first())
+        missing = []
         with tqdm(total=total, desc="recommend", unit="user", disable=hidden) as bar:
             for number in range(processes.rank(), answer.n_parts, processes.size()):
-                # the second file of a part is written last
-                table_file, done_file = (
-                    self.folder / f"{number:06d}{suffix}" for suffix in (".parquet", ".json")
-                )
-                own = _finished(table_file, done_file)
+                own = _finished(*self._files(number))
                 if own is None:
-                    table, own = answer.part(number, bar.update)
-                    with disk_errors(self.path, self.hint):
-                        with whole_or_not(table_file) as temporary:
-                            table.write_parquet(temporary)
-                        record = {"counts": list(own), "table": sha256_of_file(table_file)}
-                        write_record(done_file, record)
+                    missing.append(number)
                 else:
                     bar.update(own.users)
+                    summary += own
+            for number, table, own in self.workers.compute(answer, missing, bar.update):
+                self._write(number, table, own)
                 summary += own
         return sum(processes.of_all(summary), Summary())
+
+    def _files(self, number: int) -> tuple[Path, Path]:
+        """The files of a part; the second one is written last."""
+        return (self.folder / f"{number:06d}.parquet", self.folder / f"{number:06d}.json")
+
+    def _write(self, number: int, table: pl.DataFrame, own: Summary) -> None:
+        table_file, done_file = self._files(number)
+        with disk_errors(self.path, self.hint):
+            with whole_or_not(table_file) as temporary:
+                table.write_parquet(temporary)
+            write_record(done_file, {"counts": list(own), "table": sha256_of_file(table_file)})
 
     def finish(self) -> None:
         """Join the parts into the file, and delete them.

@@ -26,7 +26,7 @@ from recbole_mm.recommend.item_details import item_details
 from recbole_mm.recommend.new_items import NewItems, read_new_items
 from recbole_mm.recommend.output import PartialOutput
 from recbole_mm.recommend.paths import require_new
-from recbole_mm.recommend.request import Answer, Request, Summary
+from recbole_mm.recommend.request import Answer, Request, Summary, ThisProcess, Workers
 from recbole_mm.recommend.serving_files import ServingReport, write_serving_files
 from recbole_mm.recommend.similar import similar_items
 from recbole_mm.recommend.tables import USUAL, TableError, TableForm
@@ -307,12 +307,14 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
         k: int = 10,
         overwrite: bool = False,
         show_progress: bool = False,
+        workers: Workers | None = None,
         **options,
     ) -> Summary:
         """:meth:`recommend` into a file, in memory that does not grow with the number of users.
 
-        The file is written whole or not at all; under torchrun the users are shared out. An interrupted call resumes when it is repeated, if its
-        histories are a file or those of the data set.
+        The file is written whole or not at all; under torchrun the users are shared out. An
+        interrupted call resumes when it is repeated, if its histories are a file or those of the
+        data set.
 
         Args:
             output: a ``.parquet``, ``.csv``, ``.tsv`` or ``.jsonl`` file.
@@ -320,6 +322,8 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
             k: items per user.
             overwrite: replace a file that exists.
             show_progress: whether there is a progress bar.
+            workers: who computes the lists, see :func:`~recbole_mm.recommend.ray_workers.on_ray`;
+                ``None``: this process.
             options: see :class:`~recbole_mm.recommend.request.Request`.
 
         Raises:
@@ -328,13 +332,17 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
         """
         path = require_new(output, overwrite)
         request = Request(k=k, **options)
-        partial = PartialOutput(path, processes.of_first(self._plan(histories, request)))
-        answer = self._answer(histories, request, partial.scratch)
+        workers = workers or ThisProcess()
+        plan = processes.of_first(self._plan(histories, request))
+        partial = PartialOutput(path, plan, workers)
+        answer = self._answer(histories, request, partial.scratch, workers.size)
         summary = partial.fill(answer, show_progress)
         partial.finish()
         return summary
 
-    def _answer(self, histories, request: Request, scratch=lambda _: None) -> Answer:
+    def _answer(
+        self, histories, request: Request, scratch=lambda _: None, n_workers: int = 1
+    ) -> Answer:
         if request.batch_size is None:
             request = dataclasses.replace(request, batch_size=self.config.get("eval_batch_size"))
         tokens = self.catalog.tokens
@@ -345,7 +353,10 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
             form = request.form._replace(trained=self._columns())
             read = read_histories(histories, tokens, form, request.users, file)
         details = self._details(request)
-        return Answer(self.model, self.catalog, read, request, details, scratch("candidates"))
+        candidates = scratch("candidates")
+        return Answer(
+            self.model, self.catalog, read, request, details, candidates, n_workers=n_workers
+        )
 
     def _columns(self) -> tuple[tuple[str, str], ...]:
         keys = {"user": "USER_ID_FIELD", "item": "ITEM_ID_FIELD", "time": "TIME_FIELD"}

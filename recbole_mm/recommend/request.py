@@ -1,10 +1,10 @@
 """What is asked for, and the answer as tables, part by part."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import polars as pl
@@ -119,6 +119,7 @@ class Answer:
         request: what is asked for.
         details: ``title`` and ``image`` of the catalog's items, as far as they are asked for.
         scratch: a file for the candidates of users; ``None`` keeps them in memory.
+        n_workers: how many compute the parts; there are as many parts, or more.
 
     Attributes:
         n_parts: how many tables there are.
@@ -136,6 +137,7 @@ class Answer:
         request: Request,
         details: pl.DataFrame | None = None,
         scratch: Path | None = None,
+        n_workers: int = 1,
     ):
         self.histories, self.request, self.details = histories, request, details
         _report_unknown_items(histories, request.strict)
@@ -145,6 +147,19 @@ class Answer:
         if request.candidates is not None:
             self.candidates = self._read_candidates(catalog, scratch)
         time = request.request_time
+        self.request_time = histories.last_time() if time is None else time
+        self.rank_with(model, catalog)
+        share = -(-histories.n_users // n_workers)
+        self.users_per_part = max(1, min(USERS_PER_PART, ROWS_PER_PART // request.k, share))
+        self.n_parts = -(-histories.n_users // self.users_per_part)
+
+    def __getstate__(self) -> dict:
+        """Everything but the model: another process opens it and calls :meth:`rank_with`."""
+        return {name: value for name, value in self.__dict__.items() if name != "ranker"}
+
+    def rank_with(self, model, catalog: Catalog) -> None:
+        """Use this model with its items from now on."""
+        request = self.request
         self.ranker = Ranker(
             model,
             catalog,
@@ -153,11 +168,8 @@ class Answer:
             None if request.exclude is None else catalog.ids(request.exclude, "exclude"),
             request.filter_seen,
             request.batch_size or BATCH_SIZE,
-            histories.last_time() if time is None else time,
+            self.request_time,
         )
-        share = -(-histories.n_users // processes.size())
-        self.users_per_part = max(1, min(USERS_PER_PART, ROWS_PER_PART // request.k, share))
-        self.n_parts = -(-histories.n_users // self.users_per_part)
 
     def part(self, number: int, progress=None) -> tuple[pl.DataFrame, Summary]:
         """The lists of some users, one item per row, users in their order, best items first.
@@ -202,6 +214,34 @@ class Answer:
             table = table.hstack(self.details[item])
         names = self.request.result_columns
         return table.rename({name: names[name] for name in table.columns if name in names})
+
+
+class Workers(Protocol):
+    """Who computes the parts of an answer."""
+
+    @property
+    def size(self) -> int:
+        """How many parts are computed at once."""
+
+    def compute(
+        self, answer: Answer, numbers: list[int], progress
+    ) -> Iterator[tuple[int, pl.DataFrame, Summary]]:
+        """Some parts, in any order: number, table and summary; for ``progress`` see
+        :meth:`Answer.part`."""
+
+
+class ThisProcess:
+    """Computes its parts one after another; under torchrun it is one of several processes."""
+
+    @property
+    def size(self) -> int:
+        """How many processes there are."""
+        return processes.size()
+
+    def compute(self, answer: Answer, numbers: list[int], progress):
+        """See :meth:`Workers.compute`."""
+        for number in numbers:
+            yield number, *answer.part(number, progress)
 
 
 def _report_unknown_items(histories: Histories, strict: bool) -> None:
