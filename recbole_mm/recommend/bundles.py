@@ -45,7 +45,7 @@ def bundle_of(opened: Opened) -> Bundle:
         items[f"{modality}.feature"] = _small(features.values)
         items[f"{modality}.present"] = features.present
         for name, array in catalog.spaces.get(modality, {}).items():
-            items[f"{modality}.{SPACE}{name}"] = torch.from_numpy(array)
+            items[f"{modality}.{SPACE}{name}"] = torch.tensor(array)
     tokens: dict = {"item": catalog.tokens.to_list()}
     if catalog.titles is not None:
         tokens["title"] = catalog.titles.to_list()
