@@ -35,6 +35,16 @@ def empty_working_directory(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["pytest"])
 
 
+@pytest.fixture
+def almost_full_disk():
+    """Files of this process end at 20,000 bytes."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def one_thread():
     """Tiny tensors are fastest on one thread, and the other cores run other tests."""

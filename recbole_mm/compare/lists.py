@@ -77,11 +77,12 @@ def read_lists(path: Path) -> pl.DataFrame:
 
 def _read_table(path: Path) -> pl.DataFrame:
     with reading(path):
-        names = scan_table(path).collect_schema().names()
+        lists = scan_table(path)
+        names = lists.collect_schema().names()
         columns: dict[str, str | None] = {name: None for name in COLUMNS}
         for ours in ("user", "item"):
             columns[ours] = next((n for n in (ours, f"{ours}_id") if n in names), ours)
-        table = pick_columns(scan_table(path), columns, path, OPTIONS).collect()
+        table = pick_columns(lists, columns, path, OPTIONS).collect()
     ids = [pl.col(name).cast(pl.String).str.strip_chars() for name in ("user", "item")]
     return table.with_columns(ids).drop_nulls(["user", "item"])
 

@@ -1,6 +1,5 @@
 import pickle
 import random
-import resource
 import types
 import zipfile
 
@@ -92,15 +91,6 @@ def test_parameters_that_cannot_be_used_are_refused(value, fault):
         refuse_unusable({"fine": torch.ones(2), "w": value}, "a.pth", UserError)
 
     refuse_unusable({"counts": torch.ones(2, dtype=torch.long)}, "a.pth", UserError)
-
-
-@pytest.fixture
-def almost_full_disk():
-    """Files of this process end at 4,000 bytes."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.usefixtures("almost_full_disk")

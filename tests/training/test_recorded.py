@@ -1,6 +1,5 @@
 """What every trainer of a run refuses to save."""
 
-import resource
 from pathlib import Path
 
 import pytest
@@ -37,15 +36,6 @@ def test_parameters_that_the_last_step_of_an_epoch_breaks_are_not_saved(toy, mod
         run.train()
 
     assert not Path(run.trainer.saved_model_file).exists()
-
-
-@pytest.fixture
-def almost_full_disk():
-    """Files of this process end at 20,000 bytes."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.usefixtures("almost_full_disk")

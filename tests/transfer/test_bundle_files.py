@@ -1,21 +1,10 @@
 """Bundles on a disk that is full."""
 
-import resource
-
 import pytest
 import torch
 
 from recbole_mm.tools.torch_files import CannotSave
 from recbole_mm.transfer.bundle import MANIFEST, Bundle, BundleError, read_bundle, write_bundle
-
-
-@pytest.fixture
-def almost_full_disk():
-    """Files of this process end at 4,000 bytes."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.usefixtures("almost_full_disk")
