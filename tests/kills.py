@@ -182,8 +182,7 @@ CASES = {
         Case(
             "recommend",
             make_histories,
-            ["recommend", "--model=bundle", "--histories=today.jsonl", "--output=top.csv", "--k=3",
-             "--overwrite"],
+            ["recommend", "--model=bundle", "--histories=today.jsonl", "--output=top.csv", "--k=3"],
         ),
         Case("export", make_checkpoint, ["export", "model.pth", "bundle"]),
     )

@@ -134,7 +134,7 @@ class Transfer:
 
         Raises:
             NotTransferred: the address does not give the file.
-        DownloadError: the disk is full.
+            DownloadError: the disk is full.
         """
         attempt = 0
         while True:
@@ -151,9 +151,9 @@ class Transfer:
             attempt += 1
 
     def finish(self) -> None:
-        """Give the file its name."""
-        self.part.rename(self.target)
+        """Give the file its name, as the last step: whoever finds the file looks no further."""
         self.note.unlink(missing_ok=True)
+        self.part.rename(self.target)
 
     def discard(self) -> None:
         self.part.unlink(missing_ok=True)

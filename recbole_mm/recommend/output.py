@@ -12,6 +12,7 @@ import polars as pl
 from tqdm import tqdm
 
 from recbole_mm.recommend.disk import disk_errors
+from recbole_mm.recommend.paths import mark_as_joined, partial_folder
 from recbole_mm.recommend.request import Answer, Summary, Workers
 from recbole_mm.tools import processes
 from recbole_mm.tools.errors import UserError
@@ -35,7 +36,7 @@ class PartialOutput:
 
     def __init__(self, path: Path, plan: dict, workers: Workers):
         self.path, self.workers = path, workers
-        self.folder = path.with_name(f".{path.name}.partial")
+        self.folder = partial_folder(path)
         self.hint = f"Finished parts are kept in {self.folder}: the same command resumes"
         plan = json.loads(json.dumps({**plan, "processes": workers.size}))
         if processes.is_first() and _read_json(self.folder / PLAN) != plan:
@@ -92,6 +93,7 @@ class PartialOutput:
             table = pl.scan_parquet(sorted(self.folder.glob("*.parquet")))
             with disk_errors(self.path, self.hint), whole_or_not(self.path) as temporary:
                 _sink(table, self.path.suffix.lower(), temporary)
+                mark_as_joined(temporary, self.folder)
             shutil.rmtree(self.folder, ignore_errors=True)
         processes.barrier()
 

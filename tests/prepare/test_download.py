@@ -49,6 +49,24 @@ def test_the_next_run_resumes_too(server):
     assert server.asked[-1] == ("/a.bin", "bytes=512000-")
 
 
+def test_killed_at_its_last_step_and_run_again_it_leaves_nothing_but_the_file(server, monkeypatch):
+    class Killed(BaseException):
+        """Stands for SIGKILL: nothing in the package catches it."""
+
+    def kill(*_, **__):
+        raise Killed
+
+    for step in ("unlink", "rename"):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"pathlib.Path.{step}", kill)
+            with pytest.raises(Killed):
+                get(server)
+    path = get(server)
+
+    assert path.read_bytes() == CONTENT
+    assert [left.name for left in path.parent.iterdir()] == ["a.bin"]
+
+
 def test_a_file_that_has_changed_starts_from_scratch(server):
     server.plan["a.bin"] = ["breaks off"]
     with pytest.raises(DownloadError):

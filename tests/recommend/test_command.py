@@ -130,6 +130,28 @@ def parts_computed(monkeypatch, stop_before=None):
     return computed
 
 
+def test_a_command_that_is_interrupted_after_its_last_write_can_be_repeated(
+    checkpoint, histories, tmp_path, monkeypatch, capsys
+):
+    output = tmp_path / "out" / "top.csv"
+    command = f"--model={checkpoint}", f"--histories={histories}", f"--output={output}"
+
+    def interrupt(folder, **_):
+        if str(folder).endswith(".partial") and os.path.exists(folder):
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("recbole_mm.recommend.output.shutil.rmtree", interrupt)
+        assert recommend(*command) == 130
+    written = output.read_bytes()
+
+    assert recommend(*command) == 0
+    assert output.read_bytes() == written
+    assert [path.name for path in output.parent.iterdir()] == [output.name]
+    assert recommend(*command) == 2
+    assert "top.csv exists; give another output, or --overwrite" in capsys.readouterr().err
+
+
 def test_an_interrupted_command_resumes(checkpoint, tmp_path, monkeypatch, capsys):
     output, whole = tmp_path / "top.parquet", tmp_path / "whole.parquet"
     monkeypatch.setattr("recbole_mm.recommend.request.USERS_PER_PART", 10)
