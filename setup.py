@@ -10,7 +10,7 @@ ONNX = ["faiss-cpu>=1.8", "onnx>=1.18", "onnxruntime>=1.20", "onnxscript>=0.5"]
 REPORT = ["jinja2>=3.1", "matplotlib>=3.8"]
 SERVE = ["gradio>=6"]
 TRACK = ["alembic>=1.13", "mlflow-skinny>=3", "sqlalchemy>=2", "trackio>=0.20", "wandb>=0.18"]
-TUNE = ["hyperopt==0.2.5", "ray[tune]==2.6.3"]  # later hyperopt fails in RecBole's grid
+TUNE = ["hyperopt>=0.3", "ray[tune]==2.6.3"]
 
 setup(
     version=VERSION,

@@ -48,6 +48,7 @@ def patch_after_import():
     give_sparse_matrices_their_update()
     leave_pickled_data_sets_closed()
     open_tensorboard_when_it_is_written()
+    draw_grids_with_a_current_hyperopt()
 
 
 def restore_numpy_aliases():
@@ -213,6 +214,31 @@ def open_tensorboard_when_it_is_written():
             return super()._get_file_writer() if self._made else None
 
     utils.SummaryWriter = LateWriter
+
+
+def draw_grids_with_a_current_hyperopt():
+    """hyperopt 0.2.7 and later draw with ``Generator.integers``, but RecBole's exhaustive search gives
+    them a ``RandomState``, which has no such method: ``algo="exhaustive"`` fails in the first trial.
+
+    RecBole's module of tuning gets a ``RandomState`` that has both names.
+    """
+    from recbole.trainer import hyper_tuning
+
+    hyper_tuning.np = _NumpyOfTuning
+
+
+class _RandomState(np.random.RandomState):
+    def integers(self, low, high=None, size=None):
+        return self.randint(low, high, size)
+
+
+class _NumpyOfTuning:
+    """What RecBole's module of tuning asks of ``numpy``; its plots need ``np.str``."""
+
+    array, prod, str = staticmethod(np.array), staticmethod(np.prod), str
+
+    class random:
+        RandomState = _RandomState
 
 
 def load_checkpoints_of_recbole():

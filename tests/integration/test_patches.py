@@ -13,7 +13,7 @@ import scipy.sparse
 import torch
 from recbole.config import Config
 from recbole.evaluator import Collector
-from recbole.trainer import Trainer
+from recbole.trainer import HyperTuning, Trainer
 
 from recbole_mm.config.load import RunConfig, load_config
 from recbole_mm.config.plain import config_to_plain
@@ -219,3 +219,41 @@ def test_graph_models_of_recbole_fill_their_sparse_matrix():
     matrix._update({(0, 1): 2.0, (1, 2): 3.0})
 
     assert matrix.toarray().tolist() == [[0, 2, 0], [0, 0, 3]]
+
+
+def test_the_grid_of_recbole_is_searched_to_its_end_with_any_hyperopt():
+    pytest.importorskip("hyperopt", reason="tuning needs recbole_mm[tune]")
+    tried = []
+
+    def objective(params, _files):
+        tried.append((params["a"], params["b"]))
+        return {
+            "model": "SASRec",
+            "best_valid_score": params["a"],
+            "valid_score_bigger": True,
+            "best_valid_result": {},
+            "test_result": {},
+        }
+
+    space = {"choice": {"a": [1, 2], "b": ["x", "y", "z"]}}
+    search = HyperTuning(objective, params_dict=space, algo="exhaustive")
+    search.run()
+
+    assert sorted(tried) == [(a, b) for a in (1, 2) for b in ("x", "y", "z")]
+    assert search.best_params == {"a": 2, "b": tried[[a for a, _ in tried].index(2)][1]}
+
+
+def test_recbole_plots_a_search(monkeypatch):
+    offline = pytest.importorskip("plotly.offline", reason="RecBole's plots need plotly")
+    pytest.importorskip("hyperopt", reason="tuning needs recbole_mm[tune]")
+    shown = []
+    monkeypatch.setattr(offline, "plot", lambda figure, filename: shown.append((figure, filename)))
+    search = HyperTuning(print, params_dict={"choice": {"a": [1]}}, display_file="search.html")
+    search.model, search.score_list, search.params_list = "SASRec", [0.5], ["a:1"]
+
+    search.plot_hyper()
+
+    ((figure, filename),) = shown
+    assert filename == "search.html"
+    assert list(figure.data[0].x) == ["1"]
+    assert list(figure.data[0].y) == [0.5]
