@@ -19,7 +19,7 @@ import recbole.data.dataset
 from recbole_mm.compare.ensembles import SEPARATOR, Ensemble
 from recbole_mm.compare.item_columns import columns_for
 from recbole_mm.config.columns import ALL
-from recbole_mm.config.errors import ConfigError
+from recbole_mm.config.errors import ConfigError, files_named
 from recbole_mm.config.keys import keys_of_other_models
 from recbole_mm.config.load import RunConfig, load_config
 from recbole_mm.config.models import (
@@ -228,7 +228,9 @@ def _tuned_file(model: str) -> str:
 
 def _refuse_another_model(entry: Entry) -> None:
     model = read_layers(entry.files).get("model", entry.model)
-    if model_name(model) != entry.model:
+    with files_named({str(entry.files[0]): {}} if entry.files else {}):
+        same = model_name(model) == entry.model
+    if not same:
         raise ConfigError(
             f"--models: {entry.files[0]} holds settings for {model}, not for {entry.model}: "
             f"write {model}@{entry.files[0]}, or remove `model:` from the file"

@@ -3,6 +3,7 @@
 import os
 
 from recbole_mm.config.defaults import DATA_PATH, defaults_for
+from recbole_mm.config.errors import files_named
 from recbole_mm.config.models import model_name
 from recbole_mm.config.property_files import read_layers
 
@@ -35,11 +36,12 @@ def data_settings(
     layers = [
         {**common, **stage, **(overrides or {})} for stage in stages if isinstance(stage, dict)
     ]
-    return [
-        _settings(model or given.get("model"), str(name), given)
-        for given in layers
-        if (name := dataset or given.get("dataset"))
-    ]
+    with files_named({str(path): {} for path in config_files}):
+        return [
+            _settings(model or given.get("model"), str(name), given)
+            for given in layers
+            if (name := dataset or given.get("dataset"))
+        ]
 
 
 def _settings(model, dataset: str, given: dict) -> dict:

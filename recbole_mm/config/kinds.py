@@ -49,6 +49,15 @@ def is_columns(value) -> bool:
     return value == "*" or isinstance(value, list) and all(isinstance(v, str) for v in value)
 
 
+def is_modalities(value) -> bool:
+    """One or several names, all different, that can be part of a file's name."""
+    names = [value] if isinstance(value, str) else value
+    plain = isinstance(names, list) and all(
+        isinstance(name, str) and re.fullmatch(r"[^/\\:\0]+", name) for name in names
+    )
+    return plain and len(set(names)) == len(names)
+
+
 def is_encoding(value) -> bool:
     """A name by which Python writes text."""
     try:
@@ -105,6 +114,11 @@ KINDS = {
         lambda value: is_interval(value) or isinstance(value, list),
     ),
     "columns": Form("a list of names or '*'", "lists of names or '*'", is_columns),
+    "modalities": Form(
+        "a name or a list of different names, without / \\ and :",
+        "lists of different names",
+        is_modalities,
+    ),
     "encoding": Form("an encoding like utf-8", "encodings", is_encoding),
     "split": Form(
         "{LS: valid_and_test}, {LS: valid_only}, {LS: test_only} or {RS: [0.8, 0.1, 0.1]} "

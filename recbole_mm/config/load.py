@@ -17,10 +17,15 @@ from recbole.utils import ModelType
 
 from recbole_mm.config.checks import refuse_contradictions, refuse_wrong_values
 from recbole_mm.config.defaults import DATA_PATH, defaults_for, merge, our_defaults
-from recbole_mm.config.errors import ConfigError
+from recbole_mm.config.errors import ConfigError, files_named
 from recbole_mm.config.keys import OF_A_RUN, refuse_saved_data, refuse_unknown_keys
 from recbole_mm.config.models import model_name
-from recbole_mm.config.property_files import find_config_file, joined, read_yaml
+from recbole_mm.config.property_files import (
+    find_config_file,
+    joined,
+    read_yaml,
+    users_dataset_files,
+)
 from recbole_mm.tools import processes
 
 
@@ -29,6 +34,7 @@ class Layer(NamedTuple):
 
     source: str
     values: dict
+    is_file: bool = False
 
 
 class RunConfig(Config):
@@ -104,18 +110,27 @@ def load_config(
             named or not known, keys contradict each other
             (:func:`~recbole_mm.config.checks.refuse_contradictions`), or RecBole refuses a value.
     """
-    layers = [Layer(str(path), read_yaml(find_config_file(path))) for path in config_files]
+    layers = [Layer(str(path), read_yaml(find_config_file(path)), True) for path in config_files]
     layers.append(Layer("config_dict", config_dict or {}))
     layers.append(Layer(stage_name, stage or {}))
     layers.append(Layer("command line", overrides or {}))
     if stage is None and any(layer.values.get("stages") for layer in layers):
         raise ConfigError("this configuration lists stages: run them with run_stages")
-    model = model_name(_named("model", model, layers))
-    dataset = _named("dataset", dataset, layers)
-    values = _checked_values(layers, model, dataset)
-    config = _recbole_config(model, dataset, values)
-    refuse_contradictions(config)
+    with files_named(_files_of(layers, dataset)):
+        model = model_name(_named("model", model, layers))
+        dataset = _named("dataset", dataset, layers)
+        values = _checked_values(layers, model, dataset)
+        config = _recbole_config(model, dataset, values)
+        refuse_contradictions(config)
     return config
+
+
+def _files_of(layers: list[Layer], dataset: str | None) -> dict[str, dict]:
+    """The values of the user's files: those of the data set, and those given."""
+    given = joined(layer.values for layer in layers)
+    name, data_path = dataset or given.get("dataset"), given.get("data_path", DATA_PATH)
+    of_dataset = {str(p): read_yaml(p) for p in users_dataset_files(str(name), str(data_path))}
+    return of_dataset | {layer.source: layer.values for layer in layers if layer.is_file}
 
 
 def layer_our_files(config: Config, model: str, model_class: type, dataset: str, users_files=True):

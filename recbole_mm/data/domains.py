@@ -83,13 +83,14 @@ def refuse_different_features(root, domains: list[str], modality: str) -> None:
     """
     kinds: dict[tuple, list[str]] = {}
     for domain in domains:
-        info = read_feature_info(feature_path(Path(root) / domain, domain, modality))
+        path = feature_path(Path(root) / domain, domain, modality)
+        info = read_feature_info(path)
         kind: tuple = (info.get("encoder"), info.get("dimension"), info.get("normalization"))
         if info.get("encoder") == "embedded":
             kind = (*kind, f"space of {info.get('shared_with')}")
-        kinds.setdefault(kind, []).append(domain)
+        kinds.setdefault(kind, []).append(str(path))
     if len(kinds) > 1:
-        listing = "; ".join(f"{names}: {kind}" for kind, names in kinds.items())
+        listing = "; ".join(f"{', '.join(paths)}: {kind}" for kind, paths in kinds.items())
         raise MixtureError(
             f"{modality} features of the domains differ in encoder, width, scale or space: "
             f"{listing}. Extract them together: recbole-mm extract {shlex.join(domains)}"

@@ -68,7 +68,7 @@ def write_item_features(
     if feature.dtype not in (np.float16, np.float32):
         feature = feature.astype(np.float32)
     _check_rows(path, item_id, feature)
-    _check_values(path, item_id, feature)
+    refuse_unusable_values(path, item_id, feature)
     with whole_or_not(path) as temporary, open(temporary, "wb") as file:
         arrays: dict = {f"{SPACE}{name}": array for name, array in (space or {}).items()}
         np.savez(file, item_id=item_id, feature=feature, info=json.dumps(info or {}), **arrays)
@@ -139,7 +139,7 @@ def read_feature_rows(
     for start in range(0, len(ids), ROWS_PER_CHUNK):
         chunk = ids[start : start + ROWS_PER_CHUNK]
         values[chunk] = stored[wanted[chunk]]
-        _check_values(path, tokens[wanted[chunk]], values[chunk])
+        refuse_unusable_values(path, tokens[wanted[chunk]], values[chunk])
     return values, present
 
 
@@ -219,7 +219,17 @@ def _check_rows(path: Path, item_id: np.ndarray, feature: np.ndarray) -> None:
         )
 
 
-def _check_values(path: Path, item_id: np.ndarray, feature: np.ndarray) -> None:
+def refuse_unusable_values(path, item_id: np.ndarray, feature: np.ndarray) -> None:
+    """Refuse NaN and infinite values.
+
+    Args:
+        path: of the file that they come from.
+        item_id: ``(n,)`` item tokens.
+        feature: ``(n, F)``.
+
+    Raises:
+        FeatureFileError: names the file and some of the items.
+    """
     bad = ~np.isfinite(feature).all(axis=1)
     if bad.any():
         raise FeatureFileError(

@@ -114,22 +114,29 @@ def _joined(parts: list[Encoded]) -> Encoded:
 
 
 def _write(path: Path, chunk: Encoded) -> None:
-    problems = json.dumps(chunk.problems)
+    rest = json.dumps(chunk._replace(values=None))
     with whole_or_not(path) as temporary, open(temporary, "wb") as file:
-        np.savez(file, row=chunk.rows, value=chunk.values, problems=problems, cut=chunk.cut)
+        np.savez(file, value=chunk.values, rest=rest, seal=_seal(chunk.values, rest))
 
 
 def _read(path: Path) -> Encoded | None:
     """A chunk that exists and is not damaged."""
     try:
         with np.load(path, allow_pickle=False) as chunk:
-            problems = [(row, why) for row, why in parse_json(str(chunk["problems"]))]
-            return Encoded(chunk["row"].tolist(), chunk["value"], problems, int(chunk["cut"]))
+            values, rest = chunk["value"], str(chunk["rest"])
+            if str(chunk["seal"]) != _seal(values, rest):
+                raise ValueError("its content has changed since it was written")
+        rows, _, problems, cut = parse_json(rest)
+        return Encoded(rows, values, [(row, why) for row, why in problems], cut)
     except FileNotFoundError:
         return None
     except Exception as error:  # noqa: BLE001 numpy and zipfile raise what they like
         print(f"{path}: damaged ({error}), encoded again")
         return None
+
+
+def _seal(values: np.ndarray, rest: str) -> str:
+    return sha256_of_parts([f"{values.dtype} {values.shape} {rest}", values.tobytes()])
 
 
 def _plan_in(folder: Path):

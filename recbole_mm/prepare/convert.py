@@ -6,7 +6,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from recbole_mm.data.feature_files import feature_path, write_item_features
+from recbole_mm.data.feature_files import (
+    feature_path,
+    refuse_unusable_values,
+    write_item_features,
+)
 from recbole_mm.prepare.inputs import InputError, today
 from recbole_mm.prepare.prepared import PreparedDataset, write_dataset
 from recbole_mm.tools.hashing import sha256_of_file
@@ -81,6 +85,9 @@ def write_features(
         values: ``(rows, F)``.
         row_of: item token -> its row.
         has: ``(rows,)`` bool, whether the item of a row has the modality.
+
+    Raises:
+        FeatureFileError: NaN or infinite values.
     """
     tokens = [token for token in sorted(row_of) if has[row_of[token]]]
     if not tokens:
@@ -95,4 +102,5 @@ def write_features(
         "coverage": len(tokens) / len(row_of),
     }
     values = np.asarray(values)[[row_of[token] for token in tokens]]
+    refuse_unusable_values(path, np.array(tokens), values)
     write_item_features(feature_path(dataset.folder, dataset.name, modality), tokens, values, info)

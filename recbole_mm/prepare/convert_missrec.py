@@ -154,6 +154,8 @@ def _read_index(path: Path) -> dict[str, str]:
             f"{path}: its second column should hold the numbers 0 to {len(lines) - 1}, each once, as "
             f"the rows of the feature files."
         )
+    if "" in tokens.values():
+        raise InputError(f"{path}: its first column lacks a token.")
     if len(set(tokens.values())) < len(tokens):
         raise InputError(f"{path}: its first column has duplicate tokens.")
     return tokens

@@ -125,9 +125,7 @@ def _lay_over(values: dict, own: dict, path) -> None:
         where = f"mirrors file {path}: {key}"
         if key not in values:
             raise MirrorsError(f"{where}: unknown key; the keys are {', '.join(values)}.")
-        if not isinstance(value, type(values[key])):
-            kind = "`name: value` lines" if isinstance(values[key], dict) else "a list"
-            raise MirrorsError(f"{where}: {value!r}; expected {kind} as in {SHIPPED}.")
+        _refuse_other_kind(value, values[key], where)
         if key == "layouts":
             for year, lists in value.items():
                 _lay_over_layout(values["layouts"], year, lists, f"{where}: {year}")
@@ -137,11 +135,22 @@ def _lay_over(values: dict, own: dict, path) -> None:
             values[key] = values[key] + value
     for name, known in values["names"].items():
         described = known if isinstance(known, dict) else {}
-        if not described.get("category") or described.get("layout") not in values["layouts"]:
+        category, layout = described.get("category"), described.get("layout")
+        if not (isinstance(category, str) and category and layout in list(values["layouts"])):
             raise MirrorsError(
                 f"mirrors file {path}: names: {name}: {known!r}; expected {{category: NAME, "
                 f"layout: {' or '.join(map(str, values['layouts']))}}}."
             )
+
+
+def _refuse_other_kind(value, ours, where: str) -> None:
+    if isinstance(ours, dict):
+        kind, fits = "`name: value` lines", isinstance(value, dict)
+    else:
+        kind = "a list of texts"
+        fits = isinstance(value, list) and all(isinstance(entry, str) for entry in value)
+    if not fits:
+        raise MirrorsError(f"{where}: {value!r}; expected {kind} as in {SHIPPED}.")
 
 
 def _lay_over_layout(layouts: dict, year, lists, where: str) -> None:

@@ -77,7 +77,7 @@ def open_checkpoint(path, device=None, data_path=None) -> Opened:
         model.load_other_parameter(checkpoint.get("other_parameter"))
     try:
         facts = _facts(checkpoint, plain, splits[0])
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
         raise CheckpointError(
             f"{path}: damaged: what it says of its training cannot be read ({error!r})"
         ) from error

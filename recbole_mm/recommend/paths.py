@@ -4,6 +4,7 @@ from pathlib import Path
 
 from recbole_mm.tools.errors import UserError
 from recbole_mm.tools.files import require_writable
+from recbole_mm.tools.hashing import sha256_of_file
 from recbole_mm.tools.records import read_record, write_record
 
 WRITTEN = (".parquet", ".csv", ".tsv", ".jsonl")
@@ -17,7 +18,7 @@ def partial_folder(path: Path) -> Path:
 
 def mark_as_joined(file: Path, folder: Path) -> None:
     """Remember in the folder of the parts that a file consists of them, before it gets its name."""
-    write_record(folder / JOINED, _stamp(file))
+    write_record(folder / JOINED, {"content": sha256_of_file(file)})
 
 
 def require_new(path, overwrite: bool) -> Path:
@@ -41,12 +42,7 @@ def require_new(path, overwrite: bool) -> Path:
 
 def _was_joined(path: Path) -> bool:
     try:
-        return read_record(partial_folder(path) / JOINED) == _stamp(path)
+        joined = read_record(partial_folder(path) / JOINED)
     except UserError:
         return False
-
-
-def _stamp(file: Path) -> dict[str, int]:
-    """What a file has as long as nobody writes to it, under any name."""
-    status = file.stat()
-    return {"bytes": status.st_size, "modified": status.st_mtime_ns}
+    return joined is not None and joined.get("content") == sha256_of_file(path)

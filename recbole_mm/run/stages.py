@@ -18,7 +18,7 @@ from functools import cached_property
 from logging import getLogger
 from pathlib import Path
 
-from recbole_mm.config.errors import ConfigError
+from recbole_mm.config.errors import ConfigError, files_named
 from recbole_mm.config.load import load_config
 from recbole_mm.config.models import MODELS
 from recbole_mm.config.plain import config_to_plain
@@ -194,14 +194,8 @@ def plan_stages(
             configuration, or an order that cannot be run.
     """
     layers = (model, dataset, config_files, config_dict)
-    files = [str(path) for path in config_files]
-    try:
+    with files_named({str(path): {} for path in config_files}):
         return _plan(layers, overrides)
-    except ConfigError as error:
-        named = not files or any(file in str(error) for file in files)
-        if named or type(error) is not ConfigError:
-            raise
-        raise ConfigError(f"{', '.join(files)}: {error}") from error
 
 
 def _plan(

@@ -32,7 +32,7 @@ def read_json(path, error: type[UserError] = JsonError, most_bytes: int | None =
 def fits(value, kind) -> bool:
     """Whether a value read from JSON is of a kind, a type annotation.
 
-    A whole number is a ``float`` too, unless it is larger than any.
+    An ``int`` has 64 bits. A whole number is a ``float`` too, unless it is larger than any.
 
     Args:
         value: plain data.
@@ -50,4 +50,6 @@ def fits(value, kind) -> bool:
         return isinstance(value, container) and all(fits(each, part) for each in values)
     if kind is float:
         return type(value) is float or (type(value) is int and abs(value) < LARGEST)
+    if kind is int and type(value) is int:
+        return abs(value) < 2**63
     return type(value) is (type(None) if kind is None else kind)

@@ -247,10 +247,13 @@ def start_from_config(model, config) -> Transferred | None:
             "checkpoint on its own data."
         )
     pretrained = read_pretrained(path, type(model).__name__)
-    if pretrained.config is not None:
-        changeable = config["allow_changed_keys"] or []
-        refuse_another_function(type(model), pretrained.config, config, changeable)
-    return load_pretrained(model, pretrained.state, reset, bool(config["allow_fewer_layers"]))
+    try:
+        if pretrained.config is not None:
+            changeable = config["allow_changed_keys"] or []
+            refuse_another_function(type(model), pretrained.config, config, changeable)
+        return load_pretrained(model, pretrained.state, reset, bool(config["allow_fewer_layers"]))
+    except TransferError as error:
+        raise TransferError(f"pre_model_path {path}: {error}") from error
 
 
 def _require_ours(model, keys: list[str]) -> None:

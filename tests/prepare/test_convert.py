@@ -9,8 +9,10 @@ import pandas as pd
 import pytest
 import torch
 
+from recbole_mm.data.feature_files import FeatureFileError
 from recbole_mm.data.features import read_item_features
 from recbole_mm.prepare.commands import convert
+from recbole_mm.prepare.convert_missrec import convert_missrec
 from recbole_mm.prepare.inputs import InputError
 from recbole_mm.tools.errors import UserError
 
@@ -38,6 +40,18 @@ def missrec_folder(root, longest=4):
     features[[0, 2]] = 0
     features.tofile(folder / "Sci.feat3CLS")
     return folder
+
+
+def test_what_is_wrong_in_a_file_is_named_by_that_file(tmp_path):
+    folder = missrec_folder(tmp_path)
+    features = np.fromfile(folder / "Sci.feat3CLS", np.float32)
+    features[3] = np.nan
+    features.tofile(folder / "Sci.feat3CLS")
+    with pytest.raises(FeatureFileError, match=r"Sci.feat3CLS: NaN .* in 1 items, e.g. \['B1'\]"):
+        convert_missrec(folder, "Sci", tmp_path / "out")
+    (folder / "Sci.user2index").write_text("U0\t0\n \t1\nU2\t2\n")
+    with pytest.raises(InputError, match="Sci.user2index: its first column lacks a token"):
+        convert_missrec(folder, "Sci", tmp_path / "out")
 
 
 def mmm4rec_folder(root):

@@ -330,12 +330,34 @@ def test_a_data_set_that_is_not_prepared_names_the_command(tmp_path):
         extract_features.main(["nothing", f"--output={tmp_path}"])
 
 
+def cut_off(chunk):
+    chunk.write_bytes(chunk.read_bytes()[:40])
+
+
+def changed(value):
+    def change(chunk):
+        with np.load(chunk) as file:
+            arrays = {**file, "value": value(file["value"])}
+        np.savez(chunk, **arrays)
+
+    return change
+
+
 @pytest.mark.usefixtures("one_batch_a_chunk")
-def test_a_damaged_chunk_is_encoded_again(dataset, capsys):
+@pytest.mark.parametrize(
+    "damage",
+    [
+        cut_off,
+        changed(lambda v: v * np.nan),
+        changed(lambda v: v[:, :1]),
+        changed(lambda v: v[None]),
+    ],
+)
+def test_a_damaged_chunk_is_encoded_again(dataset, damage, capsys):
     with pytest.raises(KeyboardInterrupt):
         extract([dataset], StandInEncoder(dies_after=2), ["text"], batch_size=1)
     (chunk,) = dataset.folder.glob(".shop.text.partial/000000001.npz")
-    chunk.write_bytes(chunk.read_bytes()[:40])
+    damage(chunk)
     second = StandInEncoder()
 
     extract([dataset], second, ["text"], batch_size=1)

@@ -74,6 +74,8 @@ def test_the_lists_of_a_users_file_replace_ours_and_the_rest_stays(tmp_path, mon
         ({"layouts": {2018: {"reviews": ["file:///x"]}}}, "is not the http or https address"),
         ({"names": {"x": "Books"}}, "expected {category: NAME, layout: 2014 or 2018 or 2023}"),
         ({"trusted_hosts": "h"}, "expected a list"),
+        ({"trusted_hosts": [{"h": 1}]}, "expected a list of texts"),
+        ({"names": {"Mine": {"category": "Toys", "layout": [2018]}}}, "names: Mine: .*expected"),
     ],
 )
 def test_a_malformed_file_is_named_with_the_key_and_what_is_expected(tmp_path, values, message):

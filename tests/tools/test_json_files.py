@@ -54,7 +54,7 @@ def test_values_of_a_kind(value, kind):
 @pytest.mark.parametrize(
     ("value", "kind"),
     [
-        (True, int), (1.0, int), ("1", float), (10**400, float),
+        (True, int), (1.0, int), ("1", float), (10**400, float), (2**63, int),
         (None, str), ([1, "a"], list[int]), ({"a": 1}, dict[str, dict[str, Any]]), ([], dict[str, int]),
     ],
 )  # fmt: skip
