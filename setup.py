@@ -10,7 +10,19 @@ ONNX = ["faiss-cpu>=1.8", "onnx>=1.18", "onnxruntime>=1.20", "onnxscript>=0.5"]
 REPORT = ["jinja2>=3.1", "matplotlib>=3.8"]
 SERVE = ["gradio>=6"]
 TRACK = ["alembic>=1.13", "mlflow-skinny>=3", "sqlalchemy>=2", "trackio>=0.20", "wandb>=0.18"]
-TUNE = ["hyperopt>=0.3", "ray[tune]==2.6.3"]
+TUNE = ["hyperopt>=0.3", "plotly>=5", "ray[tune]>=2.44"]  # plotly: HyperTuning draws its trials
+
+# RecBole 1.2.1 requires ray <= 2.6.3, which has no wheels for Python 3.12 and later. It is therefore
+# installed by `pip install --no-deps recbole==1.2.1`, and what its modules import is required here.
+RECBOLE_IMPORTS = [
+    "colorama>=0.4.4",
+    "colorlog>=4.7.2",
+    "psutil>=5.9",
+    "scipy>=1.11",
+    "tensorboard>=2.14",
+    "texttable>=1.6",
+    "thop>=0.1.1.post2207130030",
+]
 
 setup(
     version=VERSION,
@@ -25,7 +37,7 @@ setup(
         "recbole_mm.prepare": ["mirrors.yaml"],
     },
     install_requires=[
-        "recbole==1.2.*",
+        *RECBOLE_IMPORTS,
         "torch>=2.6",  # loads checkpoints without executing pickled code
         "huggingface_hub>=0.30",  # bundles
         "numpy>=1.26",
@@ -36,8 +48,6 @@ setup(
         "requests>=2.31",
         "safetensors>=0.4.3",
         "scikit-learn>=1.3",
-        "setuptools<81",  # ray 2.6.3 imports pkg_resources, which later releases dropped
-        "texttable>=1.6",
         "tqdm>=4.65",
         "urllib3>=2.1",
     ],

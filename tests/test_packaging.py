@@ -9,9 +9,12 @@ import subprocess
 import sys
 import sysconfig
 import zipfile
+from importlib.metadata import requires
 
 import pytest
 import yaml
+
+from recbole_mm.tools.recbole_version import INSTALL
 
 pytestmark = pytest.mark.slow
 
@@ -46,6 +49,12 @@ def wheel(repository, tmp_path_factory):
     run(*pip, "-w", out, source)
     (path,) = out.glob("recbole_mm-*.whl")
     return path
+
+
+def metadata(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = [name for name in archive.namelist() if name.endswith("METADATA")]
+        return email.message_from_bytes(archive.read(name))
 
 
 @pytest.fixture(scope="module")
@@ -83,16 +92,13 @@ def test_the_wheel_brings_its_license_and_version(wheel):
 
 
 def test_the_wheel_says_what_it_is_and_where_to_read_more(wheel):
-    with zipfile.ZipFile(wheel) as archive:
-        (name,) = [name for name in archive.namelist() if name.endswith("METADATA")]
-        metadata = email.message_from_bytes(archive.read(name))
-
-    assert metadata["Name"] == "recbole_mm"
-    assert set(metadata["Requires-Python"].split(",")) == {">=3.10", "<3.12"}
-    assert metadata["Description-Content-Type"] == "text/markdown"
-    assert "RecBole" in metadata["Keywords"].split(",")
-    assert "RecBole, https://recbole.io" in metadata.get_all("Project-URL")
-    assert "Typing :: Typed" in metadata.get_all("Classifier")
+    described = metadata(wheel)
+    assert described["Name"] == "recbole_mm"
+    assert described["Requires-Python"] == ">=3.10"
+    assert described["Description-Content-Type"] == "text/markdown"
+    assert "RecBole" in described["Keywords"].split(",")
+    assert "RecBole, https://recbole.io" in described.get_all("Project-URL")
+    assert "Typing :: Typed" in described.get_all("Classifier")
 
 
 def test_the_installed_command_helps_and_runs(fresh, toy, tmp_path):
@@ -136,24 +142,40 @@ def test_the_ci_runs_the_command_of_the_readme(repository):
 
 
 def test_the_dev_extra_brings_what_the_tests_of_the_scripts_need(wheel):
-    with zipfile.ZipFile(wheel) as archive:
-        (metadata,) = [name for name in archive.namelist() if name.endswith("METADATA")]
-        lines = archive.read(metadata).decode().splitlines()
-
+    required = metadata(wheel).get_all("Requires-Dist")
     for extra in ("docs", "features", "onnx", "report", "serve", "track", "tune"):
-        for line in lines:
-            if line.startswith("Requires-Dist") and line.endswith(f'extra == "{extra}"'):
-                assert line.replace(f'"{extra}"', '"dev"') in lines
+        for requirement in required:
+            if requirement.endswith(f'extra == "{extra}"'):
+                assert requirement.replace(f'"{extra}"', '"dev"') in required
 
 
-def test_every_core_dependency_is_constrained(repository):
+@pytest.mark.parametrize("file", ["constraints.txt"])
+def test_every_core_dependency_is_constrained(repository, wheel, file):
     constrained = {
         line.split("==")[0].lower().replace("_", "-")
-        for line in (repository / "constraints.txt").read_text().splitlines()
+        for line in (repository / file).read_text().splitlines()
         if "==" in line
     }
-    setup = ast.parse((repository / "setup.py").read_text()).body[-1].value
-    (wanted,) = [k.value for k in setup.keywords if k.arg == "install_requires"]
-    for requirement in ast.literal_eval(wanted):
-        name = re.split(r"[<>=\[]", requirement)[0].lower().replace("_", "-")
-        assert name in constrained, requirement
+    for requirement in metadata(wheel).get_all("Requires-Dist"):
+        name = re.split(r"[<>=\[;]", requirement)[0].lower().replace("_", "-")
+        assert name in constrained or 'extra == "gpu"' in requirement, requirement
+
+
+def test_recbole_is_installed_alone_by_the_same_command_everywhere(repository, wheel):
+    assert not [r for r in metadata(wheel).get_all("Requires-Dist") if r.startswith("recbole")]
+
+    name, _, version = INSTALL.split()[-1].partition("==")
+    assert f"{name}=={version}" in (repository / "constraints.txt").read_text().splitlines()
+    readme = (repository / "README.md").read_text()
+    commands = re.findall("^python3 -m venv .*", readme, flags=re.MULTILINE)
+    assert len(commands) == 2
+    for command in commands:
+        assert f" && {INSTALL} && " in command
+
+
+def test_everything_that_recbole_imports_is_required(wheel):
+    """Its own requirements, which are not installed, but for ray and what it does not import."""
+    required = {re.split(r"[<>=\[; ]", r)[0] for r in metadata(wheel).get_all("Requires-Dist")}
+    wanted = {re.split(r"[<>=\[; (]", r)[0] for r in requires("recbole")}
+
+    assert wanted - required - {"ray", "tabulate", "scikit_learn", "scikit-learn"} == set()

@@ -11,17 +11,18 @@ from recbole_mm.config.forms import FormError, fault, form_of_default, parse_for
 from recbole_mm.config.kinds import Form
 from recbole_mm.config.own_models import own_models
 from recbole_mm.tools.names import nearest
+from recbole_mm.tools.recbole_version import missing_recbole
 from recbole_mm.tools.yaml_files import read_yaml, read_yaml_text
 
 
-def _folder_of(package: str) -> Path:
-    found = find_spec(package)
+def _folder_of_recbole() -> Path:
+    found = find_spec("recbole")
     if found is None or found.origin is None:
-        raise ModuleNotFoundError(f"{package} is not installed")
+        raise missing_recbole()
     return Path(found.origin).parent
 
 
-RECBOLE_DIR = _folder_of("recbole")
+RECBOLE_DIR = _folder_of_recbole()
 """Of the installed package, which is not imported for that."""
 
 RECBOLE_KEYS = "recbole_keys.yaml"

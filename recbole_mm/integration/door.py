@@ -5,10 +5,17 @@ import importlib.abc
 import importlib.util
 import sys
 
+from recbole_mm.tools.recbole_version import missing_recbole, refuse_unknown_version
+
 
 def open_door() -> None:
-    """Register with RecBole now if it is loaded, else as soon as it is imported."""
+    """Register with RecBole now if it is loaded, else as soon as it is imported.
+
+    Raises:
+        RecBoleError: it is loaded in a version that is not known here.
+    """
     if "recbole" in sys.modules:
+        refuse_unknown_version(sys.modules["recbole"].__version__)
         _before_import()
         _after_import()
     elif not any(isinstance(finder, _WithRecBole) for finder in sys.meta_path):
@@ -25,7 +32,11 @@ def _after_import() -> None:
 
 
 class _WithRecBole(importlib.abc.MetaPathFinder):
-    """Patches and registers around the first import of ``recbole``."""
+    """Patches and registers around the first import of ``recbole``.
+
+    Raises:
+        RecBoleError: by the import, where RecBole is missing or not of a version that is known here.
+    """
 
     _searching = False
 
@@ -38,14 +49,15 @@ class _WithRecBole(importlib.abc.MetaPathFinder):
         finally:
             self._searching = False
         if spec is None or spec.loader is None:
-            return None
+            raise missing_recbole()
         execute = spec.loader.exec_module
 
         def exec_module(module):
-            if self in sys.meta_path:
-                sys.meta_path.remove(self)
             _before_import()
             execute(module)
+            refuse_unknown_version(module.__version__)
+            if self in sys.meta_path:
+                sys.meta_path.remove(self)
             _after_import()
 
         spec.loader.exec_module = exec_module

@@ -52,23 +52,20 @@ def patch_after_import():
 
 
 def restore_numpy_aliases():
-    """numpy 2 dropped four aliases that RecBole's Config (and ray) read."""
+    """numpy 2 dropped four aliases that RecBole's Config reads."""
     for name, scalar in NUMPY_ALIASES.items():
         if name not in np.__dict__:
             setattr(np, name, scalar)
 
 
 def silence_warnings_without_a_remedy():
-    """Warnings at lines of RecBole and ray, about which a user can do nothing.
+    """Warnings at lines of RecBole, about which a user can do nothing.
 
     Among them: torch's about ``torch.cuda.amp.GradScaler`` and pandas' about chained ``fillna`` and
     ``Series.agg(len)``. Warnings at the user's and at our own lines stay.
     """
     for category in (FutureWarning, DeprecationWarning):
         warnings.filterwarnings("ignore", category=category, module=r"recbole\.")
-    # ray 2.6.3, which RecBole pins, imports pkg_resources
-    warnings.filterwarnings("ignore", "pkg_resources is deprecated", UserWarning)
-    warnings.filterwarnings("ignore", r".*pkg_resources\.declare_namespace", DeprecationWarning)
 
 
 def switch_off_anomaly_detection():

@@ -25,6 +25,7 @@ from recbole_mm.config.keys import refuse_saved_data
 from recbole_mm.config.models import model_name, recbole_models, source_of
 from recbole_mm.integration import lookup
 from recbole_mm.integration.lookup import QUICK_START
+from recbole_mm.integration.ray_tune import instead_of_ray
 
 
 def register():
@@ -156,7 +157,7 @@ def _send_run_functions_through_this_package():
 
 
 class _AfterQuickStart(importlib.abc.MetaPathFinder):
-    """Imports ``spawned`` right after RecBole's quick start, which imports ray."""
+    """Imports RecBole's quick start without ray, and ``spawned`` right after it."""
 
     def find_spec(self, fullname, path=None, *_):
         if fullname != QUICK_START:
@@ -166,7 +167,8 @@ class _AfterQuickStart(importlib.abc.MetaPathFinder):
         execute = spec.loader.exec_module
 
         def exec_module(module):
-            execute(module)
+            with instead_of_ray():
+                execute(module)
             importlib.import_module("recbole_mm.integration.spawned")
 
         spec.loader.exec_module = exec_module

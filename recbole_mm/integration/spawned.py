@@ -8,6 +8,7 @@ import functools
 import sys
 
 from recbole_mm.integration.lookup import QUICK_START
+from recbole_mm.integration.ray_tune import Tune
 from recbole_mm.tools.errors import UserError
 
 _FUNCTIONS = ("run", "run_recbole", "run_recboles", "objective_function", "load_data_and_model")
@@ -39,6 +40,7 @@ def _naming_the_file(load):
     return load_data_and_model
 
 
+sys.modules[QUICK_START].tune = Tune  # type: ignore[attr-defined]  for one that was imported before us
 for _name in _FUNCTIONS:
     _function = getattr(sys.modules[QUICK_START], _name)
     if _name == "load_data_and_model":

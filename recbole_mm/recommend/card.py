@@ -3,6 +3,7 @@
 from huggingface_hub import EvalResult, ModelCardData
 
 from recbole_mm.config.models import MODELS
+from recbole_mm.tools.recbole_version import INSTALL
 
 TASK = "sequential-recommendation"
 
@@ -71,7 +72,7 @@ def _use(described: dict, n_items: int) -> str:
     return f"""## How to use
 
 ```
-pip install recbole_mm
+pip install recbole_mm && {INSTALL}
 recbole-mm recommend --model=THIS_FOLDER --histories=today.csv --k={k} --output=top.csv
 ```
 

@@ -1,7 +1,7 @@
 """Workers of ray compute the parts of an answer, on a cluster or on this machine.
 
-The workers are plain actors. Ray Data would do the same, but that of ray 2.6.3, which RecBole pins,
-cannot be imported: it needs ``pkg_resources._vendor``, which setuptools no longer has.
+The workers are plain actors: the parts of an answer, their files and their resumption are those of one
+process, and Ray Data would bring its own.
 
 Importing this module imports ray.
 """

@@ -8,14 +8,13 @@ import tempfile
 
 import pyarrow  # noqa: F401  Ray Tune finds out after the last trial that it needs it
 import ray
-from ray import air, tune
+from ray import tune
 from ray.tune.search.hyperopt import HyperOptSearch
 from recbole.trainer import HyperTuning
 
-from recbole_mm.integration.patches import restore_numpy_aliases
-
 SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is reported home
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths of the configuration
     "RAY_AIR_NEW_OUTPUT": "0",  # the new output ignores verbose=0
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # we record the trials ourselves
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # an interrupted search must not count as finished
@@ -55,7 +54,6 @@ def run_by_ray(search: HyperTuning, bigger: bool, seed: int, jobs: int, gpus: in
             num_cpus=cores,
             num_gpus=gpus,
             object_store_memory=2**27,  # bytes; nothing large is passed
-            runtime_env={"worker_process_setup_hook": restore_numpy_aliases},
             include_dashboard=False,
             log_to_driver=False,
             logging_level="CRITICAL",
@@ -68,11 +66,10 @@ def run_by_ray(search: HyperTuning, bigger: bool, seed: int, jobs: int, gpus: in
                     search_alg=draws,
                     num_samples=int(search.max_evals),
                     max_concurrent_trials=jobs,
-                    chdir_to_trial_dir=False,
                 ),
-                run_config=air.RunConfig(
+                run_config=tune.RunConfig(
                     storage_path=folder,
-                    failure_config=air.FailureConfig(fail_fast=True),
+                    failure_config=tune.FailureConfig(fail_fast=True),
                     callbacks=[PrintTrials()],
                     verbose=0,
                 ),
@@ -91,5 +88,6 @@ class PrintTrials(tune.Callback):
 
 
 def _trial(params: dict, objective) -> dict:
-    # without it RecBole would leave the GPU of this process for the one of its configuration
-    return objective(params, gpu_id=os.environ["CUDA_VISIBLE_DEVICES"])
+    # without it RecBole would leave the GPU of this process for the one of its configuration; Ray sets
+    # the variable in processes that have one
+    return objective(params, gpu_id=os.environ.get("CUDA_VISIBLE_DEVICES", ""))

@@ -187,8 +187,6 @@ def test_a_pickled_run_function_brings_this_package_along(name):
 
 def test_run_functions_imported_before_this_package_bring_it_along_too():
     program = """
-        import numpy
-        numpy.bool8 = numpy.bool_  # ray misses it on numpy 2
         from recbole.quick_start import run_recbole
         import recbole_mm
         assert run_recbole.__module__ == "recbole_mm.integration.spawned", run_recbole.__module__
