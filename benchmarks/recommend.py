@@ -26,6 +26,7 @@ from process_memory import peak, resident
 
 K, WIDTH, LENGTH, BATCH = 10, 64, 20, 1024
 EVENTS = 10  # of a synthetic user
+USERS_OF_A_LARGE_CATALOG = 2000
 REPETITIONS = 5
 SETTINGS = {
     "MMM4Rec": {"head_dim": 16, "d_state": 16},
@@ -121,7 +122,7 @@ def by_items(model: str, args) -> dict:
         file = Path(args.scratch, f"new.{modality}.npz")
         vectors[modality] = write_item_features(file, tokens, values.astype(np.float16))
     recommender.add_items(vectors=vectors)
-    users = recommender.recommend(k=1)["user"].head(2000).to_list()
+    users = tokens_of("user_id", args)[:USERS_OF_A_LARGE_CATALOG]
     output = Path(args.scratch, "items.parquet")
     return measured(
         lambda: recommender.write(output, k=K, overwrite=True, users=users).users,
@@ -218,6 +219,14 @@ def write_histories(path: Path, n_users: int, tokens: list[str]) -> None:
     ).write_csv(path)
 
 
+def tokens_of(column: str, args) -> list[str]:
+    import polars as pl
+
+    file = Path(args.data_path or "dataset", args.dataset, f"{args.dataset}.inter")
+    table = pl.read_csv(file, separator="\t", infer_schema_length=0)
+    return table[f"{column}:token"].unique(maintain_order=True).to_list()
+
+
 def in_a_process(function: str, model: str, args, **more) -> dict:
     """Run one of the functions above in a process of its own."""
     options = {**vars(args), **more, "child": function, "models": model}
@@ -230,11 +239,7 @@ def run(args) -> list[dict]:
     for model in args.models.split(","):
         checkpoint = in_a_process("checkpoint_of", model, args)
         if args.users:
-            import polars as pl
-
-            folder = Path(args.data_path or "dataset", args.dataset)
-            table = pl.read_csv(folder / f"{args.dataset}.inter", separator="\t")
-            tokens = table["item_id:token"].cast(pl.String).unique(maintain_order=True).to_list()
+            tokens = tokens_of("item_id", args)
             for n_users in map(int, args.users.split(",")):
                 path = Path(args.scratch, "histories.csv")
                 write_histories(path, n_users, tokens)

@@ -18,6 +18,7 @@ from torch import Tensor
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.plain import config_from_plain, config_to_plain
 from recbole_mm.data.dataset import EVENT_ROW, LAST_ROW
+from recbole_mm.model.layers.top_k import top_k
 from recbole_mm.run.run import Run
 from recbole_mm.tools.files import whole_or_not
 from recbole_mm.training.ranking import RankCollector
@@ -147,7 +148,7 @@ class RankRecorder(RankCollector):
     def on_ranks(self, rank: Tensor, scores: Tensor) -> None:
         length = min(LIST_LENGTH, scores.shape[1] - 1)
         self.ranks.append((rank + 1).clamp(max=scores.shape[1] - 1).cpu())
-        self.lists.append(scores.topk(length, dim=1).indices.cpu())
+        self.lists.append(top_k(scores, length)[1].cpu())
 
     def _mask_seen(self, scores: Tensor, target: Tensor) -> None:
         rows = torch.arange(len(scores), device=scores.device)

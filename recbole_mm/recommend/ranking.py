@@ -7,6 +7,7 @@ import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor
 
+from recbole_mm.model.layers.top_k import top_k
 from recbole_mm.recommend.catalog import Catalog, CatalogError
 from recbole_mm.recommend.histories import Part
 
@@ -156,7 +157,7 @@ class Ranker:
             scores = scores.masked_fill(
                 ~self._allowed(rows, own_candidates, scores.device), -torch.inf
             )
-        values, columns = (each.cpu() for each in scores.topk(self.k, dim=1))
+        values, columns = (each.cpu() for each in top_k(scores, self.k))
         ids = self.candidates[columns].masked_fill(values == -torch.inf, 0)
         return ids.numpy(), values.numpy()
 

@@ -6,6 +6,7 @@ import torch
 from recbole.evaluator import Collector
 
 from recbole_mm.config.errors import ConfigError
+from recbole_mm.model.layers.top_k import top_k
 from recbole_mm.tools import processes
 
 METRICS_OF_RANKS = {"recall", "mrr", "ndcg", "hit", "precision", "map"}
@@ -49,7 +50,7 @@ class RankCollector(Collector):
             return
         k = max(self.topk)
         if self.register.need("rec.items"):
-            self.data_struct.update_tensor("rec.items", scores_tensor.topk(k, dim=1).indices)
+            self.data_struct.update_tensor("rec.items", top_k(scores_tensor, k)[1])
         rank = rank_by_counting(scores_tensor, positive_i.to(scores_tensor.device))
         self.on_ranks(rank, scores_tensor)
         hits = rank.unsqueeze(1) == torch.arange(k, device=rank.device)
