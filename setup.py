@@ -5,7 +5,7 @@ from setuptools import find_packages, setup
 VERSION = "0.1.0"
 DOCS = ["sphinx>=8.2"]
 EXCEL = ["fastexcel>=0.12"]
-FEATURES = ["transformers>=4.40"]
+FEATURES = ["sentence-transformers>=6", "transformers>=5.4"]
 ONNX = ["faiss-cpu>=1.8", "onnx>=1.18", "onnxruntime>=1.20", "onnxscript>=0.5"]
 REPORT = ["jinja2>=3.1", "matplotlib>=3.8"]
 SERVE = ["gradio>=6"]

@@ -9,6 +9,7 @@ from recbole_mm.tools.file_names import LONGEST_NAME
 from recbole_mm.tools.yaml_files import YamlFileError, read_yaml
 
 SEPARATOR = ":"
+FACTS_OF_A_KIND = ("encoder", "dimension", "normalization", "pooling", "prompt")
 
 
 class MixtureError(UserError):
@@ -79,19 +80,20 @@ def refuse_different_features(root, domains: list[str], modality: str) -> None:
     """The features of one modality must be of one kind.
 
     Raises:
-        MixtureError: they differ in encoder, width, normalization or (embedded extractor) space.
+        MixtureError: they differ in encoder, width, normalization, pooling, prompt or (embedded
+            extractor) space.
     """
     kinds: dict[tuple, list[str]] = {}
     for domain in domains:
         path = feature_path(Path(root) / domain, domain, modality)
         info = read_feature_info(path)
-        kind: tuple = (info.get("encoder"), info.get("dimension"), info.get("normalization"))
+        kind = tuple(str(info.get(fact)) for fact in FACTS_OF_A_KIND)
         if info.get("encoder") == "embedded":
             kind = (*kind, f"space of {info.get('shared_with')}")
         kinds.setdefault(kind, []).append(str(path))
     if len(kinds) > 1:
         listing = "; ".join(f"{', '.join(paths)}: {kind}" for kind, paths in kinds.items())
         raise MixtureError(
-            f"{modality} features of the domains differ in encoder, width, scale or space: "
+            f"{modality} features of the domains differ in encoder, width, scale, pooling, prompt or space: "
             f"{listing}. Extract them together: recbole-mm extract {shlex.join(domains)}"
         )

@@ -73,10 +73,7 @@ def in_chunks(
     for start in tqdm(starts, f"{dataset.name} {modality}", unit="chunk", disable=len(starts) < 4):
         chunk = _read(_path(folder, start))
         if chunk is None:
-            batches = range(start, min(start + size, len(part)), batch_size)
-            chunk = _joined(
-                [encode(part[at : min(at + batch_size, start + size)]) for at in batches]
-            )
+            chunk = in_batches(part[start : start + size], batch_size, encode)
             _write(_path(folder, start), chunk)
         chunks.append(chunk)
     whole = _joined(chunks)
@@ -88,6 +85,30 @@ def in_chunks(
     del plan["input_hash"]
     facts = {**plan, "cut": whole.cut} if modality == "text" else plan
     return Vectors(np.array(whole.rows), whole.values, whole.problems, facts)
+
+
+def in_batches(
+    part: list[tuple[int, Any]],
+    batch_size: int,
+    encode: Callable[[list[tuple[int, Any]]], Encoded],
+) -> Encoded:
+    """Encode ``(row, text or path)`` pairs, the longest texts first, so that few are padded.
+
+    Args:
+        part: pairs with ascending rows.
+        batch_size: pairs that are encoded together.
+        encode: of a batch.
+
+    Returns:
+        what became of them, in the order of ``part``.
+    """
+    by_length = sorted(part, key=lambda pair: -len(pair[1]) if isinstance(pair[1], str) else 0)
+    starts = range(0, len(part), batch_size)
+    found = _joined([encode(by_length[at : at + batch_size]) for at in starts])
+    order = np.argsort(found.rows, kind="stable")
+    rows = [found.rows[place] for place in order]
+    values = found.values[order] if rows else found.values
+    return Encoded(rows, values, sorted(found.problems), found.cut)
 
 
 def discard_chunks(dataset: PreparedDataset, modality: str) -> None:

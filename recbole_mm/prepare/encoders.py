@@ -1,146 +1,169 @@
-"""Any Hugging Face encoder, by name or folder, as two functions: texts and pictures to vectors."""
+"""Encoders: frozen models of the Hugging Face hub, or of a folder, that make vectors of items."""
 
+import importlib
 import os
-from pathlib import Path
+import sys
+from abc import ABC, abstractmethod
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pickle import UnpicklingError
 
 import numpy as np
 import torch
 
+from recbole_mm.prepare.encoder_files import cannot_be_loaded, open_files
 from recbole_mm.prepare.inputs import InputError
-from recbole_mm.tools.hashing import sha256_of_file
+from recbole_mm.prepare.sentence_settings import SentenceSettings, read_sentence_settings
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+TRANSFORMERS, SENTENCE_TRANSFORMERS = "transformers", "sentence-transformers"
+LOADERS = (TRANSFORMERS, SENTENCE_TRANSFORMERS)
+POOLINGS = ("mean", "cls")
+"""Of text models that carry no configuration of their own."""
+OWN_POOLING = "model"
+"""The vector that the model itself gives: projected features of two towers, pooled patches."""
 
-class Encoder:
-    """A frozen model behind AutoModel, with its own tokenizer and image processor.
 
-    Two-tower models (CLIP, SigLIP, BLIP) give their projected text and image features; other text
-    models the mean of the last hidden states over the real tokens, or the first of them; other
-    picture models their pooled output, or the mean over patches where there is none.
+class Encoder(ABC):
+    """A frozen model, as two functions: texts and pictures to vectors.
+
+    Attributes:
+        loader: the library that runs it, one of :data:`LOADERS`.
+        name: a model on the Hugging Face hub, or a folder.
+        revision: its commit, or a hash of the folder.
+        dtype: of the computation.
+        prompt: put before every text.
+        normalizes: its vectors have length 1.
+    """
+
+    loader: str
+    name: str
+    revision: str
+    dtype: torch.dtype
+    prompt: str
+    normalizes: bool = False
+
+    @abstractmethod
+    def require(self, modality: str) -> None:
+        """Raise InputError if the model cannot encode ``text`` or ``image``, and say why."""
+
+    @abstractmethod
+    def pooling_of(self, modality: str) -> str:
+        """How the vectors of its positions become one."""
+
+    @abstractmethod
+    def texts(self, texts: list[str]) -> tuple[np.ndarray, int]:
+        """Vectors ``(n, F)`` float32 of some texts, and how many of these were cut."""
+
+    @abstractmethod
+    def images(self, images: list) -> np.ndarray:
+        """Vectors ``(n, F)`` float32 of some RGB PIL images."""
+
+    def facts(self, modality: str) -> dict[str, str]:
+        """What a feature file has to record so that further items can be encoded alike."""
+        facts = {
+            "encoder": self.name,
+            "revision": self.revision,
+            "loader": self.loader,
+            "pooling": self.pooling_of(modality),
+            "precision": str(self.dtype),
+        }
+        if self.prompt and self.uses_prompt(modality):
+            facts["prompt"] = self.prompt
+        return facts
+
+    def uses_prompt(self, modality: str) -> bool:
+        """Whether the vectors of a modality depend on the prompt."""
+        return modality == "text"
+
+    def cannot_encode(self, modality: str, reason: str) -> InputError:
+        return InputError(
+            f"encoder '{self.name}' cannot encode {modality}s: {reason} "
+            f"Name another encoder, or leave the modality out (--modalities)."
+        )
+
+
+def open_encoder(
+    name: str,
+    pooling: str | None = None,
+    dtype: torch.dtype | None = None,
+    device=None,
+    prompt: str | None = None,
+    prompt_name: str | None = None,
+    revision: str | None = None,
+    loader: str | None = None,
+) -> Encoder:
+    """Load an encoder.
+
+    A model that carries a configuration of sentence-transformers (``modules.json``) is run by that
+    library, with the pooling, normalization and prompts of its author; any other by AutoModel.
 
     Args:
         name: a model on the Hugging Face hub, or a folder with a saved one.
-        pooling: ``mean`` or ``cls``, for text models without a text tower of their own.
+        pooling: one of :data:`POOLINGS`, of a text model without a configuration; ``None``: ``mean``.
         dtype: of the computation; ``None`` is bfloat16 on a GPU and float32 on a CPU.
         device: ``None`` takes the GPU if there is one.
-        prompt: put before every text, for models that were trained with one ("passage: ").
+        prompt: put before every text; ``None``: the author's for documents, if there is one.
+        prompt_name: of one of the author's prompts.
         revision: commit of a model on the hub; ``None``: the latest.
+        loader: one of :data:`LOADERS`; ``None``: by what the model carries.
 
     Raises:
-        InputError: transformers is not installed, the model cannot be loaded, or there is no such
-            device.
+        InputError: a library is not installed, the model cannot be loaded, its configuration names
+            code, the pooling or the prompt is not one that it has, or there is no such device.
     """
-
-    def __init__(
-        self,
-        name: str,
-        pooling: str = "mean",
-        dtype=None,
-        device=None,
-        prompt: str = "",
-        revision: str | None = None,
-    ):
-        try:
-            import transformers
-        except ImportError as error:
-            raise InputError(
-                "an encoder needs transformers: pip install 'recbole_mm[features]'. "
-                "Without --encoder the embedded extractor runs, which needs nothing."
-            ) from error
-        transformers.utils.logging.set_verbosity_error()
-        transformers.utils.logging.disable_progress_bar()
-        self.name = name
-        self.pooling = pooling
-        self.prompt = prompt
-        self.device = _device(device)
-        self.dtype = dtype or (torch.bfloat16 if self.device.type == "cuda" else torch.float32)
-        try:
-            model = transformers.AutoModel.from_pretrained(
-                name, dtype=self.dtype, revision=revision or "main", trust_remote_code=False
-            )
-        except (OSError, ValueError) as error:
-            raise InputError(
-                f"encoder '{name}' cannot be loaded: {str(error).splitlines()[0]} Name a folder "
-                f"with a saved model, or a model on the Hugging Face hub."
-            ) from error
-        if hasattr(model, "encoder") and hasattr(model, "decoder"):
-            model = model.encoder  # T5: the decoder would want inputs of its own
-        self.model = model.eval().to(self.device)
-        self.tokenizer, self._no_text = _load(transformers.AutoTokenizer, name, revision)
-        if self.tokenizer is not None and self.tokenizer.pad_token is None:
-            # GPT and Llama have none; what it is does not matter, the attention mask hides it
-            self.tokenizer.pad_token = self.tokenizer.eos_token or self.tokenizer.unk_token
-        self.image_processor, self._no_image = _load(
-            transformers.AutoImageProcessor, name, revision
+    where = usable_device(device)
+    dtype = dtype or (torch.bfloat16 if where.type == "cuda" else torch.float32)
+    files = open_files(name, revision)
+    settings = None if loader == TRANSFORMERS else read_sentence_settings(files)
+    if settings is None and loader == SENTENCE_TRANSFORMERS:
+        raise InputError(
+            f"encoder '{name}' has no sentence-transformers configuration (modules.json)"
         )
-
-    @property
-    def revision(self) -> str:
-        """The commit of a hub model, or the hash of the weights in a folder."""
-        if Path(self.name).is_dir():
-            weights = sorted(p for p in Path(self.name).iterdir() if p.suffix in _WEIGHTS)
-            return ",".join(f"{path.name}:{sha256_of_file(path)[:16]}" for path in weights)
-        return getattr(self.model.config, "_commit_hash", None) or "unknown"
-
-    @property
-    def max_length(self) -> int:
-        """Most tokens of a text that the model takes."""
-        config = getattr(self.model.config, "text_config", self.model.config)
-        positions = getattr(config, "max_position_embeddings", None) or 512
-        if getattr(config, "model_type", "") in _OFFSET_POSITIONS:
-            positions -= 2
-        return min(positions, self.tokenizer.model_max_length)
-
-    def require(self, modality: str) -> None:
-        """Raise InputError if the model cannot encode ``text`` or ``image``, and say why."""
-        part = self.tokenizer if modality == "text" else self.image_processor
-        if part is None:
-            reason = self._no_text if modality == "text" else self._no_image
+    if settings is not None:
+        _require("sentence_transformers", f"encoder '{name}' carries a configuration that")
+        if pooling is not None:
             raise InputError(
-                f"encoder '{self.name}' cannot encode {modality}s: {reason} "
-                f"Name another encoder, or leave the modality out (--modalities)."
+                f"--pooling={pooling}: encoder '{name}' carries a sentence-transformers configuration "
+                f"with its own pooling; leave --pooling out"
             )
+        from recbole_mm.prepare.sentence_encoder import SentenceEncoder
 
-    @torch.inference_mode()
-    def texts(self, texts: list[str]) -> tuple[np.ndarray, int]:
-        """Vectors ``(n, F)`` float32 of some texts, and how many of these were cut."""
-        texts = [self.prompt + text for text in texts]
-        tokens = self.tokenizer(texts)["input_ids"]
-        cut = sum(len(text) > self.max_length for text in tokens)
-        batch = self.tokenizer(
-            texts,
-            padding="max_length" if _is_siglip(self.model) else True,
-            truncation=True,
-            max_length=self.max_length,
-            return_tensors="pt",
-        ).to(self.device)
-        if hasattr(self.model, "get_text_features"):
-            batch.pop("token_type_ids", None)
-            return _array(_pooled(self.model.get_text_features(**batch))), cut
-        hidden = self.model(**batch).last_hidden_state
-        if self.pooling == "cls":
-            return _array(hidden[:, 0]), cut
-        real = batch["attention_mask"].unsqueeze(-1).float()
-        return _array((hidden.float() * real).sum(1) / real.sum(1).clamp(min=1)), cut
+        chosen = _chosen_prompt(name, settings, prompt, prompt_name)
+        return SentenceEncoder(files, dtype, where, chosen)
+    _require("transformers", "an encoder")
+    if prompt_name is not None:
+        raise InputError(
+            f"--prompt-name={prompt_name}: encoder '{name}' carries no prompts; write the text with "
+            f"--prompt"
+        )
+    from recbole_mm.prepare.transformers_encoder import TransformersEncoder
 
-    @torch.inference_mode()
-    def images(self, images: list) -> np.ndarray:
-        """Vectors ``(n, F)`` float32 of some RGB PIL images."""
-        batch = self.image_processor(images=images, return_tensors="pt")
-        batch = batch.to(self.device, self.dtype)
-        if hasattr(self.model, "get_image_features"):
-            return _array(_pooled(self.model.get_image_features(**batch)))
-        output = self.model(**batch)
-        pooled = getattr(output, "pooler_output", None)
-        return _array(output.last_hidden_state.mean(1) if pooled is None else pooled.flatten(1))
+    return TransformersEncoder(files, pooling or "mean", dtype, where, prompt or "")
 
 
-_WEIGHTS = {".safetensors", ".bin"}
-_OFFSET_POSITIONS = {"roberta", "xlm-roberta", "camembert", "mpnet"}
+def _chosen_prompt(
+    name: str, settings: SentenceSettings, prompt: str | None, prompt_name: str | None
+) -> str:
+    if prompt is not None:
+        return prompt
+    if prompt_name is None:
+        return settings.prompt_for_items()
+    if prompt_name not in settings.prompts:
+        raise InputError(
+            f"--prompt-name={prompt_name}: encoder '{name}' has the prompts "
+            f"{sorted(settings.prompts) or 'none'}"
+        )
+    return settings.prompts[prompt_name]
 
 
-def _device(name) -> torch.device:
+def usable_device(name) -> torch.device:
+    """The device, or the GPU if there is one.
+
+    Raises:
+        InputError: it cannot be used.
+    """
     try:
         device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
         torch.zeros(1, device=device)
@@ -150,22 +173,46 @@ def _device(name) -> torch.device:
     return device
 
 
-def _load(auto, name, revision):
+@contextmanager
+def loading(name: str):
+    """Turn what the libraries raise about a model's files into a user's error."""
+    from safetensors import SafetensorError
+
+    kinds = (OSError, ValueError, TypeError, KeyError, AttributeError, ImportError, RuntimeError)
     try:
-        return auto.from_pretrained(name, revision=revision or "main", trust_remote_code=False), ""
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        return None, str(error).partition("\n")[0]
+        yield
+    except InputError:
+        raise
+    except (*kinds, SafetensorError, UnpicklingError) as error:
+        raise cannot_be_loaded(name, error) from error
 
 
-def _is_siglip(model) -> bool:
-    """SigLIP was trained on texts padded to full length, without an attention mask."""
-    return "siglip" in model.config.model_type
+def quiet_transformers():
+    """transformers without progress bars and remarks."""
+    hide_broken_torchvision()
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    return transformers
 
 
-def _pooled(output) -> torch.Tensor:
-    """transformers 4 returns the features, 5 an output object that holds them."""
-    return output if torch.is_tensor(output) else output.pooler_output
+def hide_broken_torchvision() -> None:
+    """Let transformers not find a torchvision that cannot be imported beside this torch.
+
+    transformers would import it, although pictures go through PIL here.
+    """
+    if "torchvision" in sys.modules or find_spec("torchvision") is None:
+        return
+    try:
+        importlib.import_module("torchvision")
+    except (ImportError, OSError, RuntimeError):
+        sys.modules["torchvision"] = None  # type: ignore[assignment]  # import and find_spec respect it
 
 
-def _array(values: torch.Tensor) -> np.ndarray:
-    return values.float().cpu().numpy()
+def _require(package: str, what: str) -> None:
+    if find_spec(package) is None:
+        raise InputError(
+            f"{what} needs {package.replace('_', '-')}: pip install 'recbole_mm[features]'. "
+            f"Without --encoder the embedded extractor runs, which needs nothing."
+        )

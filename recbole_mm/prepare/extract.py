@@ -1,6 +1,5 @@
 """Feature files from texts and pictures, by the embedded extractor or an encoder."""
 
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
@@ -11,11 +10,11 @@ from recbole_mm.data.extractor import (
     fit_texts,
     image_statistics,
 )
+from recbole_mm.prepare.batches import encode_batch, read_each, unit_length
 from recbole_mm.prepare.chunks import Encoded, discard_chunks, in_chunks
 from recbole_mm.prepare.fields import TEXT_FIELDS
 from recbole_mm.prepare.modality import Vectors, write_modality
 from recbole_mm.prepare.prepared import PreparedDataset
-from recbole_mm.tools.pictures import PictureError, read_picture
 
 
 def extract(
@@ -37,7 +36,8 @@ def extract(
         batch_size: texts or pictures that go through the encoder together.
         dimension: width of the embedded extractor's vectors,
             :data:`~recbole_mm.data.extractor.DIMENSION` by default.
-        normalize: scale an encoder's vectors to length 1 (the embedded ones are).
+        normalize: scale an encoder's vectors to length 1 (the embedded ones are, and those of an
+            encoder whose author says so).
     """
     for modality in modalities:
         parts = _parts(datasets, modality, fields)
@@ -56,13 +56,18 @@ def extract(
             discard_chunks(dataset, modality)
 
 
-def load_encoder(name: str | None, pooling: str = "mean", device=None, prompt: str = ""):
-    """The named encoder, or ``None`` for the embedded extractor."""
+def load_encoder(name: str | None, **settings):
+    """The named encoder, or ``None`` for the embedded extractor.
+
+    Args:
+        name: a model on the Hugging Face hub, or a folder.
+        settings: of :func:`~recbole_mm.prepare.encoders.open_encoder`.
+    """
     if not name:
         return None
-    from recbole_mm.prepare.encoders import Encoder  # torch and transformers, only when asked for
+    from recbole_mm.prepare.encoders import open_encoder  # torch, only when asked for
 
-    return Encoder(name, pooling, device=device, prompt=prompt)
+    return open_encoder(name, **settings)
 
 
 def _parts(datasets: list[PreparedDataset], modality: str, fields) -> list:
@@ -79,22 +84,13 @@ def _parts(datasets: list[PreparedDataset], modality: str, fields) -> list:
 
 
 def _encode(parts, modality: str, encoder, batch_size: int, normalize: bool) -> list[Vectors]:
-    plan = {
-        "encoder": encoder.name,
-        "revision": encoder.revision,
-        "pooling": encoder.pooling,
-        "precision": str(encoder.dtype),
-    }
-    if modality == "text" and encoder.prompt:
-        plan["prompt"] = encoder.prompt
-    encode = partial(_encode_texts if modality == "text" else _encode_images, encoder)
+    plan = encoder.facts(modality)
+    normalize = normalize or encoder.normalizes
+    encode = partial(encode_batch, encoder, modality)
     results = []
     for dataset, part in parts:
         found = in_chunks(dataset, modality, plan, part, batch_size, encode)
-        values = found.values
-        if normalize:
-            length = np.linalg.norm(values.astype(np.float32), axis=1, keepdims=True)
-            values = (values / np.maximum(length, 1e-12)).astype(values.dtype)
+        values = unit_length(found.values) if normalize else found.values
         facts = {**found.facts, "normalization": "l2" if normalize else "none"}
         results.append(found._replace(values=values, facts=facts))
     return results
@@ -121,34 +117,6 @@ def _embed(parts, modality: str, batch_size: int, dimension: int) -> list[Vector
     return [Vectors(*found, facts, arrays) for found in zip(rows, pieces, problems, strict=True)]
 
 
-def _encode_texts(encoder, batch) -> Encoded:
-    vectors, cut = encoder.texts([text for _, text in batch])
-    return Encoded([row for row, _ in batch], vectors.astype(np.float16), [], cut)
-
-
-def _encode_images(encoder, batch) -> Encoded:
-    rows, pictures, problems = _read_each(batch, read_picture)
-    vectors = encoder.images(pictures) if pictures else np.zeros((0, 0))
-    return Encoded(rows, vectors.astype(np.float16), problems)
-
-
 def _measure_images(batch) -> Encoded:
-    rows, statistics, problems = _read_each(batch, image_statistics)
+    rows, statistics, problems = read_each(batch, image_statistics)
     return Encoded(rows, np.array(statistics), problems)
-
-
-def _read_each(batch, read):
-    """Read pictures in a few threads; those that cannot be read are returned with the reason."""
-
-    def attempt(path):
-        try:
-            return read(path), None
-        except PictureError as error:
-            return None, str(error)
-
-    with ThreadPoolExecutor(4) as pool:
-        results = list(pool.map(attempt, [path for _, path in batch]))
-    outcomes = [(row, value, why) for (row, _), (value, why) in zip(batch, results, strict=True)]
-    rows = [row for row, value, _ in outcomes if value is not None]
-    values = [value for _, value, _ in outcomes if value is not None]
-    return rows, values, [(row, why) for row, _, why in outcomes if why]

@@ -56,5 +56,13 @@ def write_modality(dataset: PreparedDataset, modality: str, found: Vectors) -> N
     cut = f", {found.facts['cut']} texts cut" if found.facts.get("cut") else ""
     print(
         f"{dataset.name}: {modality} of {n_found} of {len(items)} items ({n_found / len(items):.1%}), "
-        f"{width} wide, by {found.facts['encoder']}{cut}"
+        f"{width} wide, by {found.facts['encoder']}{_way(found.facts)}{cut}"
     )
+
+
+def _way(facts: dict) -> str:
+    """How an encoder was run, in words; empty for vectors of another origin."""
+    if "loader" not in facts:
+        return ""
+    prompt = f", prompt {facts['prompt']!r}" if "prompt" in facts else ""
+    return f" ({facts['loader']}, pooling {facts['pooling']}{prompt})"

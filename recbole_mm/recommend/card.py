@@ -134,8 +134,12 @@ def _features(described: dict) -> str:
         info = described["features"].get(modality, {})
         encoder, revision = info.get("encoder", "unknown"), info.get("revision", "unknown")
         width = info.get("dimension", "unknown")
-        lines.append(f"| {modality} | {encoder} | {revision} | {width} |")
-    table = "\n".join(["| modality | encoder | revision | width |", "|---|---|---|---|", *lines])
+        pooling, scale = info.get("pooling", "-"), info.get("normalization", "unknown")
+        prompt = f"`{info['prompt']!r}`" if info.get("prompt") else "-"
+        cells = (modality, encoder, revision, width, pooling, scale, prompt)
+        lines.append(f"| {' | '.join(str(cell) for cell in cells)} |")
+    heads = ("modality", "encoder", "revision", "width", "pooling", "normalization", "prompt")
+    table = "\n".join([f"| {' | '.join(heads)} |", "|---" * len(heads) + "|", *lines])
     return f"## Features of the items\n\n{table}"
 
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ import torch
 
 from recbole_mm.data.features import ItemFeatures
 from recbole_mm.recommend.catalog import Catalog, CatalogError
-from recbole_mm.tools.pictures import PictureError, read_picture
+from recbole_mm.tools.pictures import PictureError
 
 BATCH = 32
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -81,35 +82,56 @@ def _embed(modality: str, content: Sequence, catalog: Catalog) -> Encoded:
 
 
 def _encode(modality: str, content: Sequence, info: Mapping, device, width: int) -> Encoded:
-    from recbole_mm.prepare.encoders import Encoder  # transformers
+    from recbole_mm.prepare.batches import encode_batch, unit_length
+    from recbole_mm.prepare.chunks import in_batches
 
+    encoder = _encoder_of(modality, info, device)
+    part = [(row, source) for row, source in enumerate(content) if source]
+    found = in_batches(part, BATCH, partial(encode_batch, encoder, modality))
+    vectors = found.values if found.rows else np.zeros((0, width), np.float16)
+    if info.get("normalization") == "l2":
+        vectors = unit_length(vectors)
+    return Encoded(_aligned(found.rows, vectors, len(content)), found.problems)
+
+
+def _encoder_of(modality: str, info: Mapping, device):
+    """The encoder of the features, in its revision and with its pooling, prompt and precision.
+
+    Raises:
+        CatalogError: here it is another one.
+        InputError: it cannot be loaded.
+    """
+    from recbole_mm.prepare.encoders import LOADERS, POOLINGS, TRANSFORMERS, open_encoder
+
+    for fact in ("encoder", "revision", "pooling", "prompt"):
+        if not isinstance(info.get(fact, ""), str):
+            raise CatalogError(
+                f"the record of the {modality} features is damaged: {fact} is not text"
+            )
+    name, revision = info["encoder"], info.get("revision", "")
+    loader = info.get("loader", TRANSFORMERS)
+    if loader not in LOADERS:
+        raise CatalogError(
+            f"{modality} features are by {name} of the library {loader!r}, which is not known here: "
+            f"give ready vectors of the new items"
+        )
     dtype = getattr(torch, str(info.get("precision", "")).removeprefix("torch."), None)
-    revision = str(info.get("revision", ""))
-    encoder = Encoder(
-        info["encoder"],
-        info["pooling"],
+    encoder = open_encoder(
+        name,
+        info["pooling"] if loader == TRANSFORMERS and info["pooling"] in POOLINGS else None,
         dtype if isinstance(dtype, torch.dtype) else None,
         device,
-        info.get("prompt", ""),
-        revision if COMMIT.fullmatch(revision) else None,
+        prompt=info.get("prompt", ""),
+        revision=revision if COMMIT.fullmatch(revision) else None,
+        loader=loader,
     )
     encoder.require(modality)
     if encoder.revision != revision:
         raise CatalogError(
-            f"{modality} features are by {info['encoder']} in the revision {revision}, but "
+            f"{modality} features are by {name} in the revision {revision}, but "
             f"here it is {encoder.revision}: give ready vectors of the new items, or that revision"
         )
-    rows, values, problems = _read(content, str if modality == "text" else read_picture)
-    parts = []
-    for start in range(0, len(values), BATCH):
-        batch = values[start : start + BATCH]
-        parts.append(encoder.texts(batch)[0] if modality == "text" else encoder.images(batch))
-    vectors = np.concatenate(parts) if parts else np.zeros((0, width))
-    vectors = vectors.astype(np.float16)
-    if info.get("normalization") == "l2":
-        length = np.linalg.norm(vectors.astype(np.float32), axis=1, keepdims=True)
-        vectors = (vectors / np.maximum(length, 1e-12)).astype(np.float16)
-    return Encoded(_aligned(rows, vectors, len(content)), problems)
+    return encoder
 
 
 def _read(content: Sequence, read) -> tuple[list[int], list, list[tuple[int, str]]]:

@@ -149,7 +149,7 @@ def _without(n: int, width: int) -> Encoded:
 
 def _of_file(modality: str, tokens: pl.Series, catalog: Catalog, file) -> ItemFeatures:
     mine, theirs = catalog.info.get(modality, {}), read_feature_info(file)
-    for fact in ("encoder", "revision"):
+    for fact in ("encoder", "revision", "pooling", "prompt"):
         if mine.get(fact) and theirs.get(fact) and mine[fact] != theirs[fact]:
             raise CatalogError(
                 f"{file}: {modality} vectors of the {fact} {theirs[fact]!r}, but the model was "

@@ -21,13 +21,17 @@ TABLES = ["--no-features", "--only-items-with-interactions"]
 class StandInEncoder:
     """Counts what it encodes; a text's vector is its length, a picture's its mean color."""
 
-    name, revision, pooling, dtype, prompt = "stand-in", "1", "mean", "float32", ""
+    revision, prompt, normalizes = "1", "", False
 
     def __init__(self, dies_after=None):
         self.encoded, self.dies_after = 0, dies_after
 
     def require(self, modality):
         pass
+
+    def facts(self, modality):
+        prompt = {"prompt": self.prompt} if self.prompt and modality == "text" else {}
+        return {"encoder": "stand-in", "revision": self.revision, "pooling": "mean", **prompt}
 
     def texts(self, texts):
         if self.encoded == self.dies_after:
@@ -367,6 +371,35 @@ def test_a_damaged_chunk_is_encoded_again(dataset, damage, capsys):
     values = read_item_features(dataset.path("text.npz"), TOKENS).values
     extract([dataset], StandInEncoder(), ["text"], batch_size=1)
     assert (read_item_features(dataset.path("text.npz"), TOKENS).values == values).all()
+
+
+@pytest.mark.usefixtures("one_batch_a_chunk")
+def test_texts_of_a_chunk_are_encoded_longest_first_and_keep_their_places(dataset, monkeypatch):
+    monkeypatch.setattr(chunks, "BATCHES_PER_CHUNK", 2)
+    encoder, seen = StandInEncoder(), []
+    monkeypatch.setattr(
+        encoder, "texts", lambda texts: (seen.append(texts), StandInEncoder().texts(texts))[1]
+    )
+
+    extract([dataset], encoder, ["text"], batch_size=2)
+
+    (longest_first, last) = seen
+    assert [len(text) for text in longest_first + last] == sorted(
+        (len(text) for text in longest_first + last), reverse=True
+    )
+    texts = dataset.texts(("title", "brand", "description"))
+    lengths = {item: len(text) for item, text in zip(dataset.items["item_id"], texts, strict=True)}
+    values = read_item_features(dataset.path("text.npz"), TOKENS).values
+    assert values[1:4, 0].tolist() == [lengths["a"], lengths["b"], lengths["c"]]
+
+
+def test_an_encoder_that_normalizes_is_on_record_as_such(dataset):
+    encoder = StandInEncoder()
+    encoder.normalizes = True
+
+    extract([dataset], encoder, ["image"])
+
+    assert read_feature_info(dataset.path("image.npz"))["normalization"] == "l2"
 
 
 def test_a_prompt_is_on_record(dataset):

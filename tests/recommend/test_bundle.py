@@ -126,6 +126,7 @@ def test_the_command_tests_the_model_and_writes_a_card(trained, toy, tmp_path, c
 
     assert f"{tmp_path / 'out' / 'toy'}: UniSRec, 12 items, 0." in capsys.readouterr().out
     card = (tmp_path / "out" / "toy" / "README.md").read_text()
+    assert "| modality | encoder | revision | width | pooling | normalization | prompt |" in card
     _, header, body = card.split("---\n", 2)
     metadata = yaml.safe_load(header)
     assert metadata["library_name"] == "recbole_mm"

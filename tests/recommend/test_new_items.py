@@ -1,5 +1,6 @@
 """New items are ranked by their features; what does not fit those of the training is refused."""
 
+import json
 import logging
 import shutil
 from pathlib import Path
@@ -360,3 +361,63 @@ def test_raw_texts_go_through_the_encoder_of_the_training(demo, trained, small_e
     shutil.rmtree(small_encoder)
     with pytest.raises(UserError, match="bert' cannot be loaded"):
         recommender.add_items(pl.DataFrame({"item": ["n"], "title": ["Brass lamp"]}))
+
+
+@pytest.fixture
+def sentence_encoder(small_encoder):
+    """The same with a configuration of sentence-transformers: first token, length 1, a prompt."""
+    pytest.importorskip("sentence_transformers", reason="needs recbole_mm[features]")
+    kinds = {"Transformer": "", "Pooling": "1_Pooling", "Normalize": "2_Normalize"}
+    modules = [
+        {"name": str(n), "path": path, "type": f"sentence_transformers.models.{kind}"}
+        for n, (kind, path) in enumerate(kinds.items())
+    ]
+    pooling = {"word_embedding_dimension": 16, "pooling_mode_cls_token": True}
+    (small_encoder / "1_Pooling").mkdir()
+    for name, value in (
+        ("modules.json", modules),
+        ("1_Pooling/config.json", pooling),
+        ("config_sentence_transformers.json", {"prompts": {"passage": "wooden "}}),
+    ):
+        (small_encoder / name).write_text(json.dumps(value))
+    return small_encoder
+
+
+def test_raw_texts_go_through_the_configuration_of_the_encoder(demo, trained, sentence_encoder):
+    root = demo["data_path"]
+    command = ["extract", "demo", f"--output={root}", f"--encoder={sentence_encoder}"]
+    assert not main([*command, "--modalities", "text"])
+    info = read_feature_info(feature_path(Path(root, "demo"), "demo", "text"))
+    assert {key: info[key] for key in ("loader", "pooling", "prompt", "normalization")} == {
+        "loader": "sentence-transformers",
+        "pooling": "cls",
+        "prompt": "wooden ",
+        "normalization": "l2",
+    }
+    run = trained("UniSRec", **demo, modalities=["text"])
+    recommender = Recommender.from_pretrained(run.result.checkpoint)
+    items = demo_items(demo).filter(pl.col("title") != "").head(3)
+    ids = recommender.catalog.ids(items["item"], "items")
+
+    recommender.add_items(items.with_columns(item="new-" + pl.col("item")).drop("image"))
+
+    feature = recommender.model.feature("text")
+    order = np.argsort(items["item"].to_numpy())
+    np.testing.assert_allclose(feature[-3:][order].float(), feature[ids].float(), atol=2e-3)
+
+    new = pl.DataFrame({"item": ["n"], "title": ["Brass lamp"]})
+    pooling = sentence_encoder / "1_Pooling" / "config.json"
+    before = pooling.read_text()
+    pooling.write_text(before.replace("cls_token", "mean_tokens"))
+    with pytest.raises(UserError, match="in the revision sha256:.*, but here it is sha256:"):
+        recommender.add_items(new)
+    pooling.write_text(before)
+    (sentence_encoder / "modules.json").unlink()
+    with pytest.raises(UserError, match="has no sentence-transformers configuration"):
+        recommender.add_items(new)
+    recommender.catalog.info["text"]["prompt"] = 3
+    with pytest.raises(UserError, match="text features is damaged: prompt is not text"):
+        recommender.add_items(new)
+    recommender.catalog.info["text"] |= {"loader": "another-library", "prompt": ""}
+    with pytest.raises(UserError, match="'another-library', which is not known here"):
+        recommender.add_items(new)

@@ -2,9 +2,18 @@
 
     recbole-mm extract Toys                  # embedded extractor, no weights
     recbole-mm extract Toys --encoder=openai/clip-vit-base-patch32
-    recbole-mm extract Toys --encoder=models/minilm --modalities text
+    recbole-mm extract Toys --encoder=sentence-transformers/all-MiniLM-L6-v2 --modalities text
+    recbole-mm extract Toys --encoder=intfloat/e5-base-v2 --modalities text --prompt='passage: '
     recbole-mm extract Toys --modality audio=feats.npy --tokens=items.txt
     recbole-mm extract ToysSource ToysGames  # one space for both
+
+An encoder is a folder, or a model on the Hugging Face hub. A model that carries a configuration of
+sentence-transformers (modules.json: most E5, BGE, GTE, Qwen3-Embedding and MiniLM models, CLIP models
+of sentence-transformers) gives the vectors that its author meant: its pooling, its normalization, and
+its prompt for documents if it has one (named document, passage or corpus, else its default prompt).
+Any other model that AutoModel loads works too: CLIP, SigLIP and BLIP give their text and image
+features, text models the mean over the tokens, picture models their pooled output. Code in a model's
+repository is never executed.
 
 An interrupted run resumes: finished chunks stay in a hidden folder beside the features until these
 are complete, and are used again only for the same encoder, settings and input.
@@ -22,7 +31,7 @@ def read_arguments(arguments=None):
     parser.add_argument("names", nargs="+", help="names of prepared data sets")
     add_output(parser)
     add_fields(parser)
-    parser.add_argument("--encoder", help="on the Hugging Face hub, or a folder [embedded]")
+    parser.add_argument("--encoder", help="a model on the Hugging Face hub, or a folder [embedded]")
     parser.add_argument("--modalities", nargs="+", default=["text", "image"])
     parser.add_argument(
         "--modality",
@@ -40,9 +49,18 @@ def read_arguments(arguments=None):
     parser.add_argument("--text-fields", nargs="+", default=TEXT_FIELDS, choices=TEXT_FIELDS)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--dimension", type=int, help="width of the embedded vectors [128]")
-    parser.add_argument("--pooling", choices=["mean", "cls"], default="mean")
     parser.add_argument(
-        "--prompt", default="", help="put before every text, as an encoder may need: 'passage: '"
+        "--pooling",
+        choices=["mean", "cls"],
+        help="of the tokens, for text models that have no pooling of their own [mean]",
+    )
+    prompts = parser.add_mutually_exclusive_group()
+    prompts.add_argument(
+        "--prompt",
+        help="put before every text: 'passage: '; '' for none [the model's own for documents]",
+    )
+    prompts.add_argument(
+        "--prompt-name", metavar="NAME", help="one of the model's own prompts, by its name"
     )
     parser.add_argument("--normalize", action="store_true", help="scale vectors to length 1")
     parser.add_argument("--device", help="cpu, cuda, ... [the GPU if there is one]")
@@ -79,7 +97,13 @@ def main(arguments=None) -> None:
 
     extract(
         datasets,
-        load_encoder(args.encoder, args.pooling, args.device, args.prompt),
+        load_encoder(
+            args.encoder,
+            pooling=args.pooling,
+            device=args.device,
+            prompt=args.prompt,
+            prompt_name=args.prompt_name,
+        ),
         args.modalities,
         args.text_fields,
         args.batch_size,

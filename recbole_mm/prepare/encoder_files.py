@@ -1,0 +1,110 @@
+"""The files of an encoder: in a folder, or at one commit of a model on the Hugging Face hub."""
+
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any, NamedTuple
+
+from huggingface_hub import constants, hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+from recbole_mm.prepare.inputs import InputError
+from recbole_mm.tools.hashing import sha256_of_file, sha256_of_parts
+from recbole_mm.tools.json_files import read_json
+
+MODULES = "modules.json"
+"""What sentence-transformers loads a model by."""
+WEIGHTS = {".safetensors", ".bin"}
+CONTENT = WEIGHTS | {".jinja", ".json", ".model", ".txt"}
+OTHER_FORMATS = {"onnx", "openvino"}
+
+
+class EncoderFiles(NamedTuple):
+    """Where an encoder lies.
+
+    Attributes:
+        name: a folder, or a model on the hub.
+        commit: of the hub, which every file is read at; ``None``: a folder.
+    """
+
+    name: str
+    commit: str | None
+
+    def find(self, path: str) -> Path | None:
+        """A file by its path inside, downloaded if need be; ``None``: it does not exist."""
+        if self.commit:
+            return _on_hub(self.name, path, self.commit)
+        file = Path(self.name, path)
+        return file if file.is_file() else None
+
+    def read_json(self, path: str) -> Any:
+        """The value of a JSON file, ``None`` if it does not exist.
+
+        Raises:
+            InputError: it is damaged.
+        """
+        file = self.find(path)
+        return None if file is None else read_json(file, InputError)
+
+    def weights(self) -> str:
+        """The commit, or the names and hashes of the weights in the folder itself."""
+        if self.commit:
+            return self.commit
+        paths = sorted(path for path in Path(self.name).iterdir() if path.suffix in WEIGHTS)
+        return ",".join(f"{path.name}:{sha256_of_file(path)[:16]}" for path in paths)
+
+    def content(self) -> str:
+        """The commit, or one hash of all weights, settings and vocabularies below the folder."""
+        if self.commit:
+            return self.commit
+        folder = Path(self.name)
+        names = {path.relative_to(folder) for path in folder.rglob("*") if path.suffix in CONTENT}
+        kept = sorted(name.as_posix() for name in names if not _is_aside(name))
+        parts = (f"{name}\0{sha256_of_file(folder / name)}\0" for name in kept)
+        return f"sha256:{sha256_of_parts(parts)[:16]}"
+
+
+def open_files(name: str, revision: str | None = None) -> EncoderFiles:
+    """The files of an encoder.
+
+    Args:
+        name: a folder, or a model on the hub.
+        revision: commit, branch or tag on the hub; ``None``: the latest.
+
+    Raises:
+        InputError: there is no such model, or the hub cannot be reached.
+    """
+    if Path(name).is_dir():
+        return EncoderFiles(name, None)
+    for path in (MODULES, "config.json"):
+        file = _on_hub(name, path, revision)
+        if file is not None:
+            return EncoderFiles(name, file.parent.name)
+    raise InputError(f"encoder '{name}' cannot be loaded: it has neither {MODULES} nor config.json")
+
+
+def _on_hub(name: str, path: str, revision: str | None) -> Path | None:
+    try:
+        return Path(hf_hub_download(name, path, revision=revision))
+    except EntryNotFoundError as error:
+        unknown = isinstance(error, LocalEntryNotFoundError)
+        if not unknown or (constants.HF_HUB_OFFLINE and path != "config.json"):
+            return None
+        raise cannot_be_loaded(name, error) from error
+    except Exception as error:  # the client's libraries raise what they like
+        raise cannot_be_loaded(name, error) from error
+
+
+def cannot_be_loaded(name: str, error: Exception) -> InputError:
+    """The user's error for whatever a library raised."""
+    reason = (str(error).strip().partition("\n")[0] or type(error).__name__).rstrip(".")
+    if isinstance(error, UnpicklingError):  # torch advises to execute it
+        reason = "its weights are a pickle of more than tensors, which is not executed"
+    return InputError(
+        f"encoder '{name}' cannot be loaded: {reason}. Name a folder with a saved model, or a model "
+        f"on the Hugging Face hub, such as sentence-transformers/all-MiniLM-L6-v2."
+    )
+
+
+def _is_aside(name: Path) -> bool:
+    """Files of other formats, and hidden ones."""
+    return any(part in OTHER_FORMATS or part.startswith(".") for part in name.parts)
