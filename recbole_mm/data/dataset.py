@@ -9,6 +9,7 @@ import torch
 from recbole.data.interaction import Interaction
 from recbole.utils import FeatureSource, FeatureType, get_model
 
+from recbole_mm.data.augmentation import random_crops, shuffled_ties
 from recbole_mm.data.builtin import ensure_builtin
 from recbole_mm.data.domains import common_modalities, domain_folder, domains_of
 from recbole_mm.data.errors import DatasetError
@@ -88,6 +89,7 @@ class MultiModalDataset(PresplitDataset):
         ensure_builtin(self.config)
         self.domains = domains_of(self.config)
         self.example_of_row = self.windows = None
+        self.shuffle_ties, self.crop_share = False, 0.0  # only the training part changes examples
         super()._load_data(token, dataset_path)
 
     def _download(self):
@@ -170,9 +172,6 @@ class MultiModalDataset(PresplitDataset):
             names = self.find_modalities()
         if isinstance(names, str):
             names = [names]
-        repeated = {n for n in names if names.count(n) > 1}
-        if repeated:
-            raise DatasetError(f"modalities: duplicate names {sorted(repeated)} in {names}.")
         self.modalities = list(names)
         self.features = {name: self.read_features(name) for name in self.modalities}
         self._report_coverage()
@@ -320,6 +319,7 @@ class MultiModalDataset(PresplitDataset):
         if self.config["model"] in READ_OTHER_HISTORIES:
             name, train = self.history_field(self.iid_field), datasets[0]
             train.inter_feat[name] = train[torch.arange(len(train))][name]
+        self._augment(datasets[0])
         if processes.size() > 1:
             for part in datasets[1:]:
                 part.inter_feat = self._own_share(part.inter_feat)
@@ -328,6 +328,7 @@ class MultiModalDataset(PresplitDataset):
     def _refuse_settings_that_need_events(self) -> None:
         settings = {"held_out_items": self.config["held_out_items"]}
         settings["loss_positions"] = self.config["loss_positions"] == "all"
+        settings["shuffle_ties"] = self.config["shuffle_ties"]
         given = [key for key, value in settings.items() if value]
         if given and self.has_histories:
             raise DatasetError(
@@ -348,6 +349,19 @@ class MultiModalDataset(PresplitDataset):
                 f"{self.config['model']} reads one target per example. Set loss_positions: last."
             )
         train.windows = train._make_windows()
+
+    def _augment(self, train) -> None:
+        train.shuffle_ties = bool(self.config["shuffle_ties"])
+        train.crop_share = self.config["crop_share"] or 0.0
+        if train.shuffle_ties and not self.has_time:
+            raise DatasetError(
+                f"shuffle_ties: {self.dataset_path} has no column '{self.time_field}', so no events "
+                f"are known to be at the same time. Set shuffle_ties: False."
+            )
+        if train.crop_share and train.windows is None:
+            raise DatasetError(
+                "crop_share cuts windows: set loss_positions: all, or crop_share: 0."
+            )
 
     def _balance_domains(self, train) -> None:
         sampling = self.config["domain_sampling"]
@@ -471,9 +485,13 @@ class MultiModalDataset(PresplitDataset):
         columns = dict(batch.interaction)
         first, end = columns.pop(FIRST_ROW), columns.pop(LAST_ROW)
         columns.pop(EVENT_ROW, None)
-        rows = first.unsqueeze(-1) + torch.arange(self.max_item_list_len)
-        padding = rows >= end.unsqueeze(-1)
-        rows = rows.masked_fill_(padding, 0)
+        if self.crop_share:
+            first, end = random_crops(first, end, self.crop_share)
+            columns[self.item_list_length_field] = end - first
+        rows = self._rows_of_events(first, end if self.windows is None else end + 1)
+        targets = rows[..., 1:]
+        padding = torch.arange(self.max_item_list_len) >= (end - first).unsqueeze(-1)
+        rows = rows[..., : self.max_item_list_len]
         for field in self.history:
             if field == self.uid_field:
                 continue
@@ -481,10 +499,20 @@ class MultiModalDataset(PresplitDataset):
             values[padding] = 0
             columns[getattr(self, f"{field}_list_field")] = values
         if self.windows is not None:
-            targets = self.history[self.iid_field][rows + 1]
-            columns[TARGET_LIST] = targets.masked_fill_(padding, 0)
+            items = self.history[self.iid_field][targets]
+            columns[TARGET_LIST] = items.masked_fill_(padding, 0)
         batch = Interaction(columns)
         return self.join(batch) if join else batch
+
+    def _rows_of_events(self, first: torch.Tensor, end: torch.Tensor) -> torch.Tensor:
+        """The rows ``[first, end)`` of each example, ``(..., MAX_ITEM_LIST_LENGTH + 1)``; 0 in the
+        padding."""
+        rows = first.unsqueeze(-1) + torch.arange(self.max_item_list_len + 1)
+        real = rows < end.unsqueeze(-1)
+        rows = rows.masked_fill_(~real, 0)
+        if self.shuffle_ties:
+            rows = rows.gather(-1, shuffled_ties(self.history[self.time_field][rows], real))
+        return rows
 
     def item_counts(self) -> torch.Tensor:
         """How often this split has an item as a target or in a history, ``(n_items,)`` int64."""

@@ -186,6 +186,56 @@ def test_what_follows_an_event_of_a_window_is_its_target(tmp_path):
         split(tmp_path, loss_positions="first")
 
 
+DAYS = [
+    ("u", item, BASE + day) for day, items in enumerate(["abc", "d", "ef", "gh"]) for item in items
+]
+
+
+@pytest.mark.parametrize("positions", ["last", "all"])
+def test_ties_change_places_in_training_and_nowhere_else(tmp_path, positions):
+    path = write_set(tmp_path, DAYS)
+    (train, *others), dataset = split(path, loss_positions=positions, shuffle_ties=True)
+    (_, *plain), _ = split(path, loss_positions=positions)
+    tokens = dataset.field2id_token["item_id"]
+    torch.manual_seed(0)
+
+    seen = set()
+    for _ in range(200):
+        rows = train._dataset[np.arange(len(train._dataset))]
+        n = rows["item_length"][-1]
+        seen.add("".join(tokens[rows["item_id_list"][-1][:n]]))
+
+    with_ties = {f"{x}d{y}" for x in ("abc", "acb", "bac", "bca", "cab", "cba") for y in ("e", "f")}
+    assert seen == (
+        {each[:5] for each in with_ties}
+        if positions == "all"
+        else {f"{x}de" for x in ("abc", "acb", "bac", "bca", "cab", "cba")}
+    )
+    for ours, theirs in zip(others, plain, strict=True):
+        ours, theirs = (part._dataset[np.arange(1)] for part in (ours, theirs))
+        assert torch.equal(ours["item_id_list"], theirs["item_id_list"])
+
+
+def test_targets_of_windows_with_shuffled_ties_are_what_follows(tmp_path):
+    path = write_set(tmp_path, DAYS)
+    (train, _, _), _ = split(path, loss_positions="all", shuffle_ties=True, crop_share=0.5)
+    lengths = set()
+    for _ in range(100):
+        for _, seq, targets in windows(train._dataset):
+            assert seq[1:] == targets[:-1]
+            assert len({*seq, *targets}) == len(seq) + 1
+            lengths.add(len(seq))
+    assert lengths == {1, 2, 3, 4, 5}
+
+
+def test_augmentations_that_have_nothing_to_change_are_refused(tmp_path):
+    path = write_set(tmp_path, [row[:2] for row in DAYS], columns="user_id:token\titem_id:token")
+    with pytest.raises(DatasetError, match="shuffle_ties: .*small has no column 'timestamp'"):
+        split(path, shuffle_ties=True)
+    with pytest.raises(DatasetError, match="crop_share cuts windows: set loss_positions: all"):
+        split(path, crop_share=0.5, loss_positions="last")
+
+
 @pytest.mark.parametrize("model", ["MISSRec", "SASRec"])
 def test_windows_are_refused_for_models_that_would_read_their_last_target_alone(tmp_path, model):
     settings = config(write_set(tmp_path, random_rows()), model, loss_positions="all")
@@ -246,7 +296,7 @@ def test_a_declared_modality_that_is_not_there_is_an_error(tmp_path):
     path = write_set(tmp_path, ROWS, text=["a", "b", "c", "d"])
     with pytest.raises(FeatureFileError, match=r"small.image.npz: no such feature file"):
         MultiModalDataset(config(path, modalities=["text", "image"]))
-    with pytest.raises(DatasetError, match="duplicate names ..text.."):
+    with pytest.raises(UserError, match="'modalities' is .*list of different names"):
         MultiModalDataset(config(path, modalities=["text", "text"]))
 
 
