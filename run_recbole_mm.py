@@ -3,9 +3,7 @@
 ``--help`` lists the models, the data sets and the common options.
 """
 
-import sys
-
-from recbole_mm.cli import main
+from recbole_mm.__main__ import run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

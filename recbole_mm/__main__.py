@@ -1,8 +1,27 @@
-"""``python -m recbole_mm``, and ``torchrun -m recbole_mm`` for several processes."""
+"""``recbole-mm``, ``python -m recbole_mm``, and ``torchrun -m recbole_mm`` for several processes."""
 
 import sys
 
-from recbole_mm.cli import main
+
+def run(command: str | None = None) -> None:
+    """Run the command line in a process of its own, and end the process.
+
+    Args:
+        command: put before the arguments.
+    """
+    try:
+        from recbole_mm.tools import interrupts
+
+        interrupts.take_over()
+        from recbole_mm.cli import main
+
+        status = main([command, *sys.argv[1:]] if command else None)
+        interrupts.let_go()
+    except KeyboardInterrupt:  # before or after the command, which reports its own
+        print("recbole-mm: error: interrupted", file=sys.stderr)
+        status = 130
+    sys.exit(status)
+
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

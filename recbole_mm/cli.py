@@ -10,9 +10,10 @@ import traceback
 from recbole_mm import __version__
 from recbole_mm.commands import COMMANDS
 from recbole_mm.tools.errors import RunFailed, UserError
+from recbole_mm.tools.interrupts import ending
 from recbole_mm.tools.names import nearest
 
-OK, RUN_FAILED, BAD_INPUT, BUG, INTERRUPTED = 0, 1, 2, 70, 130
+OK, RUN_FAILED, BAD_INPUT, BUG = 0, 1, 2, 70
 
 OUT_OF_MEMORY = (
     "out of memory: lower train_batch_size, eval_batch_size, MAX_ITEM_LIST_LENGTH or hidden_size"
@@ -29,15 +30,16 @@ def main(arguments=None) -> int:
 
     Returns:
         The exit status, which is 0 when done, 1 when the run failed (full disk, too little memory,
-        a loss that is not a number, ...), 2 for wrong usage, configuration or data, 130 when
-        interrupted, and 70 after any other failure, which is a bug and shows its traceback.
+        a loss that is not a number, ...), 2 for wrong usage, configuration or data, 130 after
+        Ctrl-C, 143 after SIGTERM, and 70 after any other failure, which is a bug and shows its
+        traceback.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     debug = "--debug" in arguments
     try:
         return _run([argument for argument in arguments if argument != "--debug"])
-    except KeyboardInterrupt:
-        return _fail(INTERRUPTED, "interrupted; finished work is kept", debug)
+    except KeyboardInterrupt as error:
+        return _fail(*ending(error), debug)
     except UserError as error:
         return _fail(BAD_INPUT, str(error), debug)
     except (OSError, RunFailed) as error:

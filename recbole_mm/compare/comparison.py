@@ -74,11 +74,11 @@ def run_comparison(
             run.set_aside_if_damaged()
         failures = [Failure(r, "not finished") for r in (*runs, *ensembles) if not r.finished]
     else:
-        with only_one_in(settings.out) as lock:
+        with only_one_in(settings.out):
             for run in runs:
                 plan(run, configs[run.label, run.seed])
                 run.set_aside_if_damaged()
-            failures = execute(runs, gpus, jobs, lock, log)
+            failures = execute(runs, gpus, jobs, log)
             ready = []
             for run, (_, trained) in zip(ensembles, members, strict=True):
                 if all(member.finished for member in trained):
@@ -87,7 +87,7 @@ def run_comparison(
                     ready.append(run)
                 else:
                     failures.append(Failure(run, "one of its members has no result"))
-            failures += execute(ready, gpus, 1, lock, log) if ready else []
+            failures += execute(ready, gpus, 1, log) if ready else []
     runs += ensembles + judged
     hashes = {name: h for config in configs.values() for name, h in data_hashes(config).items()}
     background = Background(dataset, conditions(settings, dataset, configs), warning, hashes)

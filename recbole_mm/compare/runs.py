@@ -7,33 +7,32 @@ another run.
 """
 
 import os
-import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from queue import Queue
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 import polars as pl
 
 from recbole_mm.compare.ensembles import Ensemble
 from recbole_mm.compare.entries import Entry
 from recbole_mm.compare.progress import SECONDS_BETWEEN_LINES, Progress
-from recbole_mm.compare.worker import BEST_EPOCH, EPOCHS, LATEST_EPOCH, PLAN, RANKS, RESULT
+from recbole_mm.compare.worker import OUTPUT, PLAN, RANKS, RESULT
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.load import RunConfig
 from recbole_mm.config.plain import config_to_plain
 from recbole_mm.run.identity import PLACES, data_hashes, digest
+from recbole_mm.tools.children import Children, as_completed
 from recbole_mm.tools.errors import UserError
 from recbole_mm.tools.files import locked, require_writable, set_aside
 from recbole_mm.tools.hashing import sha256_of_file, sha256_of_parts
 from recbole_mm.tools.records import read_record, write_record
 
-LOCK, OUTPUT = "lock", "output.txt"
+LOCK = "lock"
 LABEL_LENGTH = 100  # in a folder's name
 
 
@@ -105,21 +104,15 @@ class Failure(NamedTuple):
 
 @contextmanager
 def only_one_in(out: Path):
-    """Lock a comparison's folder, while this process or one of its workers lives.
-
-    Yields:
-        the open lock file, which workers inherit.
+    """Lock a comparison's folder while the block runs.
 
     Raises:
         UserError: it is locked, or cannot be written to.
     """
     require_writable(out, "Give another --out")
-    refusal = (
-        f"another comparison, or a worker that it left behind, is running in {out}: wait for it, end "
-        f"it, or give another --out"
-    )
-    with locked(out / LOCK, refusal) as lock:
-        yield lock
+    refusal = f"another comparison is running in {out}: wait for it, end it, or give another --out"
+    with locked(out / LOCK, refusal):
+        yield
 
 
 def find_run(entry: Entry, config: RunConfig, out: Path) -> EntryRun:
@@ -175,7 +168,7 @@ def plan(run: EntryRun, config: RunConfig) -> None:
 
 
 def execute(
-    runs: list[EntryRun], gpus: list[str], jobs: int, lock: IO, log: Callable[[str], None]
+    runs: list[EntryRun], gpus: list[str], jobs: int, log: Callable[[str], None]
 ) -> list[Failure]:
     """Run what is not finished, ``jobs`` at a time; when this process ends, so do they.
 
@@ -183,7 +176,6 @@ def execute(
         runs: all of the comparison, in the order in which they start.
         gpus: GPUs for the runs, one each in turn.
         jobs: processes at once.
-        lock: see :func:`only_one_in`.
         log: called with a line when a run ends.
 
     Returns:
@@ -194,97 +186,64 @@ def execute(
     places: Queue[int] = Queue()
     for place in range(jobs):
         places.put(place)
-    processes: set[subprocess.Popen] = set()
 
     def work(run: EntryRun) -> str | None:
         place = places.get()
         try:
             gpu = gpus[place % len(gpus)] if gpus else None
-            return _execute_one(run, gpu, jobs, lock, processes, log)
+            return _execute_one(run, gpu, jobs, children, log)
         except OSError as error:
             return str(error)
         finally:
             places.put(place)
 
     failures = []
-    pool = ThreadPoolExecutor(max_workers=jobs)
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
+    with ThreadPoolExecutor(max_workers=jobs) as pool, Children() as children:
         waiting = {pool.submit(work, run): run for run in todo}
-        for number, future in enumerate(as_completed(waiting), 1):
-            run, reason = waiting[future], future.result()
-            if reason:
-                failures.append(Failure(run, reason))
-            outcome = f"FAILED: {reason}" if reason else f"{run.result()['seconds']:.0f} s"
-            log(f"[{number}/{len(todo)}] {run.label}, seed {run.seed}: {outcome}")
-    except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in list(processes):
-            process.terminate()
-        raise
-    finally:
-        signal.signal(signal.SIGTERM, before)
-    pool.shutdown()
+        try:
+            for number, future in enumerate(as_completed(waiting), 1):
+                run, reason = waiting[future], future.result()
+                if reason:
+                    failures.append(Failure(run, reason))
+                outcome = f"FAILED: {reason}" if reason else f"{run.result()['seconds']:.0f} s"
+                log(f"[{number}/{len(todo)}] {run.label}, seed {run.seed}: {outcome}")
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            left = sum(not run.finished for run in runs)
+            log(f"{left} of {len(runs)} runs are not finished; the same command resumes")
+            raise
     return failures
 
 
 def _execute_one(
-    run: EntryRun,
-    gpu: str | None,
-    jobs: int,
-    lock: IO,
-    processes: set,
-    log: Callable[[str], None],
+    run: EntryRun, gpu: str | None, jobs: int, children: Children, log: Callable[[str], None]
 ) -> str | None:
     """Run one and wait for it; the reason if it failed, else ``None``."""
-    _clear(run.folder)
-    environment = dict(os.environ)
+    environment = {"PYTHONIOENCODING": "utf-8", **os.environ}
     environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
     if gpu is not None:
         plan = run.plan()
         plan["config"]["gpu_id"] = gpu
         write_record(run.folder / PLAN, plan)
+    progress = Progress(run.folder)
+
+    def report_progress() -> None:
+        line = progress.line()
+        if line:
+            log(f"{run.label}, seed {run.seed}: {line}")
+
     command = [sys.executable, "-m", "recbole_mm.compare.worker", str(run.folder)]
     with open(run.folder / OUTPUT, "wb") as stream:
-        process = subprocess.Popen(
-            command,
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            pass_fds=[lock.fileno()],
-        )
-        processes.add(process)
-        status = _wait(process, run, log)
-        processes.discard(process)
+        status = children.run(command, stream, environment, SECONDS_BETWEEN_LINES, report_progress)
+    return _reason(status, run.folder / OUTPUT)
+
+
+def _reason(status: int, output: Path) -> str | None:
+    """Why a worker ended with this status; ``None`` if its run is finished."""
     if status == 0:
         return None
     if status < 0:
-        hint = " (out of memory? try fewer --jobs)" if -status == signal.SIGKILL else ""
-        return f"killed by {signal.Signals(-status).name}{hint}"
-    output = (run.folder / OUTPUT).read_text(encoding="utf-8", errors="replace").strip()
-    return output.splitlines()[-1] if output else f"exit status {status}"
-
-
-def _wait(process: subprocess.Popen, run: EntryRun, log: Callable[[str], None]) -> int:
-    """Wait for a run, with a line about it now and then; its exit status."""
-    progress = Progress(run.folder)
-    while True:
-        try:
-            return process.wait(SECONDS_BETWEEN_LINES)
-        except subprocess.TimeoutExpired:
-            line = progress.line()
-            if line:
-                log(f"{run.label}, seed {run.seed}: {line}")
-
-
-def _clear(folder: Path) -> None:
-    """Remove the files of an earlier attempt, all but the plan, the epochs to resume from and what
-    was set aside."""
-    kept = {PLAN}
-    if (folder / LATEST_EPOCH).is_file():
-        kept |= {BEST_EPOCH, LATEST_EPOCH, EPOCHS}
-    for path in folder.iterdir():
-        if path.is_dir():
-            shutil.rmtree(path)
-        elif path.name not in kept and path.suffix != ".damaged":
-            path.unlink()
+        name = signal.Signals(-status).name
+        return f"killed by {name}" + " (out of memory? try fewer --jobs)" * (name == "SIGKILL")
+    text = output.read_text(encoding="utf-8", errors="replace").strip()
+    return text.splitlines()[-1] if text else f"exit status {status}"

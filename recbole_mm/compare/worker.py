@@ -5,6 +5,7 @@ A run that crashes, or that the system kills for lack of memory, does not end th
 
 import os
 import platform
+import shutil
 import sys
 import traceback
 from logging import getLogger
@@ -26,8 +27,9 @@ from recbole_mm.config.plain import config_from_plain
 from recbole_mm.run.identity import package_version, source_hash
 from recbole_mm.run.logs import start_logging
 from recbole_mm.run.run import Run
+from recbole_mm.tools.children import end_with_parent
 from recbole_mm.tools.errors import RunFailed, UserError
-from recbole_mm.tools.files import write_json
+from recbole_mm.tools.files import locked, write_json
 from recbole_mm.tools.hashing import sha256_of_file
 from recbole_mm.tools.records import read_record, write_record
 
@@ -36,6 +38,8 @@ PLAN, RESULT, RANKS = "run.json", "result.json", "ranks.parquet"
 BEST_EPOCH, LATEST_EPOCH = "best.pth", "latest.pth"
 EPOCHS = "epochs.json"
 """The validated epochs of a run that goes on."""
+LOCK, OUTPUT = "lock", "output.txt"
+"""What a worker holds while it runs, and what it prints."""
 
 COSTS = ("epochs", "seconds", "n_parameters")
 """What training cost, in ``result.json``; an ensemble costs what its members cost."""
@@ -139,11 +143,29 @@ def rank_all(run: Run) -> tuple[pl.DataFrame, dict[str, dict[str, float]]]:
     return pl.concat(tables), {seen: e.metrics for seen, e in evaluations.items()}
 
 
+def clear(folder: Path) -> None:
+    """Remove the files of an earlier attempt, except the plan, the epochs to resume from, what was
+    set aside, and what this process holds."""
+    kept = {PLAN, LOCK, OUTPUT}
+    if (folder / LATEST_EPOCH).is_file():
+        kept |= {BEST_EPOCH, LATEST_EPOCH, EPOCHS}
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name not in kept and path.suffix != ".damaged":
+            path.unlink()
+
+
 def main() -> None:
-    """Run the folder that the command line names; the reason of a failure is the last line."""
+    """Run the folder that the command line names, for a process that waits; the reason of a failure
+    is the last line."""
+    end_with_parent()
+    folder = Path(sys.argv[1])
     try:
-        run_one(Path(sys.argv[1]))
-    except (UserError, RunFailed) as error:
+        with locked(folder / LOCK, f"{folder}: another worker is running it"):
+            clear(folder)
+            run_one(folder)
+    except (OSError, UserError, RunFailed) as error:
         traceback.print_exc()
         sys.exit(" ".join(str(error).split()))
 

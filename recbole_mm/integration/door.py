@@ -1,8 +1,6 @@
 """Importing RecBole registers our models: the package itself imports nothing until then."""
 
 import importlib
-import importlib.abc
-import importlib.util
 import sys
 
 from recbole_mm.tools.recbole_version import missing_recbole, refuse_unknown_version
@@ -31,7 +29,7 @@ def _after_import() -> None:
     importlib.import_module("recbole_mm.integration.register").register()
 
 
-class _WithRecBole(importlib.abc.MetaPathFinder):
+class _WithRecBole:
     """Patches and registers around the first import of ``recbole``.
 
     Raises:
@@ -43,6 +41,8 @@ class _WithRecBole(importlib.abc.MetaPathFinder):
     def find_spec(self, fullname, *_):
         if fullname != "recbole" or self._searching:
             return None
+        import importlib.util
+
         self._searching = True
         try:
             spec = importlib.util.find_spec(fullname)

@@ -1,8 +1,8 @@
 """Runs of a comparison: processes that end, are killed and resume."""
 
 import os
-import subprocess
 import sys
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -11,9 +11,10 @@ from tiny import TINY_MMM4REC
 
 from recbole_mm.compare.entries import Entry
 from recbole_mm.compare.runs import EntryRun, execute, find_run, only_one_in, plan
-from recbole_mm.compare.worker import BEST_EPOCH, LATEST_EPOCH, PLAN, RANKS, RESULT, run_one
+from recbole_mm.compare.worker import BEST_EPOCH, LATEST_EPOCH, LOCK, PLAN, RANKS, RESULT, run_one
 from recbole_mm.config.load import load_config
-from recbole_mm.tools.files import Locked
+from recbole_mm.tools.children import Children
+from recbole_mm.tools.files import Locked, locked
 from recbole_mm.tools.hashing import sha256_of_file
 from recbole_mm.tools.records import write_record
 
@@ -40,8 +41,7 @@ def test_a_killed_run_resumes_as_if_it_had_not_been_killed(toy, tmp_path, monkey
         run_one(killed.folder)
     assert (killed.folder / LATEST_EPOCH).is_file()
 
-    with only_one_in(tmp_path) as lock:
-        assert execute([killed, reference], [], jobs=1, lock=lock, log=print) == []
+    assert execute([killed, reference], [], jobs=1, log=print) == []
 
     output = (killed.folder / "output.txt").read_text()
     assert "resuming with epoch 2" in output
@@ -94,26 +94,32 @@ def test_ranks_of_another_run_are_noticed(tmp_path):
     assert (tmp_path / f"{RANKS}.damaged").is_file()
 
 
-def test_a_folder_is_locked_while_a_worker_lives(tmp_path):
-    with only_one_in(tmp_path) as lock:
-        orphan = subprocess.Popen(
-            [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=[lock.fileno()]
-        )
-    with pytest.raises(
-        Locked, match="another comparison, or a worker that it left behind, is running in"
-    ):
+def test_a_folder_is_locked_by_one_comparison(tmp_path):
+    refusal = "another comparison is running in"
+    with only_one_in(tmp_path), pytest.raises(Locked, match=refusal):
         only_one_in(tmp_path).__enter__()
-    orphan.communicate(b"end" + os.linesep.encode())
     with only_one_in(tmp_path):
         pass
+
+
+def test_a_worker_leaves_the_files_of_another_one_alone(tmp_path):
+    (tmp_path / "half.pth").write_bytes(b"half")
+    command = [sys.executable, "-m", "recbole_mm.compare.worker", str(tmp_path)]
+
+    with locked(tmp_path / LOCK, "held"), open("out.txt", "wb") as output, Children() as children:
+        status = children.run(command, output, os.environ, 1, lambda: None)
+
+    assert status == 1
+    (*_, reason) = Path("out.txt").read_text(encoding="utf-8").splitlines()
+    assert reason == f"{tmp_path}: another worker is running it"
+    assert (tmp_path / "half.pth").is_file()
 
 
 def test_a_run_that_the_system_refuses_does_not_end_the_others(tmp_path):
     runs = [EntryRun("gone", 1, tmp_path / "gone"), EntryRun("crashes", 1, tmp_path / "crashes")]
     runs[1].folder.mkdir()
 
-    with only_one_in(tmp_path) as lock:
-        failures = execute(runs, [], jobs=1, lock=lock, log=print)
+    failures = execute(runs, [], jobs=1, log=print)
 
     reasons = {failure.run.label: failure.reason for failure in failures}
     assert "No such file" in reasons["gone"]

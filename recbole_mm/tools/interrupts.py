@@ -1,0 +1,120 @@
+"""How a process of ours is interrupted: by Ctrl-C (SIGINT), or by SIGTERM, which containers send.
+
+Both raise an exception in the main thread, so that the work stops there and cleans up.
+"""
+
+import os
+import signal
+import sys
+import threading
+import time
+
+INTERRUPTED, TERMINATED = 130, 143
+"""Exit statuses, 128 and the number of the signal."""
+LONGEST_IMPORT = 30.0
+"""Seconds that an import may delay an interruption."""
+PAUSE = 0.02
+"""Seconds between two looks at whether an import has ended."""
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM has asked this process to end; whatever handles Ctrl-C handles it too."""
+
+
+def take_over() -> None:
+    """Let SIGINT and SIGTERM end the work of this process, whatever it imports.
+
+    To be called by the main thread of a process that runs one command. A signal that the process
+    was started without (``nohup``, ``&`` in a script) stays ignored. Under torchrun SIGTERM ends the
+    process at once: it may be waiting in a collective operation of another one that is gone.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _Raise(KeyboardInterrupt))
+        if hasattr(signal, "siginterrupt"):
+            sys.meta_path.insert(0, _AfterPolars())
+    is_alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
+    if is_alone and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _Raise(Terminated))
+
+
+def let_go() -> None:
+    """From now on a signal ends the process at once: its work is done."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if isinstance(signal.getsignal(number), _Raise):
+            signal.signal(number, signal.SIG_DFL)
+
+
+def ending(error: KeyboardInterrupt) -> tuple[int, str]:
+    """Exit status and message of an interrupted command."""
+    if isinstance(error, Terminated):
+        return TERMINATED, "terminated; finished work is kept"
+    return INTERRUPTED, "interrupted; finished work is kept"
+
+
+class _Raise:
+    """A signal handler that raises, but not within an import.
+
+    What an import makes of an exception depends on what is imported: some libraries lose it, others
+    raise another one. It is raised as soon as the import has ended.
+
+    Args:
+        error: class of the exception.
+    """
+
+    def __init__(self, error: type[KeyboardInterrupt]):
+        self.error = error
+        self._since: float | None = None
+
+    def __call__(self, number: int, frame) -> None:
+        now = time.monotonic()
+        self._since = now if self._since is None else self._since
+        if is_importing(frame) and now - self._since < LONGEST_IMPORT:
+            again = threading.Timer(PAUSE, _send_to_main_thread, [number])
+            again.daemon = True
+            again.start()
+            return
+        self._since = None
+        raise self.error
+
+
+def _send_to_main_thread(number: int) -> None:
+    if hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(threading.main_thread().ident or 0, number)
+    else:
+        signal.raise_signal(number)
+
+
+def is_importing(frame) -> bool:
+    """Whether a frame, or one that called it, executes an import statement."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
+
+
+class _AfterPolars:
+    """Makes waits end at SIGINT again once polars is imported.
+
+    polars installs a handler with SA_RESTART, after which the system resumes an interrupted wait
+    before Python learns of the signal (https://github.com/pola-rs/polars/issues/21739). The handler
+    itself stays: it ends queries.
+    """
+
+    def find_spec(self, name: str, path=None, _=None):
+        if name != "polars":
+            return None
+        sys.meta_path.remove(self)
+        from importlib.machinery import PathFinder
+
+        spec = PathFinder.find_spec(name, path)
+        if spec is None or spec.loader is None:
+            return None
+        execute = spec.loader.exec_module
+
+        def exec_module(module) -> None:
+            execute(module)
+            signal.siginterrupt(signal.SIGINT, True)
+
+        spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec
