@@ -15,7 +15,6 @@ import re
 import shutil
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -29,7 +28,7 @@ from fuzz import quiet
 from readers import EVENTS, GOODS, HISTORIES, MODEL, Shelf, _write_table
 from test_convert import missrec_folder
 from tiny import PRETRAIN
-from zygote import KILLED, Ended, Zygote
+from zygote import KILLED, Zygote
 
 from recbole_mm.prepare.making import command_to_resume
 from recbole_mm.tools.hashing import sha256_of_file
@@ -274,11 +273,11 @@ class Undisturbed:
         """
         work = self._fresh()
         for point in points:
-            ended = self._repeat(work, point)
+            ended = self.zygote.run(work, self.case.arguments, point)
             if ended.status not in (0, KILLED):  # 0: there was less to do than the first time
                 raise Broken(f"{self.case.name}, killed before {points}: {ended.output}")
             self._refuse_mixtures(work, point)
-        ended = self._repeat(work)
+        ended = self.zygote.run(work, self.case.arguments)
         if ended.status != 0:
             raise Broken(f"{self.case.name} after a kill at {points}: {ended.output}")
         found = self._result(work, ended.output)
@@ -289,14 +288,6 @@ class Undisturbed:
         left = [str(path) for path in work.rglob("*") if LEFT_OVER.search(path.name)]
         if left:
             raise Broken(f"{self.case.name} after a kill at {points} leaves {left}")
-
-    def _repeat(self, work: Path, kill_at: int | None = None) -> Ended:
-        """Run the command, as soon as no process that the killed one left behind is in its way."""
-        while True:
-            ended = self.zygote.run(work, self.case.arguments, kill_at)
-            if ended.status != 2 or "that it left behind" not in ended.output:
-                return ended
-            time.sleep(0.5)
 
     def _refuse_mixtures(self, work: Path, point: int) -> None:
         if not self.case.dataset:
