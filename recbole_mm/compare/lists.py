@@ -55,8 +55,8 @@ def read_lists(path: Path) -> pl.DataFrame:
 
     Raises:
         InputError: the file cannot be read or has no such columns.
-        ConfigError: it has neither ``rank`` nor ``score``, or values that are not numbers, or a
-            user has an item or a rank twice.
+        ConfigError: it has neither ``rank`` nor ``score``, values that are not numbers, or rows
+            without user or item, or a user has an item or a rank twice.
     """
     table = _read_trec(path) if path.suffix in TREC_ENDINGS else _read_table(path)
     order = next((name for name in ("rank", "score") if name in table.columns), None)
@@ -65,7 +65,9 @@ def read_lists(path: Path) -> pl.DataFrame:
     numbers = table[order].cast(pl.String).str.strip_chars().cast(pl.Float64, strict=False)
     wrong = table[order].filter(numbers.is_null() | numbers.is_nan())
     if len(wrong):
-        raise ConfigError(f"{path}: {len(wrong):,} rows without a number as {order}: {wrong[0]!r}")
+        raise ConfigError(
+            f"{path}: rows without a number as {order}: {len(wrong):,}, e.g. {wrong[0]!r}"
+        )
     table = table.with_columns(numbers.alias(order))
     _refuse_duplicates(table, "item", path)
     if order == "rank":
@@ -84,7 +86,15 @@ def _read_table(path: Path) -> pl.DataFrame:
             columns[ours] = next((n for n in (ours, f"{ours}_id") if n in names), ours)
         table = pick_columns(lists, columns, path, OPTIONS).collect()
     ids = [pl.col(name).cast(pl.String).str.strip_chars() for name in ("user", "item")]
-    return table.with_columns(ids).drop_nulls(["user", "item"])
+    table = table.with_columns(ids)
+    lacking = table.filter(pl.any_horizontal(pl.col("user", "item").is_null()))
+    if len(lacking):
+        user, item = lacking.select("user", "item").row(0)
+        raise ConfigError(
+            f"{path}: rows without a user or an item: {len(lacking):,}, the first with user {user!r} "
+            f"and item {item!r}. Remove them"
+        )
+    return table
 
 
 def _read_trec(path: Path) -> pl.DataFrame:

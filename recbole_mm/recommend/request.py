@@ -101,7 +101,7 @@ class Summary(NamedTuple):
         return Summary(*(a + b for a, b in zip(self, other, strict=True)))
 
     def __str__(self) -> str:
-        parts = [f"{self.users:,} users"]
+        parts = [f"{self.users:,} user{'s' if self.users != 1 else ''}"]
         if self.popular:
             parts.append(f"{self.popular:,} without a known item got the most popular ones")
         if self.short:

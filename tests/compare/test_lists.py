@@ -63,7 +63,12 @@ def test_lists_of_every_format_are_read_best_first(tmp_path, name, text):
     [
         ("a.csv", "user,item\nu,a\n", "neither a column 'rank' nor a column 'score'"),
         ("a.csv", "user,rank\nu,1\n", "no column 'item'"),
-        ("a.csv", "user,item,rank\nu,a,first\n", "1 rows without a number as rank: 'first'"),
+        ("a.csv", "user,item,rank\nu,a,first\n", "without a number as rank: 1, e.g. 'first'"),
+        (
+            "a.csv",
+            "user,item,rank\nu,,1\nu,a,2\n,b,1\n",
+            "2, the first with user 'u' and item None",
+        ),
         ("a.csv", "user,item,score\nu,a,1\nu,a,2\n", "user u has the item a twice"),
         ("a.csv", "user,item,rank\nu,a,1\nu,b,1\n", "user u has the rank 1.0 twice"),
         ("a.run", "u Q0 a 1 2\n", "line 1: a line of a TREC run is"),

@@ -49,7 +49,7 @@ def test_the_output_has_the_lists_of_the_class(suffix, checkpoint, histories, tm
     )
 
     assert status == 0
-    assert capsys.readouterr().out == f"{output}: 1 users\n"
+    assert capsys.readouterr().out == f"{output}: 1 user\n"
     expected = Recommender.from_pretrained(checkpoint).recommend(histories, k=3)
     table = read(output)
     assert table.columns == expected.columns
