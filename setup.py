@@ -41,6 +41,7 @@ setup(
         "torch>=2.6",  # loads checkpoints without executing pickled code
         "huggingface_hub>=0.30",  # bundles
         "numpy>=1.26",
+        "packaging>=23",  # the requirements that doctor looks at
         "pandas>=2.0,<3",  # pandas 3: RecBole's chained fillna(inplace=True) does nothing
         "pillow>=10",  # the demo set draws its pictures
         "polars>=1.0",  # the tables of data preparation and of comparisons

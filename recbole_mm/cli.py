@@ -82,7 +82,7 @@ def _request_to_report(error: Exception) -> str:
     return (
         f"{type(error).__name__}: {_first_line(error)}\nThis is a bug of recbole-mm, not a mistake of "
         f"yours. Please report it to {trackers[0] if trackers else 'the maintainers'} with your "
-        f"command, the lines above and these versions: {', '.join(versions)}"
+        f"command, the lines above and the output of `recbole-mm doctor`. Versions: {', '.join(versions)}"
     )
 
 

@@ -35,6 +35,9 @@ COMMANDS = {
     "serve": Command(
         "recbole_mm.recommend.serve", "a page and an HTTP interface for a trained model"
     ),
+    "doctor": Command(
+        "recbole_mm.doctor.command", "check the installation, for yourself or for a bug report"
+    ),
     "transfer-report": Command(
         "recbole_mm.transfer_report.command", "compare transfer with its controls"
     ),

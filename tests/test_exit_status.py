@@ -74,6 +74,7 @@ def test_a_bug_shows_where_it_is_and_asks_to_be_reported(error, on_import, monke
     assert re.match(
         r"This is a bug of recbole-mm, not a mistake of yours\. Please report it to", last
     )
+    assert "and the output of `recbole-mm doctor`" in last
     assert f"torch {torch.__version__.partition('+')[0]}" in last
     assert f"Python {sys.version.split()[0]}" in last
 

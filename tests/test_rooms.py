@@ -12,6 +12,7 @@ ROOMS = (
     "__main__",
     "cli",
     "quick_start",
+    "doctor.",
     "recommend.",
     "compare.",
     "transfer_report.",

@@ -10,7 +10,7 @@ def open_door() -> None:
     """Register with RecBole now if it is loaded, else as soon as it is imported.
 
     Raises:
-        RecBoleError: it is loaded in a version that is not known here.
+        RecBoleError: it is loaded in a version that is not known here, or a patch does not apply.
     """
     if "recbole" in sys.modules:
         refuse_unknown_version(sys.modules["recbole"].__version__)
@@ -21,19 +21,19 @@ def open_door() -> None:
 
 
 def _before_import() -> None:
-    importlib.import_module("recbole_mm.integration.patches").patch_before_import()
+    importlib.import_module("recbole_mm.integration.patch_list").patch_before_import()
 
 
 def _after_import() -> None:
-    importlib.import_module("recbole_mm.integration.patches").patch_after_import()
-    importlib.import_module("recbole_mm.integration.register").register()
+    importlib.import_module("recbole_mm.integration.patch_list").patch_after_import()
 
 
 class _WithRecBole:
     """Patches and registers around the first import of ``recbole``.
 
     Raises:
-        RecBoleError: by the import, where RecBole is missing or not of a version that is known here.
+        RecBoleError: by the import, where RecBole is missing or not of a version that is known here, or a
+            patch does not apply.
     """
 
     _searching = False
@@ -56,9 +56,9 @@ class _WithRecBole:
             _before_import()
             execute(module)
             refuse_unknown_version(module.__version__)
+            _after_import()
             if self in sys.meta_path:
                 sys.meta_path.remove(self)
-            _after_import()
 
         spec.loader.exec_module = exec_module
         return spec

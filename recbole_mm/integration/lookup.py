@@ -15,6 +15,8 @@ from recbole_mm.config.own_models import installed_models, own_models
 
 PACKAGE = "recbole.model.sequential_recommender"
 QUICK_START = "recbole.quick_start.quick_start"
+RUN_FUNCTIONS = ("run", "run_recbole", "run_recboles", "objective_function", "load_data_and_model")
+"""Of the quick start, which other processes run too."""
 
 
 class ModelFinder(importlib.abc.MetaPathFinder):

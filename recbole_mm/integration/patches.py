@@ -1,7 +1,8 @@
 """Patches of RecBole 1.2 for a current numpy, pandas and torch: one function, one reason each.
 
 Every patch is narrow (it acts on RecBole's own calls, not on the process), may be applied twice,
-and goes away by deleting its function once RecBole no longer needs it.
+and goes away by deleting its function, and its entry in :mod:`~recbole_mm.integration.patch_list`,
+once RecBole no longer needs it.
 """
 
 import functools
@@ -30,25 +31,6 @@ NUMPY_ALIASES = {
     "unicode_": np.str_,
     "bool8": np.bool_,
 }
-
-
-def patch_before_import():
-    """What is needed before RecBole is imported or a Config is made."""
-    restore_numpy_aliases()
-    silence_warnings_without_a_remedy()
-
-
-def patch_after_import():
-    """Patches of RecBole's own classes and of what its functions call."""
-    switch_off_anomaly_detection()
-    leave_numbers_in_the_collector()
-    load_checkpoints_of_recbole()
-    keep_modules_out_of_other_parameters()
-    let_several_processes_make_a_folder()
-    give_sparse_matrices_their_update()
-    leave_pickled_data_sets_closed()
-    open_tensorboard_when_it_is_written()
-    draw_grids_with_a_current_hyperopt()
 
 
 def restore_numpy_aliases():
@@ -172,10 +154,10 @@ def leave_pickled_data_sets_closed():
     """
     from recbole.data import utils
 
-    utils.pickle = _ClosedPickle
+    utils.pickle = ClosedPickle
 
 
-class _ClosedPickle:
+class ClosedPickle:
     """What RecBole's module of data asks of ``pickle``."""
 
     dump = staticmethod(pickle.dump)
@@ -221,7 +203,7 @@ def draw_grids_with_a_current_hyperopt():
     """
     from recbole.trainer import hyper_tuning
 
-    hyper_tuning.np = _NumpyOfTuning
+    hyper_tuning.np = NumpyOfTuning
 
 
 class _RandomState(np.random.RandomState):
@@ -229,7 +211,7 @@ class _RandomState(np.random.RandomState):
         return self.randint(low, high, size)
 
 
-class _NumpyOfTuning:
+class NumpyOfTuning:
     """What RecBole's module of tuning asks of ``numpy``; its plots need ``np.str``."""
 
     array, prod, str = staticmethod(np.array), staticmethod(np.prod), str

@@ -30,6 +30,14 @@ from recbole_mm.integration.ray_tune import instead_of_ray
 
 def register():
     """Make RecBole find our models and the user's by name. Calling it again changes nothing."""
+    answer_by_name()
+    layer_our_property_files()
+    load_data_as_our_commands_did()
+    send_run_functions_through_this_package()
+
+
+def answer_by_name():
+    """RecBole gets the class, the data set and the trainer of a model that is not one of its own."""
     import recbole.data.dataset
     import recbole.trainer
 
@@ -37,9 +45,6 @@ def register():
         sys.meta_path.append(lookup.ModelFinder())
     lookup.answer(recbole.trainer, lookup.find_trainer_class)
     lookup.answer(recbole.data.dataset, lookup.find_dataset_class)
-    _layer_our_property_files()
-    _load_data_as_our_commands_did()
-    _send_run_functions_through_this_package()
 
 
 def register_model(model: str | type) -> str:
@@ -79,7 +84,7 @@ def multi_modal_dataset_for(model):
         delattr(recbole.data.dataset, name)
 
 
-def _load_data_as_our_commands_did():
+def load_data_as_our_commands_did():
     """RecBole's ``create_dataset`` gives a configuration of our commands, such as that of a
     checkpoint, the data set class that they gave it; its own Config keeps RecBole's class."""
     from recbole.data import utils
@@ -101,13 +106,12 @@ def _load_data_as_our_commands_did():
             module.create_dataset = create_dataset
 
 
-def _layer_our_property_files():
+def layer_our_property_files():
     """Our yaml files come after RecBole's defaults and before everything that a user gives."""
     from recbole.config import Config
 
     if getattr(Config, "layers_our_files", False):
         return
-    Config.layers_our_files = True
     get_model_and_dataset = Config._get_model_and_dataset
     load_internal_config_dict = Config._load_internal_config_dict
 
@@ -129,6 +133,7 @@ def _layer_our_property_files():
 
     Config._get_model_and_dataset = _get_model_and_dataset
     Config._load_internal_config_dict = _load_internal_config_dict
+    Config.layers_our_files = True
 
 
 def _layer_and_check(config, model: str, model_class: type, dataset: str):
@@ -148,7 +153,7 @@ def _layer_and_check(config, model: str, model_class: type, dataset: str):
     config.external_config_dict = {key: values[key] for key in given}
 
 
-def _send_run_functions_through_this_package():
+def send_run_functions_through_this_package():
     """Pickles of RecBole's run functions name a module of ours, as soon as they are imported."""
     if QUICK_START in sys.modules:
         importlib.import_module("recbole_mm.integration.spawned")

@@ -7,11 +7,9 @@ process that unpickles ``recbole.quick_start.run_recboles`` imports :mod:`recbol
 import functools
 import sys
 
-from recbole_mm.integration.lookup import QUICK_START
+from recbole_mm.integration.lookup import QUICK_START, RUN_FUNCTIONS
 from recbole_mm.integration.ray_tune import Tune
 from recbole_mm.tools.errors import UserError
-
-_FUNCTIONS = ("run", "run_recbole", "run_recboles", "objective_function", "load_data_and_model")
 
 if QUICK_START not in sys.modules:
     import recbole.quick_start  # noqa: F401
@@ -41,7 +39,7 @@ def _naming_the_file(load):
 
 
 sys.modules[QUICK_START].tune = Tune  # type: ignore[attr-defined]  for one that was imported before us
-for _name in _FUNCTIONS:
+for _name in RUN_FUNCTIONS:
     _function = getattr(sys.modules[QUICK_START], _name)
     if _name == "load_data_and_model":
         _function = _naming_the_file(_function)

@@ -17,6 +17,7 @@ from recbole.trainer import HyperTuning, Trainer
 
 from recbole_mm.config.load import RunConfig, load_config
 from recbole_mm.config.plain import config_to_plain
+from recbole_mm.integration import patch_list
 from recbole_mm.integration import patches as compat
 
 
@@ -61,8 +62,8 @@ def test_an_alias_that_numpy_still_has_is_left_alone(monkeypatch):
 def test_patching_twice_changes_nothing():
     before = (torch.load, Collector.get_data_struct)
 
-    compat.patch_before_import()
-    compat.patch_after_import()
+    patch_list.patch_before_import()
+    patch_list.patch_after_import()
 
     assert (torch.load, Collector.get_data_struct) == before
 

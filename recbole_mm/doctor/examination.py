@@ -1,0 +1,166 @@
+"""What an installation consists of, and what is wrong with it."""
+
+import importlib
+import os
+import platform
+from importlib.util import find_spec
+from typing import Any, NamedTuple
+
+from recbole_mm import __version__
+from recbole_mm.doctor.requirements import Extra, Package, extras, needed_packages
+
+NOT_CHECKED = "not checked, torch cannot be imported"
+
+
+class PatchState(NamedTuple):
+    """A patch of RecBole.
+
+    Attributes:
+        name: of the patch.
+        problem: why it does not apply, ``None``: it does.
+        breaks: what does not work without it.
+    """
+
+    name: str
+    problem: str | None
+    breaks: str
+
+
+class Examination(NamedTuple):
+    """The state of an installation.
+
+    Attributes:
+        python: version and implementation.
+        system: operating system and machine.
+        recbole_mm: version of this package.
+        packages: that are needed.
+        extras: and what of them is missing.
+        device: that models run on by default.
+        ssd_backend: that ``auto`` chooses.
+        threads: of torch, and what limits them.
+        patches: ``None``: they could not be checked.
+        problems: why this installation does not work; empty: it does.
+    """
+
+    python: str
+    system: str
+    recbole_mm: str
+    packages: list[Package]
+    extras: list[Extra]
+    device: str
+    ssd_backend: str
+    threads: str
+    patches: list[PatchState] | None
+    problems: list[str]
+
+    def to_plain(self) -> dict[str, Any]:
+        """Plain data, for JSON."""
+        return self._asdict() | {
+            "packages": {package.name: package.version for package in self.packages},
+            "extras": {
+                extra.name: {
+                    "packages": {package.name: package.version for package in extra.packages},
+                    "problems": extra.problems,
+                    "install": extra.install if extra.problems else None,
+                }
+                for extra in self.extras
+            },
+            "patches": None
+            if self.patches is None
+            else [patch._asdict() for patch in self.patches],
+        }
+
+
+def examine() -> Examination:
+    """Look at everything; nothing that is missing or broken ends the examination."""
+    packages = needed_packages()
+    problems = [package.problem for package in packages if package.problem]
+    with_torch = _imports("torch", "torch", problems)
+    device, backend, threads = _torch_facts() if with_torch else (NOT_CHECKED,) * 3
+    patches = _patches(problems) if with_torch else None
+    return Examination(
+        f"{platform.python_version()} ({platform.python_implementation()})",
+        f"{platform.system()} {platform.machine()}",
+        __version__,
+        packages,
+        extras(),
+        device,
+        backend,
+        threads,
+        patches,
+        problems,
+    )
+
+
+def _imports(module: str, name: str, problems: list[str]) -> bool:
+    """Whether a module can be imported; if not, that is a problem of the package ``name``."""
+    try:
+        importlib.import_module(module)
+    except Exception as error:  # noqa: BLE001 a broken package raises what it likes
+        _add_import_problem(name, error, problems)
+        return False
+    return True
+
+
+def _add_import_problem(name: str, error: Exception, problems: list[str]) -> None:
+    if not any(problem.startswith(f"{name} is not installed") for problem in problems):
+        problems.append(f"{name} cannot be imported: {_first_line(error)}")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def _torch_facts() -> tuple[str, str, str]:
+    """Device, backend of the scan, and threads, in words."""
+    import torch
+
+    from recbole_mm.model.layers.backend import PACKAGES, TORCH, choose_kernels
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    missing = [name for name in PACKAGES if find_spec(name) is None]
+    why = f"{' and '.join(missing)} not installed" if missing else "the device is not CUDA"
+    fused = choose_kernels("auto", device) is not TORCH
+    limit = os.environ.get("OMP_NUM_THREADS", "not set")
+    return (
+        _named(device),
+        "mamba_ssm" if fused else f"torch ({why})",
+        f"{torch.get_num_threads()} on {os.cpu_count()} cores, OMP_NUM_THREADS: {limit}",
+    )
+
+
+def _named(device) -> str:
+    import torch
+
+    if device.type == "cpu":
+        return f"cpu (torch {torch.__version__} finds no CUDA GPU)"
+    try:
+        torch.zeros(1, device=device)
+        return f"cuda ({torch.cuda.device_count()} x {torch.cuda.get_device_name()})"
+    except (RuntimeError, AssertionError) as error:
+        return f"cuda, but it cannot be used ({_first_line(error)})"
+
+
+def _patches(problems: list[str]) -> list[PatchState] | None:
+    """Every patch of RecBole, or ``None`` if RecBole cannot be imported at all."""
+    if not _imports("recbole_mm.integration.patch_list", "recbole", problems):
+        return None
+    from recbole_mm.integration.patch_list import AFTER_IMPORT, BEFORE_IMPORT, PatchError
+
+    listed = (*BEFORE_IMPORT, *AFTER_IMPORT)
+    try:
+        importlib.import_module("recbole")
+    except PatchError as error:
+        found: dict[str, str | None] = {each.patch.name: each.reason for each in error.failures}
+    except Exception as error:  # noqa: BLE001 what RecBole and its packages raise
+        _add_import_problem("recbole", error, problems)
+        return None
+    else:
+        found = {patch.name: patch.problem() for patch in listed}
+    states = [PatchState(patch.name, found.get(patch.name), patch.breaks) for patch in listed]
+    problems += [
+        f"the patch {state.name} does not apply: {state.problem}; it is needed for {state.breaks}"
+        for state in states
+        if state.problem
+    ]
+    return states

@@ -1,0 +1,266 @@
+"""All that is changed in RecBole: what each change needs of it, and what breaks without it.
+
+A change that looks for something that a newer RecBole has moved is not applied, and the import of
+RecBole ends with an error that names it; ``recbole-mm doctor`` names it too.
+"""
+
+import importlib
+import inspect
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from recbole_mm.integration import lookup, patches, register
+from recbole_mm.integration.lookup import QUICK_START, RUN_FUNCTIONS
+from recbole_mm.tools.recbole_version import INSTALL, RecBoleError
+
+
+class Patch(NamedTuple):
+    """One change of RecBole.
+
+    Attributes:
+        apply: makes it; may be called again.
+        needs: places that RecBole must have, as ``module:name.name``, or ``module:name uses word`` for
+            a function whose code must name the word.
+        breaks: what does not work without it.
+        is_on: whether it acts now.
+    """
+
+    apply: Callable[[], None]
+    needs: tuple[str, ...]
+    breaks: str
+    is_on: Callable[[], bool]
+
+    @property
+    def name(self) -> str:
+        return self.apply.__name__
+
+    def problem(self, quick_start: bool = True) -> str | None:
+        """Why it cannot be applied or does not act, ``None`` if it does.
+
+        Args:
+            quick_start: look into RecBole's quick start too, although it is not imported yet.
+        """
+        quick_start = quick_start or QUICK_START in sys.modules
+        needs = [need for need in self.needs if quick_start or not need.startswith(QUICK_START)]
+        missing = [need.replace(":", ".") for need in needs if not _exists(need)]
+        if missing:
+            return f"RecBole has no {', no '.join(missing)}"
+        try:
+            self.apply()
+        except (AttributeError, ImportError) as error:
+            return str(error)
+        return None if self.is_on() else "it was applied, but does not act"
+
+
+class Failure(NamedTuple):
+    """A patch that does not apply.
+
+    Attributes:
+        patch: which.
+        reason: in words.
+    """
+
+    patch: Patch
+    reason: str
+
+
+class PatchError(RecBoleError):
+    """A RecBole that has moved what is patched.
+
+    Args:
+        failures: patches that do not apply.
+    """
+
+    def __init__(self, failures: Sequence[Failure]):
+        self.failures = list(failures)
+        version = getattr(sys.modules.get("recbole"), "__version__", "")
+        listing = "; ".join(
+            f"{patch.name}: {reason} (it is needed for {patch.breaks})"
+            for patch, reason in failures
+        )
+        super().__init__(
+            f"RecBole {version} is not known here, patches do not apply: {listing}. Install the release "
+            f"that they are made for: {INSTALL}; recbole-mm doctor has more"
+        )
+
+
+def patch_before_import() -> None:
+    """What is needed before RecBole is imported or a Config is made.
+
+    Raises:
+        PatchError: a patch does not apply.
+    """
+    _apply(BEFORE_IMPORT)
+
+
+def patch_after_import() -> None:
+    """Patches of RecBole's own classes, and the registration of our models.
+
+    Raises:
+        PatchError: a patch does not apply.
+    """
+    _apply(AFTER_IMPORT)
+
+
+def _apply(listed: Sequence[Patch]) -> None:
+    problems = [(patch, patch.problem(quick_start=False)) for patch in listed]
+    failures = [Failure(patch, problem) for patch, problem in problems if problem]
+    if failures:
+        raise PatchError(failures)
+
+
+def _exists(need: str) -> bool:
+    place, _, word = need.partition(" uses ")
+    module_name, _, path = place.partition(":")
+    try:
+        found = importlib.import_module(module_name)
+        for name in path.split("."):
+            found = getattr(found, name)
+    except (ImportError, AttributeError):
+        return False
+    return not word or word in inspect.unwrap(found).__code__.co_names
+
+
+def _has_mark(module: str, path: str, mark: str) -> bool:
+    """Whether a function or class in a loaded module has the mark that our replacement sets."""
+    found = sys.modules[module]
+    for name in path.split("."):
+        found = getattr(found, name)
+    return hasattr(found, mark)
+
+
+def _run_functions_are_ours() -> bool:
+    quick_start = sys.modules.get(QUICK_START)
+    ours = "recbole_mm.integration.spawned"
+    return quick_start is None or quick_start.run_recbole.__module__ == ours
+
+
+BEFORE_IMPORT = (
+    Patch(
+        patches.restore_numpy_aliases,
+        (),
+        "every configuration",
+        lambda: all(hasattr(np, name) for name in patches.NUMPY_ALIASES),
+    ),
+    Patch(
+        patches.silence_warnings_without_a_remedy,
+        (),
+        "a console without warnings at RecBole's own lines",
+        lambda: any(
+            module is not None and module.pattern == r"recbole\."
+            for _, _, _, module, _ in warnings.filters
+        ),
+    ),
+)
+AFTER_IMPORT = (
+    Patch(
+        patches.switch_off_anomaly_detection,
+        ("recbole.model.sequential_recommender.sine:SINE",),
+        "full speed: autograd would check every gradient for NaN",
+        lambda: not torch.is_anomaly_enabled(),
+    ),
+    Patch(
+        patches.leave_numbers_in_the_collector,
+        ("recbole.evaluator:Collector.get_data_struct",),
+        "the metrics ItemCoverage, AveragePopularity, ShannonEntropy, GiniIndex and TailPercentage",
+        lambda: _has_mark("recbole.evaluator", "Collector.get_data_struct", "leaves_numbers"),
+    ),
+    Patch(
+        patches.load_checkpoints_of_recbole,
+        (
+            "recbole.trainer:Trainer.resume_checkpoint uses load",
+            "recbole.trainer:Trainer.evaluate uses load",
+            f"{QUICK_START}:load_data_and_model uses load",
+        ),
+        "testing and resuming from a checkpoint, without executing what is in it",
+        lambda: hasattr(torch.load, "loads_recbole"),
+    ),
+    Patch(
+        patches.keep_modules_out_of_other_parameters,
+        ("recbole.model.abstract_recommender:AbstractRecommender.other_parameter",),
+        "checkpoints of FDSA and SASRecF",
+        lambda: _has_mark(
+            "recbole.model.abstract_recommender",
+            "AbstractRecommender.other_parameter",
+            "leaves_modules",
+        ),
+    ),
+    Patch(
+        patches.let_several_processes_make_a_folder,
+        ("recbole.utils.utils:ensure_dir",),
+        "runs that start at the same time",
+        lambda: _has_mark("recbole.utils.utils", "ensure_dir", "may_exist"),
+    ),
+    Patch(
+        patches.give_sparse_matrices_their_update,
+        (),
+        "RecBole's graph models",
+        lambda: hasattr(importlib.import_module("scipy.sparse").dok_matrix, "_update"),
+    ),
+    Patch(
+        patches.leave_pickled_data_sets_closed,
+        (
+            "recbole.data.utils:create_dataset uses pickle",
+            "recbole.data.utils:load_split_dataloaders uses pickle",
+        ),
+        "safety: a data set that lies beside a checkpoint would be unpickled, which executes what is "
+        "in it",
+        lambda: sys.modules["recbole.data.utils"].pickle is patches.ClosedPickle,
+    ),
+    Patch(
+        patches.open_tensorboard_when_it_is_written,
+        (
+            "recbole.utils.utils:get_tensorboard uses SummaryWriter",
+            "torch.utils.tensorboard:SummaryWriter._get_file_writer",
+        ),
+        "models that are only tested: each would keep a thread and a file of TensorBoard",
+        lambda: _has_mark("recbole.utils.utils", "SummaryWriter", "opens_late"),
+    ),
+    Patch(
+        patches.draw_grids_with_a_current_hyperopt,
+        ("recbole.trainer.hyper_tuning:exhaustive_search uses RandomState",),
+        "RecBole's HyperTuning with algo='exhaustive'",
+        lambda: sys.modules["recbole.trainer.hyper_tuning"].np is patches.NumpyOfTuning,
+    ),
+    Patch(
+        register.answer_by_name,
+        (
+            "recbole.utils.utils:get_model uses import_module",
+            "recbole.utils.utils:get_trainer uses import_module",
+            "recbole.data.utils:create_dataset uses import_module",
+        ),
+        "our models, their data sets and their trainers, by name",
+        lambda: (
+            any(isinstance(finder, lookup.ModelFinder) for finder in sys.meta_path)
+            and _has_mark("recbole", "trainer", "_answers_for_recbole_mm")
+        ),
+    ),
+    Patch(
+        register.layer_our_property_files,
+        (
+            "recbole.config:Config._get_model_and_dataset",
+            "recbole.config:Config._load_internal_config_dict",
+            "recbole.config:Config.__init__ uses _get_model_and_dataset",
+            "recbole.config:Config.__init__ uses _load_internal_config_dict",
+        ),
+        "the defaults of our models in RecBole's own functions",
+        lambda: _has_mark("recbole.config", "Config", "layers_our_files"),
+    ),
+    Patch(
+        register.load_data_as_our_commands_did,
+        ("recbole.data.utils:create_dataset",),
+        "RecBole's load_data_and_model on checkpoints of our commands",
+        lambda: _has_mark("recbole.data.utils", "create_dataset", "__wrapped__"),
+    ),
+    Patch(
+        register.send_run_functions_through_this_package,
+        tuple(f"{QUICK_START}:{name}" for name in RUN_FUNCTIONS),
+        "our models in processes that RecBole's functions start",
+        _run_functions_are_ours,
+    ),
+)
