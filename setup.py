@@ -34,6 +34,7 @@ setup(
         "recbole_mm": ["py.typed"],
         "recbole_mm.properties": ["*.yaml", "*/*.yaml", "tuning/*"],
         "recbole_mm.compare": ["templates/*"],
+        "recbole_mm.reporting": ["templates/*"],
         "recbole_mm.prepare": ["mirrors.yaml"],
     },
     install_requires=[

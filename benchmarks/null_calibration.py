@@ -11,7 +11,7 @@ import argparse
 
 import numpy as np
 
-from recbole_mm.compare.statistics import randomization_test, welch_test
+from recbole_mm.reporting.statistics import randomization_test, welch_test
 
 SPREADS = (0.0, 0.05, 0.1, 0.3)
 SEEDS = (1, 2, 3, 5, 10)

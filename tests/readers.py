@@ -716,7 +716,7 @@ def _read_trials(folder):
 
 
 def _make_stored_run(shelf, folder):
-    from recbole_mm.compare.ranks import evaluate_ranks, write_table
+    from recbole_mm.reporting.ranks import evaluate_ranks, write_table
 
     run = _run(shelf.dataset, folder / "saved")
     run.train(saved=False)

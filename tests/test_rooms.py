@@ -16,6 +16,7 @@ ROOMS = (
     "recommend.",
     "compare.",
     "transfer_report.",
+    "reporting.",
     "tuning.",
     "run.",
     "prepare.",

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from recbole_mm.compare.examples import Example, Item
-from recbole_mm.compare.report import render
+from recbole_mm.reporting.page import render
 
 NAMED = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 
@@ -69,7 +69,7 @@ def test_a_title_is_text_in_a_page():
         "examples": [example],
     }
 
-    page = render("report.html", content, autoescape=True)
+    page = render("recbole_mm.compare", "report.html", content)
 
     assert "&lt;script&gt;alert(1)" in page
     assert "<script>alert" not in page

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from recbole_mm.compare.ranks import MASKED, TREATMENTS, Evaluation, rank_recorder
 from recbole_mm.config.plain import config_from_plain
+from recbole_mm.reporting.ranks import MASKED, TREATMENTS, Evaluation, rank_recorder
 from recbole_mm.run.run import Run
 from recbole_mm.tools.errors import RunFailed
 from recbole_mm.tools.records import read_record

@@ -1,18 +1,14 @@
-r"""A comparison for other programs: all numbers as csv, tables as LaTeX, lists as TREC runs."""
+r"""A comparison for other programs: all numbers as csv, lists as TREC runs."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
-import pandas as pd
 import polars as pl
 
-from recbole_mm.compare.report_tables import BEST, NBSP, SECOND, Table
 from recbole_mm.compare.runs import file_name
-from recbole_mm.compare.statistics import Interval
 from recbole_mm.compare.summary import Row, Summary
-from recbole_mm.tools.files import whole_or_not, write_text
-
-LATEX_STYLES = {BEST: "textbf:--rwrap;", SECOND: "underline:--rwrap;"}
+from recbole_mm.reporting.statistics import Interval
+from recbole_mm.tools.files import whole_or_not
 
 NUMBERS = {
     "table": pl.String, "entry": pl.String, "part": pl.String, "metric": pl.String,
@@ -65,37 +61,6 @@ def _records_of_row(row: Row, tested: str, treatments: tuple[str, str]) -> Itera
 
 def _span(interval: Interval) -> dict:
     return {"value": interval.value, "low": interval.low, "high": interval.high}
-
-
-def latex(table: Table) -> str:
-    """The table in the style of the package booktabs; the best value is bold, the second best
-    underlined."""
-    cells = pd.DataFrame(table.rows).map(_plain)
-    styles = pd.DataFrame("", index=cells.index, columns=cells.columns)
-    for (row, column), mark in table.marks.items():
-        styles.iat[row, column] = LATEX_STYLES[mark]
-    cells.columns = styles.columns = pd.Index([_plain(name) or " " for name in table.head])
-    styler = cells.style.hide(axis="index").format(escape="latex")
-    styler = styler.format_index(escape="latex", axis=1).apply(lambda _: styles, axis=None)
-    return styler.to_latex(hrules=True, column_format="l" + "r" * (len(table.head) - 1))
-
-
-def _plain(cell: str) -> str:
-    return cell.replace(NBSP, " ")
-
-
-def write_tables(tables: dict[str, Table], folder: Path) -> list[Path]:
-    """Write ``NAME.tex`` of every table that has rows.
-
-    Returns:
-        the paths.
-    """
-    paths = []
-    for name, table in tables.items():
-        if table.rows:
-            paths.append(folder / f"{name}.tex")
-            write_text(paths[-1], latex(table))
-    return paths
 
 
 def write_numbers(summary: Summary, path: Path) -> None:

@@ -11,14 +11,6 @@ import numpy as np
 import polars as pl
 
 from recbole_mm.compare.entries import ForeignLists
-from recbole_mm.compare.ranks import (
-    CANDIDATES,
-    LIST_LENGTH,
-    MASKED,
-    RankRecorder,
-    parse_metric,
-    write_table,
-)
 from recbole_mm.compare.runs import EntryRun, file_name
 from recbole_mm.compare.settings import Settings
 from recbole_mm.compare.worker import COSTS, PLAN, RANKS, RESULT
@@ -26,6 +18,14 @@ from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.load import RunConfig
 from recbole_mm.config.plain import config_to_plain
 from recbole_mm.prepare.table_files import pick_columns, reading, scan_table
+from recbole_mm.reporting.ranks import (
+    CANDIDATES,
+    LIST_LENGTH,
+    MASKED,
+    RankRecorder,
+    parse_metric,
+    write_table,
+)
 from recbole_mm.run.splits import load_dataset
 from recbole_mm.tools.files import write_json
 from recbole_mm.tools.hashing import sha256_of_file, sha256_of_parts
@@ -146,7 +146,7 @@ def describe_targets(config: RunConfig) -> Targets:
 
 
 def rank_lists(lists: pl.DataFrame, targets: Targets, mask_seen: bool) -> pl.DataFrame:
-    """Ranks of the test targets, see :class:`~recbole_mm.compare.ranks.Evaluation`.
+    """Ranks of the test targets, see :class:`~recbole_mm.reporting.ranks.Evaluation`.
 
     Args:
         lists: see :func:`read_lists`.

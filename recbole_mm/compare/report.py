@@ -3,24 +3,19 @@
 The page is one file: figures and pictures are embedded, nothing is loaded from elsewhere.
 """
 
-import re
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader
-from markupsafe import Markup, escape
+from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from recbole_mm.compare import exports, report_tables
 from recbole_mm.compare.examples import Example
-from recbole_mm.compare.figures import (
-    grouped_bars,
-    learning_curves,
-    slice_bars,
-    svg_text,
-    write_figure,
-)
-from recbole_mm.compare.statistics import LEAST_USERS, LEVEL, RESAMPLES
+from recbole_mm.compare.slices import Slice
 from recbole_mm.compare.summary import Summary
+from recbole_mm.reporting.figures import grouped_bars, learning_curves, svg_text, write_figure
+from recbole_mm.reporting.page import render
+from recbole_mm.reporting.statistics import LEAST_USERS, LEVEL, RESAMPLES
+from recbole_mm.reporting.tables import Table, environment_table, settings_table, write_tables
 from recbole_mm.tools.files import whole_or_not, write_text
 
 SLICES = "by_"
@@ -62,33 +57,33 @@ def write_report(summary: Summary, command: str, examples: list[Example]) -> lis
         "command": command,
     }
     paths = []
-    for name, autoescape in (("report.html", True), ("report.md", False)):
+    for name in ("report.html", "report.md"):
         path = settings.out / name
-        write_text(path, render(name, content, autoescape))
+        write_text(path, render("recbole_mm.compare", name, content))
         paths.append(path)
     paths += [settings.out / "numbers.csv", settings.out / "ranks.parquet"]
     exports.write_numbers(summary, paths[-2])
     with whole_or_not(paths[-1]) as temporary:
         summary.ranks.sink_parquet(temporary)
-    paths += exports.write_tables(tables, settings.out / "tables")
+    paths += write_tables(tables, settings.out / "tables")
     for name, figure in figures.items():
         paths += write_figure(figure, settings.out / "figures" / name)
     return paths
 
 
-def _tables(summary: Summary) -> dict[str, report_tables.Table]:
+def _tables(summary: Summary) -> dict[str, Table]:
     return {
         "metrics": report_tables.metrics_table(summary),
         "other_metrics": report_tables.other_metrics_table(summary),
         "differences": report_tables.differences_table(summary),
         "cost": report_tables.cost_table(summary),
-        "settings": report_tables.settings_table(summary),
+        "settings": settings_table(summary.configs),
         "slices": report_tables.slices_table(summary),
         "slice_differences": report_tables.slice_differences_table(summary),
         "knockouts": report_tables.knockouts_table(summary),
         "data": report_tables.dataset_table(summary),
         "hashes": report_tables.hashes_table(summary),
-        "environment": report_tables.environment_table(summary),
+        "environment": environment_table(summary.environments),
     }
 
 
@@ -107,6 +102,12 @@ def _figures(summary: Summary, labels: list[str]) -> dict[str, Figure]:
     return figures
 
 
+def slice_bars(parts: list[Slice], labels: list[str], metric: str) -> Figure:
+    """Bars with intervals: one group per slice, one bar per label."""
+    groups = {f"{part.name}\nn = {part.targets:,}": part.values for part in parts}
+    return grouped_bars(groups, labels, metric)
+
+
 def _embedded(figures: dict[str, Figure]) -> dict:
     """The figures as elements of the page."""
     texts = {name: Markup(svg_text(figure)) for name, figure in figures.items()}
@@ -117,19 +118,6 @@ def _embedded(figures: dict[str, Figure]) -> dict:
     }
     curves, knockouts = texts.get("learning_curves", ""), texts.get("knockouts", "")
     return {"curves": curves, "slices": slices, "knockouts": knockouts}
-
-
-def render(name: str, content: dict, autoescape: bool) -> str:
-    """A template of this package filled with the content; figures are already markup."""
-    environment = Environment(loader=PackageLoader("recbole_mm.compare"), autoescape=autoescape)
-    environment.filters["breakable"] = breakable
-    return environment.get_template(f"{name}.j2").render(content)
-
-
-def breakable(text: str) -> Markup:
-    """Text that may be broken before a setting of an entry and before the length of a list, so
-    that wide tables fit on a page."""
-    return Markup(re.sub(r"(?=\+[A-Za-z_]|@\d)", "<wbr>", str(escape(text))))
 
 
 def _notes(summary: Summary) -> dict[str, str]:

@@ -1,51 +1,19 @@
 """The tables of a report, as text cells."""
 
-import json
-from typing import NamedTuple
-
-from recbole_mm.compare.ranks import LIST_METRICS
-from recbole_mm.compare.statistics import Interval
 from recbole_mm.compare.summary import Summary
-from recbole_mm.config.keys import hyper_parameters
+from recbole_mm.reporting.ranks import LIST_METRICS
+from recbole_mm.reporting.tables import (
+    Table,
+    best_two,
+    difference_cell,
+    interval_cell,
+    mean_cell,
+    p_value_cell,
+    value_cell,
+)
 
 COSTS = {"epochs": ".1f", "seconds": ".0f", "n_parameters": ",.0f"}
-NBSP = "\N{NO-BREAK SPACE}"
 LIST_METRIC_PREFIXES = tuple(metric.lower() for metric in LIST_METRICS)
-
-
-BEST, SECOND = "best", "second"
-
-
-class Table(NamedTuple):
-    """Text cells.
-
-    Attributes:
-        head: of the columns.
-        rows: below it.
-        marks: the best and the second best cells, by row and column.
-    """
-
-    head: list[str]
-    rows: list[list[str]]
-    marks: dict[tuple[int, int], str] = {}  # noqa: RUF012  never changed
-
-
-def best_two(columns: dict[int, list[float]]) -> dict[tuple[int, int], str]:
-    """Marks of the largest and the second largest values of columns; equal ones, to four decimals,
-    have the same mark, and where all are equal none has one.
-
-    Args:
-        columns: values of all rows, by column.
-    """
-    marks: dict[tuple[int, int], str] = {}
-    for column, values in columns.items():
-        shown = [round(value, 4) for value in values]
-        ranked = sorted(set(shown), reverse=True)
-        if len(ranked) < 2:
-            continue
-        names = {ranked[0]: BEST, ranked[1]: SECOND}
-        marks |= {(row, column): names[v] for row, v in enumerate(shown) if v in names}
-    return marks
 
 
 def text_table(summary: Summary) -> str:
@@ -66,7 +34,7 @@ def metrics_table(summary: Summary) -> Table:
     """Mean and standard deviation over seeds of every metric."""
     names = list(dict.fromkeys(name for row in summary.rows for name in row.means))
     rows = [
-        [row.label, str(row.seeds), *(_mean(row.means, row.deviations, name) for name in names)]
+        [row.label, str(row.seeds), *(mean_cell(row.means, row.deviations, name) for name in names)]
         for row in summary.rows
     ]
     columns = {
@@ -81,7 +49,7 @@ def other_metrics_table(summary: Summary) -> Table:
     """As :func:`metrics_table`, with the other treatment of the seen items."""
     names = list(summary.rows[0].other_means)
     rows = [
-        [row.label, *(_mean(row.other_means, row.other_deviations, name) for name in names)]
+        [row.label, *(mean_cell(row.other_means, row.other_deviations, name) for name in names)]
         for row in summary.rows
     ]
     columns = {n: [r.other_means[name] for r in summary.rows] for n, name in enumerate(names, 1)}
@@ -109,14 +77,20 @@ def differences_table(summary: Summary) -> Table:
     metric, baseline = summary.settings.metric, summary.settings.baseline
     rows = []
     for row in summary.rows:
-        cells = [row.label, _mean(row.means, row.deviations, metric), _span(row.interval)]
+        cells = [
+            row.label,
+            mean_cell(row.means, row.deviations, metric),
+            interval_cell(row.interval),
+        ]
         if row.against_baseline is None:
             rows.append([*cells, "baseline", "", "", ""])
             continue
         difference, p, corrected, _ = row.against_baseline
         base = row.interval.value - difference.value
         share = f"{difference.value / base:+.1%}" if base else "-"
-        rows.append([*cells, _difference(difference), share, _p_value(p), _p_value(corrected)])
+        rows.append(
+            [*cells, difference_cell(difference), share, p_value_cell(p), p_value_cell(corrected)]
+        )
     compared = [row.against_baseline for row in summary.rows if row.against_baseline is not None]
     models = "" if all(c.includes_seeds for c in compared) else ", these models"
     tests = [f"p{models}", f"p (Holm{models})"]
@@ -137,28 +111,6 @@ def cost_table(summary: Summary) -> Table:
     return Table(["", "best epoch", "epochs", "seconds", "trainable parameters"], rows)
 
 
-def settings_table(summary: Summary) -> Table:
-    """One row per hyper-parameter that an entry reads, one column per entry."""
-    configs = {label: config for label, config in summary.configs.items() if config}
-    read = {label: hyper_parameters(config["model"]) for label, config in configs.items()}
-    keys = dict.fromkeys(key for label in configs for key in read[label] if key in configs[label])
-    rows = [
-        [
-            key,
-            *(
-                _setting(configs[label].get(key)) if key in read[label] else "-"
-                for label in configs
-            ),
-        ]
-        for key in keys
-    ]
-    return Table(["", *configs], rows)
-
-
-def _setting(value) -> str:
-    return "~" if value is None else json.dumps(value) if not isinstance(value, str) else value
-
-
 def slices_table(summary: Summary) -> Table:
     """One row per slice, one column per entry."""
     labels = [row.label for row in summary.rows]
@@ -167,7 +119,7 @@ def slices_table(summary: Summary) -> Table:
             f"{part.kind}: {part.name}",
             f"{part.users:,}",
             f"{part.targets:,}",
-            *(_span_of(part.values.get(label)) for label in labels),
+            *(value_cell(part.values.get(label)) for label in labels),
         ]
         for part in summary.slices
     ]
@@ -181,7 +133,7 @@ def slice_differences_table(summary: Summary) -> Table:
     rows = [
         [
             f"{part.kind}: {part.name}",
-            *(_difference(part.differences.get(label)) for label in labels),
+            *(difference_cell(part.differences.get(label)) for label in labels),
         ]
         for part in summary.slices
     ]
@@ -197,7 +149,7 @@ def knockouts_table(summary: Summary) -> Table:
     """One row per entry with item features, one column per set of features."""
     names = feature_sets(summary)
     rows = [
-        [label, *(_span_of(values.get(name)) for name in names)]
+        [label, *(value_cell(values.get(name)) for name in names)]
         for label, values in summary.knockouts.items()
     ]
     return Table(["", *names], rows)
@@ -212,37 +164,3 @@ def dataset_table(summary: Summary) -> Table:
 def hashes_table(summary: Summary) -> Table:
     """The files of the data set."""
     return Table(["file", "SHA-256"], [list(row) for row in summary.background.hashes.items()])
-
-
-def environment_table(summary: Summary) -> Table:
-    """Versions and machine, one column per environment in which runs were made."""
-    environments = [environment for environment, _ in summary.environments]
-    heads = [", ".join(labels) for _, labels in summary.environments]
-    rows = [[name, *(e.get(name, "-") for e in environments)] for name in environments[0]]
-    return Table(["environment", *(heads if len(heads) > 1 else [""])], rows)
-
-
-def _p_value(p: float) -> str:
-    return "< 0.0001" if p < 5e-5 else f"{p:.4f}"
-
-
-def _mean(means: dict[str, float], deviations: dict[str, float | None], name: str) -> str:
-    if name not in means:
-        return "-"
-    mean, deviation = means[name], deviations[name]
-    return f"{mean:.4f}" if deviation is None else f"{mean:.4f} ±{NBSP}{deviation:.4f}"
-
-
-def _span(interval: Interval) -> str:
-    return "-" if interval.low is None else f"[{interval.low:.4f},{NBSP}{interval.high:.4f}]"
-
-
-def _span_of(interval: Interval | None) -> str:
-    return "-" if interval is None else f"{interval.value:.4f} {_span(interval)}"
-
-
-def _difference(interval: Interval | None) -> str:
-    if interval is None:
-        return "-"
-    span = "-" if interval.low is None else f"[{interval.low:+.4f},{NBSP}{interval.high:+.4f}]"
-    return f"{interval.value:+.4f} {span}"

@@ -7,12 +7,12 @@ from typing import NamedTuple
 from recbole_mm.compare.ensembles import Ensemble
 from recbole_mm.compare.entries import Entry, ForeignLists, config_of
 from recbole_mm.compare.protocols import find_protocol
-from recbole_mm.compare.ranks import parse_metric
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.load import RunConfig
 from recbole_mm.config.plain import config_to_plain
 from recbole_mm.data.builtin import ensure_builtin
 from recbole_mm.prepare.catalog import require_dataset
+from recbole_mm.reporting.ranks import parse_metric
 
 BY_OPTION = {
     "config_files": "MODEL@FILE.yaml in --models",

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from recbole_mm.compare.statistics import Interval, difference_intervals, intervals, user_table
+from recbole_mm.reporting.statistics import Interval, difference_intervals, intervals, user_table
 
 HEAD_SHARE = 0.2
 LENGTHS = (("1 to 4", 1, 4), ("5 to 9", 5, 9), ("10 to 19", 10, 19), ("20 or more", 20, None))

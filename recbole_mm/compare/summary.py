@@ -5,13 +5,15 @@ from typing import NamedTuple
 import polars as pl
 
 from recbole_mm.compare.dataset_description import DatasetDescription
-from recbole_mm.compare.figures import Curve
 from recbole_mm.compare.knockout import ALL
-from recbole_mm.compare.ranks import CANDIDATES, LIST_METRICS, MASKED
 from recbole_mm.compare.runs import EntryRun, Failure
 from recbole_mm.compare.settings import Settings
 from recbole_mm.compare.slices import Slice, slices
-from recbole_mm.compare.statistics import (
+from recbole_mm.compare.worker import COSTS
+from recbole_mm.config.errors import ConfigError
+from recbole_mm.reporting.figures import Curve
+from recbole_mm.reporting.ranks import CANDIDATES, LIST_METRICS, MASKED
+from recbole_mm.reporting.statistics import (
     Comparison,
     Interval,
     compare,
@@ -20,8 +22,6 @@ from recbole_mm.compare.statistics import (
     seed_values,
     user_table,
 )
-from recbole_mm.compare.worker import COSTS
-from recbole_mm.config.errors import ConfigError
 
 COMMON_METRICS = ("Recall", "NDCG", "MRR")
 

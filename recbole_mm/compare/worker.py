@@ -3,8 +3,6 @@ r"""One run of a comparison in a process of its own: ``python -m recbole_mm.comp
 A run that crashes, or that the system kills for lack of memory, does not end the others.
 """
 
-import os
-import platform
 import shutil
 import sys
 import traceback
@@ -16,15 +14,15 @@ import torch
 
 from recbole_mm.compare.ensembles import evaluate_ensemble, open_members
 from recbole_mm.compare.knockout import ALL, knocked_out, knockouts
-from recbole_mm.compare.ranks import (
+from recbole_mm.config.plain import config_from_plain
+from recbole_mm.reporting.environment import environment
+from recbole_mm.reporting.ranks import (
     MASKED,
     TREATMENTS,
     Evaluation,
     evaluate_ranks,
     write_table,
 )
-from recbole_mm.config.plain import config_from_plain
-from recbole_mm.run.identity import package_version, source_hash
 from recbole_mm.run.logs import start_logging
 from recbole_mm.run.run import Run
 from recbole_mm.tools.children import end_with_parent
@@ -33,7 +31,6 @@ from recbole_mm.tools.files import locked, write_json
 from recbole_mm.tools.hashing import sha256_of_file
 from recbole_mm.tools.records import read_record, write_record
 
-PACKAGES = ("recbole_mm", "recbole", "torch", "numpy", "pandas", "polars", "scipy", "scikit-learn")
 PLAN, RESULT, RANKS = "run.json", "result.json", "ranks.parquet"
 BEST_EPOCH, LATEST_EPOCH = "best.pth", "latest.pth"
 EPOCHS = "epochs.json"
@@ -51,7 +48,7 @@ def run_one(folder: Path) -> None:
     An interrupted run of our models resumes with the epoch it was in; RecBole's models start from
     scratch. ``ranks.parquet`` has one row per test target, set of features (column ``features``:
     ``all``, or one of :func:`~recbole_mm.compare.knockout.knockouts`) and treatment of the items of
-    the history (column ``seen``, one of :data:`~recbole_mm.compare.ranks.TREATMENTS`).
+    the history (column ``seen``, one of :data:`~recbole_mm.reporting.ranks.TREATMENTS`).
     """
     plan = _read(folder / PLAN)
     config = config_from_plain(plan["config"])
@@ -108,14 +105,6 @@ def _read(path: Path) -> dict:
 def table_of(evaluation: Evaluation, seen: str, features: str = ALL) -> pl.DataFrame:
     """The ranks of an evaluation as rows of ``ranks.parquet``."""
     return evaluation.ranks.with_columns(features=pl.lit(features), seen=pl.lit(seen))
-
-
-def environment(device: torch.device) -> dict[str, str]:
-    """Versions, code and machine, by name."""
-    used = {"Python": platform.python_version(), **{p: package_version(p) for p in PACKAGES}}
-    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else "none"
-    used["code of recbole_mm"] = source_hash()[:12]
-    return used | {"machine": platform.platform(), "cores": str(os.cpu_count()), "GPU": gpu}
 
 
 def rank_all(run: Run) -> tuple[pl.DataFrame, dict[str, dict[str, float]]]:

@@ -4,8 +4,8 @@ import numpy as np
 import polars as pl
 import torch
 
-from recbole_mm.compare.ranks import metric_values
-from recbole_mm.compare.statistics import Interval, intervals
+from recbole_mm.reporting.ranks import metric_values
+from recbole_mm.reporting.statistics import Interval, intervals
 from recbole_mm.training.ranking import rank_by_counting
 
 METRICS = ("NDCG@10", "Recall@10", "NDCG@20", "Recall@20", "MRR@10")

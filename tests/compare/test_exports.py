@@ -5,12 +5,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from recbole_mm.compare.exports import latex, numbers, write_trec
-from recbole_mm.compare.report_tables import BEST, NBSP, SECOND, Table, best_two
+from recbole_mm.compare.exports import numbers, write_trec
 from recbole_mm.compare.settings import Settings
 from recbole_mm.compare.slices import Slice
-from recbole_mm.compare.statistics import Comparison, Interval
 from recbole_mm.compare.summary import Background, Row, Summary
+from recbole_mm.reporting.statistics import Comparison, Interval
 
 
 def settings(out="out", **changes):
@@ -67,23 +66,6 @@ def test_every_number_is_in_one_long_table():
     assert record(table="slice difference")["low"] == 0.1
     assert record(table="knock-out")["part"] == "all"
     assert set(table["seen_items"]) == {"candidates", "masked"}
-
-
-def test_the_best_and_the_second_best_are_marked_as_they_are_shown():
-    marks = best_two({1: [0.12341, 0.12339, 0.2, 0.1], 2: [0.5, 0.5, 0.5, 0.5]})
-
-    assert marks == {(2, 1): BEST, (0, 1): SECOND, (1, 1): SECOND}
-
-
-def test_a_table_becomes_latex_whatever_is_in_its_cells():
-    table = Table(["", "NDCG@10"], [["A_1|B & C", f"0.1 ±{NBSP}0.2"], ["D", "0.3"]], {(1, 1): BEST})
-
-    text = latex(table)
-
-    assert r"A\_1|B \& C & 0.1 ± 0.2 \\" in text
-    assert r"D & \textbf{0.3} \\" in text
-    assert text.count(r"\midrule") == 1
-    assert text.startswith("\\begin{tabular}{lr}\n\\toprule\n")
 
 
 def test_lists_are_trec_runs_with_their_targets(tmp_path):

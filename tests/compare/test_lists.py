@@ -9,9 +9,9 @@ from tiny import TINY
 from recbole_mm.cli import main
 from recbole_mm.compare.entries import parse_lists
 from recbole_mm.compare.lists import Targets, rank_lists, read_lists
-from recbole_mm.compare.ranks import evaluate_ranks
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.load import load_config
+from recbole_mm.reporting.ranks import evaluate_ranks
 from recbole_mm.run.run import Run
 from recbole_mm.tools.errors import UserError
 

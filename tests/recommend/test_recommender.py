@@ -9,10 +9,10 @@ import polars as pl
 import pytest
 from small_models import SMALL
 
-from recbole_mm.compare.ranks import evaluate_ranks
 from recbole_mm.config.models import MODELS
 from recbole_mm.recommend.recommender import Recommender
 from recbole_mm.recommend.tables import TableForm
+from recbole_mm.reporting.ranks import evaluate_ranks
 from recbole_mm.tools.errors import UserError
 
 N_ITEMS = 12

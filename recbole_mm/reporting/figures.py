@@ -7,8 +7,7 @@ import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from recbole_mm.compare.slices import Slice
-from recbole_mm.compare.statistics import Interval
+from recbole_mm.reporting.statistics import Interval
 from recbole_mm.tools.files import whole_or_not
 
 DASHES = ["-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 3))]
@@ -44,14 +43,8 @@ def learning_curves(curves: dict[str, list[Curve]], metric: str) -> Figure:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("epoch")
     axes.set_ylabel(f"validation {metric}")
-    _add_legend(figure, axes)
+    add_legend(figure, axes)
     return figure
-
-
-def slice_bars(parts: list[Slice], labels: list[str], metric: str) -> Figure:
-    """Bars with intervals: one group per slice, one bar per label."""
-    groups = {f"{part.name}\nn = {part.targets:,}": part.values for part in parts}
-    return grouped_bars(groups, labels, metric)
 
 
 def grouped_bars(groups: dict[str, dict[str, Interval]], labels: list[str], metric: str) -> Figure:
@@ -88,11 +81,11 @@ def grouped_bars(groups: dict[str, dict[str, Interval]], labels: list[str], metr
     axes.set_xlim(-0.5, len(groups) - 0.5)
     axes.set_xticks(range(len(groups)), list(groups), fontsize=8)
     axes.set_ylabel(metric)
-    _add_legend(figure, axes)
+    add_legend(figure, axes)
     return figure
 
 
-def _add_legend(figure: Figure, axes) -> None:
+def add_legend(figure: Figure, axes) -> None:
     """Below the axes, as labels may be long: one line for short ones, one label a line else."""
     handles, labels = axes.get_legend_handles_labels()
     columns = len(labels) if sum(map(len, labels)) < CHARACTERS_PER_LINE else 1

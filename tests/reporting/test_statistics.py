@@ -3,8 +3,8 @@ import polars as pl
 import pytest
 from scipy import stats
 
-from recbole_mm.compare import statistics
-from recbole_mm.compare.statistics import (
+from recbole_mm.reporting import statistics
+from recbole_mm.reporting.statistics import (
     bootstrap,
     compare,
     deviation,

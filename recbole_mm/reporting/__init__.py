@@ -1,0 +1,1 @@
+"""What the reports of several commands have in common: ranks, statistics, tables, figures, the page."""
