@@ -10,7 +10,13 @@ ONNX = ["faiss-cpu>=1.8", "onnx>=1.18", "onnxruntime>=1.20", "onnxscript>=0.5"]
 REPORT = ["jinja2>=3.1", "matplotlib>=3.8"]
 SERVE = ["gradio>=6"]
 TRACK = ["alembic>=1.13", "mlflow-skinny>=3", "sqlalchemy>=2", "trackio>=0.20", "wandb>=0.18"]
-TUNE = ["hyperopt>=0.3", "plotly>=5", "ray[tune]>=2.44"]  # plotly: HyperTuning draws its trials
+TUNE = [
+    *REPORT,
+    "hyperopt>=0.3",
+    "optuna>=5",
+    "plotly>=5",  # RecBole's HyperTuning draws its trials
+    "ray[tune]>=2.44",
+]
 
 # RecBole 1.2.1 requires ray <= 2.6.3, which has no wheels for Python 3.12 and later. It is therefore
 # installed by `pip install --no-deps recbole==1.2.1`, and what its modules import is required here.
@@ -36,6 +42,7 @@ setup(
         "recbole_mm.compare": ["templates/*"],
         "recbole_mm.reporting": ["templates/*"],
         "recbole_mm.prepare": ["mirrors.yaml"],
+        "recbole_mm.tuning": ["templates/*"],
     },
     install_requires=[
         *RECBOLE_IMPORTS,

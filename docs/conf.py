@@ -43,7 +43,7 @@ autodoc_inherit_docstrings = False  # those of torch and RecBole are theirs
 # would need a network.
 NOT_LOOKED_UP = """
     _pickle argparse collections importlib logging pathlib pickle struct time types zipfile
-    PIL faiss gradio huggingface_hub hyperopt jinja2 markupsafe matplotlib np numpy onnxruntime pandas pd pl polars ray recbole requests scipy
+    PIL faiss gradio huggingface_hub hyperopt jinja2 markupsafe matplotlib np numpy onnxruntime optuna pandas pd pl polars ray recbole requests scipy
     sklearn torch yaml
 """
 nitpick_ignore_regex = [

@@ -9,7 +9,7 @@ import traceback
 
 from recbole_mm import __version__
 from recbole_mm.commands import COMMANDS
-from recbole_mm.tools.errors import RunFailed, UserError
+from recbole_mm.tools.errors import RunFailed, UserError, is_lack_of_memory
 from recbole_mm.tools.interrupts import ending
 from recbole_mm.tools.names import nearest
 
@@ -18,8 +18,6 @@ OK, RUN_FAILED, BAD_INPUT, BUG = 0, 1, 2, 70
 OUT_OF_MEMORY = (
     "out of memory: lower train_batch_size, eval_batch_size, MAX_ITEM_LIST_LENGTH or hidden_size"
 )
-ALLOCATION_FAILED = "can't allocate memory"
-"""torch's words on the CPU, in a RuntimeError."""
 
 
 def main(arguments=None) -> int:
@@ -45,7 +43,7 @@ def main(arguments=None) -> int:
     except (OSError, RunFailed) as error:
         return _fail(RUN_FAILED, str(error), debug)
     except Exception as error:  # noqa: BLE001 a bug, of any type
-        if _is_lack_of_memory(error):
+        if is_lack_of_memory(error):
             return _fail(RUN_FAILED, f"{OUT_OF_MEMORY} ({_first_line(error)})", debug)
         traceback.print_exc()
         return _fail(BUG, _request_to_report(error), debug=False)
@@ -53,12 +51,6 @@ def main(arguments=None) -> int:
         processes = sys.modules.get("recbole_mm.tools.processes")
         if processes is not None:
             processes.stop()
-
-
-def _is_lack_of_memory(error: Exception) -> bool:
-    """Of Python, or of torch on a GPU or on the CPU; torch is not imported for this."""
-    names = {kind.__name__ for kind in type(error).__mro__}
-    return bool(names & {"MemoryError", "OutOfMemoryError"}) or ALLOCATION_FAILED in str(error)
 
 
 def _first_line(error: Exception) -> str:

@@ -108,7 +108,7 @@ def make_stages(shelf: Shelf, folder: Path) -> None:
 
 def make_search(shelf: Shelf, folder: Path) -> None:
     make_dataset(shelf, folder)
-    (folder / "mine.hyper").write_text("learning_rate choice [0.001,0.01,0.1]\n")
+    (folder / "mine.hyper").write_text("learning_rate loguniform -7,-2\n")
     (folder / "mine.yaml").write_text(yaml.safe_dump(MODEL))
 
 
@@ -151,14 +151,16 @@ def metrics_printed(_, output: str) -> list[str]:
 
 
 def best_trial(folder: Path, _) -> tuple:
-    """The scores of the trials and the best configuration."""
-    trials = {}
-    for line in next(folder.glob("tuning/*/trials.jsonl")).read_text().splitlines():
-        try:
-            trial = json.loads(line)
-        except ValueError:
-            continue
-        trials[str(trial["params"])] = trial["valid_score"]
+    """The scores of the trials, in their order, and the best configuration."""
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+    from optuna.study import get_all_study_names, load_study
+
+    journal = next(folder.glob("tuning/*/journal.log"))
+    storage = JournalStorage(JournalFileBackend(str(journal)))
+    (name,) = get_all_study_names(storage)
+    study = load_study(study_name=name, storage=storage)
+    trials = [(trial.user_attrs["point"], trial.value) for trial in study.trials if trial.value]
     best = next(folder.glob("tuning/*/best.yaml")).read_text()
     return trials, [line for line in best.splitlines() if not line.startswith("#")]
 
@@ -183,7 +185,7 @@ CASES = {
             "tune",
             make_search,
             ["tune", "--model=MMM4Rec", "--dataset=toy", "--config_files=mine.yaml", "--budget=3",
-             "--space=mine.hyper"],
+             "--space=mine.hyper", "--jobs=1"],
             best_trial,
         ),
         Case(

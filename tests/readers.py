@@ -690,29 +690,35 @@ def _resume_progress(folder):
 
 def _make_trials(shelf, folder):
     _copy_dataset(shelf, folder / "data")
+    from recbole_mm.tuning.objective import Outcome
+
     trials = _trials(folder)
     for number, score in enumerate((0.1, 0.3, None)):
-        trial = {"search": trials.search, "params": {"learning_rate": 0.01 * (number + 1)}}
-        trial["started"] = "2024-01-01T00:00:00+00:00"
-        trial |= {"error": "x"} if score is None else {"valid_score": score, "epochs": 2}
-        trials._record({**trial, "seconds": 1.5})
-    return {folder / "trials.jsonl": "json"}
+        trial = trials.start({"learning_rate": 0.01 * (number + 1)})
+        trials.judge(trial, 0, 0.1)
+        state = "failed" if score is None else "complete"
+        trials.finish(trial, Outcome(state, score, 2, 1.5, "x" if score is None else None))
+    return {folder / "journal.log": "json"}
 
 
 def _trials(folder):
+    from recbole_mm.tuning.settings import SearchSettings
     from recbole_mm.tuning.trials import Trials
 
-    fixed = {"model": "MMM4Rec", **_settings(folder / "data")}
     space = {"choice": {"learning_rate": [0.01, 0.02, 0.03]}}
-    return Trials(folder / "trials.jsonl", fixed, [], space)
+    return Trials(folder / "journal.log", "hash", space, SearchSettings(), True, log=lambda _: None)
 
 
 def _read_trials(folder):
+    from recbole_mm.config.load import load_config
+    from recbole_mm.tuning.objective import Objective
     from recbole_mm.tuning.search import _write_best
 
     trials = _trials(folder)
-    if any("valid_score" in trial for trial in trials.finished):
-        _write_best(folder / "best.yaml", trials, "random")
+    if any(trial.value is not None for trial in trials.ended):
+        fixed = {"model": "MMM4Rec", **_settings(folder / "data")}
+        config = load_config(config_dict=fixed)
+        _write_best(folder / "best.yaml", trials, Objective(fixed, []), config, "random")
 
 
 def _make_stored_run(shelf, folder):

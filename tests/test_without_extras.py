@@ -6,7 +6,7 @@ import sys
 import pytest
 
 EXTRAS = (
-    "pyarrow", "transformers", "matplotlib", "jinja2", "hyperopt", "fastexcel", "onnx", "onnxruntime", "faiss",
+    "pyarrow", "transformers", "matplotlib", "jinja2", "hyperopt", "optuna", "ray", "fastexcel", "onnx", "onnxruntime", "faiss",
     "gradio", "wandb", "mlflow", "trackio",
 )  # fmt: skip
 

@@ -20,7 +20,8 @@ IMPORTED = (
     "recbole_mm.prepare.convert_missrec", "recbole_mm.prepare.mix",
     "recbole_mm.prepare.own_tables", "recbole_mm.recommend.export",
     "recbole_mm.recommend.recommender", "recbole_mm.run.command", "recbole_mm.run.stages",
-    "recbole_mm.tuning.command", "recbole_mm.tuning.search", "sklearn.decomposition",
+    "recbole_mm.tuning.command", "recbole_mm.tuning.optuna_search", "recbole_mm.tuning.report",
+    "recbole_mm.tuning.search", "sklearn.decomposition",
 )  # fmt: skip
 
 

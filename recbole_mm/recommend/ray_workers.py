@@ -17,16 +17,13 @@ from ray.exceptions import RayActorError, RayTaskError
 from ray.util import ActorPool
 
 from recbole_mm.recommend.request import Answer, Summary
-from recbole_mm.run.jobs import environment
-from recbole_mm.tools.errors import RunFailed, UserError
-
-SETTINGS: dict[str, str | None] = {"RAY_USAGE_STATS_ENABLED": "0"}  # nothing is reported home
+from recbole_mm.run.ray_cluster import connected, places
+from recbole_mm.tools.errors import RunFailed
 
 
 @contextmanager
 def on_ray(open_recommender: Callable, jobs: int | None = None) -> Iterator["RayWorkers"]:
-    """Workers on the cluster that this process is connected to, or that ``RAY_ADDRESS`` names, or
-    that runs on this machine; without one, a local one is started and ended.
+    """Workers on the cluster (:func:`~recbole_mm.run.ray_cluster.connected`).
 
     Args:
         open_recommender: opens the model and its items in every worker; it can be pickled. Relative
@@ -36,30 +33,18 @@ def on_ray(open_recommender: Callable, jobs: int | None = None) -> Iterator["Ray
     Raises:
         UserError: more workers than the cluster has cores.
     """
-    is_ours = not ray.is_initialized()
-    if is_ours:
-        with environment(SETTINGS):
-            ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    try:
+    with connected():
         yield RayWorkers(open_recommender, jobs)
-    finally:
-        if is_ours:
-            ray.shutdown()
 
 
 class RayWorkers:
     """See :func:`on_ray`; :class:`~recbole_mm.recommend.request.Workers`."""
 
     def __init__(self, open_recommender: Callable, jobs: int | None):
-        resources = ray.cluster_resources()
-        cores, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
-        self.size = jobs or gpus or cores
-        if self.size > cores:
-            raise UserError(
-                f"--jobs={self.size}: the ray cluster has {cores} cores, one per worker; give fewer"
-            )
+        found = places(jobs)
+        self.size = found.jobs
         self._open = open_recommender
-        self._worker = ray.remote(num_cpus=1, num_gpus=gpu_share(self.size, gpus))(Worker)
+        self._worker = ray.remote(num_cpus=1, num_gpus=found.gpus)(Worker)
 
     def compute(
         self, answer: Answer, numbers: list[int], progress
@@ -73,8 +58,7 @@ class RayWorkers:
         shared = ray.put(answer)
         n_workers = min(self.size, len(numbers))
         workers = [self._worker.remote(os.getcwd(), self._open, shared) for _ in range(n_workers)]
-        # ray annotates the function as if it were called without the number
-        parts = ActorPool(workers).map_unordered(_ask, numbers)  # type: ignore[arg-type]
+        parts = ActorPool(workers).map_unordered(_ask, numbers)
         try:
             for number, table, summary in parts:
                 progress(summary.users)
@@ -90,11 +74,6 @@ class RayWorkers:
 
 def _ask(worker, number: int):
     return worker.part.remote(number)
-
-
-def gpu_share(n_workers: int, gpus: int) -> float:
-    """Part of a GPU that each worker gets: all have a place, and none has more than one GPU."""
-    return 1 / -(-n_workers // gpus) if gpus else 0
 
 
 class Worker:

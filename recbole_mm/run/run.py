@@ -195,20 +195,31 @@ def run(
     return fit_and_evaluate(config)
 
 
-def fit_and_evaluate(config, saved: bool = True, verbose: bool = True) -> Result:
+def fit_and_evaluate(
+    config,
+    saved: bool = True,
+    verbose: bool = True,
+    on_validation: Callable[[int, float], None] | None = None,
+) -> Result:
     """Train until RecBole's early stopping, then test the best epoch; see :class:`Run`.
 
     Args:
         config: of any model that RecBole knows by name.
         saved: keep the best epoch in a checkpoint and test that one; otherwise the last epoch.
         verbose: log every epoch.
+        on_validation: called with the epoch, from 0, and its score.
     """
     opened = Run(config)
-    opened.train(saved, verbose)
+    opened.train(saved, verbose, on_validation)
     return opened.test()
 
 
-def objective_function(config_dict=None, config_file_list=None, saved: bool = True) -> dict:
+def objective_function(
+    config_dict=None,
+    config_file_list=None,
+    saved: bool = True,
+    on_validation: Callable[[int, float], None] | None = None,
+) -> dict:
     """The function that RecBole's HyperTuning minimizes or maximizes, for any model.
 
     Unlike RecBole's it needs no ray, refuses unknown keys and compares all models on the same
@@ -218,6 +229,7 @@ def objective_function(config_dict=None, config_file_list=None, saved: bool = Tr
         config_dict: one point of the search space.
         config_file_list: yaml files that name the model, the data set and all that is fixed.
         saved: as in :func:`fit_and_evaluate`.
+        on_validation: as there; an exception that it raises ends the training.
 
     Returns:
         the :class:`~recbole_mm.run.result.Result` as a dict.
@@ -228,7 +240,7 @@ def objective_function(config_dict=None, config_file_list=None, saved: bool = Tr
     }
     config = load_config(config_files=config_file_list or (), config_dict=values)
     start_logging(config)
-    return fit_and_evaluate(config, saved=saved, verbose=False).to_dict()
+    return fit_and_evaluate(config, saved, False, on_validation).to_dict()
 
 
 def knows_query_time(config) -> bool:

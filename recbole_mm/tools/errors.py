@@ -14,6 +14,16 @@ class RunFailed(RuntimeError):
     """A run that cannot continue although nothing of its input is malformed; exit status 1."""
 
 
+ALLOCATION_FAILED = "can't allocate memory"
+"""torch's words on the CPU, in a RuntimeError."""
+
+
+def is_lack_of_memory(error: Exception) -> bool:
+    """Of Python, or of torch on a GPU or on the CPU; torch is not imported for this."""
+    names = {kind.__name__ for kind in type(error).__mro__}
+    return bool(names & {"MemoryError", "OutOfMemoryError"}) or ALLOCATION_FAILED in str(error)
+
+
 @contextmanager
 def user_errors(where: str = ""):
     """Turn a ``ValueError`` of RecBole's, or of a model, about data and values into a user's error.

@@ -1,8 +1,8 @@
 """The command ``recbole-mm tune``: search for settings by their validation score.
 
-Every finished trial is a line of ``trials.jsonl``. The draws follow from a seed, so the same
-command resumes: recorded trials are looked up instead of run, and a larger budget adds trials.
-Only validation scores are kept: nothing is chosen by the test.
+Every trial is recorded in Optuna's ``journal.log``. The draws follow from a seed and from the trials so
+far: the same command resumes, and a larger budget adds trials. Only validation scores are kept:
+nothing is chosen by the test.
 """
 
 import argparse
@@ -27,14 +27,15 @@ def main(arguments: list[str]) -> int:
     from recbole_mm.config.load import load_config
     from recbole_mm.config.models import model_name
     from recbole_mm.run.splits import find_or_make
-    from recbole_mm.tuning.search import SearchSettings, tune
+    from recbole_mm.tuning.search import tune
     from recbole_mm.tuning.search_space import search_space_of
+    from recbole_mm.tuning.settings import SearchSettings
 
     fixed = {"model": options.model, "dataset": options.dataset, "show_progress": False}
     fixed |= overrides
     model = model_name(options.model)
     find_or_make(load_config(config_files=options.config_files, config_dict=fixed))
-    best = tune(
+    best, report = tune(
         fixed,
         Path(options.space or search_space_of(model)),
         Path(options.out or f"tuning/{model}-{options.dataset}"),
@@ -44,11 +45,15 @@ def main(arguments: list[str]) -> int:
             patience=options.patience,
             tool=options.tool,
             jobs=options.jobs,
+            pruner=options.pruner,
         ),
         options.config_files,
+        shlex.join(["recbole-mm", "tune", *arguments]),
     )
     print(best.read_text(encoding="utf-8"))
-    print(f"written: {best}\nrun it: recbole-mm --config_files={shlex.quote(str(best))}")
+    print(
+        f"written: {best}\nwritten: {report}\nrun it: recbole-mm --config_files={shlex.quote(str(best))}"
+    )
     return 0
 
 
@@ -64,14 +69,28 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-m", "--model", required=True, help="name of a model")
     parser.add_argument("-d", "--dataset", required=True, help="name of a data set")
     parser.add_argument(
-        "--algorithm", default="random", help="random (default), bayes, or exhaustive: the grid"
+        "--algorithm",
+        default="bayes",
+        help="bayes (default; tree-structured Parzen estimator), random, or exhaustive: the grid",
     )
     parser.add_argument(
         "--budget", type=int, default=20, help="number of trials (20); a grid has its own"
     )
-    parser.add_argument("--tool", default="hyperopt", help="hyperopt (default) or ray")
     parser.add_argument(
-        "--jobs", type=int, help="with --tool=ray: trials at once (one per GPU, or per core)"
+        "--tool",
+        default="optuna",
+        help="optuna (default): side by side on this machine; ray: on a cluster; hyperopt: one by one, "
+        "by RecBole's HyperTuning",
+    )
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        help="trials at once (one per GPU, or per core up to 4); 1 makes draws repeatable",
+    )
+    parser.add_argument(
+        "--pruner",
+        default="median",
+        help="ends trials that lag behind: median (default), asha (successive halving), or none",
     )
     parser.add_argument(
         "--patience", type=int, help="end after so many trials without a better one"

@@ -1,4 +1,4 @@
-r"""A search by Ray Tune: RecBole's HyperTuning draws the trials, Ray runs them side by side.
+"""A search by Ray Tune, on a cluster or on this machine: this process draws, the cluster trains.
 
 Importing this module imports ray.
 """
@@ -7,87 +7,124 @@ import os
 import tempfile
 
 import pyarrow  # noqa: F401  Ray Tune finds out after the last trial that it needs it
-import ray
+from optuna.trial import Trial
 from ray import tune
-from ray.tune.search.hyperopt import HyperOptSearch
-from recbole.trainer import HyperTuning
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
 
-SETTINGS = {
-    "RAY_USAGE_STATS_ENABLED": "0",  # nothing is reported home
+from recbole_mm.run.jobs import GPU_VARIABLE, environment
+from recbole_mm.run.ray_cluster import connected, places
+from recbole_mm.tuning.objective import Objective, Outcome
+from recbole_mm.tuning.trials import Trials
+
+SETTINGS: dict[str, str | None] = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths of the configuration
     "RAY_AIR_NEW_OUTPUT": "0",  # the new output ignores verbose=0
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # we record the trials ourselves
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # an interrupted search must not count as finished
 }
-"""Settings of Ray, which reads them from the environment."""
+"""Settings of Ray Tune, which reads them from the environment."""
+
+MOST_FAILURES = 3
+"""How often a trial whose process or node died is started again."""
 
 
-def run_by_ray(search: HyperTuning, bigger: bool, seed: int, jobs: int, gpus: int) -> None:
-    """Draw and run the trials of a search; with the same seed they are those of ``search.run()``.
+def run_by_ray(trials: Trials, objective: Objective, jobs: int | None) -> None:
+    """Draw and run the trials.
 
-    Every process has its share of the cores and GPUs. Ray's own files are deleted afterwards.
+    All nodes have the data set and this package under the same paths; only points and scores travel.
+    A trial that dies with its node is started again on another. Ray Tune's own files are deleted
+    afterwards.
 
     Args:
-        search: space, algorithm, number of trials, and the objective function, which is called
-            with the parameters and ``gpu_id``.
-        bigger: whether a bigger ``best_valid_score`` is better.
-        seed: of the draws.
-        jobs: trials at once.
-        gpus: number of GPUs that Ray may use.
+        trials: of the search.
+        objective: trains a point.
+        jobs: trials at once; ``None``: one per GPU of the cluster, or per core without GPUs.
 
     Raises:
-        Exception: the first one that the objective function raised; it ends the search.
+        UserError: more trials at once than the cluster has cores.
     """
-    draws = HyperOptSearch(
-        search.space,
-        metric="best_valid_score",
-        mode="max" if bigger else "min",
-        random_state_seed=seed,
-    )
-    draws.algo = search.algo  # type: ignore[has-type]
-    cores = max(jobs, os.cpu_count() or 1)
-    trial = tune.with_parameters(_trial, objective=search.objective_function)
-    share = {"cpu": cores // jobs, "gpu": min(1, gpus / jobs)}
-    with tempfile.TemporaryDirectory(prefix="ray-") as folder:
-        ray.init(
-            address="local",
-            num_cpus=cores,
-            num_gpus=gpus,
-            object_store_memory=2**27,  # bytes; nothing large is passed
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level="CRITICAL",
-            _temp_dir=folder,
-        )
-        try:
-            results = tune.Tuner(
-                tune.with_resources(trial, share),
-                tune_config=tune.TuneConfig(
-                    search_alg=draws,
-                    num_samples=int(search.max_evals),
-                    max_concurrent_trials=jobs,
-                ),
-                run_config=tune.RunConfig(
-                    storage_path=folder,
-                    failure_config=tune.FailureConfig(fail_fast=True),
-                    callbacks=[PrintTrials()],
-                    verbose=0,
-                ),
-            ).fit()
-        finally:
-            ray.shutdown()
-    for error in results.errors:
-        raise getattr(error, "cause", error)
+    with connected(), environment(SETTINGS), tempfile.TemporaryDirectory(prefix="ray-") as folder:
+        found = places(jobs)
+        searcher = StudySearcher(trials)
+        trainable = tune.with_parameters(train, objective=objective, folder=os.getcwd())
+        tune.Tuner(
+            tune.with_resources(trainable, {"cpu": 1, "gpu": found.gpus}),
+            tune_config=tune.TuneConfig(
+                search_alg=searcher,
+                scheduler=StudyScheduler(searcher),
+                num_samples=-1,
+                max_concurrent_trials=found.jobs,
+            ),
+            run_config=tune.RunConfig(
+                storage_path=folder,
+                failure_config=tune.FailureConfig(max_failures=MOST_FAILURES),
+                verbose=0,
+            ),
+        ).fit()
 
 
-class PrintTrials(tune.Callback):
-    """A line for every trial that ends."""
+class StudySearcher(Searcher):
+    """Ray Tune's trials are those of the study."""
 
-    def on_trial_complete(self, iteration, trials, trial, **info):  # noqa: ARG002  as Ray calls it
-        print(f"{trial.config}: {trial.last_result['best_valid_result']}", flush=True)
+    def __init__(self, trials: Trials):
+        super().__init__()
+        self.trials = trials
+        self.running: dict[str, Trial] = {}
+
+    def suggest(self, trial_id: str):
+        """See Ray's: a configuration, ``None`` (not now) or ``FINISHED``."""
+        trial = self.trials.draw()
+        if trial is None:
+            return None if self.running else Searcher.FINISHED
+        self.running[trial_id] = trial
+        return dict(trial.user_attrs["point"])
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict | None = None, error: bool = False
+    ) -> None:
+        """See Ray's."""
+        trial = self.running.pop(trial_id)
+        if error or not result:
+            reason = f"its process or its node died {MOST_FAILURES + 1} times"
+            outcome = Outcome("failed", reason=reason, again=True)
+        elif "state" in result:
+            outcome = Outcome._make(result.get(name) for name in Outcome._fields)
+        else:
+            outcome = Outcome("pruned", epochs=result["epoch"] + 1, seconds=result["time_total_s"])
+        self.trials.finish(trial, outcome)
+
+    def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
+        """Nothing: the journal is what a search resumes from."""
 
 
-def _trial(params: dict, objective) -> dict:
-    # without it RecBole would leave the GPU of this process for the one of its configuration; Ray sets
-    # the variable in processes that have one
-    return objective(params, gpu_id=os.environ.get("CUDA_VISIBLE_DEVICES", ""))
+class StudyScheduler(FIFOScheduler):
+    """Ends a trial when the study prunes it."""
+
+    def __init__(self, searcher: StudySearcher):
+        super().__init__()
+        self.searcher = searcher
+
+    def on_trial_result(self, tune_controller, trial, result: dict) -> str:  # noqa: ARG002
+        """See Ray's."""
+        if "state" in result:
+            return TrialScheduler.CONTINUE
+        drawn = self.searcher.running[trial.trial_id]
+        pruned = self.searcher.trials.judge(drawn, result["epoch"], result["score"])
+        return TrialScheduler.STOP if pruned else TrialScheduler.CONTINUE
+
+
+def train(point: dict, objective: Objective, folder: str) -> None:
+    """Run a trial on a node; Ray ends the process if it is pruned."""
+    os.chdir(folder)
+
+    def report(epoch: int, score: float) -> bool:
+        tune.report({"epoch": epoch, "score": score})
+        return False
+
+    try:
+        # without it RecBole would leave the GPU of this process for the one of its configuration
+        outcome = objective(point, report, gpu_id=os.environ.get(GPU_VARIABLE, ""))
+    except Exception as error:  # noqa: BLE001 the reason reaches the user; only deaths are tried again
+        outcome = Outcome("failed", reason=str(error) or type(error).__name__)
+    tune.report(outcome._asdict())

@@ -7,7 +7,6 @@ from pathlib import Path
 from recbole_mm.config.checks import refuse_wrong_values
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.keys import refuse_unknown_keys
-from recbole_mm.config.kinds import is_number
 from recbole_mm.config.models import model_name
 from recbole_mm.config.own_models import own_models
 from recbole_mm.config.property_files import properties_dir
@@ -85,6 +84,8 @@ def _refuse_impossible_range(kind: str, values: list, line: str) -> None:
     low, high = values[:2]
     if low >= high or min(values[2:], default=1) <= 0:
         raise ConfigError(f"{line}: write the lower end first, and a step > 0")
+    if kind == "quniform" and math.ceil(low / values[2]) > math.floor(high / values[2]):
+        raise ConfigError(f"{line}: no multiple of {values[2]} lies between {low} and {high}")
     if kind == "loguniform" and 0 < low < high <= 1:
         raise ConfigError(
             f"{line} searches from exp({low}) = {math.exp(low):.5g} to exp({high}) = "
@@ -105,24 +106,6 @@ def searched(space: dict[str, dict[str, list]]) -> list[str]:
             step = f" in steps of {values[2]}" if kind == "quniform" else ""
             lines.append(f"{key}: {low:.5g} to {high:.5g}{step} ({kind})")
     return lines
-
-
-def is_point(params: dict, space: dict[str, dict[str, list]]) -> bool:
-    """Whether a search of the space may draw these values."""
-    kinds = {key: (kind, values) for kind, keys in space.items() for key, values in keys.items()}
-    return params.keys() == kinds.keys() and all(
-        _may_draw(*kinds[key], value) for key, value in params.items()
-    )
-
-
-def _may_draw(kind: str, values: list, drawn) -> bool:
-    if kind == "choice":
-        return drawn in values
-    if not is_number(drawn):
-        return False
-    low, high = (DRAWN[kind](value) for value in values[:2])
-    margin = values[2] / 2 if kind == "quniform" else 1e-9 * abs(high)  # quniform rounds to a step
-    return low - margin <= drawn <= high + margin
 
 
 def refuse_ranges(space: dict[str, dict[str, list]], path: Path) -> None:

@@ -1,147 +1,279 @@
-"""The finished trials of a search, on disk, and the objective function that looks them up."""
+"""The trials of a search: an Optuna study in a journal, from which the search resumes.
+
+Every tool starts its trials here and ends them here, in the one process that draws them. hyperopt
+draws by itself; for the other tools :meth:`Trials.draw` draws.
+"""
 
 import json
-import os
-from datetime import datetime, timezone
-from logging import getLogger
+import math
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from recbole_mm.config.errors import ConfigError
-from recbole_mm.config.kinds import is_number
-from recbole_mm.config.load import load_config
-from recbole_mm.config.plain import to_plain
-from recbole_mm.run.identity import PLACES, data_hashes, digest
-from recbole_mm.run.run import objective_function
-from recbole_mm.run.splits import find_or_make
-from recbole_mm.tools.records import sealed, unsealed
-from recbole_mm.tuning.search_space import is_point
+import numpy as np
+import optuna
+from optuna.pruners import BasePruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.trial import FrozenTrial, Trial, TrialState
 
-NOT_SHOWN = ("search", "params", "started")
-"""Keys of a recorded trial that are not part of its result."""
+from recbole_mm.config.errors import ConfigError
+from recbole_mm.tools.hashing import sha256_of_parts
+from recbole_mm.tuning.distributions import Space, distributions_of, grid, to_params, to_point
+from recbole_mm.tuning.journal import open_journal
+from recbole_mm.tuning.objective import Outcome
+from recbole_mm.tuning.settings import SearchSettings
+
+SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
+    "bayes": lambda seed: TPESampler(seed=seed, constant_liar=True),
+    "random": lambda seed: RandomSampler(seed=seed),
+}
+"""By ``--algorithm``."""
+
+PRUNERS: dict[str, Callable[[], BasePruner]] = {
+    "asha": lambda: SuccessiveHalvingPruner(min_resource=4, reduction_factor=3),
+    "median": lambda: MedianPruner(n_startup_trials=5, n_warmup_steps=4),
+    "none": NopPruner,
+}
+"""By ``--pruner``. Steps are epochs; no trial is pruned before it has been trained for four."""
+
+MOST_DRAWS = 20
+"""How often the sampler may draw a point that is known before the grid gives one."""
+
+STATES = {
+    "complete": TrialState.COMPLETE,
+    "pruned": TrialState.PRUNED,
+    "failed": TrialState.FAIL,
+}
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)  # the command reports the trials
 
 
 class Trials:
-    """The finished trials of a search, those of another search space left out.
+    """The trials of one search.
 
     Args:
-        path: one JSON object per line: ``search`` (hash of the fixed keys and of the data),
-            ``params``, ``started`` (when the command started), ``valid_score`` or ``error``,
-            ``epochs``, ``seconds``.
-        fixed: model, data set and all keys that are not searched.
-        files: yaml files below it.
+        path: of the journal, which may hold other searches too.
+        search: hash of the fixed keys and of the data; trials of the same values are not repeated,
+            also if they belong to a search with another space or algorithm.
         space: what is searched (:func:`~recbole_mm.tuning.search_space.read_search_space`).
+        settings: how trials are drawn.
+        bigger: whether a bigger score is better.
+        defaults: the first point; ``None``: the algorithm draws it.
+        whole: keys whose values are whole numbers.
+        log: called with a line when a trial ends.
     """
 
-    def __init__(self, path: Path, fixed: dict, files: list[str], space: dict):
-        self.path, self.fixed, self.files, self.space = path, fixed, files, space
-        config = load_config(config_files=files, config_dict=fixed)
-        find_or_make(config)
-        self.search = digest(config, PLACES, data=data_hashes(config))[:12]
-        self.bigger = config["valid_metric_bigger"]
-        self.damaged: set[str] = set()
-        self.started = datetime.now(timezone.utc).isoformat()
-        self.integers = {
-            key
-            for key, value in config.final_config_dict.items()
-            if isinstance(value, int) and not isinstance(value, bool)
+    def __init__(
+        self,
+        path: Path,
+        search: str,
+        space: Space,
+        settings: SearchSettings,
+        bigger: bool,
+        defaults: dict | None = None,
+        whole: frozenset[str] = frozenset(),
+        log: Callable[[str], None] = print,
+    ):
+        self.space, self.settings, self.defaults, self.whole = space, settings, defaults, whole
+        self.bigger, self.log = bigger, log
+        storage = open_journal(path)
+        parts = [json.dumps(space), settings.algorithm, settings.pruner, str(settings.seed)]
+        parts.append("hyperopt" if settings.tool == "hyperopt" else "optuna")
+        self.study = optuna.create_study(
+            study_name=f"{search}-{sha256_of_parts(parts)[:12]}",
+            storage=storage,
+            load_if_exists=True,
+            direction="maximize" if bigger else "minimize",
+            pruner=PRUNERS[settings.pruner](),
+        )
+        exhaustive = settings.algorithm == "exhaustive"
+        self.total = sum(1 for _ in grid(space)) if exhaustive else settings.budget
+        self._end_interrupted()
+        self.tried: set[str] = set()
+        self.died: set[str] = set()
+        self.elsewhere = {
+            _key(trial.user_attrs["point"]): _outcome(trial)
+            for name in optuna.get_all_study_names(storage)
+            if name.startswith(f"{search}-") and name != self.study.study_name
+            for trial in optuna.load_study(study_name=name, storage=storage).trials
+            if trial.state == TrialState.COMPLETE
         }
 
     @property
-    def finished(self) -> list[dict]:
-        """The trials of this search on disk, where other processes may add to them; of a trial
-        that was repeated, the last."""
-        text = self.path.read_bytes() if self.path.is_file() else b""
-        trials = {}
-        for line in text.decode("utf-8", "replace").split("\n"):
-            trial = _read_trial(line) if line.strip() else {}
-            if trial is None:
-                self._report_damage(line)
-            elif trial.get("search") == self.search and is_point(trial["params"], self.space):
-                trials[json.dumps(trial["params"], sort_keys=True)] = trial
-        return list(trials.values())
+    def _all(self) -> list[FrozenTrial]:
+        return self.study.get_trials(deepcopy=False)
 
-    def _report_damage(self, line: str) -> None:
-        if line not in self.damaged:
-            getLogger().warning(f"{self.path}: skipped a damaged line: {line[:60]!r}")
-        self.damaged.add(line)
+    @property
+    def ended(self) -> list[FrozenTrial]:
+        """The trials that have ended and were not interrupted; of a point that was tried again, the
+        last."""
+        latest = {_key(t.user_attrs["point"]): t for t in self._all if _has_ended(t)}
+        return sorted(latest.values(), key=lambda trial: trial.number)
 
-    def objective(self, params: dict, _files=None, **place) -> dict:
-        """What HyperTuning and Ray call: the result of a trial, run now or recorded before.
+    def known(self, point: dict) -> Outcome | None:
+        """How the trial of a point ended, if it has; a failure of an earlier command does not count."""
+        key = _key(point)
+        found = next((t for t in self.ended if _key(t.user_attrs["point"]) == key), None)
+        if found is None or (found.state == TrialState.FAIL and key not in self.tried):
+            return None
+        return _outcome(found)
 
-        A trial that cannot be trained (widths that do not divide, a loss that is not a number, too
-        little memory) counts as the worst, and the search continues; the next command retries it.
+    def run(self, trial: Trial, objective: Callable[..., Outcome]) -> Outcome:
+        """Run a trial in this process, unless its score is known from another search."""
+        point = trial.user_attrs["point"]
+        outcome = self.elsewhere.get(_key(point)) or objective(point, partial(self.judge, trial))
+        self.finish(trial, outcome)
+        return outcome
 
-        Args:
-            params: one point of the search space.
-            place: keys that decide where it runs.
+    def start(self, point: dict) -> Trial:
+        """Begin the trial of a point."""
+        params = to_params(point, self.space)
+        self.tried.add(_key(point))
+        self.study.enqueue_trial(params, user_attrs={"point": point})
+        distributions = distributions_of(self.space)
+        return self.study.ask({key: distributions[key] for key in params})
+
+    def judge(self, trial: Trial, epoch: int, score: float) -> bool:
+        """Record the score of an epoch; whether the trial is to be pruned."""
+        if epoch + 1 not in self._all[trial.number].intermediate_values:  # tried again
+            trial.report(score, epoch + 1)
+        return trial.should_prune()
+
+    def finish(self, trial: Trial, outcome: Outcome) -> None:
+        """Record how a trial ended."""
+        if outcome.score is not None and not math.isfinite(outcome.score):
+            reason = f"the validation score is {outcome.score}"
+            outcome = outcome._replace(state="failed", score=None, reason=reason)
+        for name in ("epochs", "seconds", "reason", "again"):
+            trial.set_user_attr(name, getattr(outcome, name))
+        key = _key(trial.user_attrs["point"])
+        if outcome.again and key not in self.died:
+            self.died.add(key)
+            self.tried.discard(key)
+        self.study.tell(trial, outcome.score, STATES[outcome.state])
+        self.log(self._line(trial, outcome))
+
+    def draw(self) -> Trial | None:
+        """Begin the next trial; ``None`` at the end of the search, or while what is left waits for
+        trials that still run.
+
+        The first trial is that of the defaults. Points whose scores are known are recorded at once.
+        At the end the failures of earlier commands, and of the machine, are tried again.
         """
-        params = {key: self._whole(key, value) for key, value in to_plain(params).items()}
-        trial = next((trial for trial in self.finished if trial["params"] == params), None)
-        if trial is None or ("error" in trial and trial.get("started") != self.started):
-            trial = {"search": self.search, "params": params, "started": self.started}
-            trial |= self._run(params, place)
-            self._record(trial)
-        return {
-            "model": self.fixed["model"],
-            "best_valid_score": trial.get("valid_score", 0.0 if self.bigger else 1e9),
-            "valid_score_bigger": self.bigger,
-            "best_valid_result": {k: v for k, v in trial.items() if k not in NOT_SHOWN},
-            "test_result": None,
-        }
+        while (point := self._next()) is not None:
+            trial = self.start(point)
+            if _key(point) not in self.elsewhere:
+                return trial
+            self.finish(trial, self.elsewhere[_key(point)])
+        return None
 
-    def best(self) -> dict:
+    def best(self) -> FrozenTrial:
         """The best trial.
 
         Raises:
             ConfigError: all have failed.
         """
-        finished = self.finished
-        scored = [trial for trial in finished if "valid_score" in trial]
-        if not scored:
-            reasons = sorted({trial["error"] for trial in finished})
-            raise ConfigError(f"all {len(finished)} trials failed: {'; '.join(reasons)}")
-        choose = max if self.bigger else min
-        return choose(scored, key=lambda trial: trial["valid_score"])
+        complete = [trial for trial in self.ended if trial.state == TrialState.COMPLETE]
+        if not complete:
+            reasons = sorted({trial.user_attrs["reason"] for trial in self.ended})
+            raise ConfigError(f"all {len(self.ended)} trials failed: {'; '.join(reasons)}")
+        return (max if self.bigger else min)(complete, key=score_of)
 
-    def _whole(self, key: str, value):
-        """64.0, which is what hyperopt draws from a ``quniform``, as 64 where that is wanted."""
-        whole = isinstance(value, float) and value.is_integer() and key in self.integers
-        return int(value) if whole else value
+    def _end_interrupted(self) -> None:
+        """What ran when the last command ended has failed without a reason, and is drawn again."""
+        while any(trial.state == TrialState.WAITING for trial in self._all):
+            self.study.ask()
+        for trial in self._all:
+            if trial.state == TrialState.RUNNING:
+                self.study.tell(trial.number, state=TrialState.FAIL)
 
-    def _record(self, trial: dict) -> None:
-        with open(self.path, "a+b") as file:
-            end = file.seek(0, os.SEEK_END)
-            file.seek(max(0, end - 1))
-            cut_off = file.read(1) not in (b"", b"\n")
-            file.write((cut_off * "\n" + json.dumps(sealed(trial)) + "\n").encode())
+    def _next(self) -> dict | None:
+        counted = [t for t in self._all if _has_ended(t) or t.state == TrialState.RUNNING]
+        seen = {_key(trial.user_attrs["point"]) for trial in counted}
+        unseen = (point for point in grid(self.space) if _key(point) not in seen)
+        if self._is_over():
+            return None
+        if self.settings.algorithm == "exhaustive":
+            point = next(unseen, None)
+        elif len(seen) >= self.settings.budget:
+            point = None
+        elif self.defaults and _key(self.defaults) not in seen:
+            point = self.defaults
+        else:
+            point = self._sample(counted, seen) or next(unseen, None)
+        return point or self._failed_before()
 
-    def _run(self, params: dict, place: dict) -> dict:
-        values = {**self.fixed, **params, **place}
-        try:
-            result = objective_function(values, self.files, saved=False)
-        except (MemoryError, RuntimeError, TypeError, ValueError) as error:
-            getLogger().warning(f"trial {params} failed: {error}")
-            return {"error": str(error) or type(error).__name__}
-        if result["best_valid_score"] is None:
-            raise ConfigError(
-                "nothing to tune by: eval_args leave no validation targets; give a split that has "
-                "some"
-            )
+    def _is_over(self) -> bool:
+        """Whether the last trials were no better, as many as ``patience``."""
+        ended = [t for t in self.ended if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
+        if self.settings.patience is None or not any(t.state.name == "COMPLETE" for t in ended):
+            return False
+        best = self.best().number
+        return sum(trial.number > best for trial in ended) >= self.settings.patience
+
+    def _failed_before(self) -> dict | None:
+        for trial in self.ended:
+            point = trial.user_attrs["point"]
+            if trial.state == TrialState.FAIL and _key(point) not in self.tried:
+                return point
+        return None
+
+    def _sample(self, counted: list[FrozenTrial], seen: set[str]) -> dict | None:
+        """A point that the sampler draws, ``None`` if it draws none but known ones.
+
+        Draws depend on the seed and on the trials so far, not on interruptions. They are made in a
+        copy, where known points that it draws leave no trace.
+        """
+        state = np.random.SeedSequence([self.settings.seed, len(seen)]).generate_state(1)
+        sampler = SAMPLERS[self.settings.algorithm](int(state[0]))
+        copy = optuna.create_study(direction=self.study.direction, sampler=sampler)
+        copy.add_trials(counted)
+        distributions = distributions_of(self.space)
+        for _ in range(MOST_DRAWS):
+            drawn = copy.ask(distributions)
+            point = self.whole_numbers(to_point(drawn.params, self.space))
+            if _key(point) not in seen:
+                return point
+        return None
+
+    def whole_numbers(self, point: dict) -> dict:
+        """64.0, which is what is drawn from a ``quniform``, as 64 where that is wanted."""
         return {
-            "valid_score": float(result["best_valid_score"]),
-            "epochs": result["epochs"],
-            "seconds": round(result["seconds"], 1),
+            key: int(value)
+            if isinstance(value, float) and value.is_integer() and key in self.whole
+            else value
+            for key, value in point.items()
         }
 
+    def _line(self, trial: Trial, outcome: Outcome) -> str:
+        point = ", ".join(f"{key}={value}" for key, value in trial.user_attrs["point"].items())
+        ended = {
+            "complete": lambda: f"{outcome.score:.4f}",
+            "pruned": lambda: f"pruned after {outcome.epochs} epochs",
+            "failed": lambda: f"FAILED: {outcome.reason}",
+        }[outcome.state]()
+        return f"[{len(self.ended)}/{self.total}] {point}: {ended} ({outcome.seconds:.0f} s)"
 
-def _read_trial(line: str) -> dict | None:
-    """A line of the file; ``None`` if it is not a whole trial."""
-    try:
-        trial = unsealed(line)
-    except ValueError:
-        return None
-    if not isinstance(trial.get("params"), dict) or not is_number(trial.get("seconds", 0)):
-        return None
-    if "valid_score" in trial:
-        return trial if is_number(trial["valid_score"]) else None
-    return trial if isinstance(trial.get("error"), str) else None
+
+def score_of(trial: FrozenTrial) -> float:
+    """The score of a complete or pruned trial."""
+    assert trial.value is not None
+    return trial.value
+
+
+def _has_ended(trial: FrozenTrial) -> bool:
+    """Not those that were interrupted, which have failed without a reason."""
+    return trial.state.is_finished() and (
+        trial.state != TrialState.FAIL or trial.user_attrs.get("reason") is not None
+    )
+
+
+def _outcome(trial: FrozenTrial) -> Outcome:
+    state = next(name for name, state in STATES.items() if state == trial.state)
+    score = trial.value if state == "complete" else None
+    attributes = {name: trial.user_attrs[name] for name in ("epochs", "seconds", "reason", "again")}
+    return Outcome(state, score, **attributes)
+
+
+def _key(point: dict) -> str:
+    return json.dumps(point, sort_keys=True)

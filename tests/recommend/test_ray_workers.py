@@ -126,7 +126,7 @@ def test_a_failure_of_a_worker_is_ours_and_finished_parts_are_kept(trained, clus
 )
 def test_every_worker_has_a_place_on_the_gpus(n_workers, gpus, share):
     pytest.importorskip("ray", reason="--tool=ray needs recbole_mm[tune]")
-    from recbole_mm.recommend.ray_workers import gpu_share
+    from recbole_mm.run.ray_cluster import gpu_share
 
     assert gpu_share(n_workers, gpus) == share
 

@@ -1,0 +1,78 @@
+"""A search space as Optuna knows it."""
+
+import itertools
+import math
+from collections.abc import Iterator
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+
+from recbole_mm.config.kinds import is_number
+
+Space = dict[str, dict[str, list]]
+"""What :func:`~recbole_mm.tuning.search_space.read_search_space` returns."""
+
+
+def distributions_of(space: Space) -> dict[str, BaseDistribution]:
+    """By key.
+
+    ``quniform low,high,step`` draws the multiples of the step between the ends, as far as hyperopt
+    does; it rounds to multiples too, and may leave the range by half a step.
+    """
+    distributions: dict[str, BaseDistribution] = {}
+    for kind, keys in space.items():
+        for key, values in keys.items():
+            if kind == "choice":
+                distributions[key] = CategoricalDistribution(list(_choices(values)))
+            elif kind == "quniform":
+                low, high, step = values
+                first, last = math.ceil(low / step) * step, math.floor(high / step) * step
+                distributions[key] = FloatDistribution(first, last, step=step)
+            elif kind == "uniform":
+                distributions[key] = FloatDistribution(*values)
+            else:
+                low, high = map(math.exp, values)
+                distributions[key] = FloatDistribution(low, high, log=True)
+    return distributions
+
+
+def to_point(params: dict, space: Space) -> dict:
+    """The values that Optuna's parameters mean."""
+    choices = {key: _choices(values) for key, values in space.get("choice", {}).items()}
+    return {key: choices[key][value] if key in choices else value for key, value in params.items()}
+
+
+def to_params(point: dict, space: Space) -> dict:
+    """Optuna's parameters of a point, without those whose values it would not draw.
+
+    The defaults of a model may lie outside of the search space.
+    """
+    distributions, choices = distributions_of(space), space.get("choice", {})
+    params = {}
+    for key, value in point.items():
+        if key in choices:
+            shown = [s for s, meant in _choices(choices[key]).items() if meant == value]
+            params.update({key: shown[0]} if shown else {})
+        elif is_number(value) and _contains(distributions[key], value):
+            params[key] = float(value)
+    return params
+
+
+def grid(space: Space) -> Iterator[dict]:
+    """Every point of a space of choices, none of one with ranges."""
+    if set(space) == {"choice"}:
+        keys = space["choice"]
+        for values in itertools.product(*keys.values()):
+            yield dict(zip(keys, values, strict=True))
+
+
+def _contains(distribution: BaseDistribution, value: float) -> bool:
+    assert isinstance(distribution, FloatDistribution)
+    low, high, step = distribution.low, distribution.high, distribution.step
+    on_grid = step is None or math.isclose((value - low) / step, round((value - low) / step))
+    return low <= value <= high and on_grid
+
+
+def _choices(values: list) -> dict:
+    """Values by what Optuna keeps: themselves if they are plain, else their text."""
+    plain = (bool, int, float, str, type(None))
+    return {value if isinstance(value, plain) else repr(value): value for value in values}

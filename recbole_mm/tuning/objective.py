@@ -1,0 +1,100 @@
+"""The objective of a search: one point of the search space, trained and validated.
+
+hyperopt, Optuna and Ray Tune call the same function, in this process, in another or on another
+machine.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from logging import getLogger
+from typing import NamedTuple
+
+from recbole_mm.config.errors import ConfigError
+from recbole_mm.run.run import objective_function
+from recbole_mm.tools.errors import is_lack_of_memory
+
+Judge = Callable[[int, float], bool]
+"""Takes an epoch, from 0, and its validation score; whether the trial ends here."""
+
+
+class Outcome(NamedTuple):
+    """How a trial ended.
+
+    Attributes:
+        state: ``complete``, ``pruned`` or ``failed``.
+        score: best validation score of a complete trial.
+        epochs: how many were trained.
+        seconds: how long it took.
+        reason: why it failed.
+        again: whether it failed for a reason of the machine (memory, a process that died), so that it
+            is worth another try.
+    """
+
+    state: str
+    score: float | None = None
+    epochs: int = 0
+    seconds: float = 0.0
+    reason: str | None = None
+    again: bool = False
+
+
+class Pruned(Exception):
+    """Raised within the training of a trial that is not worth its time."""
+
+
+@dataclass(frozen=True)
+class Objective:
+    """Trains and validates one point; it can be pickled.
+
+    Attributes:
+        fixed: model, data set and all keys that are not searched.
+        files: yaml files below it.
+    """
+
+    fixed: dict
+    files: list[str]
+
+    def __call__(self, point: dict, judge: Judge | None = None, **place) -> Outcome:
+        """Run a trial.
+
+        A trial that cannot be trained (widths that do not divide, a loss that is not a number, too
+        little memory) is an outcome, not an error.
+
+        Args:
+            point: values of the keys that are searched.
+            judge: called after every validation; ``True`` prunes the trial.
+            place: keys that decide where it runs.
+
+        Raises:
+            ConfigError: the split has no validation targets.
+        """
+        begun, validated = time.perf_counter(), [0]
+
+        def on_validation(epoch: int, score: float) -> None:
+            validated.append(epoch + 1)
+            if judge and judge(epoch, float(score)):
+                raise Pruned
+
+        def ended(state: str, **details) -> Outcome:
+            seconds = round(time.perf_counter() - begun, 1)
+            return Outcome(state, **{"epochs": validated[-1], "seconds": seconds, **details})
+
+        values = {**self.fixed, **point, **place}
+        try:
+            result = objective_function(
+                values, self.files, saved=False, on_validation=on_validation
+            )
+        except Pruned:
+            return ended("pruned")
+        except (MemoryError, RuntimeError, TypeError, ValueError) as error:
+            getLogger().warning(f"trial {point} failed: {error}")
+            reason = str(error) or type(error).__name__
+            return ended("failed", reason=reason, again=is_lack_of_memory(error))
+        score = result["best_valid_score"]
+        if score is None:
+            raise ConfigError(
+                "nothing to tune by: eval_args leave no validation targets; give a split that has "
+                "some"
+            )
+        return ended("complete", score=float(score), epochs=result["epochs"])
