@@ -3,9 +3,10 @@
 import os
 
 from recbole_mm.config.defaults import DATA_PATH, defaults_for
-from recbole_mm.config.errors import files_named
+from recbole_mm.config.errors import ConfigError, files_named
 from recbole_mm.config.models import model_name
 from recbole_mm.config.property_files import read_layers
+from recbole_mm.config.stages import stage_overlays
 
 DATA_KEYS = ("data_path", "domains", "benchmark_filename", "modalities")
 
@@ -24,18 +25,19 @@ def data_settings(
     Returns:
         ``dataset``, ``data_path`` (the folder of this data set), ``domains``,
         ``benchmark_filename`` and ``modalities`` of each stage that names a data set;
-        :func:`~recbole_mm.config.load.load_config` refuses the others.
+        :func:`~recbole_mm.config.load.load_config` refuses the others, and
+        :func:`~recbole_mm.run.stages.plan_stages` a malformed list of stages.
 
     Raises:
         UserError: a file cannot be read, or the model is unknown.
     """
     common = read_layers(config_files)
-    stages = common.pop("stages", None) or [{}]
-    if not isinstance(stages, list):
+    given = {**common, **(overrides or {})}
+    try:
+        stages = stage_overlays(given) if common.get("stages") else [{}]
+    except ConfigError:
         return []
-    layers = [
-        {**common, **stage, **(overrides or {})} for stage in stages if isinstance(stage, dict)
-    ]
+    layers = [{**common, **stage, **(overrides or {})} for stage in stages]
     with files_named({str(path): {} for path in config_files}):
         return [
             _settings(model or given.get("model"), str(name), given)

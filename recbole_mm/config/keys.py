@@ -18,6 +18,7 @@ from recbole_mm.config.property_files import (
     recbole_property_files,
     values_in,
 )
+from recbole_mm.config.stages import LEAVE_ONE_OUT
 from recbole_mm.tools.names import nearest
 
 SET_BY_RECBOLE = (
@@ -32,7 +33,7 @@ PROCESS_KEYS = ("nproc", "world_size", "ip", "port", "offset", "group_offset", "
 SEARCH_SPACE_WORDS = ("choice", "uniform", "quniform", "loguniform")
 """HyperTuning reads these from its search space, not from a configuration."""
 
-OF_A_RUN = ("model", "dataset", "config_files", "stages")
+OF_A_RUN = ("model", "dataset", "config_files", "stages", LEAVE_ONE_OUT)
 """Keys that choose what runs."""
 
 SAVED_DATA = ("save_dataset", "dataset_save_path", "save_dataloaders", "dataloaders_save_path")

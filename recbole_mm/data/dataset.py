@@ -20,6 +20,7 @@ from recbole_mm.data.presplit import PresplitDataset
 from recbole_mm.data.sequences import (
     among_kept,
     cut_at_moments,
+    drawn_by_token,
     leave_one_out,
     order_of_events,
     prefixes,
@@ -289,9 +290,8 @@ class MultiModalDataset(PresplitDataset):
         self.inter_feat = self.inter_feat.loc[self.inter_feat.index.isin(kept)]
 
     def held_out(self) -> torch.Tensor:
-        """Items that are left out of training (``held_out_items``), ``(n_items,)`` bool.
-
-        They are drawn by token, so that neither the seed nor the order of the file changes them.
+        """Items that are left out of training (``held_out_items``), ``(n_items,)`` bool; see
+        :func:`~recbole_mm.data.sequences.drawn_by_token`.
 
         Raises:
             DatasetError: the share is not in [0, 1).
@@ -302,18 +302,20 @@ class MultiModalDataset(PresplitDataset):
                 f"held_out_items must be a share of the items in [0, 1), not {share}."
             )
         tokens = np.asarray(self.field2id_token[self.iid_field]).astype(str)
-        ids = np.argsort(tokens[1:], kind="stable") + 1
-        drawn = np.random.default_rng(0).permutation(ids)[: round(share * len(ids))]
+        drawn = drawn_by_token(tokens[1:], share) + 1
         held_out = torch.zeros(self.item_num, dtype=torch.bool)
         held_out[torch.from_numpy(drawn)] = True
         return held_out
 
     def build(self):
-        """Training, validation and test; held-out items are only targets of the test."""
+        """Training, validation and test; held-out items are only targets of the test, and the
+        training targets are those of a share of the users (``train_users``)."""
         datasets = super().build()
         self._refuse_settings_that_need_events()
         if self.config["held_out_items"]:
             datasets = self._without_held_out(datasets)
+        if self.config["train_users"] not in (None, 1):
+            datasets[0] = self._of_training_users(datasets[0])
         self._train_on_windows(datasets[0])
         self._balance_domains(datasets[0])
         if self.config["model"] in READ_OTHER_HISTORIES:
@@ -436,6 +438,23 @@ class MultiModalDataset(PresplitDataset):
             f"{len(test)} test users, and appear in no history."
         )
         return [self.copy(part) for part in (train, valid, test)]
+
+    def _of_training_users(self, train):
+        """The training targets of a share of the users that have some, of one user at least.
+
+        The events of the other users stay histories of their validation and test targets, but no
+        training target, count, transition or window has them.
+        """
+        share, users = self.config["train_users"], train.inter_feat[self.uid_field].numpy()
+        having = np.unique(users)
+        tokens = np.asarray(self.field2id_token[self.uid_field]).astype(str)[having]
+        drawn = having[drawn_by_token(tokens, max(share, 1 / max(len(having), 1)))]
+        kept = take_rows(train.inter_feat, np.flatnonzero(np.isin(users, drawn)))
+        self.logger.info(
+            f"train_users: {share}: {len(drawn)} of {len(having)} users have training targets, "
+            f"{len(kept)} of {len(users)}."
+        )
+        return self.copy(kept)
 
     def leave_one_out(self, group_by, leave_one_mode):
         """As RecBole's, rows in its order, by arrays instead of a Python list per user."""

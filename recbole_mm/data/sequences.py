@@ -72,6 +72,21 @@ def n_tied_targets(users: np.ndarray, times: np.ndarray) -> int:
     return int(((users[last] == users[last - 1]) & (times[last] == times[last - 1])).sum())
 
 
+def drawn_by_token(tokens: np.ndarray, share: float) -> np.ndarray:
+    """A share of tokens, drawn with a fixed seed: neither their order nor the seed of a run changes
+    which ones, and a smaller share is a part of a larger one.
+
+    Args:
+        tokens: different texts, ``(n,)``.
+        share: in [0, 1].
+
+    Returns:
+        positions of ``round(share * n)`` tokens.
+    """
+    order = np.argsort(tokens, kind="stable")
+    return np.random.default_rng(0).permutation(order)[: round(share * len(order))]
+
+
 def prefixes(users: np.ndarray) -> Prefixes:
     """Every event of a user but the first, after all events before it.
 

@@ -8,10 +8,10 @@ A yaml lists them; each is an overlay on the keys beside the list::
       - {train_stage: finetune, dataset: ToysGames}
 
 A finetune stage starts from the nearest pretrain stage of its model above, unless
-its configuration sets ``pre_model_path``: to a checkpoint, or to ``~`` to start from scratch.
+its configuration sets ``pre_model_path``: to a checkpoint, or to ``~`` to start from scratch. A list
+of domains may stand for the data sets, see :mod:`recbole_mm.config.stages`.
 """
 
-import reprlib
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -23,6 +23,7 @@ from recbole_mm.config.load import load_config
 from recbole_mm.config.models import MODELS
 from recbole_mm.config.plain import config_to_plain
 from recbole_mm.config.property_files import read_layers
+from recbole_mm.config.stages import stage_overlays
 from recbole_mm.integration.lookup import is_multi_modal
 from recbole_mm.run.identity import PLACES, data_hashes, digest
 from recbole_mm.run.logs import start_logging
@@ -202,11 +203,7 @@ def _plan(
     layers: tuple[str | None, str | None, tuple, dict | None], overrides: dict | None
 ) -> list[Stage]:
     common = read_layers(*layers[2:])
-    overlays = common.get("stages")
-    if not isinstance(overlays, list) or not overlays:
-        raise ConfigError(f"`stages:` must be a list of overlays, not {reprlib.repr(overlays)}")
-    if not all(isinstance(overlay, dict) for overlay in overlays):
-        raise ConfigError("`stages:` must be a list of mappings like {train_stage: ...}")
+    overlays = stage_overlays({**common, **(overrides or {})})
     stages: list[Stage] = []
     looking: list[int] = []
     for number, overlay in enumerate(overlays, 1):

@@ -320,3 +320,23 @@ def test_a_fault_of_a_file_of_stages_names_the_file(stages, toy, tmp_path):
 
     with pytest.raises(ConfigError, match="mine.yaml: .*stage"):
         plan_stages(config_files=[path])
+
+
+def test_each_domain_is_the_target_of_a_model_that_was_pre_trained_on_the_others(toy, tmp_path):
+    root = tmp_path / "dataset"
+    for name in ("left", "right"):
+        (root / name).mkdir()
+        for path in (root / "toy").iterdir():
+            (root / name / path.name.replace("toy", name)).write_bytes(path.read_bytes())
+    del toy["dataset"]
+    stages = staged(toy, PRETRAIN, {"train_stage": "finetune"}, epochs=1)
+    stages["leave_one_out_domains"] = ["toy", "left", "right"]
+
+    results = run_stages(config_dict=stages)
+
+    assert [result.dataset for result in results] == [
+        "all_but_toy", "toy", "all_but_left", "left", "all_but_right", "right",
+    ]  # fmt: skip
+    assert results[1].pre_model_path == results[0].checkpoint
+    assert results[5].pre_model_path == results[4].checkpoint
+    assert not (root / "all_but_toy").exists()

@@ -1,0 +1,82 @@
+"""The stages that a file lists, or that a list of domains expands to.
+
+With ``leave_one_out_domains: [A, B, C]`` the stages are run once for each domain: the pretrain
+stages on all other domains, the finetune stages on it::
+
+    model: MMM4Rec
+    modalities: [text]
+    leave_one_out_domains: [A, B, C]
+    stages:
+      - {train_stage: pretrain, softmax: in_batch, use_item_id: False}
+      - {train_stage: finetune}
+"""
+
+import reprlib
+
+from recbole_mm.config.errors import ConfigError
+
+LEAVE_ONE_OUT = "leave_one_out_domains"
+NAME = "all_but_{}"
+"""Of the mixture of all other domains."""
+
+SET_BY_DOMAINS = ("dataset", "domains")
+"""Keys that stages get from :data:`LEAVE_ONE_OUT`."""
+
+
+def stage_overlays(common: dict) -> list[dict]:
+    """The overlay of each stage, in order.
+
+    Args:
+        common: what the files, the program and the command line give, with ``stages``.
+
+    Raises:
+        ConfigError: ``stages`` is not a list of mappings, or the list of domains is not one of two
+            or more names, or it meets stages that name their data themselves or do not both
+            pre-train and fine-tune.
+    """
+    overlays = common.get("stages")
+    if not isinstance(overlays, list) or not overlays:
+        raise ConfigError(f"`stages:` must be a list of overlays, not {reprlib.repr(overlays)}")
+    if not all(isinstance(overlay, dict) for overlay in overlays):
+        raise ConfigError("`stages:` must be a list of mappings like {train_stage: ...}")
+    domains = common.get(LEAVE_ONE_OUT)
+    if domains is None:
+        return overlays
+    _refuse_wrong_domains(domains)
+    _refuse_unfit_stages(overlays, common)
+    return [_placed(overlay, target, domains) for target in domains for overlay in overlays]
+
+
+def _placed(overlay: dict, target: str, domains: list[str]) -> dict:
+    """A stage of the round in which ``target`` is left out."""
+    if overlay["train_stage"] == "finetune":
+        return {**overlay, "dataset": target}
+    others = [domain for domain in domains if domain != target]
+    if len(others) == 1:
+        return {**overlay, "dataset": others[0]}
+    return {**overlay, "dataset": NAME.format(target), "domains": others}
+
+
+def _refuse_wrong_domains(domains) -> None:
+    names = isinstance(domains, list) and all(isinstance(name, str) and name for name in domains)
+    if not names or len(set(domains)) < max(2, len(domains)):
+        raise ConfigError(
+            f"{LEAVE_ONE_OUT}: {reprlib.repr(domains)} must be a list of two or more different data "
+            f"sets, e.g. [Food, Home, CDs]"
+        )
+
+
+def _refuse_unfit_stages(overlays: list[dict], common: dict) -> None:
+    kinds = [overlay.get("train_stage") for overlay in overlays]
+    if set(kinds) != {"pretrain", "finetune"}:
+        raise ConfigError(
+            f"{LEAVE_ONE_OUT} needs stages of both kinds, and no others: {{train_stage: pretrain, "
+            f"...}} and {{train_stage: finetune, ...}}; there are {kinds}"
+        )
+    for key in SET_BY_DOMAINS:
+        given = [layer[key] for layer in (*overlays, common) if layer.get(key) is not None]
+        if given:
+            raise ConfigError(
+                f"{key}: {reprlib.repr(given[0])}: {LEAVE_ONE_OUT} sets this key in every stage: "
+                f"remove one of the two"
+            )
