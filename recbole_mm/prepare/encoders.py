@@ -151,10 +151,10 @@ def _chosen_prompt(
     if prompt_name is None:
         return settings.prompt_for_items()
     if prompt_name not in settings.prompts:
-        raise InputError(
-            f"--prompt-name={prompt_name}: encoder '{name}' has the prompts "
-            f"{sorted(settings.prompts) or 'none'}"
+        has = (
+            f"has the prompts {sorted(settings.prompts)}" if settings.prompts else "has no prompts"
         )
+        raise InputError(f"--prompt-name={prompt_name}: encoder '{name}' {has}")
     return settings.prompts[prompt_name]
 
 

@@ -39,14 +39,16 @@ def extract(
         normalize: scale an encoder's vectors to length 1 (the embedded ones are, and those of an
             encoder whose author says so).
     """
-    for modality in modalities:
-        parts = _parts(datasets, modality, fields)
+    found_parts = {modality: _parts(datasets, modality, fields) for modality in modalities}
+    for modality, parts in found_parts.items():
+        if parts and encoder is not None:
+            encoder.require(modality)
+    for modality, parts in found_parts.items():
         if not parts:
             continue
         if encoder is None:
             results = _embed(parts, modality, batch_size, dimension or DIMENSION)
         else:
-            encoder.require(modality)
             results = _encode(parts, modality, encoder, batch_size, normalize)
         source = list(fields) if modality == "text" else "picture"
         for (dataset, _), found in zip(parts, results, strict=True):

@@ -5,6 +5,7 @@ from pathlib import Path
 import polars as pl
 
 from recbole_mm.prepare.core import core_of
+from recbole_mm.prepare.fields import TEXT_FIELDS
 from recbole_mm.prepare.inputs import InputError
 from recbole_mm.prepare.interactions import check_interactions
 from recbole_mm.prepare.item_pictures import find_pictures, inside
@@ -30,6 +31,7 @@ def prepare(args) -> PreparedDataset:
     Raises:
         InputError: an input cannot be used; nothing has been written then.
     """
+    encoder = _encoder(args)
     args.output.mkdir(parents=True, exist_ok=True)
     with scratch_folder(args.output, ".prepare-") as scratch:
         interactions, facts = _read_interactions(args, scratch)
@@ -45,11 +47,32 @@ def prepare(args) -> PreparedDataset:
     if items.left_out:
         print(f"{args.items}: rows left out: {items.left_out}")
     pictures, items = _with_pictures(args, items)
+    for modality in args.modalities if encoder is not None else ():
+        if _has(items, modality):
+            encoder.require(modality)
     with made_whole(args.output, args.name, args.command):
-        return _write(args, interactions, facts, items, pictures)
+        return _write(args, interactions, facts, items, pictures, encoder)
 
 
-def _write(args, interactions, facts: dict, items: ItemTable, pictures: Path) -> PreparedDataset:
+def _encoder(args):
+    """The encoder, loaded before anything long begins; ``None``: the embedded extractor, or none."""
+    if args.no_features or args.vectors or not args.encoder:
+        return None
+    from recbole_mm.prepare.extract import load_encoder  # scikit-learn
+
+    return load_encoder(args.encoder)
+
+
+def _has(items: ItemTable, modality: str) -> bool:
+    """Whether any item has a text, or a picture."""
+    fields = TEXT_FIELDS if modality == "text" else ("image",)
+    columns = [field for field in fields if field in items.rows.columns]
+    return any(items.rows[column].is_not_null().any() for column in columns)
+
+
+def _write(
+    args, interactions, facts: dict, items: ItemTable, pictures: Path, encoder
+) -> PreparedDataset:
     sources = [path for path in (args.interactions, args.items, args.vectors) if path]
     dataset = write_dataset(
         args.output,
@@ -68,9 +91,9 @@ def _write(args, interactions, facts: dict, items: ItemTable, pictures: Path) ->
     if args.vectors:
         write_vectors(dataset, args.vectors)
     elif not args.no_features:
-        from recbole_mm.prepare.extract import extract, load_encoder  # scikit-learn
+        from recbole_mm.prepare.extract import extract  # scikit-learn
 
-        extract([dataset], load_encoder(args.encoder))
+        extract([dataset], encoder, args.modalities)
     return dataset
 
 

@@ -10,7 +10,9 @@ from web_server import serving
 
 from recbole_mm.cli import main
 from recbole_mm.data.feature_files import read_feature_info
+from recbole_mm.prepare.commands import prepare
 from recbole_mm.prepare.inputs import InputError
+from recbole_mm.prepare.prepared import PreparedDataset
 
 transformers = pytest.importorskip("transformers", reason="encoders need transformers")
 
@@ -211,3 +213,16 @@ def test_a_run_that_downloads_its_data_takes_the_named_encoder(models, tmp_path,
     for modality in ("text", "image"):
         info = read_feature_info(f"dataset/Pantry/Pantry.{modality}.npz")
         assert (info["encoder"], info["dimension"]) == (models["clip"], 12)
+
+
+def test_an_encoder_that_lacks_a_modality_is_refused_before_anything_is_written(
+    models, shop, tmp_path
+):
+    command = [str(shop), f"--output={tmp_path / 'out'}", f"--encoder={models['bert']}"]
+
+    with pytest.raises(InputError, match="cannot encode images: .*--modalities"):
+        prepare.main(command)
+    assert list((tmp_path / "out").iterdir()) == []
+
+    prepare.main([*command, "--modalities", "text"])
+    assert PreparedDataset(tmp_path / "out", "shop").modalities() == ["text"]

@@ -75,6 +75,9 @@ class TextsOnly(StandInEncoder):
 def test_an_encoder_of_texts_serves_a_set_without_pictures(dataset):
     with pytest.raises(InputError, match="cannot encode images"):
         extract([dataset], TextsOnly(), ["image"])
+    with pytest.raises(InputError, match="cannot encode images"):
+        extract([dataset], TextsOnly())  # before it encodes the texts
+    assert dataset.modalities() == []
     items = dataset.path("item").read_text().replace("images/", "").replace(".png", "")
     for token in "abc":
         items = items.replace(f"\t{token}\n", "\t\n")

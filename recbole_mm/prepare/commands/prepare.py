@@ -18,7 +18,13 @@ are kept: they have features and can be recommended as new items.
 import re
 from pathlib import Path
 
-from recbole_mm.prepare.commands.options import add_output, command_line, pairs, parser_of
+from recbole_mm.prepare.commands.options import (
+    add_encoder,
+    add_output,
+    command_line,
+    pairs,
+    parser_of,
+)
 from recbole_mm.prepare.fields import FIELD_TYPES, ITEM_FIELDS, SECONDS_PER_UNIT
 from recbole_mm.prepare.folders import refuse_unusable_name
 from recbole_mm.prepare.formats import (
@@ -136,7 +142,7 @@ def _parser():
         "--only-items-with-interactions", action="store_true", help="leave out new items"
     )
     features = parser.add_argument_group("features")
-    features.add_argument("--encoder", help="of texts and pictures [embedded: no weights]")
+    add_encoder(features)
     features.add_argument("--no-features", action="store_true", help="tables only")
     return parser
 
