@@ -135,7 +135,7 @@ def _joined(parts: list[Encoded]) -> Encoded:
 
 
 def _write(path: Path, chunk: Encoded) -> None:
-    rest = json.dumps(chunk._replace(values=None))
+    rest = json.dumps([chunk.rows, None, chunk.problems, chunk.cut])
     with whole_or_not(path) as temporary, open(temporary, "wb") as file:
         np.savez(file, value=chunk.values, rest=rest, seal=_seal(chunk.values, rest))
 
