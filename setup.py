@@ -3,18 +3,18 @@
 from setuptools import find_packages, setup
 
 VERSION = "0.1.0"
-DOCS = ["sphinx>=8.2"]
+DOCS = ["sphinx>=8.1"]
 EXCEL = ["fastexcel>=0.12"]
 FEATURES = ["sentence-transformers>=6", "transformers>=5.4"]
 ONNX = ["faiss-cpu>=1.8", "onnx>=1.18", "onnxruntime>=1.20", "onnxscript>=0.5"]
 REPORT = ["jinja2>=3.1", "matplotlib>=3.8"]
-SERVE = ["gradio>=6"]
-TRACK = ["alembic>=1.13", "mlflow-skinny>=3", "sqlalchemy>=2", "trackio>=0.20", "wandb>=0.18"]
+SERVE = ["gradio>=6.10"]
+TRACK = ["alembic>=1.13", "mlflow-skinny>=3.11.1", "sqlalchemy>=2", "trackio>=0.20", "wandb>=0.26"]
 TUNE = [
     *REPORT,
     "hyperopt>=0.3",
     "optuna>=5",
-    "plotly>=5",  # RecBole's HyperTuning draws its trials
+    "plotly>=6",  # RecBole's HyperTuning draws its trials
     "ray[tune]>=2.44",
 ]
 
@@ -24,9 +24,9 @@ RECBOLE_IMPORTS = [
     "colorama>=0.4.4",
     "colorlog>=4.7.2",
     "psutil>=5.9",
-    "scipy>=1.11",
+    "scipy>=1.11.1",
     "tensorboard>=2.14",
-    "texttable>=1.6",
+    "texttable>=1.6.2",
     "thop>=0.1.1.post2207130030",
 ]
 
@@ -47,10 +47,10 @@ setup(
     install_requires=[
         *RECBOLE_IMPORTS,
         "torch>=2.6",  # loads checkpoints without executing pickled code
-        "huggingface_hub>=0.30",  # bundles
+        "huggingface_hub>=1.5",  # bundles
         "numpy>=1.26",
-        "packaging>=23",  # the requirements that doctor looks at
-        "pandas>=2.0,<3",  # pandas 3: RecBole's chained fillna(inplace=True) does nothing
+        "packaging>=24.2",  # the requirements that doctor looks at
+        "pandas>=2.0",
         "pillow>=10",  # the demo set draws its pictures
         "polars>=1.0",  # the tables of data preparation and of comparisons
         "pyyaml>=6.0",
@@ -82,7 +82,7 @@ setup(
             "types-pyyaml>=6.0",
             "types-requests>=2.31",
             "types-tqdm>=4.65",
-            "wheel",
+            "wheel>=0.40",
         ],
         "docs": DOCS,
         "excel": EXCEL,

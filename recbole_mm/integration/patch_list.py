@@ -213,6 +213,24 @@ AFTER_IMPORT = (
         lambda: sys.modules["recbole.data.utils"].pickle is patches.ClosedPickle,
     ),
     Patch(
+        patches.fill_missing_values,
+        ("recbole.data.dataset:Dataset._fill_nan",),
+        "missing values in a data set, with pandas 3",
+        lambda: _has_mark("recbole.data.dataset", "Dataset._fill_nan", "fills_columns"),
+    ),
+    Patch(
+        patches.read_missing_sequences,
+        ("recbole.data.dataset.dataset:Dataset._load_feat uses read_csv",),
+        "missing sequences in a data set, with pandas 3",
+        lambda: isinstance(sys.modules["recbole.data.dataset.dataset"].pd, patches.PandasOfDataSet),
+    ),
+    Patch(
+        patches.measure_each_sequence,
+        (),
+        "columns of sequences in a data set, with pandas 3",
+        lambda: hasattr(importlib.import_module("pandas").Series.agg, "measures_each"),
+    ),
+    Patch(
         patches.open_tensorboard_when_it_is_written,
         (
             "recbole.utils.utils:get_tensorboard uses SummaryWriter",

@@ -14,6 +14,7 @@ import warnings
 from enum import Enum
 
 import numpy as np
+import pandas as pd
 import torch
 
 from recbole_mm.config.checks import refuse_wrong_values
@@ -46,7 +47,7 @@ def silence_warnings_without_a_remedy():
     Among them: torch's about ``torch.cuda.amp.GradScaler`` and pandas' about chained ``fillna`` and
     ``Series.agg(len)``. Warnings at the user's and at our own lines stay.
     """
-    for category in (FutureWarning, DeprecationWarning):
+    for category in (FutureWarning, DeprecationWarning, pd.errors.ChainedAssignmentError):
         warnings.filterwarnings("ignore", category=category, module=r"recbole\.")
 
 
@@ -171,6 +172,77 @@ class ClosedPickle:
         )
 
 
+def fill_missing_values():
+    """pandas 3 leaves a column as it is when RecBole fills it by ``feat[field].fillna(inplace=True)``.
+
+    Missing ids become 0, and missing numbers the mean of their column, before RecBole looks for them.
+    """
+    from recbole.data.dataset import Dataset
+    from recbole.utils import FeatureType
+
+    original = Dataset._fill_nan
+    if getattr(original, "fills_columns", False):
+        return
+
+    @functools.wraps(original)
+    def _fill_nan(self):
+        for feat in (getattr(self, name) for name in self.feat_name_list):
+            for field in feat:
+                kind = self.field2type[field]
+                if kind == FeatureType.TOKEN:
+                    feat[field] = feat[field].fillna(0)
+                elif kind == FeatureType.FLOAT:
+                    feat[field] = feat[field].fillna(feat[field].mean())
+        original(self)
+
+    _fill_nan.fills_columns = True
+    Dataset._fill_nan = _fill_nan
+
+
+def read_missing_sequences():
+    """Likewise where RecBole reads a file: a missing sequence becomes an empty one.
+
+    RecBole's module of the data set gets a ``pandas`` with a ``read_csv`` that does it.
+    """
+    from recbole.data.dataset import dataset
+
+    dataset.pd = PandasOfDataSet()
+
+
+def measure_each_sequence():
+    """pandas 3 takes ``Series.agg(len)`` for the number of rows; RecBole wants the length of each value.
+
+    ``Series.agg`` is wrapped; only calls with ``len`` from inside ``recbole`` differ from before.
+    """
+    original = pd.Series.agg
+    if getattr(original, "measures_each", False):
+        return
+
+    @functools.wraps(original)
+    def agg(self, func=None, *args, **kwargs):
+        if func is len and _module_of(sys._getframe(1)).startswith("recbole."):
+            return self.map(len)
+        return original(self, func, *args, **kwargs)
+
+    agg.measures_each = True
+    pd.Series.agg = agg
+
+
+class PandasOfDataSet:
+    """What RecBole's module of the data set asks of ``pandas``."""
+
+    def __getattr__(self, name):
+        return getattr(pd, name)
+
+    @staticmethod
+    def read_csv(*args, **kwargs):
+        table = pd.read_csv(*args, **kwargs)
+        for column in table:
+            if str(column).endswith("_seq"):  # the header is FIELD:TYPE
+                table[column] = table[column].fillna("")
+        return table
+
+
 def open_tensorboard_when_it_is_written():
     """RecBole's trainer opens a file of TensorBoard, with a thread, for a model that is only tested.
 
@@ -220,6 +292,10 @@ class NumpyOfTuning:
         RandomState = _RandomState
 
 
+def _module_of(frame) -> str:
+    return frame.f_globals.get("__name__", "")
+
+
 def load_checkpoints_of_recbole():
     """torch >= 2.6 refuses the pickled Config in a checkpoint of RecBole's trainer.
 
@@ -233,7 +309,7 @@ def load_checkpoints_of_recbole():
 
     @functools.wraps(original)
     def load(f, *args, **kwargs):
-        caller = sys._getframe(1).f_globals.get("__name__", "")
+        caller = _module_of(sys._getframe(1))
         if not caller.startswith("recbole.") or "weights_only" in kwargs:
             return original(f, *args, **kwargs)
         is_path = isinstance(f, (str, os.PathLike))

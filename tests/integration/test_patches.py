@@ -12,6 +12,7 @@ import recbole.utils.logger
 import scipy.sparse
 import torch
 from recbole.config import Config
+from recbole.data import create_dataset
 from recbole.evaluator import Collector
 from recbole.trainer import HyperTuning, Trainer
 
@@ -258,3 +259,33 @@ def test_recbole_plots_a_search(monkeypatch):
     assert filename == "search.html"
     assert list(figure.data[0].x) == ["1"]
     assert list(figure.data[0].y) == [0.5]
+
+
+def test_missing_values_of_a_data_set_are_filled_with_every_pandas(tmp_path):
+    folder = tmp_path / "holes"
+    folder.mkdir()
+    rows = [f"u{user}\ti{item}\t{item}" for user in (1, 2, 3) for item in (1, 2, 3, 4)]
+    header = "user_id:token\titem_id:token\ttimestamp:float"
+    (folder / "holes.inter").write_text("\n".join([header, *rows]) + "\n")
+    (folder / "holes.item").write_text(
+        "item_id:token\tbrand:token\tprice:float\tgenres:token_seq\tsizes:float_seq\n"
+        "i1\ta\t1.0\tx y\t1 2\n"
+        "i2\t\t\t\t\n"
+        "i3\tb\t4.0\ty\t3\n"
+        "i4\tb\t4.0\tx\t1\n"
+    )
+    columns = ["item_id", "brand", "price", "genres", "sizes"]
+    settings = {
+        "data_path": str(tmp_path),
+        "load_col": {"inter": ["user_id", "item_id", "timestamp"], "item": columns},
+        "train_neg_sample_args": None,
+    }
+
+    items = create_dataset(Config("SASRec", "holes", config_dict=settings)).get_item_feature()
+
+    empty = 2  # the row of i2, after that of padding
+    assert items["brand"].tolist() == [0, 1, 0, 2, 2]
+    assert items["price"].tolist() == [3, 1, 3, 4, 4]
+    assert items["genres"][empty].tolist() == []
+    assert items["sizes"][empty].tolist() == []
+    assert items["genres"][1].tolist() == [1, 2]
