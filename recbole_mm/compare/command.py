@@ -3,13 +3,14 @@
 import argparse
 import logging
 import shlex
+from contextlib import nullcontext
 from pathlib import Path
 
 from recbole_mm.config.data_settings import data_settings
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.values import parse_overrides, parse_value
 from recbole_mm.prepare.provide import add_download_options, provide_datasets
-from recbole_mm.tools.extras import extra_needed
+from recbole_mm.tools.extras import extra_needed, require_installed
 
 DESCRIPTION = "Compare models on one split: runs, uncertainty, slices, and a report to read."
 EPILOG = """\
@@ -65,9 +66,16 @@ def main(arguments: list[str]) -> int:
     gpus = visible_gpus(overrides.get("gpu_id"))
     jobs = number_of_jobs(options.jobs, gpus)
     configs = configurations(settings)
-    summary = run_comparison(
-        settings, configs, gpus, jobs, lambda line: print(line, flush=True), options.report_only
-    )
+    with _remote(options) as remote:
+        summary = run_comparison(
+            settings,
+            configs,
+            gpus,
+            remote.jobs if remote else jobs,
+            lambda line: print(line, flush=True),
+            options.report_only,
+            remote,
+        )
     print(text_table(summary))
     command = " ".join(["recbole-mm compare", *map(shlex.quote, arguments)])
     try:
@@ -83,6 +91,16 @@ def main(arguments: list[str]) -> int:
     for path in [*shown_paths, *folders]:
         print(f"written: {path}")
     return 1 if summary.failures else 0
+
+
+def _remote(options):
+    """A context: where the runs are, ``None`` on this machine."""
+    if options.tool is None or options.report_only:
+        return nullcontext()
+    require_installed("compare --tool=ray", "tune", ["ray"])
+    from recbole_mm.compare.ray_runs import on_ray
+
+    return on_ray(options.jobs)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -126,8 +144,12 @@ def _parser() -> argparse.ArgumentParser:
         "--trec", action="store_true", help="also write lists and targets as TREC runs and qrels"
     )
     parser.add_argument(
-        "--jobs", type=int, help="processes at once (default: one per GPU, or per core)"
+        "--tool",
+        choices=["ray"],
+        help="runs go over a ray cluster (RAY_ADDRESS), whose nodes have the data set under the same "
+        "path (default: processes of this machine)",
     )
+    parser.add_argument("--jobs", type=int, help="runs at once (default: one per GPU, or per core)")
     parser.add_argument(
         "--out", help="folder of the runs and the report (default compare/DATASET-PROTOCOL)"
     )

@@ -9,6 +9,7 @@ from recbole_mm.compare.protocols import find_protocol, leak_warning
 from recbole_mm.compare.runs import (
     EntryRun,
     Failure,
+    Remote,
     execute,
     find_ensemble_run,
     find_run,
@@ -36,6 +37,7 @@ def run_comparison(
     jobs: int,
     log: Callable[[str], None],
     report_only: bool = False,
+    remote: Remote | None = None,
 ) -> Summary:
     """Run what is missing, then sum up all that is finished.
 
@@ -48,6 +50,8 @@ def run_comparison(
         jobs: processes at once.
         log: called with a line about each event.
         report_only: run nothing; another command may be running in the folder.
+        remote: runs the entries elsewhere; ensembles, which read the checkpoints of their members,
+            run on this machine.
 
     Raises:
         ConfigError: data that cannot be read or split, entries that do not have their targets in
@@ -78,7 +82,7 @@ def run_comparison(
             for run in runs:
                 plan(run, configs[run.label, run.seed])
                 run.set_aside_if_damaged()
-            failures = execute(runs, gpus, jobs, log)
+            failures = execute(runs, gpus, jobs, log, remote)
             ready = []
             for run, (_, trained) in zip(ensembles, members, strict=True):
                 if all(member.finished for member in trained):

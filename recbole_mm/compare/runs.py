@@ -11,10 +11,10 @@ import signal
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from queue import Queue
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import polars as pl
 
@@ -167,8 +167,23 @@ def plan(run: EntryRun, config: RunConfig) -> None:
     write_record(run.folder / PLAN, {"label": run.label, "config": plain})
 
 
+class Remote(Protocol):
+    """Another place for runs, a context that ends them: a call runs one and waits for it, and returns
+    the reason if it failed, else ``None``."""
+
+    def __call__(self, run: EntryRun) -> str | None: ...
+
+    def __enter__(self) -> object: ...
+
+    def __exit__(self, *error) -> None: ...
+
+
 def execute(
-    runs: list[EntryRun], gpus: list[str], jobs: int, log: Callable[[str], None]
+    runs: list[EntryRun],
+    gpus: list[str],
+    jobs: int,
+    log: Callable[[str], None],
+    remote: Remote | None = None,
 ) -> list[Failure]:
     """Run what is not finished, ``jobs`` at a time; when this process ends, so do they.
 
@@ -177,6 +192,7 @@ def execute(
         gpus: GPUs for the runs, one each in turn.
         jobs: processes at once.
         log: called with a line when a run ends.
+        remote: runs them elsewhere; ``None``: in processes of this machine.
 
     Returns:
         the runs that failed; the others are finished.
@@ -190,15 +206,18 @@ def execute(
     def work(run: EntryRun) -> str | None:
         place = places.get()
         try:
+            if remote is not None:
+                return remote(run)
             gpu = gpus[place % len(gpus)] if gpus else None
-            return _execute_one(run, gpu, jobs, children, log)
+            return run_in_process(run, gpu, jobs, children, log)
         except OSError as error:
             return str(error)
         finally:
             places.put(place)
 
     failures = []
-    with ThreadPoolExecutor(max_workers=jobs) as pool, Children() as children:
+    threads = ThreadPoolExecutor(max_workers=jobs)
+    with threads as pool, Children() as children, remote or nullcontext():
         waiting = {pool.submit(work, run): run for run in todo}
         try:
             for number, future in enumerate(as_completed(waiting), 1):
@@ -215,7 +234,7 @@ def execute(
     return failures
 
 
-def _execute_one(
+def run_in_process(
     run: EntryRun, gpu: str | None, jobs: int, children: Children, log: Callable[[str], None]
 ) -> str | None:
     """Run one and wait for it; the reason if it failed, else ``None``."""
