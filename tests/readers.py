@@ -750,6 +750,40 @@ def _read_stored_run(folder):
     return (run.plan(), run.result(), run.ranks().collect()) if run.finished else None
 
 
+# encoders
+
+
+def _make_encoder_settings(_, folder):
+    library, model = "sentence_transformers.models", folder / "encoder"
+    settings = {
+        "modules.json": [
+            {"name": "0", "path": "", "type": f"{library}.Transformer"},
+            {"name": "1", "path": "1_Pooling", "type": f"{library}.Pooling"},
+        ],
+        "config_sentence_transformers.json": {
+            "prompts": {"query": "red ", "passage": "toy "},
+            "default_prompt_name": "query",
+        },
+        "sentence_bert_config.json": {
+            "max_seq_length": 8,
+            "model_args": {"attn_implementation": "eager"},
+        },
+        "1_Pooling/config.json": {"word_embedding_dimension": 8, "pooling_mode_cls_token": True},
+    }
+    (model / "1_Pooling").mkdir(parents=True)
+    for name, value in settings.items():
+        write_json(model / name, value)
+    return {model / name: "json" for name in settings}
+
+
+def _read_encoder_settings(folder):
+    from recbole_mm.prepare.encoder_files import open_files
+    from recbole_mm.prepare.sentence_settings import read_sentence_settings
+
+    found = read_sentence_settings(open_files(str(folder / "encoder")))
+    return found and found.prompt_for_items()
+
+
 # histories, ids and new items of a recommendation
 
 
@@ -904,6 +938,7 @@ READERS = {
         Reader("progress", _make_progress, _resume_progress),
         Reader("trials", _make_trials, _read_trials),
         Reader("stored-run", _make_stored_run, _read_stored_run, 5),
+        Reader("encoder-settings", _make_encoder_settings, _read_encoder_settings, 5),
         Reader("histories", _make_histories, _read_histories),
         Reader("ids", _make_ids, _read_ids, 5),
         Reader("new-items", _make_new_items, _read_new_items),

@@ -243,7 +243,9 @@ AFTER_IMPORT = (
         patches.draw_grids_with_a_current_hyperopt,
         ("recbole.trainer.hyper_tuning:exhaustive_search uses RandomState",),
         "RecBole's HyperTuning with algo='exhaustive'",
-        lambda: sys.modules["recbole.trainer.hyper_tuning"].np is patches.NumpyOfTuning,
+        lambda: hasattr(
+            sys.modules["recbole.trainer.hyper_tuning"].np.random.RandomState, "integers"
+        ),
     ),
     Patch(
         register.answer_by_name,

@@ -275,7 +275,7 @@ def draw_grids_with_a_current_hyperopt():
     """
     from recbole.trainer import hyper_tuning
 
-    hyper_tuning.np = NumpyOfTuning
+    hyper_tuning.np = _NumpyOfTuning
 
 
 class _RandomState(np.random.RandomState):
@@ -283,7 +283,7 @@ class _RandomState(np.random.RandomState):
         return self.randint(low, high, size)
 
 
-class NumpyOfTuning:
+class _NumpyOfTuning:
     """What RecBole's module of tuning asks of ``numpy``; its plots need ``np.str``."""
 
     array, prod, str = staticmethod(np.array), staticmethod(np.prod), str

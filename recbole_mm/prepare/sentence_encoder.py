@@ -56,6 +56,9 @@ class SentenceEncoder(Encoder):
                 f"modules.json has no Pooling"
             )
         self._pooling = pooling
+        if "text" in self.model.modalities:
+            with loading(self.name):  # settings that do not fit together show here
+                self.texts(["a"])
 
     def require(self, modality: str) -> None:
         parts = [part for part in self.model.modalities if isinstance(part, str)]

@@ -37,6 +37,7 @@ HARMLESS = {
     "truncation_side", "use_bidirectional_attention", "use_fast",
 }  # fmt: skip
 WORD = re.compile(r"[\w.-]*")
+POOLING_KEY = re.compile(r"(word_)?embedding_dimension|include_prompt|pooling_mode\w*")
 METHOD = re.compile(r"forward|get_\w+")
 DOCUMENT_PROMPTS = ("document", "passage", "corpus")
 """Names of a prompt for what is searched, as an item is; the first that is not empty is used."""
@@ -97,12 +98,27 @@ def _check_modules(files: EncoderFiles, modules: Any) -> None:
             raise ValueError(f"{MODULES} names the folder {folder!r} outside of the model")
         if match["name"] in ("Transformer", "CLIPModel"):
             _check_loaders(files, folder)
+        if match["name"] == "Pooling":
+            _check_pooling(files, folder)
 
 
 def _is_inside(folder: str) -> bool:
     parts = PureWindowsPath(folder).parts
     absolute = PurePosixPath(folder).is_absolute() or PureWindowsPath(folder).drive
     return not absolute and ".." not in parts
+
+
+def _check_pooling(files: EncoderFiles, folder: str) -> None:
+    path = str(PurePosixPath(folder, "config.json"))
+    settings = files.read_json(path)
+    if not fits(settings, dict[str, Any]):
+        raise ValueError(f"{path} is not a JSON object")
+    unknown = [key for key in settings if not POOLING_KEY.fullmatch(key)]
+    if unknown:
+        raise ValueError(f"{path}: {unknown[0]!r} is not a setting of Pooling")
+    width = settings.get("embedding_dimension", settings.get("word_embedding_dimension"))
+    if type(width) is not int or width < 1:
+        raise ValueError(f"{path}: embedding_dimension: {width!r} is not a number >= 1")
 
 
 def _check_loaders(files: EncoderFiles, folder: str) -> None:
@@ -117,6 +133,9 @@ def _check_loaders(files: EncoderFiles, folder: str) -> None:
         for key in ("tokenizer_name_or_path", "processor_name"):
             if settings.get(key):
                 raise ValueError(f"{path}: {key}: names another model, which is not loaded")
+        length = settings.get("max_seq_length")
+        if length is not None and (type(length) is not int or length < 1):
+            raise ValueError(f"{path}: max_seq_length: {length!r} is not a number >= 1")
         for key in FOR_LOADERS & settings.keys():
             _check_arguments(f"{path}: {key}", settings[key])
         _check_methods(path, settings.get("modality_config"))
@@ -154,7 +173,7 @@ def _read_settings(settings: Any) -> SentenceSettings:
     prompts, default = settings.get("prompts") or {}, settings.get("default_prompt_name")
     if not fits(prompts, dict[str, str | None]):
         raise ValueError(f"{SETTINGS}: prompts is not a JSON object of texts")
-    if default is not None and default not in prompts:
+    if default is not None and not (isinstance(default, str) and default in prompts):
         raise ValueError(
             f"{SETTINGS}: default_prompt_name: {default!r} is not among the prompts {sorted(prompts)}"
         )

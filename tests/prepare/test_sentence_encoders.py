@@ -293,6 +293,8 @@ def test_a_model_of_texts_refuses_pictures(sentence_model):
             r"'x' is not among the prompts \[\]",
         ),
         ("config_sentence_transformers.json", {"prompts": {"a": 1}}, "prompts is not"),
+        ("config_sentence_transformers.json", {"default_prompt_name": []}, r"\[\] is not among"),
+        ("sentence_bert_config.json", {"max_seq_length": "8"}, "max_seq_length: '8' is not a num"),
         (
             "sentence_bert_config.json",
             {"model_args": {"weights_only": False}},
@@ -314,8 +316,17 @@ def test_a_model_of_texts_refuses_pictures(sentence_model):
             "method: 'save_pretrained'",
         ),
         ("sentence_bert_config.json", {"unknown": 1}, "cannot be loaded"),
-        ("1_Pooling/config.json", {"pooling_mode": "magic"}, "cannot be loaded"),
-        ("1_Pooling/config.json", [], "cannot be loaded"),
+        (
+            "1_Pooling/config.json",
+            {"pooling_mode": "magic", "embedding_dimension": 16},
+            "cannot be loaded",
+        ),
+        (
+            "1_Pooling/config.json",
+            {},
+            "1_Pooling/config.json: embedding_dimension: None is not a num",
+        ),
+        ("1_Pooling/config.json", [], "1_Pooling/config.json is not a JSON object"),
     ],
 )
 def test_a_configuration_that_cannot_be_used_is_refused(sentence_model, file, content, words):
