@@ -13,6 +13,9 @@ def run(command: str | None = None) -> None:
         from recbole_mm.tools import interrupts
 
         interrupts.take_over()
+        for stream in (sys.stdout, sys.stderr):  # of another encoding where it is no terminal
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="backslashreplace")
         from recbole_mm.cli import main
 
         status = main([command, *sys.argv[1:]] if command else None)

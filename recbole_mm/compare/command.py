@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-import shlex
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from recbole_mm.config.data_settings import data_settings
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.values import parse_overrides, parse_value
 from recbole_mm.prepare.provide import add_download_options, provide_datasets
+from recbole_mm.tools.command_lines import shell_line
 from recbole_mm.tools.extras import extra_needed, require_installed
 
 DESCRIPTION = "Compare models on one split: runs, uncertainty, slices, and a report to read."
@@ -77,7 +77,7 @@ def main(arguments: list[str]) -> int:
             remote,
         )
     print(text_table(summary))
-    command = " ".join(["recbole-mm compare", *map(shlex.quote, arguments)])
+    command = shell_line(["recbole-mm", "compare", *arguments])
     try:
         shown = examples(summary.ranks, next(iter(configs.values())))
     except (ValueError, KeyError) as error:  # the numbers do not depend on them

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import polars as pl
 
-from recbole_mm.compare.runs import file_name
 from recbole_mm.compare.summary import Row, Summary
 from recbole_mm.reporting.statistics import Interval
+from recbole_mm.tools.file_names import label_as_name
 from recbole_mm.tools.files import whole_or_not
 
 NUMBERS = {
@@ -85,11 +85,15 @@ def write_trec(ranks: pl.DataFrame, folder: Path) -> list[Path]:
     user = pl.format("{}/{}", "user", number) if several else pl.col("user")
     topics = ranks.with_columns(topic=user)
     paths: list[Path] = []
+    taken: set[str] = set()
     for (label, seed), rows in topics.group_by(["label", "seed"], maintain_order=True):
         if not paths:
             qrels = rows.select("topic", iteration=pl.lit(0), item="item", relevance=pl.lit(1))
             paths.append(_write_columns(qrels, folder / "qrels.txt"))
-        name = file_name(f"{label}-seed{seed}")
+        name = f"{label_as_name(str(label))}-seed{seed}"
+        while name.lower() in taken:
+            name += "_"
+        taken.add(name.lower())
         lists = rows.select("topic", "recommended").explode("recommended")
         place = pl.int_range(pl.len()).over("topic") + 1
         lists = lists.select(

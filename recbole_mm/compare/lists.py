@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from recbole_mm.compare.entries import ForeignLists
-from recbole_mm.compare.runs import EntryRun, file_name
+from recbole_mm.compare.runs import EntryRun
 from recbole_mm.compare.settings import Settings
 from recbole_mm.compare.worker import COSTS, PLAN, RANKS, RESULT
 from recbole_mm.config.errors import ConfigError
@@ -27,6 +27,7 @@ from recbole_mm.reporting.ranks import (
     write_table,
 )
 from recbole_mm.run.splits import load_dataset
+from recbole_mm.tools.file_names import label_as_name
 from recbole_mm.tools.files import write_json
 from recbole_mm.tools.hashing import sha256_of_file, sha256_of_parts
 
@@ -183,7 +184,7 @@ def write_lists_run(lists: ForeignLists, settings: Settings, config: RunConfig) 
     _refuse_short_lists(lists, table, targets, settings)
     seed = settings.seeds[0]
     identity = sha256_of_parts([sha256_of_file(lists.path), str(config["tie_order"])])
-    name = f"{file_name(lists.label)}-lists-{identity[:10]}"
+    name = f"{label_as_name(lists.label)}-lists-{identity[:10]}"
     run = EntryRun(lists.label, seed, settings.out / "runs" / name)
     parts = [
         rank_lists(table, targets, seen == MASKED).with_columns(seen=pl.lit(seen))

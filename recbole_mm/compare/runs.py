@@ -28,12 +28,13 @@ from recbole_mm.config.plain import config_to_plain
 from recbole_mm.run.identity import PLACES, data_hashes, digest
 from recbole_mm.tools.children import Children, as_completed
 from recbole_mm.tools.errors import UserError
-from recbole_mm.tools.files import locked, require_writable, set_aside
+from recbole_mm.tools.file_names import label_as_name
+from recbole_mm.tools.files import require_writable, set_aside
 from recbole_mm.tools.hashing import sha256_of_file, sha256_of_parts
+from recbole_mm.tools.locks import locked
 from recbole_mm.tools.records import read_record, write_record
 
 LOCK = "lock"
-LABEL_LENGTH = 100  # in a folder's name
 
 
 class EntryRun(NamedTuple):
@@ -141,15 +142,10 @@ def find_ensemble_run(ensemble: Ensemble, members: list[EntryRun], out: Path) ->
 
 def _run(label: str, seed: int, identity: str, out: Path) -> EntryRun:
     suffix = f"seed{seed}-{identity[:10]}"
-    name = file_name(label)
+    name = label_as_name(label)
     existing = (out / "runs").glob(f"*-{suffix}")
     folder = next(existing, out / "runs" / f"{name}-{suffix}")
     return EntryRun(label, seed, folder)
-
-
-def file_name(label: str) -> str:
-    """An entry's label as part of the name of a file."""
-    return "".join(c if c.isalnum() or c in "._-" else "_" for c in label)[:LABEL_LENGTH]
 
 
 def plan_ensemble(run: EntryRun, members: list[EntryRun]) -> None:

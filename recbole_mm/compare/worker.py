@@ -27,8 +27,9 @@ from recbole_mm.run.logs import start_logging
 from recbole_mm.run.run import Run
 from recbole_mm.tools.children import end_with_parent
 from recbole_mm.tools.errors import RunFailed, UserError
-from recbole_mm.tools.files import locked, write_json
+from recbole_mm.tools.files import write_json
 from recbole_mm.tools.hashing import sha256_of_file
+from recbole_mm.tools.locks import locked
 from recbole_mm.tools.records import read_record, write_record
 
 PLAN, RESULT, RANKS = "run.json", "result.json", "ranks.parquet"

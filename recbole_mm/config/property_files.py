@@ -114,8 +114,8 @@ def find_config_file(name) -> Path:
             f"config file {str(name)!r} does not exist. Give several files by several options: "
             f"{' '.join(f'--config_files={part}' for part in parts)}"
         )
-    shipped = [str(file.relative_to(root)) for file in root.rglob("*.yaml")]
-    near = nearest(str(inside), shipped, cutoff=0.75)
+    shipped = [file.relative_to(root).as_posix() for file in root.rglob("*.yaml")]
+    near = nearest(inside.as_posix(), shipped, cutoff=0.75)
     hint = f"; did you mean {near[0]!r} of this package?" if near else ""
     raise ConfigError(f"config file {str(name)!r} does not exist{hint}")
 

@@ -1,9 +1,9 @@
 r"""The domains of a mixture: which data sets it consists of, and what their features share."""
 
-import shlex
 from pathlib import Path
 
 from recbole_mm.data.feature_files import feature_path, find_modalities, read_feature_info
+from recbole_mm.tools.command_lines import shell_line
 from recbole_mm.tools.errors import UserError
 from recbole_mm.tools.file_names import LONGEST_NAME
 from recbole_mm.tools.yaml_files import YamlFileError, read_yaml
@@ -95,5 +95,5 @@ def refuse_different_features(root, domains: list[str], modality: str) -> None:
         listing = "; ".join(f"{', '.join(paths)}: {kind}" for kind, paths in kinds.items())
         raise MixtureError(
             f"{modality} features of the domains differ in encoder, width, scale, pooling, prompt or space: "
-            f"{listing}. Extract them together: recbole-mm extract {shlex.join(domains)}"
+            f"{listing}. Extract them together: recbole-mm extract {shell_line(domains)}"
         )

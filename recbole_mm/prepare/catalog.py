@@ -1,6 +1,5 @@
 """Which data sets exist, which a run lacks, and how each is created; without RecBole and torch."""
 
-import shlex
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +9,7 @@ from recbole_mm.config.property_files import properties_dir
 from recbole_mm.prepare.making import command_to_resume
 from recbole_mm.prepare.mirrors import Mirrors
 from recbole_mm.prepare.recipe import Recipe, command_for
+from recbole_mm.tools.command_lines import shell_line
 from recbole_mm.tools.names import nearest
 
 EXPLANATION = "  ("
@@ -132,7 +132,7 @@ def how_to_create(lacking: Lacking, folder_option: str = "--data_path") -> list[
         ]
     near = nearest(name, [*datasets_in(root), *described, *mirrors.dataset_names()])
     others = [other for other in mirrors.dataset_names() if other not in described]
-    own = shlex.join(["recbole-mm", "prepare", "FOLDER", f"--name={name}", *_output(root)])
+    own = shell_line(["recbole-mm", "prepare", "FOLDER", f"--name={name}", *_output(root)])
     return [
         f"{first}{f'; did you mean {near[0]!r}?' if near else '.'}",
         existing_sets,
@@ -151,7 +151,7 @@ def _with_output(how: str, root: Path) -> str:
     """The command for another folder of data sets."""
     command, separator, explanation = how.partition(EXPLANATION)
     if _output(root) and command.startswith("recbole-mm ") and " --model=" not in command:
-        command = f"{command} {shlex.join(_output(root))}"
+        command = f"{command} {shell_line(_output(root))}"
     return command + separator + explanation
 
 

@@ -37,7 +37,7 @@ def core_of(
         Repeats only add to the counts, so cutting before they go removes nothing that the core
         holds: large inputs are first cut on disk, streamed, and finished in memory.
     """
-    with tempfile.TemporaryDirectory(dir=scratch) as folder:
+    with tempfile.TemporaryDirectory(dir=scratch, ignore_cleanup_errors=True) as folder:
         smaller = _smaller(interactions, user_core, item_core, Path(folder))
         table = smaller.collect(engine="streaming")
     order = ["user_id", "timestamp", "row"] if "timestamp" in table.columns else ["user_id", "row"]

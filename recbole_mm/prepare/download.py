@@ -1,7 +1,6 @@
 """Files over HTTP: resumed, retried, checked, from the first mirror that has them."""
 
 import contextlib
-import fcntl
 import gzip
 import shutil
 import time
@@ -17,9 +16,10 @@ from urllib3.exceptions import HTTPError
 
 from recbole_mm.prepare.mirrors import file_name
 from recbole_mm.prepare.web import RefusedAddress
-from recbole_mm.tools.files import write_json
+from recbole_mm.tools.files import move_onto, write_json
 from recbole_mm.tools.hashing import sha256_of_file
 from recbole_mm.tools.json_text import parse_json
+from recbole_mm.tools.locks import lock
 
 TRY_AGAIN = {408, 425, 429, 500, 502, 503, 504}
 BLOCK = 1 << 20
@@ -153,7 +153,7 @@ class Transfer:
     def finish(self) -> None:
         """Give the file its name, as the last step: whoever finds the file looks no further."""
         self.note.unlink(missing_ok=True)
-        self.part.rename(self.target)
+        move_onto(self.part, self.target)
 
     def discard(self) -> None:
         self.part.unlink(missing_ok=True)
@@ -170,7 +170,8 @@ class Transfer:
             total = start + int(length) if length.isdecimal() else None
             self._check_size(total, start)
             self._remember(response)
-            size = self._copy(response, start, total)
+            with self._alone():
+                size = self._copy(response, start, total)
         if total is not None and size != total:
             raise NotTransferred(f"{size} of {total} bytes came", is_final=False)
 
@@ -237,7 +238,6 @@ class Transfer:
                 disable=None if total is None or total >= SHOWN else True,
             ) as bar,
         ):  # fmt: skip
-            self._lock(file)
             file.seek(start)
             file.truncate()
             while block := response.raw.read1(BLOCK, decode_content=False):
@@ -250,12 +250,15 @@ class Transfer:
                     raise NotTransferred(why, is_final=False)
             return file.tell()
 
-    def _lock(self, file) -> None:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            why = "another process is downloading this file; wait for it"
-            raise NotTransferred(why) from error
+    @contextlib.contextmanager
+    def _alone(self):
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(lock(f"{self.part}.lock"))
+            except BlockingIOError as error:
+                why = "another process is downloading this file; wait for it"
+                raise NotTransferred(why) from error
+            yield
 
 
 @contextlib.contextmanager

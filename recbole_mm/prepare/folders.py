@@ -6,6 +6,7 @@ from pathlib import Path
 from recbole_mm.prepare.catalog import Lacking, how_to_create
 from recbole_mm.prepare.inputs import InputError
 from recbole_mm.prepare.making import command_to_resume
+from recbole_mm.tools.file_names import is_portable
 
 USABLE_NAME = re.compile(r"\w[\w .+-]*")
 
@@ -16,10 +17,11 @@ def refuse_unusable_name(name: str) -> None:
     Raises:
         InputError: it cannot.
     """
-    if not USABLE_NAME.fullmatch(name) or name.endswith((" ", ".")):
+    if not USABLE_NAME.fullmatch(name) or not is_portable(name):
         raise InputError(
-            f"{name!r} cannot be the name of a data set: it starts with a letter or a digit and has "
-            f"letters, digits, blanks and . _ + - only. Give it another one with --name=NAME."
+            f"{name!r} cannot be the name of a data set: it starts with a letter or a digit, has "
+            f"letters, digits, blanks and . _ + - only, ends with none of blank and dot, and is not a "
+            f"device of Windows (CON, NUL, AUX, COM1, ...). Give it another one with --name=NAME."
         )
 
 

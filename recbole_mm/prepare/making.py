@@ -1,17 +1,17 @@
 """The mark of a data set that is being made: one process at a time, and what an interruption left.
 
-The mark is the file ``<root>/.<name>.unfinished``. It is empty while nothing of the data set has been
-touched; then it holds what the data set is made from, so that the next run knows whether it resumes.
+The mark is the file ``<root>/.<name>.unfinished``. It holds what the data set is made from, so that the
+next run knows whether it resumes, from the first change of the data set on.
 """
 
 import contextlib
-import fcntl
 import json
 from pathlib import Path
 
 from recbole_mm.tools.errors import UserError
 from recbole_mm.tools.json_files import fits
 from recbole_mm.tools.json_text import parse_json
+from recbole_mm.tools.locks import lock
 from recbole_mm.tools.text_files import read_text
 
 WRITTEN = "tables written"
@@ -19,6 +19,22 @@ WRITTEN = "tables written"
 
 class BeingMade(UserError):
     """A data set that another process is making."""
+
+
+def refuse_other_case(root: Path, name: str) -> None:
+    """Refuse the name of a data set that differs from another one only in the case of its letters.
+
+    On Windows and macOS both would be the same folder.
+
+    Raises:
+        UserError: names the other one.
+    """
+    for folder in root.iterdir():
+        if folder.name != name and folder.name.casefold() == name.casefold():
+            raise UserError(
+                f"{name}: the data set {folder.name} in {root} differs only in upper and lower case, "
+                f"and is the same folder on some systems: give this name, or another one"
+            )
 
 
 def mark_of(root, name: str) -> Path:
@@ -76,21 +92,22 @@ class Making:
     """
 
     def __init__(self, root, name: str, recipe: dict, command: str):
-        self.path = mark_of(root, name)
+        self.path, self.name = mark_of(root, name), name
         self.recipe, self.command = recipe, command
+        self._lock = contextlib.ExitStack()
 
     def __enter__(self):
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = open(self.path, "a+", encoding="utf-8", errors="replace")
+        refuse_other_case(self.path.parent, self.name)
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self._file.close()
+            self._lock.enter_context(lock(f"{self.path}.lock"))
+        except BlockingIOError as error:
             raise BeingMade(
                 f"{self.path}: another process is making this data set; wait until it has finished"
             ) from error
-        self._file.seek(0)
-        lines = self._file.read().splitlines()
+        lines = []
+        if self.path.is_file():
+            lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines()
         self.is_begun = bool(lines)
         self.tables_written = lines[-2:] == [self._first_line(), WRITTEN]
         return self
@@ -106,17 +123,16 @@ class Making:
     def finish(self) -> None:
         """The data set is complete, or what it lacks has been reported."""
         self.path.unlink()
-        self.is_begun = True
 
     def __exit__(self, *_) -> None:
         if not self.is_begun:
-            self.path.unlink()
-        self._file.close()
+            self.path.unlink(missing_ok=True)
+        self._lock.close()
 
     def _first_line(self) -> str:
         return json.dumps({"command": self.command, "recipe": self.recipe}, sort_keys=True)
 
     def _append(self, line: str) -> None:
         self.is_begun = True
-        self._file.write(f"{line}\n")
-        self._file.flush()
+        with open(self.path, "a", encoding="utf-8", newline="\n") as file:
+            file.write(f"{line}\n")

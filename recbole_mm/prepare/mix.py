@@ -1,7 +1,5 @@
 """Mixtures: prepared data sets, the domains, joined into one."""
 
-import shlex
-
 import polars as pl
 import yaml
 
@@ -13,6 +11,7 @@ from recbole_mm.data.domains import (
 )
 from recbole_mm.prepare.inputs import InputError
 from recbole_mm.prepare.prepared import PreparedDataset, write_dataset
+from recbole_mm.tools.command_lines import shell_line
 from recbole_mm.tools.files import whole_or_not
 
 
@@ -43,7 +42,7 @@ def mix(domains: list[PreparedDataset], root, name: str) -> PreparedDataset:
     dataset = write_dataset(root, name, interactions, items, root, domains=names)
     settings = {"domains": names, "modalities": modalities}
     with whole_or_not(dataset.path("yaml")) as temporary:
-        first = f"# Created by: recbole-mm mix {shlex.join([name, *names])}\n"
+        first = f"# Created by: recbole-mm mix {shell_line([name, *names])}\n"
         temporary.write_text(first + yaml.safe_dump(settings, default_flow_style=None))
     dataset.write_card()
     return dataset

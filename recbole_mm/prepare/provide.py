@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import os
-import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +18,7 @@ from recbole_mm.prepare.catalog import (
 )
 from recbole_mm.prepare.mirrors import LAYOUTS, SHIPPED, Mirrors
 from recbole_mm.prepare.recipe import Recipe, command_for
+from recbole_mm.tools.command_lines import shell_line
 
 MODALITIES = ("text", "image")
 
@@ -155,7 +155,7 @@ def _refuse_other_datasets(settings: list[dict], options) -> None:
                 command = ["recbole-mm", "extract", name, f"--encoder={options.encoder}"]
                 raise ConfigError(
                     f"--encoder={options.encoder}: data set {name!r} exists with features of "
-                    f"{', '.join(map(str, encoders))}. Replace them with: {shlex.join(command)}"
+                    f"{', '.join(map(str, encoders))}. Replace them with: {shell_line(command)}"
                 )
 
 
@@ -168,7 +168,7 @@ def _note_on_spaces(recipes: list[Recipe], settings: list[dict], options) -> lis
     note = (
         f"features of the embedded extractor: those of {', '.join(made)} are not in the space of "
         f"{', '.join(sorted(every - set(made)))}; to transfer or to mix, extract them together: "
-        f"recbole-mm extract {shlex.join(sorted(every))}"
+        f"recbole-mm extract {shell_line(sorted(every))}"
     )
     return [note]
 

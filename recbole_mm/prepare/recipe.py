@@ -1,12 +1,12 @@
 """What an Amazon data set is made from: without a request, and without reading the files."""
 
-import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
 from recbole_mm.prepare.inputs import InputError
 from recbole_mm.prepare.mirrors import DEFAULT_LAYOUT, Source, file_name
+from recbole_mm.tools.command_lines import shell_line
 
 
 @dataclass(frozen=True)
@@ -92,4 +92,4 @@ def command_for(recipe: Recipe, encoder: str | None = None) -> str:
     options += [f"--output={recipe.output}"] if recipe.output != Path("dataset") else []
     options += ["--download"]
     options += ["--pictures"] if recipe.pictures else []
-    return shlex.join(["recbole-mm", "amazon", recipe.name, *options])
+    return shell_line(["recbole-mm", "amazon", recipe.name, *options])

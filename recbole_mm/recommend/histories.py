@@ -176,7 +176,10 @@ def _in_memory(events: pl.LazyFrame) -> pl.LazyFrame:
 def _read(source, tokens: pl.Series, form: TableForm, users, origin: str, keep: Callable):
     """What ``keep`` makes of the events, and how many users there are."""
     ids = pl.LazyFrame({"item": tokens[1:], "item_id": np.arange(1, len(tokens), dtype=np.int32)})
-    with tempfile.TemporaryDirectory() as folder, reading(origin, form.text):
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+        reading(origin, form.text),
+    ):
         events = _explode(open_table(source, form, folder), form, origin)
         _check_rows(events, origin)
         events = events.join(ids, on="item", how="left")

@@ -79,7 +79,10 @@ def read_ids(path, role: str, form: TableForm = USUAL) -> list[str]:
     if path.suffix.lower() == ".txt":
         lines = read_text(path, TableError).splitlines()
         return [line.strip() for line in lines if line.strip()]
-    with tempfile.TemporaryDirectory() as folder, reading(path, form.text):
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+        reading(path, form.text),
+    ):
         table = open_table(path, form, folder)
         names = table.collect_schema().names()
         name = column_of(names, role, form, str(path))
@@ -99,7 +102,10 @@ def read_items_table(source, form: TableForm = USUAL) -> pl.DataFrame:
         InputError: the file cannot be read.
     """
     origin = str(source) if isinstance(source, (str, Path)) else "the frame of items"
-    with tempfile.TemporaryDirectory() as folder, reading(origin, form.text):
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
+        reading(origin, form.text),
+    ):
         table = open_table(source, form, folder)
         name = column_of(table.collect_schema().names(), "item", form, origin)
         table = table.filter(~pl.all_horizontal(pl.all().is_null()))  # blank lines

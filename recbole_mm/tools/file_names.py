@@ -1,6 +1,7 @@
-"""Which file a name from outside may mean: an item token, or the image field of an item."""
+"""Which file a name from outside may mean, and which names every system can give to a file."""
 
 import re
+import sys
 from pathlib import Path, PurePosixPath
 
 from recbole_mm.tools.errors import UserError
@@ -9,7 +10,15 @@ from recbole_mm.tools.hashing import sha256_of_parts
 LONGEST_NAME = 255
 """Bytes of a file's name that usual file systems take."""
 
-PLAIN_TOKEN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
+LONGEST_LABEL = 100
+"""Characters of a name that gets endings."""
+PLAIN_TOKEN = re.compile(r"[A-Z0-9_-][A-Z0-9._-]{0,99}")
+DEVICE = re.compile(
+    r"(CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|COM[0-9¹²³]|LPT[0-9¹²³]) *(\..*)?", re.IGNORECASE
+)
+"""Names that Windows gives to devices, whatever their ending."""
+ILLEGAL = re.compile(r'[\0-\x1f<>:"/\\|?*]')
+"""Characters that Windows has in no file name."""
 
 
 class UnsafeName(UserError):
@@ -17,16 +26,41 @@ class UnsafeName(UserError):
 
 
 def safe_name(token: str) -> str:
-    """The file name, without its ending, of an item; never a path.
+    """The file name, without its ending, of an item; never a path, and one on every system.
 
-    Tokens of up to 100 letters, digits and ``._-`` are their own names. Any other becomes what is
-    left of it and a hash, so that different tokens have different names.
+    Tokens of up to 100 capital letters, digits and ``._-`` are their own names. Any other becomes
+    what is left of it and a hash, so that different tokens have different names where the case of
+    letters makes no difference, too.
     """
-    if PLAIN_TOKEN.fullmatch(token):
+    if PLAIN_TOKEN.fullmatch(token) and is_portable(token):
         return token
     kept = re.sub(r"[^A-Za-z0-9_-]+", "_", token)[:40]
     encodable = token.encode("utf-8", "backslashreplace").decode()
     return f"{kept}~{sha256_of_parts([encodable])[:16]}"
+
+
+def is_portable(name: str) -> bool:
+    """Whether every usual system can give this name to a file or a folder."""
+    return bool(
+        name.strip(". ")
+        and not ILLEGAL.search(name)
+        and not DEVICE.fullmatch(name)
+        and name[-1] not in ". "
+        and len(name.encode("utf-8", "replace")) <= LONGEST_NAME
+    )
+
+
+def label_as_name(label: str) -> str:
+    """A label as part of the name of a file; different labels may have the same one."""
+    return "".join(c if c.isalnum() or c in "._-" else "_" for c in label)[:LONGEST_LABEL]
+
+
+def hidden_beside(path: Path, ending: str) -> Path:
+    """The hidden file that belongs to another one in the same folder: its name and an ending."""
+    name = f".{path.name}{ending}"
+    if len(name.encode("utf-8", "replace")) > LONGEST_NAME:
+        name = f".{path.name[:40]}~{sha256_of_parts([path.name])[:16]}{ending}"
+    return path.with_name(name)
 
 
 def path_inside(folder, name: str) -> Path:
@@ -43,4 +77,6 @@ def path_inside(folder, name: str) -> Path:
             f"{name[:40]!r}... cannot be the name of a file: it has over {LONGEST_NAME} bytes or a "
             f"zero byte"
         )
+    if sys.platform == "win32" and not all(map(is_portable, parts)):
+        raise UnsafeName(f"{name!r} cannot be the name of a file on Windows")
     return Path(folder, name)

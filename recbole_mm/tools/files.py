@@ -1,54 +1,59 @@
 """Files that are written atomically, as a whole or not at all, by one process at a time."""
 
 import contextlib
-import fcntl
 import glob
 import json
 import os
+import secrets
 import shutil
+import sys
 import tempfile
+import time
 from logging import getLogger
+from math import inf
 from pathlib import Path
-from typing import IO
 
 from recbole_mm.tools.errors import UserError
+from recbole_mm.tools.file_names import hidden_beside
+from recbole_mm.tools.locks import lock
 
-
-class Locked(UserError):
-    """Another process holds the lock."""
+UNFINISHED, LOCK = ".tmp", ".lock"
+SECONDS_TO_REPLACE = 10.0
 
 
 @contextlib.contextmanager
 def whole_or_not(path):
     """A temporary file beside ``path``, moved onto it when the block ends well, removed if not.
 
-    The block writes into the file, which exists, and does not put another one in its place. Its
-    name is always the same, so that the next writer takes what a killed process has left; a
-    process waits while another one writes.
+    The file exists and is empty. Its name is always the same, so that the next writer takes what a
+    killed process has left; a process waits while another one writes.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    with _only_writer(temporary):
+    temporary = hidden_beside(path, UNFINISHED)
+    with lock(hidden_beside(path, LOCK), seconds=inf):
         try:
+            temporary.write_bytes(b"")
             yield temporary
-            os.replace(temporary, path)
+            move_onto(temporary, path)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
 
 
-def _only_writer(path: Path) -> IO:
-    """The file, empty, open and locked."""
+def move_onto(source, target) -> None:
+    """Rename a file, over another one if there is one.
+
+    Windows refuses this while a process reads the other one: it is tried for some seconds there.
+    """
+    end = time.monotonic() + SECONDS_TO_REPLACE
     while True:
-        file = open(path, "ab")  # noqa: SIM115 the caller closes it
-        with contextlib.suppress(OSError):  # a file system without locks
-            fcntl.flock(file, fcntl.LOCK_EX)
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                file.truncate(0)
-                return file
-        file.close()  # the writer that was waited for has moved it
+        try:
+            return os.replace(source, target)
+        except PermissionError:
+            if sys.platform != "win32" or time.monotonic() > end:
+                raise
+        time.sleep(0.05)
 
 
 def remove_abandoned(folder, name: str) -> None:
@@ -58,32 +63,10 @@ def remove_abandoned(folder, name: str) -> None:
         folder: its path.
         name: glob pattern of the files that they wrote.
     """
-    for left in Path(folder).glob(f".{name}.tmp"):
-        with contextlib.suppress(OSError), open(left, "ab") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            left.unlink()
-
-
-@contextlib.contextmanager
-def locked(path, refusal: str):
-    """Hold a lock file while the block runs, or as long as a process lives that inherits it.
-
-    Args:
-        path: of the file, which stays.
-        refusal: the message if another process holds it.
-
-    Yields:
-        the open file.
-
-    Raises:
-        Locked: another process holds it.
-    """
-    with open(path, "a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Locked(refusal) from None
-        yield file
+    for ending in (UNFINISHED, LOCK):
+        for left in Path(folder).glob(f".{name}{ending}"):
+            with contextlib.suppress(OSError), lock(left.with_suffix(LOCK)):
+                left.with_suffix(UNFINISHED).unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -95,26 +78,21 @@ def scratch_folder(parent, prefix: str):
         prefix: how its name starts; hidden, with a dot.
     """
     for left in Path(parent).glob(f"{glob.escape(prefix)}*"):
-        with contextlib.suppress(OSError), _folder_lock(left):
-            shutil.rmtree(left, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=prefix, dir=parent) as folder, _folder_lock(folder):
-        yield Path(folder)
-
-
-@contextlib.contextmanager
-def _folder_lock(folder):
-    """Raises OSError if another process holds it."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(descriptor)
+        abandoned = left.with_name(left.name.removesuffix(LOCK))
+        with contextlib.suppress(OSError), lock(f"{abandoned}{LOCK}"):
+            shutil.rmtree(abandoned, ignore_errors=True)
+    folder = Path(parent, f"{prefix}{secrets.token_hex(4)}")
+    with lock(f"{folder}{LOCK}"):
+        folder.mkdir(mode=0o700)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_text(path, text: str) -> None:
     with whole_or_not(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
 def write_json(path, value) -> None:

@@ -36,8 +36,9 @@ def sha256_of_tree(folder, pattern: str) -> str:
     """SHA-256 of the names and contents of the files below a folder that fit ``pattern``."""
     folder = Path(folder)
     hashed = hashlib.sha256()
-    for path in sorted(folder.rglob(pattern)):
-        hashed.update(f"{path.relative_to(folder).as_posix()}\0".encode() + path.read_bytes())
+    paths = {path.relative_to(folder).as_posix(): path for path in folder.rglob(pattern)}
+    for name in sorted(paths):
+        hashed.update(f"{name}\0".encode() + paths[name].read_bytes())
     return hashed.hexdigest()
 
 

@@ -1,7 +1,5 @@
 """How the process asks the system for memory, and how much it has had."""
 
-import ctypes
-import ctypes.util
 import sys
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
@@ -20,6 +18,9 @@ def keep_freed_memory() -> bool:
     """
     if not sys.platform.startswith("linux"):
         return False
+    import ctypes
+    import ctypes.util
+
     mallopt = getattr(ctypes.CDLL(ctypes.util.find_library("c")), "mallopt", None)
     if mallopt is None:
         return False
@@ -31,6 +32,8 @@ def peak_memory() -> int:
     try:
         import resource
     except ModuleNotFoundError:  # Windows
-        return 0
+        import psutil
+
+        return getattr(psutil.Process().memory_info(), "peak_wset", 0)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

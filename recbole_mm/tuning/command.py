@@ -6,12 +6,12 @@ nothing is chosen by the test.
 """
 
 import argparse
-import shlex
 from pathlib import Path
 
 from recbole_mm.config.data_settings import data_settings
 from recbole_mm.config.values import add_config_files_option, parse_overrides
 from recbole_mm.prepare.provide import add_download_options, provide_datasets
+from recbole_mm.tools.command_lines import shell_line
 
 
 def main(arguments: list[str]) -> int:
@@ -51,9 +51,8 @@ def main(arguments: list[str]) -> int:
         shlex.join(["recbole-mm", "tune", *arguments]),
     )
     print(best.read_text(encoding="utf-8"))
-    print(
-        f"written: {best}\nwritten: {report}\nrun it: recbole-mm --config_files={shlex.quote(str(best))}"
-    )
+    again = shell_line(["recbole-mm", f"--config_files={best}"])
+    print(f"written: {best}\nwritten: {report}\nrun it: {again}")
     return 0
 
 

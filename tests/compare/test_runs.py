@@ -14,8 +14,8 @@ from recbole_mm.compare.runs import EntryRun, execute, find_run, only_one_in, pl
 from recbole_mm.compare.worker import BEST_EPOCH, LATEST_EPOCH, LOCK, PLAN, RANKS, RESULT, run_one
 from recbole_mm.config.load import load_config
 from recbole_mm.tools.children import Children
-from recbole_mm.tools.files import Locked, locked
 from recbole_mm.tools.hashing import sha256_of_file
+from recbole_mm.tools.locks import Locked, locked
 from recbole_mm.tools.records import write_record
 
 TINY = {**TINY_MMM4REC, "epochs": 4}

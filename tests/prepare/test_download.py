@@ -6,9 +6,10 @@ import pytest
 from web_server import serving
 
 from recbole_mm.prepare import download
-from recbole_mm.prepare.download import DownloadError, Patience, Transfer, fetch
+from recbole_mm.prepare.download import DownloadError, Patience, fetch
 from recbole_mm.prepare.web import open_session
 from recbole_mm.tools.hashing import sha256_of_file
+from recbole_mm.tools.locks import lock
 
 CONTENT = bytes(range(256)) * 4000
 PACKED = gzip.compress(b"text" * 1000, mtime=0)
@@ -56,9 +57,9 @@ def test_killed_at_its_last_step_and_run_again_it_leaves_nothing_but_the_file(se
     def kill(*_, **__):
         raise Killed
 
-    for step in ("unlink", "rename"):
+    for step in ("pathlib.Path.unlink", "recbole_mm.prepare.download.move_onto"):
         with monkeypatch.context() as patch:
-            patch.setattr(f"pathlib.Path.{step}", kill)
+            patch.setattr(step, kill)
             with pytest.raises(Killed):
                 get(server)
     path = get(server)
@@ -205,9 +206,8 @@ def test_a_transfer_that_takes_too_long_is_given_up(server):
 
 
 def test_two_processes_do_not_write_the_same_file(server, tmp_path):
-    transfer = Transfer(f"{server.url}/a.bin", tmp_path / "a.bin", None, Patience())
-    with open(transfer.part, "wb") as file:
-        transfer._lock(file)
+    why = "another process is downloading this file"
+    with lock(tmp_path / "a.bin.part.lock"), pytest.raises(DownloadError, match=why):
+        get(server, folder=tmp_path)
 
-        with pytest.raises(DownloadError, match="another process is downloading this file"):
-            get(server, folder=tmp_path)
+    assert not (tmp_path / "a.bin").exists()

@@ -15,7 +15,7 @@ from recbole_mm.run.result_tables import result_table
 from recbole_mm.run.run import run
 from recbole_mm.run.stages import plan_stages, run_stages
 from recbole_mm.tools.errors import UserError
-from recbole_mm.tools.files import Locked
+from recbole_mm.tools.locks import Locked
 from recbole_mm.training.trainer import MultiModalTrainer
 from recbole_mm.transfer.authors import import_authors_checkpoint
 

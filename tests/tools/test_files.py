@@ -1,52 +1,24 @@
 """Files are written whole or not at all, by one process at a time."""
 
-import multiprocessing
 import os
-import time
 
 import pytest
+from lock_holders import (
+    SPAWN,
+    die_in_a_scratch_folder,
+    die_while_writing,
+    in_a_process,
+    write_slowly,
+)
 
+from recbole_mm.tools import files
 from recbole_mm.tools.files import (
-    Locked,
-    locked,
+    move_onto,
     remove_abandoned,
     scratch_folder,
     whole_or_not,
     write_text,
 )
-
-FORK = multiprocessing.get_context("fork")
-
-
-def in_a_process(function, *arguments) -> FORK.Process:
-    process = FORK.Process(target=function, args=arguments)
-    process.start()
-    return process
-
-
-def die_while_writing(path):
-    with whole_or_not(path) as temporary:
-        temporary.write_text("half")
-        os._exit(9)
-
-
-def write_slowly(path, begun):
-    with whole_or_not(path) as temporary:
-        temporary.write_text("slow")
-        begun.set()
-        time.sleep(0.3)
-
-
-def hold(path, begun, ended):
-    with locked(path, "busy"):
-        begun.set()
-        ended.wait(30)
-
-
-def die_in_a_scratch_folder(parent):
-    with scratch_folder(parent, ".make-") as folder:
-        (folder / "x").write_text("x")
-        os._exit(9)
 
 
 def test_a_block_that_fails_leaves_the_file_as_it_was(tmp_path):
@@ -63,7 +35,7 @@ def test_the_next_writer_takes_what_a_killed_process_has_left(tmp_path):
     path = tmp_path / "a.txt"
     in_a_process(die_while_writing, path).join()
     assert not path.exists()
-    assert os.listdir(tmp_path) == [".a.txt.tmp"]
+    assert sorted(os.listdir(tmp_path)) == [".a.txt.lock", ".a.txt.tmp"]
 
     with whole_or_not(path) as temporary:
         assert temporary.read_bytes() == b""
@@ -74,9 +46,9 @@ def test_the_next_writer_takes_what_a_killed_process_has_left(tmp_path):
 
 
 def test_a_second_writer_waits_for_the_first(tmp_path):
-    path, begun = tmp_path / "a.txt", FORK.Event()
+    path, begun = tmp_path / "a.txt", SPAWN.Event()
     first = in_a_process(write_slowly, path, begun)
-    begun.wait(30)
+    begun.wait(300)
 
     write_text(path, "second")
 
@@ -88,32 +60,20 @@ def test_a_second_writer_waits_for_the_first(tmp_path):
 
 def test_abandoned_files_are_removed_and_those_being_written_are_not(tmp_path):
     in_a_process(die_while_writing, tmp_path / "a-1.pth").join()
-    begun = FORK.Event()
+    begun = SPAWN.Event()
     writer = in_a_process(write_slowly, tmp_path / "a-2.pth", begun)
-    begun.wait(30)
+    begun.wait(300)
 
     remove_abandoned(tmp_path, "a-*.pth")
 
-    assert os.listdir(tmp_path) == [".a-2.pth.tmp"]
+    assert sorted(os.listdir(tmp_path)) == [".a-2.pth.lock", ".a-2.pth.tmp"]
     writer.join()
     assert (tmp_path / "a-2.pth").read_text() == "slow"
 
 
-def test_a_lock_is_held_by_one_process(tmp_path):
-    begun, ended = FORK.Event(), FORK.Event()
-    holder = in_a_process(hold, tmp_path / "lock", begun, ended)
-    begun.wait(30)
-    with pytest.raises(Locked, match="busy"), locked(tmp_path / "lock", "busy"):
-        pass
-    ended.set()
-    holder.join()
-    with locked(tmp_path / "lock", "busy"):
-        pass
-
-
 def test_a_scratch_folder_of_a_killed_process_is_removed_and_another_is_not(tmp_path):
     in_a_process(die_in_a_scratch_folder, tmp_path).join()
-    (left,) = tmp_path.iterdir()
+    (left,) = (path for path in tmp_path.iterdir() if path.is_dir())
 
     with scratch_folder(tmp_path, ".make-") as mine:
         assert not left.exists()
@@ -122,3 +82,45 @@ def test_a_scratch_folder_of_a_killed_process_is_removed_and_another_is_not(tmp_
             assert other != mine
 
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_another_process_reads_is_replaced_when_it_has_ended(tmp_path, monkeypatch):
+    """As on Windows, which refuses it meanwhile."""
+    (tmp_path / "new").write_text("new", encoding="utf-8")
+    replace, tries = os.replace, []
+
+    def refuse_twice(source, target):
+        tries.append(0)
+        if len(tries) < 3:
+            raise PermissionError(13, "The process cannot access the file")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", refuse_twice)
+    with pytest.raises(PermissionError):
+        move_onto(tmp_path / "new", tmp_path / "old")
+    monkeypatch.setattr("sys.platform", "win32")
+    move_onto(tmp_path / "new", tmp_path / "old")
+
+    assert (tmp_path / "old").read_text(encoding="utf-8") == "new"
+    assert len(tries) == 3
+
+
+def test_a_file_that_stays_in_use_is_an_error_in_the_end(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.platform", "win32")
+    monkeypatch.setattr(files, "SECONDS_TO_REPLACE", 0)
+
+    def refuse(*_):
+        raise PermissionError(13, "The process cannot access the file")
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(PermissionError):
+        move_onto(tmp_path / "new", tmp_path / "old")
+
+
+def test_a_name_of_the_greatest_length_can_be_written(tmp_path):
+    path = tmp_path / ("x" * 255)
+
+    write_text(path, "a\nb\n")
+
+    assert path.read_bytes() == b"a\nb\n"
+    assert os.listdir(tmp_path) == [path.name]

@@ -1,7 +1,10 @@
 import subprocess
 import sys
 
+import psutil
 import pytest
+
+from recbole_mm.tools.memory import peak_memory
 
 PROGRAM = """
 import resource, statistics, sys, torch
@@ -32,3 +35,18 @@ def test_memory_that_is_kept_is_not_faulted_in_again():
         return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
     assert faults("keep") < faults("return") / 10
+
+
+def test_the_peak_is_at_least_what_the_process_has_now():
+    assert peak_memory() >= psutil.Process().memory_info().rss * 0.9
+
+
+def test_without_the_module_resource_the_peak_is_that_of_psutil(monkeypatch):
+    class Process:
+        def memory_info(self):
+            return type("pmem", (), {"rss": 5, "peak_wset": 7})
+
+    monkeypatch.setitem(sys.modules, "resource", None)
+    monkeypatch.setattr(psutil, "Process", Process)
+
+    assert peak_memory() == 7

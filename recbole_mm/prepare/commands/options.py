@@ -1,11 +1,11 @@
 """What the options of the commands have in common."""
 
 import argparse
-import shlex
 import sys
 from pathlib import Path
 
 from recbole_mm.config.columns import FIELDS
+from recbole_mm.tools.command_lines import shell_line
 
 MODALITIES = ("text", "image")
 """What encoders make features of."""
@@ -28,7 +28,7 @@ def command_line(command: str, arguments) -> str:
         command: its name.
         arguments: those of its ``main``; ``None``: those of the process.
     """
-    return shlex.join(["recbole-mm", command, *(sys.argv[1:] if arguments is None else arguments)])
+    return shell_line(["recbole-mm", command, *(sys.argv[1:] if arguments is None else arguments)])
 
 
 def add_output(parser: argparse.ArgumentParser) -> None:

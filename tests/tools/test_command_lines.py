@@ -1,0 +1,15 @@
+import shlex
+
+from recbole_mm.tools.command_lines import shell_line
+
+WORDS = ["recbole-mm", "prepare", "my shop", "--name=it's", "--separator=|"]
+
+
+def test_a_posix_shell_splits_the_line_into_the_words():
+    assert shlex.split(shell_line(WORDS)) == WORDS
+
+
+def test_on_windows_words_with_blanks_have_double_quotes(monkeypatch):
+    monkeypatch.setattr("sys.platform", "win32")
+
+    assert shell_line(WORDS[:3]) == 'recbole-mm prepare "my shop"'
