@@ -100,6 +100,7 @@ def test_every_text_file_is_opened_with_an_encoding(repository):
 LIKE_WINDOWS = """
 import asyncio, fcntl, multiprocessing, signal, subprocess, sys, types
 # what these choose at their import depends on the system that is really there
+import huggingface_hub.file_download, huggingface_hub.hub_mixin
 import matplotlib.pyplot, pandas, polars, psutil, requests, scipy.stats, sklearn.decomposition, torch
 import torch.utils.tensorboard
 
