@@ -27,6 +27,9 @@ hypothesis.settings.load_profile("same")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
+if sys.platform == "win32":
+    collect_ignore = ["test_fuzz.py", "test_kills.py"]  # they fork, and limit memory
+
 
 @pytest.fixture(autouse=True)
 def empty_working_directory(tmp_path, monkeypatch):

@@ -3,12 +3,10 @@
 import shlex
 import sys
 from collections.abc import Iterable
+from subprocess import list2cmdline
 
 
 def shell_line(words: Iterable[str]) -> str:
     """One line that the shell of this system splits into these words."""
-    if sys.platform != "win32":
-        return shlex.join(words)
-    from subprocess import list2cmdline
-
-    return list2cmdline(list(words))
+    join = {"win32": list2cmdline}.get(sys.platform, shlex.join)
+    return join(list(words))

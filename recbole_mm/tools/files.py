@@ -51,9 +51,13 @@ def move_onto(source, target) -> None:
         try:
             return os.replace(source, target)
         except PermissionError:
-            if sys.platform != "win32" or time.monotonic() > end:
+            if time.monotonic() > end or not _is_windows():
                 raise
         time.sleep(0.05)
+
+
+def _is_windows() -> bool:
+    return sys.platform == "win32"
 
 
 def remove_abandoned(folder, name: str) -> None:

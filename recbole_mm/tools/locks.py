@@ -15,6 +15,7 @@ from typing import IO, Any
 from recbole_mm.tools.errors import UserError
 
 fcntl: Any
+msvcrt: Any
 try:
     import fcntl
 except ModuleNotFoundError:  # Windows

@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> int:
             pruner=options.pruner,
         ),
         options.config_files,
-        shlex.join(["recbole-mm", "tune", *arguments]),
+        shell_line(["recbole-mm", "tune", *arguments]),
     )
     print(best.read_text(encoding="utf-8"))
     again = shell_line(["recbole-mm", f"--config_files={best}"])

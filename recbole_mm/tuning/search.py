@@ -11,7 +11,8 @@ from recbole_mm.run.identity import PLACES, data_hashes, digest
 from recbole_mm.run.jobs import number_of_jobs, visible_gpus
 from recbole_mm.run.splits import find_or_make
 from recbole_mm.tools.extras import extra_needed
-from recbole_mm.tools.files import locked, require_writable, write_text
+from recbole_mm.tools.files import require_writable, write_text
+from recbole_mm.tools.locks import locked
 from recbole_mm.tuning.objective import Objective
 from recbole_mm.tuning.search_space import read_search_space, refuse_ranges, searched
 from recbole_mm.tuning.settings import SearchSettings, check_settings

@@ -14,7 +14,7 @@ from recbole_mm.config.property_files import properties_dir
 from recbole_mm.config.values import parse_value
 from recbole_mm.run.run import run
 from recbole_mm.tools.errors import UserError
-from recbole_mm.tools.files import locked
+from recbole_mm.tools.locks import locked
 from recbole_mm.tuning import objective
 from recbole_mm.tuning.optuna_search import run_by_optuna
 from recbole_mm.tuning.search import tune
