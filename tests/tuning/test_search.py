@@ -1,6 +1,7 @@
 import os
 import random
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -517,6 +518,37 @@ def test_ray_finds_what_one_process_finds_and_leaves_nothing_behind(tmp_path, to
     from recbole_mm.tuning.ray_search import SETTINGS
 
     assert not set(SETTINGS) & (set(os.environ) - before)
+
+
+def test_ray_prunes_and_tries_again_as_the_study_decides(tmp_path):
+    ray_search = pytest.importorskip("recbole_mm.tuning.ray_search", reason="needs ray[tune]")
+    rates, bad = [0.9, 0.8, 0.7, 0.6, 0.5, 0.4], 0.01
+    space = {"choice": {"learning_rate": [*rates, bad]}}
+    settings = SearchSettings("exhaustive", tool="ray")
+    trials = Trials(tmp_path / "journal.log", "toy", space, settings, True, log=lambda _: None)
+    searcher = ray_search.StudySearcher(trials)
+    scheduler = ray_search.StudyScheduler(searcher)
+    tried = []
+
+    while (point := searcher.suggest(name := str(len(tried)))) != searcher.FINISHED:
+        rate = point["learning_rate"]
+        tried.append(rate)
+        if tried.count(0.7) == 1 and rate == 0.7:
+            searcher.on_trial_complete(name, error=True)  # as Ray does when its node has died
+            continue
+        for epoch in range(9):
+            result = {"epoch": epoch, "score": rate * (epoch + 1), "time_total_s": 1.0}
+            ray_trial = SimpleNamespace(trial_id=name)
+            if scheduler.on_trial_result(None, ray_trial, result) == scheduler.STOP:
+                break
+        else:
+            result = objective.Outcome("complete", rate, 9, 1.0)._asdict()
+            assert scheduler.on_trial_result(None, ray_trial, result) == scheduler.CONTINUE
+        searcher.on_trial_complete(name, result)
+
+    assert tried == [*rates, bad, 0.7]
+    states = {t.user_attrs["point"]["learning_rate"]: t.state.name for t in trials.ended}
+    assert states == {**dict.fromkeys(rates, "COMPLETE"), bad: "PRUNED"}
 
 
 def kill_itself(point, judge, **_):
