@@ -17,7 +17,7 @@ from recbole_mm.reporting.tables import Table
 from recbole_mm.run.identity import data_hashes
 from recbole_mm.tools.files import write_text
 from recbole_mm.tuning.search_space import searched
-from recbole_mm.tuning.trials import Trials, score_of
+from recbole_mm.tuning.trials import Trials, score_of, shown
 
 REPORT = "report.html"
 LEAST_TRIALS = 4
@@ -155,8 +155,7 @@ def trials_table(trials: Trials, metric: str) -> Table:
         attributes, point = trial.user_attrs, trial.user_attrs["point"]
         score = "" if trial.value is None else f"{trial.value:.4f}"
         state = attributes["reason"] or trial.state.name.lower()
-        values = [f"{point[k]:.5g}" if isinstance(point.get(k), float) else str(point.get(k, ""))
-                  for k in keys]  # fmt: skip
+        values = [shown(point[key]) if key in point else "" for key in keys]
         costs = [str(attributes["epochs"]), f"{attributes['seconds']:.0f}"]
         rows.append([numbers[trial.number], score, *values, *costs, state])
     return Table(["trial", metric, *keys, "epochs", "seconds", "ended"], rows)

@@ -246,13 +246,19 @@ class Trials:
         }
 
     def _line(self, trial: Trial, outcome: Outcome) -> str:
-        point = ", ".join(f"{key}={value}" for key, value in trial.user_attrs["point"].items())
+        values = trial.user_attrs["point"].items()
+        point = ", ".join(f"{key}={shown(value)}" for key, value in values)
         ended = {
             "complete": lambda: f"{outcome.score:.4f}",
             "pruned": lambda: f"pruned after {outcome.epochs} epochs",
             "failed": lambda: f"FAILED: {outcome.reason}",
         }[outcome.state]()
         return f"[{len(self.ended)}/{self.total}] {point}: {ended} ({outcome.seconds:.0f} s)"
+
+
+def shown(value) -> str:
+    """A value of a point, to read."""
+    return f"{value:.5g}" if isinstance(value, float) else str(value)
 
 
 def score_of(trial: FrozenTrial) -> float:
