@@ -41,6 +41,7 @@ setup(
         "recbole_mm.properties": ["*.yaml", "*/*.yaml", "tuning/*"],
         "recbole_mm.compare": ["templates/*"],
         "recbole_mm.reporting": ["templates/*"],
+        "recbole_mm.transfer_report": ["templates/*"],
         "recbole_mm.prepare": ["mirrors.yaml"],
         "recbole_mm.tuning": ["templates/*"],
     },

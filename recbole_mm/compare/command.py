@@ -6,8 +6,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from recbole_mm.config.data_settings import data_settings
-from recbole_mm.config.errors import ConfigError
-from recbole_mm.config.values import parse_overrides, parse_value
+from recbole_mm.config.values import parse_flag, parse_overrides
 from recbole_mm.prepare.provide import add_download_options, provide_datasets
 from recbole_mm.tools.command_lines import shell_line
 from recbole_mm.tools.extras import extra_needed, require_installed
@@ -56,7 +55,7 @@ def main(arguments: list[str]) -> int:
         seeds=parse_seeds(options.seeds),
         baseline=options.baseline or entries[-1].label,
         protocol=options.protocol,
-        mask_seen=_parse_flag(options.mask_seen),
+        mask_seen=parse_flag("--mask_seen", options.mask_seen),
         metric=options.metric,
         topk=_as_list(overrides.get("topk", [5, 10, 20])),
         overrides=overrides,
@@ -159,10 +158,3 @@ def _parser() -> argparse.ArgumentParser:
 
 def _as_list(value) -> list:
     return list(value) if isinstance(value, (list, tuple)) else [value]
-
-
-def _parse_flag(text: str) -> bool:
-    value = parse_value(text)
-    if not isinstance(value, bool):
-        raise ConfigError(f"--mask_seen={text}: give True or False")
-    return value

@@ -19,15 +19,9 @@ from recbole_mm.compare.runs import (
 )
 from recbole_mm.compare.settings import Configs, Settings
 from recbole_mm.compare.summary import Background, Summary, summarize
+from recbole_mm.reporting.conditions import ranking_conditions, tie_conditions
 from recbole_mm.run.identity import data_hashes
 from recbole_mm.run.run import knows_query_time
-
-TIES = {
-    "file": "in the order of the file",
-    "item": "in the order of the items' tokens",
-    "random": "in a random order, the same for every run",
-}
-"""``tie_order`` in words."""
 
 
 def run_comparison(
@@ -110,22 +104,12 @@ def _members(settings: Settings, runs: list[EntryRun]) -> list[tuple[Ensemble, l
 
 def conditions(settings: Settings, dataset: DatasetDescription, configs: Configs) -> str:
     """How the numbers were made, in a few sentences."""
-    history = "are candidates too (not masked)"
-    if settings.mask_seen:
-        history = "are not candidates at test (in validation they are)"
-    n_items = dataset.counts["items"]
+    order = next(iter(configs.values()))["tie_order"]
     sentences = [
         find_protocol(settings.protocol).description,
-        f"Each target is ranked among all {n_items:,} items; items in the user's history {history}.",
-        "Of the other items with the same score, half count as ranked higher.",
+        *ranking_conditions(dataset.counts["items"], settings.mask_seen),
+        *tie_conditions(order, dataset.tied_targets, dataset.counts["test targets"]),
     ]
-    order = next(iter(configs.values()))["tie_order"]
-    if dataset.tied_targets:
-        share = dataset.tied_targets / dataset.counts["test targets"]
-        sentences.append(
-            f"Events of a user at the same time are {TIES[order]} (tie_order: {order}); "
-            f"{dataset.tied_targets:,} test targets ({share:.0%}) depend on that order."
-        )
     timed = dict.fromkeys(label for (label, _), c in configs.items() if knows_query_time(c))
     if timed:
         sentences.append(f"The time of the target is known only to {', '.join(timed)}.")

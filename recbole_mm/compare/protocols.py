@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from recbole_mm.config.errors import ConfigError
+from recbole_mm.reporting.conditions import LEAVE_ONE_OUT
 
 HELD_OUT_ITEMS = 0.1
 
@@ -33,7 +34,7 @@ class Protocol(NamedTuple):
 PROTOCOLS = {
     "leave_one_out": Protocol(
         {"eval_args": {"split": {"LS": "valid_and_test"}, "order": "TO", "mode": "full"}},
-        "Leave-one-out: each user's last event is for test, the one before for validation.",
+        LEAVE_ONE_OUT,
     ),
     "temporal": Protocol(
         {

@@ -4,6 +4,7 @@ from recbole_mm.compare.summary import Summary
 from recbole_mm.reporting.ranks import LIST_METRICS
 from recbole_mm.reporting.tables import (
     Table,
+    aligned,
     best_two,
     difference_cell,
     interval_cell,
@@ -18,12 +19,7 @@ LIST_METRIC_PREFIXES = tuple(metric.lower() for metric in LIST_METRICS)
 
 def text_table(summary: Summary) -> str:
     """The differences for the console, with the conditions under which the numbers hold."""
-    table = differences_table(summary)
-    widths = [max(map(len, column)) for column in zip(table.head, *table.rows, strict=True)]
-    lines = [summary.background.conditions]
-    for row in (table.head, *table.rows):
-        first, *others = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))
-        lines.append("  ".join([first.strip().ljust(widths[0]), *others]))
+    lines = [summary.background.conditions, *aligned(differences_table(summary))]
     if summary.unfinished_curves:
         lines.append(f"warning: {unfinished_curves_note(summary)}")
     lines += [f"NO RESULT: {f.run.label}, seed {f.run.seed}: {f.reason}" for f in summary.failures]

@@ -39,6 +39,18 @@ def parse_overrides(arguments) -> dict:
     return overrides
 
 
+def parse_flag(option: str, text: str) -> bool:
+    """The value of an option that is ``True`` or ``False``.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    value = parse_value(text)
+    if not isinstance(value, bool):
+        raise ConfigError(f"{option}={text}: give True or False")
+    return value
+
+
 def parse_value(text: str):
     """The Python value of an option's text; see :func:`parse_overrides`."""
     try:

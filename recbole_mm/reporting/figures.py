@@ -20,11 +20,23 @@ CHARACTERS_PER_LINE = 90
 """Of the legend of a figure."""
 
 Curve = list[tuple[int, float]]
-"""Epochs, counted from 1, and a score after each."""
+"""Epochs, counted from 1, or steps, and a score after each."""
 
 
-def learning_curves(curves: dict[str, list[Curve]], metric: str) -> Figure:
-    """Validation score by epoch: one line style per label, one line per seed."""
+def learning_curves(
+    curves: dict[str, list[Curve]],
+    metric: str,
+    unit: str = "epoch",
+    levels: dict[str, float] | None = None,
+) -> Figure:
+    """Validation score by epoch: one line style per label, one line per seed.
+
+    Args:
+        curves: label -> one per seed.
+        metric: what is validated.
+        unit: of the first number of a point.
+        levels: scores of what is not trained, drawn as thin level lines.
+    """
     figure = Figure(figsize=(8, 3.6), layout="constrained")
     axes = figure.subplots()
     for number, (label, seeds) in enumerate(curves.items()):
@@ -40,11 +52,20 @@ def learning_curves(curves: dict[str, list[Curve]], metric: str) -> Figure:
                 linewidth=1,
                 label=label if repeat == 0 else None,
             )
+    draw_levels(axes, levels or {})
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel("epoch")
+    axes.set_xlabel(unit)
     axes.set_ylabel(f"validation {metric}")
     add_legend(figure, axes)
     return figure
+
+
+def draw_levels(axes, levels: dict[str, float]) -> None:
+    """Thin level lines, by label."""
+    for number, (label, value) in enumerate(levels.items(), 1):
+        axes.axhline(
+            value, color="0.5", linestyle=DASHES[number % len(DASHES)], linewidth=0.7, label=label
+        )
 
 
 def grouped_bars(groups: dict[str, dict[str, Interval]], labels: list[str], metric: str) -> Figure:

@@ -6,6 +6,7 @@ the target last. All other numbers (metrics, intervals, slices) are computed fro
 """
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -132,11 +133,7 @@ class RankRecorder(RankCollector):
     def __init__(self, config, dataset, mask_seen: bool):
         super().__init__(config)
         self.dataset, self.mask_seen = dataset, mask_seen
-        targets, users = dataset.inter_feat, dataset.inter_feat[dataset.uid_field].numpy()
-        first = np.searchsorted(dataset.history[dataset.uid_field].numpy(), users)
-        self.history_length = targets[LAST_ROW].numpy() - first
-        self.seen_from = np.searchsorted(dataset.events[dataset.uid_field].numpy(), users)
-        self.seen_to = targets[EVENT_ROW if EVENT_ROW in targets else LAST_ROW].numpy()
+        self.history_length, self.seen_by_row = _histories(dataset)
         self.ranks: list[Tensor] = []
         self.lists: list[Tensor] = []
 
@@ -155,10 +152,8 @@ class RankRecorder(RankCollector):
         target = target.to(scores.device)
         own = scores[rows, target]
         first = sum(map(len, self.ranks))
-        seen = self.dataset.events[self.dataset.iid_field]
         for row in range(len(scores)):
-            a, b = self.seen_from[first + row], self.seen_to[first + row]
-            scores[row, seen[a:b]] = -torch.inf
+            scores[row, self.seen_by_row(first + row)] = -torch.inf
         scores[rows, target] = own
 
     def table(self) -> pl.DataFrame:
@@ -175,6 +170,24 @@ class RankRecorder(RankCollector):
                 "recommended": tokens[torch.cat(self.lists).numpy()].tolist(),
             }
         )
+
+
+def _histories(dataset) -> tuple[np.ndarray, Callable[[int], Tensor]]:
+    """The length of the history of each target, and the items that its user has had.
+
+    Of files that hold histories (``benchmark_filename``) these are cut to ``MAX_ITEM_LIST_LENGTH``.
+    """
+    targets = dataset.inter_feat
+    if dataset.has_histories:
+        items = targets[dataset.history_field(dataset.iid_field)]
+        length = targets[dataset.item_list_length_field].numpy()
+        return length, lambda row: items[row, : length[row]]
+    users = targets[dataset.uid_field].numpy()
+    first = np.searchsorted(dataset.history[dataset.uid_field].numpy(), users)
+    start = np.searchsorted(dataset.events[dataset.uid_field].numpy(), users)
+    end = targets[EVENT_ROW if EVENT_ROW in targets else LAST_ROW].numpy()
+    events = dataset.events[dataset.iid_field]
+    return targets[LAST_ROW].numpy() - first, lambda row: events[start[row] : end[row]]
 
 
 def write_table(table: pl.DataFrame, path: Path) -> None:

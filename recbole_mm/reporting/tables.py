@@ -116,6 +116,16 @@ def difference_cell(interval: Interval | None) -> str:
     return f"{interval.value:+.4f} {span}"
 
 
+def aligned(table: Table) -> list[str]:
+    """The table as lines of text, the first column to the left."""
+    widths = [max(map(len, column)) for column in zip(table.head, *table.rows, strict=True)]
+    lines = []
+    for row in (table.head, *table.rows):
+        first, *others = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+        lines.append("  ".join([first.strip().ljust(widths[0]), *others]))
+    return lines
+
+
 def latex(table: Table) -> str:
     """The table in the style of the package booktabs; the best value is bold, the second best
     underlined."""

@@ -1,107 +1,227 @@
-"""A transfer report: one table and one figure."""
+"""A transfer report: one HTML page, the same as Markdown, and its parts as files."""
 
-from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
-from statistics import mean, stdev
+from typing import NamedTuple
 
+from markupsafe import Markup
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
-from recbole_mm.run.result import Result
+from recbole_mm.reporting.conditions import LEAVE_ONE_OUT, ranking_conditions, tie_conditions
+from recbole_mm.reporting.figures import svg_text, write_figure
+from recbole_mm.reporting.page import render
+from recbole_mm.reporting.ranks import CANDIDATES, MASKED
+from recbole_mm.reporting.statistics import LEVEL, RESAMPLES
+from recbole_mm.reporting.tables import (
+    Table,
+    aligned,
+    environment_table,
+    settings_table,
+    write_tables,
+)
+from recbole_mm.tools.file_names import label_as_name
 from recbole_mm.tools.files import whole_or_not, write_text
-from recbole_mm.transfer_report.variants import NOT_TRAINED, STARTS, Variant, without_id_setting
+from recbole_mm.transfer_report import tables
+from recbole_mm.transfer_report.figures import curves_figure, sizes_figure
+from recbole_mm.transfer_report.numbers import numbers
+from recbole_mm.transfer_report.settings import ALL
+from recbole_mm.transfer_report.study import Study
+from recbole_mm.transfer_report.summary import Block
+from recbole_mm.transfer_report.variants import SCRATCH
+from recbole_mm.transfer_report.words import sentence
 
-NEAR_BEST = 0.95
-COLUMNS = (
-    "target", "start", "metric", "seeds", "test", "valid", "epochs to best", "s to best",
-    f"epochs to {NEAR_BEST:.0%}", f"s to {NEAR_BEST:.0%}",
-)  # fmt: skip
-STYLES = dict(zip(STARTS, ("-", "--", "-.", ":", (0, (1, 4))), strict=True))
+
+class Section(NamedTuple):
+    """A target on the page.
+
+    Attributes:
+        target: its name.
+        sentences: what pre-training brought, under each condition.
+        tables: by the names of their files.
+        figures: likewise.
+    """
+
+    target: str
+    sentences: list[str]
+    tables: dict[str, Table]
+    figures: dict[str, Figure]
 
 
-def write_report(variants: list[Variant], out: Path) -> list[Path]:
-    """Write ``transfer.md`` and ``convergence.png`` into the folder ``out``.
+def write_report(study: Study, blocks: list[Block], command: str) -> list[Path]:
+    """Write ``report.html``, ``report.md``, all numbers (``numbers.csv``), ``tables/*.tex`` and
+    ``figures/*.svg`` and ``.pdf``.
+
+    Args:
+        study: what was run.
+        blocks: its numbers.
+        command: the command line that made them.
 
     Returns:
-        their paths.
+        the paths.
     """
-    table, figure = out / "transfer.md", out / "convergence.png"
-    write_text(table, report_table(variants) + "\n")
-    with whole_or_not(figure) as temporary:
-        convergence_figure(variants).savefig(temporary, dpi=120, format="png")
-    return [table, figure]
+    out, metric = study.settings.out, study.settings.metric
+    sections = sections_of(blocks, metric)
+    shared = _shared_tables(study, blocks)
+    content = {
+        "title": f"Transfer to {', '.join(section.target for section in sections)}",
+        "conditions": conditions(study, blocks),
+        "unfinished_curves": unfinished_curves_note(blocks),
+        "sections": [_on_page(section) for section in sections],
+        "notes": _notes(study),
+        "tables": shared,
+        "command": command,
+    }
+    paths = []
+    for name in ("report.html", "report.md"):
+        paths.append(out / name)
+        write_text(paths[-1], render("recbole_mm.transfer_report", name, content))
+    paths.append(out / "numbers.csv")
+    seen = MASKED if study.settings.mask_seen else CANDIDATES
+    with whole_or_not(paths[-1]) as temporary:
+        numbers(blocks, metric, seen, study.settings.seeds).write_csv(temporary)
+    own = {name: table for section in sections for name, table in section.tables.items()}
+    paths += write_tables(own | shared, out / "tables")
+    for section in sections:
+        for name, figure in section.figures.items():
+            paths += write_figure(figure, out / "figures" / name)
+    return paths
 
 
-def report_table(variants: list[Variant]) -> str:
-    """Markdown: means and standard deviations over the seeds."""
-    rows = [COLUMNS, tuple("---" for _ in COLUMNS), *map(_row, variants)]
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+def sections_of(blocks: list[Block], metric: str) -> list[Section]:
+    """One section per target, in the order of the stages."""
+    sections = []
+    for target, group in groupby(blocks, key=lambda block: block.target):
+        own = list(group)
+        name = label_as_name(target)
+        sized = [block for block in own if not block.condition.held_out_items]
+        whole = next(block for block in sized if block.condition == ALL)
+        figures = {f"learning_{name}": curves_figure(whole)} if any(whole.curves.values()) else {}
+        if len(sized) > 1:
+            figures[f"sizes_{name}"] = sizes_figure(sized, metric)
+        tabled = {
+            f"starts_{name}": tables.starts_table(own, metric),
+            f"pace_{name}": tables.pace_table(own),
+        }
+        sections.append(Section(target, [sentence(b, metric) for b in own], tabled, figures))
+    return sections
 
 
-def time_to(result: Result, share: float) -> tuple[int, float] | None:
-    """Epochs and seconds of training until ``share`` of the best validation score was reached;
-    ``None`` without validation during training."""
-    best = max((entry["valid_score"] for entry in result.history), default=0.0)
-    for entry in result.history:
-        if entry["valid_score"] >= share * best:
-            return entry["epoch"] + 1, entry["seconds"]
-    return None
+def text_report(study: Study, blocks: list[Block]) -> str:
+    """The sentences and the main tables for the console."""
+    lines = [conditions(study, blocks)]
+    for section in sections_of(blocks, study.settings.metric):
+        lines += ["", section.target, *aligned(next(iter(section.tables.values())))]
+        lines += section.sentences
+    if study.searched:
+        lines += ["", "learning rates", *aligned(tables.searched_table(study))]
+    note = unfinished_curves_note(blocks)
+    return "\n".join([*lines, f"warning: {note}"] if note else lines)
 
 
-def _row(variant: Variant) -> tuple[str, ...]:
-    target, start, results = variant
-    metric = results[0].valid_metric
-    times = []  # epochs and seconds to the best score and to nearly the best
-    for share in (1.0, NEAR_BEST):
-        reached = [time_to(result, share) or (None, None) for result in results]
-        times += [_spread(column, ".1f") for column in zip(*reached, strict=True)]
+def _shared_tables(study: Study, blocks: list[Block]) -> dict[str, Table]:
+    configs = {name: config for (name, _), (_, config) in reversed(study.pretrainings.items())}
+    configs |= {
+        outcome.target: outcome.config
+        for outcome in reversed(study.outcomes)
+        if outcome.start == SCRATCH and outcome.condition == ALL
+    }
+    made_with: list[tuple[dict[str, str], list[str]]] = []
+    for outcome in study.outcomes:
+        labels = next((ls for known, ls in made_with if known == outcome.environment), None)
+        if labels is None:
+            made_with.append((outcome.environment, [outcome.start]))
+        elif outcome.start not in labels:
+            labels.append(outcome.start)
+    return {
+        "searched": tables.searched_table(study),
+        "pretraining": tables.pretraining_table(study),
+        "settings": settings_table(dict(reversed(configs.items()))),
+        "data": tables.data_table(blocks),
+        "hashes": tables.hashes_table(study),
+        "environment": environment_table(made_with),
+    }
+
+
+def _on_page(section: Section) -> dict:
+    starts, pace = section.tables.values()
+    figures = {name.partition("_")[0]: Markup(svg_text(f)) for name, f in section.figures.items()}
+    return {
+        "target": section.target,
+        "sentences": section.sentences,
+        "starts": starts,
+        "pace": pace,
+        "figures": figures,
+    }
+
+
+def conditions(study: Study, blocks: list[Block]) -> str:
+    """How the numbers were made, in a few sentences."""
+    settings = study.settings
+    config = study.outcomes[0].config
+    split = config["eval_args"]["split"]
+    leaves_one_out = split == {"LS": "valid_and_test"} and not config["benchmark_filename"]
+    sentences = [LEAVE_ONE_OUT if leaves_one_out else f"Split: {split}."]
+    if config["benchmark_filename"]:
+        sentences = ["The files of the data set are split already."]
+    for target, group in groupby(blocks, key=lambda block: block.target):
+        block = next(group)
+        ties = tie_conditions(config["tie_order"], block.description.tied_targets, block.targets)
+        n_items = block.description.counts["items"]
+        told = [*ranking_conditions(n_items, settings.mask_seen), *ties]
+        sentences.append(f"{target}: {' '.join(told)}")
+    if len(settings.sizes) > 1:
+        sentences.append(
+            "Smaller training sets are shares of the users, drawn with a fixed seed, each a part of "
+            "the next larger one; the same users are validated and tested for all sizes, with their "
+            "whole histories, and only users of the share are trained on."
+        )
+    if settings.new_items:
+        sentences.append(
+            f"New items: {settings.new_items:.0%} of the items, drawn with a fixed seed, are left "
+            f"out of training, validation and histories; tests on new items are about the users "
+            f"whose target is one of them, ranked among all items."
+        )
+    sentences.append(
+        "All trained starts on a target have the same number of optimizer steps, whatever the size "
+        "of its training set, up to whole epochs and early stopping."
+    )
+    return " ".join(sentences)
+
+
+def unfinished_curves_note(blocks: list[Block]) -> str:
+    """Which runs might have become better with more steps; empty if none."""
+    runs = [
+        f"{start} on {block.target}, {block.condition.text} (seed {seed})"
+        for block in blocks
+        for start, seed in block.unfinished
+    ]
+    if not runs:
+        return ""
     return (
-        target,
-        start,
-        metric,
-        str(len(results)),
-        _spread([(result.test_result or {}).get(metric) for result in results]),
-        _spread([result.best_valid_score for result in results]),
-        *times,
+        f"Best at the last epoch that they were allowed: {'; '.join(runs)}. More steps may change "
+        f"what pre-training brings; raise --epochs or --steps."
     )
 
 
-def _spread(values: Sequence[float | None], form: str = ".4f") -> str:
-    """Mean and standard deviation; ``-`` if a value is unknown."""
-    known = [value for value in values if value is not None]
-    if len(known) < len(values):
-        return "-"
-    text = format(mean(known), form)
-    return f"{text} ± {stdev(known):{form}}" if len(known) > 1 else text
-
-
-def convergence_figure(variants: list[Variant]) -> Figure:
-    """Validation score by epoch: one panel per target, one line per seed; a level line where
-    nothing is trained."""
-    trained = set(STARTS) - set(NOT_TRAINED)
-    targets = list(dict.fromkeys(v.target for v in variants if v.start in trained))
-    figure = Figure(figsize=(5.5 * len(targets), 4), layout="constrained")
-    panels = figure.subplots(1, len(targets), squeeze=False)[0]
-    for axes, target in zip(panels, targets, strict=True):
-        names = (target, without_id_setting(target))
-        shown = [v for v in variants if v.start in STARTS and v.target in names]
-        for number, variant in enumerate(shown):
-            _draw_lines(axes, variant, f"C{number}")
-        axes.set_title(target, fontsize=10)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set_xlabel("epoch")
-        axes.set_ylabel(f"validation {shown[0].results[0].valid_metric}")
-        axes.legend(frameon=False, fontsize=8)
-    return figure
-
-
-def _draw_lines(axes, variant: Variant, color: str) -> None:
-    line = {"color": color, "linestyle": STYLES[variant.start], "linewidth": 1}
-    for repeat, result in enumerate(variant.results):
-        label = variant.start if repeat == 0 else None
-        if variant.start not in NOT_TRAINED:
-            epochs = [entry["epoch"] + 1 for entry in result.history]
-            scores = [entry["valid_score"] for entry in result.history]
-            axes.plot(epochs, scores, label=label, **line)
-        elif result.best_valid_score is not None:  # the split has validation targets
-            axes.axhline(result.best_valid_score, label=label, **line)
+def _notes(study: Study) -> dict[str, str]:
+    seeds = len(study.settings.seeds)
+    spread = "Mean and standard deviation over seeds."
+    about = "over users and seeds (Welch's t; variances of users and of seeds are added)"
+    if seeds == 1:
+        spread = "One seed: the spread over seeds is not known."
+        about = "over users, for these trained models (bootstrap; paired randomization test)"
+    return {
+        "starts": f"{spread} scratch: random initial weights. frozen and unfrozen: from the "
+        f"pre-trained model, the sequence encoder fixed or trained. zero-shot: the pre-trained model "
+        f"without IDs and without training on the target; untrained: the same with random weights. "
+        f"neighbors: the items most similar to the last ones of the history, by one modality. "
+        f"Differences from scratch are paired, with {LEVEL:.0%} intervals and p {about}; p (Holm) is "
+        f"corrected for the starts of a training set. Intervals of baselines and of a start itself "
+        f"are bootstraps over users ({RESAMPLES:,} resamples).",
+        "pace": "When a start first reaches 95% and 100% of the best validation score that training "
+        "from scratch reaches with the same seed and training set: optimizer steps and seconds "
+        "(validation included), medians of the seeds that reach it. Pre-training itself is not "
+        "counted. Early stopping ends runs; what it ends is never reached.",
+        "searched": "Best validation score of each learning rate, with the first seed and the same "
+        "number of steps; the bold one is used for all seeds.",
+    }

@@ -6,46 +6,84 @@ from recbole.utils import get_model
 
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.property_files import read_layers
-from recbole_mm.run.result import Result
-from recbole_mm.run.stages import plan_stages, run_stages
+from recbole_mm.config.stages import LEAVE_ONE_OUT, stage_overlays
+from recbole_mm.run.stages import Stage, plan_stages
+from recbole_mm.transfer_report.settings import ALL, Condition, Settings
+
+SCRATCH = "scratch"
+TRAINED = (SCRATCH, "frozen", "unfrozen")
+"""Starts that are trained on the target."""
 
 NOT_TRAINED = ("zero-shot", "untrained")
 """Starts that are tested without training on the target, and without IDs."""
 
-STARTS = ("scratch", "frozen", "unfrozen", *NOT_TRAINED)
+STARTS = (*TRAINED, *NOT_TRAINED)
 
 WITHOUT_TRAINING: dict = {
     "epochs": 0, "freeze": [], "group_learning_rates": {}, "no_weight_decay": [], "use_item_id": False,
 }  # fmt: skip
 FROM_SCRATCH: dict = {"pre_model_path": None, "reset": [], "allow_fewer_layers": False}
 WITH_ID, WITHOUT_ID = " with ID", " without ID"
-START_KEYS = WITHOUT_TRAINING.keys() | FROM_SCRATCH.keys()
+OF_THE_REPORT = ("seed", LEAVE_ONE_OUT)
+"""Keys of the command line that are not handed to every stage."""
 
 
-class Variant(NamedTuple):
-    """One way to start on one target, and its results, one per seed."""
+class Trial(NamedTuple):
+    """One stage of the study.
+
+    Attributes:
+        target: name of the target, or of the pre-training.
+        start: one of :data:`STARTS`, or the model that is pre-trained.
+        condition: what is left of the target for training.
+        learning_rate: ``None``: the configured one.
+        overlay: of the stage.
+    """
 
     target: str
     start: str
-    results: list[Result]
+    condition: Condition
+    learning_rate: float | None
+    overlay: dict
+
+    @property
+    def is_pretraining(self) -> bool:
+        return self.start not in STARTS
+
+    @property
+    def text(self) -> str:
+        """For messages."""
+        rate = "" if self.learning_rate is None else f", learning rate {self.learning_rate:g}"
+        return f"{self.target}, {self.start}, {self.condition.text}{rate}"
 
 
-def run_variants(config_files, seeds: list[int], overrides: dict) -> list[Variant]:
-    """Pre-train and run every variant, for each seed; finished stages are not repeated."""
-    stages = variant_stages(config_files, overrides)
-    others = {key: value for key, value in overrides.items() if key not in START_KEYS}
-    runs = [
-        run_stages(
-            config_files=config_files,
-            config_dict={"stages": list(stages.values())},
-            overrides={**others, "seed": seed},
-        )
-        for seed in seeds
-    ]
-    return [
-        Variant(target, start, [results[number] for results in runs])
-        for number, (target, start) in enumerate(stages)
-    ]
+def find_trials(settings: Settings) -> list[Trial]:
+    """Every stage of the study, with the configured epochs; a pretrain stage comes before those that
+    start from it.
+
+    Raises:
+        ConfigError: see :func:`variant_stages`.
+    """
+    trials = []
+    rates: list[float | None] = [*settings.learning_rates] or [None]
+    for (target, start), overlay in variant_stages(
+        settings.config_files, settings.overrides
+    ).items():
+        trained = start in TRAINED
+        for condition in settings.conditions if start in STARTS else [ALL]:
+            if start in NOT_TRAINED and condition.train_users < 1:
+                continue  # as with all users
+            for rate in rates if trained else [None]:
+                changes = condition.overlay | ({} if rate is None else {"learning_rate": rate})
+                trials.append(Trial(target, start, condition, rate, overlay | changes))
+    return trials
+
+
+def plan(trials: list[Trial], settings: Settings, seed: int) -> list[Stage]:
+    """The stages of trials with one seed, in the same order."""
+    stages = {"stages": [trial.overlay for trial in trials], LEAVE_ONE_OUT: None}
+    return plan_stages(
+        config_files=settings.config_files, config_dict=stages, overrides={"seed": seed}
+    )
 
 
 def variant_stages(config_files, overrides: dict) -> dict[tuple[str, str], dict]:
@@ -58,8 +96,8 @@ def variant_stages(config_files, overrides: dict) -> dict[tuple[str, str], dict]
         ConfigError: no finetune stage starts from a pre-trained model.
     """
     planned = plan_stages(config_files=config_files, overrides=overrides)
-    overlays = read_layers(config_files)["stages"]
-    given = {key: value for key, value in overrides.items() if key in START_KEYS}
+    overlays = stage_overlays({**read_layers(config_files), **overrides})
+    given = {key: value for key, value in overrides.items() if key not in OF_THE_REPORT}
     stages: dict[tuple[str, str], dict] = {}
     transferred = False
     for number, (stage, overlay) in enumerate(zip(planned, overlays, strict=True), 1):
@@ -90,7 +128,7 @@ def variant_stages(config_files, overrides: dict) -> dict[tuple[str, str], dict]
 def _changes(config) -> dict[str, dict]:
     """The keys that define each start."""
     return {
-        "scratch": {**FROM_SCRATCH, "freeze": []},
+        SCRATCH: {**FROM_SCRATCH, "freeze": []},
         "frozen": {
             "freeze": config["freeze"] or list(get_model(config["model"]).encoder_parameters)
         },

@@ -1,24 +1,40 @@
-import dataclasses
+import re
 from pathlib import Path
 
+import polars as pl
 import pytest
 import yaml
 from tiny import PRETRAIN, TINY, TINY_MMM4REC
 
 from recbole_mm.cli import main
 from recbole_mm.config.errors import ConfigError
-from recbole_mm.run.result import Result
-from recbole_mm.transfer_report.report import convergence_figure, report_table, time_to
-from recbole_mm.transfer_report.variants import Variant, run_variants, variant_stages
+from recbole_mm.transfer_report.settings import (
+    Condition,
+    Settings,
+    parse_learning_rates,
+    parse_sizes,
+    refuse_contradictions,
+)
+from recbole_mm.transfer_report.study import run_study
+from recbole_mm.transfer_report.variants import find_trials, variant_stages
 
 MODELS = {"MMM4Rec": TINY_MMM4REC, "MISSRec": {**TINY, "n_heads": 2, "interest_ratio": 0.2}}
 
 
-def write_file(toy, model, *targets):
+def write_file(toy, model, *targets, **more):
     stages = [PRETRAIN, *targets]
-    common = {**toy, "model": model, **MODELS[model], "stages": stages}
+    common = {**toy, "model": model, **MODELS[model], "stages": stages, **more}
     Path("transfer.yaml").write_text(yaml.safe_dump(common))
     return ["transfer.yaml"]
+
+
+def settings(files, **changes):
+    values = {
+        "config_files": files, "overrides": {}, "seeds": [1], "sizes": [1.0], "new_items": 0.0,
+        "learning_rates": [], "steps": None, "metric": "NDCG@10", "mask_seen": False,
+        "out": Path("transfer"),
+    }  # fmt: skip
+    return Settings(**values | changes)
 
 
 def test_every_target_gets_its_controls_once(toy):
@@ -55,33 +71,22 @@ def test_every_pretraining_keeps_its_place(toy):
     assert names == ["toy (pre-training)", "toy (pre-training) (stage 3)"]
 
 
-def test_a_panel_shows_the_starts_of_its_target_alone():
-    trained = [
-        Variant(f"A, toy{stage} with ID", start, [result(0.1, 0.2)])
-        for stage in ("", " (stage 3)")
-        for start in ("scratch", "frozen", "unfrozen")
-    ]
-    tested = [Variant(f"A, toy{stage}", "zero-shot", [result()]) for stage in ("", " (stage 3)")]
+def test_every_domain_that_is_left_out_is_a_target(toy):
+    common = {
+        **toy,
+        "model": "MMM4Rec",
+        **TINY_MMM4REC,
+        "stages": [PRETRAIN, {"train_stage": "finetune"}],
+    }
+    del common["dataset"]
+    Path("transfer.yaml").write_text(yaml.safe_dump(common))
 
-    figure = convergence_figure([*trained, *tested])
+    stages = variant_stages(["transfer.yaml"], {"leave_one_out_domains": ["toy", "other"]})
 
-    starts = ["scratch", "frozen", "unfrozen", "zero-shot"]
-    assert [axes.get_title() for axes in figure.axes] == [
-        "A, toy with ID",
-        "A, toy (stage 3) with ID",
-    ]
-    assert [[line.get_label() for line in axes.lines] for axes in figure.axes] == [starts] * 2
-
-
-def test_settings_of_ids_do_not_reach_what_is_tested_without_them(toy):
-    rates = {"group_learning_rates": {"item_embeddings.*": 0.01}, "epochs": 1}
-    files = write_file(toy, "MMM4Rec", rates)
-
-    variants = run_variants(files, [0], {})
-
-    assert [v.start for v in variants[-2:]] == ["zero-shot", "untrained"]
-    overlays = {start: overlay for (_, start), overlay in variant_stages(files, {}).items()}
-    assert overlays["scratch"]["group_learning_rates"] == rates["group_learning_rates"]
+    assert list(dict.fromkeys(target for target, _ in stages)) == [
+        "other (pre-training)", "MMM4Rec, toy with ID", "MMM4Rec, toy",
+        "toy (pre-training)", "MMM4Rec, other with ID", "MMM4Rec, other",
+    ]  # fmt: skip
 
 
 def test_the_command_line_does_not_train_what_is_tested_untrained(toy):
@@ -92,23 +97,149 @@ def test_the_command_line_does_not_train_what_is_tested_untrained(toy):
         **dict.fromkeys(("MISSRec", "scratch", "frozen", "unfrozen"), 5),
         **dict.fromkeys(("zero-shot", "untrained"), 0),
     }
-    (result, *_), *_ = (v.results for v in run_variants(files, [0], {"epochs": 1})[-1:])
-    assert result.epochs == 0
 
 
-@pytest.mark.parametrize("model", MODELS)
-def test_the_command_writes_one_table_and_one_figure(toy, model, capsys):
+def test_sizes_and_learning_rates_are_trials_of_what_is_trained_alone(toy):
+    files = write_file(toy, "MISSRec", {})
+
+    trials = find_trials(
+        settings(files, sizes=[0.25, 1.0], new_items=0.2, learning_rates=[0.1, 0.01])
+    )
+
+    def of(start):
+        return [(t.condition, t.learning_rate) for t in trials if t.start == start]
+
+    whole, quarter, new = Condition(), Condition(0.25), Condition(1.0, 0.2)
+    assert of("MISSRec") == [(whole, None)]
+    assert of("zero-shot") == [(whole, None), (new, None)]
+    assert of("unfrozen") == of("scratch") == [
+        (condition, rate) for condition in (whole, quarter, new) for rate in (0.1, 0.01)
+    ]  # fmt: skip
+    overlay = next(t.overlay for t in trials if t.start == "scratch" and t.condition == quarter)
+    assert (overlay["train_users"], overlay["learning_rate"]) == (0.25, 0.1)
+    assert "held_out_items" not in overlay
+
+
+@pytest.mark.parametrize(
+    ("parse", "text", "message"),
+    [
+        (parse_sizes, "0.1,0.5", "add 1, all users"),
+        (parse_sizes, "0,1", "give different shares"),
+        (parse_sizes, "0.5,0.5,1", "give different shares"),
+        (parse_sizes, "1.5", "give different shares"),
+        (parse_learning_rates, "fast", "give different numbers > 0"),
+        (parse_learning_rates, "-1", "give different numbers > 0"),
+    ],
+)
+def test_lists_of_numbers_that_cannot_be_used_are_refused(parse, text, message):
+    with pytest.raises(ConfigError, match=message):
+        parse(text)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"overrides": {"seed": 1}}, "--seed: give --seeds instead"),
+        ({"overrides": {"train_users": 0.1}}, "--train_users: give --sizes instead"),
+        ({"overrides": {"epochs": 3}, "steps": 9}, "--epochs: give --steps instead"),
+        (
+            {"overrides": {"learning_rate": 0.1}, "learning_rates": [0.1]},
+            "--learning_rate: give --learning_rates instead",
+        ),
+        ({"steps": 0}, "--steps=0: give a number >= 1"),
+        ({"new_items": 1.0}, "--new_items=1.0: give a share of the items in .0, 1"),
+    ],
+)
+def test_options_that_exclude_each_other_are_refused(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        refuse_contradictions(settings([], **changes))
+
+
+def test_a_report_with_sizes_new_items_and_learning_rates(toy, capsys):
     pytest.importorskip("matplotlib")
-    (file,) = write_file(toy, model, {})
-    command = ["transfer-report", f"--config_files={file}", "--seeds=2", "--out=report"]
+    (file,) = write_file(toy, "MMM4Rec", {"eval_step": 1})
+    command = [
+        "transfer-report", f"--config_files={file}", "--seeds=2", "--out=report", "--epochs=2",
+        "--sizes=0.25,1", "--new_items=0.25", "--learning_rates=0.01,0.001", "--train_batch_size=50",
+    ]  # fmt: skip
+
     assert main(command) == 0
-    table = Path("report/transfer.md").read_text()
-    rows = [line.split(" | ") for line in table.splitlines() if line.startswith("| ")]
+
+    printed = capsys.readouterr().out
+    page = Path("report/report.html").read_text()
+    markdown = Path("report/report.md").read_text()
+    numbers = pl.read_csv("report/numbers.csv", infer_schema_length=None)
     starts = ["scratch", "frozen", "unfrozen", "zero-shot", "untrained"]
-    assert [row[1] for row in rows[2:]] == [model, *starts]
-    assert all("±" in row[4] for row in rows[2:])
-    assert Path("report/convergence.png").read_bytes().startswith(b"\x89PNG")
-    assert table.strip() in capsys.readouterr().out
+    baselines = ["image neighbors", "popularity", "text neighbors"]
+    metrics = numbers.filter(table="metrics")
+    assert metrics["start"].to_list() == [*starts, *baselines] * 3
+    assert metrics["train_users"].to_list() == [1.0] * 8 + [0.25] * 8 + [1.0] * 8
+    assert metrics["held_out_items"].to_list() == [0.0] * 16 + [0.25] * 8
+    assert metrics["targets"].to_list()[:16] == [40] * 16
+    assert 0 < metrics["targets"][-1] < 40
+    assert metrics.filter(pl.col("start").is_in(starts))["seeds"].unique().to_list() == [2]
+    # nothing is trained, so the size changes nothing
+    zero_shot = metrics.filter(start="zero-shot", held_out_items=0.0)["value"]
+    assert zero_shot[0] == zero_shot[1]
+    # scratch reaches its own best score with every seed; how often others do is in the table
+    own = numbers.filter(
+        start="scratch", table="steps to 100% of the best validation score of scratch"
+    )
+    assert own["value"].null_count() == 0
+    assert len(own) == 2 * 3
+    for text in (page, markdown):
+        assert text.count("starting from the pre-trained model changes NDCG@10 by") == 3
+        assert "Leave-one-out: each user" in text
+        assert "drawn with a fixed seed, each a part of" in text
+    assert "<h2>Learning rates</h2>" in page
+    assert page.count("<svg") == 2
+    assert set(re.findall(r"https?://([\w.]+)", page)) <= {"www.w3.org"}
+    assert "starting from the pre-trained model changes" in printed
+    assert {path.name for path in Path("report/figures").iterdir()} == {
+        f"{kind}_MMM4Rec__toy_with_ID.{form}"
+        for kind in ("learning", "sizes")
+        for form in ("svg", "pdf")
+    }
+    assert r"\toprule" in Path("report/tables/starts_MMM4Rec__toy_with_ID.tex").read_text()
+
+    before = {
+        path: path.stat().st_mtime_ns for path in Path("saved").iterdir() if path.suffix != ".lock"
+    }
+    assert main(command) == 0  # finished stages are not repeated
+    after = {
+        path: path.stat().st_mtime_ns for path in Path("saved").iterdir() if path.suffix != ".lock"
+    }
+    assert after == before
+    assert Path("report/report.html").read_text() == page
+
+
+def test_small_training_sets_get_as_many_optimizer_steps(toy):
+    files = write_file(toy, "MISSRec", {"use_item_id": False}, train_batch_size=20, epochs=2)
+
+    study = run_study(settings(files, sizes=[0.1, 1.0]), lambda _: None)
+
+    # 160 targets in batches of 20, and 16 of them in one
+    steps = [d.steps_per_epoch for d in study.descriptions.values()]
+    assert steps == [8, 1]
+    trained = {
+        (o.start, o.condition.train_users): o.config for o in study.outcomes if o.config["epochs"]
+    }
+    assert trained["scratch", 1.0]["epochs"] == trained["frozen", 1.0]["epochs"] == 2
+    assert trained["scratch", 0.1]["epochs"] == trained["unfrozen", 0.1]["epochs"] == 16
+    assert trained["scratch", 0.1]["eval_step"] == 8
+
+
+def test_a_damaged_file_of_ranks_is_computed_again(toy):
+    files = write_file(toy, "MISSRec", {"use_item_id": False}, epochs=1)
+    study = run_study(settings(files), lambda _: None)
+    path = next(Path("saved").glob("*.ranks.parquet"))
+    path.write_bytes(b"PAR1")
+
+    again = run_study(settings(files), lambda _: None)
+
+    assert [
+        o.ranks.equals(p.ranks) for o, p in zip(again.outcomes, study.outcomes, strict=True)
+    ] == [True] * len(study.outcomes)
 
 
 def test_a_folder_that_cannot_be_made_is_wrong_input(toy, capsys):
@@ -120,32 +251,3 @@ def test_a_folder_that_cannot_be_made_is_wrong_input(toy, capsys):
 
     assert "taken': File exists. Give another --out" in capsys.readouterr().err
     assert not Path("saved").exists()
-
-
-def result(*scores):
-    history = [{"epoch": e, "valid_score": s, "seconds": 2.0 * e} for e, s in enumerate(scores)]
-    best = max(scores, default=0.5)
-    unknown = dict.fromkeys(field.name for field in dataclasses.fields(Result))
-    return Result(
-        **unknown
-        | {
-            "history": history,
-            "valid_metric": "ndcg@10",
-            "best_valid_score": best,
-            "test_result": {"ndcg@10": best / 2},
-        }
-    )
-
-
-def test_the_table_says_when_the_best_and_95_percent_of_it_were_reached():
-    assert time_to(result(0.1, 0.97, 0.2, 1.0), 1.0) == (4, 6.0)
-    assert time_to(result(0.1, 0.97, 0.2, 1.0), 0.95) == (2, 2.0)
-    assert time_to(result(), 1.0) is None
-    table = report_table(
-        [
-            Variant("t", "scratch", [result(0.1, 1.0), result(0.2, 0.4)]),
-            Variant("t", "zero-shot", [result()]),
-        ]
-    )
-    assert "| t | scratch | ndcg@10 | 2 | 0.3500 ± 0.2121 | 0.7000 ± 0.4243 | 2.0 ± 0.0 |" in table
-    assert "| t | zero-shot | ndcg@10 | 1 | 0.2500 | 0.5000 | - | - | - | - |" in table

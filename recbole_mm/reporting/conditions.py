@@ -1,0 +1,32 @@
+"""How the numbers of a report were made, in sentences."""
+
+TIES = {
+    "file": "in the order of the file",
+    "item": "in the order of the items' tokens",
+    "random": "in a random order, the same for every run",
+}
+"""``tie_order`` in words."""
+
+LEAVE_ONE_OUT = "Leave-one-out: each user's last event is for test, the one before for validation."
+
+
+def ranking_conditions(n_items: int, mask_seen: bool) -> list[str]:
+    """What a target is ranked among."""
+    history = "are candidates too (not masked)"
+    if mask_seen:
+        history = "are not candidates at test (in validation they are)"
+    return [
+        f"Each target is ranked among all {n_items:,} items; items in the user's history {history}.",
+        "Of the other items with the same score, half count as ranked higher.",
+    ]
+
+
+def tie_conditions(tie_order: str, tied_targets: int, test_targets: int) -> list[str]:
+    """What depends on the order of events at the same time; empty if nothing does."""
+    if not tied_targets:
+        return []
+    sentence = (
+        f"Events of a user at the same time are {TIES[tie_order]} (tie_order: {tie_order}); "
+        f"{tied_targets:,} test targets ({tied_targets / test_targets:.0%}) depend on that order."
+    )
+    return [sentence]

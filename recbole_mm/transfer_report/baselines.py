@@ -1,0 +1,33 @@
+"""Baselines on a target that train nothing: popularity, and neighbors by each modality."""
+
+from recbole_mm.config.load import RunConfig, load_config
+from recbole_mm.config.plain import config_to_plain
+
+POPULARITY = "popularity"
+COMMON_KEYS = (
+    "ITEM_ID_FIELD", "MAX_ITEM_LIST_LENGTH", "RATING_FIELD", "TIME_FIELD", "USER_ID_FIELD",
+    "benchmark_filename", "checkpoint_dir", "data_path", "domains", "encoding", "eval_args",
+    "eval_batch_size", "feature_path", "filter_inter_by_user_or_item", "gpu_id", "held_out_items",
+    "item_inter_num_interval", "load_col", "metrics", "min_feature_coverage", "rm_dup_inter", "seed",
+    "show_progress", "tie_order", "topk", "train_users", "unload_col", "use_gpu",
+    "user_inter_num_interval", "val_interval", "valid_metric",
+)  # fmt: skip
+"""Keys that decide what a model is trained and tested on."""
+
+
+def baseline_configs(config, modalities: list[str]) -> dict[str, RunConfig]:
+    """The configurations of the baselines, by name.
+
+    Args:
+        config: of a model on the target.
+        modalities: of that model; each gives the nearest neighbors of the last items of a history.
+    """
+    plain = config_to_plain(config)
+    common = {key: plain[key] for key in COMMON_KEYS if key in plain}
+    common["tracker"] = "none"
+    dataset = config["dataset"]
+    configs = {POPULARITY: load_config("Popularity", dataset, (), common)}
+    for name in modalities:
+        neighbors = {**common, "feature_share": 1.0, "modalities": [name]}
+        configs[f"{name} neighbors"] = load_config("TransitionGraph", dataset, (), neighbors)
+    return configs

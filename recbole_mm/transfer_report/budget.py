@@ -1,0 +1,80 @@
+"""What a target's data are under a condition, and how many epochs are how many optimizer steps."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from recbole_mm.data.sequences import n_tied_targets
+from recbole_mm.run.splits import load_splits
+
+
+class Description(NamedTuple):
+    """A target under a condition.
+
+    Attributes:
+        counts: users, items, interactions, and users and targets of each part.
+        modalities: of the model.
+        held_out: tokens of the items that are left out of training.
+        tied_targets: test targets of leave-one-out that depend on the order of ties.
+        steps_per_epoch: optimizer steps.
+    """
+
+    counts: dict[str, int]
+    modalities: list[str]
+    held_out: list[str]
+    tied_targets: int
+    steps_per_epoch: int
+
+
+def describe(config) -> Description:
+    """Load and divide the data of a configuration.
+
+    Raises:
+        UserError: they do not exist, or cannot be used or divided in this way.
+    """
+    splits = load_splits(config)
+    train, valid, test = (loader.dataset for loader in splits)
+    tokens = np.asarray(train.field2id_token[train.iid_field]).astype(str)
+    events = None if train.has_histories else train.events
+    parts = (train, valid, test)
+    counts = {
+        "users": train.user_num - 1,
+        "items": train.item_num - 1,
+        "interactions": sum(map(len, parts)) if events is None else len(events),
+        "training users": len(np.unique(train.inter_feat[train.uid_field].numpy())),
+        "training targets": len(train.inter_feat),
+        "validation targets": len(valid.inter_feat),
+        "test targets": len(test.inter_feat),
+    }
+    tied = 0
+    if events is not None and train.has_time and "LS" in config["eval_args"]["split"]:
+        tied = n_tied_targets(*(events[f].numpy() for f in (train.uid_field, train.time_field)))
+    return Description(
+        counts=counts,
+        modalities=list(train.modalities),
+        held_out=tokens[train.held_out().numpy()].tolist(),
+        tied_targets=tied,
+        steps_per_epoch=math.ceil(len(splits.train) / (config["gradient_accumulation_steps"] or 1)),
+    )
+
+
+def equal_steps(config, steps_of_all: int, steps: int, wanted: int | None) -> dict:
+    """The epochs of a training set with which a model takes as many optimizer steps as with all
+    users, and is validated as often; rounded to whole epochs, one at least.
+
+    Args:
+        config: with ``epochs`` and ``eval_step`` for all users.
+        steps_of_all: optimizer steps of an epoch with all users.
+        steps: of an epoch with this training set.
+        wanted: optimizer steps in all; ``None``: those of the configured epochs on all users.
+
+    Returns:
+        the keys that change.
+    """
+    total = wanted or config["epochs"] * steps_of_all
+    between = config["eval_step"] * steps_of_all
+    values = {"epochs": max(1, round(total / steps))}
+    if between:
+        values["eval_step"] = min(values["epochs"], max(1, round(between / steps)))
+    return {key: value for key, value in values.items() if value != config[key]}

@@ -1,0 +1,83 @@
+"""What a finished stage reached, and the ranks of its test targets beside its other files."""
+
+from typing import NamedTuple
+
+import polars as pl
+
+from recbole_mm.reporting.environment import environment
+from recbole_mm.reporting.ranks import MASKED, TREATMENTS, evaluate_ranks, write_table
+from recbole_mm.run.result import Result
+from recbole_mm.run.run import Run
+from recbole_mm.run.stages import Stage
+from recbole_mm.tools.errors import UserError
+from recbole_mm.tools.files import set_aside
+from recbole_mm.tools.hashing import sha256_of_file
+from recbole_mm.tools.records import read_record, write_record
+from recbole_mm.transfer_report.settings import Condition
+
+RANKS, RECORD = ".ranks.parquet", ".ranks.json"
+
+
+class Outcome(NamedTuple):
+    """One start or baseline on one target with one seed.
+
+    Attributes:
+        target: name of the target.
+        start: of the start or the baseline.
+        condition: what was left of the target for training.
+        seed: random seed.
+        config: of its stage.
+        result: ``None`` of a baseline, which trains nothing.
+        ranks: ``user``, ``item``, ``rank``, ``seen`` (treatment of the items of the history).
+        environment: what it was made with.
+    """
+
+    target: str
+    start: str
+    condition: Condition
+    seed: int
+    config: dict
+    result: Result | None
+    ranks: pl.DataFrame
+    environment: dict[str, str]
+
+
+def ranks_of(stage: Stage, trained: bool = True) -> tuple[pl.DataFrame, dict[str, str]]:
+    """The ranks of a stage's test targets, computed once and kept; and what with.
+
+    Args:
+        stage: finished.
+        trained: whether it has a checkpoint; without one the model is complete once it is made.
+    """
+    path, record_path = stage.path(RANKS), stage.path(RECORD)
+    kept = _kept_ranks(stage)
+    if kept is not None:
+        return kept
+    run = Run(stage.config)
+    if trained:  # loads the checkpoint
+        run.trainer.evaluate(run.splits.test, True, str(stage.path(".pth")))
+    ranks = pl.concat(
+        evaluate_ranks(run, seen == MASKED)
+        .ranks.select("user", "item", "rank")
+        .with_columns(seen=pl.lit(seen))
+        for seen in TREATMENTS
+    )
+    made_with = environment(stage.config["device"])
+    write_table(ranks, path)
+    write_record(record_path, {"environment": made_with, "ranks": sha256_of_file(path)})
+    return ranks, made_with
+
+
+def _kept_ranks(stage: Stage) -> tuple[pl.DataFrame, dict[str, str]] | None:
+    """What was kept; damaged files are set aside."""
+    path, record_path = stage.path(RANKS), stage.path(RECORD)
+    try:
+        record = read_record(record_path)
+        if record is None:
+            return None
+        if sha256_of_file(path) != record["ranks"]:
+            raise UserError(f"{path} has changed since it was written")
+        return pl.read_parquet(path), record["environment"]
+    except (OSError, UserError, KeyError, pl.exceptions.PolarsError) as error:
+        set_aside(record_path, error)
+        return None

@@ -1,0 +1,125 @@
+"""What a transfer report compares, and under which conditions."""
+
+import math
+from pathlib import Path
+from typing import NamedTuple
+
+from recbole_mm.config.errors import ConfigError
+from recbole_mm.config.values import parse_value
+
+
+class Condition(NamedTuple):
+    """What is left of a target for training.
+
+    Attributes:
+        train_users: share of the users whose events are training targets.
+        held_out_items: share of the items that are left out of training; they alone are tested then.
+    """
+
+    train_users: float = 1.0
+    held_out_items: float = 0.0
+
+    @property
+    def overlay(self) -> dict:
+        """Its keys of the configuration, as far as it sets any."""
+        return {key: value for key, value in self._asdict().items() if value != getattr(ALL, key)}
+
+    @property
+    def text(self) -> str:
+        """In a few words."""
+        if self.held_out_items:
+            return f"new items ({100 * self.held_out_items:.4g}% held out)"
+        return (
+            "all users" if self.train_users == 1 else f"{100 * self.train_users:.4g}% of the users"
+        )
+
+
+ALL = Condition()
+
+
+class Settings(NamedTuple):
+    """What is compared and how.
+
+    Attributes:
+        config_files: the stages.
+        overrides: configuration keys for all of them.
+        seeds: of the runs of every start.
+        sizes: shares of the target's users that are trained on.
+        new_items: share of items for a further test on items that are left out of training; 0: none.
+        learning_rates: those that each start tries, with the first seed; empty: the configured one.
+        steps: optimizer steps of each start; ``None``: those of the configured epochs on all users.
+        metric: the one of tests and intervals.
+        mask_seen: whether the items of the user's history are not candidates at test.
+        out: folder of the report.
+    """
+
+    config_files: list[str]
+    overrides: dict
+    seeds: list[int]
+    sizes: list[float]
+    new_items: float
+    learning_rates: list[float]
+    steps: int | None
+    metric: str
+    mask_seen: bool
+    out: Path
+
+    @property
+    def conditions(self) -> list[Condition]:
+        """Shares of the users, the largest first, then new items."""
+        sizes = [Condition(train_users=size) for size in sorted(self.sizes, reverse=True)]
+        return sizes + [Condition(held_out_items=self.new_items)] * bool(self.new_items)
+
+
+def parse_sizes(text: str) -> list[float]:
+    """``--sizes``: shares of the users.
+
+    Raises:
+        ConfigError: one is not in (0, 1], or is a duplicate, or 1 is missing.
+    """
+    sizes = _parse_numbers("--sizes", text, "shares of the users in (0, 1]", 1.0)
+    if 1 not in sizes:
+        raise ConfigError(f"--sizes={text}: add 1, all users, which the smaller sizes follow")
+    return sizes
+
+
+def parse_learning_rates(text: str | None) -> list[float]:
+    """``--learning_rates``; empty without it.
+
+    Raises:
+        ConfigError: one is not positive, or is a duplicate.
+    """
+    if text is None:
+        return []
+    return _parse_numbers("--learning_rates", text, "numbers > 0", math.inf)
+
+
+def refuse_contradictions(settings: Settings) -> None:
+    """Check the options.
+
+    Raises:
+        ConfigError: options exclude each other, or a number is out of range.
+    """
+    if not 0 <= settings.new_items < 1:
+        raise ConfigError(f"--new_items={settings.new_items}: give a share of the items in [0, 1)")
+    if settings.steps is not None and settings.steps < 1:
+        raise ConfigError(f"--steps={settings.steps}: give a number >= 1")
+    options = {
+        "seed": "--seeds", "train_users": "--sizes", "held_out_items": "--new_items",
+    }  # fmt: skip
+    if settings.learning_rates:
+        options["learning_rate"] = "--learning_rates"
+    if settings.steps is not None:
+        options["epochs"] = "--steps"
+    for key, option in options.items():
+        if key in settings.overrides:
+            raise ConfigError(f"--{key}: give {option} instead")
+
+
+def _parse_numbers(option: str, text: str, form: str, most: float) -> list[float]:
+    value = parse_value(text)
+    numbers = list(value) if isinstance(value, (list, tuple)) else [value]
+    plain = all(type(n) in (int, float) and 0 < n <= most and n < math.inf for n in numbers)
+    if not plain or not numbers or len(set(numbers)) < len(numbers):
+        raise ConfigError(f"{option}={text}: give different {form}, e.g. {option}=0.1,1")
+    return [float(n) for n in numbers]

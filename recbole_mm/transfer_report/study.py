@@ -1,0 +1,243 @@
+"""The study behind a report: its stages, run or found finished, and its baselines."""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from recbole_mm.config.errors import ConfigError
+from recbole_mm.config.plain import config_to_plain
+from recbole_mm.reporting.ranks import parse_metric
+from recbole_mm.run.identity import data_hashes
+from recbole_mm.run.result import Result
+from recbole_mm.run.splits import find_or_make
+from recbole_mm.run.stages import Stage
+from recbole_mm.tools import processes
+from recbole_mm.tools.errors import RunFailed
+from recbole_mm.transfer_report.baselines import baseline_configs
+from recbole_mm.transfer_report.budget import Description, describe, equal_steps
+from recbole_mm.transfer_report.outcomes import Outcome, ranks_of
+from recbole_mm.transfer_report.settings import ALL, Condition, Settings, refuse_contradictions
+from recbole_mm.transfer_report.variants import (
+    SCRATCH,
+    TRAINED,
+    Trial,
+    find_trials,
+    plan,
+    without_id_setting,
+)
+
+Place = tuple[str, Condition]
+"""A target under a condition."""
+
+Scores = dict[float, float | None]
+"""Best validation score by learning rate."""
+
+
+class Study(NamedTuple):
+    """Everything that a report is made of.
+
+    Attributes:
+        settings: what was compared.
+        pretrainings: result and configuration of each pretrain stage, by name and seed.
+        outcomes: of starts and baselines.
+        searched: of each start that tried several learning rates, by target, condition and start.
+        descriptions: of the data.
+        hashes: SHA-256 of the files of all data sets.
+    """
+
+    settings: Settings
+    pretrainings: dict[tuple[str, int], tuple[Result, dict]]
+    outcomes: list[Outcome]
+    searched: dict[tuple[str, Condition, str], Scores]
+    descriptions: dict[Place, Description]
+    hashes: dict[str, str]
+
+
+def run_study(settings: Settings, log: Callable[[str], None]) -> Study:
+    """Run every stage of a study that is not finished; its baselines, too.
+
+    Args:
+        settings: what is compared.
+        log: called with a line about each stage.
+
+    Raises:
+        ConfigError: contradicting options, several processes, or no stage starts from a pre-trained
+            model.
+        UserError: data that cannot be used; the data are loaded and the models made before one is
+            trained.
+    """
+    processes.start()
+    if processes.size() > 1:
+        raise ConfigError("transfer-report runs in one process: start it without torchrun")
+    parse_metric(settings.metric)
+    refuse_contradictions(settings)
+    trials = find_trials(settings)
+    stages = plan(trials, settings, settings.seeds[0])
+    for stage in stages:
+        find_or_make(stage.config)
+    descriptions = {
+        (trial.target, trial.condition): describe(stage.config)
+        for trial, stage in _first_of_scratch(trials, stages)
+    }
+    trials = [
+        _with_equal_steps(trial, stage.config, descriptions, settings.steps)
+        for trial, stage in zip(trials, stages, strict=True)
+    ]
+    runner = Runner(settings, log)
+    searched = {}
+    if settings.learning_rates:
+        searched = _search(trials, runner, settings.seeds[0])
+        trials = [trial for trial in trials if _is_chosen(trial, searched)]
+    pretrainings: dict[tuple[str, int], tuple[Result, dict]] = {}
+    outcomes = []
+    for seed in settings.seeds:
+        for trial, stage, result in runner.run(trials, seed):
+            if trial.is_pretraining:
+                pretrainings[trial.target, seed] = result, config_to_plain(stage.config)
+            else:
+                outcomes.append(_outcome(trial, seed, stage, result))
+    stages = plan(trials, settings, settings.seeds[0])
+    outcomes += _baselines(_first_of_scratch(trials, stages), descriptions)
+    hashes = {name: h for stage in stages for name, h in data_hashes(stage.config).items()}
+    return Study(settings, pretrainings, outcomes, searched, descriptions, hashes)
+
+
+class Runner:
+    """Runs the stages of trials with one seed after another.
+
+    Args:
+        settings: of the study.
+        log: called with a line about each stage.
+    """
+
+    def __init__(self, settings: Settings, log: Callable[[str], None]):
+        self.settings, self.log = settings, log
+        self._checked = False
+
+    def run(
+        self, trials: list[Trial], seed: int, may_fail: bool = False
+    ) -> Iterator[tuple[Trial, Stage, Result]]:
+        """Every trial with its stage and the result; finished stages are not repeated.
+
+        Args:
+            trials: in order.
+            seed: random seed.
+            may_fail: a trained start that fails is left out, e.g. if its learning rate is too high.
+        """
+        stages = plan(trials, self.settings, seed)
+        results: list[Result | None] = []
+        for number, (trial, stage) in enumerate(zip(trials, stages, strict=True)):
+            if stage.source is not None:
+                source = results[stage.source]
+                assert source is not None  # a pretrain stage does not fail silently
+                stage.config["pre_model_path"] = source.checkpoint
+            self._check_once(trials[number:], stages[number:])
+            name = f"{trial.text}, seed {seed}"
+            try:
+                result = stage.run(name)
+            except RunFailed as error:
+                if not may_fail or trial.start not in TRAINED:
+                    raise
+                self.log(f"[{number + 1}/{len(trials)}] {name}: FAILED: {error}")
+                results.append(None)
+                continue
+            results.append(result)
+            self.log(f"[{number + 1}/{len(trials)}] {name}: {_reached(result)}")
+            yield trial, stage, result
+
+    def _check_once(self, trials: list[Trial], stages: list[Stage]) -> None:
+        """Before the first stage is trained: every later one with other data or another start."""
+        if self._checked or stages[0].result() is not None:
+            return
+        self._checked = True
+        known = set()
+        for trial, stage in zip(trials[1:], stages[1:], strict=True):
+            if (trial.target, trial.start) not in known:
+                stage.check(trial.text)
+            known.add((trial.target, trial.start))
+
+
+def _reached(result: Result) -> str:
+    score = "-" if result.best_valid_score is None else f"{result.best_valid_score:.4f}"
+    return f"validation {result.valid_metric} {score}, {result.seconds:.0f} s"
+
+
+def _first_of_scratch(trials: list[Trial], stages: list[Stage]) -> list[tuple[Trial, Stage]]:
+    """The first trial from scratch on each target under each condition, with its stage."""
+    found: dict[Place, tuple[Trial, Stage]] = {}
+    for trial, stage in zip(trials, stages, strict=True):
+        if trial.start == SCRATCH:
+            found.setdefault((trial.target, trial.condition), (trial, stage))
+    return list(found.values())
+
+
+def _with_equal_steps(
+    trial: Trial, config, descriptions: dict[Place, Description], steps: int | None
+) -> Trial:
+    if trial.start not in TRAINED:
+        return trial
+    whole, part = (descriptions[trial.target, condition] for condition in (ALL, trial.condition))
+    changes = equal_steps(config, whole.steps_per_epoch, part.steps_per_epoch, steps)
+    return trial._replace(overlay=trial.overlay | changes)
+
+
+def _search(
+    trials: list[Trial], runner: Runner, seed: int
+) -> dict[tuple[str, Condition, str], Scores]:
+    """The best validation score of every learning rate of every trained start.
+
+    Raises:
+        RunFailed: a start has failed with every learning rate, or nothing is validated.
+    """
+    searched: dict[tuple[str, Condition, str], Scores] = {}
+    for target, start, condition, rate, _ in trials:
+        if rate is not None:
+            searched.setdefault((target, condition, start), {})[rate] = None
+    for trial, _, result in runner.run(trials, seed, may_fail=True):
+        if trial.learning_rate is not None:
+            scores = searched[trial.target, trial.condition, trial.start]
+            scores[trial.learning_rate] = result.best_valid_score
+    for (target, condition, start), scores in searched.items():
+        if all(score is None for score in scores.values()):
+            raise RunFailed(
+                f"{target}, {start}, {condition.text}: no learning rate of {list(scores)} has a "
+                f"validation score: give others, or a split with validation targets"
+            )
+    return searched
+
+
+def best_rate(scores: Scores) -> float:
+    """The learning rate of the best score."""
+    known = {rate: score for rate, score in scores.items() if score is not None}
+    return max(known, key=lambda rate: known[rate])
+
+
+def _is_chosen(trial: Trial, searched: dict[tuple[str, Condition, str], Scores]) -> bool:
+    scores = searched.get((trial.target, trial.condition, trial.start))
+    return scores is None or trial.learning_rate == best_rate(scores)
+
+
+def _outcome(trial: Trial, seed: int, stage: Stage, result: Result) -> Outcome:
+    ranks, made_with = ranks_of(stage)
+    return Outcome(
+        trial.target, trial.start, trial.condition, seed, config_to_plain(stage.config), result,
+        ranks, made_with,
+    )  # fmt: skip
+
+
+def _baselines(
+    scratch: list[tuple[Trial, Stage]], descriptions: dict[Place, Description]
+) -> list[Outcome]:
+    """Baselines on every target under every condition, once whether or not models have IDs."""
+    outcomes: dict[tuple[str, str, Condition], Outcome] = {}
+    for trial, stage in scratch:
+        target, condition = without_id_setting(trial.target), trial.condition
+        modalities = descriptions[trial.target, condition].modalities
+        for name, config in baseline_configs(stage.config, modalities).items():
+            if (target, name, condition) in outcomes:
+                continue
+            ranks, made_with = ranks_of(Stage(config), trained=False)
+            outcomes[target, name, condition] = Outcome(
+                target, name, condition, config["seed"], config_to_plain(config), None, ranks,
+                made_with,
+            )  # fmt: skip
+    return list(outcomes.values())
