@@ -2,6 +2,7 @@ r"""Sequential data sets with item features, exact times, and prefixes by index.
 
 import os
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,10 +14,16 @@ from recbole_mm.data.augmentation import random_crops, shuffled_ties
 from recbole_mm.data.builtin import ensure_builtin
 from recbole_mm.data.domains import common_modalities, domain_folder, domains_of
 from recbole_mm.data.errors import DatasetError
-from recbole_mm.data.feature_files import feature_path, find_modalities
+from recbole_mm.data.feature_files import feature_path, find_modalities, read_feature_info
 from recbole_mm.data.features import ItemFeatures, read_item_features
-from recbole_mm.data.mixture import domain_of_items, read_mixture_features, with_domain
+from recbole_mm.data.mixture import (
+    domain_of_items,
+    read_mixture_features,
+    with_domain,
+    without_domain,
+)
 from recbole_mm.data.presplit import PresplitDataset
+from recbole_mm.data.seen_split import recorded_split, refuse_other_split, split_record
 from recbole_mm.data.sequences import (
     among_kept,
     cut_at_moments,
@@ -274,8 +281,10 @@ class MultiModalDataset(PresplitDataset):
         )
 
     def _item_tokens_of_events(self) -> np.ndarray:
-        tokens = np.asarray(self.field2id_token[self.iid_field]).astype(str)
-        return tokens[self.inter_feat[self.iid_field].numpy()]
+        return self._tokens_of(self.iid_field)[self.inter_feat[self.iid_field].numpy()]
+
+    def _tokens_of(self, field: str) -> np.ndarray:
+        return np.asarray(self.field2id_token[field]).astype(str)
 
     def _remove_duplication(self):
         """As RecBole's (``rm_dup_inter``), but in the order of events, and rows keep their order.
@@ -301,8 +310,7 @@ class MultiModalDataset(PresplitDataset):
             raise DatasetError(
                 f"held_out_items must be a share of the items in [0, 1), not {share}."
             )
-        tokens = np.asarray(self.field2id_token[self.iid_field]).astype(str)
-        drawn = drawn_by_token(tokens[1:], share) + 1
+        drawn = drawn_by_token(self._tokens_of(self.iid_field)[1:], share) + 1
         held_out = torch.zeros(self.item_num, dtype=torch.bool)
         held_out[torch.from_numpy(drawn)] = True
         return held_out
@@ -316,6 +324,7 @@ class MultiModalDataset(PresplitDataset):
             datasets = self._without_held_out(datasets)
         if self.config["train_users"] not in (None, 1):
             datasets[0] = self._of_training_users(datasets[0])
+        self._refuse_leaking_features(datasets[0])
         self._train_on_windows(datasets[0])
         self._balance_domains(datasets[0])
         if self.config["model"] in READ_OTHER_HISTORIES:
@@ -338,6 +347,41 @@ class MultiModalDataset(PresplitDataset):
                 f"{self.dataset_name} hold histories ({self.history_field(self.iid_field)}); give "
                 f"files of {self.uid_field}, {self.iid_field} and {self.time_field}"
             )
+
+    def _refuse_leaking_features(self, train) -> None:
+        """Refuse features of an encoder that was tuned on another split."""
+        for domain in self.domains or [None]:
+            current = None
+            for modality in self.modalities:
+                path = self._feature_file(modality, domain)
+                seen = recorded_split(read_feature_info(path), path)
+                if seen is not None:
+                    current = current or train.split_record(domain)
+                    fix = f"leave {modality!r} out (--modalities)"
+                    refuse_other_split(path, seen, current, fix)
+
+    def _feature_file(self, modality: str, domain: str | None = None) -> Path:
+        folder = self.config["feature_path"] or self.dataset_path
+        if domain is None:
+            return feature_path(folder, self.dataset_name, modality)
+        return feature_path(Path(folder).parent / domain, domain, modality)
+
+    def split_record(self, domain: str | None = None) -> dict:
+        """What identifies the events of this split, see
+        :func:`~recbole_mm.data.seen_split.split_record`.
+
+        Args:
+            domain: of a mixture, one of its domains, as a data set of its own.
+        """
+        users, items = (ids.numpy() for ids in self.events_seen())
+        if domain is not None:
+            own = (self.item_domain == self.domains.index(domain)).numpy()[items]
+            users, items = users[own], items[own]
+        names = [self._tokens_of(field) for field in (self.uid_field, self.iid_field)]
+        if domain is not None:
+            names = [without_domain(tokens, domain) for tokens in names]
+        of_events = (names[0][users], names[1][items])
+        return split_record(self.config, domain or self.dataset_name, *of_events)
 
     def _train_on_windows(self, train) -> None:
         positions = self.config["loss_positions"] or "last"
@@ -447,7 +491,7 @@ class MultiModalDataset(PresplitDataset):
         """
         share, users = self.config["train_users"], train.inter_feat[self.uid_field].numpy()
         having = np.unique(users)
-        tokens = np.asarray(self.field2id_token[self.uid_field]).astype(str)[having]
+        tokens = self._tokens_of(self.uid_field)[having]
         drawn = having[drawn_by_token(tokens, max(share, 1 / max(len(having), 1)))]
         kept = take_rows(train.inter_feat, np.flatnonzero(np.isin(users, drawn)))
         self.logger.info(
@@ -535,16 +579,42 @@ class MultiModalDataset(PresplitDataset):
 
     def item_counts(self) -> torch.Tensor:
         """How often this split has an item as a target or in a history, ``(n_items,)`` int64."""
+        return torch.bincount(self.events_seen()[1], minlength=self.item_num)
+
+    def events_seen(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Users and items, as ids, of the events that are targets of this split or before one; of
+        histories in a file, each as often as it occurs there."""
         if FIRST_ROW in self.inter_feat:
-            items = self.history[self.iid_field][self._rows_seen()]
-        else:  # histories as in the file, with their padding
-            fields = self.iid_field, f"{self.iid_field}{self.config['LIST_SUFFIX']}"
-            items = torch.cat(
-                [self.inter_feat[f].flatten() for f in fields if f in self.inter_feat]
-            )
-        counts = torch.bincount(items, minlength=self.item_num)
-        counts[0] = 0
-        return counts
+            rows = self._rows_seen()
+            return self.history[self.uid_field][rows], self.history[self.iid_field][rows]
+        users, items = self.inter_feat[self.uid_field], self.inter_feat[self.iid_field]
+        name = self.history_field(self.iid_field)
+        if name in self.inter_feat:
+            histories = self.inter_feat[name]
+            in_history = users.unsqueeze(1).expand_as(histories)
+            users = torch.cat([users, in_history.flatten()])
+            items = torch.cat([items, histories.flatten()])
+        return users[items > 0], items[items > 0]
+
+    def next_items(self, window: int) -> tuple[np.ndarray, np.ndarray]:
+        """The last items of the history of each target of this split, and the target.
+
+        Args:
+            window: how many items of the history, at most; not more than
+                ``MAX_ITEM_LIST_LENGTH``.
+
+        Returns:
+            ids ``(n, window)``, the latest item first, 0 where a history is shorter; ids ``(n,)``.
+        """
+        lengths = self.inter_feat[self.item_list_length_field].numpy()
+        place = lengths[:, None] - 1 - np.arange(window)
+        if FIRST_ROW in self.inter_feat:
+            rows = self.inter_feat[FIRST_ROW].numpy()[:, None] + np.maximum(place, 0)
+            before = self.history[self.iid_field].numpy()[rows]
+        else:
+            histories = self.inter_feat[self.history_field(self.iid_field)].numpy()
+            before = np.take_along_axis(histories, np.maximum(place, 0), axis=1)
+        return np.where(place >= 0, before, 0), self.inter_feat[self.iid_field].numpy()
 
     def item_shares(self) -> torch.Tensor:
         """Shares of the items among the targets that are drawn for training, ``(n_items,)``.

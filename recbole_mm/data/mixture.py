@@ -23,6 +23,11 @@ def with_domain(tokens: pd.Series, domain: str) -> pd.Series:
     return pd.Series(named[rows], index=tokens.index)  # -1, a missing token, is the last
 
 
+def without_domain(tokens: np.ndarray, domain: str) -> np.ndarray:
+    """Tokens as they are in the domain itself; those of other domains stay."""
+    return np.array([token.removeprefix(f"{domain}{SEPARATOR}") for token in tokens.tolist()])
+
+
 def domain_of_items(item_tokens, domains: list[str], origin: str = "mixture") -> Tensor:
     """Index of each item's domain ``(n_items,)``, -1 for the padding item 0.
 
