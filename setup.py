@@ -17,6 +17,7 @@ TUNE = [
     "plotly>=6",  # RecBole's HyperTuning draws its trials
     "ray[tune]>=2.44",
 ]
+TUNE_ENCODER = ["accelerate>=1.10", "datasets>=4", "peft>=0.20"]
 
 # RecBole 1.2.1 requires ray <= 2.6.3, which has no wheels for Python 3.12 and later. It is therefore
 # installed by `pip install --no-deps recbole==1.2.1`, and what its modules import is required here.
@@ -72,6 +73,7 @@ setup(
             *SERVE,
             *TRACK,
             *TUNE,
+            *TUNE_ENCODER,
             "build>=1.0",
             "hypothesis>=6.100",
             "mypy>=1.15",
@@ -94,5 +96,6 @@ setup(
         "serve": SERVE,
         "track": TRACK,
         "tune": TUNE,
+        "tune-encoder": [*FEATURES, *TUNE_ENCODER],
     },
 )

@@ -22,6 +22,9 @@ COMMANDS = {
     "extract": Command(
         "recbole_mm.prepare.commands.extract", "make feature files from texts and pictures"
     ),
+    "tune-encoder": Command(
+        "recbole_mm.encoder_tuning.command", "tune a text encoder on what users have next"
+    ),
     "mix": Command("recbole_mm.prepare.commands.mix", "join data sets for pre-training"),
     "inspect": Command("recbole_mm.prepare.commands.inspect", "look at a data set before training"),
     "compare": Command("recbole_mm.compare.command", "compare models on one split, with a report"),

@@ -146,7 +146,7 @@ def test_the_ci_runs_the_command_of_the_readme(repository):
 
 def test_the_dev_extra_brings_what_the_tests_of_the_scripts_need(wheel):
     required = metadata(wheel).get_all("Requires-Dist")
-    for extra in ("docs", "features", "onnx", "report", "serve", "track", "tune"):
+    for extra in ("docs", "features", "onnx", "report", "serve", "track", "tune", "tune-encoder"):
         for requirement in required:
             if requirement.endswith(f'extra == "{extra}"'):
                 assert requirement.replace(f'"{extra}"', '"dev"') in required

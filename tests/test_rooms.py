@@ -18,6 +18,7 @@ ROOMS = (
     "transfer_report.",
     "tuning.",
     "reporting.",
+    "encoder_tuning.",
     "run.",
     "prepare.",
     "training.",

@@ -7,7 +7,7 @@ import pytest
 
 EXTRAS = (
     "pyarrow", "transformers", "matplotlib", "jinja2", "hyperopt", "optuna", "ray", "fastexcel", "onnx", "onnxruntime", "faiss",
-    "gradio", "wandb", "mlflow", "trackio",
+    "gradio", "wandb", "mlflow", "trackio", "accelerate", "datasets", "peft",
 )  # fmt: skip
 
 PROGRAM = """

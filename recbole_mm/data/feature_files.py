@@ -43,6 +43,20 @@ def find_modalities(dataset_dir, dataset: str) -> list[str]:
     return sorted((n for n in names if "." not in n), key=lambda n: (n != "text", n != "image", n))
 
 
+def content_of(modality: str, info: Mapping) -> str | None:
+    """What the features of a modality are made of, ``text`` or ``image``; ``None``: neither.
+
+    Args:
+        modality: its name.
+        info: of its feature file, whose ``input`` is a list of columns or ``picture``.
+    """
+    if modality in ("text", "image"):
+        return modality
+    if isinstance(info.get("input"), list):
+        return "text"
+    return "image" if info.get("input") == "picture" else None
+
+
 def write_item_features(
     path,
     item_id,

@@ -116,7 +116,7 @@ def _in_words(split: dict) -> str:
 def _differences(seen: dict, current: dict) -> str:
     before, now = seen["settings"], current["settings"]
     found = [
-        f"{key}: {before.get(key)} then, {now[key]} now"
+        f"{key}: {before.get(key)!s:.100} then, {now[key]} now"
         for key in now
         if before.get(key) != now[key]
     ]

@@ -79,11 +79,11 @@ def in_chunks(
     whole = _joined(chunks)
     if not len(whole.rows):
         raise InputError(
-            f"{dataset.path('item')}: none of its {len(part)} {modality}s could be used; the first: "
+            f"{dataset.path('item')}: {modality}: none of {len(part)} items could be used; the first: "
             f"{whole.problems[0][1] if whole.problems else 'it is empty'}"
         )
     del plan["input_hash"]
-    facts = {**plan, "cut": whole.cut} if modality == "text" else plan
+    facts = {**plan, "cut": whole.cut} if isinstance(part[0][1], str) else plan
     return Vectors(np.array(whole.rows), whole.values, whole.problems, facts)
 
 

@@ -7,13 +7,16 @@ from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pickle import UnpicklingError
+from typing import Any
 
 import numpy as np
 import torch
 
-from recbole_mm.prepare.encoder_files import cannot_be_loaded, open_files
+from recbole_mm.data.seen_split import TUNING
+from recbole_mm.prepare.encoder_files import EncoderFiles, cannot_be_loaded, open_files
 from recbole_mm.prepare.inputs import InputError
 from recbole_mm.prepare.sentence_settings import SentenceSettings, read_sentence_settings
+from recbole_mm.prepare.tuned_encoders import read_tuning
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
@@ -35,6 +38,7 @@ class Encoder(ABC):
         dtype: of the computation.
         prompt: put before every text.
         normalizes: its vectors have length 1.
+        tuning: the record of its tuning, if recbole-mm tune-encoder has tuned it.
     """
 
     loader: str
@@ -43,6 +47,7 @@ class Encoder(ABC):
     dtype: torch.dtype
     prompt: str
     normalizes: bool = False
+    tuning: dict | None = None
 
     @abstractmethod
     def require(self, modality: str) -> None:
@@ -60,9 +65,9 @@ class Encoder(ABC):
     def images(self, images: list) -> np.ndarray:
         """Vectors ``(n, F)`` float32 of some RGB PIL images."""
 
-    def facts(self, modality: str) -> dict[str, str]:
+    def facts(self, modality: str) -> dict[str, Any]:
         """What a feature file has to record so that further items can be encoded alike."""
-        facts = {
+        facts: dict[str, Any] = {
             "encoder": self.name,
             "revision": self.revision,
             "loader": self.loader,
@@ -71,6 +76,8 @@ class Encoder(ABC):
         }
         if self.prompt and self.uses_prompt(modality):
             facts["prompt"] = self.prompt
+        if self.tuning is not None:
+            facts[TUNING] = self.tuning
         return facts
 
     def uses_prompt(self, modality: str) -> bool:
@@ -111,11 +118,28 @@ def open_encoder(
 
     Raises:
         InputError: a library is not installed, the model cannot be loaded, its configuration names
-            code, the pooling or the prompt is not one that it has, or there is no such device.
+            code, the pooling or the prompt is not one that it has, there is no such device, or the
+            record of its tuning is damaged.
     """
     where = usable_device(device)
     dtype = dtype or (torch.bfloat16 if where.type == "cuda" else torch.float32)
     files = open_files(name, revision)
+    tuning = read_tuning(files)
+    encoder = _load(files, pooling, dtype, where, prompt, prompt_name, loader)
+    encoder.tuning = tuning
+    return encoder
+
+
+def _load(
+    files: EncoderFiles,
+    pooling: str | None,
+    dtype: torch.dtype,
+    where: torch.device,
+    prompt: str | None,
+    prompt_name: str | None,
+    loader: str | None,
+) -> Encoder:
+    name = files.name
     settings = None if loader == TRANSFORMERS else read_sentence_settings(files)
     if settings is None and loader == SENTENCE_TRANSFORMERS:
         raise InputError(

@@ -25,6 +25,7 @@ def extract(
     batch_size: int = 32,
     dimension: int | None = None,
     normalize: bool = False,
+    save_as: str | None = None,
 ) -> None:
     """Write feature files for texts and pictures; a modality that no item has is left out.
 
@@ -38,7 +39,10 @@ def extract(
             :data:`~recbole_mm.data.extractor.DIMENSION` by default.
         normalize: scale an encoder's vectors to length 1 (the embedded ones are, and those of an
             encoder whose author says so).
+        save_as: name of the modality that the features become; ``None``: ``text`` or ``image``, or
+            ``tuned_text`` of an encoder that was tuned on a data set.
     """
+    tuned = encoder is not None and encoder.tuning is not None
     found_parts = {modality: _parts(datasets, modality, fields) for modality in modalities}
     for modality, parts in found_parts.items():
         if parts and encoder is not None:
@@ -46,16 +50,15 @@ def extract(
     for modality, parts in found_parts.items():
         if not parts:
             continue
+        name = save_as or (f"tuned_{modality}" if tuned else modality)
         if encoder is None:
-            results = _embed(parts, modality, batch_size, dimension or DIMENSION)
+            results = _embed(parts, modality, name, batch_size, dimension or DIMENSION)
         else:
-            results = _encode(parts, modality, encoder, batch_size, normalize)
+            results = _encode(parts, modality, name, encoder, batch_size, normalize)
         source = list(fields) if modality == "text" else "picture"
         for (dataset, _), found in zip(parts, results, strict=True):
-            write_modality(
-                dataset, modality, found._replace(facts={**found.facts, "input": source})
-            )
-            discard_chunks(dataset, modality)
+            write_modality(dataset, name, found._replace(facts={**found.facts, "input": source}))
+            discard_chunks(dataset, name)
 
 
 def load_encoder(name: str | None, **settings):
@@ -85,20 +88,22 @@ def _parts(datasets: list[PreparedDataset], modality: str, fields) -> list:
     return parts
 
 
-def _encode(parts, modality: str, encoder, batch_size: int, normalize: bool) -> list[Vectors]:
+def _encode(
+    parts, modality: str, name: str, encoder, batch_size: int, normalize: bool
+) -> list[Vectors]:
     plan = encoder.facts(modality)
     normalize = normalize or encoder.normalizes
     encode = partial(encode_batch, encoder, modality)
     results = []
     for dataset, part in parts:
-        found = in_chunks(dataset, modality, plan, part, batch_size, encode)
+        found = in_chunks(dataset, name, plan, part, batch_size, encode)
         values = unit_length(found.values) if normalize else found.values
         facts = {**found.facts, "normalization": "l2" if normalize else "none"}
         results.append(found._replace(values=values, facts=facts))
     return results
 
 
-def _embed(parts, modality: str, batch_size: int, dimension: int) -> list[Vectors]:
+def _embed(parts, modality: str, name: str, batch_size: int, dimension: int) -> list[Vectors]:
     """The embedded extractor over the rows of all data sets together."""
     plan = {"encoder": "embedded", "revision": "1"}
     if modality == "text":
@@ -107,7 +112,7 @@ def _embed(parts, modality: str, batch_size: int, dimension: int) -> list[Vector
         vectors, space = fit_texts([text for _, part in parts for _, text in part], dimension)
     else:
         measured = [
-            in_chunks(dataset, modality, plan, part, batch_size, _measure_images)
+            in_chunks(dataset, name, plan, part, batch_size, _measure_images)
             for dataset, part in parts
         ]
         rows, problems = [found.rows for found in measured], [found.problems for found in measured]

@@ -6,7 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from recbole_mm.data.feature_files import feature_path, write_item_features
+from recbole_mm.data.feature_files import (
+    FeatureFileError,
+    feature_path,
+    read_feature_info,
+    write_item_features,
+)
+from recbole_mm.data.seen_split import TUNING
 from recbole_mm.prepare.inputs import InputError, read_lines, today
 from recbole_mm.prepare.modality import Vectors, write_modality
 from recbole_mm.prepare.prepared import PreparedDataset
@@ -49,7 +55,18 @@ def add_ready_made(dataset: PreparedDataset, modality: str, path, tokens=None) -
         "revision": sha256_of_file(path)[:16],
         "normalization": "unknown",
     }
+    if len(arrays) == 2:
+        facts |= _record_of_tuning(path)
     write_modality(dataset, modality, Vectors(rows, np.asarray(vectors[places]), [], facts))
+
+
+def _record_of_tuning(path: Path) -> dict:
+    """What a feature file records of the split that its encoder has seen."""
+    try:
+        info = read_feature_info(path)
+    except FeatureFileError:  # an array of another tool that has the same name
+        return {}
+    return {TUNING: info[TUNING]} if TUNING in info else {}
 
 
 def _names_of_rows(dataset: PreparedDataset, path: Path, tokens) -> list[str]:

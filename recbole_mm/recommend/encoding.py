@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from recbole_mm.data.feature_files import content_of
 from recbole_mm.data.features import ItemFeatures
 from recbole_mm.recommend.catalog import Catalog, CatalogError
 from recbole_mm.tools.pictures import PictureError
@@ -35,7 +36,7 @@ def encode(
     """Encode texts or pictures as the features of the catalog were encoded.
 
     Args:
-        modality: ``text`` or ``image``.
+        modality: ``text``, ``image``, or one of another name that is made of texts or pictures.
         content: texts or paths; ``None`` or empty: the item lacks the modality.
         catalog: whose features they are put beside.
         device: of the encoder; ``None``: a GPU if there is one.
@@ -71,10 +72,11 @@ def _embed(modality: str, content: Sequence, catalog: Catalog) -> Encoded:
         space = Space.from_arrays(arrays)
     except ValueError as error:
         raise CatalogError(f"the space of the {modality} features is damaged: {error}") from error
-    rows, values, problems = _read(content, str if modality == "text" else image_statistics)
+    is_text = content_of(modality, catalog.info[modality]) == "text"
+    rows, values, problems = _read(content, str if is_text else image_statistics)
     if not rows:
         vectors = np.zeros((0, len(space.axes)), dtype=np.float32)
-    elif modality == "text":
+    elif is_text:
         vectors = space.embed_texts(values)
     else:
         vectors = space.embed_statistics(np.stack(values))
@@ -87,7 +89,8 @@ def _encode(modality: str, content: Sequence, info: Mapping, device, width: int)
 
     encoder = _encoder_of(modality, info, device)
     part = [(row, source) for row, source in enumerate(content) if source]
-    found = in_batches(part, BATCH, partial(encode_batch, encoder, modality))
+    kind = content_of(modality, info) or modality
+    found = in_batches(part, BATCH, partial(encode_batch, encoder, kind))
     vectors = found.values if found.rows else np.zeros((0, width), np.float16)
     if info.get("normalization") == "l2":
         vectors = unit_length(vectors)
@@ -125,7 +128,7 @@ def _encoder_of(modality: str, info: Mapping, device):
         revision=revision if COMMIT.fullmatch(revision) else None,
         loader=loader,
     )
-    encoder.require(modality)
+    encoder.require(content_of(modality, info) or modality)
     if encoder.revision != revision:
         raise CatalogError(
             f"{modality} features are by {name} in the revision {revision}, but "

@@ -13,7 +13,12 @@ import numpy as np
 import polars as pl
 import torch
 
-from recbole_mm.data.feature_files import read_feature_info, read_feature_rows, read_feature_tokens
+from recbole_mm.data.feature_files import (
+    content_of,
+    read_feature_info,
+    read_feature_rows,
+    read_feature_tokens,
+)
 from recbole_mm.data.features import ItemFeatures
 from recbole_mm.recommend.catalog import SHOWN, Catalog, CatalogError
 from recbole_mm.recommend.encoding import Encoded, encode
@@ -134,12 +139,13 @@ def _features(modality: str, new: pl.DataFrame, catalog: Catalog, file, folder, 
         return Encoded(_of_file(modality, new["item"], catalog, file), [])
     if modality in new.columns and isinstance(new.schema[modality], (pl.List, pl.Array)):
         return Encoded(_of_lists(modality, new, catalog), [])
-    if modality == "image" and "image" in new.columns:
-        return _of_pictures(new["image"], catalog, folder, device)
-    if modality == "text":
-        texts = _texts(new, catalog.info.get("text", {}))
+    content = content_of(modality, catalog.info.get(modality, {}))
+    if content == "image" and "image" in new.columns:
+        return _of_pictures(modality, new["image"], catalog, folder, device)
+    if content == "text":
+        texts = _texts(new, catalog.info.get(modality, {}))
         if any(texts):
-            return encode("text", texts, catalog, device)
+            return encode(modality, texts, catalog, device)
     return _without(len(new), width)
 
 
@@ -200,7 +206,9 @@ def _checked(modality: str, features: ItemFeatures, catalog: Catalog, origin: st
     return features
 
 
-def _of_pictures(paths: pl.Series, catalog: Catalog, folder: Path, device) -> Encoded:
+def _of_pictures(
+    modality: str, paths: pl.Series, catalog: Catalog, folder: Path, device
+) -> Encoded:
     content: list[Path | None] = []
     refused = []
     for row, name in enumerate(paths.cast(pl.String)):
@@ -210,10 +218,10 @@ def _of_pictures(paths: pl.Series, catalog: Catalog, folder: Path, device) -> En
             content.append(None)
             refused.append((row, str(error)))
     if not any(content):
-        return _without(len(content), catalog.features["image"].values.shape[1])._replace(
+        return _without(len(content), catalog.features[modality].values.shape[1])._replace(
             problems=refused
         )
-    found = encode("image", content, catalog, device)
+    found = encode(modality, content, catalog, device)
     return found._replace(problems=refused + found.problems)
 
 

@@ -21,7 +21,7 @@ TABLES = ["--no-features", "--only-items-with-interactions"]
 class StandInEncoder:
     """Counts what it encodes; a text's vector is its length, a picture's its mean color."""
 
-    revision, prompt, normalizes = "1", "", False
+    revision, prompt, normalizes, tuning = "1", "", False, None
 
     def __init__(self, dies_after=None):
         self.encoded, self.dies_after = 0, dies_after
@@ -168,7 +168,7 @@ def test_nothing_but_broken_pictures_is_an_error(dataset, shop):
     for path in (shop / "images").iterdir():
         path.write_text("<html>404</html>")
 
-    with pytest.raises(InputError, match="none of its 3 images could be used"):
+    with pytest.raises(InputError, match="image: none of 3 items could be used"):
         extract([dataset], None, ["image"])
 
 

@@ -4,6 +4,8 @@
     recbole-mm extract Toys --encoder=openai/clip-vit-base-patch32
     recbole-mm extract Toys --encoder=sentence-transformers/all-MiniLM-L6-v2 --modalities text
     recbole-mm extract Toys --encoder=intfloat/e5-base-v2 --modalities text --prompt='passage: '
+    recbole-mm extract Toys --encoder=BAAI/bge-base-en-v1.5 --modalities text --save-as bge
+    recbole-mm extract Toys --encoder=encoders/Toys-tuned        # of recbole-mm tune-encoder
     recbole-mm extract Toys --modality audio=feats.npy --tokens=items.txt
     recbole-mm extract ToysSource ToysGames  # one space for both
 
@@ -14,6 +16,10 @@ its prompt for documents if it has one (named document, passage or corpus, else 
 Any other model that AutoModel loads works too: CLIP, SigLIP and BLIP give their text and image
 features, text models the mean over the tokens, picture models their pooled output. Code in a model's
 repository is never executed.
+
+The features become the modality text or image; --save-as gives them a name of their own, so that
+several encoders can be used together. An encoder that recbole-mm tune-encoder has tuned makes
+tuned_text.
 
 An interrupted run resumes: finished chunks stay in a hidden folder beside the features until these
 are complete, and are used again only for the same encoder, settings and input.
@@ -32,7 +38,14 @@ def read_arguments(arguments=None):
     add_output(parser)
     add_fields(parser)
     parser.add_argument("--encoder", help="a model on the Hugging Face hub, or a folder [embedded]")
-    parser.add_argument("--modalities", nargs="+", default=["text", "image"])
+    parser.add_argument(
+        "--modalities", nargs="+", help="text, image or both [both; of a tuned encoder text]"
+    )
+    parser.add_argument(
+        "--save-as",
+        metavar="NAME",
+        help="modality that the features become [text, image; tuned_text of a tuned encoder]",
+    )
     parser.add_argument(
         "--modality",
         action="append",
@@ -65,11 +78,17 @@ def read_arguments(arguments=None):
     parser.add_argument("--normalize", action="store_true", help="scale vectors to length 1")
     parser.add_argument("--device", help="cpu, cuda, ... [the GPU if there is one]")
     args = parser.parse_args(arguments)
-    unknown = set(args.modalities) - {"text", "image"}
+    unknown = set(args.modalities or ()) - {"text", "image"}
     if unknown:
         parser.error(
             f"--modalities {sorted(unknown)}: encoders create text and image; add vectors of your "
             f"own with --modality NAME=FILE"
+        )
+    if args.save_as is not None and (
+        not args.save_as.isidentifier() or len(args.modalities or ()) != 1
+    ):
+        parser.error(
+            "--save-as takes a name of letters, digits and _, with --modalities text or image"
         )
     args.modality = pairs(args.modality)
     if any(not name.isidentifier() or not file for name, file in args.modality):
@@ -95,18 +114,21 @@ def main(arguments=None) -> None:
         return
     from recbole_mm.prepare.extract import extract, load_encoder
 
+    encoder = load_encoder(
+        args.encoder,
+        pooling=args.pooling,
+        device=args.device,
+        prompt=args.prompt,
+        prompt_name=args.prompt_name,
+    )
+    tuned = encoder is not None and encoder.tuning is not None
     extract(
         datasets,
-        load_encoder(
-            args.encoder,
-            pooling=args.pooling,
-            device=args.device,
-            prompt=args.prompt,
-            prompt_name=args.prompt_name,
-        ),
-        args.modalities,
+        encoder,
+        args.modalities or (["text"] if tuned else ["text", "image"]),
         args.text_fields,
         args.batch_size,
         args.dimension,
         args.normalize,
+        args.save_as,
     )

@@ -1,0 +1,106 @@
+"""Tune a text encoder on the training part of a data set, for features that know the domain.
+
+    recbole-mm tune-encoder Toys --encoder=sentence-transformers/all-MiniLM-L6-v2
+    recbole-mm tune-encoder Toys --encoder=Qwen/Qwen3-Embedding-0.6B --lora-rank=16
+    recbole-mm tune-encoder Toys --encoder=intfloat/e5-base-v2 --max-pairs=20000 --tie_order=item
+    recbole-mm extract Toys --encoder=encoders/Toys-all-MiniLM-L6-v2    # the modality tuned_text
+
+Pairs of the text of an item and the text of the next item of the same user are drawn together, and
+the other texts of a batch are pushed apart. Pairs come from the training part alone, which every
+key of a run that decides the split decides here too (--tie_order, --eval_args, --held_out_items,
+...). The split is recorded with the encoder and with the features that it makes: with a split whose
+training part has other events they are refused.
+
+The same command resumes after an interruption, and a finished tuning is not repeated.
+"""
+
+from pathlib import Path
+
+from recbole_mm.config.values import add_config_files_option, parse_overrides
+from recbole_mm.encoder_tuning.settings import (
+    LEARNING_RATE,
+    LORA_LEARNING_RATE,
+    EncoderTuningSettings,
+)
+from recbole_mm.prepare.commands.options import parser_of
+from recbole_mm.prepare.fields import TEXT_FIELDS
+from recbole_mm.tools.command_lines import shell_line
+from recbole_mm.tools.extras import require_installed
+
+EXTRA = "tune-encoder"
+PACKAGES = ("sentence_transformers", "accelerate", "datasets")
+SPLIT_ALONE = {
+    "modalities": [], "loss_positions": "last", "shuffle_ties": False, "crop_share": 0.0,
+    "train_stage": "finetune", "domain_sampling": "proportional",
+}  # fmt: skip
+"""Of a data set's settings, those that do not concern the split are left out."""
+ANY_MODEL = "SASRec"
+"""RecBole opens a data set for a model."""
+
+
+def main(arguments=None) -> int:
+    """Run the command.
+
+    Raises:
+        UserError: see :func:`recbole_mm.encoder_tuning.tune.tune_encoder`.
+    """
+    args, rest = _parser().parse_known_args(arguments)
+    overrides = parse_overrides(rest)
+    settings = _settings(args)
+    settings.refuse_unusable()
+    lora = ("peft",) if settings.lora_rank else ()
+    require_installed("tune-encoder", EXTRA, (*PACKAGES, *lora))
+    from recbole_mm.config.load import load_config
+    from recbole_mm.encoder_tuning.tune import tune_encoder
+
+    config = load_config(
+        ANY_MODEL, args.dataset, args.config_files, overrides={**overrides, **SPLIT_ALONE}
+    )
+    target = args.out or Path("encoders", f"{args.dataset}-{Path(args.encoder).name}")
+    tuned = tune_encoder(config, args.encoder, target, settings, args.device)
+    print(f"{target}: {'written' if tuned else 'exists already, tuned in the same way'}")
+    extract = shell_line(["recbole-mm", "extract", args.dataset, f"--encoder={target}"])
+    print(f"its features: {extract}")
+    return 0
+
+
+def _settings(args) -> EncoderTuningSettings:
+    rate = LORA_LEARNING_RATE if args.lora_rank else LEARNING_RATE
+    given = {name: getattr(args, name) for name in EncoderTuningSettings._fields}
+    given["learning_rate"] = rate if args.learning_rate is None else args.learning_rate
+    return EncoderTuningSettings(**{**given, "text_fields": list(args.text_fields)})
+
+
+def _parser():
+    usual = EncoderTuningSettings(list(TEXT_FIELDS))
+    parser = parser_of("tune-encoder", __doc__)
+
+    def add(name: str, **options) -> None:
+        """An option, also in the spelling of RecBole's keys."""
+        parser.add_argument(*dict.fromkeys([name, f"--{name[2:].replace('-', '_')}"]), **options)
+
+    parser.add_argument("dataset", help="name of a data set with texts")
+    add("--encoder", required=True, help="a model on the Hugging Face hub, or a folder, with a "
+        "configuration of sentence-transformers")  # fmt: skip
+    add(
+        "--out", type=Path, metavar="FOLDER", help="of the tuned encoder [encoders/DATASET-ENCODER]"
+    )
+    add("--text-fields", nargs="+", default=TEXT_FIELDS, choices=TEXT_FIELDS)
+    add("--window", type=int, default=usual.window, metavar="N",
+        help=f"join the texts of up to N last items, as many as are drawn for the pair [{usual.window}]")  # fmt: skip
+    add("--max-pairs", type=int, metavar="N", help="draw so many pairs [all]")
+    add("--epochs", type=int, default=usual.epochs, help=f"passes over the pairs [{usual.epochs}]")
+    add("--batch-size", type=int, default=usual.batch_size,
+        help=f"pairs that are told apart from each other; memory is that of 64 [{usual.batch_size}]")  # fmt: skip
+    add("--learning-rate", type=float, metavar="RATE",
+        help=f"[{LEARNING_RATE}, with LoRA {LORA_LEARNING_RATE}]")  # fmt: skip
+    add("--temperature", type=float, default=usual.temperature,
+        help=f"that cosines are divided by [{usual.temperature}]")  # fmt: skip
+    add("--max-length", type=int, default=usual.max_length, metavar="N",
+        help=f"tokens of a text during the tuning [{usual.max_length}]")  # fmt: skip
+    add("--lora-rank", type=int, default=usual.lora_rank, metavar="N",
+        help="train matrices of this rank instead of all weights (LoRA, for large encoders)")  # fmt: skip
+    add("--seed", type=int, default=usual.seed, help=f"random seed [{usual.seed}]")
+    add("--device", choices=["cpu", "cuda"], help="[the GPU if there is one]")
+    add_config_files_option(parser)
+    return parser

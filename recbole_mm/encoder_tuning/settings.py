@@ -1,0 +1,58 @@
+"""How an encoder is tuned."""
+
+import math
+from typing import NamedTuple
+
+from recbole_mm.tools.errors import UserError
+
+LEARNING_RATE, LORA_LEARNING_RATE = 5e-5, 3e-4
+
+
+class EncoderTuningSettings(NamedTuple):
+    """Settings of a tuning; they are recorded with the encoder.
+
+    Attributes:
+        text_fields: columns of ``.item`` that make up a text.
+        window: the items of a history whose texts are joined, the latest first; each pair has
+            between 1 and this many.
+        max_pairs: pairs of an epoch, drawn at random; ``None``: all.
+        epochs: passes over the pairs.
+        batch_size: pairs of a batch; the other next items of the batch are the negatives.
+        learning_rate: of AdamW, reached after a tenth of the steps and falling to 0.
+        temperature: that cosines are divided by.
+        max_length: tokens of a text, at most.
+        lora_rank: of the matrices that are added to each linear layer and trained alone; 0: all
+            weights are trained.
+        seed: of pairs, windows, batches, dropout and LoRA.
+    """
+
+    text_fields: list[str]
+    window: int = 1
+    max_pairs: int | None = None
+    epochs: int = 1
+    batch_size: int = 64
+    learning_rate: float = LEARNING_RATE
+    temperature: float = 0.05
+    max_length: int = 128
+    lora_rank: int = 0
+    seed: int = 2020
+
+    def refuse_unusable(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            UserError: a value is out of range.
+        """
+        at_least = {"window": 1, "max_pairs": 2, "epochs": 1, "batch_size": 2, "max_length": 2}
+        for name, least in {**at_least, "lora_rank": 0, "seed": 0}.items():
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise UserError(f"{_option(name)}={value}: it must be {least} or more")
+        for name in ("learning_rate", "temperature"):
+            value = getattr(self, name)
+            if not (0 < value < math.inf):
+                raise UserError(f"{_option(name)}={value}: it must be a number above 0")
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
