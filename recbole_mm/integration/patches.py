@@ -49,6 +49,9 @@ def silence_warnings_without_a_remedy():
     """
     for category in (FutureWarning, DeprecationWarning, pd.errors.ChainedAssignmentError):
         warnings.filterwarnings("ignore", category=category, module=r"recbole\.")
+    # columns of pandas 3 are read-only, and RecBole writes to none of its tensors of them
+    message = "The given NumPy array is not writable"
+    warnings.filterwarnings("ignore", message, category=UserWarning, module=r"recbole\.")
 
 
 def switch_off_anomaly_detection():
