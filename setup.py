@@ -54,7 +54,7 @@ setup(
         "packaging>=24.2",  # the requirements that doctor looks at
         "pandas>=2.0",
         "pillow>=10",  # the demo set draws its pictures
-        "polars>=1.0",  # the tables of data preparation and of comparisons
+        "polars>=1.30",  # the tables of data preparation and of comparisons
         "pyyaml>=6.0",
         "requests>=2.31",
         "safetensors>=0.4.3",

@@ -52,6 +52,8 @@ def silence_warnings_without_a_remedy():
     # columns of pandas 3 are read-only, and RecBole writes to none of its tensors of them
     message = "The given NumPy array is not writable"
     warnings.filterwarnings("ignore", message, category=UserWarning, module=r"recbole\.")
+    # as Python 3.12 compiles formulas in docstrings; the module is a path here
+    warnings.filterwarnings("ignore", "invalid escape", SyntaxWarning, r".*\brecbole\b")
 
 
 def switch_off_anomaly_detection():
