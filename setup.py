@@ -56,11 +56,11 @@ setup(
         "pillow>=10",  # the demo set draws its pictures
         "polars>=1.30",  # the tables of data preparation and of comparisons
         "pyyaml>=6.0",
-        "requests>=2.31",
+        "requests>=2.32.2",
         "safetensors>=0.4.3",
         "scikit-learn>=1.3",
         "tqdm>=4.65",
-        "urllib3>=2.1",
+        "urllib3>=2.2",
     ],
     extras_require={
         # the tests run every command and search, and build small encoders
