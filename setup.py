@@ -59,7 +59,7 @@ setup(
         "requests>=2.32.2",
         "safetensors>=0.4.3",
         "scikit-learn>=1.3",
-        "tqdm>=4.65",
+        "tqdm>=4.66.3",
         "urllib3>=2.2",
     ],
     extras_require={
