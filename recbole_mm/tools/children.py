@@ -59,7 +59,7 @@ class Children:
             meanwhile: called while it runs.
 
         Raises:
-            CancelledError: the context has been left.
+            concurrent.futures.CancelledError: the context has been left.
         """
         process = self._start(command, output, environment)
         try:

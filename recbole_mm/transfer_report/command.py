@@ -1,12 +1,12 @@
 """The command ``recbole-mm transfer-report``: what pre-training brings, against its controls."""
 
 import argparse
-import shlex
 from pathlib import Path
 
 from recbole_mm.config.data_settings import data_settings
 from recbole_mm.config.values import add_config_files_option, parse_flag, parse_overrides
 from recbole_mm.prepare.provide import add_download_options, provide_datasets
+from recbole_mm.tools.command_lines import shell_line
 from recbole_mm.tools.extras import extra_needed
 from recbole_mm.tools.files import require_writable
 
@@ -62,7 +62,7 @@ def main(arguments: list[str]) -> int:
     )
     study = run_study(compared, lambda line: print(line, flush=True))
     blocks = summarize(study)
-    command = " ".join(["recbole-mm transfer-report", *map(shlex.quote, arguments)])
+    command = shell_line(["recbole-mm", "transfer-report", *arguments])
     paths = write_report(study, blocks, command)
     print(text_report(study, blocks))
     folders = dict.fromkeys(path.parent for path in paths if path.parent != compared.out)
