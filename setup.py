@@ -53,7 +53,7 @@ setup(
         "numpy>=1.26",
         "packaging>=24.2",  # the requirements that doctor looks at
         "pandas>=2.0",
-        "pillow>=10",  # the demo set draws its pictures
+        "pillow>=10.1",  # the demo set draws its pictures
         "polars>=1.30",  # the tables of data preparation and of comparisons
         "pyyaml>=6.0",
         "requests>=2.32.2",
