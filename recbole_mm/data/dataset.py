@@ -350,7 +350,8 @@ class MultiModalDataset(PresplitDataset):
 
     def _refuse_leaking_features(self, train) -> None:
         """Refuse features of an encoder that was tuned on another split."""
-        for domain in self.domains or [None]:
+        parts: list[str | None] = [*self.domains] or [None]
+        for domain in parts:
             current = None
             for modality in self.modalities:
                 path = self._feature_file(modality, domain)

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from recbole_mm.data.dataset import MultiModalDataset
 from recbole_mm.prepare.prepared import PreparedDataset
 from recbole_mm.run.splits import load_dataset
 from recbole_mm.tools.errors import UserError
@@ -17,13 +18,13 @@ class TrainingPart(NamedTuple):
     """The training part of a data set, and the texts of its items.
 
     Attributes:
-        dataset: a :class:`~recbole_mm.data.dataset.MultiModalDataset`.
+        dataset: its events.
         texts: by item id, ``(n_items,)``; empty where an item has none.
         split: see :func:`~recbole_mm.data.seen_split.split_record`.
         texts_hash: of the items and their texts.
     """
 
-    dataset: object
+    dataset: MultiModalDataset
     texts: list[str]
     split: dict
     texts_hash: str
