@@ -44,7 +44,7 @@ autodoc_inherit_docstrings = False  # those of torch and RecBole are theirs
 NOT_LOOKED_UP = """
     _pickle abc argparse collections concurrent importlib logging multiprocessing pathlib pickle struct time types zipfile
     PIL faiss gradio huggingface_hub hyperopt jinja2 markupsafe matplotlib np numpy onnxruntime optuna pandas pd pl polars ray recbole requests scipy
-    sklearn torch yaml
+    sentence_transformers sklearn torch transformers yaml
 """
 nitpick_ignore_regex = [
     (r"py:.*", rf"({'|'.join(NOT_LOOKED_UP.split())})\..*"),

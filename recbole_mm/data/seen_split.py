@@ -36,8 +36,8 @@ def split_record(config, dataset: str, users: np.ndarray, items: np.ndarray) -> 
         items: likewise. The order of the events does not matter, repetitions do.
 
     Returns:
-        JSON-able: ``dataset``, ``users`` and ``events`` (counts), ``sha256`` (of the events), and
-        ``settings``.
+        ``dataset``, ``users`` and ``events`` (counts), ``sha256`` (of the events) and ``settings``, as
+        values that JSON has.
     """
     return {
         "dataset": dataset,

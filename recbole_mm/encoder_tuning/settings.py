@@ -33,7 +33,7 @@ class EncoderTuningSettings(NamedTuple):
     batch_size: int = 64
     learning_rate: float = LEARNING_RATE
     temperature: float = 0.05
-    max_length: int = 128
+    max_length: int = 64
     lora_rank: int = 0
     seed: int = 2020
 
