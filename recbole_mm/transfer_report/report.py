@@ -163,12 +163,7 @@ def conditions(study: Study, blocks: list[Block]) -> str:
     sentences = [LEAVE_ONE_OUT if leaves_one_out else f"Split: {split}."]
     if config["benchmark_filename"]:
         sentences = ["The files of the data set are split already."]
-    for target, group in groupby(blocks, key=lambda block: block.target):
-        block = next(group)
-        ties = tie_conditions(config["tie_order"], block.description.tied_targets, block.targets)
-        n_items = block.description.counts["items"]
-        told = [*ranking_conditions(n_items, settings.mask_seen), *ties]
-        sentences.append(f"{target}: {' '.join(told)}")
+    sentences += _conditions_of_targets(study, blocks)
     if len(settings.sizes) > 1:
         sentences.append(
             "Smaller training sets are shares of the users, drawn with a fixed seed, each a part of "
@@ -186,6 +181,21 @@ def conditions(study: Study, blocks: list[Block]) -> str:
         "of its training set, up to whole epochs and early stopping."
     )
     return " ".join(sentences)
+
+
+def _conditions_of_targets(study: Study, blocks: list[Block]) -> list[str]:
+    """What targets are ranked among, and ties; with the names of the targets where they differ."""
+    settings, order = study.settings, study.outcomes[0].config["tie_order"]
+    targets: dict[str, list[str]] = {}
+    for target, group in groupby(blocks, key=lambda block: block.target):
+        description = next(group).description
+        counts = description.counts
+        ties = tie_conditions(order, description.tied_targets, counts["test targets"])
+        text = " ".join([*ranking_conditions(counts["items"], settings.mask_seen), *ties])
+        targets.setdefault(text, []).append(target)
+    if len(targets) == 1:
+        return list(targets)
+    return [f"{' and '.join(names)}: {text}" for text, names in targets.items()]
 
 
 def unfinished_curves_note(blocks: list[Block]) -> str:

@@ -28,7 +28,7 @@ class Condition(NamedTuple):
     def text(self) -> str:
         """In a few words."""
         if self.held_out_items:
-            return f"new items ({100 * self.held_out_items:.4g}% held out)"
+            return f"new items, {100 * self.held_out_items:.4g}% held out"
         return (
             "all users" if self.train_users == 1 else f"{100 * self.train_users:.4g}% of the users"
         )

@@ -12,6 +12,7 @@ from recbole_mm.reporting.tables import (
     p_value_cell,
 )
 from recbole_mm.transfer_report.convergence import SHARES, Reached
+from recbole_mm.transfer_report.settings import ALL
 from recbole_mm.transfer_report.study import Study, best_rate
 from recbole_mm.transfer_report.summary import Block, Row
 from recbole_mm.transfer_report.variants import SCRATCH, TRAINED
@@ -24,9 +25,9 @@ def starts_table(blocks: list[Block], metric: str) -> Table:
     for block in blocks:
         first = len(rows)
         rows += [_start_cells(row, block, metric) for row in block.rows]
-        best = best_two({3: [row.mean for row in block.rows]})
+        best = best_two({2: [row.mean for row in block.rows]})
         marks |= {(first + row, column): mark for (row, column), mark in best.items()}
-    head = ["", "trained on", "seeds", metric, "interval over users", f"minus {SCRATCH}", "change"]
+    head = ["", "seeds", metric, "interval over users", f"minus {SCRATCH}", "change"]
     return Table([*head, "p", "p (Holm)", f"validation {_valid_metric(blocks)}"], rows, marks)
 
 
@@ -42,8 +43,7 @@ def _start_cells(row: Row, block: Block, metric: str) -> list[str]:
     share = f"{difference.value / base:+.1%}" if difference and base else "-"
     is_baseline = row.start == SCRATCH
     return [
-        row.start,
-        block.condition.text,
+        _name(row, block),
         str(len(row.values)),
         mean_cell({metric: row.mean}, {metric: row.deviation}, metric),
         interval_cell(row.interval),
@@ -55,6 +55,11 @@ def _start_cells(row: Row, block: Block, metric: str) -> list[str]:
     ]
 
 
+def _name(row: Row, block: Block) -> str:
+    """Of a row: it stays visible where a wide table is scrolled."""
+    return row.start if block.condition == ALL else f"{row.start}, {block.condition.text}"
+
+
 def _mean(values: list[float]) -> str:
     if not values:
         return "-"
@@ -63,11 +68,11 @@ def _mean(values: list[float]) -> str:
 
 def pace_table(blocks: list[Block]) -> Table:
     """Steps and seconds until a trained start reaches scratch's best validation score."""
-    head = ["", "trained on", "best validation"]
+    head = ["", "best validation"]
     for share in SHARES:
         head += [f"steps to {share:.0%}", f"s to {share:.0%}", f"seeds that reach {share:.0%}"]
     rows = [
-        [row.start, block.condition.text, _mean(row.valid), *_pace_cells(row.reached)]
+        [_name(row, block), _mean(row.valid), *_pace_cells(row.reached)]
         for block in blocks
         for row in block.rows
         if row.start in TRAINED
