@@ -2,6 +2,7 @@
 
 import math
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
 
@@ -62,13 +63,12 @@ def tune(
 
     Raises:
         RunFailed: the loss is not a number.
-        UserError: a checkpoint holds more than tensors.
+        UserError: a checkpoint holds more than tensors, or LoRA is asked for and the model has no
+            transformer.
     """
     disable_progress_bars()
     set_seed(settings.seed)
     added = _add_lora(model, settings.lora_rank) if settings.lora_rank else None
-    length = model.max_seq_length
-    model.max_seq_length = min(length or settings.max_length, settings.max_length)
     dataset = Dataset.from_dict({"before": pairs.before, "after": pairs.after})
     dataset.set_transform(PairTexts(texts))
     trainer = _Trainer(
@@ -79,19 +79,31 @@ def tune(
         callbacks=[_Progress(), _Checkpoints()],
     )
     trainer.remove_callback(PrinterCallback)
-    output = _train(trainer, latest_checkpoint(folder))
+    with _shortened(model, settings.max_length):
+        output = _train(trainer, latest_checkpoint(folder))
     if not math.isfinite(output.training_loss):
         raise RunFailed("the loss is not a number: lower --learning-rate")
-    model.max_seq_length = length
     if added is not None:
         added.merge_and_unload()
     model.eval()
     return {"pairs": len(dataset), "steps": output.global_step, "loss": output.training_loss}
 
 
+@contextmanager
+def _shortened(model: SentenceTransformer, max_length: int):
+    """Cut texts to so many tokens while the block runs; word vectors have no limit to be set."""
+    length = model.max_seq_length
+    settable = length is None or math.isfinite(length)
+    if settable:
+        model.max_seq_length = min(length or max_length, max_length)
+    yield
+    if settable:
+        model.max_seq_length = length
+
+
 def _train(trainer: SentenceTransformerTrainer, checkpoint: Path | None):
     try:
-        return trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
+        return trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except UnpicklingError as error:
         raise UserError(
             f"{checkpoint}: it holds more than tensors, which is not executed; delete it"
@@ -123,9 +135,14 @@ def _add_lora(model: SentenceTransformer, rank: int):
     """Add trainable matrices to the linear layers in place, and freeze everything else."""
     from peft import LoraConfig, get_peft_model
 
+    transformer = model.transformers_model
+    if transformer is None:
+        raise UserError(
+            f"--lora-rank={rank}: the encoder has no transformer; leave it out to train all weights"
+        )
     config = LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.05, target_modules="all-linear")
     model.requires_grad_(False)
-    return get_peft_model(model.transformers_model, config)
+    return get_peft_model(transformer, config)
 
 
 def _loss(model: SentenceTransformer, settings: EncoderTuningSettings) -> torch.nn.Module:
@@ -172,8 +189,8 @@ class _Trainer(SentenceTransformerTrainer):
         folder.mkdir(parents=True, exist_ok=True)
         save_file(_trained(self.model), folder / "trained.safetensors")
 
-    def _load_from_checkpoint(self, checkpoint_path):
-        saved = load_file(Path(checkpoint_path, "trained.safetensors"))
+    def _load_from_checkpoint(self, resume_from_checkpoint, model=None):  # noqa: ARG002
+        saved = load_file(Path(resume_from_checkpoint, "trained.safetensors"))
         with torch.no_grad():
             for name, value in _trained(self.model).items():
                 value.copy_(saved[name])

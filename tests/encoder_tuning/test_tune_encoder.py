@@ -14,7 +14,7 @@ for package in ("sentence_transformers", "accelerate", "datasets", "peft"):
 
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+from sentence_transformers.sentence_transformer.modules import Pooling, StaticEmbedding, Transformer
 
 from recbole_mm import cli
 from recbole_mm.config.load import load_config
@@ -324,6 +324,17 @@ def test_what_cannot_be_used_is_an_error_of_one_line(encoder, capsys, options, w
     assert tune(encoder, *options) == cli.BAD_INPUT
 
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("circle")
+def test_lora_needs_a_transformer(encoder, tmp_path, capsys):
+    tokenizer = transformers.AutoTokenizer.from_pretrained(str(encoder)).backend_tokenizer
+    words = SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_dim=8)], device="cpu")
+    words.save(str(tmp_path / "static"))
+
+    assert tune(tmp_path / "static", "--lora-rank=4") == cli.BAD_INPUT
+    assert "--lora-rank=4: the encoder has no transformer" in capsys.readouterr().err
+    assert tune(tmp_path / "static") == cli.OK
 
 
 @pytest.mark.usefixtures("circle")
