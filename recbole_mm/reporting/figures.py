@@ -16,8 +16,10 @@ GRAYS = ["0.25", "0.85", "0.6", "0.95", "0.45", "0.75", "0.9", "0.5"]
 METADATA = ("Creator", "Date", "Format", "Type")
 MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*"]
 
-CHARACTERS_PER_LINE = 90
+CHARACTERS_PER_LINE = 115
 """Of the legend of a figure."""
+HANDLE_LENGTH = 9
+"""Of the line or box beside a label, with the space around it, in characters."""
 
 Curve = list[tuple[int, float]]
 """Epochs, counted from 1, or steps, and a score after each."""
@@ -107,9 +109,12 @@ def grouped_bars(groups: dict[str, dict[str, Interval]], labels: list[str], metr
 
 
 def add_legend(figure: Figure, axes) -> None:
-    """Below the axes, as labels may be long: one line for short ones, one label a line else."""
+    """Below the axes, as labels may be long: in one line, else in as many columns as fit."""
     handles, labels = axes.get_legend_handles_labels()
-    columns = len(labels) if sum(map(len, labels)) < CHARACTERS_PER_LINE else 1
+    widths = [len(label) + HANDLE_LENGTH for label in labels]
+    columns = len(labels)
+    if sum(widths) > CHARACTERS_PER_LINE:
+        columns = max(1, CHARACTERS_PER_LINE // max(widths))
     rows = -(-len(labels) // max(columns, 1))
     figure.set_figheight(figure.get_figheight() + 0.18 * rows)
     figure.legend(

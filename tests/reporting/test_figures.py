@@ -1,5 +1,7 @@
 import re
 
+import pytest
+
 from recbole_mm.reporting.figures import (
     grouped_bars,
     learning_curves,
@@ -39,3 +41,21 @@ def test_a_figure_is_written_as_svg_and_pdf_and_again_as_the_same_bytes(tmp_path
     assert {p.name for p in tmp_path.iterdir()} == {
         "first.svg", "first.pdf", "second.svg", "second.pdf",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("labels", "rows"),
+    [
+        (["SASRec", "MMM4Rec", "UniSRec", "MMM4Rec+use_item_id=False"], 1),
+        (["scratch", "frozen", "unfrozen", "image neighbors"] * 2, 2),
+        (["MMM4Rec+use_item_id=False+learning_rate=0.001 (a file of mine)"] * 3, 3),
+    ],
+)
+def test_a_legend_is_as_wide_as_its_figure_at_most(labels, rows):
+    names = [f"{label}{number}" for number, label in enumerate(labels)]
+    figure = learning_curves({name: [[(1, 0.1)]] for name in names}, "NDCG@10")
+    figure.draw_without_rendering()
+
+    (legend,) = figure.legends
+    assert legend.get_window_extent().width <= figure.bbox.width
+    assert len({round(text.get_window_extent().y0) for text in legend.get_texts()}) == rows
