@@ -251,3 +251,38 @@ def test_a_folder_that_cannot_be_made_is_wrong_input(toy, capsys):
 
     assert "taken': File exists. Give another --out" in capsys.readouterr().err
     assert not Path("saved").exists()
+
+
+def test_a_list_of_domains_is_a_study_of_every_domain(toy, tmp_path):
+    root = tmp_path / "dataset"
+    (root / "left").mkdir()
+    for path in (root / "toy").iterdir():
+        (root / "left" / path.name.replace("toy", "left")).write_bytes(path.read_bytes())
+    finetune = {"train_stage": "finetune", "use_item_id": False}
+    files = write_file(
+        toy, "MISSRec", finetune, epochs=1, dataset=None, leave_one_out_domains=["toy", "left"]
+    )
+
+    study = run_study(settings(files), lambda _: None)
+
+    assert [name for name, _ in study.pretrainings] == [
+        "left (pre-training)",
+        "toy (pre-training)",
+    ]
+    starts = {(o.target, o.start): o for o in study.outcomes}
+    source, _ = study.pretrainings["left (pre-training)", 1]
+    unfrozen = starts["MISSRec, toy without ID", "unfrozen"].result
+    assert unfrozen.pre_model_path == source.checkpoint
+    assert {"toy.inter", "left.inter"} <= study.hashes.keys()
+
+
+def test_a_learning_rate_that_fails_is_shown_and_not_chosen(toy):
+    files = write_file(toy, "MISSRec", {"use_item_id": False}, epochs=1)
+    lines = []
+
+    study = run_study(settings(files, learning_rates=[1e30, 0.01]), lines.append)
+
+    assert all(scores[1e30] is None for scores in study.searched.values())
+    trained = [o for o in study.outcomes if o.config["epochs"]]
+    assert {o.config["learning_rate"] for o in trained if o.result} == {0.01}
+    assert sum("FAILED" in line for line in lines) == 3
