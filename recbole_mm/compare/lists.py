@@ -139,8 +139,7 @@ def describe_targets(config: RunConfig) -> Targets:
     )
     if rows["user"].is_duplicated().any():
         raise ConfigError("--lists: needs one test target per user: --protocol=leave_one_out")
-    seen = test.events[test.iid_field].numpy()
-    events = [seen[a:b] for a, b in zip(recorder.seen_from, recorder.seen_to, strict=True)]
+    events = [recorder.seen_by_row(row).numpy() for row in range(len(rows))]
     lengths = [len(part) for part in events]
     history = {"user": np.repeat(user, lengths), "item": items[np.concatenate(events)]}
     return Targets(rows, pl.DataFrame(history).unique(), dataset.item_num - 1)
