@@ -18,7 +18,7 @@ find_spec = importlib.machinery.PathFinder.find_spec
 def find_others(fullname, *args):
     return None if fullname.partition(".")[0] == "recbole" else find_spec(fullname, *args)
 
-importlib.machinery.PathFinder.find_spec = find_others
+importlib.machinery.PathFinder.find_spec = staticmethod(find_others)
 """
 COMMANDS = (
     ("train", "--model=SASRec", "--dataset=demo"),
