@@ -68,3 +68,23 @@ def test_values_follow_their_definitions():
 def test_a_metric_that_no_rank_gives_is_refused(metric):
     with pytest.raises(ConfigError, match=f"metric '{metric}': write NAME@K"):
         parse_metric(metric)
+
+
+def test_histories_that_files_hold_are_masked_like_those_of_events(toy, tmp_path):
+    folder = tmp_path / "dataset" / "toy"
+    head = "user_id:token\titem_id_list:token_seq\titem_id:token"
+    rows = [f"u{user}\ti{user % 12} i{(user + 1) % 12}\ti{(user + 2) % 12}" for user in range(12)]
+    for part in ("train", "valid", "test"):
+        (folder / f"toy.{part}.inter").write_text("\n".join([head, *rows]) + "\n")
+    settings = {
+        "benchmark_filename": ["train", "valid", "test"], "topk": [5], "valid_metric": "NDCG@5",
+        "load_col": {"inter": ["user_id", "item_id_list", "item_id"]},
+    }  # fmt: skip
+
+    ranks, _ = evaluate_ranks(prepared(toy, **settings), mask_seen=True)
+
+    assert ranks["history_length"].to_list() == [2] * 12
+    seen = {row.split("\t")[0]: set(row.split("\t")[1].split()) for row in rows}
+    for row in ranks.iter_rows(named=True):
+        best = row["recommended"][: len(row["recommended"]) - 2]
+        assert not seen[row["user"]] & set(best)
