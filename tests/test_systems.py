@@ -120,8 +120,11 @@ for name in ("siginterrupt", "pthread_kill", "SIGKILL", "SIGALRM", "alarm", "set
 sys.platform = "win32"
 """
 MISSING = sorted(OF_ONE_SYSTEM - {"msvcrt", "posix", "winreg"})
-NOT_IMPORTED = ("recommend.ray_workers", "tuning.ray_search", "recommend.web_page")
-"""Modules whose libraries, ray and gradio, have parts of their own for every system."""
+NOT_IMPORTED = (
+    "compare.ray_runs", "encoder_tuning.trainer", "recommend.ray_workers", "recommend.web_page",
+    "run.ray_cluster", "tuning.ray_search",
+)  # fmt: skip
+"""Modules whose libraries, ray, datasets and gradio, have parts of their own for every system."""
 
 IMPORT_ALL = """
 import importlib, pkgutil, sys

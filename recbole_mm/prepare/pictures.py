@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from tqdm import tqdm
 
 from recbole_mm.prepare.download import DownloadError, NotTransferred, Patience, Transfer
-from recbole_mm.tools.file_names import safe_name
+from recbole_mm.tools.file_names import safe_names
 from recbole_mm.tools.files import write_json
 from recbole_mm.tools.json_text import parse_json
 from recbole_mm.tools.pictures import PictureError, read_picture
@@ -74,14 +74,14 @@ def fetch_pictures(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     urls = {item: url.encode("utf-8", "backslashreplace").decode() for item, url in urls.items()}
-    report = folder / "report.json"
+    report, stems = folder / "report.json", safe_names(urls)
     present, failed = _pictures_in(folder), _read_report(report)
-    missing = [item for item in urls if safe_name(item) not in present]
+    missing = [item for item in urls if stems[item] not in present]
     failed = {item: failed[item] for item in missing if item in failed}
     wanted = [item for item in missing if not _is_hopeless(failed.get(item), urls[item])]
 
     def attempt(item):
-        return item, *_fetch_picture(urls[item], folder, item, session, patience)
+        return item, *_fetch_picture(urls[item], folder / stems[item], session, patience)
 
     pool, unreachable = ThreadPoolExecutor(workers), 0
     try:
@@ -97,13 +97,14 @@ def fetch_pictures(
         pool.shutdown(cancel_futures=True)
         write_json(report, {item: failed[item]._asdict() for item in sorted(failed)})
     present = _pictures_in(folder)
-    names = {item: present[safe_name(item)] for item in urls if safe_name(item) in present}
+    names = {item: present[stem] for item, stem in stems.items() if stem in present}
     return Pictures(names, failed)
 
 
-def _fetch_picture(url, folder: Path, item: str, session, patience):
-    """The failure, if any, and whether anything answered."""
-    target = folder / f"{safe_name(item)}{_ending(url)}"
+def _fetch_picture(url, path: Path, session, patience):
+    """Download into ``path`` with the ending of the address: the failure, if any, and whether
+    anything answered."""
+    target = path.with_name(path.name + _ending(url))
     transfer = Transfer(url, target, session, patience)
     try:
         transfer.run()

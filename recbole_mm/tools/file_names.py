@@ -2,6 +2,8 @@
 
 import re
 import sys
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from recbole_mm.tools.errors import UserError
@@ -12,7 +14,7 @@ LONGEST_NAME = 255
 
 LONGEST_LABEL = 100
 """Characters of a name that gets endings."""
-PLAIN_TOKEN = re.compile(r"[A-Z0-9_-][A-Z0-9._-]{0,99}")
+PLAIN_TOKEN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 DEVICE = re.compile(
     r"(CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|COM[0-9¹²³]|LPT[0-9¹²³]) *(\..*)?", re.IGNORECASE
 )
@@ -25,15 +27,26 @@ class UnsafeName(UserError):
     """A name that must not be opened as a file."""
 
 
-def safe_name(token: str) -> str:
-    """The file name, without its ending, of an item; never a path, and one on every system.
+def safe_names(tokens: Iterable[str]) -> dict[str, str]:
+    """The file names, without endings, of items; never paths, and names on every system.
 
-    Tokens of up to 100 capital letters, digits and ``._-`` are their own names. Any other becomes
-    what is left of it and a hash, so that different tokens have different names where the case of
-    letters makes no difference, too.
+    Tokens of up to 100 letters, digits and ``._-`` are their own names, unless another token differs
+    from them in the case of letters only. Any other becomes what is left of it and a hash, so that
+    different tokens have different names.
     """
-    if PLAIN_TOKEN.fullmatch(token) and is_portable(token):
-        return token
+    tokens = list(dict.fromkeys(tokens))
+    same = Counter(token.casefold() for token in tokens)
+    return {
+        token: token if same[token.casefold()] == 1 and _is_plain(token) else _hashed(token)
+        for token in tokens
+    }
+
+
+def _is_plain(token: str) -> bool:
+    return PLAIN_TOKEN.fullmatch(token) is not None and is_portable(token)
+
+
+def _hashed(token: str) -> str:
     kept = re.sub(r"[^A-Za-z0-9_-]+", "_", token)[:40]
     encodable = token.encode("utf-8", "backslashreplace").decode()
     return f"{kept}~{sha256_of_parts([encodable])[:16]}"

@@ -81,7 +81,8 @@ def test_it_is_tuned_and_the_best_file_runs(toy):
     pytest.importorskip("hyperopt", reason="tuning needs recbole_mm[tune]")
     Path("RecentMean.hyper").write_text("n_recent choice [1]\n")
 
-    assert main(["tune", f"--model={MODEL}", *options(**toy, **TINY, budget=1)]) == 0
+    options_ = options(**toy, **TINY, budget=1, tool="hyperopt")  # which draws from the space alone
+    assert main(["tune", f"--model={MODEL}", *options_]) == 0
 
     best = Path("tuning/RecentMean-toy/best.yaml")
     config = load_config(config_files=[best])

@@ -9,7 +9,7 @@ from recbole_mm.tools.file_names import (
     is_portable,
     label_as_name,
     path_inside,
-    safe_name,
+    safe_names,
 )
 
 HOSTILE = [
@@ -18,7 +18,11 @@ HOSTILE = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("token", ["B00004W4UP", "0439893577", "A.B-C_D"])
+def safe_name(token):
+    return safe_names([token])[token]
+
+
+@pytest.mark.parametrize("token", ["B00004W4UP", "0439893577", "a.b-c_D"])
 def test_a_plain_token_is_its_own_file_name(token):
     assert safe_name(token) == token
 
@@ -37,13 +41,16 @@ def test_any_other_token_becomes_the_name_of_a_file_in_the_same_folder(tmp_path,
 def test_different_tokens_have_different_names():
     tokens = [*HOSTILE, "a/b/", "a//b", "a_b", safe_name("a/b")]
 
-    assert len({safe_name(token) for token in tokens}) == len(tokens)
+    assert len(set(safe_names(tokens).values())) == len(tokens)
 
 
 def test_tokens_that_differ_in_case_have_names_that_differ_without_it():
-    tokens = ["SKU1", "sku1", "Sku1", "sKU1"]
+    tokens = ["SKU1", "sku1", "Sku1", "sKU1", "sku2"]
 
-    assert len({safe_name(token).casefold() for token in tokens}) == len(tokens)
+    names = safe_names(tokens)
+
+    assert len({name.casefold() for name in names.values()}) == len(tokens)
+    assert names["sku2"] == "sku2"
 
 
 @pytest.mark.parametrize(

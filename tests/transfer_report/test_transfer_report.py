@@ -106,13 +106,13 @@ def test_sizes_and_learning_rates_are_trials_of_what_is_trained_alone(toy):
         settings(files, sizes=[0.25, 1.0], new_items=0.2, learning_rates=[0.1, 0.01])
     )
 
-    def of(start):
+    def points(start):
         return [(t.condition, t.learning_rate) for t in trials if t.start == start]
 
     whole, quarter, new = Condition(), Condition(0.25), Condition(1.0, 0.2)
-    assert of("MISSRec") == [(whole, None)]
-    assert of("zero-shot") == [(whole, None), (new, None)]
-    assert of("unfrozen") == of("scratch") == [
+    assert points("MISSRec") == [(whole, None)]
+    assert points("zero-shot") == [(whole, None), (new, None)]
+    assert points("unfrozen") == points("scratch") == [
         (condition, rate) for condition in (whole, quarter, new) for rate in (0.1, 0.01)
     ]  # fmt: skip
     overlay = next(t.overlay for t in trials if t.start == "scratch" and t.condition == quarter)
