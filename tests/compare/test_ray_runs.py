@@ -1,11 +1,13 @@
 """Runs of a comparison on a ray cluster, of which a node dies."""
 
+import contextlib
 import os
 import threading
 import time
 from pathlib import Path
 
 import polars as pl
+import psutil
 import pytest
 from tiny import TINY_MMM4REC
 
@@ -36,12 +38,22 @@ def planned(toy, out):
     runs = []
     for seed in (1, 2):
         config = load_config(
-            "MMM4Rec", config_dict={**toy, **TINY_MMM4REC, "epochs": 30, "seed": seed}
+            "MMM4Rec",
+            config_dict={**toy, **TINY_MMM4REC, "epochs": 60, "stopping_step": 60, "seed": seed},
         )
         run = find_run(Entry("MMM4Rec", "MMM4Rec", [], {}), config, out)
         plan(run, config)
         runs.append(run)
     return runs
+
+
+def worker_of(folder):
+    """The process that trains a run in a folder."""
+    return next(
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if any(word.endswith(folder.name) for word in process.info["cmdline"] or [])
+    )
 
 
 def assert_same_ranks(runs, wanted):
@@ -63,10 +75,18 @@ def test_a_run_that_dies_with_its_node_is_run_again_and_results_are_those_withou
 
     def kill_when_both_train():
         folders = [tmp_path / "node" / run.folder for run in runs]
-        while not all((folder / EPOCHS).is_file() for folder in folders):
-            time.sleep(0.05)
+        waiting, stopped = list(folders), []
+        while waiting:  # who trains first waits for the other one
+            for folder in [folder for folder in waiting if (folder / EPOCHS).is_file()]:
+                stopped.append(worker_of(folder))
+                stopped[-1].suspend()
+                waiting.remove(folder)
+            time.sleep(0.02)
         node.append([(folder / RESULT).is_file() for folder in folders])
         two_nodes()
+        for worker in stopped:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                worker.resume()
 
     # the nodes work in a folder that is not the one of the command
     (tmp_path / "node").mkdir()
