@@ -12,7 +12,6 @@ import polars as pl
 from tqdm import tqdm
 
 from recbole_mm.recommend.disk import disk_errors
-from recbole_mm.recommend.paths import mark_as_joined, partial_folder
 from recbole_mm.recommend.request import Answer, Summary, Workers
 from recbole_mm.tools import processes
 from recbole_mm.tools.errors import UserError
@@ -36,7 +35,7 @@ class PartialOutput:
 
     def __init__(self, path: Path, plan: dict, workers: Workers):
         self.path, self.workers = path, workers
-        self.folder = partial_folder(path)
+        self.folder = path.with_name(f".{path.name}.partial")
         self.hint = f"Finished parts are kept in {self.folder}: the same command resumes"
         plan = json.loads(json.dumps({**plan, "processes": workers.size}))
         if processes.is_first() and _read_json(self.folder / PLAN) != plan:
@@ -84,7 +83,8 @@ class PartialOutput:
             write_record(done_file, {"counts": list(own), "table": sha256_of_file(table_file)})
 
     def finish(self) -> None:
-        """Join the parts into the file, and delete them.
+        """Join the parts into the file, delete them, and give the file its name as the last step:
+        where it exists, nothing is left to do.
 
         Raises:
             RunFailed: the file cannot be written.
@@ -93,8 +93,7 @@ class PartialOutput:
             table = pl.scan_parquet(sorted(self.folder.glob("*.parquet")))
             with disk_errors(self.path, self.hint), whole_or_not(self.path) as temporary:
                 _sink(table, self.path.suffix.lower(), temporary)
-                mark_as_joined(temporary, self.folder)
-            shutil.rmtree(self.folder, ignore_errors=True)
+                shutil.rmtree(self.folder, ignore_errors=True)
         processes.barrier()
 
 
