@@ -73,10 +73,11 @@ def kernel_errors(length: int) -> None:
         print(f"{name:12s} L={length:<5d} output {errors[0]:.1e}  gradients {max(errors[1:]):.1e}")
 
 
-def step_time(model, batches: list[dict], device: torch.device) -> tuple[float, float]:
+def step_time(model, settings, batches: list[dict]) -> tuple[float, float]:
     """Median milliseconds of a training step, and peak GPU memory in MB."""
+    device = settings["device"]
     model.to(device).train()
-    step = training_step(model, torch.optim.NAdam)
+    step = training_step(model, settings)
     on_gpu = device.type == "cuda"
 
     def clock() -> float:
@@ -104,7 +105,7 @@ def step_times(lengths: list[int], steps: int, on_gpu: bool, backends: list[str]
                 changes = {**options, "length_group_size": group, "MAX_ITEM_LIST_LENGTH": length}
                 settings = model_settings(model_class.__name__, **changes, use_gpu=on_gpu)
                 model = model_class(settings, random_dataset(ITEMS, WIDTH))
-                time_ms, peak = step_time(model, given, settings["device"])
+                time_ms, peak = step_time(model, settings, given)
                 shown = " ".join(f"{key}={changes[key]}" for key in (*options, "length_group_size"))
                 print(
                     f"{model_class.__name__:8s} {shown:44s} {length:5d} {time_ms:8.1f} {peak:8.0f}",

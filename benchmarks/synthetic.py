@@ -1,13 +1,19 @@
 """Random items, histories and settings at the sizes of the papers, and a stop watch."""
 
-import argparse
 import time
+from collections.abc import Callable, Sequence
+from functools import partial
 from types import SimpleNamespace
 
 import torch
 
 from recbole_mm.config.load import RunConfig, load_config
+from recbole_mm.data.dataset import TARGET_LIST
 from recbole_mm.data.features import ItemFeatures
+from recbole_mm.training.averaging import WeightAverage
+from recbole_mm.training.optimizers import build_optimizer
+
+STEPS_PER_EPOCH = 100
 
 
 def model_settings(model: str, **changes) -> RunConfig:
@@ -18,10 +24,12 @@ def model_settings(model: str, **changes) -> RunConfig:
     )
 
 
-def random_dataset(n_items: int, width: int) -> SimpleNamespace:
-    """Items 1 to ``n_items`` - 1 with two modalities each, without a gap."""
+def random_dataset(
+    n_items: int, width: int, modalities: Sequence[str] = ("text", "image")
+) -> SimpleNamespace:
+    """Items 1 to ``n_items`` - 1 with every modality, without a gap."""
     features = {}
-    for name in ("text", "image"):
+    for name in modalities:
         values = torch.randn(n_items, width) * 0.05
         values[0] = 0
         features[name] = ItemFeatures(values, torch.arange(n_items) > 0)
@@ -29,14 +37,19 @@ def random_dataset(n_items: int, width: int) -> SimpleNamespace:
         modalities=list(features),
         features=features,
         has_time=True,
+        domains=None,
         num=lambda _: n_items,
         field2id_token={"item_id": [str(item) for item in range(n_items)]},
         item_counts=lambda: torch.ones(n_items),
+        item_shares=lambda: torch.full((n_items,), 1 / n_items),
     )
 
 
-def random_batch(rows: int, n_items: int, length: int, real_share: float) -> dict:
-    """Geometric lengths, as on Amazon data: ``real_share`` of the positions are events."""
+def random_batch(
+    rows: int, n_items: int, length: int, real_share: float, windows: bool = False
+) -> dict:
+    """Geometric lengths, as on Amazon data: ``real_share`` of the positions are events; of windows
+    every event is a target."""
     low, high = 1.0, 100.0 * length
     for _ in range(60):  # the clamp at L shortens the mean
         middle = (low + high) / 2
@@ -45,33 +58,45 @@ def random_batch(rows: int, n_items: int, length: int, real_share: float) -> dic
         low, high = (middle, high) if mean < real_share * length else (low, middle)
     lengths = torch.empty(rows).geometric_(1 / low).clamp(max=length).long()
     padding = torch.arange(length) >= lengths.unsqueeze(1)
-    item_seq = torch.randint(1, n_items, (rows, length)).masked_fill(padding, 0)
+    item_seq, targets = (
+        torch.randint(1, n_items, (rows, length)).masked_fill(padding, 0) for _ in range(2)
+    )
     days = torch.empty(rows, length + 1, dtype=torch.float64).exponential_(1 / 30).cumsum(1)
     stamps = 1.4e9 + 86400 * days
-    return {
+    batch = {
         "item_id_list": item_seq,
         "item_length": lengths,
         "timestamp_list": stamps[:, :-1].masked_fill(padding, 0),
         "timestamp": stamps.gather(1, lengths.unsqueeze(1)).squeeze(1),
         "item_id": torch.randint(1, n_items, (rows,)),
     }
+    return {**batch, TARGET_LIST: targets} if windows else batch
 
 
-def training_step(module, optimizer_class):
-    """One optimizer step on a batch."""
-    parameters = [p for p in module.parameters() if p.requires_grad]
-    optimizer = optimizer_class(parameters, lr=1e-3)
+def training_step(model, config) -> Callable[[dict], None]:
+    """What the trainer does with a batch: loss, gradients, a step of the optimizer, the average of
+    the weights."""
+    optimizer = build_optimizer(config, model)
+    if config["ema_epochs"]:
+        average = WeightAverage(model.parameters())
+        window = max(1.0, config["ema_epochs"] * STEPS_PER_EPOCH)
+        optimizer.register_step_post_hook(lambda *_: average.update(window))
+    autocast = partial(
+        torch.autocast, torch.device(config["device"]).type, enabled=bool(config["enable_amp"])
+    )
 
-    def step(batch):
+    def step(batch: dict) -> None:
         optimizer.zero_grad()
-        module.calculate_loss(batch).backward()
+        with autocast():
+            loss = model.calculate_loss(batch)
+        loss.backward()
         optimizer.step()
 
     return step
 
 
 def alternating_milliseconds(steps, batches, clock=time.perf_counter) -> list[float]:
-    """Median time of each step function; they take turns, so that both see the same machine.
+    """Median time of each step function; they take turns, so that all see the same machine.
 
     Args:
         clock: ``time.process_time`` counts the process's own CPU time, for a busy machine.
@@ -83,41 +108,3 @@ def alternating_milliseconds(steps, batches, clock=time.perf_counter) -> list[fl
             step(batch)
             seconds.append(clock() - start)
     return [1e3 * sorted(seconds[1:])[len(seconds[1:]) // 2] for seconds in times]
-
-
-def matrix_product_rate() -> float:
-    """GFLOP/s of a large float32 product on this machine, now."""
-    a = torch.randn(4096, 1024)
-    b = torch.randn(1024, 4096)
-    best = float("inf")
-    for _ in range(5):
-        start = time.perf_counter()
-        a @ b
-        best = min(best, time.perf_counter() - start)
-    return 2 * 4096 * 1024 * 4096 / best / 1e9
-
-
-def benchmark_arguments(description: str, items: int):
-    """Command line of a benchmark; ``clock`` is the clock that it asks for."""
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--items", type=int, default=items, help="item table, padding included")
-    parser.add_argument("--steps", type=int, default=5)
-    parser.add_argument(
-        "--cpu",
-        action="store_const",
-        dest="clock",
-        const=time.process_time,
-        default=time.perf_counter,
-        help="count CPU time instead of wall time; use it with --threads 1 on a busy machine",
-    )
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    torch.manual_seed(0)
-    return arguments
-
-
-def print_table(name: str, results: dict[str, list[float]]) -> None:
-    print(f"{'ms per step':20s} {name:>9s} {'plain':>9s} {'ratio':>6s}")
-    for task, (ours, plain) in results.items():
-        print(f"{task:20s} {ours:9.0f} {plain:9.0f} {plain / ours:6.1f}")
