@@ -5,7 +5,10 @@ from setuptools import find_packages, setup
 VERSION = "0.1.0"
 DOCS = ["sphinx>=8.1"]
 EXCEL = ["fastexcel>=0.12"]
-FEATURES = ["sentence-transformers>=6", "transformers>=5.4"]
+FEATURES = [
+    "sentence-transformers>=6",
+    "transformers>=5.18",  # reads pictures without torchvision
+]
 ONNX = ["faiss-cpu>=1.8", "onnx>=1.18", "onnxruntime>=1.20", "onnxscript>=0.5"]
 REPORT = ["jinja2>=3.1", "matplotlib>=3.8"]
 SERVE = ["gradio>=6.10"]
@@ -54,7 +57,7 @@ setup(
         "packaging>=24.2",  # the requirements that doctor looks at
         "pandas>=2.0",
         "pillow>=10.1",  # the demo set draws its pictures
-        "polars>=1.30",  # the tables of data preparation and of comparisons
+        "polars>=1.31",  # the tables of data preparation and of comparisons
         "pyyaml>=6.0",
         "requests>=2.32.2",
         "safetensors>=0.4.3",
