@@ -55,7 +55,7 @@ setup(
         "huggingface_hub>=1.5",  # bundles
         "numpy>=1.26",
         "packaging>=24.2",  # the requirements that doctor looks at
-        "pandas>=2.0",
+        "pandas>=2.1",
         "pillow>=10.1",  # the demo set draws its pictures
         "polars>=1.31",  # the tables of data preparation and of comparisons
         "pyyaml>=6.0",
