@@ -55,8 +55,8 @@ def train_a_little(model, batch):
 
 @pytest.mark.parametrize("trained", [False, True])
 def test_scores_follow_the_times_and_without_time_they_do_not(toy, trained):
-    for use_time in (True, False):
-        model, batch = build(toy, use_time=use_time)
+    for use_time, causal_time in ((True, False), (True, True), (False, False)):
+        model, batch = build(toy, use_time=use_time, causal_time=causal_time)
         if trained:
             train_a_little(model, batch)
         before = scores(model, batch)
@@ -65,9 +65,17 @@ def test_scores_follow_the_times_and_without_time_they_do_not(toy, trained):
         assert (moved > 1e-5) == use_time
 
 
-def test_all_positions_do_not_work_with_time(toy):
-    with pytest.raises(ValueError, match="loss_positions: all does not work with use_time: True"):
+def test_all_positions_need_causal_time_and_no_differences_that_hold_the_target(toy):
+    with pytest.raises(ValueError, match="use_time: True.*Set causal_time: True"):
         build(toy, use_time=True, loss_positions="all")
+    with pytest.raises(ValueError, match="time_input: padded_differences.*Set time_input"):
+        build(
+            toy,
+            use_time=True,
+            causal_time=True,
+            time_input="padded_differences",
+            loss_positions="all",
+        )
 
 
 def test_the_time_of_the_target_is_read_only_with_query_time_request(toy):

@@ -10,8 +10,15 @@ from torch.testing import assert_close
 from recbole_mm.config.load import load_config
 from recbole_mm.data.dataset import MultiModalDataset
 
+TIMED_MMM4REC = {**TINY_MMM4REC, "n_layers": 2, "use_time": True, "causal_time": True}
 SETTINGS = {
     "MMM4Rec": {**TINY_MMM4REC, "n_layers": 2},
+    "MMM4Rec, time": TIMED_MMM4REC,
+    "MMM4Rec, request": {
+        **TIMED_MMM4REC,
+        "query_time": "request",
+        "time_gate_per_position": True,
+    },
     "UniSRec": {**TINY, "n_heads": 1},
     "SASRecPlus": {**TINY, "n_heads": 1},
 }
@@ -19,11 +26,12 @@ SETTINGS = {
 
 @pytest.mark.parametrize("modalities", [["text"], ["text", "image"]], ids="-".join)
 @pytest.mark.parametrize("softmax", ["full", "trained"])
-@pytest.mark.parametrize("name", SETTINGS)
-def test_the_loss_of_all_positions_is_that_of_all_prefixes(toy, name, modalities, softmax):
+@pytest.mark.parametrize("case", SETTINGS)
+def test_the_loss_of_all_positions_is_that_of_all_prefixes(toy, case, modalities, softmax):
+    name = case.partition(",")[0]
     means = {}
     for positions in ("last", "all"):
-        settings = {**toy, **SETTINGS[name], "modalities": modalities, "softmax": softmax}
+        settings = {**toy, **SETTINGS[case], "modalities": modalities, "softmax": softmax}
         config = load_config(name, config_dict={**settings, "loss_positions": positions})
         train, _, _ = data_preparation(config, MultiModalDataset(config))
         init_seed(1, True)
@@ -41,7 +49,9 @@ def test_the_loss_of_all_positions_is_that_of_all_prefixes(toy, name, modalities
 def test_every_model_that_trains_on_windows_is_tested_here():
     from recbole_mm.config.models import MODELS
 
-    assert {name for name in MODELS if get_model(name).trains_on_windows} == set(SETTINGS)
+    assert {name for name in MODELS if get_model(name).trains_on_windows} == {
+        case.partition(",")[0] for case in SETTINGS
+    }
 
 
 def test_the_contrast_of_pretraining_needs_one_target(toy):

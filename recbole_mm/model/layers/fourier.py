@@ -59,3 +59,34 @@ class FourierFusion(nn.Module):
             b = torch.fft.rfft(second.to(wide), norm="ortho")
             merged = self.merge_filter(self.first_filter(a) * a + self.second_filter(b) * b)
             return torch.fft.irfft(merged, n=self.length, norm="ortho")
+
+
+class CausalFilter(nn.Module):
+    r"""Filter two real signals by learned kernels and add them; no output reads a later position.
+
+    :math:`k_a * x_a + k_b * x_b` over the last axis. The kernels are as long as the signals, so the
+    convolutions are products of Fourier transforms over twice the length: the causal counterpart of
+    :class:`FourierFusion`, whose filters depend on the whole signal.
+
+    Args:
+        length: size ``L`` of the last axis, and of the kernels.
+    """
+
+    def __init__(self, length: int):
+        super().__init__()
+        self.kernels = nn.Parameter(torch.randn(2, length) * length**-0.5)
+
+    def start_as_mean(self) -> None:
+        """Initialise so that the output is the mean of the two signals."""
+        nn.init.zeros_(self.kernels)
+        nn.init.constant_(self.kernels[:, 0], 0.5)
+
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        """Two signals ``(..., L)`` to one; in float32 or better, even under autocast."""
+        wide = torch.promote_types(first.dtype, torch.float32)
+        length = self.kernels.shape[-1]
+        with torch.autocast(first.device.type, enabled=False):
+            kernels = torch.fft.rfft(self.kernels.to(wide), n=2 * length)
+            a = torch.fft.rfft(first.to(wide), n=2 * length)
+            b = torch.fft.rfft(second.to(wide), n=2 * length)
+            return torch.fft.irfft(kernels[0] * a + kernels[1] * b, n=2 * length)[..., :length]

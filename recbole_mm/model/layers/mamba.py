@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from recbole_mm.model.layers.backend import TORCH, Kernels
 from recbole_mm.model.layers.conv import CausalConv1d
 from recbole_mm.model.layers.dropout import Dropout
-from recbole_mm.model.layers.fourier import FourierFusion
+from recbole_mm.model.layers.fourier import CausalFilter, FourierFusion
 from recbole_mm.model.layers.ssd import ssd_at
 from recbole_mm.model.layers.time import TimeGate, TimeScale
 
@@ -44,6 +44,7 @@ class MambaSize:
         d_conv: steps that a convolution reads.
         max_length: ``L``, the size of the time layers.
         use_time: whether time signals scale the step sizes.
+        causal_time: whether a time signal at a position depends on earlier positions only.
         dropout: on the outputs of blocks and feed-forward layers.
         time_dropout: on time signals.
         norm_eps: of all norms except those of time signals.
@@ -62,6 +63,7 @@ class MambaSize:
     d_conv: int = 4
     max_length: int = 20
     use_time: bool = True
+    causal_time: bool = False
     dropout: float = 0.0
     time_dropout: float = 0.0
     norm_eps: float = 1e-12
@@ -239,7 +241,11 @@ class TiSSD(nn.Module):
         self.out_proj = nn.Linear(E, size.hidden_size)
         if size.use_time:
             self.time_scale = TimeScale(
-                size.n_heads, size.max_length, size.d_conv, size.time_dropout
+                size.n_heads,
+                size.max_length,
+                size.d_conv,
+                size.time_dropout,
+                causal=size.causal_time,
             )
         if self.emits_time:
             self.time_gate = TimeGate(
@@ -247,6 +253,7 @@ class TiSSD(nn.Module):
                 size.time_dropout,
                 size.time_norm_eps,
                 size.time_gate_per_position,
+                size.causal_time,
             )
 
     def time_factors(self, tau: Tensor, real: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
@@ -324,7 +331,12 @@ class CrossSSD(nn.Module):
         self.out_proj = nn.Linear(E, size.hidden_size)
         if size.use_time:
             self.time_scale = TimeScale(
-                size.n_heads, size.max_length, size.d_conv, size.time_dropout, self.activation
+                size.n_heads,
+                size.max_length,
+                size.d_conv,
+                size.time_dropout,
+                self.activation,
+                size.causal_time,
             )
 
     def time_factors(self, tau: Tensor) -> Tensor:
@@ -427,7 +439,8 @@ class CrossLayer(nn.Module):
         self.cross_norm = nn.LayerNorm(size.hidden_size, size.norm_eps)
         self.ffn = _feed_forward(size, inner_size)
         if size.use_time:
-            self.time_fusion = FourierFusion(size.max_length)
+            fusion = CausalFilter if size.causal_time else FourierFusion
+            self.time_fusion = fusion(size.max_length)
 
     def time_factors(
         self, mixer: TiSSD, tau_v: Tensor, tau_e: Tensor, real: Tensor | None = None

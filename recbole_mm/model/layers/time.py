@@ -1,7 +1,8 @@
 r"""Time intervals of a history and the signals that a state space model makes of them.
 
 A time signal ``tau`` is ``(b, h, L)``: one value per head and position. It is always of the full
-length ``L``: its layers mix the positions, so their parameters have the size of ``L``.
+length ``L``: its layers mix the positions, so their parameters have the size of ``L``. Those of the
+paper mix all positions; with ``causal`` a position is made of itself and of earlier ones only.
 """
 
 import torch
@@ -90,21 +91,57 @@ class LengthNorm(nn.Module):
         return (centered * (variance + self.eps).rsqrt() * self.weight + self.bias) * real
 
 
+class RunningNorm(LengthNorm):
+    """:class:`LengthNorm` by the mean and variance of the positions so far."""
+
+    def forward(self, tau: Tensor, real: Tensor | None = None) -> Tensor:
+        """Normalise ``(b, h, L)``; ``real`` are the first positions of each row."""
+        count = torch.arange(1, tau.shape[-1] + 1, device=tau.device)
+        mean = tau.cumsum(-1) / count
+        variance = (tau.square().cumsum(-1) / count - mean.square()).clamp(min=0)
+        normed = (tau - mean) * (variance + self.eps).rsqrt() * self.weight + self.bias
+        return normed if real is None else normed * real
+
+
+class PastLinear(nn.Linear):
+    """Linear map of the positions, ``(..., L) -> (..., L)``, that reads no later position."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight.tril(), self.bias)
+
+
+class PastSum(nn.Linear):
+    """``Linear(L, 1)`` of the positions so far, at every position: ``(..., L) -> (..., L)``."""
+
+    def __init__(self, length: int):
+        super().__init__(length, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x * self.weight.squeeze(0)).cumsum(-1) + self.bias
+
+
 class TimeScale(nn.Module):
     """Factors of the step sizes of a block: ``tau (b, h, L) -> (b, h, L)``.
 
-    Each position is scaled by a function of all positions; then two causal convolutions follow,
-    each with ``activation``.
+    Each position is scaled by a function of all positions, or with ``causal`` of those so far; then
+    two causal convolutions follow, each with ``activation``.
     """
 
     def __init__(
-        self, n_heads: int, length: int, kernel_size: int, dropout: float, activation=F.silu
+        self,
+        n_heads: int,
+        length: int,
+        kernel_size: int,
+        dropout: float,
+        activation=F.silu,
+        causal: bool = False,
     ):
         super().__init__()
         self.activation = activation
         self.dropout = Dropout(dropout)
-        self.scale_in = nn.Linear(length, length)
-        self.scale_out = nn.Linear(length, length)
+        linear = PastLinear if causal else nn.Linear
+        self.scale_in = linear(length, length)
+        self.scale_out = linear(length, length)
         self.conv_in = CausalConv1d(n_heads, kernel_size)
         self.conv_out = CausalConv1d(n_heads, kernel_size)
 
@@ -130,13 +167,24 @@ class TimeGate(nn.Module):
 
     Args:
         per_position: one gate per position instead of one for all positions.
+        causal: read no later position; a gate for all is then that of the positions so far.
     """
 
-    def __init__(self, length: int, dropout: float, eps: float, per_position: bool = False):
+    def __init__(
+        self,
+        length: int,
+        dropout: float,
+        eps: float,
+        per_position: bool = False,
+        causal: bool = False,
+    ):
         super().__init__()
         self.dropout = Dropout(dropout)
-        self.gate = nn.Linear(length, length if per_position else 1)
-        self.norm = LengthNorm(length, eps)
+        if causal:
+            self.gate = PastLinear(length, length) if per_position else PastSum(length)
+        else:
+            self.gate = nn.Linear(length, length if per_position else 1)
+        self.norm = (RunningNorm if causal else LengthNorm)(length, eps)
 
     def forward(self, tau: Tensor, t: Tensor, real: Tensor | None = None) -> Tensor:
         gate = torch.sigmoid(self.gate(self.dropout(tau)))

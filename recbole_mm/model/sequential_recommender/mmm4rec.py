@@ -9,13 +9,14 @@ from recbole_mm.model.abstract_recommender import MultiModalRecommender, read_ch
 from recbole_mm.model.layers.backend import choose_kernels
 from recbole_mm.model.layers.bucketing import gather_positions, ungroup
 from recbole_mm.model.layers.dropout import Dropout
-from recbole_mm.model.layers.fourier import FourierFusion
+from recbole_mm.model.layers.fourier import CausalFilter, FourierFusion
 from recbole_mm.model.layers.fusion import CandidateFusion
 from recbole_mm.model.layers.item_table import take
 from recbole_mm.model.layers.mamba import CrossLayer, MambaSize, TiSSDLayer
 from recbole_mm.model.layers.softmax import Scores, dot_products
 from recbole_mm.model.layers.time import (
     LengthNorm,
+    RunningNorm,
     TimeScale,
     padded_differences,
     time_intervals,
@@ -57,6 +58,8 @@ class MMM4Rec(MultiModalRecommender):
     1e-12 and 0 it would be a row of zeros, whose gradients grow a millionfold in every norm and
     overflow after two layers.
     NOTE: the in-batch softmax corrects for the popularity of the targets (``logq_correction``).
+    NOTE: ``causal_time`` lets a time signal depend on earlier events only, so that ``use_time`` goes
+    with ``loss_positions: all``; the release mixes the times of the whole history.
     NOTE: ``loss_positions: all`` trains on every event of a window at once instead of one target
     per example; the blocks are causal, so each position is the end of a history.
     NOTE: only the last position is computed in the last cross layer; the function is the same.
@@ -76,7 +79,7 @@ class MMM4Rec(MultiModalRecommender):
     layer_stacks = ("encoder_layers", "cross_layers.*")
     function_keys = (
         "mask_missing", "n_groups", "layer_norm_eps", "cross_activation", "ssd_skip", "use_time",
-        "query_time", "time_input", "time_norm_eps", "time_gate_per_position",
+        "causal_time", "query_time", "time_input", "time_norm_eps", "time_gate_per_position",
     )  # fmt: skip
     trains_on_windows = True
 
@@ -111,10 +114,18 @@ class MMM4Rec(MultiModalRecommender):
                 f"use_time is on, but data set {config['dataset']!r} has no timestamps "
                 f"(column {self.TIME!r} in its .inter file). Set use_time: False."
             )
-        if self.use_time and config["loss_positions"] == "all":
+        if not (self.use_time and config["loss_positions"] == "all"):
+            return
+        if not config["causal_time"]:
             raise ValueError(
                 "loss_positions: all does not work with use_time: True, whose layers mix all times "
-                "of a history, so that an event would see the following ones. Change one of them."
+                "of a history, so that an event would see the following ones. Set causal_time: True, "
+                "or change one of the two."
+            )
+        if self.time_input == "padded_differences":
+            raise ValueError(
+                "loss_positions: all does not work with time_input: padded_differences, which holds "
+                "the time of the target. Set time_input: log_intervals."
             )
 
     def _mamba_size(self, config) -> MambaSize:
@@ -127,6 +138,7 @@ class MMM4Rec(MultiModalRecommender):
             d_conv=config["d_conv"],
             max_length=self.max_seq_length,
             use_time=self.use_time,
+            causal_time=bool(config["causal_time"]),
             dropout=config["hidden_dropout_prob"],
             time_dropout=config["time_dropout_prob"],
             norm_eps=config["layer_norm_eps"],
@@ -155,7 +167,8 @@ class MMM4Rec(MultiModalRecommender):
         )
         if self.use_time:
             self.time_dropout = Dropout(size.time_dropout)
-            self.time_norm = LengthNorm(size.max_length, size.time_norm_eps)
+            norm = RunningNorm if size.causal_time else LengthNorm
+            self.time_norm = norm(size.max_length, size.time_norm_eps)
 
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, nn.Linear):
@@ -164,7 +177,7 @@ class MMM4Rec(MultiModalRecommender):
                 nn.init.zeros_(module.bias)
         elif isinstance(module, TimeScale) and self.time_init == "identity":
             module.start_as_one()
-        elif isinstance(module, FourierFusion) and self.time_init == "identity":
+        elif isinstance(module, FourierFusion | CausalFilter) and self.time_init == "identity":
             module.start_as_mean()
 
     def embed_items(self, item_id: Tensor | None = None) -> EmbeddedItems:

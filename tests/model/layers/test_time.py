@@ -1,9 +1,12 @@
+import pytest
 import torch
 import torch.nn.functional as F
 from torch.testing import assert_close
 
 from recbole_mm.model.layers.time import (
     LengthNorm,
+    PastSum,
+    RunningNorm,
     TimeGate,
     TimeScale,
     padded_differences,
@@ -80,3 +83,39 @@ def test_gate_keeps_shape_with_one_or_many_gates():
     tau, t = torch.randn(2, 2, 3, 6)
     for per_position in (False, True):
         assert TimeGate(6, 0.0, 1e-5, per_position)(tau, t).shape == tau.shape
+
+
+def test_running_norm_is_at_every_position_the_norm_of_the_events_so_far():
+    torch.manual_seed(0)
+    running, whole = RunningNorm(6, eps=1e-5), LengthNorm(6, eps=1e-5)
+    torch.nn.init.normal_(running.weight)
+    whole.load_state_dict(running.state_dict())
+    tau, position = torch.randn(2, 3, 6), torch.arange(6)
+
+    for t in range(6):
+        so_far = whole(tau, (position <= t).view(1, 1, 6))
+        assert_close(running(tau)[..., t], so_far[..., t], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("per_position", [False, True])
+def test_causal_time_layers_read_no_later_position(per_position):
+    torch.manual_seed(0)
+    scale = TimeScale(n_heads=2, length=6, kernel_size=3, dropout=0.0, causal=True)
+    gate = TimeGate(6, 0.0, 1e-5, per_position, causal=True)
+    tau = torch.randn(2, 2, 6)
+    for layer in (scale, lambda x: gate(x, x.square())):
+        before = layer(tau)
+        for t in range(5):
+            later = tau.clone()
+            later[..., t + 1 :] = 7
+            assert_close(layer(later)[..., : t + 1], before[..., : t + 1])
+            assert not torch.allclose(layer(later)[..., t + 1], before[..., t + 1])
+
+
+def test_a_sum_of_the_past_is_at_every_position_the_linear_layer_of_the_events_so_far():
+    torch.manual_seed(0)
+    past, tau = PastSum(6), torch.randn(2, 3, 6)
+
+    for t in range(6):
+        so_far = F.linear(tau * (torch.arange(6) <= t), past.weight, past.bias)
+        assert_close(past(tau)[..., t], so_far.squeeze(-1))
