@@ -51,7 +51,7 @@ setup(
     },
     install_requires=[
         *RECBOLE_IMPORTS,
-        "torch>=2.6",  # loads checkpoints without executing pickled code
+        "torch>=2.8",  # earlier ones can hang when torchrun's processes end
         "huggingface_hub>=1.5",  # bundles
         "numpy>=1.26",
         "packaging>=24.2",  # the requirements that doctor looks at
