@@ -52,7 +52,7 @@ setup(
     install_requires=[
         *RECBOLE_IMPORTS,
         "torch>=2.8",  # earlier ones can hang when torchrun's processes end
-        "huggingface_hub>=1.5",  # bundles
+        "huggingface_hub>=1.31",  # bundles
         "numpy>=1.26",
         "packaging>=24.2",  # the requirements that doctor looks at
         "pandas>=2.1",
@@ -60,7 +60,7 @@ setup(
         "polars>=1.31",  # the tables of data preparation and of comparisons
         "pyyaml>=6.0",
         "requests>=2.32.2",
-        "safetensors>=0.4.3",
+        "safetensors>=0.8",
         "scikit-learn>=1.3",
         "tqdm>=4.66.3",
         "urllib3>=2.2",
