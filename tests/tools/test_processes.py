@@ -36,6 +36,7 @@ STAGES = {
     "finetune": {},
     "pretrain": {"train_stage": "pretrain", "softmax": "in_batch", "use_item_id": False},
 }
+ADDRESSES = ("10.99.0.1", "10.99.0.2")  # of two nodes
 WORKER = """
 import json, sys
 from pathlib import Path
@@ -113,6 +114,69 @@ def test_the_command_runs_stages_under_torchrun(toy, repository):
     assert first.stdout.count("finetune on toy") == 1
     assert "finetune on toy" not in first.stderr
     assert "is finished" in again.stdout + again.stderr
+
+
+def ip(*arguments):
+    subprocess.run(["ip", *arguments], check=True, capture_output=True)
+
+
+def connect(nodes):
+    """Make two namespaces that reach each other by ADDRESSES and nothing else."""
+    ends = [f"rmm{os.getpid()}{end}" for end in "ab"]
+    for node in nodes:
+        ip("netns", "add", node)
+    ip("link", "add", ends[0], "type", "veth", "peer", "name", ends[1])
+    for node, end, address in zip(nodes, ends, ADDRESSES, strict=True):
+        ip("link", "set", end, "netns", node)
+        ip("-n", node, "link", "set", end, "name", "cable")
+        ip("-n", node, "addr", "add", f"{address}/24", "dev", "cable")
+        for device in ("lo", "cable"):
+            ip("-n", node, "link", "set", device, "up")
+
+
+@pytest.fixture
+def nodes():
+    names = [f"recbole-mm-{os.getpid()}-{n}" for n in (0, 1)]
+    try:
+        connect(names)
+        yield names
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("network namespaces need Linux, iproute2 and root")
+    finally:
+        for name in names:
+            if Path("/run/netns", name).exists():
+                ip("netns", "del", name)
+
+
+def start_on(node, rank, repository, *command):
+    launcher = ["torch.distributed.run", "--nnodes=2", f"--node_rank={rank}", "--nproc_per_node=1"]
+    rendezvous = [f"--master_addr={ADDRESSES[0]}", "--master_port=29500"]
+    environment = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(repository)}
+    return subprocess.Popen(
+        ["ip", "netns", "exec", node, sys.executable, "-m", *launcher, *rendezvous, *command],
+        env={**os.environ, **environment, "GLOO_SOCKET_IFNAME": "cable"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.slow
+def test_a_run_on_two_nodes_with_a_shared_folder_is_that_of_two_processes_on_one(
+    nodes, repository, toy, tmp_path
+):
+    (tmp_path / "worker.py").write_text(WORKER)
+    settings = {**toy, **SMALL, **MODELS["MMM4Rec"], "checkpoint_dir": "shared"}
+    command = ["worker.py", json.dumps(["MMM4Rec", settings])]
+
+    started = [start_on(node, rank, repository, *command) for rank, node in enumerate(nodes)]
+    for process in started:
+        _, messages = process.communicate(timeout=300)
+        assert process.returncode == 0, messages[-3000:]
+    apart = json.loads((tmp_path / "curve.json").read_text())
+    assert len(list(Path("shared").glob("*.pth"))) == 1
+
+    torchrun(repository, *command)
+    assert json.loads((tmp_path / "curve.json").read_text()) == apart
 
 
 def test_one_process_is_a_group_of_one():
