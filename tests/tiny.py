@@ -8,5 +8,6 @@ TINY = {
     "train_batch_size": 64,
     "show_progress": False,
 }
+TINY_HSTU = {key: value for key, value in TINY.items() if key != "inner_size"}
 TINY_MMM4REC = {**TINY, "head_dim": 8, "d_state": 4, "n_groups": 1}
 PRETRAIN = {"train_stage": "pretrain", "softmax": "in_batch", "use_item_id": False}

@@ -10,6 +10,7 @@ TASK = "sequential-recommendation"
 PAPERS = {
     "MMM4Rec": "https://arxiv.org/abs/2506.02916",
     "MISSRec": "https://arxiv.org/abs/2308.11175",
+    "HSTU": "https://arxiv.org/abs/2402.17152",
     "UniSRec": "https://arxiv.org/abs/2206.05941",
 }
 

@@ -60,7 +60,7 @@ def open_checkpoint(path, device=None, data_path=None) -> Opened:
         data_path: folder of the data sets; ``None``: that of the training.
 
     Raises:
-        CheckpointError: not a checkpoint of MMM4Rec, MISSRec or UniSRec, or one whose parameters do
+        CheckpointError: not a checkpoint of a model of this package, or one whose parameters do
             not fit its data set.
         UserError: the data set does not exist or cannot be used.
     """

@@ -1,4 +1,4 @@
-"""Recommend items to any user with a trained MMM4Rec, MISSRec or UniSRec.
+"""Recommend items to any user with a trained model of this package.
 
     recbole-mm recommend --model=saved/MMM4Rec-....pth --output=top.parquet
     recbole-mm recommend --model=saved/MMM4Rec-....pth --histories=today.csv --k=20 --output=top.csv

@@ -1,4 +1,4 @@
-"""Save a trained MMM4Rec, MISSRec or UniSRec with its items as a bundle.
+"""Save a trained model of this package with its items as a bundle.
 
     recbole-mm export saved/MMM4Rec-....pth bundles/Toys
     recbole-mm export bundles/Toys bundles/ToysToday --catalog=today.parquet

@@ -86,7 +86,7 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
     def from_pretrained(
         cls, pretrained_model_name_or_path, *, device=None, data_path=None, **hub_options
     ) -> "Recommender":
-        """Open a checkpoint of MMM4Rec, MISSRec or UniSRec, or a bundle; nothing in it is executed.
+        """Open a checkpoint of a model of this package, or a bundle; nothing in it is executed.
 
         Args:
             pretrained_model_name_or_path: a checkpoint, the folder of a bundle, or the name of a

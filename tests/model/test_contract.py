@@ -36,6 +36,12 @@ SMALL = {
         "loss_positions": "last",
         "modalities": ["text", "image"],
     },
+    "HSTU": {
+        "hidden_size": 16,
+        "n_heads": 2,
+        "loss_positions": "last",
+        "modalities": ["text", "image"],
+    },
 }
 MODALITIES = [["text"], ["text", "image"], ["image", "text", "audio"]]
 STAGES = [

@@ -36,7 +36,7 @@ def model_and_batch(toy):
 KEYS = {name: {"use_item_id", "held_out_items", "mask_missing"} for name in SMALL}
 KEYS["MISSRec"] |= {"item_mm_fusion"}
 KEYS["MMM4Rec"] |= {"item_mm_fusion"}
-for name in ("SASRecPlus", "UniSRec"):
+for name in ("HSTU", "SASRecPlus", "UniSRec"):
     KEYS[name] -= {"mask_missing"}
 
 

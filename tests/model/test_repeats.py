@@ -12,6 +12,7 @@ SMALL = {
     "MISSRec": {"n_heads": 2},
     "UniSRec": {"n_heads": 2, "n_experts": 2},
     "SASRecPlus": {"n_heads": 2},
+    "HSTU": {"n_heads": 2},
 }
 
 

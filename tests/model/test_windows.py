@@ -4,7 +4,7 @@ import pytest
 import torch
 from recbole.data import data_preparation
 from recbole.utils import get_model, init_seed
-from tiny import TINY, TINY_MMM4REC
+from tiny import TINY, TINY_HSTU, TINY_MMM4REC
 from torch.testing import assert_close
 
 from recbole_mm.config.load import load_config
@@ -21,6 +21,7 @@ SETTINGS = {
     },
     "UniSRec": {**TINY, "n_heads": 1},
     "SASRecPlus": {**TINY, "n_heads": 1},
+    "HSTU": {**TINY_HSTU, "n_heads": 1},
 }
 
 

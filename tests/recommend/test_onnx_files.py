@@ -43,6 +43,7 @@ def batch_of(recommender):
         ("MISSRec", {"use_item_id": True}),
         ("MISSRec", {"seq_mm_fusion": "contextual", "item_mm_fusion": "dynamic_instance"}),
         ("SASRecPlus", {}),
+        ("HSTU", {}),
         ("UniSRec-repeats", {}),
     ],
 )

@@ -2,7 +2,7 @@
 
 import pytest
 from recbole.quick_start import run_recbole
-from tiny import TINY, TINY_MMM4REC
+from tiny import TINY, TINY_HSTU, TINY_MMM4REC
 
 from recbole_mm.run.run import run
 
@@ -11,6 +11,7 @@ SETTINGS = {
     "MISSRec": {**TINY, "n_heads": 1},
     "UniSRec": {**TINY, "n_heads": 1},
     "SASRecPlus": {**TINY, "n_heads": 1},
+    "HSTU": {**TINY_HSTU, "n_heads": 1},
 }
 
 

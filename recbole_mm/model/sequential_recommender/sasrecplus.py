@@ -40,33 +40,43 @@ class SASRecPlus(MultiModalRecommender):
         super().__init__(config, dataset)
         if not self.use_item_id and not self.modalities:
             raise ValueError(
-                "SASRecPlus needs item IDs or features: set use_item_id: True or modalities."
+                f"{type(self).__name__} needs item IDs or features: set use_item_id: True or "
+                f"modalities."
             )
         self.initializer_range = config["initializer_range"]
         self.positions_per_group = config["length_group_size"]
         self.temperature = config["temperature"]
-        eps = config["layer_norm_eps"]
         self.position_embedding = nn.Embedding(self.max_seq_length, self.hidden_size)
-        self.encoder = nn.ModuleList(
-            nn.TransformerEncoderLayer(
-                d_model=self.hidden_size,
-                nhead=config["n_heads"],
-                dim_feedforward=config["inner_size"],
-                dropout=config["hidden_dropout_prob"],
-                activation=config["hidden_act"],
-                layer_norm_eps=eps,
-                batch_first=True,
-                norm_first=True,
-            )
-            for _ in range(config["n_layers"])
-        )
-        self.output_norm = nn.LayerNorm(self.hidden_size, eps)
+        self.encoder = nn.ModuleList(self.make_block(config) for _ in range(config["n_layers"]))
+        self.output_norm = nn.LayerNorm(self.hidden_size, config["layer_norm_eps"])
         self.input_dropout = nn.Dropout(config["hidden_dropout_prob"])
         if self.use_item_id:
             self.item_embedding = nn.Embedding(self.n_items, self.hidden_size)
         for module in (self.position_embedding, *self.children()):
             if isinstance(module, nn.Embedding):
                 nn.init.normal_(module.weight, std=self.initializer_range)
+
+    def make_block(self, config) -> nn.Module:
+        """One of the ``n_layers`` blocks."""
+        return nn.TransformerEncoderLayer(
+            d_model=self.hidden_size,
+            nhead=config["n_heads"],
+            dim_feedforward=config["inner_size"],
+            dropout=config["hidden_dropout_prob"],
+            activation=config["hidden_act"],
+            layer_norm_eps=config["layer_norm_eps"],
+            batch_first=True,
+            norm_first=True,
+        )
+
+    def through_blocks(self, hidden: Tensor) -> Tensor:
+        """``(b, l, hidden_size)``; no position reads a later one."""
+        mask = nn.Transformer.generate_square_subsequent_mask(
+            hidden.shape[1], device=hidden.device, dtype=hidden.dtype
+        )
+        for block in self.encoder:
+            hidden = block(hidden, src_mask=mask, is_causal=True)
+        return hidden
 
     def embed_items(self, item_id: Tensor | None = None) -> Tensor:
         """Items as they are read and ranked: ``(n, hidden_size)``."""
@@ -112,9 +122,4 @@ class SASRecPlus(MultiModalRecommender):
         length = rows.shape[1]
         tokens = nn.functional.embedding(rows, items) * self.hidden_size**0.5
         hidden = self.input_dropout(tokens + self.position_embedding.weight[:length])
-        mask = nn.Transformer.generate_square_subsequent_mask(
-            length, device=hidden.device, dtype=hidden.dtype
-        )
-        for layer in self.encoder:
-            hidden = layer(hidden, src_mask=mask, is_causal=True)
-        return self.output_norm(hidden)
+        return self.output_norm(self.through_blocks(hidden))

@@ -1,0 +1,38 @@
+r"""HSTU: gated attention without a softmax, on the same base as the other baseline."""
+
+from torch import Tensor, nn
+
+from recbole_mm.model.layers.hstu import HSTUBlock
+from recbole_mm.model.sequential_recommender.sasrecplus import SASRecPlus
+
+
+class HSTU(SASRecPlus):
+    r"""SASRecPlus with the blocks of HSTU: items, loss and everything else are those of the baseline,
+    so that a difference is that of the blocks.
+
+    NOTE: attention knows the order of events, not the time between them: the bias by time of the
+    authors' code is left out.
+    NOTE: users are not normalised to length 1, and the loss is over all items, where the authors'
+    is over a sample with ``temperature`` .05.
+
+    Reference:
+        Jiaqi Zhai et al. "Actions speak louder than words: trillion-parameter sequential transducers
+        for generative recommendations." ICML 2024 (arXiv 2402.17152).
+    """
+
+    function_keys = ("n_heads", "layer_norm_eps")
+
+    def make_block(self, config) -> nn.Module:
+        return HSTUBlock(
+            self.hidden_size,
+            config["n_heads"],
+            self.max_seq_length,
+            config["hidden_dropout_prob"],
+            config["layer_norm_eps"],
+            self.initializer_range,
+        )
+
+    def through_blocks(self, hidden: Tensor) -> Tensor:
+        for block in self.encoder:
+            hidden = block(hidden)
+        return hidden
