@@ -17,6 +17,7 @@ from recbole_mm.reporting.ranks import MASKED, TREATMENTS, Evaluation, rank_reco
 from recbole_mm.run.run import Run
 from recbole_mm.tools.errors import RunFailed
 from recbole_mm.tools.records import read_record
+from recbole_mm.training.ranking import pieces
 
 SEPARATOR = "|"
 
@@ -77,12 +78,14 @@ def evaluate_ensemble(runs: Sequence[Run]) -> dict[str, Evaluation]:
     Raises:
         RunFailed: they do not.
     """
-    evaluations = {}
+    evaluations, n_items = {}, runs[0].splits.test.dataset.item_num
     for seen in TREATMENTS:
         recorder, evaluator = rank_recorder(runs[0], seen == MASKED)
         with torch.no_grad():
             for batches in zip(*(run.splits.test for run in runs), strict=True):
-                _collect(runs, batches, recorder.eval_batch_collect)
+                parts = (pieces(*batch, len(runs) * n_items) for batch in batches)
+                for part in zip(*parts, strict=True):
+                    _collect(runs, part, recorder.eval_batch_collect)
         metrics = evaluator.evaluate(recorder.get_data_struct())
         values = {name: float(value) for name, value in metrics.items()}
         evaluations[seen] = Evaluation(recorder.table(), values)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from recbole_mm.data.feature_files import read_feature_rows
+from recbole_mm.data.feature_files import ROWS_PER_CHUNK, read_feature_rows
 
 
 class ItemFeatures(NamedTuple):
@@ -19,6 +19,11 @@ class ItemFeatures(NamedTuple):
 
     values: Tensor
     present: Tensor
+
+
+def all_finite(values: Tensor) -> bool:
+    """Whether no value of a large table is NaN or infinite."""
+    return all(bool(rows.isfinite().all()) for rows in values.split(ROWS_PER_CHUNK))
 
 
 def read_item_features(path, item_tokens, min_coverage: float = 0.0) -> ItemFeatures:

@@ -1,6 +1,6 @@
 r"""Base class of the multi-modal sequential recommenders."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import ClassVar
 
 import torch
@@ -16,6 +16,7 @@ from recbole_mm.model.layers.candidate_loss import (
     TableLoss,
 )
 from recbole_mm.model.layers.feature_transform import FeatureTransform, fit_transform
+from recbole_mm.model.layers.item_blocks import in_blocks
 from recbole_mm.model.layers.item_rows import (
     OtherItems,
     append_zeros,
@@ -24,6 +25,7 @@ from recbole_mm.model.layers.item_rows import (
     tables_of_items,
 )
 from recbole_mm.model.layers.item_table import ItemTable, id_rows, take
+from recbole_mm.model.layers.recomputed_softmax import RecomputedScores
 from recbole_mm.model.layers.repeat import REPEATS, RepeatPropensity
 from recbole_mm.model.layers.softmax import Additions, Scores
 from recbole_mm.tools import processes
@@ -68,6 +70,7 @@ class MultiModalRecommender(SequentialRecommender):
         layer_stacks: glob patterns of lists of layers; a shallower model lacks the upper layers.
         function_keys: keys of the configuration that change how items are ranked with the same
             parameters, other than those that determine shapes.
+        sparse_id_updates: whether a step changes the ID embeddings of a batch's items alone.
         mask_missing: whether missing features and untrained IDs are left out; an item that has
             neither features nor a trained ID is then never recommended.
         reads_features: always true: the data set reads its feature files.
@@ -77,6 +80,7 @@ class MultiModalRecommender(SequentialRecommender):
         repeats: learned propensity to repeat items of the history, or ``None``.
         positions_per_group: maximum number of positions that are computed together, see
             :func:`~recbole_mm.model.layers.bucketing.group_by_length`.
+        items_per_block: items that are embedded at once where there are more.
         fixed_length: compute every history at the full length, so that no shape depends on the data:
             for an exported graph.
 
@@ -94,17 +98,19 @@ class MultiModalRecommender(SequentialRecommender):
     mask_missing = True
     reads_features = True
     works_on_ids_alone = False
-    _evaluation_items = (None, None)
     trains_on_windows = False
     positions_per_group = 0
     fixed_length = False
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
+        self._kept_in_evaluation: dict = {}
         self.hidden_size = config["hidden_size"]
         self.train_stage = read_choice(config, "train_stage", TRAIN_STAGES)
         self.use_item_id = bool(config["use_item_id"])
         self.softmax = read_choice(config, "softmax", SOFTMAXES)
+        self.items_per_block = config["items_per_block"]
+        self.sparse_id_updates = bool(config["sparse_id_updates"])
         self.TIME_SEQ = config["TIME_FIELD"] + config["LIST_SUFFIX"]
         self.TIME = config["TIME_FIELD"]
         self.item_tokens = dataset.field2id_token[self.ITEM_ID]
@@ -125,6 +131,13 @@ class MultiModalRecommender(SequentialRecommender):
             raise ValueError(
                 "use_item_id is on in the pretrain stage, but item IDs are not transferred. "
                 "Set use_item_id: False for this stage."
+            )
+        if self.sparse_id_updates and not self.use_item_id:
+            raise ValueError("sparse_id_updates needs use_item_id: True.")
+        if self.sparse_id_updates and self.softmax in TABLE_CANDIDATES:
+            raise ValueError(
+                f"sparse_id_updates does not work with softmax: {self.softmax}, whose gradient has "
+                f"every row. Set softmax: sampled, gbce or in_batch."
             )
         if not self.modalities and not self.works_on_ids_alone:
             raise ValueError(
@@ -239,7 +252,22 @@ class MultiModalRecommender(SequentialRecommender):
 
     def id_rows(self, table: Tensor, item_id: Tensor | None = None) -> Tensor:
         """Rows of an ID table for some items, or all; zero where :meth:`id_available` is not."""
-        return id_rows(table, item_id, self.id_available(item_id))
+        return id_rows(table, item_id, self.id_available(item_id), self.has_sparse_gradients)
+
+    def id_tables(self) -> list[nn.Parameter]:
+        """The learned embeddings of the items, ``(n_items, hidden_size)`` each."""
+        return [
+            parameter
+            for name, parameter in self.named_parameters()
+            if name.startswith(("item_embedding.", "item_embeddings."))
+        ]
+
+    @property
+    def has_sparse_gradients(self) -> bool:
+        """Whether rows that are picked from a table of item IDs have a sparse gradient, which takes no
+        memory for the other rows."""
+        adds_to_dense = self.has_many_items and self.softmax in TABLE_CANDIDATES
+        return self.sparse_id_updates or adds_to_dense
 
     def keep_modalities(self, modalities: Collection[str]) -> None:
         """Remove all other modalities from the items; nothing is trained again.
@@ -248,7 +276,7 @@ class MultiModalRecommender(SequentialRecommender):
             ValueError: the model does not have one of them.
         """
         self.item_table.keep_modalities(modalities)
-        self._evaluation_items = (None, None)
+        self._kept_in_evaluation = {}
 
     def permute_features(self, source: Tensor) -> None:
         """Give item ``i`` the features of item ``source[i]``, in every modality.
@@ -257,7 +285,7 @@ class MultiModalRecommender(SequentialRecommender):
             source: ``(n_items,)``, a permutation that keeps the padding item 0.
         """
         self.item_table.permute_features(source)
-        self._evaluation_items = (None, None)
+        self._kept_in_evaluation = {}
 
     def append_items(
         self, tokens: Sequence[str], features: Mapping[str, tuple[Tensor, Tensor]]
@@ -282,7 +310,7 @@ class MultiModalRecommender(SequentialRecommender):
         self.item_tokens = [*self.item_tokens, *tokens]
         self.n_items = len(self.item_tokens)
         self.candidate_loss = TableLoss(self.softmax, self.item_table.trained)
-        self._evaluation_items = (None, None)
+        self._kept_in_evaluation = {}
 
     def embed_items(self, item_id: Tensor | None = None):
         """Everything that is computed once per item, for some items or for all.
@@ -395,27 +423,66 @@ class MultiModalRecommender(SequentialRecommender):
     def train(self, mode: bool = True):
         """See :class:`torch.nn.Module`; the cache of embedded items is cleared."""
         if mode:
-            self._evaluation_items = (None, None)
+            self._kept_in_evaluation = {}
         return super().train(mode)
 
+    @property
+    def has_many_items(self) -> bool:
+        """Whether there are so many items that they are embedded in blocks."""
+        return 0 < self.items_per_block < self.n_items
+
     def all_items(self):
-        """:meth:`embed_items` of the whole table; in evaluation it is cached until a parameter
+        """:meth:`embed_items` of the whole table; in evaluation it is kept until a parameter
         changes."""
-        if self.training or torch.is_grad_enabled():
+        return self._kept("items", self._embed_all)
+
+    def _embed_all(self):
+        if not self.has_many_items:
             return self.embed_items()
+        item_id = torch.arange(self.n_items, device=self.device)
+        return in_blocks(self.embed_items, item_id, self.items_per_block)
+
+    def _kept(self, name: str, compute: Callable):
+        """A value that is computed once in evaluation, until a parameter changes."""
+        if self.training or torch.is_grad_enabled():
+            return compute()
         # changes through `.data` are not noticed
         state = tuple((p.data_ptr(), p._version) for p in self.parameters())
-        if self._evaluation_items[0] != state:
-            self._evaluation_items = (state, self.embed_items())
-        return self._evaluation_items[1]
+        if self._kept_in_evaluation.get("state") != state:
+            self._kept_in_evaluation = {"state": state}
+        if name not in self._kept_in_evaluation:
+            self._kept_in_evaluation[name] = compute()
+        return self._kept_in_evaluation[name]
+
+    def scores_of(self, item_id: Tensor) -> Scores:
+        """The scores of some items as a function of users, to rank them by.
+
+        Args:
+            item_id: ``(n,)``.
+        """
+        if self.has_many_items:
+            return in_blocks(
+                lambda block: self.scores(self.embed_items(block)), item_id, self.items_per_block
+            )
+        return self.scores(self.candidate_rows(self.all_items(), item_id))
+
+    def embed_histories(self, interaction):
+        """Items that the histories of a batch are read from, and ``item_seq`` as rows of them; all
+        items, unless there are many."""
+        if self.has_many_items:
+            return self._embed_those_in(interaction[self.ITEM_SEQ])
+        return self.all_items(), interaction[self.ITEM_SEQ]
+
+    def _embed_those_in(self, item_seq: Tensor):
+        item_id, rows = torch.unique(item_seq, return_inverse=True)
+        return self.embed_items(item_id), rows
 
     def embed_batch(self, interaction):
         """The items of a batch, each embedded once, and ``item_seq`` as rows of them."""
         item_seq = interaction[self.ITEM_SEQ]
-        if self.softmax in TABLE_CANDIDATES:
+        if self.softmax in TABLE_CANDIDATES and not self.has_many_items:
             return self.all_items(), item_seq
-        item_id, rows = torch.unique(item_seq, return_inverse=True)
-        return self.embed_items(item_id), rows
+        return self._embed_those_in(item_seq)
 
     def history_additions(
         self, interaction, end: Tensor | None = None, row: Tensor | None = None
@@ -453,9 +520,20 @@ class MultiModalRecommender(SequentialRecommender):
             candidates, drawn = self.candidate_loss.draw(target)
             logits = self.score_items(seq_output, self.embed_items(candidates))
             return self.candidate_loss(logits, candidates, drawn, target, history)
+        return self.candidate_loss(self._candidate_scores(items), seq_output, target, history)
+
+    def _candidate_scores(self, items) -> Scores | RecomputedScores:
+        """The scores of the candidates of a softmax over the table."""
         rows = self.candidate_loss.rows
-        candidates = items if rows is None else self.candidate_rows(items, rows)
-        return self.candidate_loss(self.scores(candidates), seq_output, target, history)
+        if not self.has_many_items:
+            return self.scores(items if rows is None else self.candidate_rows(items, rows))
+        item_id = torch.arange(self.n_items, device=self.device)
+        return RecomputedScores(
+            lambda block: self.scores(self.embed_items(block)),
+            item_id if rows is None else item_id[rows],
+            self.items_per_block,
+            [parameter for parameter in self.parameters() if parameter.requires_grad],
+        )
 
     def next_item_loss(self, interaction) -> Tensor:
         """:meth:`target_loss` of the users of a batch."""
@@ -474,18 +552,24 @@ class MultiModalRecommender(SequentialRecommender):
 
     def full_sort_predict(self, interaction) -> Tensor:
         """Scores of all items, ``(b, n_items)``; column 0 is the padding item."""
-        items = self.all_items()
-        scores = self.score_items(self.encode(interaction, items), items)
+        users = self.encode(interaction, *self.embed_histories(interaction))
+        scores = self._kept("scores", self._scores_of_all)(users)
         history = self.history_additions(interaction)
         if history is not None:
             scores = scores.scatter_add(1, history.column, history.value)
         scores[:, self.never_recommended()] = -torch.inf
         return scores
 
+    def _scores_of_all(self) -> Scores:
+        if not self.has_many_items:
+            return self.scores(self.all_items())
+        return self.scores_of(torch.arange(self.n_items, device=self.device))
+
     def predict(self, interaction) -> Tensor:
         """Scores of one item per row, ``(b,)``."""
         item_id, column = torch.unique(interaction[self.ITEM_ID], return_inverse=True)
-        scores = self.score_items(self.encode(interaction), self.embed_items(item_id))
+        users = self.encode(interaction, *self.embed_histories(interaction))
+        scores = self.score_items(users, self.embed_items(item_id))
         scores = scores.gather(1, column.unsqueeze(1)).squeeze(1)
         history = self.history_additions(interaction)
         if history is not None:

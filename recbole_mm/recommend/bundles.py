@@ -12,7 +12,7 @@ from torch import Tensor
 from recbole_mm.config.models import known_models, source_of
 from recbole_mm.config.property_files import keys_in, model_files
 from recbole_mm.data.feature_files import SPACE
-from recbole_mm.data.features import ItemFeatures
+from recbole_mm.data.features import ItemFeatures, all_finite
 from recbole_mm.recommend.catalog import Catalog
 from recbole_mm.recommend.checkpoint import WITHOUT_TRAINING, Opened, build_model
 from recbole_mm.run.identity import package_version
@@ -138,7 +138,7 @@ def _is_number(value) -> bool:
 def _small(values: Tensor) -> Tensor:
     """float16 where the values fit."""
     half = values.half()
-    return half if bool(half.isfinite().all()) else values.float()
+    return half if all_finite(half) else values.float()
 
 
 def _catalog_of(bundle: Bundle, folder: Path) -> Catalog:
@@ -174,7 +174,7 @@ def _features_of(bundle: Bundle, modality: str, n: int, folder: Path) -> ItemFea
         and values.dim() == 2
         and len(values) == n
         and values.dtype in (torch.float16, torch.float32)
-        and bool(values.isfinite().all())
+        and all_finite(values)
     ):
         raise BundleError(f"{folder}: damaged: its items have no features of {modality!r}")
     return ItemFeatures(values, present)

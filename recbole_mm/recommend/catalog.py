@@ -69,23 +69,16 @@ class Catalog(NamedTuple):
 
         Args:
             tokens: outside ids, none of them in the catalog.
-            features: of every modality, a row for each.
-            titles: of each, or null.
+            features: of every modality, those of all items, the new ones last.
+            titles: of the new items, or null.
         """
-        both = {
-            modality: ItemFeatures(
-                torch.cat([own.values, features[modality].values.to(own.values)]),
-                torch.cat([own.present, features[modality].present]),
-            )
-            for modality, own in self.features.items()
-        }
         n = len(tokens)
         before = self.titles
         if before is None:
             before = pl.Series([None] * len(self.tokens), dtype=pl.String)
         return self._replace(
             tokens=pl.concat([self.tokens, pl.Series(tokens, dtype=pl.String)]),
-            features=both,
+            features=features,
             counts=F.pad(self.counts, (0, n)),
             offered=F.pad(self.offered, (0, n), value=True),
             titles=pl.concat([before, pl.Series(titles, dtype=pl.String)]),

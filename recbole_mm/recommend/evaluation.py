@@ -6,7 +6,7 @@ import torch
 
 from recbole_mm.reporting.ranks import metric_values
 from recbole_mm.reporting.statistics import Interval, intervals
-from recbole_mm.training.ranking import rank_by_counting
+from recbole_mm.training.ranking import SCORES_AT_ONCE, rank_by_counting
 
 METRICS = ("NDCG@10", "Recall@10", "NDCG@20", "Recall@20", "MRR@10")
 
@@ -18,13 +18,14 @@ def ranks_of_targets(model, targets, batch_size: int) -> np.ndarray:
     Args:
         model: of ours, in evaluation.
         targets: validation or test data, a :class:`~recbole_mm.data.dataset.MultiModalDataset`.
-        batch_size: users at once.
+        batch_size: users at once, fewer of a large catalog.
 
     Returns:
         ``(n,)`` int64, in the order of ``targets``.
     """
     ranks = []
-    for rows in torch.arange(len(targets)).split(batch_size):
+    size = min(batch_size, max(1, SCORES_AT_ONCE // model.n_items))
+    for rows in torch.arange(len(targets)).split(size):
         batch = targets[rows].to(model.device)
         scores = model.full_sort_predict(batch)
         scores[:, 0] = -torch.inf  # the padding item, as RecBole's evaluation has it

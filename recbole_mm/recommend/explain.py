@@ -68,7 +68,7 @@ def with_modalities(recommender: Recommender, modalities: Sequence[str]) -> Reco
     if not modalities and not model.use_item_id:
         raise CatalogError("keep at least one modality: the model has no item IDs")
     shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
-    fewer = copy.deepcopy(model, {**shared, id(model._evaluation_items): (None, None)})
+    fewer = copy.deepcopy(model, {**shared, id(model._kept_in_evaluation): {}})
     fewer.keep_modalities(modalities)
     return recommender.of_model(fewer)
 

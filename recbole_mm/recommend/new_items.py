@@ -14,12 +14,13 @@ import polars as pl
 import torch
 
 from recbole_mm.data.feature_files import (
+    ROWS_PER_CHUNK,
     content_of,
     read_feature_info,
     read_feature_rows,
     read_feature_tokens,
 )
-from recbole_mm.data.features import ItemFeatures
+from recbole_mm.data.features import ItemFeatures, all_finite
 from recbole_mm.recommend.catalog import SHOWN, Catalog, CatalogError
 from recbole_mm.recommend.encoding import Encoded, encode
 from recbole_mm.recommend.tables import USUAL, TableForm, read_items_table
@@ -191,12 +192,12 @@ def _checked(modality: str, features: ItemFeatures, catalog: Catalog, origin: st
             f"trained with width {width}"
         )
     features = features._replace(values=features.values.to(catalog.features[modality].values))
-    values = features.values[features.present].float()
-    if not bool(values.isfinite().all()):
+    if not all_finite(features.values):
         raise CatalogError(
             f"{origin}: {modality} vectors with NaN, infinite or too large values; leave them out"
         )
-    length = values.norm(dim=1)
+    blocks = features.values.split(ROWS_PER_CHUNK)
+    length = torch.cat([rows.float().norm(dim=1) for rows in blocks])[features.present]
     is_off = (length - 1).abs() > LENGTH_TOLERANCE
     if catalog.info.get(modality, {}).get("normalization") == "l2" and bool(is_off.any()):
         raise CatalogError(

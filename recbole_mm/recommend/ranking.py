@@ -7,14 +7,17 @@ import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor
 
-from recbole_mm.model.layers.top_k import top_k
+from recbole_mm.model.layers.top_k import BestSoFar
 from recbole_mm.recommend.catalog import Catalog, CatalogError
 from recbole_mm.recommend.histories import Part
 
 BATCH_SIZE = 1024
 
-SCORES_PER_BLOCK = 16_000_000
-"""Scores in memory at once, 64 MB of float32."""
+BLOCKS = {"cpu": (256, 2048)}
+"""Users and items whose scores are in memory at once, by the kind of device: 2 MB of float32, about
+what a core's cache has."""
+LARGE_BLOCK = (1024, 65_536)
+"""Likewise, of other devices."""
 
 
 class Ranked(NamedTuple):
@@ -77,10 +80,9 @@ class Ranker:
         self.column[self.candidates] = torch.arange(len(self.candidates))
         self.by_popularity = catalog.counts[self.candidates].argsort(descending=True, stable=True)
         self.popularity = catalog.counts[self.candidates].float()
+        self.users_per_block, self.items_per_block = BLOCKS.get(device.type, LARGE_BLOCK)
         with torch.no_grad():
-            self.items = model.all_items()
-            chosen = model.candidate_rows(self.items, self.candidates.to(device))
-            self.scores = model.scores(chosen)
+            self.scores = model.scores_of(self.candidates.to(device))
         never = model.never_recommended()[self.candidates.to(device)]
         self.never = never if never.any() else None
 
@@ -99,21 +101,20 @@ class Ranker:
         score = np.full((n_users, self.k), -np.inf, dtype=np.float32)
         order = np.argsort(part.lengths, kind="stable")  # rows of a batch of similar length
         n_without = int((part.lengths == 0).sum())
-        rows_per_block = max(1, SCORES_PER_BLOCK // len(self.candidates))
         for rows in _split(order[n_without:], self.batch_size):
             batch = self.batch(part, rows)
-            users = self.model.encode(batch, self.items)
+            users = self.model.encode(batch, *self.model.embed_histories(batch))
             repeats = self.model.history_additions(batch)
-            for block in _split(np.arange(len(rows)), rows_per_block):
+            for block in _split(np.arange(len(rows)), self.users_per_block):
                 place = slice(block[0], block[-1] + 1)
-                scores = self.scores(users[place])
+                changes = self._changes(part, rows[place], own_candidates)
                 if repeats is not None:
-                    self._add(scores, repeats.column[place], repeats.value[place])
-                best = self._best(scores, part, rows[place], own_candidates)
+                    changes.insert(0, self._additions(repeats.column[place], repeats.value[place]))
+                best = self._best(users[place], changes)
                 item_id[rows[place]], score[rows[place]] = best
                 if progress:
                     progress(len(block))
-        for rows in _split(order[:n_without], rows_per_block):
+        for rows in _split(order[:n_without], self.users_per_block):
             item_id[rows], score[rows] = self._most_popular(rows, own_candidates)
             if progress:
                 progress(len(rows))
@@ -138,48 +139,95 @@ class Ranker:
         }
         return Interaction(batch).to(model.device)
 
-    def _add(self, scores: Tensor, item_id: Tensor, value: Tensor) -> None:
-        """Add values ``(b, l)`` to the scores of items."""
-        column = self.column.to(scores.device)[item_id]
-        value = value.masked_fill(column < 0, 0)
-        scores.scatter_add_(1, column.clamp(min=0), value.to(scores.dtype))
-
-    def _best(self, scores, part, rows, own_candidates):
-        if self.never is not None:
-            scores.masked_fill_(self.never, -torch.inf)
-        if self.filter_seen:
-            row, item = part.events_of(rows)
-            column = self.column[torch.from_numpy(item)]
-            kept = column >= 0
-            row = torch.from_numpy(row)[kept].to(scores.device)
-            scores[row, column[kept].to(scores.device)] = -torch.inf
-        if own_candidates is not None:
-            scores = scores.masked_fill(
-                ~self._allowed(rows, own_candidates, scores.device), -torch.inf
-            )
-        values, columns = (each.cpu() for each in top_k(scores, self.k))
+    def _best(self, users: Tensor, changes: list["Cells"]) -> tuple[np.ndarray, np.ndarray]:
+        """Ids and scores of the ``k`` best candidates of a block of users ``(b, d)``."""
+        best = BestSoFar(len(users), self.k, users)
+        for first in range(0, len(self.candidates), self.items_per_block):
+            last = min(first + self.items_per_block, len(self.candidates))
+            scores = self.scores.block(first, last)(users)
+            for cells in changes:
+                cells.change(scores, first)
+            if self.never is not None:
+                scores.masked_fill_(self.never[first:last], -torch.inf)
+            best.add(scores, first)
+        values, columns = best.values.cpu(), best.columns.cpu()
         ids = self.candidates[columns].masked_fill(values == -torch.inf, 0)
         return ids.numpy(), values.numpy()
 
-    def _most_popular(self, rows, own_candidates):
-        if own_candidates is None:
-            columns = self.by_popularity[: self.k].expand(len(rows), -1)
-            return self.candidates[columns].numpy(), self.popularity[columns].numpy()
-        allowed = self._allowed(rows, own_candidates, "cpu")[:, self.by_popularity]
-        values, place = allowed.byte().sort(dim=1, descending=True, stable=True)
-        columns = self.by_popularity[place[:, : self.k]]
-        missing = values[:, : self.k] == 0
-        ids = self.candidates[columns].masked_fill(missing, 0)
-        return ids.numpy(), self.popularity[columns].masked_fill(missing, -torch.inf).numpy()
+    def _additions(self, item_id: Tensor, value: Tensor) -> "Cells":
+        """Values ``(b, l)`` that are added to the scores of items ``(b, l)``."""
+        row = torch.arange(len(item_id)).unsqueeze(1).expand_as(item_id)
+        column = self.column[item_id.cpu()]
+        kept = column >= 0
+        return Cells(row[kept], column[kept], value[kept.to(value.device)], "add", value.device)
 
-    def _allowed(self, rows, own_candidates: Part, device) -> Tensor:
-        """Which candidates are among the users' own, ``(b, n)`` bool."""
-        row, item = own_candidates.events_of(rows)
+    def _changes(self, part: Part, rows: np.ndarray, own_candidates: Part | None) -> list["Cells"]:
+        """What is not recommended to some users."""
+        device, changes = self.model.device, []
+        if self.filter_seen:
+            changes.append(Cells(*self._cells(part, rows), None, "exclude", device))
+        if own_candidates is not None:
+            changes.append(Cells(*self._cells(own_candidates, rows), None, "keep", device))
+        return changes
+
+    def _cells(self, part: Part, rows: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Row and column of each candidate that is an event of some users."""
+        row, item = part.events_of(rows)
         column = self.column[torch.from_numpy(item)]
         kept = column >= 0
-        allowed = torch.zeros(len(rows), len(self.candidates), dtype=torch.bool, device=device)
-        allowed[torch.from_numpy(row)[kept].to(device), column[kept].to(device)] = True
-        return allowed
+        return torch.from_numpy(row)[kept], column[kept]
+
+    def _most_popular(
+        self, rows: np.ndarray, own_candidates: Part | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Ids of the candidates with most training interactions, and how many these are."""
+        ids = np.zeros((len(rows), self.k), dtype=np.int64)
+        counts = np.full((len(rows), self.k), -np.inf, dtype=np.float32)
+        if own_candidates is None:
+            columns = self.by_popularity[: self.k]
+            ids[:], counts[:] = self.candidates[columns], self.popularity[columns]
+            return ids, counts
+        row, column = torch.stack(self._cells(own_candidates, rows)).unique(dim=1).numpy()
+        order = np.lexsort((self.by_popularity.argsort()[column].numpy(), row))
+        row, column = row[order], column[order]
+        rank = np.arange(len(row)) - np.searchsorted(row, row)
+        listed = rank < self.k
+        place, column = (row[listed], rank[listed]), torch.from_numpy(column[listed])
+        ids[place], counts[place] = self.candidates[column], self.popularity[column]
+        return ids, counts
+
+
+class Cells:
+    """Some scores of a block of users, in the order of their columns, and what happens to them.
+
+    Args:
+        row: of the users, ``(n,)``.
+        column: of the candidates, ``(n,)``.
+        value: what is added to each, ``(n,)``, for ``add``.
+        effect: ``add``; ``exclude``: they become -inf; ``keep``: all others do.
+        device: of the scores.
+    """
+
+    def __init__(self, row: Tensor, column: Tensor, value: Tensor | None, effect: str, device):
+        order = column.argsort(stable=True)
+        self.sorted = column[order].numpy()
+        self.row, self.column = row[order].to(device), column[order].to(device)
+        self.value = None if value is None else value[order.to(value.device)]
+        self.effect = effect
+
+    def change(self, scores: Tensor, first: int) -> None:
+        """Change the scores ``(b, n)`` of the candidates from ``first`` on."""
+        cells = slice(*np.searchsorted(self.sorted, (first, first + scores.shape[1])))
+        where = self.row[cells], self.column[cells] - first
+        if self.effect == "add":
+            assert self.value is not None
+            scores.index_put_(where, self.value[cells].to(scores.dtype), accumulate=True)
+        elif self.effect == "exclude":
+            scores[where] = -torch.inf
+        else:
+            others = torch.ones_like(scores, dtype=torch.bool)
+            others[where] = False
+            scores.masked_fill_(others, -torch.inf)
 
 
 def _split(rows: np.ndarray, size: int) -> list[np.ndarray]:

@@ -6,11 +6,13 @@ import re
 import secrets
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import torch
 from huggingface_hub import ModelHubMixin, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
+from recbole_mm.data.features import ItemFeatures
 from recbole_mm.recommend.bundles import bundle_of, open_bundle, whole_folder_or_not
 from recbole_mm.recommend.card import model_card
 from recbole_mm.recommend.catalog import Catalog, CatalogError
@@ -230,8 +232,14 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
                 f"{int(nothing.sum())} new items have no features and are never recommended"
             )
         if new.tokens:
-            catalog = self._with_titles().with_items(new.tokens, new.features, new.titles)
+            before, table = self._with_titles(), self.model.item_table
             self.model.append_items(new.tokens, new.features)
+            # the model's own tensors: features are in memory once
+            features = {
+                modality: ItemFeatures(table.stored(modality).cpu(), table.present(modality).cpu())
+                for modality in before.features
+            }
+            catalog = before.with_items(new.tokens, features, new.titles)
             self._changed(catalog, *(each.values for each in new.features.values()))
         return new, tokens
 
@@ -241,7 +249,7 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
     def _changed(self, catalog: Catalog, *tensors: torch.Tensor) -> None:
         """Another catalog; answers depend on it."""
         text = f"{self._opened.identity} {catalog.tokens.to_list()}"
-        arrays = [tensor.contiguous().numpy().tobytes() for tensor in tensors]
+        arrays = [tensor.contiguous().flatten().numpy().view(np.uint8).data for tensor in tensors]
         identity = sha256_of_parts([text, *arrays])
         self._opened = self._opened._replace(catalog=catalog, identity=identity)
 

@@ -42,7 +42,7 @@ def sha256_of_tree(folder, pattern: str) -> str:
     return hashed.hexdigest()
 
 
-def sha256_of_parts(parts: Iterable[str | bytes]) -> str:
+def sha256_of_parts(parts: Iterable[str | bytes | memoryview]) -> str:
     """SHA-256 of texts, in UTF-8, and bytes one after the other."""
     hashed = hashlib.sha256()
     for part in parts:

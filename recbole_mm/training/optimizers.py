@@ -6,6 +6,7 @@ from fnmatch import fnmatch
 import torch
 from torch import nn
 
+from recbole_mm.tools import processes
 from recbole_mm.tools.errors import UserError
 
 OPTIMIZERS = {
@@ -17,6 +18,8 @@ OPTIMIZERS = {
     "rmsprop": torch.optim.RMSprop,
 }
 
+ADAMS = ("adam", "adamw", "nadam")
+
 
 def build_optimizer(config, model: nn.Module, enable_scaler: bool = False, **changes):
     """The optimizer of ``config['learner']`` over the trainable parameters.
@@ -24,14 +27,15 @@ def build_optimizer(config, model: nn.Module, enable_scaler: bool = False, **cha
     Args:
         config: ``learner``, ``learning_rate``, ``weight_decay``, ``no_weight_decay``,
             ``group_learning_rates``, ``gradient_accumulation_steps``, ``accumulation_mean``,
-            ``clip_grad_norm``.
+            ``clip_grad_norm``, ``sparse_id_updates``.
         model: whose parameters are trained.
         enable_scaler: whether RecBole's gradient scaler is on.
         changes: ``params``, ``learner``, ``learning_rate`` or ``weight_decay`` in place of these.
 
     Raises:
         UserError: unknown learner; a pattern of ``no_weight_decay`` or ``group_learning_rates``
-            that matches nothing; gradient accumulation with the scaler or with clipping.
+            that matches nothing; gradient accumulation with the scaler or with clipping;
+            settings that do not work with ``sparse_id_updates``.
     """
     learner = changes.get("learner", config["learner"]).lower()
     if learner not in OPTIMIZERS:
@@ -45,6 +49,8 @@ def build_optimizer(config, model: nn.Module, enable_scaler: bool = False, **cha
         config["group_learning_rates"] or {},
         config["no_weight_decay"] or [],
     )
+    if config["sparse_id_updates"]:
+        return _with_sparse_rows(config, model, learner, groups, enable_scaler)
     optimizer = OPTIMIZERS[learner](groups, lr=learning_rate, weight_decay=weight_decay)
     steps = config["gradient_accumulation_steps"] or 1
     if steps == 1:
@@ -60,6 +66,44 @@ def build_optimizer(config, model: nn.Module, enable_scaler: bool = False, **cha
             f"the sum so far after every batch. Leave one of them out."
         )
     return AccumulatedSteps(optimizer, steps, mean=bool(config["accumulation_mean"]))
+
+
+def _with_sparse_rows(config, model, learner: str, groups: list[dict], enable_scaler: bool):
+    """Adam, and its sparse form for the tables of item IDs."""
+    tables = {id(table) for table in model.id_tables()}
+    dense, sparse = [], []
+    for group in groups:
+        own = [p for p in group["params"] if id(p) in tables]
+        others = [p for p in group["params"] if id(p) not in tables]
+        sparse += [{**group, "params": own}] if own else []
+        dense += [{**group, "params": others}] if others else []
+    _refuse_with_sparse_rows(config, learner, enable_scaler)
+    if any(group["weight_decay"] for group in sparse):
+        raise UserError(
+            f"sparse_id_updates does not work with weight_decay {sparse[0]['weight_decay']} on the "
+            f"ID embeddings, which changes every row. Add {list(model.item_tables)} to "
+            f"no_weight_decay, or set weight_decay: 0."
+        )
+    rows = [{"params": group["params"], "lr": group["lr"]} for group in sparse]
+    return JointOptimizer(OPTIMIZERS[learner](dense), torch.optim.SparseAdam(rows))
+
+
+def _refuse_with_sparse_rows(config, learner: str, enable_scaler: bool) -> None:
+    refused = {
+        f"learner: {learner}, as only {', '.join(ADAMS)} have a sparse form": learner not in ADAMS,
+        "clip_grad_norm": bool(config["clip_grad_norm"]),
+        "enable_scaler: True": enable_scaler,
+        f"gradient_accumulation_steps {config['gradient_accumulation_steps']}": (
+            config["gradient_accumulation_steps"] or 1
+        )
+        > 1,
+        "several processes": processes.size() > 1,
+    }
+    for setting, is_set in refused.items():
+        if is_set:
+            raise UserError(
+                f"sparse_id_updates does not work with {setting}. Change one of the two."
+            )
 
 
 def parameter_groups(
@@ -100,6 +144,47 @@ def parameter_groups(
         {"params": parameters, "lr": rate, "weight_decay": decay}
         for (rate, decay), parameters in groups.items()
     ]
+
+
+class JointOptimizer:
+    """Two optimizers of different parameters that take their steps together.
+
+    Args:
+        dense: of most parameters.
+        sparse: of tables whose gradients are sparse: rows without a gradient, and their state, stay
+            as they are.
+    """
+
+    def __init__(self, dense: torch.optim.Optimizer, sparse: torch.optim.Optimizer):
+        self.dense, self.sparse = dense, sparse
+
+    @property
+    def param_groups(self) -> list[dict]:
+        """Of both."""
+        return [*self.dense.param_groups, *self.sparse.param_groups]
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        self.dense.zero_grad()
+        self.sparse.zero_grad()
+
+    def step(self) -> None:
+        """One step of each."""
+        self.dense.step()
+        self.sparse.step()
+
+    def register_step_post_hook(self, hook):
+        """Call ``hook`` after each step."""
+        return self.sparse.register_step_post_hook(hook)
+
+    def state_dict(self) -> dict:
+        """Of both."""
+        return {"dense": self.dense.state_dict(), "sparse": self.sparse.state_dict()}
+
+    def load_state_dict(self, state: dict) -> None:
+        """What :meth:`state_dict` gave."""
+        self.dense.load_state_dict(state["dense"])
+        self.sparse.load_state_dict(state["sparse"])
 
 
 class AccumulatedSteps:

@@ -14,6 +14,8 @@ METRICS_OF_LISTS = {
     "itemcoverage", "averagepopularity", "shannonentropy", "giniindex", "tailpercentage",
 }  # fmt: skip
 SCORES_PER_BLOCK = 400_000  # stay in a core's cache
+SCORES_AT_ONCE = 1 << 27
+"""Scores of a batch in memory, 512 MB of float32; a batch with more is ranked in pieces."""
 
 
 class RankCollector(Collector):
@@ -77,6 +79,27 @@ class RankCollector(Collector):
                     rows = value.to(self.config["device"])
                     struct._data_dict[key] = processes.gather_rows(rows)[0].cpu()
         return struct
+
+
+def pieces(interaction, history_index, positive_u, positive_i, n_items: int) -> list[tuple]:
+    """A batch of RecBole's for evaluation as smaller ones, whose scores fit into memory.
+
+    It stays whole where rows have a history to mask, or several positive items.
+
+    Args:
+        interaction: these four are the batch.
+        history_index: likewise.
+        positive_u: likewise.
+        positive_i: likewise.
+        n_items: scores of a row.
+    """
+    n, size = len(interaction), max(1, SCORES_AT_ONCE // n_items)
+    if n <= size or history_index is not None or not torch.equal(positive_u, torch.arange(n)):
+        return [(interaction, history_index, positive_u, positive_i)]
+    return [
+        (interaction[rows], None, torch.arange(len(rows)), positive_i[rows])
+        for rows in torch.arange(n).split(size)
+    ]
 
 
 def rank_by_counting(scores: torch.Tensor, positive: torch.Tensor) -> torch.Tensor:

@@ -14,7 +14,7 @@ from recbole_mm.tools import processes
 from recbole_mm.tools.errors import RunFailed
 from recbole_mm.tools.files import remove_abandoned
 from recbole_mm.tools.torch_files import saving
-from recbole_mm.training.ranking import RankCollector
+from recbole_mm.training.ranking import RankCollector, pieces
 from recbole_mm.training.tracking import NoWriter, Tracked, Tracker, finite, start_tracking
 from recbole_mm.transfer.pretrained import freeze_from_config, start_from_config
 
@@ -30,7 +30,8 @@ class RecordedTraining(AbstractTrainer):
       would share.
     - ``pre_model_path``, ``reset``, ``allow_fewer_layers`` and ``freeze``, also where RecBole's own
       functions make the trainer.
-    - Ranks are counted (:class:`~recbole_mm.training.ranking.RankCollector`).
+    - Ranks are counted (:class:`~recbole_mm.training.ranking.RankCollector`), in memory that does
+      not grow with ``eval_batch_size`` times the number of items.
     - A loss that is not a number, and parameters that are not finite, are an error of their own
       type, which names the epoch.
     - Checkpoints are written as a whole or not at all.
@@ -118,6 +119,15 @@ class RecordedTraining(AbstractTrainer):
             self.tracker.finish({**best, **finite(result, "test")})
             self.tracker = Tracker()
         return result
+
+    def _full_sort_batch_eval(self, batched_data):
+        """See RecBole's; all but the last piece of a large batch are collected here."""
+        *others, last = pieces(*batched_data, self.tot_item_num)
+        for piece in others:
+            interaction, scores, *positive = super()._full_sort_batch_eval(piece)
+            self.eval_collector.eval_batch_collect(scores, interaction, *positive)
+            del scores
+        return super()._full_sort_batch_eval(last)
 
     def _add_train_loss_to_tensorboard(self, epoch_idx, losses, **kwargs):
         super()._add_train_loss_to_tensorboard(epoch_idx, losses, **kwargs)

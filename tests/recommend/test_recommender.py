@@ -280,7 +280,7 @@ def test_each_user_may_have_candidates_of_her_own(recommender):
 
 def test_lists_do_not_depend_on_batches_blocks_and_parts(recommender, monkeypatch):
     expected = recommender.recommend(k=3)
-    monkeypatch.setattr("recbole_mm.recommend.ranking.SCORES_PER_BLOCK", 40)
+    monkeypatch.setattr("recbole_mm.recommend.ranking.BLOCKS", {"cpu": (3, 5)})
     monkeypatch.setattr("recbole_mm.recommend.request.USERS_PER_PART", 7)
 
     table = recommender.recommend(k=3, batch_size=5)

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from recbole_mm.model.layers.recomputed_softmax import RecomputedScores, recomputed_cross_entropy
 from recbole_mm.model.layers.softmax import Additions, Scores, candidate_cross_entropy
 
 TABLE_CANDIDATES = ("trained", "full", "all_rows")
@@ -49,7 +50,11 @@ class TableLoss(nn.Module):
         return item_id - self.first if self.column is None else self.column[item_id]
 
     def forward(
-        self, scores: Scores, seq_output: Tensor, target: Tensor, history: Additions | None = None
+        self,
+        scores: Scores | RecomputedScores,
+        seq_output: Tensor,
+        target: Tensor,
+        history: Additions | None = None,
     ) -> Tensor:
         """The loss, 0-d.
 
@@ -61,7 +66,10 @@ class TableLoss(nn.Module):
         """
         if history is not None:
             history = history._replace(column=self.columns(history.column).clamp(min=0))
-        return candidate_cross_entropy(scores, seq_output, self.columns(target), history)
+        target = self.columns(target)
+        if isinstance(scores, RecomputedScores):
+            return recomputed_cross_entropy(scores, seq_output, target, history)
+        return candidate_cross_entropy(scores, seq_output, target, history)
 
 
 class BatchLoss(nn.Module):

@@ -65,6 +65,11 @@ class ItemTable(nn.Module):
         """Frozen features ``(n, F)``, in the dtype that they came in."""
         return _rows(getattr(self, f"{modality}_feature"), item_id)
 
+    def stored(self, modality: str) -> Tensor:
+        """Features ``(V, F)`` before the transform."""
+        name = "raw" if modality in self.transforms else "feature"
+        return getattr(self, f"{modality}_{name}")
+
     def present(self, modality: str, item_id: Tensor | None = None) -> Tensor:
         """Whether items have the modality, ``(n,)`` bool."""
         return _rows(getattr(self, f"{modality}_present"), item_id)
@@ -166,18 +171,21 @@ class ItemTable(nn.Module):
             setattr(self, name, change(getattr(self, name)))
 
 
-def id_rows(table: Tensor, item_id: Tensor | None, trained: Tensor | None) -> Tensor:
+def id_rows(
+    table: Tensor, item_id: Tensor | None, trained: Tensor | None, sparse: bool = False
+) -> Tensor:
     """Rows of a table of learned embeddings.
 
     Args:
         table: ``(V, d)``.
         item_id: see the module.
         trained: ``(n,)`` bool, the other rows are zero; ``None``: all count.
+        sparse: the gradient of the table is a sparse tensor that has these rows alone.
 
     Returns:
         ``(n, d)``
     """
-    rows = table if item_id is None else F.embedding(item_id, table)
+    rows = table if item_id is None else F.embedding(item_id, table, sparse=sparse)
     return rows if trained is None else keep_rows(rows, trained)
 
 

@@ -35,6 +35,11 @@ class Scores(NamedTuple):
     def __call__(self, query: Tensor) -> Tensor:
         return self.function(query, *self.tables)
 
+    def block(self, first: int, last: int) -> "Scores":
+        """The scores of the items ``[first, last)`` alone."""
+        tables = (table[first:last] if table.dim() else table for table in self.tables)
+        return self._replace(tables=tuple(tables))
+
 
 def dot_products(candidates: Tensor) -> Scores:
     """Scores of users with candidates ``(n, d)``."""

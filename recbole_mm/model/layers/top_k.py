@@ -33,3 +33,39 @@ def top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     columns = torch.cat([columns, rest.expand(len(scores), -1)], dim=1)
     values, place = scores.gather(1, columns).topk(k, dim=1)
     return values, columns.gather(1, place)
+
+
+class BestSoFar:
+    """The largest scores of each row, whose columns come block by block.
+
+    What does not change a list is only compared with its end, at the speed of the cache.
+
+    Args:
+        rows: ``b``.
+        k: scores that are kept of each.
+        like: a tensor of the dtype and on the device of the scores.
+
+    Attributes:
+        values: ``(b, k)``, largest first; -inf where there were fewer.
+        columns: of these, ``(b, k)``.
+    """
+
+    def __init__(self, rows: int, k: int, like: Tensor):
+        self.values = like.new_full((rows, k), -torch.inf)
+        self.columns = torch.zeros(rows, k, dtype=torch.long, device=like.device)
+
+    def add(self, scores: Tensor, first: int) -> None:
+        """Take in the scores ``(b, n)`` of the columns that begin with ``first``.
+
+        Among equal scores those of earlier blocks are kept.
+        """
+        k = self.values.shape[1]
+        rows = (scores.amax(dim=1) > self.values[:, -1]).nonzero().squeeze(1)
+        if len(rows) == 0:
+            return
+        block = scores if len(rows) == len(scores) else scores[rows]
+        values, columns = top_k(block, min(k, block.shape[1]))
+        values = torch.cat([self.values[rows], values], dim=1)
+        columns = torch.cat([self.columns[rows], columns + first], dim=1)
+        self.values[rows], place = values.topk(k, dim=1)
+        self.columns[rows] = columns.gather(1, place)

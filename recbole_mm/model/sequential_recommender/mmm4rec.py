@@ -11,7 +11,7 @@ from recbole_mm.model.layers.bucketing import gather_positions, ungroup
 from recbole_mm.model.layers.dropout import Dropout
 from recbole_mm.model.layers.fourier import CausalFilter, FourierFusion
 from recbole_mm.model.layers.fusion import CandidateFusion
-from recbole_mm.model.layers.item_table import take
+from recbole_mm.model.layers.item_table import id_rows, take
 from recbole_mm.model.layers.mamba import CrossLayer, MambaSize, TiSSDLayer
 from recbole_mm.model.layers.softmax import Scores, dot_products
 from recbole_mm.model.layers.time import (
@@ -186,7 +186,9 @@ class MMM4Rec(MultiModalRecommender):
             embeddings[m] = self.adapt(m, item_id, mask=False)
             if self.use_item_id:
                 table = self.item_embeddings[m]
-                embeddings[m] = embeddings[m] + (table if item_id is None else table[item_id])
+                embeddings[m] = embeddings[m] + id_rows(
+                    table, item_id, None, self.has_sparse_gradients
+                )
         candidates = self.fusion(list(embeddings.values()), self._available(item_id), item_id)
         return EmbeddedItems(embeddings, candidates)
 

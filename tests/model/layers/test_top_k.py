@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from recbole_mm.model.layers.top_k import CHUNK, WORTHWHILE, top_k
+from recbole_mm.model.layers.top_k import CHUNK, WORTHWHILE, BestSoFar, top_k
 
 
 @pytest.mark.parametrize("n", [3, CHUNK, 3 * WORTHWHILE * CHUNK, 3 * WORTHWHILE * CHUNK + 5, 5000])
@@ -25,3 +25,19 @@ def test_equal_scores_are_listed_once_each():
 
     assert values.equal(torch.ones(2, 3))
     assert all(len(set(row)) == 3 for row in columns.tolist())
+
+
+@pytest.mark.parametrize("size", [1, 7, 300, 2000])
+@pytest.mark.parametrize("k", [1, 10])
+def test_block_by_block_the_largest_scores_are_those_of_all(size, k):
+    scores = torch.randn(20, 1500, generator=torch.Generator().manual_seed(size))
+    scores[0], scores[1, 5:] = -torch.inf, -torch.inf
+    expected = scores.topk(k, dim=1)
+
+    best = BestSoFar(20, k, scores)
+    for first in range(0, 1500, size):
+        best.add(scores[:, first : first + size], first)
+
+    assert best.values.equal(expected.values)
+    assert scores.gather(1, best.columns)[2:].equal(best.values[2:])
+    assert all(len(set(row)) == k for row in best.columns[2:].tolist())
