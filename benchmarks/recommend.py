@@ -3,15 +3,19 @@
     recbole-mm prepare ../shared/data/Toys
     python benchmarks/recommend.py --dataset=Toys [--rectools=PYTHON] [--models=MMM4Rec,UniSRec]
     python benchmarks/recommend.py --dataset=Toys --users=100000,1000000      # memory by users
-    python benchmarks/recommend.py --dataset=Toys --items=1000000             # a large catalog
+    python benchmarks/recommend.py --items=1000000 [--rectools=PYTHON]        # a large catalog
 
 Every contender runs in a process of its own: models of width 64 that read the last 20 events, ten
 items for every user of the data set. Weights are random, which changes nothing here. Ours and
 RecTools read whole histories, RecBole's `full_sort_topk` those before the test target, 1,024 users
 at a time. ``--rectools`` names the Python of an environment that has RecTools.
 
+With ``--items`` the data set is a random one of so many items with two modalities (512 and 384 wide,
+float16), lists are for 2,000 of its users, 256 at a time, and ours are bundles.
+
 Time is that of the recommendations, from histories to tokens, without opening the model; the best of
-five.
+some repetitions. ``first`` is the time of the first one, which prepares the items; on a busy machine compare processor time. Memory that can be
+given back at any time, of files that are mapped, counts in ``MB peak`` and not in ``MB own``.
 """
 
 import argparse
@@ -22,12 +26,19 @@ import tempfile
 import time
 from pathlib import Path
 
-from process_memory import peak, resident
+import numpy as np
+import polars as pl
+from process_memory import OwnMemory, peak, resident
+
+from recbole_mm.data.feature_files import feature_path, write_item_features
 
 K, WIDTH, LENGTH, BATCH = 10, 64, 20, 1024
 EVENTS = 10  # of a synthetic user
-USERS_OF_A_LARGE_CATALOG = 2000
-REPETITIONS = 5
+LARGE = "large"  # the data set of --items
+LARGE_BATCH, USERS_OF_A_LARGE_CATALOG, EVENTS_OF_A_LARGE_CATALOG = 256, 2000, 50
+WIDTHS = {"text": 384, "image": 512}
+LARGE_PART = 100_000  # items whose features are made at once
+REPETITIONS, REPETITIONS_OF_A_LARGE_CATALOG = 5, 3
 SETTINGS = {
     "MMM4Rec": {"head_dim": 16, "d_state": 16},
     "MISSRec": {"n_heads": 2, "interest_ratio": 0.02},
@@ -44,13 +55,15 @@ def config_of(model: str, args):
         "hidden_size": WIDTH,
         "inner_size": 2 * WIDTH,
         "MAX_ITEM_LIST_LENGTH": LENGTH,
-        "eval_batch_size": BATCH,
+        "eval_batch_size": args.batch,
         "checkpoint_dir": args.scratch,
         "show_progress": False,
         **SETTINGS[model],
     }
     if args.data_path:
         values["data_path"] = args.data_path
+    if args.items and model == "SASRecPlus":
+        values |= {"modalities": list(WIDTHS), "use_item_id": False}
     return load_config(model, args.dataset, config_dict=values)
 
 
@@ -64,20 +77,34 @@ def checkpoint_of(model: str, args) -> str:
     return run.trainer.saved_model_file
 
 
+def bundle_of(model: str, args) -> str:
+    """A bundle of the checkpoint."""
+    from recbole_mm.recommend.recommender import Recommender
+
+    folder = Path(args.scratch, f"bundle-{model}")
+    Recommender.from_pretrained(checkpoint_of(model, args)).export(folder, overwrite=True)
+    return str(folder)
+
+
 def measured(function, repetitions: int = REPETITIONS, **known) -> dict:
     """Users per second and memory of a function that returns how many users it served; the best of
     some repetitions, since other processes may run."""
-    before, seconds = resident(), float("inf")
+    before, memory, seconds, cpu = resident(), OwnMemory(), [], []
     for _ in range(repetitions):
-        begun = time.perf_counter()
+        begun, cpu_begun = time.perf_counter(), time.process_time()
         n_users = function()
-        seconds = min(seconds, time.perf_counter() - begun)
+        seconds.append(time.perf_counter() - begun)
+        cpu.append(time.process_time() - cpu_begun)
+    memory.ended.set()
     return {
         **known,
         "users": n_users,
-        "seconds": round(seconds, 2),
-        "users / s": round(n_users / seconds),
+        "first": round(seconds[0], 2),
+        "seconds": round(min(seconds), 2),
+        "users / s": round(n_users / min(seconds)),
+        "users / s of CPU": round(n_users / min(cpu)),
         "MB before": round(before / 1e6),
+        "MB own": round(memory.most / 1e6),
         "MB peak": round(peak() / 1e6),
     }
 
@@ -107,33 +134,22 @@ def by_users(model: str, args) -> dict:
 
 
 def by_items(model: str, args) -> dict:
-    """All users of the data set, and further items."""
-    import numpy as np
-
-    from recbole_mm.data.feature_files import write_item_features
+    """Some users of a large catalog, by a bundle."""
     from recbole_mm.recommend.recommender import Recommender
 
     recommender = Recommender.from_pretrained(args.checkpoint)
-    n, vectors = int(args.n_items), {}
-    tokens = [f"new-{i}" for i in range(n)]
-    for modality, features in recommender.catalog.features.items():
-        values = np.random.default_rng(0).standard_normal((n, features.values.shape[1]), np.float32)
-        values /= np.linalg.norm(values, axis=1, keepdims=True)
-        file = Path(args.scratch, f"new.{modality}.npz")
-        vectors[modality] = write_item_features(file, tokens, values.astype(np.float16))
-    recommender.add_items(vectors=vectors)
-    users = tokens_of("user_id", args)[:USERS_OF_A_LARGE_CATALOG]
+    table = Path(args.data_path, LARGE, f"{LARGE}.inter")
+    histories = read_events(table).filter(pl.col("user_id").is_in(users_of(args)))
     output = Path(args.scratch, "items.parquet")
     return measured(
-        lambda: recommender.write(output, k=K, overwrite=True, users=users).users,
-        repetitions=1,
-        by=f"recbole_mm {model}, {n:,} new items",
+        lambda: recommender.write(output, histories, k=K, overwrite=True).users,
+        REPETITIONS_OF_A_LARGE_CATALOG,
+        by=f"recbole_mm {model}, {args.items} items",
     )
 
 
 def recbole(model: str, args) -> dict:
     """RecBole's own function."""
-    import numpy as np
     from recbole.utils.case_study import full_sort_topk
 
     from recbole_mm.run.run import Run
@@ -142,15 +158,18 @@ def recbole(model: str, args) -> dict:
     test = run.splits.test
     dataset, device = test.dataset, run.config["device"]
     users = np.unique(dataset.inter_feat[dataset.uid_field].numpy())
+    if args.items:
+        users = dataset.token2id(dataset.uid_field, users_of(args))
 
     def recommend():
-        for part in np.array_split(users, -(-len(users) // BATCH)):
+        for part in np.array_split(users, -(-len(users) // args.batch)):
             _, items = full_sort_topk(part, run.model, test, k=K, device=device)
             dataset.id2token(dataset.iid_field, items.cpu())
             dataset.id2token(dataset.uid_field, part)
         return len(users)
 
-    return measured(recommend, by=f"RecBole {model}, full_sort_topk")
+    repetitions = REPETITIONS_OF_A_LARGE_CATALOG if args.items else REPETITIONS
+    return measured(recommend, repetitions, by=f"RecBole {model}, full_sort_topk")
 
 
 RECTOOLS = """
@@ -166,7 +185,7 @@ def memory():
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return round(pages * resource.getpagesize() / 1e6)
 
-path, width, length, batch, k, repetitions = sys.argv[1], *map(int, sys.argv[2:])
+path, width, length, batch, k, repetitions, n_users = sys.argv[1], *map(int, sys.argv[2:])
 table = pd.read_csv(path, sep="\\t")
 table.columns = [name.partition(":")[0] for name in table.columns]
 table = table.rename(columns={"timestamp": "datetime"})[["user_id", "item_id", "datetime"]]
@@ -176,16 +195,20 @@ def trainer():
     return Trainer(max_steps=1, accelerator="cpu", logger=False, enable_checkpointing=False,
                    enable_progress_bar=False, enable_model_summary=False)
 model = SASRecModel(n_factors=width, n_blocks=2, n_heads=2, session_max_len=length,
-                    batch_size=128, recommend_batch_size=batch, get_trainer_func=trainer)
+                    batch_size=128, recommend_batch_size=batch, get_trainer_func=trainer,
+                    loss="BCE", n_negatives=1)
 model.fit(dataset)
-users = table["user_id"].unique()
-before, seconds = memory(), float("inf")
+users = table["user_id"].unique()[:n_users or None]
+before, seconds, cpu = memory(), [], []
 for _ in range(repetitions):
-    begun = time.perf_counter()
+    begun, cpu_begun = time.perf_counter(), time.process_time()
     found = model.recommend(users=users, dataset=dataset, k=k, filter_viewed=False)
-    seconds = min(seconds, time.perf_counter() - begun)
+    seconds.append(time.perf_counter() - begun)
+    cpu.append(time.process_time() - cpu_begun)
 print(json.dumps({"by": "RecTools SASRec, recommend", "users": len(users),
-                  "seconds": round(seconds, 2), "users / s": round(len(users) / seconds),
+                  "first": round(seconds[0], 2), "seconds": round(min(seconds), 2),
+                  "users / s": round(len(users) / min(seconds)),
+                  "users / s of CPU": round(len(users) / min(cpu)),
                   "MB before": before,
                   "MB peak": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3)}))
 """
@@ -194,7 +217,11 @@ print(json.dumps({"by": "RecTools SASRec, recommend", "users": len(users),
 def rectools(args) -> dict:
     """RecTools, in its own environment."""
     folder = Path(args.data_path or "dataset", args.dataset)
-    values = (folder / f"{args.dataset}.inter", WIDTH, LENGTH, BATCH, K, REPETITIONS)
+    repetitions = REPETITIONS_OF_A_LARGE_CATALOG if args.items else REPETITIONS
+    n_users = USERS_OF_A_LARGE_CATALOG if args.items else 0  # all
+    values = (
+        folder / f"{args.dataset}.inter", WIDTH, LENGTH, args.batch, K, repetitions, n_users
+    )  # fmt: skip
     command = [args.rectools, "-c", RECTOOLS, *map(str, values)]
     return json.loads(_last_line(command))
 
@@ -205,9 +232,6 @@ def _last_line(command: list[str]) -> str:
 
 
 def write_histories(path: Path, n_users: int, tokens: list[str]) -> None:
-    import numpy as np
-    import polars as pl
-
     random = np.random.default_rng(0)
     events = n_users * EVENTS
     pl.DataFrame(
@@ -219,9 +243,39 @@ def write_histories(path: Path, n_users: int, tokens: list[str]) -> None:
     ).write_csv(path)
 
 
-def tokens_of(column: str, args) -> list[str]:
-    import polars as pl
+def write_large_dataset(
+    folder: Path, n_items: int, events: int = EVENTS_OF_A_LARGE_CATALOG
+) -> None:
+    """Random histories of so many events, one event for each item, and random features."""
+    folder.mkdir(parents=True)
+    random = np.random.default_rng(0)
+    tokens = [f"i{item}" for item in range(n_items)]
+    pl.DataFrame(
+        {
+            "user_id:token": [f"u{event // events}" for event in range(n_items)],
+            "item_id:token": pl.Series(tokens).gather(random.permutation(n_items)),
+            "timestamp:float": np.arange(n_items),
+        }
+    ).write_csv(folder / f"{LARGE}.inter", separator="\t")
+    for modality, width in WIDTHS.items():
+        values = np.empty((n_items, width), dtype=np.float16)
+        for first in range(0, n_items, LARGE_PART):
+            part = random.standard_normal((min(LARGE_PART, n_items - first), width), np.float32)
+            values[first : first + LARGE_PART] = part / np.linalg.norm(part, axis=1, keepdims=True)
+        write_item_features(feature_path(folder, LARGE, modality), tokens, values)
 
+
+def read_events(path: Path) -> pl.DataFrame:
+    table = pl.read_csv(path, separator="\t")
+    return table.rename({name: name.partition(":")[0] for name in table.columns})
+
+
+def users_of(args) -> list[str]:
+    """The users of a large catalog who get lists."""
+    return tokens_of("user_id", args)[:USERS_OF_A_LARGE_CATALOG]
+
+
+def tokens_of(column: str, args) -> list[str]:
     file = Path(args.data_path or "dataset", args.dataset, f"{args.dataset}.inter")
     table = pl.read_csv(file, separator="\t", infer_schema_length=0)
     return table[f"{column}:token"].unique(maintain_order=True).to_list()
@@ -237,7 +291,8 @@ def in_a_process(function: str, model: str, args, **more) -> dict:
 def run(args) -> list[dict]:
     rows = []
     for model in args.models.split(","):
-        checkpoint = in_a_process("checkpoint_of", model, args)
+        saved = "bundle_of" if args.items else "checkpoint_of"
+        checkpoint = in_a_process(saved, model, args)
         if args.users:
             tokens = tokens_of("item_id", args)
             for n_users in map(int, args.users.split(",")):
@@ -246,11 +301,10 @@ def run(args) -> list[dict]:
                 more = {"checkpoint": checkpoint, "histories": path}
                 rows.append(in_a_process("by_users", model, args, **more))
         elif args.items:
-            more = {"checkpoint": checkpoint, "n_items": args.items}
-            rows.append(in_a_process("by_items", model, args, **more))
+            rows.append(in_a_process("by_items", model, args, checkpoint=checkpoint))
         else:
             rows.append(in_a_process("ours", model, args, checkpoint=checkpoint))
-    if not args.users and not args.items:
+    if not args.users:
         rows.append(in_a_process("recbole", "SASRec", args))
         if args.rectools:
             rows.append(rectools(args))
@@ -265,16 +319,21 @@ def main() -> None:
     parser.add_argument("--data_path")
     parser.add_argument("--models", default="MMM4Rec,MISSRec,UniSRec,SASRecPlus")
     parser.add_argument("--users", help="numbers of synthetic users")
-    parser.add_argument("--items", help="number of further items")
+    parser.add_argument("--items", help="number of items of a random data set")
     parser.add_argument("--rectools", help="Python of an environment with RecTools")
-    for name in ("child", "scratch", "checkpoint", "histories", "n_items"):
+    parser.add_argument("--batch", type=int, help="users at a time")
+    for name in ("child", "scratch", "checkpoint", "histories"):
         parser.add_argument(f"--{name}", help=argparse.SUPPRESS)
     args = parser.parse_args()
+    args.batch = args.batch or (LARGE_BATCH if args.items else BATCH)
     if args.child:
         print(json.dumps(globals()[args.child](args.models, args), default=str))
         return
     with tempfile.TemporaryDirectory() as scratch:
         args.scratch = scratch
+        if args.items:
+            args.dataset, args.data_path = LARGE, scratch
+            write_large_dataset(Path(scratch, LARGE), int(args.items))
         for row in run(args):
             print(json.dumps(row))
 

@@ -458,8 +458,10 @@ class MultiModalRecommender(SequentialRecommender):
         """The scores of some items as a function of users, to rank them by.
 
         Args:
-            item_id: ``(n,)``.
+            item_id: ``(n,)``, ascending.
         """
+        if self.has_many_items and len(item_id) == self.n_items - 1 and item_id[0] == 1:
+            return self._kept("scores", self._scores_of_all).block(1, self.n_items)
         if self.has_many_items:
             return in_blocks(
                 lambda block: self.scores(self.embed_items(block)), item_id, self.items_per_block

@@ -70,21 +70,22 @@ class Ranker:
         allowed &= catalog.offered
         if exclude is not None:
             allowed[exclude] = False
-        self.candidates = allowed.nonzero().squeeze(1)
-        if len(self.candidates) < k:
+        by_popularity = allowed.nonzero().squeeze(1)
+        if len(by_popularity) < k:
             raise CatalogError(
-                f"k is {k}, but there are {len(self.candidates)} candidates; give a smaller k or "
-                f"more items"
+                f"k is {k}, but there are {len(by_popularity)} candidates; give a smaller k or more "
+                f"items"
             )
-        self.column = torch.full((len(catalog.tokens),), -1)
-        self.column[self.candidates] = torch.arange(len(self.candidates))
-        self.by_popularity = catalog.counts[self.candidates].argsort(descending=True, stable=True)
-        self.popularity = catalog.counts[self.candidates].float()
+        self.popularity = catalog.counts.float()
+        order = self.popularity[by_popularity].argsort(descending=True, stable=True)
+        self.by_popularity = by_popularity[order]
+        self.place = _places(self.by_popularity, len(allowed))
+        self.candidates = (allowed & ~model.never_recommended().cpu()).nonzero().squeeze(1)
+        self.column = _places(self.candidates, len(allowed))
         self.users_per_block, self.items_per_block = BLOCKS.get(device.type, LARGE_BLOCK)
-        with torch.no_grad():
-            self.scores = model.scores_of(self.candidates.to(device))
-        never = model.never_recommended()[self.candidates.to(device)]
-        self.never = never if never.any() else None
+        if len(self.candidates):
+            with torch.no_grad():
+                self.scores = model.scores_of(self.candidates.to(device))
 
     @torch.no_grad()
     def rank(self, part: Part, own_candidates: Part | None = None, progress=None) -> Ranked:
@@ -147,11 +148,11 @@ class Ranker:
             scores = self.scores.block(first, last)(users)
             for cells in changes:
                 cells.change(scores, first)
-            if self.never is not None:
-                scores.masked_fill_(self.never[first:last], -torch.inf)
             best.add(scores, first)
-        values, columns = best.values.cpu(), best.columns.cpu()
-        ids = self.candidates[columns].masked_fill(values == -torch.inf, 0)
+        values, columns = (each.cpu() for each in best.result())
+        listed = values > -torch.inf
+        ids = torch.zeros_like(columns)
+        ids[listed] = self.candidates[columns[listed]]
         return ids.numpy(), values.numpy()
 
     def _additions(self, item_id: Tensor, value: Tensor) -> "Cells":
@@ -165,17 +166,11 @@ class Ranker:
         """What is not recommended to some users."""
         device, changes = self.model.device, []
         if self.filter_seen:
-            changes.append(Cells(*self._cells(part, rows), None, "exclude", device))
+            changes.append(Cells(*_cells(part, rows, self.column), None, "exclude", device))
         if own_candidates is not None:
-            changes.append(Cells(*self._cells(own_candidates, rows), None, "keep", device))
+            cells = _cells(own_candidates, rows, self.column)
+            changes.append(Cells(*cells, None, "keep", device))
         return changes
-
-    def _cells(self, part: Part, rows: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Row and column of each candidate that is an event of some users."""
-        row, item = part.events_of(rows)
-        column = self.column[torch.from_numpy(item)]
-        kept = column >= 0
-        return torch.from_numpy(row)[kept], column[kept]
 
     def _most_popular(
         self, rows: np.ndarray, own_candidates: Part | None
@@ -184,17 +179,31 @@ class Ranker:
         ids = np.zeros((len(rows), self.k), dtype=np.int64)
         counts = np.full((len(rows), self.k), -np.inf, dtype=np.float32)
         if own_candidates is None:
-            columns = self.by_popularity[: self.k]
-            ids[:], counts[:] = self.candidates[columns], self.popularity[columns]
+            best = self.by_popularity[: self.k]
+            ids[:], counts[:] = best, self.popularity[best]
             return ids, counts
-        row, column = torch.stack(self._cells(own_candidates, rows)).unique(dim=1).numpy()
-        order = np.lexsort((self.by_popularity.argsort()[column].numpy(), row))
-        row, column = row[order], column[order]
+        row, place = torch.stack(_cells(own_candidates, rows, self.place)).unique(dim=1).numpy()
         rank = np.arange(len(row)) - np.searchsorted(row, row)
         listed = rank < self.k
-        place, column = (row[listed], rank[listed]), torch.from_numpy(column[listed])
-        ids[place], counts[place] = self.candidates[column], self.popularity[column]
+        best = self.by_popularity[torch.from_numpy(place[listed])]
+        ids[row[listed], rank[listed]] = best
+        counts[row[listed], rank[listed]] = self.popularity[best]
         return ids, counts
+
+
+def _places(item_id: Tensor, n_items: int) -> Tensor:
+    """Where each item is in a list of ids, ``(n_items,)``; -1: nowhere."""
+    places = torch.full((n_items,), -1)
+    places[item_id] = torch.arange(len(item_id))
+    return places
+
+
+def _cells(part: Part, rows: np.ndarray, places: Tensor) -> tuple[Tensor, Tensor]:
+    """Row and place of each event of some users whose item has a place."""
+    row, item = part.events_of(rows)
+    place = places[torch.from_numpy(item)]
+    kept = place >= 0
+    return torch.from_numpy(row)[kept], place[kept]
 
 
 class Cells:

@@ -36,6 +36,7 @@ from recbole_mm.run.identity import package_version
 from recbole_mm.tools import processes
 from recbole_mm.tools.errors import UserError
 from recbole_mm.tools.hashing import sha256_of_file, sha256_of_parts
+from recbole_mm.tools.memory import keep_freed_memory
 from recbole_mm.transfer.bundle import CARD, HASHED, MANIFEST, write_bundle
 
 FILES = (*HASHED, MANIFEST, CARD)
@@ -57,6 +58,7 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
     """
 
     def __init__(self, opened: Opened):
+        keep_freed_memory()
         self._opened = opened
 
     @property

@@ -1,6 +1,7 @@
 """The largest scores of each row, without a heap over all of them."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 CHUNK = 64
@@ -38,34 +39,63 @@ def top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
 class BestSoFar:
     """The largest scores of each row, whose columns come block by block.
 
-    What does not change a list is only compared with its end, at the speed of the cache.
+    As in :func:`top_k`, the ``k`` largest are in the chunks whose maxima are largest. Chunks are kept
+    while their maximum is among these; all others are only compared, at the speed of the cache.
 
     Args:
         rows: ``b``.
-        k: scores that are kept of each.
+        k: scores that are wanted of each.
         like: a tensor of the dtype and on the device of the scores.
-
-    Attributes:
-        values: ``(b, k)``, largest first; -inf where there were fewer.
-        columns: of these, ``(b, k)``.
     """
 
     def __init__(self, rows: int, k: int, like: Tensor):
-        self.values = like.new_full((rows, k), -torch.inf)
-        self.columns = torch.zeros(rows, k, dtype=torch.long, device=like.device)
+        self.k = k
+        self.maxima = like.new_full((rows, k), -torch.inf)  # the largest of all chunks so far
+        self.kept: list[tuple[Tensor, Tensor, Tensor]] = []  # row, first column and scores
+        self.most_kept = 8 * k * rows
+
+    @property
+    def limit(self) -> Tensor:
+        """What a score must reach to be listed, ``(b,)``."""
+        return self.maxima[:, -1]
 
     def add(self, scores: Tensor, first: int) -> None:
-        """Take in the scores ``(b, n)`` of the columns that begin with ``first``.
+        """Take in the scores ``(b, n)`` of the columns that begin with ``first``."""
+        rest = -scores.shape[1] % CHUNK
+        if rest:
+            scores = F.pad(scores, (0, rest), value=-torch.inf)
+        chunks = scores.unflatten(1, (-1, CHUNK))
+        maxima = chunks.amax(dim=2)
+        is_better = maxima > self.limit.unsqueeze(1)
+        self.maxima = torch.cat([self.maxima, maxima], dim=1).topk(self.k, dim=1).values
+        row, chunk = (is_better & (maxima >= self.limit.unsqueeze(1))).nonzero(as_tuple=True)
+        self.kept.append((row, first + chunk * CHUNK, chunks[row, chunk]))
+        if sum(len(rows) for rows, *_ in self.kept) > self.most_kept:
+            self.kept = [self._listed()]
 
-        Among equal scores those of earlier blocks are kept.
-        """
-        k = self.values.shape[1]
-        rows = (scores.amax(dim=1) > self.values[:, -1]).nonzero().squeeze(1)
-        if len(rows) == 0:
-            return
-        block = scores if len(rows) == len(scores) else scores[rows]
-        values, columns = top_k(block, min(k, block.shape[1]))
-        values = torch.cat([self.values[rows], values], dim=1)
-        columns = torch.cat([self.columns[rows], columns + first], dim=1)
-        self.values[rows], place = values.topk(k, dim=1)
-        self.columns[rows] = columns.gather(1, place)
+    def _listed(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Of what is kept, the chunks that still matter."""
+        row, first, scores = (torch.cat(parts) for parts in zip(*self.kept, strict=True))
+        matters = scores.amax(dim=1) >= self.limit[row]
+        return row[matters], first[matters], scores[matters]
+
+    def result(self) -> tuple[Tensor, Tensor]:
+        """Values and columns, ``(b, k)`` each, largest first and equal ones in the order of their
+        columns; -inf and 0 where there are fewer."""
+        values = torch.full_like(self.maxima, -torch.inf)
+        columns = torch.zeros_like(values, dtype=torch.long)
+        if not self.kept:
+            return values, columns
+        row, first, scores = self._listed()
+        place, column = ((scores >= self.limit[row].unsqueeze(1)) & (scores > -torch.inf)).nonzero(
+            as_tuple=True
+        )
+        row, column, score = row[place], first[place] + column, scores[place, column]
+        order = score.argsort(descending=True, stable=True)
+        order = order[row[order].argsort(stable=True)]
+        row, column, score = row[order], column[order], score[order]
+        rank = torch.arange(len(row), device=row.device) - torch.searchsorted(row, row)
+        listed = rank < self.k
+        where = row[listed], rank[listed]
+        values[where], columns[where] = score[listed], column[listed]
+        return values, columns

@@ -32,12 +32,16 @@ def test_equal_scores_are_listed_once_each():
 def test_block_by_block_the_largest_scores_are_those_of_all(size, k):
     scores = torch.randn(20, 1500, generator=torch.Generator().manual_seed(size))
     scores[0], scores[1, 5:] = -torch.inf, -torch.inf
+    scores[2], scores[3] = 1.0, torch.arange(1500.0)  # equal, and ever better ones
     expected = scores.topk(k, dim=1)
 
     best = BestSoFar(20, k, scores)
     for first in range(0, 1500, size):
         best.add(scores[:, first : first + size], first)
+    values, columns = best.result()
 
-    assert best.values.equal(expected.values)
-    assert scores.gather(1, best.columns)[2:].equal(best.values[2:])
-    assert all(len(set(row)) == k for row in best.columns[2:].tolist())
+    assert values.equal(expected.values)
+    assert scores.gather(1, columns)[2:].equal(values[2:])
+    assert all(len(set(row)) == k for row in columns[2:].tolist())
+    assert columns[2].tolist() == list(range(k))
+    assert sum(len(rows) for rows, *_ in best.kept) <= best.most_kept
