@@ -22,6 +22,7 @@ WITHOUT_TRAINING = {
     "softmax": "full",
     "loss_positions": "last",
     "same_domain_negatives": False,
+    "sparse_id_updates": False,
     "word_drop_features": None,
     "interest_clustering": "kmeans",
     "pre_model_path": None,

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from recbole_mm.data.feature_files import ROWS_PER_CHUNK
 from recbole_mm.recommend.catalog import Catalog
 
 FUSED = "fused"
@@ -55,10 +56,10 @@ def similar_items(model, catalog: Catalog, items: Iterable[str], k: int) -> pl.D
 
 
 def _nearest(table: Tensor, item_id: int, candidates: Tensor, k: int) -> list[tuple[int, float]]:
-    rows = candidates.clone()
-    rows[item_id] = False
-    rows = rows.nonzero().squeeze(1)
-    unit = F.normalize(table[rows].float(), dim=1)
-    cosines = unit @ F.normalize(table[item_id].float(), dim=0)
-    best = cosines.topk(min(k, len(rows)))
-    return list(zip(rows[best.indices].tolist(), best.values.tolist(), strict=True))
+    query = F.normalize(table[item_id].float(), dim=0)
+    blocks = table.split(ROWS_PER_CHUNK)  # features may be float16, and large
+    cosines = torch.cat([F.normalize(rows.float(), dim=1) @ query for rows in blocks])
+    others = candidates.clone()
+    others[item_id] = False
+    best = cosines.masked_fill(~others, -torch.inf).topk(min(k, int(others.sum())))
+    return list(zip(best.indices.tolist(), best.values.tolist(), strict=True))

@@ -41,7 +41,22 @@ def before_the_target(toy) -> pl.DataFrame:
 @pytest.mark.parametrize("use_item_id", [True, False], ids=["with-id", "without-id"])
 @pytest.mark.parametrize("name", SMALL)
 def test_ranks_are_those_of_the_evaluator(name, use_item_id, trained, toy):
-    run = trained(name, use_item_id=use_item_id)
+    assert_ranks_of_the_evaluator(trained(name, use_item_id=use_item_id), toy)
+
+
+LARGE = {
+    "in blocks": {"items_per_block": 5},
+    "sparse": {"softmax": "sampled", "n_negatives": 4, "sparse_id_updates": True},
+}
+
+
+@pytest.mark.parametrize("settings", LARGE.values(), ids=LARGE)
+@pytest.mark.parametrize("name", ["MISSRec", "UniSRec-repeats"])
+def test_so_they_are_with_settings_for_large_catalogs(name, settings, trained, toy):
+    assert_ranks_of_the_evaluator(trained(name, **settings), toy)
+
+
+def assert_ranks_of_the_evaluator(run, toy):
     expected = evaluate_ranks(run).ranks.select("user", "item", "rank")
 
     recommender = Recommender.from_pretrained(run.result.checkpoint)

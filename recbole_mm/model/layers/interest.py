@@ -6,7 +6,7 @@ A clustering is any callable ``(vectors, n_clusters, init) -> Clustering`` witho
 """
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -228,14 +228,15 @@ class Interests(nn.Module):
         return self._filled
 
     @torch.no_grad()
-    def update(self, vectors: Tensor, clustering: Callable) -> None:
+    def update(self, vectors: Iterable[Tensor], clustering: Callable) -> None:
         """Cluster again, starting from the present means of the last clusters.
 
         Args:
-            vectors: ``(M, V, d)`` item embeddings; those of missing modalities are not used.
+            vectors: item embeddings of each modality, ``(V, d)``; those of missing modalities are not
+                used.
             clustering: ``(vectors, n_clusters, init) -> Clustering``.
         """
-        taken = vectors[self.present]
+        taken = self._taken(vectors)
         init = None
         if self.filled:
             last = self.lookup[self.present] - 1
@@ -243,6 +244,18 @@ class Interests(nn.Module):
         centroids, assignment = clustering(taken, len(self.embeddings) - 1, init)
         self.embeddings[1:] = centroids
         self.lookup[self.present] = assignment + 1
+
+    def _taken(self, vectors: Iterable[Tensor]) -> Tensor:
+        """The vectors that are clustered, one modality after another; one modality at a time is in
+        memory beside them."""
+        taken, first = self.embeddings.new_empty(0), 0
+        for rows, present in zip(vectors, self.present, strict=True):
+            if first == 0:
+                taken = rows.new_empty(int(self.present.sum()), rows.shape[1])
+            last = first + int(present.sum())
+            taken[first:last] = rows[present]
+            first = last
+        return taken
 
     @torch.no_grad()
     def append(self, vectors: Tensor, present: Tensor) -> None:

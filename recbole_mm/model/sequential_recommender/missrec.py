@@ -23,6 +23,7 @@ from recbole_mm.model.layers.interest import (
     kmeans,
     unique_rows,
 )
+from recbole_mm.model.layers.item_blocks import in_blocks
 from recbole_mm.model.layers.item_table import keep_rows, take
 from recbole_mm.model.layers.score_fusion import ScoreFusion
 from recbole_mm.model.layers.softmax import Scores
@@ -244,11 +245,19 @@ class MISSRec(MultiModalRecommender):
     def update_interests(self) -> None:
         """Cluster the present item embeddings; several processes share the result of the first."""
         if processes.is_first():
-            vectors = torch.stack([self.adapt(m, mask=self.mask_missing) for m in self.modalities])
-            self.interests.update(vectors, self.clustering)
+            self.interests.update(map(self._adapted, self.modalities), self.clustering)
         if processes.size() > 1:
             torch.distributed.broadcast(self.interests.lookup, src=0)
             torch.distributed.broadcast(self.interests.embeddings, src=0)
+
+    def _adapted(self, modality: str, item_id: Tensor | None = None) -> Tensor:
+        """Adapted features of some items, or of all, ``(n, D)``; of many in blocks."""
+        if not self.has_many_items:
+            return self.adapt(modality, item_id, mask=self.mask_missing)
+        if item_id is None:
+            item_id = torch.arange(self.n_items, device=self.device)
+        adapt = partial(self.adapt, modality, mask=self.mask_missing)
+        return in_blocks(adapt, item_id, self.items_per_block)
 
     def keep_modalities(self, modalities: Collection[str]) -> None:
         """See the base class; interests lose the items of the other modalities."""
@@ -269,7 +278,7 @@ class MISSRec(MultiModalRecommender):
         super().append_items(tokens, features)
         item_id = torch.arange(before, self.n_items, device=self.device)
         with torch.no_grad():
-            vectors = [self.adapt(m, item_id, mask=self.mask_missing) for m in self.modalities]
+            vectors = [self._adapted(m, item_id) for m in self.modalities]
         present = torch.stack([self.present(m)[item_id] for m in self.modalities])
         self.interests.append(
             torch.stack(vectors), present if self.mask_missing else torch.ones_like(present)

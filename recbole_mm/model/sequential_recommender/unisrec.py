@@ -27,8 +27,9 @@ class UniSRec(MultiModalRecommender):
 
     NOTE: instead of dropping words of a text and encoding it again, entries of the feature vectors
     are dropped.
-    NOTE: unless the softmax is in-batch, the experts' dropout and the gates' noise are drawn once
-    per item and step, for histories and candidates together; the release draws them twice.
+    NOTE: the experts' dropout and the gates' noise are drawn once per item and step, for histories
+    and candidates together; the release draws them twice, as does this model with another softmax
+    than one over the table, and where it embeds the items in blocks (``items_per_block``).
     NOTE: the padding item and items without a training interaction are not candidates in the softmax
     (``softmax: trained``); in the release they are.
     NOTE: an ID without a training interaction adds nothing; in the release it adds its random
