@@ -19,6 +19,7 @@ OPTIMIZERS = {
 }
 
 ADAMS = ("adam", "adamw", "nadam")
+FUSED = ("adam", "adamw", "sgd", "adagrad")
 
 
 def build_optimizer(config, model: nn.Module, enable_scaler: bool = False, **changes):
@@ -51,7 +52,9 @@ def build_optimizer(config, model: nn.Module, enable_scaler: bool = False, **cha
     )
     if config["sparse_id_updates"]:
         return _with_sparse_rows(config, model, learner, groups, enable_scaler)
-    optimizer = OPTIMIZERS[learner](groups, lr=learning_rate, weight_decay=weight_decay)
+    optimizer = OPTIMIZERS[learner](
+        groups, lr=learning_rate, weight_decay=weight_decay, **_without_copies(learner, model)
+    )
     steps = config["gradient_accumulation_steps"] or 1
     if steps == 1:
         return optimizer
@@ -66,6 +69,11 @@ def build_optimizer(config, model: nn.Module, enable_scaler: bool = False, **cha
             f"the sum so far after every batch. Leave one of them out."
         )
     return AccumulatedSteps(optimizer, steps, mean=bool(config["accumulation_mean"]))
+
+
+def _without_copies(learner: str, model: nn.Module) -> dict[str, bool]:
+    """For tables of many items: fused steps, which make no copies of a parameter's size."""
+    return {"fused": True} if getattr(model, "has_many_items", False) and learner in FUSED else {}
 
 
 def _with_sparse_rows(config, model, learner: str, groups: list[dict], enable_scaler: bool):
