@@ -25,6 +25,7 @@ from recbole_mm.model.layers.item_rows import (
     tables_of_items,
 )
 from recbole_mm.model.layers.item_table import ItemTable, id_rows, take
+from recbole_mm.model.layers.products import Linear
 from recbole_mm.model.layers.recomputed_softmax import RecomputedScores
 from recbole_mm.model.layers.repeat import REPEATS, RepeatPropensity
 from recbole_mm.model.layers.softmax import Additions, Scores
@@ -216,7 +217,7 @@ class MultiModalRecommender(SequentialRecommender):
 
     def make_adapter(self, n_features: int, config) -> nn.Module:  # noqa: ARG002  UniSRec's reads it
         """The map of one modality, ``(n, n_features)`` to ``(n, hidden_size)``: linear."""
-        return nn.Linear(n_features, self.hidden_size)
+        return Linear(n_features, self.hidden_size)
 
     def feature(self, modality: str) -> Tensor:
         """Frozen features ``(n_items, F)``, in the dtype of the file."""

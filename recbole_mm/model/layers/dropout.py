@@ -13,13 +13,13 @@ class Dropout(nn.Dropout):
     torch draws one Bernoulli number per element, about 11 ns each on one core; here every random
     64-bit word is used for four elements. The probability, and the scale with it, is rounded to a
     multiple of ``1 / 65536``. Masks follow torch's seed, but differ from those of ``nn.Dropout``.
-    On other devices this is ``nn.Dropout``.
+    On other devices, and where torch compiles it, this is ``nn.Dropout``.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.p == 0:
             return x
-        if x.device.type != "cpu":
+        if x.device.type != "cpu" or torch.compiler.is_compiling():
             return F.dropout(x, self.p)
         dropped = round(self.p * LEVELS)
         if dropped == LEVELS:

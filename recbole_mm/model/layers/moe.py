@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recbole_mm.model.layers.dropout import Dropout
+from recbole_mm.model.layers.products import linear
 
 NOISE_FLOOR = 0.01
 """Minimum standard deviation of the noise on a gate."""
@@ -30,7 +31,7 @@ class ParametricWhitening(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``(n, F)`` to ``(n, d)``."""
         # shift after the product: its gradient does not have the size of x
-        return self.dropout(x) @ self.weight - self.shift @ self.weight
+        return linear(self.dropout(x), self.weight.T) - self.shift @ self.weight
 
 
 class MoEAdapter(nn.Module):

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from recbole_mm.model.layers.fusion import FUSIONS
+from recbole_mm.model.layers.products import linear
 from recbole_mm.model.layers.softmax import Scores, dot_products
 
 NOT_AVAILABLE = -1e4  # as a logit: weight 0 in every dtype, with finite gradients
@@ -105,8 +106,8 @@ class ScoreFusion(nn.Module):
 
 
 def _weigh_two(query: Tensor, base: Tensor, difference: Tensor, factor: Tensor) -> Tensor:
-    difference = query @ difference.T
-    return query @ base.T + torch.sigmoid(difference * factor) * difference
+    difference = linear(query, difference)
+    return linear(query, base) + torch.sigmoid(difference * factor) * difference
 
 
 def _bounds_of_two(base: Tensor, difference: Tensor, _factor: Tensor) -> Tensor:
@@ -124,9 +125,9 @@ def _base_and_difference(first: Tensor, second: Tensor, available: Tensor | None
 
 
 def _weigh(query: Tensor, added: Tensor, factor: Tensor, offsets: Tensor, *embeddings: Tensor):
-    scores = torch.stack([query @ e.T for e in embeddings])
+    scores = torch.stack([linear(query, e) for e in embeddings])
     weights = (scores * factor + offsets.T.unsqueeze(1)).softmax(dim=0)
-    return query @ added.T + (scores * weights).sum(dim=0)
+    return linear(query, added) + (scores * weights).sum(dim=0)
 
 
 def _bounds(added: Tensor, _factor: Tensor, _offsets: Tensor, *embeddings: Tensor) -> Tensor:

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from recbole_mm.model.layers.products import linear
+
 LOGITS_PER_BLOCK = 1_000_000
 ROWS_PER_BLOCK = 64
 """The fewest rows of a block. Every block also makes a pass over the gradients of the tables."""
@@ -47,7 +49,7 @@ def dot_products(candidates: Tensor) -> Scores:
 
 
 def _dot_product(query: Tensor, candidates: Tensor) -> Tensor:
-    return query @ candidates.T
+    return linear(query, candidates)
 
 
 class Additions(NamedTuple):

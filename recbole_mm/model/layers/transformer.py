@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recbole_mm.model.layers.dropout import Dropout
+from recbole_mm.model.layers.products import Linear, linear
 
 
 class Attention(nn.Module):
@@ -41,7 +42,7 @@ class Attention(nn.Module):
         self.dropout = Dropout(dropout)
         self.in_proj_weight = nn.Parameter(torch.empty(3 * hidden_size, hidden_size))
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * hidden_size))
-        self.out_proj = nn.Linear(hidden_size, hidden_size)
+        self.out_proj = Linear(hidden_size, hidden_size)
         nn.init.xavier_uniform_(self.in_proj_weight)
         nn.init.zeros_(self.out_proj.bias)
 
@@ -60,11 +61,11 @@ class Attention(nn.Module):
             return self._single_query(query, keys, key_padding)
         b, q, d = query.shape
         if query is keys:
-            q_, k, v = F.linear(query, self.in_proj_weight, self.in_proj_bias).chunk(3, dim=-1)
+            q_, k, v = linear(query, self.in_proj_weight, self.in_proj_bias).chunk(3, dim=-1)
         else:
             weight, bias = self.in_proj_weight, self.in_proj_bias
-            q_ = F.linear(query, weight[:d], bias[:d])
-            k, v = F.linear(keys, weight[d:], bias[d:]).chunk(2, dim=-1)
+            q_ = linear(query, weight[:d], bias[:d])
+            k, v = linear(keys, weight[d:], bias[d:]).chunk(2, dim=-1)
         q_, k, v = (x.unflatten(-1, (self.n_heads, -1)).transpose(1, 2) for x in (q_, k, v))
         scores = q_ @ k.transpose(-1, -2) * (d // self.n_heads) ** -0.5
         read = self._weights(scores, key_padding) @ v
@@ -75,7 +76,7 @@ class Attention(nn.Module):
         h = self.n_heads
         w_q, w_k, w_v = self.in_proj_weight.chunk(3)
         b_q, _, b_v = self.in_proj_bias.chunk(3)  # the keys' bias adds the same to all scores
-        q_ = F.linear(query.squeeze(1), w_q, b_q).view(b, h, d // h).transpose(0, 1)
+        q_ = linear(query.squeeze(1), w_q, b_q).view(b, h, d // h).transpose(0, 1)
         absorbed = torch.bmm(q_, w_k.view(h, d // h, d)).transpose(0, 1)  # (b, h, d)
         scores = torch.bmm(absorbed, keys.transpose(1, 2)) * (d // h) ** -0.5
         weights = self._weights(scores.unsqueeze(2), key_padding).squeeze(2)  # (b, h, n)
@@ -99,8 +100,8 @@ class EncoderLayer(nn.Module):
         self.dropout = Dropout(dropout)
         self.activation = activation
         self.self_attn = Attention(hidden_size, n_heads, dropout)
-        self.linear1 = nn.Linear(hidden_size, inner_size)
-        self.linear2 = nn.Linear(inner_size, hidden_size)
+        self.linear1 = Linear(hidden_size, inner_size)
+        self.linear2 = Linear(inner_size, hidden_size)
         self.norm1 = nn.LayerNorm(hidden_size, layer_norm_eps)
         self.norm2 = nn.LayerNorm(hidden_size, layer_norm_eps)
 

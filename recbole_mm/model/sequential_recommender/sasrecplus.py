@@ -7,7 +7,9 @@ from torch import Tensor, nn
 
 from recbole_mm.model.abstract_recommender import MultiModalRecommender
 from recbole_mm.model.layers.bucketing import gather_positions, map_by_length
+from recbole_mm.model.layers.dropout import Dropout
 from recbole_mm.model.layers.softmax import Scores, dot_products
+from recbole_mm.model.layers.substitution import substitute
 
 
 class SASRecPlus(MultiModalRecommender):
@@ -48,8 +50,9 @@ class SASRecPlus(MultiModalRecommender):
         self.temperature = config["temperature"]
         self.position_embedding = nn.Embedding(self.max_seq_length, self.hidden_size)
         self.encoder = nn.ModuleList(self.make_block(config) for _ in range(config["n_layers"]))
+        substitute(self.encoder)
         self.output_norm = nn.LayerNorm(self.hidden_size, config["layer_norm_eps"])
-        self.input_dropout = nn.Dropout(config["hidden_dropout_prob"])
+        self.input_dropout = Dropout(config["hidden_dropout_prob"])
         if self.use_item_id:
             self.item_embedding = nn.Embedding(self.n_items, self.hidden_size)
         for module in (self.position_embedding, *self.children()):

@@ -10,9 +10,11 @@ from torch import Tensor, nn
 from recbole_mm.model.abstract_recommender import MultiModalRecommender
 from recbole_mm.model.layers.augmentation import drop_features, drop_items
 from recbole_mm.model.layers.bucketing import gather_positions, map_by_length
+from recbole_mm.model.layers.dropout import Dropout
 from recbole_mm.model.layers.item_table import keep_rows
 from recbole_mm.model.layers.moe import MoEAdapter
 from recbole_mm.model.layers.softmax import Scores, dot_products
+from recbole_mm.model.layers.substitution import substitute
 
 
 class UniSRec(MultiModalRecommender):
@@ -77,8 +79,9 @@ class UniSRec(MultiModalRecommender):
             hidden_act=config["hidden_act"],
             layer_norm_eps=eps,
         )
+        substitute(self.encoder)
         self.input_norm = nn.LayerNorm(self.hidden_size, eps)
-        self.input_dropout = nn.Dropout(dropout)
+        self.input_dropout = Dropout(dropout)
         if self.use_item_id:
             self.item_embedding = nn.Embedding(self.n_items, self.hidden_size)
         self.apply(self._init_weights)

@@ -1,0 +1,77 @@
+r"""Matrix products and linear layers whose results lie aligned in memory.
+
+On a CPU, float32 products by MKL are up to 1.7 times as fast if every row of the result starts at a
+multiple of 64 bytes. A result whose width is a multiple of 16 is aligned anyway; here that of any other
+width has gaps between its rows. The gradients of the factors are products as well.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+ALIGNMENT = 16  # numbers of four bytes
+SMALLEST = 1 << 21
+"""Multiplications below which a product is too small to gain from it."""
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """:func:`torch.nn.functional.linear`: ``x (..., k)``, ``weight (n, k)``, ``bias (n,)`` to
+    ``(..., n)``.
+
+    Differentiable once where the result or a gradient is not aligned anyway.
+    """
+    if not _gains(x, weight):
+        return F.linear(x, weight, bias)
+    y = _Linear.apply(x.reshape(-1, x.shape[-1]), weight, bias)
+    return y.unflatten(0, x.shape[:-1])
+
+
+class Linear(nn.Linear):
+    """:class:`torch.nn.Linear` by :func:`linear`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return linear(x, self.weight, self.bias)
+
+
+def _gains(x: Tensor, weight: Tensor) -> bool:
+    if torch.compiler.is_compiling() or x.device.type != "cpu" or x.dim() < 2:
+        return False
+    return (
+        x.dtype == weight.dtype == torch.float32
+        and any(width % ALIGNMENT for width in weight.shape)
+        and x.numel() * weight.shape[0] >= SMALLEST
+        and not torch.is_autocast_enabled("cpu")
+    )
+
+
+def _buffer(rows: int, columns: int, like: Tensor) -> Tensor:
+    """``(rows, columns)``, each row aligned."""
+    width = -(-columns // ALIGNMENT) * ALIGNMENT
+    return like.new_empty_strided((rows, columns), (width, 1))
+
+
+def _product(a: Tensor, b: Tensor) -> Tensor:
+    """``a @ b``, aligned."""
+    return torch.mm(a, b, out=_buffer(a.shape[0], b.shape[1], a))
+
+
+class _Linear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight, bias):
+        ctx.save_for_backward(x, weight)
+        out = _buffer(x.shape[0], weight.shape[0], x)
+        if bias is None:
+            return torch.mm(x, weight.T, out=out)
+        return torch.addmm(bias, x, weight.T, out=out)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        x, weight = ctx.saved_tensors
+        x_needed, weight_needed, bias_needed = ctx.needs_input_grad
+        return (
+            _product(grad, weight) if x_needed else None,
+            _product(grad.T, x) if weight_needed else None,
+            grad.sum(dim=0) if bias_needed else None,
+        )
