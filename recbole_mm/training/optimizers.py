@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from fnmatch import fnmatch
+from functools import partial
 
 import torch
 from torch import nn
@@ -9,9 +10,10 @@ from torch import nn
 from recbole_mm.tools import processes
 from recbole_mm.tools.errors import UserError
 
+# fused: one pass over parameters, gradients and moments, a third of the time; CPU and CUDA have it
 OPTIMIZERS = {
-    "adam": torch.optim.Adam,
-    "adamw": torch.optim.AdamW,
+    "adam": partial(torch.optim.Adam, fused=True),
+    "adamw": partial(torch.optim.AdamW, fused=True),
     "nadam": torch.optim.NAdam,
     "sgd": torch.optim.SGD,
     "adagrad": torch.optim.Adagrad,

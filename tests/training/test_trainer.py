@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from recbole_mm.training.optimizers import AccumulatedSteps
+from recbole_mm.training.optimizers import OPTIMIZERS, AccumulatedSteps
 from recbole_mm.training.ranking import rank_by_counting
 
 
@@ -35,6 +35,45 @@ def test_accumulated_batches_take_the_step_of_their_union(mean):
     accumulated.flush()
     accumulated.flush()  # nothing is due any more
     assert_close(many.weight, single.weight)
+
+
+@pytest.mark.parametrize("learner, theirs", [("adam", "Adam"), ("adamw", "AdamW")])
+def test_a_fused_optimizer_takes_the_steps_of_torchs_and_resumes_from_its_state(learner, theirs):
+    ours, reference = two_models()
+    optimizers = [
+        make(module.parameters(), lr=0.1, weight_decay=0.01)
+        for make, module in (
+            (OPTIMIZERS[learner], ours),
+            (getattr(torch.optim, theirs), reference),
+        )
+    ]
+    for step, batch in enumerate(torch.randn(6, 4, 3)):
+        for module, optimizer in zip((ours, reference), optimizers, strict=True):
+            optimizer.zero_grad()
+            module(batch).square().mean().backward()
+            optimizer.step()
+        if step == 2:  # the state of either is that of the other
+            states = [optimizer.state_dict()["state"] for optimizer in optimizers]
+            for optimizer, state in zip(optimizers, reversed(states), strict=True):
+                optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+
+    assert optimizers[0].param_groups[0]["fused"]
+    assert_close(ours.weight, reference.weight)
+
+
+def test_losses_with_mixed_precision_are_those_without_within_two_percent(toy):
+    without_dropout = {"embedding_dropout_prob": 0.0, "hidden_dropout_prob": 0.0}
+    losses = []
+    for enable_amp in (False, True):
+        torch.manual_seed(0)
+        settings = {**without_dropout, "enable_amp": enable_amp, "epochs": 2}
+        trainer, train, valid, _ = trained(toy, **settings)
+        trainer.fit(train, valid, saved=False)
+        losses.append(trainer.train_loss_dict)
+
+    exact, mixed = losses
+    assert exact != mixed
+    assert mixed == pytest.approx(exact, rel=0.02)
 
 
 def test_rank_counts_better_items_and_half_of_the_equal_ones():
