@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from fnmatch import fnmatch
-from functools import partial
 
 import torch
 from torch import nn
@@ -10,10 +9,9 @@ from torch import nn
 from recbole_mm.tools import processes
 from recbole_mm.tools.errors import UserError
 
-# fused: one pass over parameters, gradients and moments, a third of the time; CPU and CUDA have it
 OPTIMIZERS = {
-    "adam": partial(torch.optim.Adam, fused=True),
-    "adamw": partial(torch.optim.AdamW, fused=True),
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
     "nadam": torch.optim.NAdam,
     "sgd": torch.optim.SGD,
     "adagrad": torch.optim.Adagrad,
@@ -21,7 +19,12 @@ OPTIMIZERS = {
 }
 
 ADAMS = ("adam", "adamw", "nadam")
-FUSED = ("adam", "adamw", "sgd", "adagrad")
+FUSED = {
+    "adam": ("cpu", "cuda"),
+    "adamw": ("cpu", "cuda"),
+    "sgd": ("cpu", "cuda"),
+    "adagrad": ("cpu",),
+}
 
 
 def build_optimizer(config, model: nn.Module, enable_scaler: bool = False, **changes):
@@ -54,9 +57,8 @@ def build_optimizer(config, model: nn.Module, enable_scaler: bool = False, **cha
     )
     if config["sparse_id_updates"]:
         return _with_sparse_rows(config, model, learner, groups, enable_scaler)
-    optimizer = OPTIMIZERS[learner](
-        groups, lr=learning_rate, weight_decay=weight_decay, **_without_copies(learner, model)
-    )
+    fused = fused_on(torch.device(config["device"]).type, learner)
+    optimizer = OPTIMIZERS[learner](groups, lr=learning_rate, weight_decay=weight_decay, **fused)
     steps = config["gradient_accumulation_steps"] or 1
     if steps == 1:
         return optimizer
@@ -73,9 +75,10 @@ def build_optimizer(config, model: nn.Module, enable_scaler: bool = False, **cha
     return AccumulatedSteps(optimizer, steps, mean=bool(config["accumulation_mean"]))
 
 
-def _without_copies(learner: str, model: nn.Module) -> dict[str, bool]:
-    """For tables of many items: fused steps, which make no copies of a parameter's size."""
-    return {"fused": True} if getattr(model, "has_many_items", False) and learner in FUSED else {}
+def fused_on(device: str, learner: str) -> dict[str, bool]:
+    """The setting of an optimizer whose step is one pass over parameters, gradients and state, where
+    torch has it: a third of the time, and no copies of a parameter's size."""
+    return {"fused": True} if device in FUSED.get(learner, ()) else {}
 
 
 def _with_sparse_rows(config, model, learner: str, groups: list[dict], enable_scaler: bool):
@@ -95,7 +98,8 @@ def _with_sparse_rows(config, model, learner: str, groups: list[dict], enable_sc
             f"no_weight_decay, or set weight_decay: 0."
         )
     rows = [{"params": group["params"], "lr": group["lr"]} for group in sparse]
-    return JointOptimizer(OPTIMIZERS[learner](dense), torch.optim.SparseAdam(rows))
+    fused = fused_on(torch.device(config["device"]).type, learner)
+    return JointOptimizer(OPTIMIZERS[learner](dense, **fused), torch.optim.SparseAdam(rows))
 
 
 def _refuse_with_sparse_rows(config, learner: str, enable_scaler: bool) -> None:
