@@ -28,7 +28,7 @@ from fuzz import quiet
 from readers import EVENTS, GOODS, HISTORIES, MODEL, Shelf, _write_table
 from test_convert import missrec_folder
 from tiny import PRETRAIN
-from zygote import KILLED, Zygote
+from zygote import KILLED, Zygote, can_tune_encoders
 
 from recbole_mm.prepare.making import command_to_resume
 from recbole_mm.tools.hashing import sha256_of_file
@@ -145,6 +145,19 @@ def make_checkpoint(shelf: Shelf, folder: Path) -> None:
     shutil.copy(shelf.checkpoint, folder / "model.pth")
 
 
+def make_encoder(shelf: Shelf, folder: Path) -> None:
+    make_dataset(shelf, folder)
+    shutil.copytree(shelf.text_encoder, folder / "words")
+
+
+def tuned_encoder(folder: Path, _) -> dict[str, object]:
+    """All files; the loss is that of the batches since the last start."""
+    files = files_of(folder)
+    record = files["encoders/toy-words/recbole_mm_tuning.json"]
+    del record["result"]["loss"]
+    return files
+
+
 def metrics_printed(_, output: str) -> list[str]:
     """The lines of the table of metrics."""
     return [line for line in output.splitlines() if re.search(r"@\d+ +[\d.]+ +[\d.]+$", line)]
@@ -202,7 +215,15 @@ CASES = {
             ["recommend", "--model=bundle", "--histories=today.jsonl", "--output=top.csv", "--k=3"],
         ),
         Case("export", make_checkpoint, ["export", "model.pth", "bundle", "--overwrite"]),
+        Case(
+            "tune-encoder",
+            make_encoder,
+            ["tune-encoder", "toy", "--encoder=words", "--batch-size=8", "--max-pairs=24",
+             "--device=cpu"],
+            tuned_encoder,
+        ),
     )
+    if case.name != "tune-encoder" or can_tune_encoders()
 }  # fmt: skip
 
 

@@ -1,8 +1,6 @@
-"""Every reader of a file: small valid files, and what opens them.
+"""Every reader of a file: small valid files, and what opens them."""
 
-A reader that is not on the list fails a test as soon as its module is on :data:`MODULES`.
-"""
-
+import contextlib
 import gzip
 import json
 import shutil
@@ -20,6 +18,7 @@ from small_amazon import META, reviews_of
 from test_convert import missrec_folder, mmm4rec_folder
 from tiny import PRETRAIN, TINY_MMM4REC
 from xlsx import write_xlsx
+from zygote import can_tune_encoders
 
 from recbole_mm.data.feature_files import feature_path, write_item_features
 from recbole_mm.tools.files import write_json
@@ -105,6 +104,30 @@ class Shelf:
 
         Recommender.from_pretrained(self.checkpoint).save_pretrained(self.root / "bundle")
         return self.root / "bundle"
+
+    @cached_property
+    def text_encoder(self) -> Path:
+        """A model of sentence-transformers that knows the titles of the data set."""
+        from small_encoders import save_text_encoder
+
+        return save_text_encoder(self.root / "words", ["red", "kite", *map(str, range(ITEMS))])
+
+    @cached_property
+    def unfinished_encoder(self) -> Path:
+        """A folder with a text encoder and an interrupted tuning of it."""
+        from recbole_mm.encoder_tuning import trainer
+
+        folder = self.root / "tuning"
+        shutil.copytree(self.text_encoder, folder / "words")
+        seconds, trainer.SECONDS_BETWEEN_CHECKPOINTS = trainer.SECONDS_BETWEEN_CHECKPOINTS, 0
+        on_step_end, trainer._Progress.on_step_end = trainer._Progress.on_step_end, _interrupt
+        try:
+            with contextlib.suppress(KeyboardInterrupt):
+                _tune(self.dataset, folder)
+        finally:
+            trainer.SECONDS_BETWEEN_CHECKPOINTS = seconds
+            trainer._Progress.on_step_end = on_step_end
+        return folder
 
 
 def _settings(root: Path, **more) -> dict:
@@ -784,6 +807,72 @@ def _read_encoder_settings(folder):
     return found and found.prompt_for_items()
 
 
+def _make_encoder(shelf, folder):
+    shutil.copytree(shelf.text_encoder, folder / "encoder")
+    from recbole_mm.prepare.tuned_encoders import RECORD, write_tuning
+    from recbole_mm.run.splits import load_dataset
+
+    split = load_dataset(_config(shelf.dataset)).build()[0].split_record()
+    write_tuning(folder / "encoder", {"split": split})
+    forms = {".json": "json", ".txt": "bytes", ".safetensors": "bytes"}
+    names = [RECORD, "config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"]
+    files = [folder / "encoder" / name for name in names]
+    return {file: forms[file.suffix] for file in files}
+
+
+def _encode_text(folder):
+    from recbole_mm.prepare.encoders import open_encoder
+
+    encoder = open_encoder(str(folder / "encoder"), device="cpu")
+    encoder.require("text")
+    return encoder.texts(["red kite 1", "kite"]), encoder.tuning
+
+
+def _make_picture_encoder(_, folder):
+    from small_encoders import save_picture_encoder
+
+    model = save_picture_encoder(folder / "encoder")
+    return {model / "preprocessor_config.json": "json", model / "config.json": "json"}
+
+
+def _encode_pictures(folder):
+    from recbole_mm.prepare.encoders import open_encoder
+
+    encoder = open_encoder(str(folder / "encoder"), device="cpu")
+    encoder.require("image")
+    return encoder.images([Image.new("RGB", (9, 5), "red"), Image.new("RGB", (20, 30))])
+
+
+def _interrupt(_, args, state, control, **kwargs):  # noqa: ARG001 the signature of a callback
+    if state.global_step == 2:
+        raise KeyboardInterrupt
+
+
+def _tune(root: Path, folder: Path) -> Path:
+    from recbole_mm.encoder_tuning.settings import EncoderTuningSettings
+    from recbole_mm.encoder_tuning.tune import tune_encoder
+
+    config = _config(root, "SASRec", modalities=[])
+    settings = EncoderTuningSettings(["title"], max_pairs=24, batch_size=8)
+    tune_encoder(config, str(folder / "words"), folder / "tuned", settings, "cpu")
+    return folder / "tuned"
+
+
+def _make_tuning(shelf, folder):
+    shutil.copytree(shelf.dataset, folder / "data")
+    (folder / "words").symlink_to(shelf.text_encoder)
+    shutil.copytree(shelf.unfinished_encoder / ".tuned.partial", folder / ".tuned.partial")
+    partial = folder / ".tuned.partial"
+    forms = {".json": "json", ".safetensors": "bytes", ".pt": "torch", ".pth": "torch"}
+    files = [path for path in partial.rglob("*") if path.suffix in forms]
+    return {path: forms[path.suffix] for path in files}
+
+
+def _resume_tuning(folder):
+    _tune(folder / "data", folder)
+    assert not (folder / ".tuned.partial").exists()
+
+
 # histories, ids and new items of a recommendation
 
 
@@ -939,6 +1028,15 @@ READERS = {
         Reader("trials", _make_trials, _read_trials),
         Reader("stored-run", _make_stored_run, _read_stored_run, 5),
         Reader("encoder-settings", _make_encoder_settings, _read_encoder_settings, 5),
+        *(
+            [
+                Reader("encoder", _make_encoder, _encode_text),
+                Reader("encoder-pictures", _make_picture_encoder, _encode_pictures),
+                Reader("encoder-tuning", _make_tuning, _resume_tuning),
+            ]
+            if can_tune_encoders()
+            else []
+        ),
         Reader("histories", _make_histories, _read_histories),
         Reader("ids", _make_ids, _read_ids, 5),
         Reader("new-items", _make_new_items, _read_new_items),

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +25,9 @@ IMPORTED = (
     "recbole_mm.tuning.search", "sklearn.decomposition",
 )  # fmt: skip
 
+TUNING = "recbole_mm.encoder_tuning.trainer"
+"""Imported where its libraries are installed; a tuning keeps a checkpoint of every batch here."""
+
 
 class Ended(NamedTuple):
     """How a command ended.
@@ -37,6 +41,11 @@ class Ended(NamedTuple):
     status: int
     points: int
     output: str
+
+
+def can_tune_encoders() -> bool:
+    """Whether the libraries of recbole-mm tune-encoder are installed."""
+    return all(map(find_spec, ("sentence_transformers", "accelerate", "datasets")))
 
 
 class Zygote:
@@ -98,6 +107,8 @@ def _serve() -> None:
 
     for name in IMPORTED:
         importlib.import_module(name)
+    if can_tune_encoders():
+        importlib.import_module(TUNING).SECONDS_BETWEEN_CHECKPOINTS = 0
     import torch
 
     torch.set_num_threads(1)

@@ -90,14 +90,13 @@ def refuse_contradictions(config) -> None:
     """Check what several keys must have in common, which RecBole would find out during training.
 
     Raises:
-        ConfigError: ``valid_metric`` is not measured, ranks are asked for where labels are scored,
-            two of the columns for users, items and times are one, columns are named of a file that RecBole
-            does not read, there are neither two nor three files that are split already, a loss of pairs has no negative samples, or a package that a key asks
-            for is not installed.
+        ConfigError: ``valid_metric`` is not measured, two of the columns for users, items and times
+            are one, columns are named of a file that RecBole does not read, there are neither two nor
+            three files that are split already, a loss of pairs has no negative samples, or a package
+            that a key asks for is not installed.
     """
     _refuse_unmeasured_valid_metric(config)
     _refuse_one_column_for_two(config)
-    _refuse_ranks_of_labels(config)
     _refuse_unknown_files(config)
     _refuse_unusable_parts(config["benchmark_filename"])
     samples = config["train_neg_sample_args"]["distribution"]
@@ -158,14 +157,34 @@ def _refuse_one_column_for_two(config) -> None:
         raise ConfigError(f"{listed}: users, items and times are different columns")
 
 
-def _refuse_ranks_of_labels(config) -> None:
-    mode = config["eval_args"]["mode"]
+def refuse_unfit_metrics(values: dict) -> None:
+    """Metrics of ranks and of labels exclude each other, and each goes with modes of its own.
+
+    Args:
+        values: of all keys, before RecBole has seen them: its messages name none.
+
+    Raises:
+        ConfigError: they do not go together.
+    """
+    metrics, mode = values["metrics"], values["eval_args"]["mode"]
+    metrics = [metrics] if isinstance(metrics, str) else metrics
     modes = mode.values() if isinstance(mode, dict) else [mode]
-    ranks = [name for name in config["metrics"] if name.lower() not in METRICS_OF_LABELS]
+    labels = ", ".join(name for name in metrics if name.lower() in METRICS_OF_LABELS)
+    ranks = ", ".join(name for name in metrics if name.lower() not in METRICS_OF_LABELS)
     if "labeled" in modes and ranks:
         raise ConfigError(
-            f"eval_args: mode: labeled compares scores with labels, so {', '.join(ranks)} cannot be "
+            f"eval_args: mode: labeled compares scores with labels, so {ranks} cannot be "
             f"measured: use metrics and valid_metric from {', '.join(METRICS_OF_LABELS)}, or mode: full"
+        )
+    if labels and ranks:
+        raise ConfigError(
+            f"metrics: {labels} compare scores with labels and {ranks} rank items: measure one kind "
+            f"at a time"
+        )
+    if labels and "full" in modes:
+        raise ConfigError(
+            f"metrics: {labels} compare scores with labels, and with eval_args: mode: full items "
+            f"are ranked that have none: use mode: labeled or uni100, or metrics such as NDCG"
         )
 
 

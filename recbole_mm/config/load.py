@@ -15,7 +15,11 @@ from typing import NamedTuple
 from recbole.config import Config
 from recbole.utils import ModelType
 
-from recbole_mm.config.checks import refuse_contradictions, refuse_wrong_values
+from recbole_mm.config.checks import (
+    refuse_contradictions,
+    refuse_unfit_metrics,
+    refuse_wrong_values,
+)
 from recbole_mm.config.defaults import DATA_PATH, defaults_for, merge, our_defaults
 from recbole_mm.config.errors import ConfigError, files_named
 from recbole_mm.config.keys import OF_A_RUN, refuse_saved_data, refuse_unknown_keys
@@ -108,7 +112,8 @@ def load_config(
         ConfigError: a file does not exist, a key is unknown, a value does not have the form that
             its key asks for (:mod:`recbole_mm.config.forms`), the model or the data set is not
             named or not known, keys contradict each other
-            (:func:`~recbole_mm.config.checks.refuse_contradictions`), or RecBole refuses a value.
+            (:func:`~recbole_mm.config.checks.refuse_contradictions` and
+            :func:`~recbole_mm.config.checks.refuse_unfit_metrics`), or RecBole refuses a value.
     """
     layers = [Layer(str(path), read_yaml(find_config_file(path)), True) for path in config_files]
     layers.append(Layer("config_dict", config_dict or {}))
@@ -158,6 +163,7 @@ def _checked_values(layers: list[Layer], model: str, dataset: str) -> dict:
         refuse_saved_data(layer.values, layer.source)
         refuse_wrong_values(layer.values, layer.source, model, defaults)
     values = merge([defaults, *(layer.values for layer in layers)], model)
+    refuse_unfit_metrics(values)
     return {key: values[key] for key in values if key in given and key not in OF_A_RUN}
 
 

@@ -30,6 +30,8 @@ UNIT_SEPARATOR = b"\x1f"
 """Takes the place of a separator of several characters; no text holds it."""
 
 _DTYPES = {"float": pl.Float64}
+OTHER_SEPARATOR = re.compile(r":(?:token|float)(?:_seq)?(?P<mark>[ ,;|\t])\s*\w+:(?:token|float)")
+"""Between two columns of a first line, where the separator that was given is not."""
 QUOTED = r'^"(?:[^"]|"")*"$'
 BYTE_ORDER_MARKS = {
     "utf-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE),
@@ -181,7 +183,14 @@ def _read_utf8(path: Path, encoding: str) -> bytes:
 
 
 def _columns(path: Path, data: bytes, separator: str) -> list[Column]:
-    cells = data.partition(b"\n")[0].decode().split(separator)
+    header = data.partition(b"\n")[0].decode()
+    other = OTHER_SEPARATOR.search(header.replace(separator, UNIT_SEPARATOR.decode()))
+    if other:
+        raise DatasetError(
+            f"{path}: its first line is {header!r}, whose columns are not separated by {separator!r}; "
+            f"give their separator, e.g. --field_separator={other['mark']!r}"
+        )
+    cells = header.split(separator)
     columns = [Column(*map(str.strip, cell.rpartition(":")[::2])) for cell in cells]
     names = [column.name for column in columns]
     malformed = [cell for cell, c in zip(cells, columns, strict=True) if c.kind not in KINDS]

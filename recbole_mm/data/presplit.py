@@ -11,14 +11,6 @@ from torch.nn.utils.rnn import pad_sequence
 from recbole_mm.data.errors import DatasetError
 from recbole_mm.data.reading import AtomicFileDataset
 
-FILTERS = (
-    "rm_dup_inter", "val_interval", "user_inter_num_interval", "item_inter_num_interval",
-)  # fmt: skip
-"""RecBole's keys for interactions that are left out."""
-
-EVERYTHING = "[0,inf)"
-"""RecBole's default of intervals."""
-
 
 class PresplitDataset(AtomicFileDataset):
     """A RecBole sequential data set that also takes files which are split already.
@@ -63,7 +55,7 @@ class PresplitDataset(AtomicFileDataset):
 
     def _load_inter_feat(self, token, dataset_path):
         self._columns_of_part: dict[str, list[str]] = {}
-        filters = [key for key in FILTERS if self.config[key] not in (None, EVERYTHING)]
+        filters = self.filters()
         if self.benchmark_filename_list and filters:
             self.logger.warning(f"{', '.join(filters)}: no effect on files that are split already")
         super()._load_inter_feat(token, dataset_path)

@@ -13,6 +13,21 @@ from recbole_mm.data.errors import DatasetError
 from recbole_mm.data.event_times import check_times
 from recbole_mm.tools.names import nearest
 
+NAME_COLUMNS = (
+    "alias_of_user_id", "alias_of_item_id", "val_interval", "threshold", "normalize_field",
+    "numerical_features", "discretization",
+)  # fmt: skip
+"""RecBole's keys that name columns of any file."""
+
+FILTERS = (
+    "rm_dup_inter", "val_interval", "user_inter_num_interval", "item_inter_num_interval",
+    "filter_inter_by_user_or_item",
+)  # fmt: skip
+"""RecBole's keys that leave rows out."""
+
+NO_FILTER = (None, False, "[0,inf)")
+"""Their values that leave out none."""
+
 
 class AtomicFileDataset(SequentialDataset):
     """A RecBole sequential data set that loses no row while it reads.
@@ -38,10 +53,11 @@ class AtomicFileDataset(SequentialDataset):
         kinds = [f"{field}:{self.field2type[field].value}" for field in loaded]
         wanted = [f"{field}:token" for field in (self.uid_field, self.iid_field)]
         if not set(wanted) <= set(kinds):
+            columns = ", ".join(f"{name}:{kind}" for name, kind in self._open(path).columns)
             raise DatasetError(
-                f"{path}: it must have the columns {' and '.join(wanted)}; loaded are {kinds}. Name "
-                f"them, with this type, in the first line of the file and in load_col, or give their "
-                f"names with USER_ID_FIELD and ITEM_ID_FIELD."
+                f"{path}: it must have the columns {' and '.join(wanted)}; loaded are {kinds} of "
+                f"{columns}. Name them, with this type, in the first line of the file and in "
+                f"load_col, or give their names with USER_ID_FIELD and ITEM_ID_FIELD."
             )
         if feat is None or len(feat) == 0:
             raise DatasetError(f"{path}: no interactions. A data set needs at least one.")
@@ -52,7 +68,7 @@ class AtomicFileDataset(SequentialDataset):
         load_col, unload_col = self._get_load_and_unload_col(source)
         if load_col == set():
             return None
-        file = AtomicFile(filepath, self.config["field_separator"], self.config["encoding"])
+        file = self._open(filepath)
         self._refuse_unknown_columns(file, source)
         columns = [
             column
@@ -70,6 +86,9 @@ class AtomicFileDataset(SequentialDataset):
                 for column in columns
             }
         )
+
+    def _open(self, path) -> AtomicFile:
+        return AtomicFile(path, self.config["field_separator"], self.config["encoding"])
 
     def _refuse_unknown_columns(self, file: AtomicFile, source) -> None:
         """Columns that the user names have to exist. The default names times, which data may lack."""
@@ -89,15 +108,15 @@ class AtomicFileDataset(SequentialDataset):
                     f"are {', '.join(known)}{hint}"
                 )
 
-    def _set_alias(self, alias_name, default_value):
-        named = self.config[f"alias_of_{alias_name}"] or []
-        unknown = [name for name in named if name not in self.field2type]
-        if unknown:
-            raise DatasetError(
-                f"{self.dataset_path}: alias_of_{alias_name} names {unknown[0]!r}, but the columns "
-                f"that are loaded are {', '.join(self.field2type)}; add it to load_col, or correct it"
-            )
-        super()._set_alias(alias_name, default_value)
+    def _init_alias(self):
+        for key in NAME_COLUMNS:
+            unknown = [name for name in self.config[key] or () if name not in self.field2type]
+            if unknown:
+                raise DatasetError(
+                    f"{self.dataset_path}: {key} names {unknown[0]!r}, but the columns that are "
+                    f"loaded are {', '.join(self.field2type)}; add it to load_col, or correct it"
+                )
+        super()._init_alias()
 
     def _load_column(self, column: Column, cells: pl.Series, source):
         """The values of a column as RecBole has them; its properties are registered."""
@@ -153,6 +172,22 @@ class AtomicFileDataset(SequentialDataset):
                         f"first in row {int(missing.to_numpy().argmax()) + 2} of those read."
                     )
                     setattr(self, name, feat[~missing].reset_index(drop=True))
+
+    def _reset_index(self):
+        """As RecBole's, which does not name the filters that leave nothing."""
+        empty = [name for name in self.feat_name_list if getattr(self, name).empty]
+        if empty:
+            filters = ", ".join(f"{key}={value}" for key, value in self.filters().items())
+            raise DatasetError(
+                f"{self.dataset_path}: no row of {' and '.join(empty)} is left; rows without user "
+                f"or item are left out, and those that do not pass the filters ({filters or 'none'})"
+            )
+        super()._reset_index()
+
+    def filters(self) -> dict[str, Any]:
+        """The keys that leave rows out, with their values."""
+        values = {key: self.config[key] for key in FILTERS}
+        return {key: value for key, value in values.items() if value not in NO_FILTER}
 
 
 def shared_strings(cells: pl.Series) -> np.ndarray:

@@ -193,6 +193,22 @@ class MultiModalRecommender(SequentialRecommender):
         """What a checkpoint holds beside the parameters: which item each row of a table is."""
         return {"item_tokens": [str(token) for token in self.item_tokens]}
 
+    def load_state_dict(self, state_dict, strict: bool = True, assign: bool = False):
+        """As torch's, which does not know the items.
+
+        Raises:
+            UserError: the parameters were trained with another number of items.
+        """
+        for name, (_, axis) in tables_of_items(self, self.item_tables, self.n_items).items():
+            stored = state_dict.get(name)
+            if stored is not None and stored.shape[axis : axis + 1] != (self.n_items,):
+                raise UserError(
+                    f"the checkpoint was trained with other items: {name} is {list(stored.shape)} for "
+                    f"them, and the data have {self.n_items - 1} items and the padding; use the data "
+                    f"that it was trained with, or use_item_id: False."
+                )
+        return super().load_state_dict(state_dict, strict=strict, assign=assign)
+
     def load_other_parameter(self, para: dict | None) -> None:
         """Bring the tables of the items, which have been loaded, into the order of the data here.
 

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from recbole_mm.prepare.chunks import Encoded
-from recbole_mm.tools.pictures import PictureError, read_picture
+from recbole_mm.tools.pictures import PictureError
 
 
 def encode_batch(encoder, modality: str, batch: list[tuple]) -> Encoded:
@@ -19,7 +19,7 @@ def encode_batch(encoder, modality: str, batch: list[tuple]) -> Encoded:
     if modality == "text":
         vectors, cut = encoder.texts([text for _, text in batch])
         return Encoded([row for row, _ in batch], vectors.astype(np.float16), [], cut)
-    rows, pictures, problems = read_each(batch, read_picture)
+    rows, pictures, problems = read_each(batch, encoder.read_picture)
     vectors = encoder.images(pictures) if pictures else np.zeros((0, 0))
     return Encoded(rows, vectors.astype(np.float16), problems)
 

@@ -97,6 +97,8 @@ def _on_hub(name: str, path: str, revision: str | None) -> Path | None:
 def cannot_be_loaded(name: str, error: Exception) -> InputError:
     """The user's error for whatever a library raised."""
     reason = (str(error).strip().partition("\n")[0] or type(error).__name__).rstrip(".")
+    if "ignore_mismatched_sizes" in reason:  # transformers advises to train what does not fit
+        reason = "its weights have other shapes than its config.json says"
     if isinstance(error, UnpicklingError):  # torch advises to execute it
         reason = "its weights are a pickle of more than tensors, which is not executed"
     return InputError(

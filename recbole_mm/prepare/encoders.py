@@ -6,17 +6,20 @@ import sys
 from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from importlib.util import find_spec
-from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
 from recbole_mm.data.seen_split import TUNING
 from recbole_mm.prepare.encoder_files import EncoderFiles, cannot_be_loaded, open_files
 from recbole_mm.prepare.inputs import InputError
+from recbole_mm.prepare.picture_sizes import MOST_PIXELS, pixels_made
 from recbole_mm.prepare.sentence_settings import SentenceSettings, read_sentence_settings
 from recbole_mm.prepare.tuned_encoders import read_tuning
+from recbole_mm.tools.errors import is_lack_of_memory
+from recbole_mm.tools.pictures import PictureError, read_picture
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
@@ -53,6 +56,43 @@ class Encoder(ABC):
     def require(self, modality: str) -> None:
         """Raise InputError if the model cannot encode ``text`` or ``image``, and say why."""
 
+    @property
+    @abstractmethod
+    def picture_processor(self):
+        """What scales pictures for the model, ``None`` if it reads none."""
+
+    def refuse_unusable_pictures(self) -> None:
+        """Encode a small picture: settings that ask for too many pixels, or do not fit, show here.
+
+        Raises:
+            InputError: they do.
+        """
+        made = pixels_made(self.picture_processor, 1, 1)
+        if made > MOST_PIXELS:
+            raise InputError(
+                f"encoder '{self.name}' makes {made:,.0f} pixels of every picture, according to its "
+                f"preprocessor_config.json; the limit is {MOST_PIXELS:,}: correct the sizes there, or "
+                f"name another encoder"
+            )
+        with loading(self.name):
+            self.images([Image.new("RGB", (48, 32), "white")])
+
+    def read_picture(self, path) -> Image.Image:
+        """A picture in RGB whose shape the model can read.
+
+        Raises:
+            PictureError: see :func:`~recbole_mm.tools.pictures.read_picture`; or it is so narrow that
+                it would become too large.
+        """
+        picture = read_picture(path)
+        made = pixels_made(self.picture_processor, *picture.size)
+        if made > MOST_PIXELS:
+            raise PictureError(
+                f"{path}: {picture.width} x {picture.height} pixels, of which the encoder would make "
+                f"{made:,.0f}; the limit is {MOST_PIXELS:,}: cut the picture"
+            )
+        return picture
+
     @abstractmethod
     def pooling_of(self, modality: str) -> str:
         """How the vectors of its positions become one."""
@@ -86,7 +126,7 @@ class Encoder(ABC):
 
     def cannot_encode(self, modality: str, reason: str) -> InputError:
         return InputError(
-            f"encoder '{self.name}' cannot encode {modality}s: {reason} "
+            f"encoder '{self.name}' cannot encode {modality}s: {reason.rstrip('.')}. "
             f"Name another encoder, or leave the modality out (--modalities)."
         )
 
@@ -200,14 +240,13 @@ def usable_device(name) -> torch.device:
 @contextmanager
 def loading(name: str):
     """Turn what the libraries raise about a model's files into a user's error."""
-    from safetensors import SafetensorError
-
-    kinds = (OSError, ValueError, TypeError, KeyError, AttributeError, ImportError, RuntimeError)
     try:
         yield
     except InputError:
         raise
-    except (*kinds, SafetensorError, UnpicklingError) as error:
+    except Exception as error:
+        if is_lack_of_memory(error):
+            raise
         raise cannot_be_loaded(name, error) from error
 
 

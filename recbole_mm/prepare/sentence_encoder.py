@@ -64,6 +64,13 @@ class SentenceEncoder(Encoder):
         parts = [part for part in self.model.modalities if isinstance(part, str)]
         if modality not in parts:
             raise self.cannot_encode(modality, f"it is a model of {', '.join(parts)}.")
+        if modality == "image":
+            self.refuse_unusable_pictures()
+
+    @property
+    def picture_processor(self):
+        processor = getattr(self.model[0], "processor", None)
+        return getattr(processor, "image_processor", processor)
 
     def pooling_of(self, modality: str) -> str:  # noqa: ARG002 the same for all
         return self._pooling

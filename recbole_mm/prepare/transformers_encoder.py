@@ -77,6 +77,12 @@ class TransformersEncoder(Encoder):
             raise self.cannot_encode(
                 modality, self._no_text if modality == "text" else self._no_image
             )
+        if modality == "image":
+            self.refuse_unusable_pictures()
+
+    @property
+    def picture_processor(self):
+        return self.image_processor
 
     def pooling_of(self, modality: str) -> str:
         if modality == "image" or hasattr(self.model, "get_text_features"):
@@ -118,7 +124,7 @@ class TransformersEncoder(Encoder):
 def _load(auto, name: str, options: dict):
     try:
         return auto.from_pretrained(name, **options), ""
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except Exception as error:  # noqa: BLE001 what libraries raise about damaged files has any type
         return None, str(error).partition("\n")[0]
 
 

@@ -42,7 +42,7 @@ class RankCollector(Collector):
         super().data_collect(train_data)
 
     def eval_batch_collect(self, scores_tensor, interaction, positive_u, positive_i):
-        if positive_u is None:  # mode: labeled has scores of given pairs
+        if positive_u is None or scores_tensor.dim() == 1:  # scores of pairs, for metrics of labels
             super().eval_batch_collect(scores_tensor, interaction, positive_u, positive_i)
             return
         self._refuse_lists_longer_than(scores_tensor.shape[1] - 1)

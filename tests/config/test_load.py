@@ -164,6 +164,14 @@ def test_model_and_data_set_may_be_named_in_a_file(tmp_path):
             "mode: labeled compares scores with labels, so Recall, NDCG, MRR, Hit cannot be measured",
         ),
         (
+            {"metrics": ["AUC"], "valid_metric": "AUC"},
+            "metrics: AUC compare scores with labels, and with eval_args: mode: full items are",
+        ),
+        (
+            {"metrics": ["NDCG", "AUC"], "eval_args": {"mode": "uni100"}},
+            "metrics: AUC compare scores with labels and NDCG rank items: measure one kind at a time",
+        ),
+        (
             {"metrics": ["Recall"]},
             r"valid_metric 'NDCG@10' is not measured: metrics are \['Recall'",
         ),

@@ -1,5 +1,7 @@
 """The rules of RecBole's files, one test each."""
 
+import re
+
 import polars as pl
 import pytest
 
@@ -113,6 +115,17 @@ def test_an_unknown_encoding_is_named(tmp_path):
 def test_a_header_without_one_type_for_each_name_is_refused(tmp_path, header):
     with pytest.raises(DatasetError, match="x.inter: its first line is .* e.g. item_id:token"):
         read(tmp_path, f"{header}\n1\t2\n")
+
+
+@pytest.mark.parametrize(
+    ("separator", "other"), [("\t", " "), ("\t", ","), ("\t", ";"), (",", "\t"), (" ", "|")]
+)
+def test_columns_with_another_separator_name_it(tmp_path, separator, other):
+    header = other.join(["user_id:token", "item_id:token_seq", "timestamp:float"])
+    message = f"x.inter: its first line is .* not separated by {separator!r}; .*--field_separator={other!r}"
+
+    with pytest.raises(DatasetError, match=re.escape(message).replace(r"\.\*", ".*")):
+        read(tmp_path, f"{header}\n", separator=separator)
 
 
 def test_a_type_follows_the_last_colon(tmp_path):

@@ -107,7 +107,25 @@ def test_the_columns_that_the_user_chooses_are_read(tmp_path, settings, columns)
             {"alias_of_item_id": ["item"]},
             "alias_of_item_id names 'item', but the columns that are lo",
         ),
-        ({"USER_ID_FIELD": "session"}, "must have the columns session:token and item_id:token"),
+        *(
+            ({key: {"rating": value}}, f"{key} names 'rating', but the columns that are loaded")
+            for key, value in (
+                ("val_interval", "[3,inf)"),
+                ("threshold", 3),
+                ("discretization", {}),
+            )
+        ),
+        *(
+            (
+                {key: ["rating"]},
+                f"{key} names 'rating', but the columns that are loaded are user_id",
+            )
+            for key in ("alias_of_user_id", "normalize_field", "numerical_features")
+        ),
+        (
+            {"USER_ID_FIELD": "session"},
+            "must have the columns session:token and item_id:token; .* of user_id:token, item_id:to",
+        ),
     ],
 )
 def test_a_column_that_does_not_exist_is_refused_with_those_that_do(tmp_path, settings, message):
@@ -165,3 +183,22 @@ def test_interactions_of_items_without_a_row_stay_unless_they_are_to_go(
         assert [int(kinds[dataset.token2id("item_id", f"i{item}")] > 0) for item in range(5)] == [
             1, 0, 1, 0, 1,
         ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("settings", "filters"),
+    [
+        ({"user_inter_num_interval": "[5,inf)"}, r"user_inter_num_interval=\[5,inf\)"),
+        (
+            {"load_col": None, "val_interval": {"rating": "[9,inf)"}, "rm_dup_inter": "first"},
+            r"rm_dup_inter=first, val_interval={'rating': '\[9,inf\)'}",
+        ),
+    ],
+)
+def test_filters_that_leave_nothing_are_named(tmp_path, settings, filters):
+    write(tmp_path)
+
+    with pytest.raises(
+        DatasetError, match=rf"dataset/named: no row of inter_feat is left.*\({filters}\)"
+    ):
+        load(tmp_path, **settings)

@@ -14,7 +14,8 @@ for package in ("sentence_transformers", "accelerate", "datasets", "peft"):
 
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Pooling, StaticEmbedding, Transformer
+from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+from small_encoders import save_text_encoder
 
 from recbole_mm import cli
 from recbole_mm.config.load import load_config
@@ -38,22 +39,7 @@ FAST = ["--epochs=2", "--batch-size=8", "--learning-rate=1e-2", "--device=cpu"]
 def encoder(tmp_path_factory):
     """A text encoder that knows a word for every number."""
     folder = tmp_path_factory.mktemp("encoders") / "words"
-    plain = folder.with_name("plain")
-    plain.mkdir()
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *map(str, range(300))]
-    (plain / "vocab.txt").write_text("\n".join(words))
-    transformers.BertTokenizer.from_pretrained(str(plain), model_max_length=16).save_pretrained(
-        plain
-    )
-    torch.manual_seed(0)
-    small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-    config = transformers.BertConfig(
-        **small, intermediate_size=16, vocab_size=len(words), max_position_embeddings=16
-    )
-    transformers.BertModel(config).save_pretrained(plain)
-    modules = [Transformer(str(plain)), Pooling(16, "mean")]
-    SentenceTransformer(modules=modules, device="cpu").save(str(folder))
-    return folder
+    return save_text_encoder(folder, [str(number) for number in range(300)])
 
 
 def write_dataset(items_of_users, name="toy"):

@@ -14,6 +14,7 @@ from recbole_mm.config.models import MODELS
 from recbole_mm.config.property_files import properties_dir
 from recbole_mm.data.dataset import MultiModalDataset
 from recbole_mm.data.feature_files import feature_path, write_item_features
+from recbole_mm.model.layers.item_rows import tables_of_items
 from recbole_mm.tools.errors import UserError
 from recbole_mm.tools.yaml_files import read_yaml
 
@@ -419,3 +420,26 @@ def test_a_checkpoint_of_other_items_is_refused_where_ids_count(name, toy):
 
     with pytest.raises(UserError, match="12 of the 12 items of the data are not in it, e.g. .'i"):
         model.load_other_parameter(other)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_checkpoint_with_another_number_of_items_is_refused_by_name(name, toy):
+    _, model, _ = prepare(name, toy, use_item_id=True)
+    state = dict(model.state_dict())
+    tables = tables_of_items(model, model.item_tables, model.n_items)
+    table, (_, axis) = next(iter(tables.items()))
+    row = state[table].narrow(axis, 0, 1)
+    state[table] = torch.cat([state[table], row], dim=axis)
+
+    with pytest.raises(UserError, match=rf"other items: {table} is .*14.* have 12 items and the"):
+        model.load_state_dict(state)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_an_empty_history_is_refused(name, toy):
+    _, model, (*_, test) = prepare(name, toy)
+    batch = next(iter(test))[0][:3]
+    batch["item_length"][1] = 0
+
+    with pytest.raises(ValueError, match="row 1 of the batch has an empty history"):
+        model.eval().full_sort_predict(batch)

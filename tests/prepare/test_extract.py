@@ -13,6 +13,7 @@ from recbole_mm.prepare.extract import extract
 from recbole_mm.prepare.inputs import InputError
 from recbole_mm.prepare.prepared import PreparedDataset
 from recbole_mm.prepare.ready_made import add_ready_made
+from recbole_mm.tools.pictures import read_picture
 
 TOKENS = ["[PAD]", "a", "b", "c", "d"]
 TABLES = ["--no-features", "--only-items-with-interactions"]
@@ -22,6 +23,7 @@ class StandInEncoder:
     """Counts what it encodes; a text's vector is its length, a picture's its mean color."""
 
     revision, prompt, normalizes, tuning = "1", "", False, None
+    read_picture = staticmethod(read_picture)
 
     def __init__(self, dies_after=None):
         self.encoded, self.dies_after = 0, dies_after

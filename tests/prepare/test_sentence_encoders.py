@@ -265,6 +265,16 @@ def test_a_model_of_two_towers_gives_its_features_in_any_layout(clip, tmp_path):
             assert each.facts("image")["pooling"] == each.facts("text")["pooling"] == "model"
 
 
+def test_sizes_of_pictures_are_limited_in_any_layout(clip, tmp_path):
+    for folder in both_layouts(clip, tmp_path):
+        path = next(folder.rglob("preprocessor_config.json"))
+        size = {"height": 100_000, "width": 100_000}
+        write(path, {**json.loads(path.read_text()), "size": size})
+
+        with pytest.raises(InputError, match="makes 10,000,000,000 pixels of every picture"):
+            open_encoder(str(folder), device="cpu").require("image")
+
+
 def test_a_model_of_texts_refuses_pictures(sentence_model):
     with pytest.raises(InputError, match="cannot encode images: it is a model of text"):
         open_encoder(str(sentence_model("mean_tokens"))).require("image")

@@ -106,3 +106,12 @@ def test_labels_are_compared_by_our_trainer_and_recboles_or_named_as_missing(toy
     for model in ("SASRec", "SASRecPlus"):
         result = run(model, {**settings, "load_col": {"inter": [*columns, "label"]}})
         assert 0 < result.test_result["auc"] < 1
+
+
+@pytest.mark.parametrize("mode", ["uni3", {"valid": "uni3", "test": "pop3"}])
+def test_sampled_items_count_as_negative_labels(toy, mode):
+    settings = {**toy, **TINY, "eval_args": {"mode": mode}, "metrics": ["AUC", "LogLoss"]}
+
+    for model in ("SASRec", "SASRecPlus"):
+        result = run(model, {**settings, "valid_metric": "AUC"})
+        assert 0 < result.test_result["auc"] < 1

@@ -27,10 +27,18 @@ def group_by_length(lengths: Tensor, positions: int) -> list[LengthGroup]:
         lengths: ``(b,)`` int, ``>= 1``.
         positions: maximum size of a group, so that it fits the cache (one row may be longer); 0
             keeps all rows together (best on a GPU).
+
+    Raises:
+        ValueError: a length is below 1.
     """
+    shortest, longest = torch.stack(lengths.aminmax()).tolist()
+    if shortest < 1:
+        raise ValueError(
+            f"row {int(lengths.argmin())} of the batch has an empty history: a model needs an event"
+        )
     if not positions:
         everyone = torch.arange(len(lengths), device=lengths.device)
-        return [LengthGroup(everyone, int(lengths.max()))]
+        return [LengthGroup(everyone, longest)]
     order = lengths.argsort(stable=True)
     length, count = np.unique(lengths.cpu().numpy(), return_counts=True)
     groups = []

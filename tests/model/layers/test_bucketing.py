@@ -34,6 +34,12 @@ def test_a_group_has_at_most_the_given_number_of_positions():
     ]
 
 
+@pytest.mark.parametrize("positions", [0, 6])
+def test_an_empty_history_is_refused_by_its_row(positions):
+    with pytest.raises(ValueError, match="row 2 of the batch has an empty history"):
+        group_by_length(torch.tensor([3, 1, 0, 2]), positions)
+
+
 def cost(groups):
     return sum(len(group.index) * group.longest + GROUP_COST for group in groups)
 
