@@ -5,6 +5,7 @@ is in one place: the line of the model's property file, else of ``multi_modal.ya
 ``overall.yaml``, else of ``recbole_keys.yaml``, else of RecBole's own property files.
 """
 
+from collections.abc import Collection
 from importlib.util import find_spec
 from reprlib import Repr
 
@@ -157,17 +158,23 @@ def _refuse_one_column_for_two(config) -> None:
         raise ConfigError(f"{listed}: users, items and times are different columns")
 
 
-def refuse_unfit_metrics(values: dict) -> None:
+def refuse_unfit_metrics(values: dict, known: Collection[str]) -> None:
     """Metrics of ranks and of labels exclude each other, and each goes with modes of its own.
 
     Args:
         values: of all keys, before RecBole has seen them: its messages name none.
+        known: metrics that there are, in lower case.
 
     Raises:
         ConfigError: they do not go together.
     """
     metrics, mode = values["metrics"], values["eval_args"]["mode"]
     metrics = [metrics] if isinstance(metrics, str) else metrics
+    for name in metrics:
+        if name.lower() not in known:
+            near = nearest(name, known)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(known))}"
+            raise ConfigError(f"metrics: unknown metric {name!r}; {hint}")
     modes = mode.values() if isinstance(mode, dict) else [mode]
     labels = ", ".join(name for name in metrics if name.lower() in METRICS_OF_LABELS)
     ranks = ", ".join(name for name in metrics if name.lower() not in METRICS_OF_LABELS)

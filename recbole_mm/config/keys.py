@@ -39,6 +39,11 @@ OF_A_RUN = ("model", "dataset", "config_files", "stages", LEAVE_ONE_OUT)
 SAVED_DATA = ("save_dataset", "dataset_save_path", "save_dataloaders", "dataloaders_save_path")
 """RecBole's keys for data sets and data loaders that it pickles."""
 
+RETIRED = {
+    "neg_sampling": "train_neg_sample_args", "training_neg_sample_num": "train_neg_sample_args",
+}  # fmt: skip
+"""Keys of earlier releases of RecBole, which have no effect, and what has taken their place."""
+
 CONFIGURATOR = "configurator.py"
 """RecBole's module that makes a Config; it looks at keys of models (``loss_type``) for all of them."""
 
@@ -85,6 +90,19 @@ def refuse_saved_data(values: dict, source: str) -> None:
             f"data change. Remove {'this key' if len(given) == 1 else 'these keys'}; data sets are "
             f"loaded from their .inter, .item and feature files"
         )
+
+
+def refuse_retired_keys(values: dict, source: str) -> None:
+    """Raise when a key has a value that RecBole does not read any more.
+
+    Raises:
+        ConfigError: names the source, the key and the one that is read.
+    """
+    for key in RETIRED.keys() & values.keys():
+        if values[key] is not None:
+            raise ConfigError(
+                f"{source}: {key!r} has no effect since RecBole 1.1; use {RETIRED[key]!r}"
+            )
 
 
 def keys_of_model(model: str, keys: Iterable[str]) -> list[str]:

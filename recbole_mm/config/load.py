@@ -13,6 +13,7 @@ import os
 from typing import NamedTuple
 
 from recbole.config import Config
+from recbole.evaluator import metric_types
 from recbole.utils import ModelType
 
 from recbole_mm.config.checks import (
@@ -22,7 +23,12 @@ from recbole_mm.config.checks import (
 )
 from recbole_mm.config.defaults import DATA_PATH, defaults_for, merge, our_defaults
 from recbole_mm.config.errors import ConfigError, files_named
-from recbole_mm.config.keys import OF_A_RUN, refuse_saved_data, refuse_unknown_keys
+from recbole_mm.config.keys import (
+    OF_A_RUN,
+    refuse_retired_keys,
+    refuse_saved_data,
+    refuse_unknown_keys,
+)
 from recbole_mm.config.models import model_name
 from recbole_mm.config.property_files import (
     find_config_file,
@@ -160,10 +166,11 @@ def _checked_values(layers: list[Layer], model: str, dataset: str) -> dict:
     defaults = defaults_for(model, dataset, [DATA_PATH, *paths][-1], given)
     for layer in layers:
         refuse_unknown_keys(layer.values, layer.source)
+        refuse_retired_keys(layer.values, layer.source)
         refuse_saved_data(layer.values, layer.source)
         refuse_wrong_values(layer.values, layer.source, model, defaults)
     values = merge([defaults, *(layer.values for layer in layers)], model)
-    refuse_unfit_metrics(values)
+    refuse_unfit_metrics(values, metric_types)
     return {key: values[key] for key in values if key in given and key not in OF_A_RUN}
 
 

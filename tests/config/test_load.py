@@ -82,7 +82,7 @@ def test_an_unknown_key_that_resembles_none_is_refused_with_the_place_of_all():
         load_config("SASRec", "demo", overrides={"zzzzzz": 1})
 
 
-@pytest.mark.parametrize("key", ["alias_of_item_id", "alias_of_my_id", "verbose"])
+@pytest.mark.parametrize("key", ["alias_of_item_id", "alias_of_my_id", "verbose", "neg_sampling"])
 def test_keys_that_recbole_reads_without_a_property_file_are_known(key):
     load_config("SASRec", "demo", overrides={key: None})
 
@@ -128,7 +128,7 @@ def test_model_and_data_set_may_be_named_in_a_file(tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"metrics": ["Precission"]}, "There is no metric named 'Precission'"),
+        ({"metrics": ["Precission"]}, "metrics: unknown metric 'Precission'; did you mean 'precision'"),
         ({"topk": [0]}, r"'topk' is \[0\]; it must be a non-empty list of whole numbers >= 1 or"),
         ({"repeatable": False}, "set `repeatable` as `True`"),
         (
@@ -163,6 +163,13 @@ def test_model_and_data_set_may_be_named_in_a_file(tmp_path):
             {"eval_args": {"mode": {"valid": "full", "test": "labeled"}}},
             "mode: labeled compares scores with labels, so Recall, NDCG, MRR, Hit cannot be measured",
         ),
+        ({"metrics": ["NDGC"]}, "metrics: unknown metric 'NDGC'; did you mean 'ndcg'?"),
+        ({"metrics": ["zzz"]}, "metrics: unknown metric 'zzz'; there are auc, averagepopularity"),
+        (
+            {"neg_sampling": {"uniform": 1}},
+            "'neg_sampling' has no effect .* 'train_neg_sample_args'",
+        ),
+        ({"training_neg_sample_num": 2}, "'training_neg_sample_num' has no effect"),
         (
             {"metrics": ["AUC"], "valid_metric": "AUC"},
             "metrics: AUC compare scores with labels, and with eval_args: mode: full items are",
