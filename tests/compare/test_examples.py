@@ -46,3 +46,17 @@ def test_titles_and_pictures_where_there_are_any(toy, tmp_path):
     assert shown[0].picture.startswith("data:image/jpeg;base64,")
     assert [item.picture for item in shown[1:]] == [None] * 3
     assert [item.is_target for item in shown] == [True, False, False, False]
+
+
+def test_pictures_that_are_outside_of_their_folder_or_have_impossible_names_are_not_shown(
+    toy, tmp_path
+):
+    folder = tmp_path / "dataset/toy"
+    Image.new("RGB", (30, 20), "red").save(tmp_path / "secret.png")
+    names = ["../../secret.png", str(tmp_path / "secret.png"), "x" * 300 + ".png", "a\\..\\b.png"]
+    lines = ["item_id:token\timage:token", *(f"i{n}\t{name}" for n, name in enumerate(names))]
+    (folder / "toy.item").write_text("\n".join(lines) + "\n")
+
+    catalog = Catalog(load_config("SASRec", None, (), toy))
+
+    assert [catalog.picture(f"i{n}") for n in range(len(names))] == [None] * len(names)

@@ -128,7 +128,10 @@ def test_model_and_data_set_may_be_named_in_a_file(tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"metrics": ["Precission"]}, "metrics: unknown metric 'Precission'; did you mean 'precision'"),
+        (
+            {"metrics": ["Precission"]},
+            "metrics: unknown metric 'Precission'; did you mean 'precision'",
+        ),
         ({"topk": [0]}, r"'topk' is \[0\]; it must be a non-empty list of whole numbers >= 1 or"),
         ({"repeatable": False}, "set `repeatable` as `True`"),
         (

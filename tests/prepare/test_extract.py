@@ -166,6 +166,30 @@ def test_broken_and_missing_pictures_are_masked_and_listed(dataset, shop, encode
     assert not dataset.path("image.problems.jsonl").exists()
 
 
+@pytest.mark.parametrize("encoder", [None, StandInEncoder()], ids=["embedded", "encoder"])
+@pytest.mark.parametrize(
+    "name", ["../../secret.png", "x" * 300 + ".png", "images/c.dds", "images/c.avif", "images"]
+)
+def test_a_picture_that_cannot_be_used_ends_no_other(dataset, shop, encoder, name):
+    Image.new("RGB", (9, 9)).save(shop.parent / "secret.png")
+    Image.new("RGB", (9, 9)).save(shop / "images" / "c.dds")
+    (shop / "images" / "c.avif").write_bytes(b"\0\0\0\x1cftypavif\0\0\0\0avif")
+    item = dataset.path("item")
+    item.write_text(item.read_text().replace("images/c.png", name))
+
+    extract([PreparedDataset(dataset.folder.parent, "shop")], encoder, ["image"])
+
+    features = read_item_features(dataset.path("image.npz"), TOKENS)
+    assert features.present.tolist() == [False, True, True, False, False]
+
+
+def test_a_card_that_is_not_one_is_named(dataset):
+    dataset.path("card.json").write_text("[1, 2]")
+
+    with pytest.raises(InputError, match="shop.card.json: not the card of a data set. Delete it"):
+        extract([PreparedDataset(dataset.folder.parent, "shop")])
+
+
 def test_nothing_but_broken_pictures_is_an_error(dataset, shop):
     for path in (shop / "images").iterdir():
         path.write_text("<html>404</html>")

@@ -55,6 +55,9 @@ def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded(tmp_path, 
         b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n",
         b"",
         b"GIF89a",
+        b"DDS |\0\0\0" + bytes(120),
+        b"\0\0\0\x1cftypavif\0\0\0\0avifmif1",
+        b"<svg xmlns='http://www.w3.org/2000/svg'/>",
     ],
 )
 def test_other_formats_and_broken_files_are_refused(tmp_path, content):
