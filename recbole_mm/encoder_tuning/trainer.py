@@ -91,14 +91,32 @@ def tune(
 
 @contextmanager
 def _shortened(model: SentenceTransformer, max_length: int):
-    """Cut texts to so many tokens while the block runs; word vectors have no limit to be set."""
+    """Cut texts to so many tokens while the block runs; word vectors have no limit to be set.
+
+    The tokenizer is left as it was: it keeps the lengths of its last batch, and would be saved with
+    them or without, according to whether this process has trained or found everything done.
+    """
     length = model.max_seq_length
     settable = length is None or math.isfinite(length)
     if settable:
         model.max_seq_length = min(length or max_length, max_length)
+    tokenizer = getattr(model.tokenizer, "backend_tokenizer", None)
+    if tokenizer is not None:
+        truncation, padding = tokenizer.truncation, tokenizer.padding
     yield
     if settable:
         model.max_seq_length = length
+    if tokenizer is not None:
+        _set_lengths(tokenizer, truncation, padding)
+
+
+def _set_lengths(tokenizer, truncation: dict | None, padding: dict | None) -> None:
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    if truncation is not None:
+        tokenizer.enable_truncation(**truncation)
+    if padding is not None:
+        tokenizer.enable_padding(**padding)
 
 
 def _train(trainer: SentenceTransformerTrainer, checkpoint: Path | None):

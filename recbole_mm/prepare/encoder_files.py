@@ -16,6 +16,8 @@ MODULES = "modules.json"
 WEIGHTS = {".safetensors", ".bin"}
 CONTENT = WEIGHTS | {".jinja", ".json", ".model", ".txt"}
 OTHER_FORMATS = {"onnx", "openvino"}
+RECORD = "recbole_mm_tuning.json"
+"""Of a tuning, with its date: see :mod:`recbole_mm.prepare.tuned_encoders`."""
 
 
 class EncoderFiles(NamedTuple):
@@ -108,5 +110,6 @@ def cannot_be_loaded(name: str, error: Exception) -> InputError:
 
 
 def _is_aside(name: Path) -> bool:
-    """Files of other formats, and hidden ones."""
-    return any(part in OTHER_FORMATS or part.startswith(".") for part in name.parts)
+    """Files of other formats, hidden ones, and the record of a tuning, which no vector depends on."""
+    other = any(part in OTHER_FORMATS or part.startswith(".") for part in name.parts)
+    return other or name.name == RECORD

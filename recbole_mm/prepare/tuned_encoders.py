@@ -4,12 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from recbole_mm.data.seen_split import is_split_record
-from recbole_mm.prepare.encoder_files import EncoderFiles
+from recbole_mm.prepare.encoder_files import RECORD, EncoderFiles
 from recbole_mm.prepare.inputs import InputError
 from recbole_mm.tools.hashing import sha256_of_file
 from recbole_mm.tools.records import read_record, write_record
-
-RECORD = "recbole_mm_tuning.json"
 
 
 def write_tuning(folder, record: dict[str, Any]) -> None:

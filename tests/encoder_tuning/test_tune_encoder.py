@@ -207,6 +207,30 @@ def test_an_interrupted_tuning_resumes_to_the_same_weights(encoder, monkeypatch,
         torch.testing.assert_close(resumed[name], value, rtol=0, atol=0)
 
 
+def interrupt(*_):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.usefixtures("circle")
+def test_a_tuning_that_is_interrupted_while_it_is_saved_gives_the_same_files(encoder, monkeypatch):
+    """The second process trains nothing: its tokenizer has not seen a batch."""
+    tune(encoder, "--out=whole", "--epochs=1")
+    monkeypatch.setattr(trainer, "SECONDS_BETWEEN_CHECKPOINTS", 0)
+    with monkeypatch.context() as patched:
+        patched.setattr("recbole_mm.encoder_tuning.tune.write_tuning", interrupt)
+        assert tune(encoder, "--out=resumed", "--epochs=1") == INTERRUPTED
+    assert tune(encoder, "--out=resumed", "--epochs=1") == cli.OK
+
+    whole, resumed = (
+        {path.name: path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
+        for folder in ("whole", "resumed")
+    )
+    record = "recbole_mm_tuning.json"  # with the loss of the batches of each process
+    assert whole.pop(record) and resumed.pop(record)
+    assert resumed == whole
+    assert open_encoder("whole").revision == open_encoder("resumed").revision
+
+
 def write_checkpoint(folder, step, **files):
     checkpoint = folder / f"checkpoint-{step}"
     checkpoint.mkdir(parents=True)
