@@ -10,6 +10,7 @@ from torch import Tensor
 from recbole_mm.model.layers.top_k import BestSoFar
 from recbole_mm.recommend.catalog import Catalog, CatalogError
 from recbole_mm.recommend.histories import Part
+from recbole_mm.tools.errors import RunFailed
 
 BATCH_SIZE = 1024
 
@@ -49,6 +50,7 @@ class Ranker:
 
     Raises:
         CatalogError: fewer than ``k`` candidates.
+        RunFailed: the model gives a user no numbers.
     """
 
     def __init__(
@@ -105,6 +107,7 @@ class Ranker:
         for rows in _split(order[n_without:], self.batch_size):
             batch = self.batch(part, rows)
             users = self.model.encode(batch, *self.model.embed_histories(batch))
+            self._refuse_nan(users)
             repeats = self.model.history_additions(batch)
             for block in _split(np.arange(len(rows)), self.users_per_block):
                 place = slice(block[0], block[-1] + 1)
@@ -120,6 +123,14 @@ class Ranker:
             if progress:
                 progress(len(rows))
         return Ranked(item_id, score, part.lengths == 0)
+
+    def _refuse_nan(self, users: Tensor) -> None:
+        unusable = int((~users.isfinite()).any(dim=1).sum())
+        if unusable:
+            raise RunFailed(
+                f"the vectors of {unusable} users of {type(self.model).__name__} are not numbers: "
+                f"look for huge values in the features, or train again with a lower learning_rate"
+            )
 
     def batch(self, part: Part, rows: np.ndarray) -> Interaction:
         """What the model reads of some users, ``rows`` of a part, with their latest events."""

@@ -8,6 +8,7 @@ from recbole.evaluator import Collector
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.model.layers.top_k import top_k
 from recbole_mm.tools import processes
+from recbole_mm.tools.errors import RunFailed
 
 METRICS_OF_RANKS = {"recall", "mrr", "ndcg", "hit", "precision", "map"}
 METRICS_OF_LISTS = {
@@ -16,6 +17,18 @@ METRICS_OF_LISTS = {
 SCORES_PER_BLOCK = 400_000  # stay in a core's cache
 SCORES_AT_ONCE = 1 << 27
 """Scores of a batch in memory, 512 MB of float32; a batch with more is ranked in pieces."""
+
+
+class ScoresAreNaN(RunFailed):
+    """The scores of targets are not numbers, so nothing is known of their ranks."""
+
+
+def remedy_of_nan(config) -> str:
+    """What to do about numbers that have become NaN or infinite."""
+    return (
+        f"lower learning_rate ({config['learning_rate']}), set clip_grad_norm, or look for huge "
+        f"values in the features"
+    )
 
 
 class RankCollector(Collector):
@@ -29,6 +42,7 @@ class RankCollector(Collector):
     Raises:
         ConfigError: when data or scores come in, if lists would be longer than the catalog. Ranks
             alone may be compared with any ``k``.
+        ScoresAreNaN: at the end, if scores of targets were not numbers.
     """
 
     def __init__(self, config):
@@ -36,6 +50,7 @@ class RankCollector(Collector):
         self.counts_ranks = {
             m.lower() for m in config["metrics"]
         } <= METRICS_OF_RANKS | METRICS_OF_LISTS
+        self._unranked: list[torch.Tensor] = []  # of each batch
 
     def data_collect(self, train_data):
         self._refuse_lists_longer_than(train_data._dataset.item_num - 1)
@@ -54,6 +69,7 @@ class RankCollector(Collector):
         if self.register.need("rec.items"):
             self.data_struct.update_tensor("rec.items", top_k(scores_tensor, k)[1])
         rank = rank_by_counting(scores_tensor, positive_i.to(scores_tensor.device))
+        self._unranked.append((rank == scores_tensor.shape[1]).sum())
         self.on_ranks(rank, scores_tensor)
         hits = rank.unsqueeze(1) == torch.arange(k, device=rank.device)
         n_positive = torch.ones(len(rank), 1, dtype=torch.int, device=rank.device)
@@ -71,7 +87,16 @@ class RankCollector(Collector):
     def on_ranks(self, rank: torch.Tensor, scores: torch.Tensor) -> None:
         """Called with the 0-based ranks ``(b,)`` and the scores ``(b, n_items)`` of a batch."""
 
+    def _refuse_unranked(self) -> None:
+        unranked, self._unranked = int(sum(self._unranked)), []
+        if unranked:
+            raise ScoresAreNaN(
+                f"the scores of {self.config['model']} are not numbers for {unranked} targets: "
+                f"{remedy_of_nan(self.config)}"
+            )
+
     def get_data_struct(self):
+        self._refuse_unranked()
         struct = super().get_data_struct()
         if processes.size() > 1:
             for key, value in struct._data_dict.items():

@@ -14,7 +14,7 @@ from recbole_mm.tools import processes
 from recbole_mm.tools.errors import RunFailed
 from recbole_mm.tools.files import remove_abandoned
 from recbole_mm.tools.torch_files import saving
-from recbole_mm.training.ranking import RankCollector, pieces
+from recbole_mm.training.ranking import RankCollector, pieces, remedy_of_nan
 from recbole_mm.training.tracking import NoWriter, Tracked, Tracker, finite, start_tracking
 from recbole_mm.transfer.pretrained import freeze_from_config, start_from_config
 
@@ -162,7 +162,7 @@ class RecordedTraining(AbstractTrainer):
         if torch.isnan(loss):
             raise LossIsNaN(
                 f"the loss of {self.config['model']} is not a number in epoch {self._epoch}: "
-                f"{self._remedy()}"
+                f"{remedy_of_nan(self.config)}"
             )
 
     def _refuse_parameters_that_are_not_finite(self):
@@ -171,14 +171,8 @@ class RecordedTraining(AbstractTrainer):
         if bad:
             raise LossIsNaN(
                 f"{len(bad)} parameters of {self.config['model']} are NaN or infinite after epoch "
-                f"{self._epoch}, e.g. {bad[0]}: {self._remedy()}"
+                f"{self._epoch}, e.g. {bad[0]}: {remedy_of_nan(self.config)}"
             )
-
-    def _remedy(self) -> str:
-        return (
-            f"lower learning_rate ({self.config['learning_rate']}), set clip_grad_norm, or look for "
-            f"huge values in the features"
-        )
 
     def _save_checkpoint(self, epoch, verbose=True, **kwargs):
         """See RecBole's; the file is written as a whole, or the one before it stays."""

@@ -7,13 +7,14 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+import torch
 from small_models import SMALL
 
 from recbole_mm.config.models import MODELS
 from recbole_mm.recommend.recommender import Recommender
 from recbole_mm.recommend.tables import TableForm
 from recbole_mm.reporting.ranks import evaluate_ranks
-from recbole_mm.tools.errors import UserError
+from recbole_mm.tools.errors import RunFailed, UserError
 
 N_ITEMS = 12
 
@@ -359,3 +360,19 @@ ONE = pl.DataFrame({"user": ["a"], "item": ["i1"]})
 def test_what_cannot_be_used_is_a_clear_error(histories, options, message, recommender):
     with pytest.raises(UserError, match=message):
         recommender.recommend(histories, **options)
+
+
+def test_scores_that_are_not_numbers_are_no_recommendation(recommender, toy, monkeypatch):
+    encode = type(recommender.model).encode
+
+    def encode_one_badly(*args, **kwargs):
+        users = encode(*args, **kwargs)
+        users[0] = torch.nan
+        return users
+
+    monkeypatch.setattr(type(recommender.model), "encode", encode_one_badly)
+
+    with pytest.raises(
+        RunFailed, match="the vectors of 1 users of UniSRec are not numbers: look for huge"
+    ):
+        recommender.recommend(before_the_target(toy), k=3)

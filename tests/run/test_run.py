@@ -8,6 +8,7 @@ from tiny import TINY, TINY_MMM4REC
 from recbole_mm.config.load import load_config
 from recbole_mm.run.run import Run, fit_and_evaluate
 from recbole_mm.tools.errors import RunFailed
+from recbole_mm.training.ranking import ScoresAreNaN
 from recbole_mm.training.recorded import LossIsNaN
 from recbole_mm.transfer.pretrained import TransferError
 
@@ -27,6 +28,22 @@ def test_a_loss_that_is_not_a_number_is_an_error_of_its_own_type(toy, model, mon
     with pytest.raises(LossIsNaN, match=f"{model} is not a number in epoch 0: lower learning_rate"):
         run.train()
     assert issubclass(LossIsNaN, RunFailed)
+
+
+@pytest.mark.parametrize("model", ["UniSRec", "SASRec"])
+def test_scores_that_are_not_numbers_are_an_error_and_not_a_rank_behind_all(
+    toy, model, monkeypatch
+):
+    run = Run(load_config(model, config_dict={**toy, **TINY}))
+    predict = run.model.full_sort_predict
+    nan_for_one = torch.zeros(40, 1).index_fill(0, torch.tensor([3]), torch.nan)
+    monkeypatch.setattr(
+        run.model, "full_sort_predict", lambda batch: predict(batch).view(40, -1) + nan_for_one
+    )
+
+    with pytest.raises(ScoresAreNaN, match=f"scores of {model} are not numbers for 1 targets: low"):
+        run.train()
+    assert issubclass(ScoresAreNaN, RunFailed)
 
 
 @pytest.mark.parametrize("model", ["MMM4Rec", "SASRec"])
