@@ -44,6 +44,10 @@ RETIRED = {
 }  # fmt: skip
 """Keys of earlier releases of RecBole, which have no effect, and what has taken their place."""
 
+OF_THIS_MACHINE = ("data_cache",)
+"""Keys that name a folder to write to; a stored configuration, which may come from elsewhere, does
+not."""
+
 CONFIGURATOR = "configurator.py"
 """RecBole's module that makes a Config; it looks at keys of models (``loss_type``) for all of them."""
 
@@ -107,9 +111,9 @@ def refuse_retired_keys(values: dict, source: str) -> None:
 
 def keys_of_model(model: str, keys: Iterable[str]) -> list[str]:
     """Those of ``keys`` that a stored configuration of the model may set: known ones that no other
-    model owns, and none that names a pickled data set."""
-    known = known_keys() | _keys_of_own_models()
-    kept = [key for key in keys if _is_known(key, known) and key not in SAVED_DATA]
+    model owns, and none that names a pickled data set or a folder to write to."""
+    known, left_out = known_keys() | _keys_of_own_models(), SAVED_DATA + OF_THIS_MACHINE
+    kept = [key for key in keys if _is_known(key, known) and key not in left_out]
     others = set(keys_of_other_models(model, kept))
     return [key for key in kept if key not in others]
 

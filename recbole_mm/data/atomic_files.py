@@ -17,6 +17,7 @@ The rules:
 import codecs
 import io
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -73,29 +74,55 @@ class AtomicFile:
         self.columns = _columns(self.path, self._data, separator)
 
     def table(self, names=None) -> pl.DataFrame:
-        """The rows, in their order.
+        """The rows, in their order; the arguments, columns and errors are those of :meth:`cells`."""
+        return pl.DataFrame(list(self.cells(names)))
+
+    def cells(self, names=None) -> Iterator[pl.Series]:
+        """The columns one after another, so that only one is in memory as strings of its own.
 
         Args:
             names: columns to read, in the order of the file; ``None``: all.
 
-        Returns:
-            the columns by name, ``float`` as Float64, all others as String; a missing cell is null.
+        Yields:
+            a column with its name, ``float`` as Float64, all others as String; a missing cell is
+            null.
 
         Raises:
             DatasetError: a line has more or fewer cells than the first, or a cell in a column of
                 numbers is not a number.
         """
         kept = [column for column in self.columns if names is None or column.name in names]
-        body = re.sub(rb"\n{2,}", b"\n", self._data.partition(b"\n")[2]).strip(b"\n")
+        body = self._body()
         if not body:
-            return pl.DataFrame(schema={c.name: _DTYPES.get(c.kind, pl.String) for c in kept})
+            yield from (pl.Series(c.name, [], _DTYPES.get(c.kind, pl.String)) for c in kept)
+            return
+        lines = self._lines(body)
+        has_quotes = b'"' in body
+        del body
+        for column in kept:
+            cells = lines.select(_cells(column.name, has_quotes)).to_series()
+            lines = lines.drop(column.name)
+            yield self._numbers(cells) if column.kind == "float" else cells
+
+    def _body(self) -> bytes:
+        """The lines after the first, none of them empty, without the last line's end."""
+        data = self._data
+        start, end = data.find(b"\n") + 1 or len(data), len(data)
+        while start < end and data[start : start + 1] == b"\n":
+            start += 1
+        while end > start and data[end - 1 : end] == b"\n":
+            end -= 1
+        body = data[start:end]
+        return re.sub(rb"\n{2,}", b"\n", body) if b"\n\n" in body else body
+
+    def _lines(self, body: bytes) -> pl.DataFrame:
         separator = self.separator.encode()
         if body.count(separator) != (body.count(b"\n") + 1) * (len(self.columns) - 1):
             self._refuse_ragged_lines()
         if len(separator) > 1:
             body, separator = body.replace(separator, UNIT_SEPARATOR), UNIT_SEPARATOR
         try:
-            table = pl.read_csv(
+            return pl.read_csv(
                 io.BytesIO(body),
                 separator=separator.decode(),
                 has_header=False,
@@ -106,10 +133,6 @@ class AtomicFile:
         except pl.exceptions.PolarsError as error:
             self._refuse_ragged_lines()
             raise DatasetError(f"{self.path}: not a readable table ({error})") from error
-        table = table.select(_cells(column.name, b'"' in body) for column in kept)
-        return table.with_columns(
-            self._numbers(table[column.name]) for column in kept if column.kind == "float"
-        )
 
     def _refuse_ragged_lines(self) -> None:
         n_columns = len(self.columns)

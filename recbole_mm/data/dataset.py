@@ -5,7 +5,6 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 from recbole.data.interaction import Interaction
 from recbole.utils import FeatureSource, FeatureType, get_model
@@ -18,6 +17,7 @@ from recbole_mm.data.feature_files import feature_path, find_modalities, read_fe
 from recbole_mm.data.features import ItemFeatures, read_item_features
 from recbole_mm.data.mixture import (
     domain_of_items,
+    one_below_another,
     read_mixture_features,
     with_domain,
     without_domain,
@@ -31,6 +31,7 @@ from recbole_mm.data.sequences import (
     leave_one_out,
     order_of_events,
     prefixes,
+    users_by_start,
     windows,
 )
 from recbole_mm.tools import processes
@@ -53,8 +54,8 @@ DOMAIN_SAMPLINGS = ("proportional", "balanced")
 
 def take_rows(events: Interaction, rows: np.ndarray) -> Interaction:
     """``events[rows]``, which RecBole would make a Python list of first."""
-    index = torch.from_numpy(rows)
-    return Interaction({field: events[field][index] for field in events})
+    taken = {field: events[field].numpy().take(rows, axis=0) for field in events}
+    return Interaction({field: torch.from_numpy(values) for field, values in taken.items()})
 
 
 class MultiModalDataset(PresplitDataset):
@@ -153,12 +154,14 @@ class MultiModalDataset(PresplitDataset):
             self.logger.info(f"domain {domain}: {len(self.inter_feat)} interactions")
             parts.append(self.inter_feat)
         self.has_time = all(timed)
-        self.inter_feat = pd.concat(parts, ignore_index=True)
-        for field in list(self.inter_feat.columns):
+        for field in dict.fromkeys(name for part in parts for name in part):
             lacking = [d for d, part in zip(self.domains, parts, strict=True) if field not in part]
             if lacking:
                 self.logger.info(f"column '{field}' is left out: {lacking} do not have it")
-                self._del_col(self.inter_feat, field)
+                for part in parts:
+                    if field in part:
+                        self._del_col(part, field)
+        self.inter_feat = one_below_another(parts)
 
     def _normalize(self):
         names = (self.time_field, self.history_field(self.time_field))
@@ -239,24 +242,18 @@ class MultiModalDataset(PresplitDataset):
         """Make every event but a user's first the target of the events before it, by index."""
         self._aug_presets()
         self._check_field("uid_field", "time_field")
-        users, part = self.inter_feat[self.uid_field].numpy(), self.part_of_rows()
-        order = order_of_events(
-            users,
-            self.inter_feat[self.time_field].numpy(),
-            self._item_tokens_of_events(),
-            self.config["tie_order"] or "file",
-            part,
-        )
+        part = self.part_of_rows()
+        order = self._order_of_events(part)
         events = take_rows(self.inter_feat, order)
-        users, part = users[order], part[order]
-        found = prefixes(users)
+        found = prefixes(events[self.uid_field].numpy())
         if len(found.target) == 0:
             raise DatasetError(
-                f"{self.dataset_path}: all {len(users)} users of data set "
+                f"{self.dataset_path}: all {len(events)} users of data set "
                 f"{self.dataset_name!r} have a single interaction, so nothing can be predicted. "
                 f"Users need two interactions or more."
             )
-        single = len(np.unique(users)) - len(np.unique(users[found.target]))
+        n_users = len(events) - len(found.target)
+        single = n_users - np.count_nonzero(found.target == found.first + 1)
         if single:
             self.logger.info(f"{single} users have a single interaction and are left out.")
         self.history = self.events = events
@@ -264,8 +261,8 @@ class MultiModalDataset(PresplitDataset):
             kept = ~self.held_out()[events[self.iid_field]].numpy()
             self.history = take_rows(events, np.flatnonzero(kept))
             found = among_kept(found, kept)
-        by_part = self.targets_by_part(found.target, part)
-        target, first, last = (rows[by_part] for rows in found)
+        places = self._order_of_targets(found.target, None if part is None else part[order])
+        target, first, last = (rows[places] for rows in found)
         first = np.maximum(first, last - self.max_item_list_len)
         self.inter_feat = take_rows(events, target)
         if self.config["held_out_items"]:
@@ -280,8 +277,32 @@ class MultiModalDataset(PresplitDataset):
             )
         )
 
-    def _item_tokens_of_events(self) -> np.ndarray:
-        return self._tokens_of(self.iid_field)[self.inter_feat[self.iid_field].numpy()]
+    def _order_of_events(self, part: np.ndarray | None) -> np.ndarray:
+        ties, ranks = self.config["tie_order"] or "file", None
+        if ties == "item":
+            rank_of_item = np.unique(self._tokens_of(self.iid_field), return_inverse=True)[1]
+            ranks = rank_of_item[self.inter_feat[self.iid_field].numpy()]
+        users, times = (self.inter_feat[field].numpy() for field in self._user_and_time)
+        return order_of_events(users, times, ties, ranks, part)
+
+    def _order_of_targets(self, target: np.ndarray, part: np.ndarray | None) -> np.ndarray:
+        """In which order targets are divided: by file, or users by the times of their first targets,
+        which is how RecBole orders a leave-one-out split."""
+        if part is not None:
+            return self.targets_by_part(target, part)
+        if not self._leaves_last_out:
+            return np.arange(len(target))
+        return users_by_start(*(self.events[f].numpy()[target] for f in self._user_and_time))
+
+    @property
+    def _user_and_time(self) -> tuple[str, str]:
+        return self.uid_field, self.time_field
+
+    @property
+    def _leaves_last_out(self) -> bool:
+        arguments = self.config["eval_args"]
+        in_time = arguments["order"] == "TO" and not self.benchmark_filename_list
+        return in_time and list(arguments["split"] or ()) == ["LS"]
 
     def _tokens_of(self, field: str) -> np.ndarray:
         return np.asarray(self.field2id_token[field]).astype(str)
@@ -318,7 +339,7 @@ class MultiModalDataset(PresplitDataset):
     def build(self):
         """Training, validation and test; held-out items are only targets of the test, and the
         training targets are those of a share of the users (``train_users``)."""
-        datasets = super().build()
+        datasets = self._divide()
         self._refuse_settings_that_need_events()
         if self.config["held_out_items"]:
             datasets = self._without_held_out(datasets)
@@ -335,6 +356,13 @@ class MultiModalDataset(PresplitDataset):
             for part in datasets[1:]:
                 part.inter_feat = self._own_share(part.inter_feat)
         return datasets
+
+    def _divide(self):
+        if not self._leaves_last_out:
+            return super().build()
+        self._change_feat_format()  # users are in the order of RecBole's sort by time then
+        split = self.config["eval_args"]["split"]
+        return self.leave_one_out(self.uid_field, leave_one_mode=split["LS"])
 
     def _refuse_settings_that_need_events(self) -> None:
         settings = {"held_out_items": self.config["held_out_items"]}

@@ -9,18 +9,31 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from pandas.api.types import union_categoricals
 from torch import Tensor
 
 from recbole_mm.data.domains import SEPARATOR, MixtureError, refuse_different_features
 from recbole_mm.data.feature_files import feature_path
 from recbole_mm.data.features import ItemFeatures, read_item_features
+from recbole_mm.data.token_ids import categorical
 
 
-def with_domain(tokens: pd.Series, domain: str) -> pd.Series:
-    """Tokens with the name of their domain; equal ones share one string."""
-    rows, distinct = pd.factorize(tokens)
-    named = np.array([f"{domain}{SEPARATOR}{token}" for token in distinct] + [np.nan], dtype=object)
-    return pd.Series(named[rows], index=tokens.index)  # -1, a missing token, is the last
+def with_domain(tokens: pd.Series, domain: str) -> pd.Categorical:
+    """Tokens with the name of their domain."""
+    known = categorical(tokens)
+    named = [f"{domain}{SEPARATOR}{token}" for token in known.categories]
+    return pd.Categorical.from_codes(known.codes, pd.Index(named, dtype=object))
+
+
+def one_below_another(parts: list[pd.DataFrame]) -> pd.DataFrame:
+    """The rows of tables with the same columns; tokens stay categorical."""
+    return pd.DataFrame({name: _joined([part[name] for part in parts]) for name in parts[0]})
+
+
+def _joined(columns: list[pd.Series]):
+    if all(isinstance(column.dtype, pd.CategoricalDtype) for column in columns):
+        return union_categoricals(columns)
+    return pd.concat(columns, ignore_index=True)
 
 
 def without_domain(tokens: np.ndarray, domain: str) -> np.ndarray:

@@ -129,10 +129,11 @@ class PresplitDataset(AtomicFileDataset):
         if self.benchmark_filename_list and not self.has_histories:
             self.data_augmentation()
 
-    def part_of_rows(self) -> np.ndarray:
-        """Number of the file of each interaction, 0 in a data set that is not divided by files."""
+    def part_of_rows(self) -> np.ndarray | None:
+        """Number of the file of each interaction; ``None`` in a data set that is not divided by
+        files."""
         if not self.benchmark_filename_list:
-            return np.zeros(len(self.inter_feat), dtype=np.int64)
+            return None
         return np.repeat(np.arange(len(self.file_size_list)), self.file_size_list)
 
     def targets_by_part(self, target: np.ndarray, part: np.ndarray) -> np.ndarray:
@@ -143,8 +144,6 @@ class PresplitDataset(AtomicFileDataset):
             target: rows of events that are targets.
             part: of each event.
         """
-        if not self.benchmark_filename_list:
-            return np.arange(len(target))
         sizes = np.bincount(part[target], minlength=len(self.file_size_list))
         if sizes[0] == 0:
             raise DatasetError(

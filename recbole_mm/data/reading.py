@@ -1,16 +1,20 @@
 """RecBole's data set, with files read by the rules of :mod:`recbole_mm.data.atomic_files`."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import polars as pl
 from recbole.data.dataset import SequentialDataset
 from recbole.utils import FeatureSource, FeatureType
 
 from recbole_mm.data.atomic_files import AtomicFile, Column
+from recbole_mm.data.coded import CodedTable, CodedTexts, coded_table
 from recbole_mm.data.errors import DatasetError
 from recbole_mm.data.event_times import check_times
+from recbole_mm.data.inter_counts import Side, kept_by_counts
+from recbole_mm.data.kept_tables import Source, cache_folder, kept_table
+from recbole_mm.data.token_ids import IdOfToken, categorical, numbered
 from recbole_mm.tools.names import nearest
 
 NAME_COLUMNS = (
@@ -68,32 +72,45 @@ class AtomicFileDataset(SequentialDataset):
         load_col, unload_col = self._get_load_and_unload_col(source)
         if load_col == set():
             return None
-        file = self._open(filepath)
-        self._refuse_unknown_columns(file, source)
-        columns = [
-            column
+        table = self._read_table(filepath, source, load_col, unload_col)
+        if not table.values:
+            self.logger.warning(f"no columns are loaded from [{filepath}]")
+            return None
+        kinds = {column.name: column for column in table.header}
+        loaded = {
+            name: self._load_column(kinds[name], values, source)
+            for name, values in table.values.items()
+        }
+        return pd.DataFrame(loaded, copy=False)
+
+    def _read_table(self, path, source, load_col, unload_col) -> CodedTable:
+        given = (self.config["field_separator"], self.config["encoding"])
+        columns = (None if names is None else frozenset(names) for names in (load_col, unload_col))
+        kept = kept_table(
+            Source(path, *given, *columns),
+            cache_folder(self.config["data_cache"]),
+            lambda: self._parse(self._open(path), source, load_col, unload_col),
+        )
+        self._refuse_unknown_columns(path, kept.header, source)
+        return kept
+
+    def _parse(self, file: AtomicFile, source, load_col, unload_col) -> CodedTable:
+        self._refuse_unknown_columns(file.path, file.columns, source)
+        names = [
+            column.name
             for column in file.columns
             if (load_col is None or column.name in load_col)
             and (unload_col is None or column.name not in unload_col)
         ]
-        if not columns:
-            self.logger.warning(f"no columns are loaded from [{filepath}]")
-            return None
-        table = file.table([column.name for column in columns])
-        return pd.DataFrame(
-            {
-                column.name: self._load_column(column, table[column.name], source)
-                for column in columns
-            }
-        )
+        return coded_table(file, names)
 
     def _open(self, path) -> AtomicFile:
         return AtomicFile(path, self.config["field_separator"], self.config["encoding"])
 
-    def _refuse_unknown_columns(self, file: AtomicFile, source) -> None:
+    def _refuse_unknown_columns(self, path, header: list[Column], source) -> None:
         """Columns that the user names have to exist. The default names times, which data may lack."""
         source = getattr(source, "value", source)
-        known = [column.name for column in file.columns]
+        known = [column.name for column in header]
         default = [self.uid_field, self.iid_field, self.time_field]
         for key in ("load_col", "unload_col", "unused_col"):
             named = (self.config[key] or {}).get(source, "*")
@@ -104,7 +121,7 @@ class AtomicFileDataset(SequentialDataset):
                 near = nearest(unknown[0], known)
                 hint = f"; did you mean {near[0]!r}?" if near else ""
                 raise DatasetError(
-                    f"{file.path}: it has no column {unknown[0]!r}, which {key} names; its columns "
+                    f"{path}: it has no column {unknown[0]!r}, which {key} names; its columns "
                     f"are {', '.join(known)}{hint}"
                 )
 
@@ -118,8 +135,12 @@ class AtomicFileDataset(SequentialDataset):
                 )
         super()._init_alias()
 
-    def _load_column(self, column: Column, cells: pl.Series, source):
-        """The values of a column as RecBole has them; its properties are registered."""
+    def _load_column(self, column: Column, values: np.ndarray | CodedTexts, source):
+        """The values of a column; its properties are registered.
+
+        Tokens are a categorical, equal to RecBole's column of strings; the others are as RecBole has
+        them.
+        """
         name, kind = column.name, FeatureType(column.kind)
         if source != "link":  # columns of a file of links have their properties from other files
             self.field2source[name], self.field2type[name] = source, kind
@@ -127,17 +148,78 @@ class AtomicFileDataset(SequentialDataset):
                 self.field2bucketnum[name] = 2
         if kind in (FeatureType.TOKEN, FeatureType.FLOAT):
             self.field2seqlen[name] = 1
-            return cells.to_numpy() if kind == FeatureType.FLOAT else shared_strings(cells)
+        if isinstance(values, np.ndarray):
+            return values.copy()  # RecBole fills its gaps
+        if kind == FeatureType.TOKEN:
+            return values.categorical()
         read = np.array if kind == FeatureType.TOKEN_SEQ else _numbers
         separator = self.config["seq_separator"]
-        values = [
-            read([part for part in text.split(separator) if part])
-            for text in cells.fill_null("").to_list()
-        ]
-        longest = max(map(len, values), default=0)
+        sequences = values.rows(
+            [read([part for part in text.split(separator) if part]) for text in values.texts],
+            missing=read([]),
+        )
+        longest = max(map(len, sequences), default=0)
         limit = (self.config["seq_len"] or {}).get(name, longest)
         self.field2seqlen[name] = min(limit, longest)
-        return [value[:limit] for value in values]
+        return [sequence[:limit] for sequence in sequences]
+
+    def _filter_by_inter_num(self):
+        """As RecBole's, with counts of codes instead of strings."""
+        sides = {}
+        for of in ("user", "item"):
+            given = self.config[f"{of}_inter_num_interval"]
+            intervals = self._parse_intervals_str(None if given in NO_FILTER else given)
+            if intervals:
+                sides[f"{of}_feat"] = self._side(of, intervals)
+        rows = kept_by_counts(list(sides.values()), len(self.inter_feat))
+        if len(rows) < len(self.inter_feat):
+            self.inter_feat = self.inter_feat.iloc[rows]
+        for name, side in sides.items():
+            if side.own is not None:
+                setattr(self, name, getattr(self, name)[side.kept_own])
+
+    def _side(self, of: str, intervals: list[tuple]) -> Side:
+        field, own = {"user": self.uid_field, "item": self.iid_field}[of], None
+        if len(intervals) > 1:
+            self.logger.warning(f"{of}_inter_num_interval: more than one interval is given")
+        tokens = categorical(self.inter_feat[field])
+        feat = getattr(self, f"{of}_feat")
+        if feat is not None:
+            own = categorical(feat[field]).set_categories(tokens.categories).codes
+        within = partial(self._within_intervals, intervals=intervals)
+        return Side(tokens.codes, within, least=intervals[0][1], own=own)
+
+    def _remap(self, remap_list):
+        """As RecBole's: ids in the order in which tokens first occur in the columns of the list."""
+        if not remap_list:
+            return
+        columns = [
+            categorical(
+                feat[field] if kind == FeatureType.TOKEN else np.concatenate([*feat[field]])
+            )
+            for feat, field, kind in remap_list
+        ]
+        ids, tokens = numbered(columns)
+        id_of_token = IdOfToken(tokens)
+        for (feat, field, kind), numbers in zip(remap_list, ids, strict=True):
+            if field not in self.field2id_token:
+                self.field2id_token[field] = tokens
+                self.field2token_id[field] = id_of_token
+            if kind == FeatureType.TOKEN:
+                feat[field] = numbers
+            else:
+                feat[field] = np.split(numbers, np.cumsum(feat[field].map(len))[:-1])
+
+    @property
+    def avg_actions_of_users(self):
+        return self._events_per_id(self.uid_field)
+
+    @property
+    def avg_actions_of_items(self):
+        return self._events_per_id(self.iid_field)
+
+    def _events_per_id(self, field: str) -> float:
+        return len(self.inter_feat) / np.count_nonzero(np.bincount(self.inter_feat[field]))
 
     def _filter_inter_by_user_or_item(self):
         """As RecBole's, and the interactions that are left out, or that miss properties, are
@@ -188,13 +270,6 @@ class AtomicFileDataset(SequentialDataset):
         """The keys that leave rows out, with their values."""
         values = {key: self.config[key] for key in FILTERS}
         return {key: value for key, value in values.items() if value not in NO_FILTER}
-
-
-def shared_strings(cells: pl.Series) -> np.ndarray:
-    """Strings as Python objects, equal ones the same object; NaN where a cell is missing."""
-    distinct = cells.drop_nulls().unique(maintain_order=True)
-    index = cells.cast(pl.Enum(distinct)).to_physical().fill_null(len(distinct))
-    return np.array([*distinct.to_list(), np.nan], dtype=object)[index.to_numpy()]
 
 
 def _numbers(parts: list[str]) -> np.ndarray:

@@ -6,6 +6,7 @@ Pure functions of arrays; rows are numbers of events, ``N`` of them.
 from typing import NamedTuple
 
 import numpy as np
+import polars as pl
 
 
 class Prefixes(NamedTuple):
@@ -28,19 +29,20 @@ TIE_ORDERS = ("file", "item", "random")
 def order_of_events(
     users: np.ndarray,
     times: np.ndarray,
-    item_tokens: np.ndarray,
     ties: str,
+    item_ranks: np.ndarray | None = None,
     parts: np.ndarray | None = None,
 ) -> np.ndarray:
     """Rows by user, then by time; events of a user at one time in the order of ``ties``.
 
     Args:
         users: of each event, ``(N,)``.
-        times: likewise.
-        item_tokens: likewise, as text.
+        times: likewise, without NaN.
         ties: ``file`` keeps the order of the rows, ``item`` compares the items' tokens as text (as
             the published files of Amazon data sets are ordered), ``random`` shuffles with a fixed
             seed, so that every run is tested on the same targets.
+        item_ranks: of each event, the place of the item's token among all tokens as text; only
+            ``item`` needs it.
         parts: of each event, a number that counts before its time: training comes before a test.
 
     Returns:
@@ -51,12 +53,28 @@ def order_of_events(
     """
     if ties not in TIE_ORDERS:
         raise ValueError(f"tie_order must be one of {TIE_ORDERS}, not {ties!r}.")
-    keys = [times, users] if parts is None else [times, parts, users]
+    keys: list = [users, times + 0.0]  # -0.0 is the same time as 0.0
+    if parts is not None:
+        keys.insert(1, parts)
     if ties == "item":
-        keys.insert(0, np.unique(item_tokens, return_inverse=True)[1])
+        keys.append(item_ranks)
     elif ties == "random":
-        keys.insert(0, np.random.default_rng(0).permutation(len(users)))
-    return np.lexsort(keys)
+        keys.append(np.random.default_rng(0).permutation(len(users)))
+    if _is_ordered(keys):
+        return np.arange(len(users))
+    table = pl.DataFrame({str(place): key for place, key in enumerate(keys)})
+    order = table.select(pl.arg_sort_by(table.columns, maintain_order=True))
+    return order.to_series().to_numpy().astype(np.int64)
+
+
+def _is_ordered(keys: list[np.ndarray]) -> bool:
+    """Whether rows ascend by the first key, where it is equal by the second, and so on."""
+    equal = np.ones(max(len(keys[0]) - 1, 0), dtype=bool)
+    for key in keys:
+        if (equal & (key[1:] < key[:-1])).any():
+            return False
+        equal &= key[1:] == key[:-1]
+    return True
 
 
 def n_tied_targets(users: np.ndarray, times: np.ndarray) -> int:
@@ -93,10 +111,10 @@ def prefixes(users: np.ndarray) -> Prefixes:
     Args:
         users: of each event, ``(N,)``; the events of a user are neighbours, in order.
     """
-    starts_user = np.r_[True, users[1:] != users[:-1]][: len(users)]
-    first = np.maximum.accumulate(np.where(starts_user, np.arange(len(users)), 0))
+    starts_user = _starts_user(users)
+    first = np.flatnonzero(starts_user)
     target = np.flatnonzero(~starts_user)
-    return Prefixes(target, first[target], target)
+    return Prefixes(target, np.repeat(first, np.diff(first, append=len(users)) - 1), target)
 
 
 def among_kept(given: Prefixes, kept: np.ndarray) -> Prefixes:
@@ -132,27 +150,55 @@ def windows(rows: np.ndarray, users: np.ndarray, length: int) -> tuple[np.ndarra
     return np.r_[0, last[:-1] + 1], last
 
 
+def users_by_start(users: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Rows of the users in the order of their first times; the rows of a user keep their order.
+
+    Args:
+        users: of each event, ``(N,)``; the events of a user are neighbours, in order of time.
+        times: likewise.
+
+    Returns:
+        ``(N,)`` row numbers.
+    """
+    first = np.flatnonzero(_starts_user(users))
+    sizes = np.diff(first, append=len(users))
+    order = np.argsort(times[first], kind="stable")
+    ends = np.cumsum(sizes[order])
+    return np.repeat(first[order] - ends + sizes[order], sizes[order]) + np.arange(len(users))
+
+
 def leave_one_out(users: np.ndarray, n_left_out: int) -> list[np.ndarray]:
     """Training rows, then for each of the last events the rows that are left out.
 
     Args:
-        users: of each event, ``(N,)``, in order of time.
+        users: of each event, ``>= 0``, ``(N,)``, in order of time.
         n_left_out: events that are left out of each user; at least one stays in training.
 
     Returns:
         ``1 + n_left_out`` arrays, users in the order in which they appear.
     """
-    _, first, user, size = np.unique(
-        users, return_index=True, return_inverse=True, return_counts=True
-    )
-    order = np.argsort(first[user], kind="stable")
-    user = user[order]
-    to_end = steps_to_end(np.r_[np.diff(user) != 0, True])
-    left_out = np.minimum(n_left_out, size[user] - 1)
+    order = _as_neighbours(users)
+    users = users[order]
+    to_end = steps_to_end(np.r_[users[1:] != users[:-1], True][: len(users)])
+    sizes = np.diff(np.flatnonzero(to_end == 0), prepend=-1)
+    left_out = np.minimum(n_left_out, np.repeat(sizes, sizes) - 1)
     parts = [order[to_end >= left_out]]
     for place in reversed(range(n_left_out)):
         parts.append(order[(to_end == place) & (left_out > place)])
     return parts
+
+
+def _as_neighbours(users: np.ndarray) -> np.ndarray:
+    """Rows of each user one after another, users in the order in which they appear."""
+    runs_of_user = np.bincount(users[_starts_user(users)])
+    if runs_of_user.max(initial=0) <= 1:
+        return np.arange(len(users))
+    _, first, user = np.unique(users, return_index=True, return_inverse=True)
+    return np.argsort(first[user], kind="stable")
+
+
+def _starts_user(users: np.ndarray) -> np.ndarray:
+    return np.r_[True, users[1:] != users[:-1]][: len(users)]
 
 
 def cut_at_moments(times: np.ndarray, cuts: list[int]) -> list[int]:

@@ -213,6 +213,12 @@ AFTER_IMPORT = (
         lambda: sys.modules["recbole.data.utils"].pickle is patches.ClosedPickle,
     ),
     Patch(
+        patches.share_the_empty_set_of_used_items,
+        ("recbole.sampler:RepeatableSampler.get_used_ids",),
+        "memory: a data set of a million users would take 400 MB more",
+        lambda: _has_mark("recbole.sampler", "RepeatableSampler.get_used_ids", "shares_the_set"),
+    ),
+    Patch(
         patches.fill_missing_values,
         ("recbole.data.dataset:Dataset._fill_nan",),
         "missing values in a data set, with pandas 3",

@@ -12,7 +12,7 @@ from recbole_mm.tools.hashing import sha256_of_file, sha256_of_parts, sha256_of_
 from recbole_mm.transfer.bundle import hashed_file
 
 WITHOUT_EFFECT = (
-    "checkpoint_dir", "config_files", "gpu_id", "log_wandb", "pre_model_path", "show_progress",
+    "checkpoint_dir", "config_files", "data_cache", "gpu_id", "log_wandb", "pre_model_path", "show_progress",
     "state", "tracker", "use_gpu", "wandb_project", "worker",
 )  # fmt: skip
 """Keys that decide where and how a run is made, not what it computes."""

@@ -24,6 +24,7 @@ from recbole_mm.config.models import MODELS
 from recbole_mm.config.plain import config_to_plain
 from recbole_mm.config.property_files import read_layers
 from recbole_mm.config.stages import stage_overlays
+from recbole_mm.data.kept_tables import tables_in_memory
 from recbole_mm.integration.lookup import is_multi_modal
 from recbole_mm.run.identity import PLACES, data_hashes, digest
 from recbole_mm.run.logs import start_logging
@@ -169,6 +170,11 @@ def run_stages(
     stages = plan_stages(model, dataset, config_files, config_dict, overrides)
     for stage in stages:
         find_or_make(stage.config)
+    with tables_in_memory():
+        return _run_in_order(stages)
+
+
+def _run_in_order(stages: list[Stage]) -> list[Result]:
     results: list[Result] = []
     checked = False
     for number, stage in enumerate(stages, 1):

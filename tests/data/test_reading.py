@@ -1,8 +1,6 @@
 """RecBole's data set on our reader: every row of a file is a row of the data set."""
 
-import numpy as np
 import pandas as pd
-import polars as pl
 import pytest
 from recbole.data import create_dataset
 from recbole.data.dataset import SequentialDataset
@@ -10,7 +8,6 @@ from recbole.utils import FeatureType
 
 from recbole_mm.config.load import load_config
 from recbole_mm.data.dataset import MultiModalDataset
-from recbole_mm.data.reading import shared_strings
 from recbole_mm.integration.register import multi_modal_dataset_for
 
 ITEM_COLUMNS = {"load_col": None, "modalities": []}
@@ -94,11 +91,3 @@ def test_a_model_of_recbole_reads_item_columns_by_the_same_rules(tmp_path):
         dataset = create_dataset(settings)
 
     assert list(dataset.field2id_token["brand"]) == ["[PAD]", "NA", '"x']
-
-
-def test_equal_strings_are_one_object_and_missing_ones_are_nan():
-    values = shared_strings(pl.Series(["a", None, "b", "a"]))
-
-    assert values[0] is values[3]
-    assert pd.isna(values).tolist() == [False, True, False, False]
-    assert values.dtype == np.dtype(object)

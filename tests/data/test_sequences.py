@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 
 from recbole_mm.data.sequences import (
@@ -9,6 +10,7 @@ from recbole_mm.data.sequences import (
     order_of_events,
     prefixes,
     steps_to_end,
+    users_by_start,
     windows,
 )
 
@@ -75,19 +77,48 @@ def test_events_at_the_same_time_are_in_the_chosen_order(ties, expected):
     users, times = np.array([0, 0, 0, 0]), np.array([5.0, 5.0, 5.0, 7.0])
     tokens = np.array(["c", "b", "a", "d"])
 
-    assert tokens[order_of_events(users, times, tokens, ties)].tolist() == expected
+    ranks = np.argsort(np.argsort(tokens))
+
+    assert tokens[order_of_events(users, times, ties, ranks)].tolist() == expected
 
 
 def test_a_random_order_of_ties_is_the_same_in_every_run_and_keeps_users_and_times():
     users, times = np.repeat([1, 0], 50), np.tile(np.repeat([3.0, 1.0], 25), 2)
-    tokens = np.arange(100).astype(str)
 
-    first, again = (order_of_events(users, times, tokens, "random") for _ in range(2))
+    first, again = (order_of_events(users, times, "random") for _ in range(2))
 
     assert first.tolist() == again.tolist()
-    assert first.tolist() != order_of_events(users, times, tokens, "file").tolist()
+    assert first.tolist() != order_of_events(users, times, "file").tolist()
     assert users[first].tolist() == sorted(users)
     assert times[first].tolist() == np.tile(np.repeat([1.0, 3.0], 25), 2).tolist()
+
+
+@pytest.mark.parametrize("is_ordered", [False, True])
+def test_events_are_ordered_by_user_part_and_time_and_as_in_the_file_where_these_are_equal(
+    is_ordered,
+):
+    random = np.random.default_rng(0)
+    users, parts = random.integers(0, 9, 300), random.integers(0, 2, 300)
+    times = random.choice([0.0, -0.0, 0.25, 1e9 + 0.5], 300)
+    if is_ordered:
+        users, parts, times = (v[np.lexsort([times, parts, users])] for v in (users, parts, times))
+
+    order = order_of_events(users, times, "file", parts=parts)
+
+    assert order.tolist() == np.lexsort([times, parts, users]).tolist()
+
+
+def test_users_are_in_the_order_in_which_a_sort_by_time_finds_them():
+    random = np.random.default_rng(0)
+    users = np.sort(random.integers(0, 30, 200))
+    times = random.integers(0, 50, 200).astype(float)
+    times = times[np.lexsort([times, users])]
+
+    rows = users_by_start(users, times)
+
+    by_time = np.argsort(times, kind="stable")
+    expected = np.concatenate([by_time[users[by_time] == u] for u in pd.unique(users[by_time])])
+    assert rows.tolist() == expected.tolist()
 
 
 def test_targets_that_depend_on_the_order_of_ties_are_counted():

@@ -14,6 +14,7 @@ import torch
 from recbole.config import Config
 from recbole.data import create_dataset
 from recbole.evaluator import Collector
+from recbole.sampler import RepeatableSampler
 from recbole.trainer import HyperTuning, Trainer
 
 from recbole_mm.config.load import RunConfig, load_config
@@ -221,6 +222,18 @@ def test_graph_models_of_recbole_fill_their_sparse_matrix():
     matrix._update({(0, 1): 2.0, (1, 2): 3.0})
 
     assert matrix.toarray().tolist() == [[0, 2, 0], [0, 0, 3]]
+
+
+def test_a_sampler_that_excludes_nothing_has_one_empty_set_for_all_users():
+    data = types.SimpleNamespace(iid_field="item_id", user_num=4, item_num=9)
+
+    sampler = RepeatableSampler(["train"], data)
+
+    assert sampler.used_ids.tolist() == [set()] * 4
+    assert len({id(used) for used in sampler.used_ids}) == 1
+    drawn = sampler.sample_by_user_ids(np.array([1, 2]), np.array([3, 4]), 50).tolist()
+    assert 3 not in drawn[::2] and 4 not in drawn[1::2]
+    assert sampler.used_ids.tolist() == [{3}, {4}], "those of a batch are made for it"
 
 
 def test_the_grid_of_recbole_is_searched_to_its_end_with_any_hyperopt():

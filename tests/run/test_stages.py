@@ -10,6 +10,8 @@ from tiny import PRETRAIN, TINY_MMM4REC
 
 from recbole_mm.cli import main
 from recbole_mm.config.errors import ConfigError
+from recbole_mm.data import reading
+from recbole_mm.data.atomic_files import AtomicFile
 from recbole_mm.data.feature_files import feature_path, write_item_features
 from recbole_mm.run.result_tables import result_table
 from recbole_mm.run.run import run
@@ -161,6 +163,28 @@ def test_what_is_wrong_with_a_later_stage_is_known_before_the_first(toy, wrong, 
     with pytest.raises(UserError, match=rf"^stage 2\b.*{message}"):
         run_stages(config_dict=staged(toy, PRETRAIN, wrong))
     assert not Path("saved").exists()
+
+
+def test_no_file_is_parsed_twice_in_a_run_of_stages(toy, tmp_path, monkeypatch):
+    folder = tmp_path / "dataset" / "other"
+    folder.mkdir()
+    for path in (tmp_path / "dataset" / "toy").iterdir():
+        (folder / path.name.replace("toy", "other")).write_bytes(path.read_bytes())
+    with open(folder / "other.inter", "a") as file:
+        file.write("u0\ti1\t1500000000\n")
+    parsed = []
+
+    class Counted(AtomicFile):
+        def __init__(self, path, *arguments):
+            parsed.append(Path(path).name)
+            super().__init__(path, *arguments)
+
+    monkeypatch.setattr(reading, "AtomicFile", Counted)
+
+    results = run_stages(config_dict=staged(toy, PRETRAIN, {"dataset": "other"}, {}, epochs=1))
+
+    assert [result.dataset for result in results] == ["toy", "other", "toy"]
+    assert parsed == ["other.inter", "toy.inter"], "the later stages are checked first"
 
 
 def test_the_command_runs_the_stages_of_a_file(toy, capsys, caplog):

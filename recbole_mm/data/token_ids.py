@@ -1,0 +1,57 @@
+"""Ids of tokens: 1 for the token that occurs first, 0 for padding and for a missing token."""
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+PADDING = "[PAD]"
+
+
+def numbered(columns: list[pd.Categorical]) -> tuple[list[np.ndarray], np.ndarray]:
+    """Number the tokens of columns that share their ids.
+
+    Args:
+        columns: of tokens, or missing values.
+
+    Returns:
+        the ids of each column, int64; the tokens by id, padding first.
+    """
+    joined = columns[0] if len(columns) == 1 else pd.api.types.union_categoricals(columns)
+    ids, found = pd.factorize(joined)
+    tokens = np.array([PADDING, *found.categories[found.codes].tolist()])
+    ends = np.cumsum([len(column) for column in columns])[:-1]
+    return np.split(ids + 1, ends), tokens
+
+
+def categorical(tokens) -> pd.Categorical:
+    """A column of tokens, categorical or not, as a categorical of objects."""
+    if isinstance(getattr(tokens, "dtype", None), pd.CategoricalDtype):
+        return pd.Categorical(tokens)
+    codes, found = pd.factorize(np.asarray(tokens, dtype=object))
+    return pd.Categorical.from_codes(codes, pd.Index(found, dtype=object))
+
+
+class IdOfToken(Mapping):
+    """The id of each token; the table is made when it is first asked.
+
+    Args:
+        tokens: by id.
+    """
+
+    def __init__(self, tokens: np.ndarray):
+        self.tokens = tokens
+
+    @cached_property
+    def _ids(self) -> dict[str, int]:
+        return {token: number for number, token in enumerate(self.tokens.tolist())}
+
+    def __getitem__(self, token: str) -> int:
+        return self._ids[token]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._ids)
+
+    def __len__(self) -> int:
+        return len(self._ids)
