@@ -73,7 +73,7 @@ def refuse_unknown_keys(keys: Iterable[str], source: str) -> None:
             raise ConfigError(f"{source}: {key!r} is not needed; torchrun starts processes")
         if _is_known(key, known):
             continue
-        near = nearest(str(key), known | keys_read_by_recbole(), n=3)
+        near = nearest(str(key), (known | keys_read_by_recbole()) - RETIRED.keys(), n=3)
         hint = f"the keys and what they do are in {properties_dir()}"
         if near:
             hint = f"did you mean {' or '.join(map(repr, near))}?"

@@ -82,6 +82,11 @@ def test_an_unknown_key_that_resembles_none_is_refused_with_the_place_of_all():
         load_config("SASRec", "demo", overrides={"zzzzzz": 1})
 
 
+def test_a_retired_key_is_not_proposed():
+    with pytest.raises(ConfigError, match="did you mean 'train_neg_sample_args' or 'eval_args'"):
+        load_config("SASRec", "demo", overrides={"eval_neg_sample_args": 1})
+
+
 @pytest.mark.parametrize("key", ["alias_of_item_id", "alias_of_my_id", "verbose", "neg_sampling"])
 def test_keys_that_recbole_reads_without_a_property_file_are_known(key):
     load_config("SASRec", "demo", overrides={key: None})
