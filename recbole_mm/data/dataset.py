@@ -262,7 +262,7 @@ class MultiModalDataset(PresplitDataset):
             self.history = take_rows(events, np.flatnonzero(kept))
             found = among_kept(found, kept)
         places = self._order_of_targets(found.target, None if part is None else part[order])
-        target, first, last = (rows[places] for rows in found)
+        target, first, last = (rows.take(places) for rows in found)
         first = np.maximum(first, last - self.max_item_list_len)
         self.inter_feat = take_rows(events, target)
         if self.config["held_out_items"]:
@@ -292,7 +292,7 @@ class MultiModalDataset(PresplitDataset):
             return self.targets_by_part(target, part)
         if not self._leaves_last_out:
             return np.arange(len(target))
-        return users_by_start(*(self.events[f].numpy()[target] for f in self._user_and_time))
+        return users_by_start(*(self.events[f].numpy().take(target) for f in self._user_and_time))
 
     @property
     def _user_and_time(self) -> tuple[str, str]:

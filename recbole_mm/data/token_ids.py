@@ -19,10 +19,21 @@ def numbered(columns: list[pd.Categorical]) -> tuple[list[np.ndarray], np.ndarra
         the ids of each column, int64; the tokens by id, padding first.
     """
     joined = columns[0] if len(columns) == 1 else pd.api.types.union_categoricals(columns)
-    ids, found = pd.factorize(joined)
-    tokens = np.array([PADDING, *found.categories[found.codes].tolist()])
+    ids, found = _by_occurrence(joined)
+    tokens = np.array([PADDING, *found])
     ends = np.cumsum([len(column) for column in columns])[:-1]
     return np.split(ids + 1, ends), tokens
+
+
+def _by_occurrence(tokens: pd.Categorical) -> tuple[np.ndarray, list[str]]:
+    """Number tokens from 0 as they occur, -1 for a missing one; the tokens by number."""
+    codes = tokens.codes.astype(np.int64)
+    latest = np.maximum.accumulate(codes)
+    is_numbered = len(latest) and latest[-1] == len(tokens.categories) - 1
+    if is_numbered and (np.diff(latest, prepend=-1) <= 1).all():
+        return codes, tokens.categories.tolist()
+    numbers, found = pd.factorize(tokens)
+    return numbers, found.categories[found.codes].tolist()
 
 
 def categorical(tokens) -> pd.Categorical:
