@@ -91,7 +91,7 @@ def cache_folder(setting: str | None) -> Path | None:
         setting: ``data_cache``: a folder; ``auto``: ``recbole_mm`` in the user's cache folder;
             ``none`` or ``None``: there is none.
     """
-    if setting in (None, "none"):
+    if setting in (None, "", "none"):
         return None
     if setting != "auto":
         return Path(setting)
