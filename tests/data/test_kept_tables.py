@@ -1,9 +1,9 @@
 """Tables that are kept on disk and in memory."""
 
-import multiprocessing
 import os
 import sys
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -247,24 +247,23 @@ def test_a_half_written_table_is_not_opened_and_is_cleared_away(tmp_path, source
     assert kept_files(folder) == [place.name]
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no fork")
-def test_processes_that_keep_the_same_table_at_once_leave_it_whole(tmp_path, source):
+def test_writers_of_the_same_table_at_once_leave_it_whole(tmp_path, source):
+    """Threads exclude one another by the same locks as processes."""
     folder = tmp_path / "kept"
-    processes = multiprocessing.get_context("fork")
+    place = kept_tables._place(folder, source, source.key())
 
     def keep():
         for _ in range(20):
             kept_tables._keep(place, source.key(), table(2000), source, 1.0)
 
-    place = kept_tables._place(folder, source, source.key())
-    working = [processes.Process(target=keep) for _ in range(2)]
-    for process in working:
-        process.start()
-    while any(process.is_alive() for process in working):
-        if place.is_file():
-            assert_equal(kept_table(source, folder, refuse), table(2000))
+    with ThreadPoolExecutor(2) as pool:
+        writing = [pool.submit(keep) for _ in range(2)]
+        while not all(future.done() for future in writing):
+            if place.is_file():
+                assert_equal(kept_table(source, folder, refuse), table(2000))
+        for future in writing:
+            future.result()
 
-    assert [process.exitcode for process in working] == [0, 0]
     assert kept_files(folder) == [place.name]
 
 
