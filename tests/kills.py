@@ -303,17 +303,39 @@ class Undisturbed:
             if ended.status not in (0, KILLED):  # 0: there was less to do than the first time
                 raise Broken(f"{self.case.name}, killed before {points}: {ended.output}")
             self._refuse_mixtures(work, point)
+        self._run_again(work, f"after a kill at {points}")
+
+    def interrupt(self, point: int, by: str, status: int, message: str) -> None:
+        """Send the command a signal, which has to end it in one line; then run it again.
+
+        Args:
+            point: before which it is sent.
+            by: name of the signal.
+            status: that the command has to end with.
+            message: the end of the line.
+
+        Raises:
+            Broken: it ends in another way, or see :meth:`kill`.
+        """
+        work = self._fresh()
+        ended = self.zygote.run(work, self.case.arguments, point, by)
+        lines = ended.output.splitlines()
+        if ended.status != status or not lines[-1].endswith(message):
+            raise Broken(f"{self.case.name}, {by} at {point}: {ended.status}, {ended.output}")
+        if "Traceback" in ended.output:
+            raise Broken(f"{self.case.name}, {by} at {point}: {ended.output}")
+        self._run_again(work, f"after {by} at {point}")
+
+    def _run_again(self, work: Path, what: str) -> None:
         ended = self.zygote.run(work, self.case.arguments)
         if ended.status != 0 and "exists" not in ended.output:
-            raise Broken(f"{self.case.name} after a kill at {points}: {ended.output}")
+            raise Broken(f"{self.case.name} {what}: {ended.output}")
         found = self._result(work, ended.output)
         if found != self.result:
-            raise Broken(
-                f"{self.case.name} after a kill at {points}: {_difference(found, self.result)}"
-            )
+            raise Broken(f"{self.case.name} {what}: {_difference(found, self.result)}")
         left = [str(path) for path in work.rglob("*") if LEFT_OVER.search(path.name)]
         if left:
-            raise Broken(f"{self.case.name} after a kill at {points} leaves {left}")
+            raise Broken(f"{self.case.name} {what} leaves {left}")
 
     def _refuse_mixtures(self, work: Path, point: int) -> None:
         if not self.case.dataset:

@@ -1,4 +1,4 @@
-"""Commands that are killed and run again; ``python tests/kills.py`` kills more often."""
+"""Commands that are killed or interrupted, and run again; ``python tests/kills.py`` kills more often."""
 
 import pytest
 from kills import CASES, Undisturbed, points_of
@@ -7,6 +7,11 @@ from zygote import Zygote
 
 KILLS = 3
 STARTS_PROCESSES = {"compare"}  # that import torch: one kill is enough
+NO_COMMANDS = {"compare-worker"}
+SIGNALS = (
+    ("SIGINT", 130, "interrupted; finished work is kept"),
+    ("SIGTERM", 143, "terminated; finished work is kept"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -22,10 +27,12 @@ def zygote():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
-def test_a_command_that_is_killed_and_run_again_gives_what_it_would_have_given(
+def test_a_command_that_is_killed_or_interrupted_and_run_again_gives_what_it_would_have_given(
     name, zygote, shelf, tmp_path
 ):
     case = Undisturbed(CASES[name], zygote, shelf, tmp_path / "case")
 
+    if name not in NO_COMMANDS:
+        case.interrupt(case.points // 2, *SIGNALS[list(CASES).index(name) % len(SIGNALS)])
     for points in points_of(case, 1 if name in STARTS_PROCESSES else KILLS, seed=1):
         case.kill(points)

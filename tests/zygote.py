@@ -1,4 +1,4 @@
-"""Commands in processes that have everything imported, killed at a chosen point.
+"""Commands in processes that have everything imported, killed or interrupted at a chosen point.
 
 As a script this is the process that forks for each command: importing takes seconds, forking none.
 It has no threads, because it computes nothing itself.
@@ -6,6 +6,7 @@ It has no threads, because it computes nothing itself.
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -61,15 +62,18 @@ class Zygote:
         )  # fmt: skip
         return self
 
-    def run(self, folder: Path, arguments: list[str], kill_at: int | None = None) -> Ended:
+    def run(
+        self, folder: Path, arguments: list[str], kill_at: int | None = None, by: str = "SIGKILL"
+    ) -> Ended:
         """Run a command in a folder.
 
         Args:
             folder: the working directory.
             arguments: of ``recbole-mm``, or ``worker`` and a folder for a worker of a comparison.
             kill_at: number of the point before which the process is killed; ``None``: none.
+            by: name of the signal that it gets there.
         """
-        job = {"folder": str(folder), "arguments": arguments, "kill_at": kill_at}
+        job = {"folder": str(folder), "arguments": arguments, "kill_at": kill_at, "by": by}
         self._process.stdin.write(json.dumps(job) + "\n")
         self._process.stdin.flush()
         answer = json.loads(self._process.stdout.readline())
@@ -81,10 +85,11 @@ class Zygote:
 
 
 class Counter:
-    """Counts what changes the working directory, and kills the process at a point."""
+    """Counts what changes the working directory, and sends a signal to the process at a point."""
 
-    def __init__(self, kill_at: int | None):
+    def __init__(self, kill_at: int | None, by: str):
         self.folder, self.points, self.kill_at = os.getcwd() + os.sep, 0, kill_at
+        self.by = by
 
     def __call__(self, event: str, arguments: tuple) -> None:
         if event not in COUNTED or not isinstance(arguments[0], (str, os.PathLike)):
@@ -94,9 +99,11 @@ class Counter:
         path = os.path.abspath(arguments[0])
         if not path.startswith(self.folder) or self._is_log(path):
             return
-        if self.points == self.kill_at:
-            os._exit(KILLED)
         self.points += 1
+        if self.points - 1 == self.kill_at:
+            if self.by == "SIGKILL":
+                os._exit(KILLED)
+            os.kill(os.getpid(), signal.Signals[self.by])
 
     def _is_log(self, path: str) -> bool:
         return path.removeprefix(self.folder).split(os.sep)[0] in NOT_COUNTED
@@ -138,7 +145,7 @@ def _run_in_child(job: dict, report: Path, output: Path) -> None:
         os.dup2(stream, 2)
         os.chdir(job["folder"])
         sys.argv = ["recbole-mm", *job["arguments"]]
-        counter = Counter(job["kill_at"])
+        counter = Counter(job["kill_at"], job["by"])
         sys.addaudithook(counter)
         status = _run(job["arguments"])
         sys.stdout.flush()
@@ -158,7 +165,9 @@ def _run(arguments: list[str]) -> int:
         run_one(Path(arguments[1]))
         return 0
     from recbole_mm.cli import main
+    from recbole_mm.tools.interrupts import take_over
 
+    take_over()
     return main(arguments)
 
 

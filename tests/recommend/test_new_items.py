@@ -340,12 +340,12 @@ def small_encoder(tmp_path):
     return folder
 
 
-def test_raw_texts_go_through_the_encoder_of_the_training(demo, trained, small_encoder):
-    root = demo["data_path"]
-    command = ["extract", "demo", f"--output={root}", f"--encoder={small_encoder}"]
-    assert not main([*command, "--modalities", "text", "--normalize"])
+def recommender_of_texts(demo, trained):
     run = trained("UniSRec", **demo, modalities=["text"])
-    recommender = Recommender.from_pretrained(run.result.checkpoint)
+    return Recommender.from_pretrained(run.result.checkpoint)
+
+
+def assert_texts_give_the_features_of_the_training(recommender, demo):
     items = demo_items(demo).filter(pl.col("title") != "").head(3)
     ids = recommender.catalog.ids(items["item"], "items")
 
@@ -354,6 +354,15 @@ def test_raw_texts_go_through_the_encoder_of_the_training(demo, trained, small_e
     feature = recommender.model.feature("text")
     order = np.argsort(items["item"].to_numpy())
     np.testing.assert_allclose(feature[-3:][order].float(), feature[ids].float(), atol=2e-3)
+
+
+def test_raw_texts_go_through_the_encoder_of_the_training(demo, trained, small_encoder):
+    root = demo["data_path"]
+    command = ["extract", "demo", f"--output={root}", f"--encoder={small_encoder}"]
+    assert not main([*command, "--modalities", "text", "--normalize"])
+    recommender = recommender_of_texts(demo, trained)
+
+    assert_texts_give_the_features_of_the_training(recommender, demo)
     weights = small_encoder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\0")
     with pytest.raises(UserError, match="in the revision model.safetensors:.*, but here it is"):
@@ -394,16 +403,9 @@ def test_raw_texts_go_through_the_configuration_of_the_encoder(demo, trained, se
         "prompt": "wooden ",
         "normalization": "l2",
     }
-    run = trained("UniSRec", **demo, modalities=["text"])
-    recommender = Recommender.from_pretrained(run.result.checkpoint)
-    items = demo_items(demo).filter(pl.col("title") != "").head(3)
-    ids = recommender.catalog.ids(items["item"], "items")
+    recommender = recommender_of_texts(demo, trained)
 
-    recommender.add_items(items.with_columns(item="new-" + pl.col("item")).drop("image"))
-
-    feature = recommender.model.feature("text")
-    order = np.argsort(items["item"].to_numpy())
-    np.testing.assert_allclose(feature[-3:][order].float(), feature[ids].float(), atol=2e-3)
+    assert_texts_give_the_features_of_the_training(recommender, demo)
 
     new = pl.DataFrame({"item": ["n"], "title": ["Brass lamp"]})
     pooling = sentence_encoder / "1_Pooling" / "config.json"

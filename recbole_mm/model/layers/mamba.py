@@ -240,13 +240,7 @@ class TiSSD(nn.Module):
         self.norm = GatedRMSNorm(E, size.norm_eps)
         self.out_proj = nn.Linear(E, size.hidden_size)
         if size.use_time:
-            self.time_scale = TimeScale(
-                size.n_heads,
-                size.max_length,
-                size.d_conv,
-                size.time_dropout,
-                causal=size.causal_time,
-            )
+            self.time_scale = _time_scale(size, F.silu)
         if self.emits_time:
             self.time_gate = TimeGate(
                 size.max_length,
@@ -330,14 +324,7 @@ class CrossSSD(nn.Module):
         self.norm = GatedRMSNorm(E, size.norm_eps)
         self.out_proj = nn.Linear(E, size.hidden_size)
         if size.use_time:
-            self.time_scale = TimeScale(
-                size.n_heads,
-                size.max_length,
-                size.d_conv,
-                size.time_dropout,
-                self.activation,
-                size.causal_time,
-            )
+            self.time_scale = _time_scale(size, self.activation)
 
     def time_factors(self, tau: Tensor) -> Tensor:
         """Factors of the step sizes ``(b, L, h)`` of a time signal ``(b, h, L)``."""
@@ -379,6 +366,17 @@ class CrossSSD(nn.Module):
         x, B = (self.activation(part) for part in mixed)
         dt = F.linear(u, *dt)
         return x, dt if t is None else dt * t, B
+
+
+def _time_scale(size: MambaSize, activation) -> TimeScale:
+    return TimeScale(
+        size.n_heads,
+        size.max_length,
+        size.d_conv,
+        size.time_dropout,
+        activation,
+        size.causal_time,
+    )
 
 
 def split_linear(linear: nn.Linear, sizes: list[int]) -> list[tuple[Tensor, Tensor]]:
