@@ -10,7 +10,7 @@ FEATURES = [
     "transformers>=5.18",  # reads pictures without torchvision
 ]
 ONNX = ["faiss-cpu>=1.8", "onnx>=1.18", "onnxruntime>=1.20", "onnxscript>=0.5"]
-REPORT = ["jinja2>=3.1", "matplotlib>=3.8"]
+REPORT = ["jinja2>=3.1.2", "matplotlib>=3.8"]
 SERVE = ["gradio>=6.10"]
 TRACK = ["alembic>=1.13", "mlflow-skinny>=3.11.1", "sqlalchemy>=2", "trackio>=0.20", "wandb>=0.26"]
 TUNE = [

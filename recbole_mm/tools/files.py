@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import shutil
+import stat
 import sys
 import tempfile
 import time
@@ -26,7 +27,8 @@ def whole_or_not(path):
     """A temporary file beside ``path``, moved onto it when the block ends well, removed if not.
 
     The file exists and is empty. Its name is always the same, so that the next writer takes what a
-    killed process has left; a process waits while another one writes.
+    killed process has left; a process waits while another one writes. The result can be read by whom the
+    user's umask allows to, also where a library replaces the file by a private one.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -34,7 +36,9 @@ def whole_or_not(path):
     with lock(hidden_beside(path, LOCK), seconds=inf):
         try:
             temporary.write_bytes(b"")
+            mode = stat.S_IMODE(temporary.stat().st_mode)
             yield temporary
+            temporary.chmod(mode)
             move_onto(temporary, path)
         except BaseException:
             temporary.unlink(missing_ok=True)

@@ -1,6 +1,7 @@
 """Files are written whole or not at all, by one process at a time."""
 
 import os
+import sys
 
 import pytest
 from lock_holders import (
@@ -19,6 +20,16 @@ from recbole_mm.tools.files import (
     whole_or_not,
     write_text,
 )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions")
+def test_a_file_is_as_readable_as_any_other_also_if_a_library_writes_a_private_one(tmp_path):
+    (tmp_path / "other").write_text("")
+    with whole_or_not(tmp_path / "a") as temporary:
+        temporary.unlink()
+        os.close(os.open(temporary, os.O_CREAT | os.O_WRONLY, 0o600))
+
+    assert (tmp_path / "a").stat().st_mode == (tmp_path / "other").stat().st_mode
 
 
 def test_a_block_that_fails_leaves_the_file_as_it_was(tmp_path):
