@@ -5,7 +5,8 @@
 ``step``: exact softmax over all items; ``step_sparse``: sampled softmax, and only the ID embeddings of the
 batch change; ``evaluation``: RecBole's evaluator with 10,000 users. Batches of 1,024 targets, histories of
 at most 20 events, width 256, features of 384 and 512 numbers in float16. Every row is a process of its own.
-"MB own" is memory that no file backs. A step is the second one: the optimizer has its state then.
+"MB own" is memory that no file backs. Before the step with IDs a small one is made, so that the optimizer
+has its state.
 """
 
 import argparse
@@ -83,7 +84,7 @@ def step(name: str, task: str, n_items: int) -> dict:
     model.on_epoch_start(0)
     optimizer = build_optimizer(config, model)
     seconds = []
-    for rows in (8, BATCH):
+    for rows in (8, BATCH) if model.use_item_id else (BATCH,):
         batch = random_batch(rows, n_items, LENGTH, 0.5)
         begun = time.perf_counter()
         optimizer.zero_grad()

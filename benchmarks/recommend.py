@@ -24,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -288,8 +289,7 @@ def in_a_process(function: str, model: str, args, **more) -> dict:
     return json.loads(_last_line([sys.executable, __file__, *flags]))
 
 
-def run(args) -> list[dict]:
-    rows = []
+def run(args) -> Iterator[dict]:
     for model in args.models.split(","):
         saved = "bundle_of" if args.items else "checkpoint_of"
         checkpoint = in_a_process(saved, model, args)
@@ -299,16 +299,15 @@ def run(args) -> list[dict]:
                 path = Path(args.scratch, "histories.csv")
                 write_histories(path, n_users, tokens)
                 more = {"checkpoint": checkpoint, "histories": path}
-                rows.append(in_a_process("by_users", model, args, **more))
-        elif args.items:
-            rows.append(in_a_process("by_items", model, args, checkpoint=checkpoint))
+                yield in_a_process("by_users", model, args, **more)
         else:
-            rows.append(in_a_process("ours", model, args, checkpoint=checkpoint))
+            yield in_a_process(
+                "by_items" if args.items else "ours", model, args, checkpoint=checkpoint
+            )
     if not args.users:
-        rows.append(in_a_process("recbole", "SASRec", args))
+        yield in_a_process("recbole", "SASRec", args)
         if args.rectools:
-            rows.append(rectools(args))
-    return rows
+            yield rectools(args)
 
 
 def main() -> None:
@@ -335,7 +334,7 @@ def main() -> None:
             args.dataset, args.data_path = LARGE, scratch
             write_large_dataset(Path(scratch, LARGE), int(args.items))
         for row in run(args):
-            print(json.dumps(row))
+            print(json.dumps(row), flush=True)
 
 
 if __name__ == "__main__":

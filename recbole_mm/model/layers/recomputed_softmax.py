@@ -61,19 +61,35 @@ def recomputed_cross_entropy(
     return _RecomputedCrossEntropy.apply(scores, *given, *scores.parameters)
 
 
-class _Logits(NamedTuple):
-    """Logits of some rows and a block of columns that begins with ``first``."""
+class _Batch(NamedTuple):
+    """Users ``(b, d)``, the columns of their targets ``(b,)`` and additions ``(b, s)`` or ``None``."""
 
     query: Tensor
+    target: Tensor
     column: Tensor | None
     value: Tensor | None
 
-    def block(self, scores: Scores, first: int) -> Tensor:
+    def take(self, rows: slice) -> "_Batch":
+        """Some rows."""
+        return _Batch(*(None if part is None else part[rows] for part in self))
+
+    def row_blocks(self, width: int) -> list[slice]:
+        """Rows whose logits of ``width`` candidates are computed at once."""
+        size = max(ROWS_PER_BLOCK, LOGITS_PER_BLOCK // width)
+        return [slice(first, first + size) for first in range(0, len(self.query), size)]
+
+    def logits(self, scores: Scores, first: int) -> Tensor:
+        """Of a block of candidates that begins with column ``first``."""
         logits = scores(self.query)
-        if self.value is None:
+        if self.column is None or self.value is None:
             return logits
         column, inside = _within(self.column - first, logits.shape[1])
         return logits.scatter_add(1, column, self.value.to(logits.dtype).where(inside, 0))
+
+    def targets(self, first: int, width: int) -> tuple[Tensor, Tensor]:
+        """Where the targets are in such a block, and which of them are, ``(b, 1)`` each."""
+        place, inside = _within(self.target - first, width)
+        return place.unsqueeze(1), inside.unsqueeze(1)
 
 
 def _within(column: Tensor, width: int) -> tuple[Tensor, Tensor]:
@@ -85,23 +101,26 @@ def _within(column: Tensor, width: int) -> tuple[Tensor, Tensor]:
 class _RecomputedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx, scores, query, target, column, value, *parameters):
-        generator = _Generator(query.device)
-        log_total, own = _totals(scores, query, target, column, value)
+        batch, generator = _Batch(query, target, column, value), _Generator(query.device)
+        log_total, own = _totals(scores, batch)
+        _, query_needed, _, _, value_needed, *_ = ctx.needs_input_grad
         if any(ctx.needs_input_grad):
             generator.rewind()
-            needed = (ctx.needs_input_grad[1], ctx.needs_input_grad[4])
-            ctx.grads = _gradients(
-                scores, query, target, column, value, parameters, log_total, needed
+            leaves = batch._replace(
+                query=query.detach().requires_grad_(query_needed),
+                value=None if value is None else value.detach().requires_grad_(value_needed),
             )
+            ctx.grads = _gradients(scores, leaves, log_total, parameters)
         return (log_total - own).mean()
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
-        query, value, parameters = ctx.grads
+        query, value, *parameters = ctx.grads
         ctx.grads = None  # the largest tensors of a step: scaled in place, once
-        scaled = [None if each is None else each.mul_(grad) for each in (query, value, *parameters)]
-        return None, scaled[0], None, None, scaled[1], *scaled[2:]
+        scaled = (None if each is None else each.mul_(grad) for each in (query, value, *parameters))
+        query, value, *parameters = scaled
+        return None, query, None, None, value, *parameters
 
 
 class _Generator:
@@ -115,11 +134,6 @@ class _Generator:
         self.module.set_rng_state(self.state)
 
 
-def _row_blocks(n_rows: int, width: int) -> list[slice]:
-    size = max(ROWS_PER_BLOCK, LOGITS_PER_BLOCK // width)
-    return [slice(first, first + size) for first in range(0, n_rows, size)]
-
-
 def _widened(scores: Scores, query: Tensor) -> Scores:
     """Tables in the widest dtype of all."""
     dtype = query.dtype
@@ -128,70 +142,64 @@ def _widened(scores: Scores, query: Tensor) -> Scores:
     return scores._replace(tables=tuple(table.to(dtype) for table in scores.tables))
 
 
-def _totals(scores: RecomputedScores, query, target, column, value) -> tuple[Tensor, Tensor]:
+def _totals(scores: RecomputedScores, batch: _Batch) -> tuple[Tensor, Tensor]:
     """The logarithm of the sum of the exponentials of each row, and the logit of its target."""
-    log_total = own = None
+    parts = []
     for first, block in scores.blocks():
-        block = _widened(block, query)
-        if log_total is None or own is None:
-            log_total = torch.full_like(target, -torch.inf, dtype=block.tables[0].dtype)
-            own = torch.zeros_like(log_total)
-        with torch.autocast(query.device.type, enabled=False):
-            for rows in _row_blocks(len(query), len(block.tables[0])):
-                logits = _Logits(query[rows].to(own.dtype), *_cut(column, value, rows)).block(
-                    block, first
-                )
-                log_total[rows] = torch.logaddexp(log_total[rows], logits.logsumexp(dim=1))
-                place, inside = _within(target[rows] - first, logits.shape[1])
-                own[rows] += logits.gather(1, place.unsqueeze(1)).squeeze(1).where(inside, 0)
-    assert log_total is not None and own is not None
-    return log_total, own
+        block = _widened(block, batch.query)
+        with torch.autocast(batch.query.device.type, enabled=False):
+            pairs = [
+                _total(batch.take(rows), block, first)
+                for rows in batch.row_blocks(len(block.tables[0]))
+            ]
+        parts.append([torch.cat(rows) for rows in zip(*pairs, strict=True)])
+    totals, own = (torch.stack(part) for part in zip(*parts, strict=True))
+    return totals.logsumexp(dim=0), own.sum(dim=0)
 
 
-def _cut(column, value, rows: slice):
-    return (None, None) if value is None else (column[rows], value[rows])
+def _total(batch: _Batch, block: Scores, first: int) -> tuple[Tensor, Tensor]:
+    """Of some rows and the candidates of a block; the logit is 0 where the target is another."""
+    query = batch.query.to(block.tables[0].dtype)
+    logits = batch._replace(query=query).logits(block, first)
+    place, inside = batch.targets(first, logits.shape[1])
+    return logits.logsumexp(dim=1), logits.gather(1, place).where(inside, 0).squeeze(1)
 
 
-def _gradients(
-    scores: RecomputedScores, query, target, column, value, parameters, log_total, needed
-):
-    """Of the mean loss with respect to query, additions and parameters; ``None`` without one."""
-    query_grad = torch.zeros_like(query) if needed[0] else None
-    value_grad = torch.zeros_like(value) if value is not None and needed[1] else None
+def _gradients(scores: RecomputedScores, batch: _Batch, log_total: Tensor, parameters) -> list:
+    """Of the mean loss with respect to query, additions and each parameter; ``None`` without one."""
     sums: list[Tensor | None] = [None] * len(parameters)
-    wanted = [place for place, p in enumerate(parameters) if p.requires_grad]
     with torch.enable_grad():
         for first, block in scores.blocks():
-            widened = _widened(block, query)
-            leaves = [t.detach().requires_grad_(t.requires_grad) for t in widened.tables]
-            detached = widened._replace(tables=tuple(leaves))
-            for rows in _row_blocks(len(query), len(leaves[0])):
-                cell, v = _cut(column, value, rows)
-                q = query.detach()[rows].to(leaves[0].dtype).requires_grad_(query_grad is not None)
-                v = None if v is None else v.detach().requires_grad_(value_grad is not None)
-                with torch.autocast(query.device.type, enabled=False):
-                    logits = _Logits(q, cell, v).block(detached, first)
-                    if not logits.requires_grad:
-                        continue
-                    grad = (logits.detach() - log_total[rows].unsqueeze(1)).exp_()
-                    place, inside = _within(target[rows] - first, grad.shape[1])
-                    grad.scatter_add_(1, place.unsqueeze(1), -inside.to(grad.dtype).unsqueeze(1))
-                    logits.backward(grad.div_(len(query)))
-                _add(query_grad, rows, q.grad)
-                _add(value_grad, rows, None if v is None else v.grad)
-            _add_to_parameters(sums, parameters, wanted, widened.tables, leaves)
-    return query_grad, value_grad, sums
+            tables = _widened(block, batch.query).tables
+            leaves = [table.detach().requires_grad_(table.requires_grad) for table in tables]
+            detached = block._replace(tables=tuple(leaves))
+            with torch.autocast(batch.query.device.type, enabled=False):
+                for rows in batch.row_blocks(len(leaves[0])):
+                    _send_back(batch.take(rows), detached, first, log_total[rows], len(log_total))
+            _add_to_parameters(sums, parameters, tables, leaves)
+    value = None if batch.value is None else batch.value.grad
+    return [batch.query.grad, value, *sums]
 
 
-def _add(total: Tensor | None, rows: slice, part: Tensor | None) -> None:
-    if total is not None and part is not None:
-        total[rows] += part
+def _send_back(batch: _Batch, block: Scores, first: int, log_total: Tensor, n_rows: int) -> None:
+    """Add to the gradients of users, additions and the block's tables."""
+    query = batch.query.to(block.tables[0].dtype)
+    logits = batch._replace(query=query).logits(block, first)
+    if not logits.requires_grad:
+        return
+    grad = (logits.detach() - log_total.unsqueeze(1)).exp_()
+    place, inside = batch.targets(first, grad.shape[1])
+    grad.scatter_add_(1, place, -inside.to(grad.dtype))
+    logits.backward(grad.div_(n_rows))
 
 
-def _add_to_parameters(sums, parameters, wanted: list[int], tables, leaves) -> None:
+def _add_to_parameters(sums: list, parameters, tables, leaves) -> None:
     """Send the gradients of a block's tables on to the parameters."""
+    wanted = [place for place, parameter in enumerate(parameters) if parameter.requires_grad]
     pairs = [
-        (t, leaf.grad) for t, leaf in zip(tables, leaves, strict=True) if leaf.grad is not None
+        (table, leaf.grad)
+        for table, leaf in zip(tables, leaves, strict=True)
+        if leaf.grad is not None
     ]
     if not pairs or not wanted:
         return
@@ -201,7 +209,6 @@ def _add_to_parameters(sums, parameters, wanted: list[int], tables, leaves) -> N
     for place, gradient in zip(wanted, found, strict=True):
         if gradient is None:
             continue
-        total = sums[place]
-        if total is None:
-            total = sums[place] = torch.zeros_like(parameters[place])
-        total.add_(gradient)
+        if sums[place] is None:
+            sums[place] = torch.zeros_like(parameters[place])
+        sums[place].add_(gradient)  # of a table of IDs it is sparse, with the rows of the block
