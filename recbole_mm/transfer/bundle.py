@@ -81,10 +81,9 @@ def write_bundle(folder, bundle: Bundle, card: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MANIFEST).unlink(missing_ok=True)
     for name, tensors in ((MODEL, bundle.state), (ITEMS, bundle.items)):
-        own = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in tensors.items()}
         try:
             with whole_or_not(folder / name) as temporary:
-                save_file(own, temporary, metadata={"format": "pt"})
+                save_file(_with_own_memory(tensors), temporary, metadata={"format": "pt"})
         except SafetensorError as error:
             raise CannotSave(
                 f"{folder / name} cannot be written ({error}): is the disk full? Free some space or "
@@ -99,6 +98,19 @@ def write_bundle(folder, bundle: Bundle, card: str) -> None:
         for name in HASHED
     }
     write_json(folder / MANIFEST, {"format": FORMAT, "version": VERSION, "files": files})
+
+
+def _with_own_memory(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """On the CPU; a tensor that shares its memory, which safetensors refuses, is copied."""
+    seen, own = set(), {}
+    for key, tensor in tensors.items():
+        given = tensor.detach().cpu().contiguous()
+        memory = given.untyped_storage()
+        if memory.data_ptr() in seen or memory.nbytes() > given.nbytes:
+            given = given.clone()
+        seen.add(memory.data_ptr())
+        own[key] = given
+    return own
 
 
 def read_bundle(folder) -> Bundle:
