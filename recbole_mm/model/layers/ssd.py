@@ -7,6 +7,8 @@ Symbols: ``b`` batch, ``l`` length, ``q`` positions that are computed, ``h`` hea
 import torch
 from torch import Tensor
 
+from recbole_mm.model.layers.products import pairwise_dots
+
 
 def ssd(
     x: Tensor,
@@ -130,7 +132,7 @@ def _read(x, dt, total, B, C, position, total_at, skip) -> Tensor:
     decay = decay.to(torch.promote_types(x.dtype, torch.float32))
     decay = decay.masked_fill(later.unsqueeze(1), -torch.inf).exp()  # (b, h, q, l)
     factor = (decay * dt.transpose(1, 2).unsqueeze(-2)).to(x.dtype)
-    similarity = C.transpose(1, 2) @ B.permute(0, 2, 3, 1)  # (b, g, q, l)
+    similarity = pairwise_dots(C.transpose(1, 2), B.transpose(1, 2))  # (b, g, q, l)
     weight = (similarity.unsqueeze(2) * factor.view(b, g, h // g, q, l)).view(b, h, q, l)
     if skip is not None:
         own = (seen == position.unsqueeze(-1)).to(x.dtype)

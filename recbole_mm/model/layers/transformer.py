@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recbole_mm.model.layers.dropout import Dropout
-from recbole_mm.model.layers.products import Linear, linear
+from recbole_mm.model.layers.products import Linear, linear, pairwise_dots
 
 
 class Attention(nn.Module):
@@ -67,7 +67,7 @@ class Attention(nn.Module):
             q_ = linear(query, weight[:d], bias[:d])
             k, v = linear(keys, weight[d:], bias[d:]).chunk(2, dim=-1)
         q_, k, v = (x.unflatten(-1, (self.n_heads, -1)).transpose(1, 2) for x in (q_, k, v))
-        scores = q_ @ k.transpose(-1, -2) * (d // self.n_heads) ** -0.5
+        scores = pairwise_dots(q_, k) * (d // self.n_heads) ** -0.5
         read = self._weights(scores, key_padding) @ v
         return self.out_proj(read.transpose(1, 2).reshape(b, q, d))
 
@@ -78,7 +78,7 @@ class Attention(nn.Module):
         b_q, _, b_v = self.in_proj_bias.chunk(3)  # the keys' bias adds the same to all scores
         q_ = linear(query.squeeze(1), w_q, b_q).view(b, h, d // h).transpose(0, 1)
         absorbed = torch.bmm(q_, w_k.view(h, d // h, d)).transpose(0, 1)  # (b, h, d)
-        scores = torch.bmm(absorbed, keys.transpose(1, 2)) * (d // h) ** -0.5
+        scores = pairwise_dots(absorbed, keys) * (d // h) ** -0.5
         weights = self._weights(scores.unsqueeze(2), key_padding).squeeze(2)  # (b, h, n)
         mixed = torch.bmm(weights, keys).transpose(0, 1)  # (h, b, d)
         read = torch.bmm(mixed, w_v.view(h, d // h, d).transpose(1, 2)).transpose(0, 1)

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch.testing import assert_close
 
 from recbole_mm.model.layers import products
-from recbole_mm.model.layers.products import ALIGNMENT, Linear, linear
+from recbole_mm.model.layers.products import ALIGNMENT, Linear, linear, pairwise_dots
 
 
 @pytest.fixture(autouse=True)
@@ -100,3 +100,32 @@ def test_a_layer_has_the_parameters_and_the_result_of_torchs():
     x = torch.randn(3, 7)
 
     assert_close(ours(x), theirs(x))
+
+
+def test_pairwise_dots_and_their_gradients_are_those_of_the_product():
+    a = torch.randn(2, 3, 5, 4, dtype=torch.float64, requires_grad=True)
+    b = torch.randn(2, 6, 3, 4, dtype=torch.float64, requires_grad=True).transpose(1, 2)
+
+    assert_close(pairwise_dots(a, b), a @ b.mT)
+    assert torch.autograd.gradcheck(pairwise_dots, (a, b))
+
+
+def test_the_gradient_of_either_side_of_pairwise_dots_has_its_rows_in_memory():
+    a, b = torch.randn(2, 5, 4, requires_grad=True), torch.randn(2, 6, 4, requires_grad=True)
+    found = {}
+    for name, side in (("a", a), ("b", b)):
+        side.register_hook(lambda grad, name=name: found.update({name: grad.is_contiguous()}))
+
+    pairwise_dots(a, b).square().sum().backward()
+
+    assert found == {"a": True, "b": True}
+
+
+def test_pairwise_dots_train_under_autocast():
+    a, b = torch.randn(2, 5, 4, requires_grad=True), torch.randn(2, 6, 4, requires_grad=True)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        dots = pairwise_dots(a, b)
+    dots.float().sum().backward()
+
+    assert dots.dtype == torch.bfloat16
+    assert_close(b.grad, a.sum(1, keepdim=True).expand(2, 6, 4), rtol=0.05, atol=0.05)
