@@ -166,11 +166,11 @@ class AtomicFileDataset(SequentialDataset):
     def _filter_by_inter_num(self):
         """As RecBole's, with counts of codes instead of strings."""
         sides = {}
-        for of in ("user", "item"):
-            given = self.config[f"{of}_inter_num_interval"]
+        for kind in ("user", "item"):
+            given = self.config[f"{kind}_inter_num_interval"]
             intervals = self._parse_intervals_str(None if given in NO_FILTER else given)
             if intervals:
-                sides[f"{of}_feat"] = self._side(of, intervals)
+                sides[f"{kind}_feat"] = self._side(kind, intervals)
         rows = kept_by_counts(list(sides.values()), len(self.inter_feat))
         if len(rows) < len(self.inter_feat):
             self.inter_feat = self.inter_feat.iloc[rows]
@@ -178,12 +178,12 @@ class AtomicFileDataset(SequentialDataset):
             if side.own is not None:
                 setattr(self, name, getattr(self, name)[side.kept_own])
 
-    def _side(self, of: str, intervals: list[tuple]) -> Side:
-        field, own = {"user": self.uid_field, "item": self.iid_field}[of], None
+    def _side(self, kind: str, intervals: list[tuple]) -> Side:
+        field, own = {"user": self.uid_field, "item": self.iid_field}[kind], None
         if len(intervals) > 1:
-            self.logger.warning(f"{of}_inter_num_interval: more than one interval is given")
+            self.logger.warning(f"{kind}_inter_num_interval: more than one interval is given")
         tokens = categorical(self.inter_feat[field])
-        feat = getattr(self, f"{of}_feat")
+        feat = getattr(self, f"{kind}_feat")
         if feat is not None:
             own = categorical(feat[field]).set_categories(tokens.categories).codes
         within = partial(self._within_intervals, intervals=intervals)

@@ -22,8 +22,8 @@ def test_ids_follow_the_first_occurrence_whatever_the_codes(categories):
 
     assert [column.tolist() for column in ids] == [[1, 2, 0, 1, 3], [2, 0], [0, 0], []]
     assert tokens.tolist() == ["[PAD]", "b", "a", "c"]
-    for one, expected in ((0, [1, 2, 0, 1, 3]), (1, [1, 0]), (2, [0, 0]), (3, [])):
-        (alone,), _ = numbered(columns[one : one + 1])
+    for place, expected in ((0, [1, 2, 0, 1, 3]), (1, [1, 0]), (2, [0, 0]), (3, [])):
+        (alone,), _ = numbered(columns[place : place + 1])
         assert alone.tolist() == expected
         assert alone.dtype == np.int64
 
