@@ -214,7 +214,10 @@ AFTER_IMPORT = (
     ),
     Patch(
         patches.share_the_empty_set_of_used_items,
-        ("recbole.sampler:RepeatableSampler.get_used_ids",),
+        (
+            "recbole.sampler.sampler:AbstractSampler.__init__ uses get_used_ids",
+            "recbole.sampler:RepeatableSampler.sample_by_user_ids uses used_ids",
+        ),
         "memory: a data set of a million users would take 400 MB more",
         lambda: _has_mark("recbole.sampler", "RepeatableSampler.get_used_ids", "shares_the_set"),
     ),
