@@ -81,9 +81,10 @@ def pairwise_dots(a: Tensor, b: Tensor) -> Tensor:
     """Dot products ``(..., q, l)`` of the rows of ``a (..., q, n)`` and ``b (..., l, n)``.
 
     The gradient of ``b`` has rows, as ``b`` has; that of ``a @ b.mT`` has columns, and all that reads
-    it is several times slower. Differentiable once, except under autocast.
+    it is several times slower. Differentiable once, except under autocast or in a compiled or exported
+    graph.
     """
-    if torch.is_autocast_enabled(a.device.type):
+    if torch.compiler.is_compiling() or torch.is_autocast_enabled(a.device.type):
         return a @ b.mT
     return _PairwiseDots.apply(a, b)
 
