@@ -34,7 +34,8 @@ FORMAT = 1
 """Of the kept files; a change of what :func:`coded_table` makes of a file needs another one."""
 
 SLOW = 1.0
-"""Seconds of reading from which on a table is kept on disk."""
+"""Seconds of the processor from which on a table is kept on disk; a busy machine, or a slow disk,
+keeps nothing that is parsed at once."""
 
 MOST_KEPT = 20
 """Tables on disk; those that were not opened for the longest time are removed."""
@@ -115,9 +116,9 @@ def kept_table(source: Source, folder: Path | None, read: Callable[[], CodedTabl
         return read()
     kept = (_in_memory or {}).get(key) or _open(folder, source, key)
     if kept is None:
-        start = time.perf_counter()
+        start = time.process_time()
         kept = read()
-        seconds = time.perf_counter() - start
+        seconds = time.process_time() - start
         if source.key() != key:  # another program has written to the file meanwhile
             return kept
         if folder is not None and seconds > SLOW and processes.is_first():
