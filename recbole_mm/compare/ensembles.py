@@ -83,7 +83,7 @@ def evaluate_ensemble(runs: Sequence[Run]) -> dict[str, Evaluation]:
         recorder, evaluator = rank_recorder(runs[0], seen == MASKED)
         with torch.no_grad():
             for batches in zip(*(run.splits.test for run in runs), strict=True):
-                parts = (pieces(*batch, len(runs) * n_items) for batch in batches)
+                parts = (pieces(batch, len(runs) * n_items) for batch in batches)
                 for part in zip(*parts, strict=True):
                     _collect(runs, part, recorder.eval_batch_collect)
         metrics = evaluator.evaluate(recorder.get_data_struct())

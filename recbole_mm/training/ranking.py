@@ -106,21 +106,19 @@ class RankCollector(Collector):
         return struct
 
 
-def pieces(interaction, history_index, positive_u, positive_i, n_items: int) -> list[tuple]:
+def pieces(batch: tuple, n_items: int) -> list[tuple]:
     """A batch of RecBole's for evaluation as smaller ones, whose scores fit into memory.
 
     It stays whole where rows have a history to mask, or several positive items.
 
     Args:
-        interaction: these four are the batch.
-        history_index: likewise.
-        positive_u: likewise.
-        positive_i: likewise.
+        batch: interaction, index of the history, row and item of each positive.
         n_items: scores of a row.
     """
+    interaction, history_index, positive_u, positive_i = batch
     n, size = len(interaction), max(1, SCORES_AT_ONCE // n_items)
     if n <= size or history_index is not None or not torch.equal(positive_u, torch.arange(n)):
-        return [(interaction, history_index, positive_u, positive_i)]
+        return [batch]
     return [
         (interaction[rows], None, torch.arange(len(rows)), positive_i[rows])
         for rows in torch.arange(n).split(size)

@@ -122,7 +122,7 @@ class RecordedTraining(AbstractTrainer):
 
     def _full_sort_batch_eval(self, batched_data):
         """See RecBole's; all but the last piece of a large batch are collected here."""
-        *others, last = pieces(*batched_data, self.tot_item_num)
+        *others, last = pieces(batched_data, self.tot_item_num)
         for piece in others:
             interaction, scores, *positive = super()._full_sort_batch_eval(piece)
             self.eval_collector.eval_batch_collect(scores, interaction, *positive)
