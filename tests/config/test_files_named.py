@@ -21,7 +21,7 @@ def write(path, **values):
     [
         ({"model": "MMM4Rek"}, "unknown model 'MMM4Rek'"),
         ({"topk": [3]}, "valid_metric 'NDCG@10' is not measured"),
-        ({"metrics": ["Beauty", "NDCG"]}, "no metric named 'Beauty'"),
+        ({"metrics": ["Beauty", "NDCG"]}, "unknown metric 'Beauty'"),
         ({"load_col": {"intr": ["item_id"]}}, "names columns of a file 'intr'"),
         ({"modalities": ["text", "text"]}, "'modalities' is .*different names"),
         ({"modalities": ["../text"]}, "'modalities' is .*different names"),
