@@ -11,7 +11,7 @@ FEATURES = [
 ]
 ONNX = ["faiss-cpu>=1.8", "onnx>=1.18", "onnxruntime>=1.20", "onnxscript>=0.5"]
 REPORT = ["jinja2>=3.1.2", "matplotlib>=3.8"]
-SERVE = ["gradio>=6.10"]
+SERVE = ["gradio>=6.22"]
 TRACK = ["alembic>=1.13", "mlflow-skinny>=3.11.1", "sqlalchemy>=2", "trackio>=0.20", "wandb>=0.26"]
 TUNE = [
     *REPORT,
@@ -57,7 +57,7 @@ setup(
         "packaging>=24.2",  # the requirements that doctor looks at
         "pandas>=2.1",
         "pillow>=10.1",  # the demo set draws its pictures
-        "polars>=1.31",  # the tables of data preparation and of comparisons
+        "polars>=1.36.1",  # the tables of data preparation and of comparisons
         "pyyaml>=6.0",
         "requests>=2.32.2",
         "safetensors>=0.8",
