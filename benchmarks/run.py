@@ -42,12 +42,14 @@ COMPARED = ("time_over_floor", "ratio", "gflop", "peak_mb")
 
 
 class Sizes(NamedTuple):
-    """Attributes:
-    n_items: padding included.
-    width: of the features.
-    real_share: events per position of the padded histories.
-    settings: what differs from the defaults of the model.
-    modalities: of the items.
+    """A model as it was released.
+
+    Attributes:
+        n_items: padding included.
+        width: of the features.
+        real_share: events per position of the padded histories.
+        settings: what differs from the defaults of the model.
+        modalities: of the items.
     """
 
     n_items: int
