@@ -192,7 +192,7 @@ def test_new_items_are_recommended_by_their_features_without_training(name, toy,
 @pytest.mark.parametrize(("key", "value"), [("pre_model_path", "any.pth"), ("freeze", ["any"])])
 def test_models_of_recbole_do_not_transfer(toy, key, value):
     config = load_config("SASRec", None, (), {**toy, **QUIET, key: value})
-    with pytest.raises(TransferError, match=f"{key}: only MISSRec, .* transfer, not SASRec"):
+    with pytest.raises(TransferError, match=f"{key}: only .*MISSRec, .* transfer, not SASRec"):
         Run(config)
 
 
