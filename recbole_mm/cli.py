@@ -45,6 +45,7 @@ def main(arguments=None) -> int:
     except Exception as error:  # noqa: BLE001 a bug, of any type
         if is_lack_of_memory(error):
             return _fail(RUN_FAILED, f"{OUT_OF_MEMORY} ({_first_line(error)})", debug)
+        _close_progress_bars()
         traceback.print_exc()
         return _fail(BUG, _request_to_report(error), debug=False)
     finally:
@@ -97,7 +98,15 @@ def _run(arguments: list[str]) -> int:
     return importlib.import_module(COMMANDS[name].module).main(rest) or OK
 
 
+def _close_progress_bars() -> None:
+    """What is printed next begins a line."""
+    tqdm = sys.modules.get("tqdm")
+    for bar in list(getattr(tqdm.tqdm, "_instances", ())) if tqdm else ():
+        bar.close()
+
+
 def _fail(status: int, message: str, debug: bool) -> int:
+    _close_progress_bars()
     if debug:
         traceback.print_exc()
     print(f"recbole-mm: error: {message}", file=sys.stderr)

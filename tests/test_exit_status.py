@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from tqdm import tqdm
 
 from recbole_mm.cli import main
 from recbole_mm.config.load import load_config
@@ -58,6 +59,17 @@ def test_what_is_no_bug_ends_in_one_line(error, status, message, on_import, monk
     assert found == status
     assert err.startswith("recbole-mm: error: ") and message in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), UserError("no rows"), ValueError("x")])
+def test_a_message_begins_a_line_also_if_a_progress_bar_is_open(error, monkeypatch, capsys):
+    bar = tqdm(total=3, mininterval=0)
+
+    _, err = ending(error, monkeypatch, capsys, on_import=False)
+
+    assert bar.disable  # closed
+    assert "recbole-mm: error: " in err
+    assert not re.search("[^\n]recbole-mm: error: ", err)
 
 
 @pytest.mark.parametrize("on_import", [False, True])

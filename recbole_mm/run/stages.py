@@ -113,11 +113,15 @@ class Stage:
         start_logging(self.config)
         with self._alone(called):
             result = self.result()
-            if result is not None:
+            if result is None:
+                getLogger().info(f"{called}: {self}")
+                result = self._train_and_test()
+            else:
                 getLogger().info(f"{called} ({self}) is finished: {self.path('.json')}")
-                return result
-            getLogger().info(f"{called}: {self}")
-            return self._train_and_test()
+            if processes.is_first():
+                self.path(".progress.pth").unlink(missing_ok=True)
+            processes.barrier()
+            return result
 
     @contextmanager
     def _alone(self, called: str):
@@ -146,8 +150,6 @@ class Stage:
         if processes.is_first():
             record = {"result": result.to_dict(), "config": config_to_plain(self.config)}
             write_record(self.path(".json"), record)
-            self.path(".progress.pth").unlink(missing_ok=True)
-        processes.barrier()
         return result
 
 

@@ -72,8 +72,11 @@ def test_finished_stages_are_not_run_again(toy, model, monkeypatch):
     assert results[2].best_valid_result["ndcg@10"] == results[2].best_valid_score > 0
     assert not list(Path("saved").glob("*.progress.pth"))
 
+    left = Path(results[0].checkpoint).with_suffix(".progress.pth")  # by an interruption at the end
+    left.touch()
     monkeypatch.setattr(MultiModalTrainer, "_train_epoch", None)  # nothing is trained now
     assert run_stages(config_dict=stages) == results
+    assert not left.exists()
     with pytest.raises(TypeError):
         run_stages(config_dict={**stages, "seed": 1})
 
