@@ -12,6 +12,7 @@ its configuration sets ``pre_model_path``: to a checkpoint, or to ``~`` to start
 of domains may stand for the data sets, see :mod:`recbole_mm.config.stages`.
 """
 
+import glob
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -33,6 +34,7 @@ from recbole_mm.run.run import Run
 from recbole_mm.run.splits import find_or_make
 from recbole_mm.tools import processes
 from recbole_mm.tools.errors import UserError, user_errors
+from recbole_mm.tools.files import remove_abandoned
 from recbole_mm.tools.files import require_writable, set_aside
 from recbole_mm.tools.locks import Locked, locked
 from recbole_mm.tools.records import read_record, write_record
@@ -119,9 +121,14 @@ class Stage:
             else:
                 getLogger().info(f"{called} ({self}) is finished: {self.path('.json')}")
             if processes.is_first():
-                self.path(".progress.pth").unlink(missing_ok=True)
+                self._remove_what_is_left()
             processes.barrier()
             return result
+
+    def _remove_what_is_left(self) -> None:
+        """Files that a finished stage has no use for, also of attempts that were interrupted."""
+        self.path(".progress.pth").unlink(missing_ok=True)
+        remove_abandoned(self.config["checkpoint_dir"], f"{glob.escape(self.name)}.*")
 
     @contextmanager
     def _alone(self, called: str):

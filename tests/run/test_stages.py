@@ -72,11 +72,13 @@ def test_finished_stages_are_not_run_again(toy, model, monkeypatch):
     assert results[2].best_valid_result["ndcg@10"] == results[2].best_valid_score > 0
     assert not list(Path("saved").glob("*.progress.pth"))
 
-    left = Path(results[0].checkpoint).with_suffix(".progress.pth")  # by an interruption at the end
-    left.touch()
+    first = Path(results[0].checkpoint)  # was interrupted at the end
+    left = [first.with_suffix(".progress.pth"), first.with_name(f".{first.stem}.json.lock")]
+    for path in left:
+        path.touch()
     monkeypatch.setattr(MultiModalTrainer, "_train_epoch", None)  # nothing is trained now
     assert run_stages(config_dict=stages) == results
-    assert not left.exists()
+    assert not any(path.exists() for path in left)
     with pytest.raises(TypeError):
         run_stages(config_dict={**stages, "seed": 1})
 
