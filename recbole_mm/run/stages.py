@@ -34,8 +34,7 @@ from recbole_mm.run.run import Run
 from recbole_mm.run.splits import find_or_make
 from recbole_mm.tools import processes
 from recbole_mm.tools.errors import UserError, user_errors
-from recbole_mm.tools.files import remove_abandoned
-from recbole_mm.tools.files import require_writable, set_aside
+from recbole_mm.tools.files import remove_abandoned, require_writable, set_aside
 from recbole_mm.tools.locks import Locked, locked
 from recbole_mm.tools.records import read_record, write_record
 from recbole_mm.transfer.checkpoints import CheckpointError, read_checkpoint
