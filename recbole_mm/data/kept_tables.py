@@ -31,7 +31,8 @@ from recbole_mm.tools.json_text import parse_json
 from recbole_mm.tools.npz_files import NpzFile
 
 FORMAT = 1
-"""Of the kept files; a change of what :func:`coded_table` makes of a file needs another one."""
+"""Of the kept files; a change of what :func:`~recbole_mm.data.coded.coded_table` makes of a
+file needs another one."""
 
 SLOW = 1.0
 """Seconds of the processor from which on a table is kept on disk; a busy machine, or a slow disk,
