@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recbole_mm.model.layers.dropout import Dropout
+from recbole_mm.model.layers.transformer import refuse_unequal_heads
 
 
 class HSTUBlock(nn.Module):
@@ -38,11 +39,7 @@ class HSTUBlock(nn.Module):
         self, hidden_size: int, n_heads: int, length: int, dropout: float, eps: float, std: float
     ):
         super().__init__()
-        if hidden_size % n_heads:
-            raise ValueError(
-                f"hidden_size={hidden_size} cannot be divided among n_heads={n_heads}: "
-                f"choose a hidden size that is a multiple of the number of heads."
-            )
+        refuse_unequal_heads(hidden_size, n_heads)
         self.n_heads, self.eps = n_heads, eps
         self.in_proj = nn.Linear(hidden_size, 4 * hidden_size, bias=False)
         self.distance_bias = nn.Parameter(torch.empty(length))

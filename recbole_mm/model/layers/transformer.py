@@ -13,6 +13,19 @@ from recbole_mm.model.layers.dropout import Dropout
 from recbole_mm.model.layers.products import Linear, linear, pairwise_dots
 
 
+def refuse_unequal_heads(hidden_size: int, n_heads: int) -> None:
+    """Refuse a width that heads cannot share equally.
+
+    Raises:
+        ValueError: ``n_heads`` does not divide ``hidden_size``.
+    """
+    if hidden_size % n_heads:
+        raise ValueError(
+            f"hidden_size={hidden_size} cannot be divided among n_heads={n_heads}: "
+            f"choose a hidden size that is a multiple of the number of heads."
+        )
+
+
 class Attention(nn.Module):
     r"""Multi-head attention with key padding, also for rows without any key.
 
@@ -33,11 +46,7 @@ class Attention(nn.Module):
 
     def __init__(self, hidden_size: int, n_heads: int, dropout: float = 0.0):
         super().__init__()
-        if hidden_size % n_heads:
-            raise ValueError(
-                f"hidden_size={hidden_size} cannot be divided among n_heads={n_heads}: "
-                f"choose a hidden size that is a multiple of the number of heads."
-            )
+        refuse_unequal_heads(hidden_size, n_heads)
         self.n_heads = n_heads
         self.dropout = Dropout(dropout)
         self.in_proj_weight = nn.Parameter(torch.empty(3 * hidden_size, hidden_size))
