@@ -21,7 +21,7 @@ from types import SimpleNamespace
 import torch
 from process_memory import OwnMemory, own, peak
 from recommend import LARGE, write_large_dataset
-from synthetic import model_settings, random_batch
+from synthetic import dataset_of, model_settings, random_batch
 
 from recbole_mm.data.features import ItemFeatures
 from recbole_mm.integration.lookup import model_class
@@ -36,7 +36,7 @@ SETTINGS = {
     "MISSRec": {"use_item_id": False, "interest_ratio": 2e-5, "interest_iterations": 1},
     "UniSRec": {"use_item_id": False},
     "SASRecPlus": {"use_item_id": False, "modalities": list(WIDTHS)},
-    "SASRecPlus, IDs": {"use_item_id": True, "modalities": []},
+    "SASRecPlus-IDs": {"use_item_id": True, "modalities": []},
 }
 """Features alone, but for the last."""
 TASKS = {
@@ -53,16 +53,7 @@ def large_dataset(n_items: int, modalities) -> SimpleNamespace:
         values = part.repeat(-(-n_items // len(part)), 1)[:n_items]
         values[0] = 0
         features[name] = ItemFeatures(values, torch.arange(n_items) > 0)
-    return SimpleNamespace(
-        modalities=list(features),
-        features=features,
-        has_time=True,
-        num=lambda _: n_items,
-        field2id_token={"item_id": [str(item) for item in range(n_items)]},
-        item_counts=lambda: torch.ones(n_items, dtype=torch.long),
-        item_shares=lambda: torch.full((n_items,), 1 / n_items),
-        domains=(),
-    )
+    return dataset_of(n_items, features)
 
 
 def step(name: str, task: str, n_items: int) -> dict:
@@ -76,7 +67,7 @@ def step(name: str, task: str, n_items: int) -> dict:
     }
     if task == "step_sparse":
         settings["use_item_id"] = True
-    name_of_model = name.partition(",")[0]
+    name_of_model = name.partition("-")[0]
     config = model_settings(name_of_model, **settings)
     modalities = settings.get("modalities", list(WIDTHS))
     model = model_class(name_of_model)(config, large_dataset(n_items, modalities)).train()
@@ -103,7 +94,7 @@ def evaluation(name: str, _task: str, n_items: int) -> dict:
         values = {"data_path": folder, "MAX_ITEM_LIST_LENGTH": LENGTH, "checkpoint_dir": folder}
         values |= {"show_progress": False, "metrics": ["NDCG", "Recall", "ItemCoverage"]}
         config = load_config(
-            name.partition(",")[0], LARGE, config_dict={**SETTINGS[name], **values}
+            name.partition("-")[0], LARGE, config_dict={**SETTINGS[name], **values}
         )
         run = Run(config)
         run.model.on_epoch_start(0)
@@ -137,14 +128,20 @@ def main() -> None:
     )
     parser.add_argument("--items", type=int, default=1_000_000)
     parser.add_argument("--rows", default="step,step_sparse,evaluation")
-    parser.add_argument("--models", default=";".join(SETTINGS), help="separated by ;")
+    parser.add_argument("--models", default=",".join(SETTINGS))
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
         print(json.dumps(measured(args.models, args.rows, args.items)))
         return
-    for task in args.rows.split(","):
-        for name in args.models.split(";"):
+    names, tasks = args.models.split(","), args.rows.split(",")
+    unknown = [*({*names} - {*SETTINGS}), *({*tasks} - {*TASKS, "evaluation"})]
+    if unknown:
+        parser.error(
+            f"{unknown}: models are {', '.join(SETTINGS)}; rows {', '.join(TASKS)}, evaluation"
+        )
+    for task in tasks:
+        for name in names:
             flags = [f"--items={args.items}", f"--rows={task}", f"--models={name}", "--child"]
             command = [sys.executable, __file__, *flags]
             done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)

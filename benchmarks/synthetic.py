@@ -33,6 +33,11 @@ def random_dataset(
         values = torch.randn(n_items, width) * 0.05
         values[0] = 0
         features[name] = ItemFeatures(values, torch.arange(n_items) > 0)
+    return dataset_of(n_items, features)
+
+
+def dataset_of(n_items: int, features: dict[str, ItemFeatures]) -> SimpleNamespace:
+    """What a model reads of a data set: items that are all equally popular."""
     return SimpleNamespace(
         modalities=list(features),
         features=features,
