@@ -2,7 +2,7 @@
 
 import codecs
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from recbole_mm.prepare.inputs import InputError
 
@@ -23,11 +23,16 @@ class TextFormat(NamedTuple):
         separator: one character between columns; ``None``: a comma in ``.csv``, a tab in ``.tsv``.
         encoding: name of the encoding.
         quotes: whether ``"..."`` may enclose a field; if not, quotes are characters like others.
+        header: names of the columns, if the first line of the file is a row already.
+        lines: what a line holds: ``columns``; ``sequences``, a user and all items of this user; or
+            ``titles``, an item and its title (:mod:`recbole_mm.prepare.line_tables`).
     """
 
     separator: str | None = None
     encoding: str = "utf-8"
     quotes: bool = True
+    header: tuple[str, ...] = ()
+    lines: Literal["columns", "sequences", "titles"] = "columns"
 
 
 PLAIN = TextFormat()
@@ -47,6 +52,8 @@ def is_packed(path) -> bool:
 def is_separated(path, text: TextFormat) -> bool:
     """Whether a file is separated text: by its name, or because its separator is given."""
     ending = ending_of(path)
+    if text.lines != "columns":
+        return False
     if ending in JSON_LINES or ending in PARQUET or ending == EXCEL:
         return False
     return ending in SEPARATORS or text.separator is not None

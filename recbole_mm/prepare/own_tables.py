@@ -10,6 +10,7 @@ from recbole_mm.prepare.inputs import InputError
 from recbole_mm.prepare.interactions import check_interactions
 from recbole_mm.prepare.item_pictures import find_pictures, inside
 from recbole_mm.prepare.item_table import ItemTable, read_items
+from recbole_mm.prepare.layouts import LAYOUTS
 from recbole_mm.prepare.making import made_whole
 from recbole_mm.prepare.prepared import PreparedDataset, write_dataset
 from recbole_mm.prepare.ready_made import write_vectors
@@ -40,7 +41,7 @@ def prepare(args) -> PreparedDataset:
             {"item_id": args.key_column or args.item_column} | args.item_text,
             interactions["item_id"],
             args.keep,
-            args.text,
+            args.items_text,
             scratch,
             args.only_items_with_interactions,
         )
@@ -86,6 +87,7 @@ def _write(
         **facts,
         item_rows_left_out=items.left_out,
         kept=items.types,
+        **_terms(args),
         sources={str(path): sha256_of_file(path) for path in sources},
     )
     if args.vectors:
@@ -95,6 +97,11 @@ def _write(
 
         extract([dataset], encoder, args.modalities)
     return dataset
+
+
+def _terms(args) -> dict[str, str]:
+    """What the card says of a public data set."""
+    return {"source": args.layout, "terms": LAYOUTS[args.layout].terms} if args.layout else {}
 
 
 def _read_interactions(args, scratch) -> tuple[pl.DataFrame, dict]:

@@ -18,6 +18,7 @@ from recbole_mm.prepare.formats import (
     separator_of,
 )
 from recbole_mm.prepare.inputs import InputError
+from recbole_mm.prepare.line_tables import scan_lines
 from recbole_mm.prepare.text_tables import checked_header, first_fault, in_utf8, read_header
 from recbole_mm.tools.names import nearest
 
@@ -40,6 +41,8 @@ def scan_table(path, text: TextFormat = PLAIN, scratch=None) -> pl.LazyFrame:
     """
     refuse_unreadable(path, text)
     with reading(path, text):
+        if text.lines != "columns":
+            return scan_lines(path, text, scratch)
         if ending_of(path) in PARQUET:
             return pl.scan_parquet(path)
         if ending_of(path) == EXCEL:
@@ -53,6 +56,7 @@ def _scan_separated(path, text: TextFormat, scratch) -> pl.LazyFrame:
     return pl.scan_csv(
         in_utf8(path, text, scratch),
         separator=separator_of(path, text),
+        has_header=not text.header,
         quote_char='"' if text.quotes else None,
         infer_schema=False,
         new_columns=read_header(path, text),

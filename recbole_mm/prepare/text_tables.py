@@ -75,15 +75,37 @@ def read_header(path, text: TextFormat) -> list[str]:
     """Names of the columns of separated text, without blanks around them; unnamed ones get one.
 
     Raises:
-        InputError: the file is empty, or a name is a duplicate.
+        InputError: the file is empty, a name is a duplicate, or the first line has another number of
+            fields than ``text.header`` names.
     """
-    with open_text(path, text.encoding) as file:
-        names: list[str] = next(_records(file, separator_of(path, text), text.quotes), [])
+    names = first_record(path, text)
     if not names:
         raise InputError(
             f"{path}: it is empty; expected the names of the columns in the first line."
         )
-    return checked_header(path, names)
+    if not text.header:
+        return checked_header(path, names)
+    if len(names) != len(text.header):
+        raise InputError(
+            f"{path}: line 1 has {len(names)} fields, expected {len(text.header)}: "
+            f"{', '.join(text.header)}."
+        )
+    return list(text.header)
+
+
+def first_record(path, text: TextFormat) -> list[str]:
+    """The fields of the first line of separated text, empty for an empty file."""
+    return next(read_records(path, text), [])
+
+
+def read_records(path, text: TextFormat) -> Iterator[list[str]]:
+    """The fields of each line of separated text, the first line included.
+
+    Raises:
+        InputError: the file is in another encoding, or damaged.
+    """
+    with open_text(path, text.encoding) as file:
+        yield from _records(file, separator_of(path, text), text.quotes)
 
 
 def checked_header(path, names: Sequence[str | None]) -> list[str]:
@@ -108,7 +130,7 @@ def first_fault(path, text: TextFormat) -> str | None:
         with open_text(path, "utf-8" if ending_of(path) in JSON_LINES else text.encoding) as file:
             if ending_of(path) in JSON_LINES:
                 return _fault_of_json(file)
-            return _fault_of_records(file, separator_of(path, text), text.quotes)
+            return _fault_of_records(file, separator_of(path, text), text)
     except InputError as error:
         return str(error).removeprefix(f"{path}: ")
 
@@ -124,19 +146,20 @@ def _fault_of_json(file: IO[str]) -> str | None:
     return None
 
 
-def _fault_of_records(file: IO[str], separator: str, quotes: bool) -> str | None:
+def _fault_of_records(file: IO[str], separator: str, text: TextFormat) -> str | None:
     lines = _CountedQuotes(file)
-    records = _records(lines, separator, quotes, strict=True)
-    width = len(next(records, []))
+    records = _records(lines, separator, text.quotes, strict=True)
+    width = len(text.header or next(records, []))
+    limit = f"expected {width}" if text.header else f"the header has {width}"
     lines.quotes = 0
     try:
         for record in records:
             if len(record) > width:
                 return (
-                    f"line {records.line_num} has {len(record)} fields, the header has {width}. Quote "
+                    f"line {records.line_num} has {len(record)} fields, {limit}. Quote "
                     f"fields that hold the separator {separator!r}, or name another --separator."
                 )
-            if quotes and lines.quotes % 2:
+            if text.quotes and lines.quotes % 2:
                 return f"line {records.line_num}: a quote inside a field without quotes. {_ADVICE}"
             lines.quotes = 0
     except csv.Error as error:
@@ -168,7 +191,7 @@ def short_rows(path, text: TextFormat) -> tuple[int, int]:
     count = first = 0
     with open_text(path, text.encoding) as file:
         records = _records(file, separator_of(path, text), text.quotes, strict=True)
-        width = len(next(records, []))
+        width = len(text.header or next(records, []))
         try:
             for record in records:
                 if 0 < len(record) < width:

@@ -5,11 +5,17 @@
     recbole-mm prepare Shop --user-column=customer --item-column=sku --time-column=ordered_at
     recbole-mm prepare Shop --separator=';' --encoding=cp1252 --time-format='%d.%m.%Y %H:%M'
     recbole-mm prepare Shop --keep price --keep color=main_color
+    recbole-mm prepare MicroLens-50k --layout=microlens --core=5    # also ninerec, pixelrec
 
 A folder holds interactions.csv (columns user, item and, if there are any, rating, timestamp) and,
 as far as you have them, items.jsonl (item, title, brand, categories, description, image), images/
 (named after their items) and clip_vit_b32.npz (vectors). Both tables may be csv, tsv or jsonl, each
 also as .gz, parquet or xlsx, under any name and with columns of any name.
+
+--layout reads a public data set as its authors lay it out: NineRec (one folder with QB_pair.csv or
+QB_behaviour.tsv, QB_item.csv, QB_cover/), MicroLens (MicroLens-50k_pairs.csv or .tsv,
+MicroLens-50k_titles.csv, MicroLens-50k_covers/) and PixelRec (pixelrec_interaction/,
+pixelrec_iteminfo/, cover/). Of several data sets in the folder, --name chooses.
 
 This writes dataset/NAME/NAME.{inter,item,text.npz,image.npz,card.json}. Items without interactions
 are kept: they have features and can be recommended as new items.
@@ -35,8 +41,14 @@ from recbole_mm.prepare.formats import (
     refuse_unreadable,
 )
 from recbole_mm.prepare.inputs import InputError
+from recbole_mm.prepare.layouts import LAYOUTS, find_files, time_unit
 
 VECTORS_NAME = "clip_vit_b32.npz"
+OF_OWN_TABLES = (
+    "user_column", "item_column", "key_column", "rating_column", "time_column", "separator",
+    "no_quotes", "time_format",
+)  # fmt: skip
+"""Options that say what a layout knows."""
 KEPT = re.compile(
     r"(?P<name>[A-Za-z_][\w.-]*)(:(?P<kind>token|float))?(=(?P<column>.+))?", re.DOTALL
 )
@@ -57,23 +69,21 @@ def read_arguments(arguments=None):
     """
     args = _parser().parse_args(arguments)
     args.command = command_line("prepare", arguments)
-    args.text = TextFormat(args.separator, args.encoding, not args.no_quotes)
-    if args.folder:
-        _look_into(args)
+    args.item_text = _item_text(args.item_text)
+    if args.folder and not args.folder.is_dir():
+        raise InputError(f"{args.folder}: no such folder.")
+    if args.layout:
+        _look_for_layout(args)
+    else:
+        _look_for_tables(args)
     if not args.interactions:
         raise InputError("name a folder, or the file of interactions with --interactions=FILE.")
-    for table in (args.interactions, args.items):
+    for table, text in ((args.interactions, args.text), (args.items, args.items_text)):
         if table:
-            refuse_unreadable(table, args.text)
-    if args.vectors and args.vectors.is_dir():
-        args.vectors = args.vectors / VECTORS_NAME
-    if args.vectors and not args.vectors.is_file():
-        raise InputError(f"{args.vectors}: no such file.")
-    if args.images and not args.images.is_dir():
-        raise InputError(f"{args.images}: no such folder.")
+            refuse_unreadable(table, text)
+    _check_features(args)
     args.name = args.name or args.interactions.resolve().parent.name
     refuse_unusable_name(args.name)
-    args.item_text = _item_text(args.item_text)
     args.keep = dict(_kept(option) for option in args.keep)
     if args.keep and not args.items:
         raise InputError("--keep needs the table of items: name it with --items=FILE.")
@@ -84,6 +94,11 @@ def _parser():
     parser = parser_of("prepare", __doc__)
     parser.add_argument("folder", nargs="?", type=Path, help="with interactions.csv, items.jsonl")
     parser.add_argument("--name", help="of the data set [the folder's]")
+    parser.add_argument(
+        "--layout",
+        choices=list(LAYOUTS),
+        help="a public data set as its authors lay it out; its columns and formats are known",
+    )
     add_output(parser)
     files = parser.add_argument_group("files")
     files.add_argument("--interactions", type=Path, metavar="FILE", help="one row per event")
@@ -93,8 +108,8 @@ def _parser():
     )
     files.add_argument("--vectors", type=Path, help=f"a file like {VECTORS_NAME}, or its folder")
     columns = parser.add_argument_group("columns")
-    columns.add_argument("--user-column", default="user", metavar="COLUMN", help="[user]")
-    columns.add_argument("--item-column", default="item", metavar="COLUMN", help="[item]")
+    columns.add_argument("--user-column", metavar="COLUMN", help="[user]")
+    columns.add_argument("--item-column", metavar="COLUMN", help="[item]")
     columns.add_argument(
         "--key-column", metavar="COLUMN", help="of the table of items [that of --item-column]"
     )
@@ -147,10 +162,65 @@ def _parser():
     return parser
 
 
+def _check_features(args) -> None:
+    """The file of vectors and the folder of pictures exist."""
+    if args.vectors and args.vectors.is_dir():
+        args.vectors = args.vectors / VECTORS_NAME
+    if args.vectors and not args.vectors.is_file():
+        raise InputError(f"{args.vectors}: no such file.")
+    if args.images and not args.images.is_dir():
+        raise InputError(f"{args.images}: no such folder.")
+
+
+def _look_for_layout(args) -> None:
+    """The files of a layout, and how they are read.
+
+    Raises:
+        InputError: a file is missing or has another layout, or an option is for tables of your own.
+    """
+    for option in OF_OWN_TABLES:
+        if getattr(args, option):
+            raise InputError(
+                f"--{option.replace('_', '-')}: --layout={args.layout} knows columns and formats. Leave "
+                f"out one of the two options."
+            )
+    args.name = args.name or (args.folder and args.folder.resolve().name)
+    given = {"interactions": args.interactions, "items": args.items, "images": args.images}
+    found = find_files(args.layout, args.folder, args.name or "", given)
+    for table in (found["interactions"], found["items"]):
+        if not table.is_file():
+            raise InputError(f"{table}: no such file.")
+    layout = LAYOUTS[args.layout]
+    tables = layout.tables(found["interactions"], found["items"], args.encoding)
+    args.interactions, args.items, args.images = (
+        tables.interactions,
+        found["items"],
+        found["images"],
+    )
+    vars(args).update(tables.columns)
+    args.key_column = tables.key_column
+    args.item_text |= {
+        field: args.item_text[field] or name for field, name in tables.item_text.items()
+    }
+    args.text, args.items_text = tables.text, tables.items_text
+    args.time_unit = args.time_unit or time_unit(tables)
+    print(
+        f"{args.interactions}: user {args.user_column!r}, item {args.item_column!r}, "
+        f"time {args.time_column or 'none'!r}{f' in {args.time_unit}' if args.time_unit else ''}; items "
+        f"{args.items}; pictures {args.images or 'none'}\nTerms of the data set: {layout.terms}."
+    )
+
+
+def _look_for_tables(args) -> None:
+    """The tables of a folder, and how tables of your own are read."""
+    args.text = args.items_text = TextFormat(args.separator, args.encoding, not args.no_quotes)
+    args.user_column, args.item_column = args.user_column or "user", args.item_column or "item"
+    if args.folder:
+        _look_into(args)
+
+
 def _look_into(args) -> None:
     """The files of a folder that the command line does not name."""
-    if not args.folder.is_dir():
-        raise InputError(f"{args.folder}: no such folder.")
     args.interactions = args.interactions or _table_in(args.folder, "interactions")
     args.items = args.items or _table_in(args.folder, "items", required=False)
     vectors = args.folder / VECTORS_NAME

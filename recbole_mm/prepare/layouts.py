@@ -1,0 +1,288 @@
+"""Public data sets as their authors lay them out, as tables of your own: which file is what, and how it
+is written. Nothing heavy is imported, and no table is read but for its first lines.
+
+The layouts are those of the authors' descriptions and code:
+
+NineRec (github.com/westlake-repl/NineRec: README, ``get_behaviour.py``, ``get_lmdb.py`` and the readers
+in ``Baseline``), here for QB:
+    ``QB_pair.csv``: three columns without a header. The README has user, item, time; the code reads
+    item, user, time. Which of the first two holds items is looked up in ``QB_item.csv``.
+    ``QB_behaviour.tsv``: a user, a tab, and the items in order of time, separated by blanks; taken if the
+    pairs have no times (QB and TN).
+    ``QB_item.csv``: item, text in Chinese, text in English; csv without a header.
+    ``QB_cover/``: pictures, ``<item>.jpg``. Bili_2M and Bili_500K share ``Source_Bili_2M_cover``.
+
+MicroLens (github.com/westlake-repl/MicroLens: README, ``Code/IDRec/process_data.ipynb``, ``Data
+Processing/generate_cover_frames_lmdb.py``; the readme.txt of the 50k set):
+    ``MicroLens-50k_pairs.csv``: user, item, time in milliseconds, with a header.
+    ``MicroLens-50k_pairs.tsv``: a user, a tab, and the items in order of time, separated by blanks;
+    taken if there are no pairs with times.
+    ``MicroLens-50k_titles.csv``, ``MicroLens-100k_title_en.csv``, ``MicroLens-1M_title.csv``: an item, a
+    comma and a title, with a header in the 50k set alone; quotes in titles are not always closed.
+    ``MicroLens-50k_covers/``: pictures, ``<item>.jpg``.
+
+PixelRec (github.com/westlake-repl/PixelRec: ``dataset/readme.md``, ``code/REC/data/dataload.py``,
+``code/generate_lmdb.py``), here for Pixel200K:
+    ``pixelrec_interaction/Pixel200K.csv``: item_id, user_id, timestamp, with a header.
+    ``pixelrec_iteminfo/Pixel200K.csv``: item_id, title, tag, description and counts, with a header.
+    ``cover/``: pictures, ``<item>.jpg``, of all of PixelRec.
+
+Times are numbers; those from 100,000,000,000 on are milliseconds (seconds would be after the year 5000).
+"""
+
+from collections.abc import Callable, Iterator
+from fnmatch import fnmatchcase
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+from recbole_mm.prepare.formats import TextFormat
+from recbole_mm.prepare.inputs import InputError
+from recbole_mm.prepare.text_tables import first_record, read_records
+
+LOOKED_AT = 10_000
+"""Pairs from which the column of the items is recognized."""
+
+FIRST_MILLISECONDS = 1e11
+HEADERS = ("user", "userid", "user_id", "item", "itemid", "item_id", "video", "videoid", "video_id")
+"""First fields of a line that names the columns, in lower case."""
+
+PLAIN_TERMS = (
+    "the authors ask for a citation, and prohibit to modify the data set privately and then offer it "
+    "for download; their repository has no other license of the data"
+)
+PIXELREC_TERMS = (
+    "for non-commercial research and education only; no rights to copy, modify, publish, distribute or "
+    "commercialize the data set (LICENSE of its repository); the authors ask for a citation"
+)
+
+
+class Tables(NamedTuple):
+    """The tables of a data set, and how they are read.
+
+    Attributes:
+        interactions: the file.
+        columns: its columns: ``user_column``, ``item_column`` and, with times, ``time_column``.
+        text: how it is written.
+        key_column: the item column of the table of items.
+        item_text: columns of an item's texts that have other names.
+        items_text: how the table of items is written.
+    """
+
+    interactions: Path
+    columns: dict[str, str]
+    text: TextFormat
+    key_column: str
+    item_text: dict[str, str]
+    items_text: TextFormat
+
+
+class Layout(NamedTuple):
+    """How a public data set is laid out.
+
+    Attributes:
+        files: patterns of the paths in the folder, in lower case, by what they hold
+            (``interactions``, ``items``, ``images``); the first pattern that fits counts.
+        tables: from the files of interactions and items, and their encoding.
+        terms: of the data set, as its authors state them.
+    """
+
+    files: dict[str, tuple[str, ...]]
+    tables: Callable[[Path, Path, str], Tables]
+    terms: str
+
+
+def find_files(layout: str, folder: Path | None, name: str, given: dict[str, Path | None]):
+    """The interactions, items and pictures of a data set.
+
+    Args:
+        layout: one of :data:`LAYOUTS`.
+        folder: where to look, and in the folders right below it; ``None``: nowhere.
+        name: of the data set; of several files that fit, the one whose name begins with it counts.
+        given: paths that the user has named, by what they hold; these are not looked for.
+
+    Returns:
+        A path for ``interactions`` and ``items``, a path or ``None`` for ``images``.
+
+    Raises:
+        InputError: a table is missing, or several files fit.
+    """
+    found = dict(given)
+    for role, patterns in LAYOUTS[layout].files.items():
+        if found[role] is None and folder is not None:
+            found[role] = _find(layout, folder, name, role, patterns)
+        if found[role] is None and role != "images":
+            raise InputError(
+                f"{folder or layout}: no {role} in the layout of {layout} ({' or '.join(patterns)}); "
+                f"name the file with --{role}=FILE."
+            )
+    return found
+
+
+def _find(layout: str, folder: Path, name: str, role: str, patterns) -> Path | None:
+    for pattern in patterns:
+        fitting = [
+            path
+            for path in _paths_in(folder)
+            if fnmatchcase(path.relative_to(folder).as_posix().lower(), pattern)
+            and path.is_dir() == (role == "images")
+        ]
+        chosen = [path for path in fitting if _is_named(path, name)] or fitting
+        if len(chosen) > 1:
+            names = ", ".join(path.relative_to(folder).as_posix() for path in chosen)
+            raise InputError(
+                f"{folder}: several files fit the {role} of {layout}: {names}. Choose by --name=NAME, "
+                f"the first part of their names, or by --{role}=PATH."
+            )
+        if chosen:
+            return chosen[0]
+    return None
+
+
+def _is_named(path: Path, name: str) -> bool:
+    """Whether a file is of this data set, as QB_item.csv of QB and Pixel1M.csv of Pixel1M."""
+    return path.stem.lower() == name.lower() or path.name.lower().startswith(f"{name.lower()}_")
+
+
+def _paths_in(folder: Path) -> Iterator[Path]:
+    """What is in the folder, and in those right below it that are not of pictures."""
+    for path in sorted(folder.iterdir()):
+        yield path
+        if path.is_dir() and "cover" not in path.name.lower():
+            yield from sorted(path.iterdir())
+
+
+def time_unit(tables: Tables) -> str | None:
+    """The unit of times, by the size of the first; ``None`` without times.
+
+    Raises:
+        InputError: the first time is not a number.
+    """
+    if "time_column" not in tables.columns:
+        return None
+    records = _rows(tables.interactions, tables.text)
+    names = tables.text.header or first_record(tables.interactions, tables.text)
+    place = [name.strip() for name in names].index(tables.columns["time_column"])
+    first = next(records, [])
+    try:
+        return "ms" if float(first[place]) >= FIRST_MILLISECONDS else "s"
+    except (ValueError, IndexError) as error:
+        raise InputError(
+            f"{tables.interactions}: the first row is {first}; expected a number as its time."
+        ) from error
+
+
+def _ninerec(interactions: Path, items: Path, encoding: str) -> Tables:
+    item_names, items_text = _by_position(items, ("item", "text_zh", "text_en"), encoding)
+    key, texts = item_names[0], {"title": item_names[2]}
+    has_times = len(first_record(interactions, TextFormat(encoding=encoding))) > 2
+    if not _is_sequences(interactions) and not has_times:
+        interactions = _sequences_of(interactions)
+    if _is_sequences(interactions):
+        return Tables(interactions, *_sequences(encoding), key, texts, items_text)
+    expected = ("first", "second", "timestamp") if has_times else ("first", "second")
+    names, text = _by_position(interactions, expected, encoding)
+    item, user, *time = names
+    if _items_are_second(interactions, text, items, items_text):
+        item, user = user, item
+    columns = {"user_column": user, "item_column": item}
+    columns |= {"time_column": time[0]} if time else {}
+    return Tables(interactions, columns, text, key, texts, items_text)
+
+
+def _microlens(interactions: Path, _items: Path, encoding: str) -> Tables:
+    titles = TextFormat(encoding=encoding, lines="titles")
+    if _is_sequences(interactions):
+        return Tables(interactions, *_sequences(encoding), "item", {}, titles)
+    names, text = _by_position(interactions, ("user", "item", "timestamp"), encoding)
+    columns = dict(zip(("user_column", "item_column", "time_column"), names, strict=True))
+    return Tables(interactions, columns, text, "item", {}, titles)
+
+
+def _pixelrec(interactions: Path, _items: Path, encoding: str) -> Tables:
+    columns = {"user_column": "user_id", "item_column": "item_id", "time_column": "timestamp"}
+    plain = TextFormat(encoding=encoding)
+    return Tables(interactions, columns, plain, "item_id", {"categories": "tag"}, plain)
+
+
+def _is_sequences(path: Path) -> bool:
+    return path.suffix.lower() == ".tsv"
+
+
+def _sequences(encoding: str) -> tuple[dict[str, str], TextFormat]:
+    columns = {"user_column": "user", "item_column": "item"}
+    return columns, TextFormat(encoding=encoding, lines="sequences")
+
+
+def _sequences_of(pairs: Path) -> Path:
+    """The file of sequences beside pairs without times; without one, the pairs."""
+    sequences = pairs.with_name(pairs.name.replace("_pair.csv", "_behaviour.tsv"))
+    return sequences if sequences.is_file() else pairs
+
+
+def _by_position(path: Path, names: tuple[str, ...], encoding: str) -> tuple[list[str], TextFormat]:
+    """Names of the first columns, those of the file if it has a header; and how it is written.
+
+    Raises:
+        InputError: the file has a header, but fewer columns.
+    """
+    text = TextFormat(encoding=encoding)
+    first = first_record(path, text)
+    if not first or first[0].strip().lower() not in HEADERS:
+        return list(names), text._replace(header=names)
+    if len(first) < len(names):
+        raise InputError(f"{path}: it has the columns {first}, expected {len(names)}: {names}.")
+    return [name.strip() for name in first[: len(names)]], text
+
+
+def _items_are_second(pairs: Path, text: TextFormat, items: Path, items_text: TextFormat) -> bool:
+    """Whether the second column of the pairs has the items, not the first.
+
+    Raises:
+        InputError: neither of them has any.
+    """
+    known = {record[0].strip() for record in _rows(items, items_text) if record}
+    rows = [record for record in islice(_rows(pairs, text), LOOKED_AT) if len(record) > 1]
+    first, second = (sum(row[place].strip() in known for row in rows) for place in (0, 1))
+    if not first and not second:
+        raise InputError(
+            f"{pairs}: neither of its first two columns has items of {items}: its first rows are "
+            f"{rows[:2]}. Do the files belong together?"
+        )
+    return second > first
+
+
+def _rows(path: Path, text: TextFormat) -> Iterator[list[str]]:
+    """The records without that of the header."""
+    return islice(read_records(path, text), 0 if text.header else 1, None)
+
+
+LAYOUTS = {
+    "ninerec": Layout(
+        {
+            "interactions": ("*_pair.csv", "*_behaviour.tsv"),
+            "items": ("*_item.csv",),
+            "images": ("*_cover",),
+        },
+        _ninerec,
+        PLAIN_TERMS,
+    ),
+    "microlens": Layout(
+        {
+            "interactions": ("*_pairs.csv", "*_pairs.tsv"),
+            "items": ("*_title_en.csv", "*_titles.csv", "*_title.csv"),
+            "images": ("*_covers", "covers"),
+        },
+        _microlens,
+        PLAIN_TERMS,
+    ),
+    "pixelrec": Layout(
+        {
+            "interactions": ("*interaction*/*.csv",),
+            "items": ("*item*info*/*.csv",),
+            "images": ("cover", "covers"),
+        },
+        _pixelrec,
+        PIXELREC_TERMS,
+    ),
+}
