@@ -8,7 +8,7 @@ from recbole_mm.config.models import model_name
 from recbole_mm.config.property_files import read_layers
 from recbole_mm.config.stages import stage_overlays
 
-DATA_KEYS = ("data_path", "domains", "benchmark_filename", "modalities")
+DATA_KEYS = ("data_path", "domains", "exclude_users_of", "benchmark_filename", "modalities")
 
 
 def data_settings(
@@ -24,7 +24,7 @@ def data_settings(
 
     Returns:
         ``dataset``, ``data_path`` (the folder of this data set), ``domains``,
-        ``benchmark_filename`` and ``modalities`` of each stage that names a data set;
+        ``exclude_users_of``, ``benchmark_filename`` and ``modalities`` of each stage that names a data set;
         :func:`~recbole_mm.config.load.load_config` refuses the others, and
         :func:`~recbole_mm.run.stages.plan_stages` a malformed list of stages.
 

@@ -15,6 +15,10 @@ import reprlib
 
 from recbole_mm.config.errors import ConfigError
 
+EXCLUDE = "exclude_users_of"
+TARGETS = "targets"
+"""Value of :data:`EXCLUDE` in a pretrain stage: the data sets of the finetune stages."""
+
 LEAVE_ONE_OUT = "leave_one_out_domains"
 NAME = "all_but_{}"
 """Of the mixture of all other domains."""
@@ -39,12 +43,35 @@ def stage_overlays(common: dict) -> list[dict]:
         raise ConfigError(f"`stages:` must be a list of overlays, not {reprlib.repr(overlays)}")
     if not all(isinstance(overlay, dict) for overlay in overlays):
         raise ConfigError("`stages:` must be a list of mappings like {train_stage: ...}")
+    if common.get(EXCLUDE) == TARGETS:
+        raise ConfigError(
+            f"{EXCLUDE}: {TARGETS} belongs into a pretrain stage of `stages:`, not beside it"
+        )
     domains = common.get(LEAVE_ONE_OUT)
     if domains is None:
-        return overlays
+        return _without_users_of_targets(overlays, common)
     _refuse_wrong_domains(domains)
     _refuse_unfit_stages(overlays, common)
-    return [_placed(overlay, target, domains) for target in domains for overlay in overlays]
+    rounds = [[_placed(overlay, target, domains) for overlay in overlays] for target in domains]
+    return [o for placed in rounds for o in _without_users_of_targets(placed, common)]
+
+
+def _without_users_of_targets(overlays: list[dict], common: dict) -> list[dict]:
+    """The stages with the names of the data sets that :data:`TARGETS` stands for."""
+    finetuned = [overlay for overlay in overlays if overlay.get("train_stage") == "finetune"]
+    names = [overlay.get("dataset", common.get("dataset")) for overlay in finetuned]
+    targets = list(dict.fromkeys(name for name in names if name))
+    changed = []
+    for overlay in overlays:
+        if overlay.get(EXCLUDE) == TARGETS:
+            if overlay.get("train_stage") != "pretrain" or not targets:
+                raise ConfigError(
+                    f"{EXCLUDE}: {TARGETS} stands for the data sets of the finetune stages, in a "
+                    f"pretrain stage: name data sets instead, e.g. [ToysGames]"
+                )
+            overlay = {**overlay, EXCLUDE: targets}
+        changed.append(overlay)
+    return changed
 
 
 def _placed(overlay: dict, target: str, domains: list[str]) -> dict:

@@ -11,7 +11,12 @@ from recbole.utils import FeatureSource, FeatureType, get_model
 
 from recbole_mm.data.augmentation import random_crops, shuffled_ties
 from recbole_mm.data.builtin import ensure_builtin
-from recbole_mm.data.domains import common_modalities, domain_folder, domains_of
+from recbole_mm.data.domains import (
+    common_modalities,
+    domain_folder,
+    domains_of,
+    excluded_data_sets,
+)
 from recbole_mm.data.errors import DatasetError
 from recbole_mm.data.feature_files import feature_path, find_modalities, read_feature_info
 from recbole_mm.data.features import ItemFeatures, read_item_features
@@ -34,6 +39,8 @@ from recbole_mm.data.sequences import (
     users_by_start,
     windows,
 )
+from recbole_mm.data.shared_users import plain_tokens, users_of
+from recbole_mm.data.token_ids import categorical
 from recbole_mm.tools import processes
 
 # columns of a target: its history is the rows [first, last) of ``MultiModalDataset.history``, where
@@ -73,6 +80,8 @@ class MultiModalDataset(PresplitDataset):
       those of its domains, unless it has a file of its own. A domain without times keeps the order
       of its file, the others are in order of time. ``domain_sampling: balanced`` draws
       as many training examples from each, drawn again every epoch.
+    - Users of other data sets, such as the target of a transfer, can be left out
+      (``exclude_users_of``).
     - A prefix is two row numbers, and its items are looked up when a batch is made: memory is
       linear in interactions and does not depend on ``MAX_ITEM_LIST_LENGTH``.
     - With ``loss_positions: all`` a training example is a window of a user's events, each the
@@ -111,7 +120,33 @@ class MultiModalDataset(PresplitDataset):
             self._load_domains()
         else:
             super()._load_inter_feat(token, dataset_path)
+            self._leave_users_out(token)
             self.has_time = self._has_time_or_order(path)
+
+    def _leave_users_out(self, name: str) -> None:
+        """Leave out the interactions of users of other data sets (``exclude_users_of``)."""
+        others = excluded_data_sets(self.config)
+        if not others:
+            return
+        if self.benchmark_filename_list:
+            raise DatasetError(
+                f"exclude_users_of: {others} does not go with benchmark_filename: leave the users "
+                f"out of the files of {self.dataset_name}"
+            )
+        users = categorical(self.inter_feat[self.uid_field])
+        tokens = plain_tokens(users.categories, bool(self.domains) and name == self.dataset_name)
+        excluded = np.append(tokens.isin(users_of(self.config, others)), False)[users.codes]
+        known = np.unique(users.codes[users.codes >= 0])
+        gone = np.unique(users.codes[excluded])
+        if len(gone) == len(known):
+            raise DatasetError(
+                f"exclude_users_of: all {len(known)} users of {name} are users of {others}"
+            )
+        self.logger.info(
+            f"exclude_users_of: {len(gone)} of {len(known)} users of {name}, and {excluded.sum()} of "
+            f"{len(excluded)} interactions, are left out: users of {', '.join(others)}"
+        )
+        self.inter_feat = self.inter_feat[~excluded].reset_index(drop=True)
 
     def _has_time_or_order(self, path: str) -> bool:
         """Whether the interactions have times; if not, the order of their rows stands in for them."""
@@ -148,6 +183,7 @@ class MultiModalDataset(PresplitDataset):
         for domain in self.domains:
             folder = str(domain_folder(self.config, domain))
             super()._load_inter_feat(domain, folder)
+            self._leave_users_out(domain)
             timed.append(self._has_time_or_order(f"{folder}/{domain}.inter"))
             for field in (self.uid_field, self.iid_field):
                 self.inter_feat[field] = with_domain(self.inter_feat[field], domain)

@@ -1,5 +1,6 @@
 r"""The domains of a mixture: which data sets it consists of, and what their features share."""
 
+import glob
 from pathlib import Path
 
 from recbole_mm.data.feature_files import feature_path, find_modalities, read_feature_info
@@ -66,6 +67,35 @@ def _recorded_domains(path: Path):
 def domain_folder(config, domain: str) -> Path:
     """The folder of a domain, beside that of the mixture."""
     return Path(config["data_path"]).parent / domain
+
+
+def excluded_data_sets(config) -> list[str]:
+    """The data sets whose users are left out (``exclude_users_of``).
+
+    Raises:
+        MixtureError: not a list of names, or the data set itself or one of its domains is in it.
+    """
+    names = config["exclude_users_of"] or []
+    names = [names] if isinstance(names, str) else names
+    if not isinstance(names, list) or not all(map(_is_folder_name, names)):
+        raise MixtureError(
+            f"exclude_users_of: {names!r:.200} must be a list of names of data sets, e.g. [ToysGames]"
+        )
+    own = [name for name in names if name in (config["dataset"], *domains_of(config))]
+    if own:
+        raise MixtureError(
+            f"exclude_users_of: {own[0]!r} is the data set {config['dataset']} itself or one of its "
+            f"domains, so no user of it would be left; remove it"
+        )
+    return names
+
+
+def interaction_files(config, name: str) -> list[Path]:
+    """The file of interactions of a data set beside that of a configuration, or its parts if it is
+    split already."""
+    folder = domain_folder(config, name)
+    whole = folder / f"{name}.inter"
+    return [whole] if whole.is_file() else sorted(folder.glob(f"{glob.escape(name)}.*.inter"))
 
 
 def common_modalities(root, domains: list[str]) -> tuple[list[str], dict[str, list[str]]]:

@@ -57,7 +57,8 @@ def datasets_in(folder) -> list[str]:
 
 
 def needed_datasets(config) -> list[str]:
-    """The data sets that must exist for a run: the named one, or the domains of a mixture.
+    """The data sets that must exist for a run: the named one, or the domains of a mixture, and those
+    whose users are left out.
 
     Data sets that are made at their first use, or that RecBole's loader downloads, need not exist.
 
@@ -68,13 +69,15 @@ def needed_datasets(config) -> list[str]:
         MixtureError: its domains cannot be one data set.
     """
     from recbole_mm.data.builtin import BUILTIN
-    from recbole_mm.data.domains import domains_of
+    from recbole_mm.data.domains import domains_of, excluded_data_sets
 
     name = config["dataset"]
+    names = [name]
     domains = domains_of(config)
     if domains and not (Path(config["data_path"]) / f"{name}.inter").is_file():
-        return domains
-    return [] if name in BUILTIN or name in _downloaded_by_recbole() else [name]
+        names = domains
+    found_later = {*BUILTIN, *_downloaded_by_recbole()}
+    return [name for name in (*names, *excluded_data_sets(config)) if name not in found_later]
 
 
 def lacking_datasets(config) -> list[Lacking]:

@@ -105,9 +105,8 @@ def _recipe(lacking: Lacking, settings: list[dict], options, mirrors: Mirrors) -
     if source is None:
         config = next(config for config in settings if lacking in lacking_datasets(config))
         if options.layout is None and mirrors.source(name) is None:
-            require_dataset(
-                config | {"dataset": name, "data_path": str(root / name), "domains": []}
-            )
+            alone = {"dataset": name, "data_path": str(root / name)}
+            require_dataset(config | alone | {"domains": [], "exclude_users_of": None})
         source = mirrors.require_source(name, options.layout)
     users = [config for config in settings if name in needed_datasets(config)]
     return Recipe(

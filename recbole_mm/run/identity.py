@@ -7,7 +7,7 @@ from pathlib import Path
 
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.plain import config_to_plain
-from recbole_mm.data.domains import domain_folder, domains_of
+from recbole_mm.data.domains import domain_folder, domains_of, excluded_data_sets
 from recbole_mm.tools.hashing import sha256_of_file, sha256_of_parts, sha256_of_tree
 from recbole_mm.transfer.bundle import hashed_file
 
@@ -50,12 +50,13 @@ def digest(config, without=(), **more) -> str:
 
 def data_hashes(config) -> dict[str, str]:
     """SHA-256 of the interactions, the items and the feature files of a data set, by file name; of
-    a mixture those of its domains."""
+    a mixture those of its domains; and the interactions of data sets whose users are left out."""
     name, folder = config["dataset"], Path(config["data_path"])
     features = Path(config["feature_path"] or folder)
     places = [(folder, name, TABLES), (features, name, FEATURES)]
     for domain in domains_of(config):
         places.append((domain_folder(config, domain), domain, TABLES + FEATURES))
+    places += [(domain_folder(config, o), o, (".inter",)) for o in excluded_data_sets(config)]
     used = [
         file
         for folder, stem, suffixes in places

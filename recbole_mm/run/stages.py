@@ -26,6 +26,7 @@ from recbole_mm.config.plain import config_to_plain
 from recbole_mm.config.property_files import read_layers
 from recbole_mm.config.stages import stage_overlays
 from recbole_mm.data.kept_tables import tables_in_memory
+from recbole_mm.data.shared_users import shared_users
 from recbole_mm.integration.lookup import is_multi_modal
 from recbole_mm.run.identity import PLACES, data_hashes, digest
 from recbole_mm.run.logs import start_logging
@@ -105,8 +106,12 @@ class Stage:
         with user_errors(f"{called}: "):
             Run.check(self.config)
 
-    def run(self, called: str = "stage") -> Result:
+    def run(self, called: str = "stage", note: str = "") -> Result:
         """Run the stage, the rest of it, or nothing if it is finished.
+
+        Args:
+            called: its name in the log.
+            note: a further line of the log.
 
         Raises:
             Locked: another run is working on it.
@@ -115,7 +120,7 @@ class Stage:
         with self._alone(called):
             result = self.result()
             if result is None:
-                getLogger().info(f"{called}: {self}")
+                getLogger().info(f"{called}: {self}{note and f'; {note}'}")
                 result = self._train_and_test()
             else:
                 getLogger().info(f"{called} ({self}) is finished: {self.path('.json')}")
@@ -192,8 +197,15 @@ def _run_in_order(stages: list[Stage]) -> list[Result]:
             for later, coming in enumerate(stages[number:], number + 1):
                 coming.check(f"stage {later} ({coming})")
             checked = True
-        results.append(stage.run(f"stage {number} of {len(stages)}"))
+        results.append(stage.run(f"stage {number} of {len(stages)}", _note(stage, stages)))
     return results
+
+
+def _note(stage: Stage, stages: list[Stage]) -> str:
+    """What a finetune stage shares with its source."""
+    if stage.source is None:
+        return ""
+    return str(shared_users(stages[stage.source].config, stage.config) or "")
 
 
 def plan_stages(

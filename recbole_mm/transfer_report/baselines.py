@@ -6,7 +6,7 @@ from recbole_mm.config.plain import config_to_plain
 POPULARITY = "popularity"
 COMMON_KEYS = (
     "ITEM_ID_FIELD", "MAX_ITEM_LIST_LENGTH", "RATING_FIELD", "TIME_FIELD", "USER_ID_FIELD",
-    "benchmark_filename", "checkpoint_dir", "data_path", "domains", "encoding", "eval_args",
+    "benchmark_filename", "checkpoint_dir", "data_path", "domains", "encoding", "eval_args", "exclude_users_of",
     "eval_batch_size", "feature_path", "filter_inter_by_user_or_item", "gpu_id", "held_out_items",
     "item_inter_num_interval", "load_col", "metrics", "min_feature_coverage", "rm_dup_inter", "seed",
     "show_progress", "tie_order", "topk", "train_users", "unload_col", "use_gpu",

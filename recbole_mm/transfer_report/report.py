@@ -164,6 +164,7 @@ def conditions(study: Study, blocks: list[Block]) -> str:
     if config["benchmark_filename"]:
         sentences = ["The files of the data set are split already."]
     sentences += _conditions_of_targets(study, blocks)
+    sentences += [f"{users}." for users in study.shared]
     if len(settings.sizes) > 1:
         sentences.append(
             "Smaller training sets are shares of the users, drawn with a fixed seed, each a part of "

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.plain import config_to_plain
+from recbole_mm.data.shared_users import SharedUsers, shared_users
 from recbole_mm.reporting.ranks import parse_metric
 from recbole_mm.run.identity import data_hashes
 from recbole_mm.run.result import Result
@@ -42,6 +43,7 @@ class Study(NamedTuple):
         searched: of each start that tried several learning rates, by target, condition and start.
         descriptions: of the data.
         hashes: SHA-256 of the files of all data sets.
+        shared: users that targets share with the data of their pre-training.
     """
 
     settings: Settings
@@ -50,6 +52,7 @@ class Study(NamedTuple):
     searched: dict[tuple[str, Condition, str], Scores]
     descriptions: dict[Place, Description]
     hashes: dict[str, str]
+    shared: list[SharedUsers]
 
 
 def run_study(settings: Settings, log: Callable[[str], None]) -> Study:
@@ -82,6 +85,9 @@ def run_study(settings: Settings, log: Callable[[str], None]) -> Study:
         _with_equal_steps(trial, stage.config, descriptions, settings.steps)
         for trial, stage in zip(trials, stages, strict=True)
     ]
+    shared = _shared_users(stages)
+    for users in shared:
+        log(str(users))
     runner = Runner(settings, log)
     searched = {}
     if settings.learning_rates:
@@ -98,7 +104,7 @@ def run_study(settings: Settings, log: Callable[[str], None]) -> Study:
     stages = plan(trials, settings, settings.seeds[0])
     outcomes += _baselines(_first_of_scratch(trials, stages), descriptions)
     hashes = {name: h for stage in stages for name, h in data_hashes(stage.config).items()}
-    return Study(settings, pretrainings, outcomes, searched, descriptions, hashes)
+    return Study(settings, pretrainings, outcomes, searched, descriptions, hashes, shared)
 
 
 class Runner:
@@ -159,6 +165,16 @@ class Runner:
 def _reached(result: Result) -> str:
     score = "-" if result.best_valid_score is None else f"{result.best_valid_score:.4f}"
     return f"validation {result.valid_metric} {score}, {result.seconds:.0f} s"
+
+
+def _shared_users(stages: list[Stage]) -> list[SharedUsers]:
+    """What each target shares with the data of its pre-training, once."""
+    found = {
+        shared_users(stages[stage.source].config, stage.config): None
+        for stage in stages
+        if stage.source is not None
+    }
+    return [users for users in found if users is not None]
 
 
 def _first_of_scratch(trials: list[Trial], stages: list[Stage]) -> list[tuple[Trial, Stage]]:

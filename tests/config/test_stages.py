@@ -27,6 +27,42 @@ def test_every_domain_is_left_out_of_one_pre_training_and_is_its_target():
     ]
 
 
+def test_the_targets_of_a_file_are_those_whose_users_a_source_leaves_out():
+    pretrain = {"train_stage": "pretrain", "dataset": "A", "exclude_users_of": "targets"}
+    finetune = {"train_stage": "finetune", "dataset": "B"}
+    again = {"train_stage": "finetune"}
+
+    overlays = stage_overlays({"dataset": "C", "stages": [pretrain, finetune, again, finetune]})
+
+    assert overlays == [{**pretrain, "exclude_users_of": ["B", "C"]}, finetune, again, finetune]
+
+
+def test_the_left_out_domain_is_the_target_whose_users_are_left_out():
+    pretrain, finetune = {**STAGES[0], "exclude_users_of": "targets"}, STAGES[1]
+
+    overlays = stage_overlays(
+        {"stages": [pretrain, finetune], "leave_one_out_domains": list("ABC")}
+    )
+
+    assert [o.get("exclude_users_of") for o in overlays] == [["A"], None, ["B"], None, ["C"], None]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"exclude_users_of": "targets", "stages": STAGES}, "belongs into a pretrain stage"),
+        (
+            {"stages": [STAGES[0], {**STAGES[1], "exclude_users_of": "targets"}]},
+            "in a pretrain stage: name data sets",
+        ),
+        ({"stages": [{**STAGES[0], "exclude_users_of": "targets"}]}, "name data sets instead"),
+    ],
+)
+def test_targets_without_a_target_are_refused(given, message):
+    with pytest.raises(ConfigError, match=message):
+        stage_overlays(given)
+
+
 def test_of_two_domains_each_is_pre_trained_on_as_it_is():
     overlays = stage_overlays({"stages": STAGES, "leave_one_out_domains": ["A", "B"]})
 

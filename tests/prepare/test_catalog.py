@@ -33,7 +33,7 @@ def test_the_command_that_makes_a_data_set_is_one_and_makes_it_in_an_empty_folde
 
 
 def message_about(name, root="dataset", **config):
-    settings = {"domains": None, "benchmark_filename": None, **config}
+    settings = {"domains": None, "exclude_users_of": None, "benchmark_filename": None, **config}
     settings |= {"dataset": name, "data_path": f"{root}/{name}"}
     with pytest.raises(LackingData) as error:
         require_dataset(settings)
@@ -74,5 +74,5 @@ def test_the_files_of_a_given_split_are_those_that_are_looked_for():
 
 @pytest.mark.parametrize("name", ["demo", "ml-100k", "amazon-books"])
 def test_data_sets_that_are_made_by_themselves_need_not_exist(name):
-    settings = {"domains": None, "benchmark_filename": None}
+    settings = {"domains": None, "exclude_users_of": None, "benchmark_filename": None}
     require_dataset({**settings, "dataset": name, "data_path": f"dataset/{name}"})

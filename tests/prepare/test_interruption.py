@@ -56,7 +56,12 @@ def killed_in(monkeypatch, where: str) -> None:
 def test_a_data_set_without_its_features_is_not_taken_for_complete(server, monkeypatch, capsys):
     mirrors_file(server, Path("mine.yaml"))
     killed_in(monkeypatch, "extract")
-    config = {"dataset": "Pantry", "data_path": "dataset/Pantry", "domains": None}
+    config = {
+        "dataset": "Pantry",
+        "data_path": "dataset/Pantry",
+        "domains": None,
+        "exclude_users_of": None,
+    }
 
     with pytest.raises(LackingData, match="its creation was interrupted. Resume it") as error:
         require_dataset(config | {"benchmark_filename": None})
