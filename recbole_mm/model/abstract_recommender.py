@@ -1,6 +1,7 @@
 r"""Base class of the multi-modal sequential recommenders."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -28,6 +29,7 @@ from recbole_mm.model.layers.item_table import ItemTable, id_rows, take
 from recbole_mm.model.layers.products import Linear
 from recbole_mm.model.layers.recomputed_softmax import RecomputedScores
 from recbole_mm.model.layers.repeat import REPEATS, RepeatPropensity
+from recbole_mm.model.layers.screening import Screen, is_fast
 from recbole_mm.model.layers.softmax import Additions, Scores
 from recbole_mm.tools import processes
 from recbole_mm.tools.errors import UserError
@@ -477,13 +479,25 @@ class MultiModalRecommender(SequentialRecommender):
         Args:
             item_id: ``(n,)``, ascending.
         """
-        if self.has_many_items and len(item_id) == self.n_items - 1 and item_id[0] == 1:
+        if self.has_many_items and self._are_all(item_id):
             return self._kept("scores", self._scores_of_all).block(1, self.n_items)
         if self.has_many_items:
             return in_blocks(
                 lambda block: self.scores(self.embed_items(block)), item_id, self.items_per_block
             )
         return self.scores(self.candidate_rows(self.all_items(), item_id))
+
+    def screen_of(self, item_id: Tensor) -> Screen | None:
+        """What finds the best of :meth:`scores_of` faster than these themselves, if anything does."""
+        scores = self.scores_of(item_id)
+        if not (scores.are_dot_products and is_fast(self.device)):
+            return None
+        compute = partial(Screen.of, scores.tables[0])
+        return self._kept("screen", compute) if self._are_all(item_id) else compute()
+
+    def _are_all(self, item_id: Tensor) -> bool:
+        """Whether these are all items but the padding."""
+        return len(item_id) == self.n_items - 1 and bool(item_id[0] == 1)
 
     def embed_histories(self, interaction):
         """Items that the histories of a batch are read from, and ``item_seq`` as rows of them; all

@@ -1,5 +1,6 @@
 """The best candidates of users, from batches of their histories."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -7,7 +8,7 @@ import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor
 
-from recbole_mm.model.layers.top_k import BestSoFar
+from recbole_mm.model.layers.top_k import BestSoFar, lowest
 from recbole_mm.recommend.catalog import Catalog, CatalogError
 from recbole_mm.recommend.histories import Part
 from recbole_mm.tools.errors import RunFailed
@@ -19,6 +20,8 @@ BLOCKS = {"cpu": (256, 2048)}
 what a core's cache has."""
 LARGE_BLOCK = (1024, 65_536)
 """Likewise, of other devices."""
+SCREENED, SCREENED_PER_K = 4096, 256
+"""From how many candidates on, and from how many per item of a list, approximations are worthwhile."""
 
 
 class Ranked(NamedTuple):
@@ -85,9 +88,12 @@ class Ranker:
         self.candidates = (allowed & ~model.never_recommended().cpu()).nonzero().squeeze(1)
         self.column = _places(self.candidates, len(allowed))
         self.users_per_block, self.items_per_block = BLOCKS.get(device.type, LARGE_BLOCK)
+        self.screen = None
         if len(self.candidates):
             with torch.no_grad():
                 self.scores = model.scores_of(self.candidates.to(device))
+                if len(self.candidates) >= max(SCREENED, SCREENED_PER_K * k):
+                    self.screen = model.screen_of(self.candidates.to(device))
 
     @torch.no_grad()
     def rank(self, part: Part, own_candidates: Part | None = None, progress=None) -> Ranked:
@@ -153,18 +159,38 @@ class Ranker:
 
     def _best(self, users: Tensor, changes: list["Cells"]) -> tuple[np.ndarray, np.ndarray]:
         """Ids and scores of the ``k`` best candidates of a block of users ``(b, d)``."""
-        best = BestSoFar(len(users), self.k, users)
-        for first in range(0, len(self.candidates), self.items_per_block):
-            last = min(first + self.items_per_block, len(self.candidates))
-            scores = self.scores.block(first, last)(users)
-            for cells in changes:
-                cells.change(scores, first)
-            best.add(scores, first)
-        values, columns = (each.cpu() for each in best.result())
+        found = self._screened(users, changes) or self._searched(users, changes)
+        assert found is not None
+        values, columns = (each.cpu() for each in found)
         listed = values > -torch.inf
         ids = torch.zeros_like(columns)
         ids[listed] = self.candidates[columns[listed]]
         return ids.numpy(), values.numpy()
+
+    def _searched(self, users: Tensor, changes: list["Cells"]) -> tuple[Tensor, Tensor] | None:
+        """Scores and columns of the best candidates."""
+        best = BestSoFar(len(users), self.k, users)
+        self._search(best, lambda first, last: self.scores.block(first, last)(users), changes)
+        return best.result()
+
+    def _screened(self, users: Tensor, changes: list["Cells"]) -> tuple[Tensor, Tensor] | None:
+        """The same: all candidates by approximations, and then the best of them exactly; ``None`` if
+        these cannot be told from the others."""
+        if self.screen is None or any(cells.effect == "add" for cells in changes):
+            return None
+        approximation = self.screen.read(users)
+        best = BestSoFar(len(users), self.k, approximation.slack, approximation.slack)
+        self._search(best, approximation.block, changes)
+        return best.result(lambda row, column: self.scores.of_pairs(users, row, column))
+
+    def _search(self, best: BestSoFar, scores_of: Callable, changes: list["Cells"]) -> None:
+        """Show the scores of all candidates, block by block."""
+        for first in range(0, len(self.candidates), self.items_per_block):
+            last = min(first + self.items_per_block, len(self.candidates))
+            scores = scores_of(first, last)
+            for cells in changes:
+                cells.change(scores, first)
+            best.add(scores, first)
 
     def _additions(self, item_id: Tensor, value: Tensor) -> "Cells":
         """Values ``(b, l)`` that are added to the scores of items ``(b, l)``."""
@@ -224,7 +250,7 @@ class Cells:
         row: of the users, ``(n,)``.
         column: of the candidates, ``(n,)``.
         value: what is added to each, ``(n,)``, for ``add``.
-        effect: ``add``; ``exclude``: they become -inf; ``keep``: all others do.
+        effect: ``add``; ``exclude``: they become the lowest possible; ``keep``: all others do.
         device: of the scores.
     """
 
@@ -243,11 +269,11 @@ class Cells:
             assert self.value is not None
             scores.index_put_(where, self.value[cells].to(scores.dtype), accumulate=True)
         elif self.effect == "exclude":
-            scores[where] = -torch.inf
+            scores[where] = lowest(scores.dtype)
         else:
             others = torch.ones_like(scores, dtype=torch.bool)
             others[where] = False
-            scores.masked_fill_(others, -torch.inf)
+            scores.masked_fill_(others, lowest(scores.dtype))
 
 
 def _split(rows: np.ndarray, size: int) -> list[np.ndarray]:

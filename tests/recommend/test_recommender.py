@@ -305,6 +305,24 @@ def test_lists_do_not_depend_on_batches_blocks_and_parts(recommender, monkeypatc
     np.testing.assert_allclose(table["score"], expected["score"], rtol=1e-5)
 
 
+@pytest.mark.parametrize("crowded", [False, True])
+def test_lists_by_approximations_are_those_by_all_scores(crowded, recommender, monkeypatch):
+    options = {"k": 1, "filter_seen": True, "exclude": ["i3"]}
+    expected = recommender.recommend(**options)
+    monkeypatch.setattr("recbole_mm.model.abstract_recommender.is_fast", lambda _: True)
+    monkeypatch.setattr("recbole_mm.recommend.ranking.SCREENED", 0)
+    monkeypatch.setattr("recbole_mm.recommend.ranking.SCREENED_PER_K", 0)
+    if crowded:
+        monkeypatch.setattr("recbole_mm.model.layers.top_k.CHUNK", 1)
+        monkeypatch.setattr("recbole_mm.model.layers.screening.ROUNDING", 1e3)
+
+    table = recommender.recommend(**options)
+
+    assert table.drop("score").equals(expected.drop("score"))
+    np.testing.assert_allclose(table["score"], expected["score"], rtol=1e-5)
+    assert recommender.recommend(k=3, batch_size=5)["item"].n_unique() == N_ITEMS
+
+
 def test_a_model_with_time_says_what_it_does_without(trained, toy, caplog):
     recommender = Recommender.from_pretrained(trained("MMM4Rec-time").result.checkpoint)
 

@@ -37,6 +37,15 @@ class Scores(NamedTuple):
     def __call__(self, query: Tensor) -> Tensor:
         return self.function(query, *self.tables)
 
+    @property
+    def are_dot_products(self) -> bool:
+        """Whether they are the dot products of users with the rows of the one table."""
+        return self.function is _dot_product
+
+    def of_pairs(self, query: Tensor, row: Tensor, item: Tensor) -> Tensor:
+        """Of dot products, those of some rows of the users with some items, ``(n,)`` each: ``(n,)``."""
+        return (query.index_select(0, row) * self.tables[0].index_select(0, item)).sum(dim=1)
+
     def block(self, first: int, last: int) -> "Scores":
         """The scores of the items ``[first, last)`` alone."""
         tables = (table[first:last] if table.dim() else table for table in self.tables)

@@ -1,10 +1,14 @@
 """The largest scores of each row, without a heap over all of them."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 CHUNK = 64
+CROWD = 64
+"""So many columns per item of a list are too many to compute exactly."""
 WORTHWHILE = 4
 """How many times the scores that are looked at twice all scores must be."""
 
@@ -36,66 +40,126 @@ def top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return values, columns.gather(1, place)
 
 
+def lowest(dtype: torch.dtype) -> float | int:
+    """What is below every score: -inf, or the smallest whole number."""
+    return -torch.inf if dtype.is_floating_point else torch.iinfo(dtype).min
+
+
 class BestSoFar:
     """The largest scores of each row, whose columns come block by block.
 
     As in :func:`top_k`, the ``k`` largest are in the chunks whose maxima are largest. Chunks are kept
     while their maximum is among these; all others are only compared, at the speed of the cache.
 
+    Scores may be approximations: then every column is kept that can be among the ``k`` best.
+
     Args:
         rows: ``b``.
         k: scores that are wanted of each.
         like: a tensor of the dtype and on the device of the scores.
+        slack: how far behind the ``k``-th best score a column can be and still belong to the best,
+            ``(b,)``, positive; ``None``: scores are exact, and of equal ones the first columns are
+            listed.
+
+    Attributes:
+        is_crowded: whether the slack left too many columns, so that there is no result.
     """
 
-    def __init__(self, rows: int, k: int, like: Tensor):
-        self.k = k
-        self.maxima = like.new_full((rows, k), -torch.inf)  # the largest of all chunks so far
+    def __init__(self, rows: int, k: int, like: Tensor, slack: Tensor | None = None):
+        self.rows, self.k, self.slack = rows, k, slack
+        self.lowest = lowest(like.dtype)
+        self.limit = like.new_full((rows,), self.lowest)  # at most the k-th largest score so far
         self.kept: list[tuple[Tensor, Tensor, Tensor]] = []  # row, first column and scores
-        self.most_kept = 8 * k * rows
-
-    @property
-    def limit(self) -> Tensor:
-        """What a score must reach to be listed, ``(b,)``."""
-        return self.maxima[:, -1]
+        self.n_kept, self.most_kept = 0, 8 * k * rows
+        self.is_crowded = False
 
     def add(self, scores: Tensor, first: int) -> None:
         """Take in the scores ``(b, n)`` of the columns that begin with ``first``."""
+        if self.is_crowded:
+            return
         rest = -scores.shape[1] % CHUNK
         if rest:
-            scores = F.pad(scores, (0, rest), value=-torch.inf)
-        chunks = scores.unflatten(1, (-1, CHUNK))
-        maxima = chunks.amax(dim=2)
-        is_better = maxima > self.limit.unsqueeze(1)
-        self.maxima = torch.cat([self.maxima, maxima], dim=1).topk(self.k, dim=1).values
-        row, chunk = (is_better & (maxima >= self.limit.unsqueeze(1))).nonzero(as_tuple=True)
-        self.kept.append((row, first + chunk * CHUNK, chunks[row, chunk]))
-        if sum(len(rows) for rows, *_ in self.kept) > self.most_kept:
-            self.kept = [self._listed()]
+            scores = F.pad(scores, (0, rest), value=self.lowest)
+        n_chunks = scores.shape[1] // CHUNK
+        maxima = scores.unflatten(1, (n_chunks, CHUNK)).amax(dim=2)
+        passed = self.limit
+        if not self.kept and n_chunks >= self.k:
+            self.limit = torch.maximum(self.limit, maxima.topk(self.k, dim=1).values[:, -1])
+        keeps = maxima >= self._reach().unsqueeze(1)
+        if self.slack is None:  # an equal score in a later column is not listed
+            keeps &= maxima > passed.unsqueeze(1)
+        place = keeps.flatten().nonzero().squeeze(1)
+        row = torch.div(place, n_chunks, rounding_mode="floor")
+        column = first + (place - row * n_chunks) * CHUNK
+        self.kept.append((row, column, scores.reshape(-1, CHUNK).index_select(0, place)))
+        self.n_kept += len(row)
+        if self.n_kept > self.most_kept:
+            self._compact()
 
-    def _listed(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Of what is kept, the chunks that still matter."""
+    def _reach(self) -> Tensor:
+        """What a score must reach to be listed, ``(b,)``."""
+        if self.slack is None:
+            return self.limit
+        return torch.where(self.limit > self.lowest, self.limit - self.slack, self.lowest + 1)
+
+    def _compact(self) -> None:
+        """Of what is kept, keep the chunks that still matter."""
         row, first, scores = (torch.cat(parts) for parts in zip(*self.kept, strict=True))
-        matters = scores.amax(dim=1) >= self.limit[row]
-        return row[matters], first[matters], scores[matters]
+        maxima = scores.amax(dim=1)
+        order = row.argsort(stable=True)
+        place = _places(row[order], self.rows)
+        width = max(self.k, int(place.max()) + 1) if len(row) else self.k
+        by_row = maxima.new_full((self.rows, width), self.lowest)
+        by_row[row[order], place] = maxima[order]
+        self.limit = torch.maximum(self.limit, by_row.topk(self.k, dim=1).values[:, -1])
+        matters = (maxima >= self._reach()[row]).nonzero().squeeze(1)
+        self.kept = [(row[matters], first[matters], scores.index_select(0, matters))]
+        self.n_kept = len(matters)
+        if 2 * self.n_kept > self.most_kept and self.slack is not None:
+            self.is_crowded, self.kept, self.n_kept = True, [], 0
 
-    def result(self) -> tuple[Tensor, Tensor]:
+    def result(
+        self, exact: Callable[[Tensor, Tensor], Tensor] | None = None
+    ) -> tuple[Tensor, Tensor] | None:
         """Values and columns, ``(b, k)`` each, largest first and equal ones in the order of their
-        columns; -inf and 0 where there are fewer."""
-        values = torch.full_like(self.maxima, -torch.inf)
+        columns; -inf and 0 where there are fewer. ``None`` if :attr:`is_crowded`.
+
+        Args:
+            exact: of rows and columns, ``(n,)`` each: their scores, where those that were added are
+                approximations.
+        """
+        row, column, value = self._candidates()
+        self.is_crowded |= self.slack is not None and len(row) > CROWD * self.k * self.rows
+        if self.is_crowded:
+            return None
+        if exact is not None:
+            value = exact(row, column)
+        place = _places(row, self.rows)
+        width = max(self.k, int(place.max()) + 1) if len(row) else self.k
+        values = value.new_full((self.rows, width), -torch.inf)
         columns = torch.zeros_like(values, dtype=torch.long)
+        values[row, place], columns[row, place] = value, column
+        values, order = values.sort(dim=1, descending=True, stable=True)
+        return values[:, : self.k], columns.gather(1, order[:, : self.k])
+
+    def _candidates(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Row, column and score of all that can be listed, in the order of rows and columns."""
+        if self.kept:
+            self._compact()
         if not self.kept:
-            return values, columns
-        row, first, scores = self._listed()
-        place, column = ((scores >= self.limit[row].unsqueeze(1)) & (scores > -torch.inf)).nonzero(
-            as_tuple=True
-        )
-        row, column, score = row[place], first[place] + column, scores[place, column]
-        order = score.argsort(descending=True, stable=True)
-        order = order[row[order].argsort(stable=True)]
-        row, column, score = row[order], column[order], score[order]
-        rank = torch.arange(len(row), device=row.device) - torch.searchsorted(row, row)
-        listed = rank < self.k
-        where = row[listed], rank[listed]
-        values[where], columns[where] = score[listed], column[listed]
-        return values, columns
+            nothing = self.limit.new_zeros(0)
+            return nothing.long(), nothing.long(), nothing
+        row, first, scores = self.kept[0]
+        reach = self._reach()[row].unsqueeze(1)
+        place = ((scores >= reach) & (scores > self.lowest)).flatten().nonzero().squeeze(1)
+        chunk = torch.div(place, CHUNK, rounding_mode="floor")
+        row, column = row[chunk], first[chunk] + place - chunk * CHUNK
+        order = row.argsort(stable=True)
+        return row[order], column[order], scores.flatten()[place[order]]
+
+
+def _places(row: Tensor, n_rows: int) -> Tensor:
+    """Which entry of its row each is, for rows ``(n,)`` in order."""
+    counts = torch.bincount(row, minlength=n_rows)
+    starts = counts.cumsum(0) - counts
+    return torch.arange(len(row), device=row.device) - starts[row]

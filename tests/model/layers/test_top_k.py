@@ -45,3 +45,29 @@ def test_block_by_block_the_largest_scores_are_those_of_all(size, k):
     assert all(len(set(row)) == k for row in columns[2:].tolist())
     assert columns[2].tolist() == list(range(k))
     assert sum(len(rows) for rows, *_ in best.kept) <= best.most_kept
+
+
+def test_columns_within_the_slack_are_ranked_by_their_exact_scores():
+    exact = torch.randn(20, 5000, generator=torch.Generator().manual_seed(0))
+    exact[0, 10:], exact[1] = -torch.inf, -torch.inf
+    rounded = torch.where(exact.isfinite(), (10 * exact).round(), -(2.0**31)).int()
+
+    best = BestSoFar(20, 5, rounded, slack=torch.full((20,), 1, dtype=torch.int32))
+    for first in range(0, 5000, 700):
+        best.add(rounded[:, first : first + 700], first)
+    values, columns = best.result(lambda row, column: exact[row, column])
+
+    expected = exact.topk(5, dim=1)
+    assert values.equal(expected.values)
+    assert columns[:1].equal(expected.indices[:1]) and columns[2:].equal(expected.indices[2:])
+    assert not best.is_crowded
+
+
+def test_a_slack_that_leaves_everything_gives_no_result():
+    best = BestSoFar(3, 1, torch.zeros(1, dtype=torch.int32), torch.ones(3, dtype=torch.int32))
+
+    for first in range(0, 20 * CHUNK, CHUNK):
+        best.add(torch.zeros(3, CHUNK, dtype=torch.int32), first)
+
+    assert best.is_crowded
+    assert best.kept == []

@@ -1,0 +1,92 @@
+r"""Dot products in whole numbers of 8 bits, to find the few that have to be computed exactly.
+
+Symbols: ``b`` users, ``n`` items, ``d`` their width.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+LARGEST = 127  # of 8 bits with a sign
+ROUNDING = 1e-6
+"""Error of a float32 dot product per width 64, relative to the lengths of its factors."""
+SMALLEST, MOST_UNITS = 1e-18, 1 << 30  # so that no product underflows, no sum overflows
+ITEMS_AT_ONCE = 65_536
+
+
+def is_fast(device: torch.device) -> bool:
+    """Whether products of 8 bits are several times as fast there as those of float32."""
+    return device.type == "cpu" and torch.cpu._is_vnni_supported()
+
+
+class Screen(NamedTuple):
+    """Items ``(n, d)`` in 8 bits.
+
+    Attributes:
+        table: ``(n, d)`` int8.
+        scale: of all items: an item is about ``scale * table``.
+        length: of the longest item.
+        error: of the worst item, the length of what rounding changed.
+    """
+
+    table: Tensor
+    scale: Tensor
+    length: Tensor
+    error: Tensor
+
+    @classmethod
+    def of(cls, items: Tensor) -> "Screen":
+        """Round items ``(n, d)``."""
+        scale = _scale(torch.stack(items.aminmax()).abs().amax())
+        table = torch.empty(items.shape, dtype=torch.int8)
+        length = error = items.new_zeros(())
+        for part, rounded in zip(
+            items.split(ITEMS_AT_ONCE), table.split(ITEMS_AT_ONCE), strict=True
+        ):
+            rounded.copy_((part / scale).round_())
+            length = torch.maximum(length, part.norm(dim=1).amax())
+            error = torch.maximum(error, (part - rounded * scale).norm(dim=1).amax())
+        return cls(table, scale, length, error)
+
+    def block(self, first: int, last: int) -> "Screen":
+        """The items ``[first, last)`` alone."""
+        return self._replace(table=self.table[first:last])
+
+    def read(self, users: Tensor) -> "Approximation":
+        """Approximate scores of users ``(b, d)``, finite, in units of their own.
+
+        By the inequality of Cauchy and Schwarz the product of rounded vectors differs from that of
+        the vectors themselves by at most
+        :math:`\\|u - \\hat u\\| \\max\\|v\\| + \\|\\hat u\\| \\max\\|v - \\hat v\\|`.
+        """
+        scale = _scale(users.abs().amax(dim=1, keepdim=True))
+        rounded = (users / scale).round_()
+        back = rounded * scale
+        error = (users - back).norm(dim=1) * self.length + back.norm(dim=1) * self.error
+        error += ROUNDING * (1 + users.shape[1] / 64) * users.norm(dim=1) * self.length
+        units = (2 * error / (scale.squeeze(1) * self.scale)).clamp(max=MOST_UNITS)
+        return Approximation(self.table, rounded.to(torch.int8), units.ceil().int() + 1)
+
+
+class Approximation(NamedTuple):
+    """Approximate scores of users.
+
+    Attributes:
+        table: of the items, ``(n, d)`` int8.
+        users: ``(b, d)`` int8.
+        slack: two scores that differ by more are in the right order, ``(b,)`` int32.
+    """
+
+    table: Tensor
+    users: Tensor
+    slack: Tensor
+
+    def block(self, first: int, last: int) -> Tensor:
+        """Scores of the items ``[first, last)``, ``(b, last - first)`` int32."""
+        return torch._int_mm(self.users, self.table[first:last].T)
+
+
+def _scale(largest: Tensor) -> Tensor:
+    """One unit, for numbers of at most this size."""
+    return (largest / LARGEST).clamp(min=SMALLEST)
