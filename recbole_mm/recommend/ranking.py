@@ -22,6 +22,8 @@ LARGE_BLOCK = (1024, 65_536)
 """Likewise, of other devices."""
 SCREENED, SCREENED_PER_K = 4096, 256
 """From how many candidates on, and from how many per item of a list, approximations are worthwhile."""
+SCREENED_AT_ONCE = 8192
+"""Items whose approximations are in memory at once."""
 
 
 class Ranked(NamedTuple):
@@ -170,7 +172,11 @@ class Ranker:
     def _searched(self, users: Tensor, changes: list["Cells"]) -> tuple[Tensor, Tensor] | None:
         """Scores and columns of the best candidates."""
         best = BestSoFar(len(users), self.k, users)
-        self._search(best, lambda first, last: self.scores.block(first, last)(users), changes)
+
+        def scores_of(first: int, last: int) -> Tensor:
+            return self.scores.block(first, last)(users)
+
+        self._search(best, scores_of, changes, self.items_per_block)
         return best.result()
 
     def _screened(self, users: Tensor, changes: list["Cells"]) -> tuple[Tensor, Tensor] | None:
@@ -180,13 +186,15 @@ class Ranker:
             return None
         approximation = self.screen.read(users)
         best = BestSoFar(len(users), self.k, approximation.slack, approximation.slack)
-        self._search(best, approximation.block, changes)
+        self._search(best, approximation.block, changes, SCREENED_AT_ONCE)
         return best.result(lambda row, column: self.scores.of_pairs(users, row, column))
 
-    def _search(self, best: BestSoFar, scores_of: Callable, changes: list["Cells"]) -> None:
-        """Show the scores of all candidates, block by block."""
-        for first in range(0, len(self.candidates), self.items_per_block):
-            last = min(first + self.items_per_block, len(self.candidates))
+    def _search(
+        self, best: BestSoFar, scores_of: Callable, changes: list["Cells"], n_items: int
+    ) -> None:
+        """Show the scores of all candidates, a block of so many at a time."""
+        for first in range(0, len(self.candidates), n_items):
+            last = min(first + n_items, len(self.candidates))
             scores = scores_of(first, last)
             for cells in changes:
                 cells.change(scores, first)

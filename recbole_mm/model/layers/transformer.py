@@ -5,6 +5,8 @@ position depends on is computed. Symbols: ``b`` rows, ``q`` queries, ``n`` keys,
 ``d`` hidden size, ``h`` heads.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -39,9 +41,7 @@ class Attention(nn.Module):
         dropout: probability of dropping an attention weight in training.
 
     Note:
-        For a single query, keys and values are not projected:
-        :math:`q^\top W_k x = (W_k^\top q)^\top x` and :math:`\sum_j a_j W_v x_j = W_v \sum_j a_j
-        x_j`, ``O(b d^2 + b h n d)`` instead of ``O(b n d^2)``.
+        A single query is computed by :func:`read_once`.
     """
 
     def __init__(self, hidden_size: int, n_heads: int, dropout: float = 0.0):
@@ -81,24 +81,72 @@ class Attention(nn.Module):
         return self.out_proj(read.transpose(1, 2).reshape(b, q, d))
 
     def _single_query(self, query: Tensor, keys: Tensor, key_padding: Tensor) -> Tensor:
-        b, _, d = query.shape
-        h = self.n_heads
-        w_q, w_k, w_v = self.in_proj_weight.chunk(3)
-        b_q, _, b_v = self.in_proj_bias.chunk(3)  # the keys' bias adds the same to all scores
-        q_ = linear(query.squeeze(1), w_q, b_q).view(b, h, d // h).transpose(0, 1)
-        absorbed = torch.bmm(q_, w_k.view(h, d // h, d)).transpose(0, 1)  # (b, h, d)
-        scores = pairwise_dots(absorbed, keys) * (d // h) ** -0.5
-        weights = self._weights(scores.unsqueeze(2), key_padding).squeeze(2)  # (b, h, n)
-        mixed = torch.bmm(weights, keys).transpose(0, 1)  # (h, b, d)
-        read = torch.bmm(mixed, w_v.view(h, d // h, d).transpose(1, 2)).transpose(0, 1)
-        read = read + weights.sum(-1, keepdim=True) * b_v.view(h, d // h)
-        return self.out_proj(read.reshape(b, 1, d))
+        given = self.in_proj_weight, self.in_proj_bias, self.n_heads, self.dropout
+        return self.out_proj(read_once(query.squeeze(1), keys, key_padding, *given)).unsqueeze(1)
 
     def _weights(self, scores: Tensor, key_padding: Tensor) -> Tensor:
-        masked = key_padding[:, None, None]
-        scores = scores.masked_fill(masked, torch.finfo(scores.dtype).min)
-        weights = scores.softmax(dim=-1).masked_fill(masked, 0.0)
-        return self.dropout(weights)
+        return self.dropout(attention_weights(scores, key_padding))
+
+
+def attention_weights(scores: Tensor, key_padding: Tensor) -> Tensor:
+    """Softmax over the keys ``(b, h, q, n)`` that are not padding ``(b, n)``; without any key, 0."""
+    masked = key_padding[:, None, None]
+    scores = scores.masked_fill(masked, torch.finfo(scores.dtype).min)
+    return scores.softmax(dim=-1).masked_fill(masked, 0.0)
+
+
+def read_once(
+    query: Tensor,
+    keys: Tensor,
+    key_padding: Tensor,
+    in_proj_weight: Tensor,
+    in_proj_bias: Tensor,
+    n_heads: int,
+    dropout: Callable[[Tensor], Tensor] | None = None,
+) -> Tensor:
+    r"""What one query per row reads from keys, which are also the values, before ``out_proj``.
+
+    Keys and values are not projected:
+    :math:`q^\top W_k x = (W_k^\top q)^\top x` and :math:`\sum_j a_j W_v x_j = W_v \sum_j a_j
+    x_j`, ``O(b d^2 + b h n d)`` instead of ``O(b n d^2)``.
+
+    Args:
+        query: ``(b, d)``.
+        keys: ``(b, n, d)``.
+        key_padding: ``(b, n)`` bool, True where a key is masked.
+        in_proj_weight, in_proj_bias: of queries, keys and values, ``(3 d, d)`` and ``(3 d,)``.
+        n_heads: ``h``.
+        dropout: of the attention weights; ``None``: none.
+
+    Returns:
+        ``(b, d)``
+    """
+    b, d = query.shape
+    h = n_heads
+    w_q, w_k, w_v = in_proj_weight.chunk(3)
+    b_q, _, b_v = in_proj_bias.chunk(3)  # the keys' bias adds the same to all scores
+    q_ = linear(query, w_q, b_q).view(b, h, d // h).transpose(0, 1)
+    absorbed = torch.bmm(q_, w_k.view(h, d // h, d)).transpose(0, 1)  # (b, h, d)
+    scores = pairwise_dots(absorbed, keys) * (d // h) ** -0.5
+    weights = attention_weights(scores.unsqueeze(2), key_padding).squeeze(2)  # (b, h, n)
+    weights = weights if dropout is None else dropout(weights)
+    mixed = torch.bmm(weights, keys).transpose(0, 1)  # (h, b, d)
+    read = torch.bmm(mixed, w_v.view(h, d // h, d).transpose(1, 2)).transpose(0, 1)
+    read = read + weights.sum(-1, keepdim=True) * b_v.view(h, d // h)
+    return read.reshape(b, d)
+
+
+def causal_layer_at(layer: nn.TransformerEncoderLayer, x: Tensor, position: Tensor) -> Tensor:
+    """The output of torch's own layer, pre-norm and causal, at one position of each row, in
+    evaluation: ``(b, l, d)`` and ``(b,)`` to ``(b, d)``."""
+    attention = layer.self_attn
+    row = torch.arange(len(x), device=x.device)
+    later = torch.arange(x.shape[1], device=x.device) > position.unsqueeze(1)
+    keys = layer.norm1(x)
+    given = attention.in_proj_weight, attention.in_proj_bias, attention.num_heads
+    read = attention.out_proj(read_once(keys[row, position], keys, later, *given))
+    hidden = x[row, position] + read
+    return hidden + layer.linear2(layer.activation(layer.linear1(layer.norm2(hidden))))
 
 
 class EncoderLayer(nn.Module):

@@ -1,5 +1,7 @@
 r"""HSTU: gated attention without a softmax, on the same base as the other baseline."""
 
+from collections.abc import Iterable
+
 from torch import Tensor, nn
 
 from recbole_mm.model.layers.hstu import HSTUBlock
@@ -32,7 +34,10 @@ class HSTU(SASRecPlus):
             self.initializer_range,
         )
 
-    def through_blocks(self, hidden: Tensor) -> Tensor:
-        for block in self.encoder:
+    def through_blocks(self, hidden: Tensor, blocks: Iterable[nn.Module] | None = None) -> Tensor:
+        for block in self.encoder if blocks is None else blocks:
             hidden = block(hidden)
         return hidden
+
+    def through_blocks_at(self, hidden: Tensor, position: Tensor) -> Tensor:
+        return self.gather_indexes(self.through_blocks(hidden), position)

@@ -1,5 +1,6 @@
 r"""SASRecPlus: a causal Transformer over item IDs with cross entropy at every position."""
 
+from collections.abc import Iterable
 from typing import ClassVar
 
 import torch
@@ -10,6 +11,7 @@ from recbole_mm.model.layers.bucketing import gather_positions, map_by_length
 from recbole_mm.model.layers.dropout import Dropout
 from recbole_mm.model.layers.softmax import Scores, dot_products
 from recbole_mm.model.layers.substitution import substitute
+from recbole_mm.model.layers.transformer import causal_layer_at
 
 
 class SASRecPlus(MultiModalRecommender):
@@ -72,14 +74,22 @@ class SASRecPlus(MultiModalRecommender):
             norm_first=True,
         )
 
-    def through_blocks(self, hidden: Tensor) -> Tensor:
-        """``(b, l, hidden_size)``; no position reads a later one."""
+    def through_blocks(self, hidden: Tensor, blocks: Iterable[nn.Module] | None = None) -> Tensor:
+        """``(b, l, hidden_size)`` through some blocks, or all; no position reads a later one."""
         mask = nn.Transformer.generate_square_subsequent_mask(
             hidden.shape[1], device=hidden.device, dtype=hidden.dtype
         )
-        for block in self.encoder:
+        for block in self.encoder if blocks is None else blocks:
             hidden = block(hidden, src_mask=mask, is_causal=True)
         return hidden
+
+    def through_blocks_at(self, hidden: Tensor, position: Tensor) -> Tensor:
+        """:meth:`through_blocks` at one position of each row, ``(b, hidden_size)``; in evaluation
+        the last block is computed there only."""
+        if self.training:
+            return self.gather_indexes(self.through_blocks(hidden), position)
+        *inner, last = self.encoder
+        return causal_layer_at(last, self.through_blocks(hidden, inner), position)
 
     def embed_items(self, item_id: Tensor | None = None) -> Tensor:
         """Items as they are read and ranked: ``(n, hidden_size)``."""
@@ -104,8 +114,8 @@ class SASRecPlus(MultiModalRecommender):
         lengths = interaction[self.ITEM_SEQ_LEN]
 
         def read_group(group: Tensor, longest: int) -> Tensor:
-            hidden = self._read(items, rows[group, :longest])
-            return self.gather_indexes(hidden, lengths[group] - 1)
+            hidden = self._inputs(items, rows[group, :longest])
+            return self.output_norm(self.through_blocks_at(hidden, lengths[group] - 1))
 
         return map_by_length(read_group, self.length_groups(lengths))
 
@@ -116,13 +126,13 @@ class SASRecPlus(MultiModalRecommender):
         rows = interaction[self.ITEM_SEQ] if rows is None else rows
         lengths = interaction[self.ITEM_SEQ_LEN]
         groups = self.length_groups(lengths)
-        hidden = [self._read(items, rows[index, :longest]) for index, longest in groups]
+        inputs = [self._inputs(items, rows[index, :longest]) for index, longest in groups]
+        hidden = [self.output_norm(self.through_blocks(each)) for each in inputs]
         return gather_positions(hidden, groups, lengths)
 
-    def _read(self, items: Tensor, rows: Tensor) -> Tensor:
-        """Hidden states ``(b, l, hidden_size)`` of histories ``(b, l)`` of rows of ``items``; a
-        position looks at no later one, so right padding changes none before it."""
+    def _inputs(self, items: Tensor, rows: Tensor) -> Tensor:
+        """Inputs ``(b, l, hidden_size)`` of histories ``(b, l)`` of rows of ``items``; a position
+        looks at no later one, so right padding changes none before it."""
         length = rows.shape[1]
         tokens = nn.functional.embedding(rows, items) * self.hidden_size**0.5
-        hidden = self.input_dropout(tokens + self.position_embedding.weight[:length])
-        return self.output_norm(self.through_blocks(hidden))
+        return self.input_dropout(tokens + self.position_embedding.weight[:length])

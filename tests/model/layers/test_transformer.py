@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.testing import assert_close
 
-from recbole_mm.model.layers.transformer import Attention, EncoderDecoder
+from recbole_mm.model.layers.transformer import Attention, EncoderDecoder, causal_layer_at
 
 D, HEADS, INNER = 8, 2, 6
 
@@ -132,3 +132,19 @@ def test_an_odd_or_missing_number_of_layers_is_refused(n_layers):
 def test_heads_that_do_not_divide_the_hidden_size_are_refused():
     with pytest.raises(ValueError, match="hidden_size=8.*n_heads=3"):
         EncoderDecoder(D, 3, 2, INNER)
+
+
+@pytest.mark.parametrize("length", [1, 4])
+def test_a_causal_layer_of_torch_at_one_position_is_the_layer_there(length):
+    layer = nn.TransformerEncoderLayer(
+        D, HEADS, INNER, 0.5, "gelu", 1e-8, batch_first=True, norm_first=True
+    ).eval()
+    for parameter in layer.parameters():
+        nn.init.normal_(parameter, std=0.5)
+    x, position = torch.randn(3, length, D), torch.tensor([0, length - 1, length // 2])
+    mask = nn.Transformer.generate_square_subsequent_mask(length, dtype=x.dtype)
+    expected = layer(x, src_mask=mask, is_causal=True)
+
+    found = causal_layer_at(layer, x, position)
+
+    assert_close(found, expected[torch.arange(3), position])
