@@ -120,7 +120,7 @@ def well_formed_facts(facts) -> dict:
         "test": lambda value: all(
             isinstance(row, dict)
             and _is_number(row.get("value"))
-            and all(row.get(key) is None or _is_number(row[key]) for key in ("low", "high"))
+            and _is_interval(row.get("low"), row.get("high"))
             for row in value.values()
         ),
     }
@@ -129,6 +129,11 @@ def well_formed_facts(facts) -> dict:
         for key, is_well_formed in known.items()
         if isinstance(facts.get(key), dict) and is_well_formed(facts[key])
     }
+
+
+def _is_interval(low, high) -> bool:
+    """Both bounds, or none."""
+    return (low is None and high is None) or (_is_number(low) and _is_number(high))
 
 
 def _is_number(value) -> bool:

@@ -322,7 +322,15 @@ def test_deeply_nested_json_is_refused(bundle):
 
 
 @pytest.mark.parametrize(
-    "facts", [None, 3, {"data": 3}, {"data": {"name": 7}}, {"test": {"x": {"value": "much"}}}]
+    "facts",
+    [
+        None,
+        3,
+        {"data": 3},
+        {"data": {"name": 7}},
+        {"test": {"x": {"value": "much"}}},
+        {"test": {"x": {"value": 1.0, "low": 0.5}}},
+    ],
 )
 def test_facts_of_another_form_are_left_out_of_the_card(facts, bundle, tmp_path):
     change_json(bundle / "config.json", facts=facts)
