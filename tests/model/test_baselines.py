@@ -14,6 +14,7 @@ from torch.testing import assert_close
 
 from recbole_mm.config.load import load_config
 from recbole_mm.config.models import BASELINES
+from recbole_mm.model.layers.feature_transform import fit_transform
 from recbole_mm.model.sequential_recommender.historyknn import nearest_neighbors
 from recbole_mm.run.run import Run, fit_and_evaluate
 from recbole_mm.tools.errors import UserError
@@ -171,6 +172,7 @@ def test_a_transition_graph_counts_what_came_next_in_training(tmp_path):
 
 def test_a_transition_graph_of_features_ranks_by_their_cosine(toy):
     options = {"feature_share": 1.0, "last_events": 2, "decay": 0.25, "temperature": 0.1}
+    options["uniform_share"] = 0.2
     run = Run(load_config("TransitionGraph", config_dict={**toy, **options}))
     assert run.model.modalities == ["text", "image"]
     (batch, *_), *_ = run.splits.test
@@ -191,7 +193,17 @@ def test_a_transition_graph_of_features_ranks_by_their_cosine(toy):
             if other != item:
                 cosine[other] = sum(pairs) / len(pairs) if pairs else -1.0
         expected += weight * (cosine / 0.1).softmax(0)
-    assert_close(scores[0], expected)
+    assert_close(scores[0].exp(), 0.8 * expected + 0.2 / run.model.n_items)
+
+
+def test_a_transition_graph_compares_whitened_features_if_it_is_told_to(toy):
+    options = {"feature_share": 1.0, "modalities": ["text"], "feature_transform": "whiten"}
+    run = Run(load_config("TransitionGraph", config_dict={**toy, **options}))
+    values, present = run.splits.train._dataset.features["text"]
+
+    expected = fit_transform(values[present], "whiten")(values, present)
+
+    assert_close(run.model.unit_text, torch.nn.functional.normalize(expected, dim=1))
 
 
 def test_a_share_of_features_without_features_is_refused(tried):

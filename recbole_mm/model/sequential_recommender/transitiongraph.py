@@ -8,21 +8,25 @@ from recbole.utils import InputType
 from scipy.sparse import coo_matrix, csr_matrix
 from torch import Tensor
 
+from recbole_mm.model.layers.feature_transform import fit_transform
 from recbole_mm.model.layers.sparse_rows import SparseRows
 
 EXAMPLES_PER_BLOCK = 65_536
 
 
 class TransitionGraph(SequentialRecommender):
-    r"""The score of an item is its probability to follow the last events of the history, a mixture
-    of two parts:
+    r"""The score of an item is the logarithm of its probability to follow the last events of the
+    history, a mixture of three parts:
 
     - how often training events were followed by it, at most ``window`` events later;
     - how similar its features are, as a softmax of their cosines, averaged over the modalities that
-      both items have.
+      both items have;
+    - ``uniform_share`` for all items alike, so that an item that never came next has a low score and
+      not none, which other models that it is added to (``A|B`` in a comparison) could not make up for.
 
     Later events of the history weigh more. ``feature_share: 0`` are transitions alone, ``1`` are
-    the nearest neighbors by features alone. Nothing is trained.
+    the nearest neighbors by features alone, of which ``feature_transform: whiten`` finds better ones.
+    Nothing is trained.
     """
 
     input_type = InputType.POINTWISE
@@ -41,13 +45,14 @@ class TransitionGraph(SequentialRecommender):
                 f"{config['dataset']!r}. Set feature_share: 0."
             )
         self.feature_share = config["feature_share"]
+        self.uniform_share = config["uniform_share"]
         fields = (self.ITEM_SEQ, self.ITEM_SEQ_LEN, self.ITEM_ID)
         window = config["window"]
         graph = transition_probabilities(dataset, fields, self.n_items, window, self.decay)
         self.graph = SparseRows(graph)
         self.modalities = list(features)
         for name, (values, present) in features.items():
-            unit = F.normalize(values.float(), dim=1)
+            unit = F.normalize(_transformed(values, present, config), dim=1)
             self.register_buffer(f"unit_{name}", unit, persistent=False)
             self.register_buffer(f"present_{name}", present, persistent=False)
 
@@ -59,10 +64,11 @@ class TransitionGraph(SequentialRecommender):
         recent, weight = self._recent(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN])
         scores = (1 - self.feature_share) * self.graph(recent, weight)
         if self.modalities:
-            item_id, column = torch.unique(recent, return_inverse=True)
-            weights = weight.new_zeros(len(recent), len(item_id)).scatter_add_(1, column, weight)
-            scores = scores + self.feature_share * weights @ self.similar_items(item_id)
-        return scores
+            item_id, row = torch.unique(recent, return_inverse=True)
+            similar = self.similar_items(item_id)
+            similar = F.embedding_bag(row, similar, per_sample_weights=weight, mode="sum")
+            scores = scores + self.feature_share * similar
+        return (scores * (1 - self.uniform_share) + self.uniform_share / self.n_items).log()
 
     def _recent(self, item_seq: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
         """The last events of histories and their weights, which add to 1: ``(b, last_events)``;
@@ -90,6 +96,14 @@ class TransitionGraph(SequentialRecommender):
         cosine.scatter_(1, item_id.unsqueeze(1), -torch.inf)
         cosine[:, 0] = -torch.inf
         return (cosine / self.temperature).softmax(dim=1)
+
+
+def _transformed(values: Tensor, present: Tensor, config) -> Tensor:
+    """Features ``(n_items, D)`` in float32, with ``feature_transform`` of those that items have."""
+    kind, dimension = config["feature_transform"], config["feature_dimension"]
+    if not kind:
+        return values.float()
+    return fit_transform(values[present], kind, dimension)(values, present)
 
 
 def transition_probabilities(
