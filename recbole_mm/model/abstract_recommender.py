@@ -26,6 +26,7 @@ from recbole_mm.model.layers.item_rows import (
     tables_of_items,
 )
 from recbole_mm.model.layers.item_table import ItemTable, id_rows, take
+from recbole_mm.model.layers.neighbors import NeighborScores
 from recbole_mm.model.layers.products import Linear
 from recbole_mm.model.layers.recomputed_softmax import RecomputedScores
 from recbole_mm.model.layers.repeat import REPEATS, RepeatPropensity
@@ -35,6 +36,10 @@ from recbole_mm.tools import processes
 from recbole_mm.tools.errors import UserError
 
 TRAIN_STAGES = ("pretrain", "finetune")
+OF_ONE_DATA_SET = ("repeats.*", "neighbors.transforms.*")
+"""Patterns of parameters that no model transfers, beside its ``domain_parameters``."""
+OF_ONE_MODALITY = ("item_table.transforms.*", "neighbors.weight.*", "neighbors.decay.*")
+"""Patterns of parameters that do not exist with fewer modalities, beside its ``modality_parameters``."""
 SAMPLED = ("sampled", "gbce")
 SOFTMAXES = (*TABLE_CANDIDATES, "in_batch", *SAMPLED)
 
@@ -81,6 +86,7 @@ class MultiModalRecommender(SequentialRecommender):
         trains_on_windows: whether the loss can be computed at every event of a history at once
             (``loss_positions: all``), see :meth:`encode_positions`.
         repeats: learned propensity to repeat items of the history, or ``None``.
+        neighbors: similarity to the items of the history as a part of the score, or ``None``.
         positions_per_group: maximum number of positions that are computed together, see
             :func:`~recbole_mm.model.layers.bucketing.group_by_length`.
         items_per_block: items that are embedded at once where there are more.
@@ -124,6 +130,9 @@ class MultiModalRecommender(SequentialRecommender):
         )
         self.candidate_loss = self._make_loss(config, dataset)
         self.repeats = self._make_repeats(read_choice(config, "repeat_propensity", REPEATS))
+        self.neighbors = self._make_neighbors(
+            bool(config["neighbor_scores"]), config["neighbor_dimension"]
+        )
         self.adapters = nn.ModuleDict()
         for modality in self.modalities:
             n_features = self.feature(modality).shape[1]
@@ -191,6 +200,13 @@ class MultiModalRecommender(SequentialRecommender):
             )
         return RepeatPropensity(self.max_seq_length, by)
 
+    def _make_neighbors(self, wanted: bool, dimension: int) -> NeighborScores | None:
+        if not wanted:
+            return None
+        if not self.modalities:
+            raise ValueError("neighbor_scores needs features: name them in 'modalities'.")
+        return NeighborScores(self.item_table, dimension)
+
     def other_parameter(self) -> dict[str, list[str]]:
         """What a checkpoint holds beside the parameters: which item each row of a table is."""
         return {"item_tokens": [str(token) for token in self.item_tokens]}
@@ -209,7 +225,9 @@ class MultiModalRecommender(SequentialRecommender):
                     f"them, and the data have {self.n_items - 1} items and the padding; use the data "
                     f"that it was trained with, or use_item_id: False."
                 )
-        return super().load_state_dict(state_dict, strict=strict, assign=assign)
+        loaded = super().load_state_dict(state_dict, strict=strict, assign=assign)
+        self._items_changed()
+        return loaded
 
     def load_other_parameter(self, para: dict | None) -> None:
         """Bring the tables of the items, which have been loaded, into the order of the data here.
@@ -295,7 +313,7 @@ class MultiModalRecommender(SequentialRecommender):
             ValueError: the model does not have one of them.
         """
         self.item_table.keep_modalities(modalities)
-        self._kept_in_evaluation = {}
+        self._items_changed()
 
     def permute_features(self, source: Tensor) -> None:
         """Give item ``i`` the features of item ``source[i]``, in every modality.
@@ -304,7 +322,7 @@ class MultiModalRecommender(SequentialRecommender):
             source: ``(n_items,)``, a permutation that keeps the padding item 0.
         """
         self.item_table.permute_features(source)
-        self._kept_in_evaluation = {}
+        self._items_changed()
 
     def append_items(
         self, tokens: Sequence[str], features: Mapping[str, tuple[Tensor, Tensor]]
@@ -329,7 +347,13 @@ class MultiModalRecommender(SequentialRecommender):
         self.item_tokens = [*self.item_tokens, *tokens]
         self.n_items = len(self.item_tokens)
         self.candidate_loss = TableLoss(self.softmax, self.item_table.trained)
+        self._items_changed()
+
+    def _items_changed(self) -> None:
+        """Forget what was computed of the items of the table."""
         self._kept_in_evaluation = {}
+        if self.neighbors is not None:
+            self.neighbors.refresh(self.item_table)
 
     def embed_items(self, item_id: Tensor | None = None):
         """Everything that is computed once per item, for some items or for all.
@@ -383,25 +407,65 @@ class MultiModalRecommender(SequentialRecommender):
         """
         raise NotImplementedError
 
-    def score_items(self, seq_output: Tensor, items) -> Tensor:
-        """Scores of embedded items: the same function in the loss and in the ranking.
+    def with_profile(
+        self, seq_output: Tensor, interaction, end: Tensor | None = None, row: Tensor | None = None
+    ) -> Tensor:
+        """Users as :meth:`scores_of` reads them: with ``neighbor_scores`` the profile of their history
+        is appended.
 
         Args:
-            seq_output: ``(b, hidden_size)``.
-            items: result of :meth:`embed_items` for ``n`` items.
+            seq_output: ``(n, hidden_size)``.
+            interaction: a batch.
+            end: see :meth:`history_additions`.
+            row: see :meth:`history_additions`.
 
         Returns:
-            ``(b, n)``
+            ``(n, D)``
         """
-        return self.scores(items)(seq_output)
+        if self.neighbors is None:
+            return seq_output
+        end = interaction[self.ITEM_SEQ_LEN] if end is None else end
+        profile = self.neighbors.profile(interaction[self.ITEM_SEQ], end, row)
+        return torch.cat([seq_output, profile], dim=1)
+
+    def user_vectors(self, interaction, items=None, rows: Tensor | None = None) -> Tensor:
+        """:meth:`encode` :meth:`with_profile`; arguments as there."""
+        return self.with_profile(self.encode(interaction, items, rows), interaction)
 
     def scores(self, items) -> Scores:
-        """The scores of items as a function of users.
+        """The scores of embedded items as a function of what :meth:`encode` gives: the same in the
+        loss and in the ranking.
 
         Args:
             items: result of :meth:`embed_items`.
         """
         raise NotImplementedError
+
+    def scores_with_neighbors(self, items, item_id: slice | Tensor | None = None) -> Scores:
+        """:meth:`scores` and, with ``neighbor_scores``, those of the neighbors, as a function of
+        :meth:`user_vectors`.
+
+        Args:
+            items: result of :meth:`embed_items` for these items.
+            item_id: ``(n,)``; by default all.
+        """
+        scores = self.scores(items)
+        if self.neighbors is None:
+            return scores
+        table = self.neighbors.table
+        return self.neighbors.add_to(scores, table if item_id is None else take(table, item_id))
+
+    def score_items(self, users: Tensor, item_id: Tensor) -> Tensor:
+        """Scores of some items.
+
+        Args:
+            users: see :meth:`user_vectors`, ``(b, D)``.
+            item_id: ``(n,)``.
+
+        Returns:
+            ``(b, n)``
+        """
+        return self.scores_with_neighbors(self.embed_items(item_id), item_id)(users)
 
     def score_parts(self, seq_output: Tensor, item_id: Tensor) -> dict[str, Tensor]:
         """What each modality, and the ID (``id``), add to the scores of some items.
@@ -482,10 +546,12 @@ class MultiModalRecommender(SequentialRecommender):
         if self.has_many_items and self._are_all(item_id):
             return self._kept("scores", self._scores_of_all).block(1, self.n_items)
         if self.has_many_items:
-            return in_blocks(
-                lambda block: self.scores(self.embed_items(block)), item_id, self.items_per_block
-            )
-        return self.scores(self.candidate_rows(self.all_items(), item_id))
+            return in_blocks(self._scores_of_block, item_id, self.items_per_block)
+        items = self.candidate_rows(self.all_items(), item_id)
+        return self.scores_with_neighbors(items, item_id)
+
+    def _scores_of_block(self, item_id: Tensor) -> Scores:
+        return self.scores_with_neighbors(self.embed_items(item_id), item_id)
 
     def screen_of(self, item_id: Tensor) -> Screen | None:
         """What finds the best of :meth:`scores_of` faster than these themselves, if anything does."""
@@ -535,34 +601,35 @@ class MultiModalRecommender(SequentialRecommender):
         return Additions(item_seq if row is None else item_seq[row], value)
 
     def target_loss(
-        self, seq_output: Tensor, items, target: Tensor, history: Additions | None = None
+        self, users: Tensor, items, target: Tensor, history: Additions | None = None
     ) -> Tensor:
         """Cross entropy of the target over the candidates that ``softmax`` names.
 
         Args:
-            seq_output: ``(b, hidden_size)``.
+            users: see :meth:`user_vectors`, ``(b, D)``.
             items: result of :meth:`embed_batch`.
             target: ``(b,)``.
             history: see :meth:`history_additions`.
         """
         if isinstance(self.candidate_loss, BatchLoss):
             candidates, own = processes.gather_rows(target)
-            logits = self.score_items(seq_output, self.embed_items(candidates))
+            logits = self.score_items(users, candidates)
             return self.candidate_loss(logits, candidates, own)
         if isinstance(self.candidate_loss, SampledLoss):
             candidates, drawn = self.candidate_loss.draw(target)
-            logits = self.score_items(seq_output, self.embed_items(candidates))
+            logits = self.score_items(users, candidates)
             return self.candidate_loss(logits, candidates, drawn, target, history)
-        return self.candidate_loss(self._candidate_scores(items), seq_output, target, history)
+        return self.candidate_loss(self._candidate_scores(items), users, target, history)
 
     def _candidate_scores(self, items) -> Scores | RecomputedScores:
         """The scores of the candidates of a softmax over the table."""
         rows = self.candidate_loss.rows
         if not self.has_many_items:
-            return self.scores(items if rows is None else self.candidate_rows(items, rows))
+            items = items if rows is None else self.candidate_rows(items, rows)
+            return self.scores_with_neighbors(items, rows)
         item_id = torch.arange(self.n_items, device=self.device)
         return RecomputedScores(
-            lambda block: self.scores(self.embed_items(block)),
+            self._scores_of_block,
             item_id if rows is None else item_id[rows],
             self.items_per_block,
             [parameter for parameter in self.parameters() if parameter.requires_grad],
@@ -572,20 +639,21 @@ class MultiModalRecommender(SequentialRecommender):
         """:meth:`target_loss` of the users of a batch."""
         items, rows = self.embed_batch(interaction)
         if TARGET_LIST not in interaction:
-            seq_output = self.encode(interaction, items, rows)
+            users = self.user_vectors(interaction, items, rows)
             target, history = interaction[self.POS_ITEM_ID], self.history_additions(interaction)
-            return self.target_loss(seq_output, items, target, history)
+            return self.target_loss(users, items, target, history)
         seq_output, row, position = self.encode_positions(interaction, items, rows)
         target = interaction[TARGET_LIST][row, position]
         history = self.history_additions(interaction, position + 1, row)
-        return self.target_loss(seq_output, items, target, history)
+        users = self.with_profile(seq_output, interaction, position + 1, row)
+        return self.target_loss(users, items, target, history)
 
     def calculate_loss(self, interaction) -> Tensor:
         return self.next_item_loss(interaction)
 
     def full_sort_predict(self, interaction) -> Tensor:
         """Scores of all items, ``(b, n_items)``; column 0 is the padding item."""
-        users = self.encode(interaction, *self.embed_histories(interaction))
+        users = self.user_vectors(interaction, *self.embed_histories(interaction))
         scores = self._kept("scores", self._scores_of_all)(users)
         history = self.history_additions(interaction)
         if history is not None:
@@ -595,14 +663,14 @@ class MultiModalRecommender(SequentialRecommender):
 
     def _scores_of_all(self) -> Scores:
         if not self.has_many_items:
-            return self.scores(self.all_items())
+            return self.scores_with_neighbors(self.all_items())
         return self.scores_of(torch.arange(self.n_items, device=self.device))
 
     def predict(self, interaction) -> Tensor:
         """Scores of one item per row, ``(b,)``."""
         item_id, column = torch.unique(interaction[self.ITEM_ID], return_inverse=True)
-        users = self.encode(interaction, *self.embed_histories(interaction))
-        scores = self.score_items(users, self.embed_items(item_id))
+        users = self.user_vectors(interaction, *self.embed_histories(interaction))
+        scores = self.score_items(users, item_id)
         scores = scores.gather(1, column.unsqueeze(1)).squeeze(1)
         history = self.history_additions(interaction)
         if history is not None:

@@ -16,6 +16,7 @@ from recbole_mm.recommend.ranking import Ranker
 from recbole_mm.recommend.recommender import Recommender
 
 REPEATS = "repeats"
+NEIGHBORS = "{} neighbors"
 
 
 class Nearest(NamedTuple):
@@ -37,8 +38,9 @@ class Reason(NamedTuple):
         item: outside id.
         title: or ``None``.
         score: of the model.
-        parts: what each modality, the ID (``id``) and the learned propensity to repeat items
-            (``repeats``) add to the score; empty for a model that does not tell.
+        parts: what each modality, the ID (``id``), the neighbors of the history by a modality
+            (``text neighbors``) and the learned propensity to repeat items (``repeats``) add to the
+            score; empty for a model that does not tell.
         shares: of the sum of their sizes.
         nearest: by modality; none where the item lacks it.
     """
@@ -116,6 +118,10 @@ def _parts(model, batch, items: torch.Tensor) -> dict[str, np.ndarray]:
         parts = model.score_parts(model.encode(batch), items)
     except NotImplementedError:
         return {}
+    if model.neighbors is not None:
+        profile = model.neighbors.profile(batch[model.ITEM_SEQ], batch[model.ITEM_SEQ_LEN])
+        for name, part in model.neighbors.parts(profile, items).items():
+            parts[NEIGHBORS.format(name)] = part
     values = {name: part[0].cpu().numpy() for name, part in parts.items()}
     added = model.history_additions(batch)
     if added is not None:

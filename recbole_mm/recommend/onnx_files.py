@@ -54,7 +54,7 @@ class _Reader(nn.Module):
     def forward(self, batch: dict[str, Tensor], items):
         """``user`` and, if there are any, ``added``, of a batch."""
         added = self.model.history_additions(batch)
-        user = self.model.encode(batch, items)
+        user = self.model.user_vectors(batch, items)
         return (user,) if added is None else (user, added.value)
 
 
@@ -171,7 +171,7 @@ def encoder_graph(model, items) -> Graph:
 
 def scorer_graph(model, items) -> Graph:
     """The scores of embedded items; arguments as for :func:`encoder_graph`."""
-    scores = model.scores(items)
+    scores = model.scores_with_neighbors(items)
     user = torch.zeros(EXAMPLES, scores.bounds(*scores.tables).shape[-1])
     tables: dict[str, tuple[Tensor, int | None]] = {
         f"scores.{number}": (table, 0 if table.dim() else None)
@@ -226,13 +226,15 @@ def _write_graph(path: Path, graph: Graph) -> dict[str, np.ndarray]:
 def _buffers_of_items(model) -> dict[str, tuple[Tensor, int | None]]:
     """What :meth:`encode` may read of the items beside its argument: buffers of the model."""
     buffers = dict(model.named_buffers())
-    present = {f"item_table.{m}_present": 0 for m in model.modalities}
+    tables = dict.fromkeys(
+        (*(f"item_table.{m}_present" for m in model.modalities), "neighbors.table"), 0
+    )
     axes = {
         name: axis
         for name, (_, axis) in tables_of_items(model, model.item_tables, model.n_items).items()
     }
     return {
-        name: (buffers[name], axis) for name, axis in {**present, **axes}.items() if name in buffers
+        name: (buffers[name], axis) for name, axis in {**tables, **axes}.items() if name in buffers
     }
 
 

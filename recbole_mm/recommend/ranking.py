@@ -114,7 +114,7 @@ class Ranker:
         n_without = int((part.lengths == 0).sum())
         for rows in _split(order[n_without:], self.batch_size):
             batch = self.batch(part, rows)
-            users = self.model.encode(batch, *self.model.embed_histories(batch))
+            users = self.model.user_vectors(batch, *self.model.embed_histories(batch))
             self._refuse_nan(users)
             repeats = self.model.history_additions(batch)
             for block in _split(np.arange(len(rows)), self.users_per_block):

@@ -61,7 +61,7 @@ def write_index(folder, model, recommendable: np.ndarray, kind: str) -> None:
         recommendable: ``(n_items,)`` bool.
         kind: ``exact`` or ``hnsw``.
     """
-    scores = model.scores(model.all_items())
+    scores = model.scores_with_neighbors(model.all_items())
     rows = recommendable.nonzero()[0]
     vectors = scores.bounds(*scores.tables)[:, torch.from_numpy(rows)]
     width = vectors.shape[-1]

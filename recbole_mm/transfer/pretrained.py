@@ -11,7 +11,11 @@ from torch import Tensor
 
 from recbole_mm.config.models import MODELS
 from recbole_mm.config.plain import with_release
-from recbole_mm.model.abstract_recommender import MultiModalRecommender
+from recbole_mm.model.abstract_recommender import (
+    OF_ONE_DATA_SET,
+    OF_ONE_MODALITY,
+    MultiModalRecommender,
+)
 from recbole_mm.tools.errors import UserError
 from recbole_mm.tools.torch_files import refuse_unusable
 from recbole_mm.transfer.authors import import_authors_checkpoint
@@ -146,7 +150,7 @@ def load_pretrained(
     own = model.state_dict()
     for pattern in reset:
         _require_match("reset", pattern, [*own, *state], model)
-    exempt = (*model.domain_parameters, *reset)
+    exempt = (*model.domain_parameters, *OF_ONE_DATA_SET, *reset)
     wanted = {name for name in own if not _matches(name, exempt)}
     given = {name for name in state if not _matches(name, exempt)}
     surplus = given - wanted
@@ -155,7 +159,7 @@ def load_pretrained(
         surplus = {
             name
             for name in surplus
-            if not _matches(name, (*model.modality_parameters, "item_table.transforms.*"))
+            if not _matches(name, (*model.modality_parameters, *OF_ONE_MODALITY))
         }
     above = {name for name in surplus if _is_above(name, model.layer_stacks, own)}
     if allow_fewer_layers:

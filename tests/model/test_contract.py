@@ -51,10 +51,20 @@ STAGES = [
     {"train_stage": "finetune", "use_item_id": True, "softmax": "full"},
     {"train_stage": "finetune", "use_item_id": True, "held_out_items": 0.2},
     {"train_stage": "finetune", "use_item_id": True, "repeat_propensity": "recency"},
+    {"train_stage": "finetune", "use_item_id": True, "neighbor_scores": True},
     {"train_stage": "finetune", "use_item_id": True, "softmax": "sampled", "n_negatives": 4},
     {"train_stage": "finetune", "use_item_id": True, "softmax": "gbce", "n_negatives": 4},
 ]
-STAGE_NAMES = ["pretrain", "without-id", "with-id", "new-items", "repeats", "sampled", "gbce"]
+STAGE_NAMES = [
+    "pretrain",
+    "without-id",
+    "with-id",
+    "new-items",
+    "repeats",
+    "neighbors",
+    "sampled",
+    "gbce",
+]
 
 
 def test_every_model_is_tested_here():

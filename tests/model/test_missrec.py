@@ -237,7 +237,7 @@ def test_an_untrained_id_has_no_effect(modalities):
         items = model.embed_items()
         user = model.encode(HISTORIES, items)
         by_features = model.scores(items._replace(id_candidate=None))(user)
-        assert_close(model.score_items(user, items), scores)
+        assert_close(model.scores(items)(user), scores)
 
     shares = torch.ones(2).double()
     if len(modalities) > 1:  # item 2 has one of them, item 5 both

@@ -35,7 +35,7 @@ def test_the_parts_of_a_score_are_its_sum(name, settings, opened):
     items = torch.tensor([5, 1, 12])
     with torch.no_grad():
         parts = model.score_parts(user, items)
-        expected = model.score_items(user, model.embed_items(items))
+        expected = model.scores(model.embed_items(items))(user)
 
     assert_close(sum(parts.values()), expected, atol=1e-5, rtol=1e-5)
     names = [*model.modalities, *(["id"] if model.use_item_id else [])]

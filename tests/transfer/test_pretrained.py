@@ -47,6 +47,32 @@ def test_all_but_domain_bound_parameters_are_taken_over(name, toy):
     }
 
 
+def test_weights_of_neighbors_are_taken_over_and_the_whitening_is_not(toy):
+    source = make("MMM4Rec", toy, **PRETRAIN, neighbor_scores=True)
+    target = make("MMM4Rec", toy, neighbor_scores=True)
+    with torch.no_grad():
+        source.neighbors.weight["text"].fill_(2.0)
+        source.neighbors.transforms["text"].mean.fill_(9.0)
+    before = target.neighbors.table.clone()
+
+    load_pretrained(target, source.state_dict())
+
+    assert target.neighbors.weight["text"] == 2
+    assert torch.equal(target.neighbors.table, before)
+
+
+def test_a_model_of_fewer_modalities_takes_over_the_neighbors_by_those_that_it_has(toy):
+    source = make("MMM4Rec", toy, **PRETRAIN, neighbor_scores=True)
+    target = make("MMM4Rec", toy, neighbor_scores=True, modalities=["text"])
+
+    loaded = load_pretrained(target, source.state_dict()).loaded
+
+    assert [name for name in loaded if name.startswith("neighbors")] == [
+        "neighbors.decay.text",
+        "neighbors.weight.text",
+    ]
+
+
 def test_what_does_not_fit_is_listed_from_both_sides_and_nothing_is_loaded(toy):
     source = make("MMM4Rec", toy, **PRETRAIN, inner_size=0, d_state=8)
     target = make("MMM4Rec", toy)

@@ -41,9 +41,10 @@ class FeatureTransform(nn.Module):
         self.register_buffer("axes", axes)
 
     def forward(self, values: Tensor, present: Tensor) -> Tensor:
-        """Features ``(V, F)`` in any floating dtype as float32 ``(V, D)``; absent rows are zero."""
-        projected = values.new_zeros(len(values), self.axes.shape[1], dtype=torch.float32)
-        projected[present] = (values[present].float() - self.mean) @ self.axes
+        """Features ``(V, F)`` in any floating dtype as ``(V, D)`` in that of the axes; absent rows are
+        zero."""
+        projected = self.axes.new_zeros(len(values), self.axes.shape[1])
+        projected[present] = (values[present].to(self.axes.dtype) - self.mean) @ self.axes
         return projected
 
 

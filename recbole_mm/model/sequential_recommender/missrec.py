@@ -133,7 +133,7 @@ class MISSRec(MultiModalRecommender):
         Sequence Representation for Recommendation." ACM MM 2023 (arXiv 2308.11175).
     """
 
-    domain_parameters = ("item_embedding.*", "interests.*", "repeats.*")
+    domain_parameters = ("item_embedding.*", "interests.*")
     modality_parameters = ("adapters.*", "fusion.factor")
     item_tables: ClassVar = {"item_embedding.weight": 0, "interests.lookup": 1, "fusion.factor": 0}
     encoder_parameters = ("position_embedding.*", "transformer.*")
@@ -489,7 +489,8 @@ class MISSRec(MultiModalRecommender):
         regularize = self.reg_weight > 0
         view = self.view_of(interaction, rows)
         seq_output, regularizer = self.read(view, items, regularize)
-        loss = self.target_loss(seq_output, items, target, self.history_additions(interaction))
+        users = self.with_profile(seq_output, interaction)
+        loss = self.target_loss(users, items, target, self.history_additions(interaction))
         if regularize:
             loss = loss + self.reg_weight * regularizer
         if self.train_stage == "finetune":

@@ -71,7 +71,7 @@ class MMM4Rec(MultiModalRecommender):
         arXiv 2506.02916.
     """
 
-    domain_parameters = ("item_embeddings.*", "fusion.weight", "repeats.*")
+    domain_parameters = ("item_embeddings.*", "fusion.weight")
     # with one modality there are no cross layers, and no time signal for them
     modality_parameters = ("adapters.*", "input_norms.*", "cross_layers.*", "*.time_gate.*")
     item_tables: ClassVar = {"item_embeddings.*": 0, "fusion.weight": 0}

@@ -32,7 +32,7 @@ class SASRecPlus(MultiModalRecommender):
         gold loss: is BERT4Rec really better than SASRec?" RecSys 2023 (arXiv 2309.07602).
     """
 
-    domain_parameters = ("item_embedding.*", "repeats.*")
+    domain_parameters = ("item_embedding.*",)
     item_tables: ClassVar = {"item_embedding.weight": 0}
     encoder_parameters = ("position_embedding.*", "encoder.*", "output_norm.*")
     layer_stacks = ("encoder",)

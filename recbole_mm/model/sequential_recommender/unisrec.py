@@ -45,7 +45,7 @@ class UniSRec(MultiModalRecommender):
         Systems." KDD 2022 (arXiv 2206.05941).
     """
 
-    domain_parameters = ("item_embedding.*", "repeats.*")
+    domain_parameters = ("item_embedding.*",)
     item_tables: ClassVar = {"item_embedding.weight": 0}
     encoder_parameters = ("position_embedding.*", "encoder.*")
     layer_stacks = ("encoder.layer",)
@@ -180,7 +180,8 @@ class UniSRec(MultiModalRecommender):
         items, rows = self.embed_batch(interaction)
         seq_output = self.encode(interaction, items, rows)
         target = interaction[self.POS_ITEM_ID]
-        loss = self.target_loss(seq_output, items, target, self.history_additions(interaction))
+        users = self.with_profile(seq_output, interaction)
+        loss = self.target_loss(users, items, target, self.history_additions(interaction))
         augmented = self.read_augmented(interaction, items, rows)
         similarity = seq_output @ augmented.T / self.temperature
         if self.mask_repeated_targets:

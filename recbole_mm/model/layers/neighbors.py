@@ -1,0 +1,146 @@
+r"""Similarity to the items of the history, as a part of the score of an item."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from recbole_mm.model.layers.feature_transform import FeatureTransform, principal_axes
+from recbole_mm.model.layers.item_blocks import in_blocks
+from recbole_mm.model.layers.item_table import ItemTable
+from recbole_mm.model.layers.products import linear
+from recbole_mm.model.layers.softmax import Scores
+
+STEP = 10.0
+"""An optimizer's step on a weight moves the score of an identical item by so many steps."""
+FIRST_WEIGHT = 0.5
+ITEMS_PER_BLOCK = 100_000
+
+
+class NeighborScores(nn.Module):
+    r"""A learned share of what nearest neighbors by features would recommend.
+
+    With the whitened features :math:`f_m(i)` of modality :math:`m`, of unit length, an item scores
+
+    .. math:: s(u, i) = \sum_m w_m \sum_{t=1}^{n} \lambda_m^{n - t} \, f_m(h_t)^\top f_m(i)
+
+    after the history :math:`h_1, \dots, h_n`. Weights and decays are learned; they mean the same on
+    every data set. The whitening is estimated on the items of each data set. Common directions
+    of the features, in which all items are alike, would hide the neighbors: on Toys it raises NDCG@10
+    of plain neighbors from .043 to .048 at 128 axes.
+
+    Args:
+        item_table: items with their features; whoever changes it calls :meth:`refresh`.
+        dimension: axes that are kept of a modality.
+
+    Attributes:
+        table: the features of all items, side by side, ``(V, D)``; zero where a modality is absent.
+    """
+
+    table: Tensor
+
+    def __init__(self, item_table: ItemTable, dimension: int):
+        super().__init__()
+        features = {
+            m: (item_table.feature(m), item_table.present(m)) for m in item_table.modalities
+        }
+        self.transforms = nn.ModuleDict(
+            {m: whitening(x[present], dimension) for m, (x, present) in features.items()}
+        )
+        self.weight = nn.ParameterDict({m: torch.tensor(FIRST_WEIGHT) for m in features})
+        self.decay = nn.ParameterDict({m: torch.tensor(0.0) for m in features})
+        self.register_buffer("table", torch.empty(0), persistent=False)
+        self.refresh(item_table)
+
+    def refresh(self, item_table: ItemTable) -> None:
+        """Compute :attr:`table` again from the features, on the axes that are estimated already."""
+        item_id = torch.arange(len(item_table.trained), device=item_table.trained.device)
+
+        def unit_rows(rows: Tensor) -> Tensor:
+            parts = [
+                transform(item_table.feature(m, rows), item_table.present(m, rows))
+                for m, transform in self.transforms.items()
+            ]
+            return torch.cat([F.normalize(part, dim=1) for part in parts], dim=1)
+
+        self.table = in_blocks(unit_rows, item_id, ITEMS_PER_BLOCK).to(self.dtype)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights."""
+        return next(iter(self.weight.values())).dtype
+
+    @property
+    def widths(self) -> list[int]:
+        """Columns of each modality."""
+        return [transform.axes.shape[1] for transform in self.transforms.values()]
+
+    def profile(self, item_seq: Tensor, end: Tensor, row: Tensor | None = None) -> Tensor:
+        """Users as weighted sums of the features in their histories.
+
+        Args:
+            item_seq: ``(b, L)``, right-padded.
+            end: number of events that count, ``(n,)``, >= 1.
+            row: of ``item_seq`` for each end, ``(n,)``; by default ``n = b`` rows in order.
+
+        Returns:
+            ``(n, D)``
+        """
+        position = torch.arange(item_seq.shape[1], device=item_seq.device)
+        last = position if row is not None else end - 1
+        age = last.unsqueeze(1) - position
+        parts = []
+        for m, part in zip(
+            self.transforms, self._columns(F.embedding(item_seq, self.table)), strict=True
+        ):
+            decay = self.decay[m].sigmoid() ** age.clamp(min=0)
+            weight = STEP * self.weight[m] * torch.where(age >= 0, decay, 0)
+            if row is None:
+                parts.append((weight.unsqueeze(1) @ part).squeeze(1))
+            else:
+                parts.append((weight @ part)[row, end - 1])
+        return torch.cat(parts, dim=1)
+
+    def parts(self, profile: Tensor, item_id: Tensor) -> dict[str, Tensor]:
+        """The scores of some items by modality, ``(n, k)`` each.
+
+        Args:
+            profile: ``(n, D)``.
+            item_id: ``(k,)``.
+        """
+        users, items = self._columns(profile), self._columns(self.table[item_id])
+        return {m: u @ i.T for m, u, i in zip(self.transforms, users, items, strict=True)}
+
+    def add_to(self, scores: Scores, table: Tensor) -> Scores:
+        """Scores of users to whose vectors the profile was appended.
+
+        Args:
+            scores: of ``n`` items, without the neighbors.
+            table: rows of :attr:`table` of the same items.
+        """
+        width = table.shape[1]
+
+        def function(query: Tensor, *tables: Tensor) -> Tensor:
+            vector, profile = query[:, :-width], query[:, -width:]
+            return scores.function(vector, *tables[:-1]) + linear(profile, tables[-1])
+
+        def bounds(*tables: Tensor) -> Tensor:
+            vectors = scores.bounds(*tables[:-1])
+            return torch.cat([vectors, tables[-1].expand(len(vectors), -1, -1)], dim=2)
+
+        return Scores(function, (*scores.tables, table), bounds)
+
+    def _columns(self, table: Tensor) -> tuple[Tensor, ...]:
+        return table.split(self.widths, dim=-1)
+
+
+def whitening(x: Tensor, dimension: int) -> FeatureTransform:
+    """The transform of features ``(n, F)`` to unit variance on their ``dimension`` main axes.
+
+    Its shape depends on ``F`` alone: axes without variance become zero.
+    """
+    if len(x) < 2:
+        x = torch.cat([x, x.new_zeros(2 - len(x), x.shape[1])])
+    mean, axes, scale = principal_axes(x.float())
+    usable = scale > scale[0] * 1e-5
+    axes = torch.where(usable, axes / torch.where(usable, scale, 1), 0)
+    return FeatureTransform(mean, axes[:, :dimension])
