@@ -18,7 +18,12 @@ from recbole_mm.data.domains import (
     excluded_data_sets,
 )
 from recbole_mm.data.errors import DatasetError
-from recbole_mm.data.feature_files import feature_path, find_modalities, read_feature_info
+from recbole_mm.data.feature_files import (
+    describe_features,
+    feature_path,
+    find_modalities,
+    read_feature_info,
+)
 from recbole_mm.data.features import ItemFeatures, read_item_features
 from recbole_mm.data.mixture import (
     domain_of_items,
@@ -92,6 +97,8 @@ class MultiModalDataset(PresplitDataset):
     Attributes:
         modalities: names, in the order of the config; text and image first if the config does not name any.
         features: modality -> :class:`~recbole_mm.data.features.ItemFeatures`.
+        feature_info: modality -> how its features were made, see
+            :func:`~recbole_mm.data.feature_files.describe_features`.
         has_time: whether all interactions have times.
         domains: names of the domains, empty for a set that is not a mixture.
         item_domain: of a mixture, the index of each item's domain, ``(n_items,)``, -1 for the
@@ -221,6 +228,10 @@ class MultiModalDataset(PresplitDataset):
             names = [names]
         self.modalities = list(names)
         self.features = {name: self.read_features(name) for name in self.modalities}
+        first = self.domains[0] if self.domains else None  # the others are of the same kind
+        self.feature_info = {
+            name: describe_features(self._feature_file(name, first)) for name in self.modalities
+        }
         self._report_coverage()
 
     def find_modalities(self) -> list[str]:

@@ -20,6 +20,7 @@ import numpy as np
 
 from recbole_mm.tools.errors import UserError
 from recbole_mm.tools.files import whole_or_not
+from recbole_mm.tools.hashing import sha256_of_parts
 from recbole_mm.tools.json_text import parse_json
 from recbole_mm.tools.npz_files import NpzError, NpzFile
 
@@ -99,6 +100,21 @@ def read_feature_space(path) -> dict[str, np.ndarray]:
     file = _open_npz(path)
     names = [name for name in file.names if name.startswith(SPACE)]
     return {name[len(SPACE) :]: _read(file, name) for name in names}
+
+
+def describe_features(path) -> dict:
+    """How the features were made, and of the embedded extractor a hash of their space: equal hashes mean
+    equal spaces."""
+    info = read_feature_info(path)
+    space = read_feature_space(path) if info.get("encoder") == "embedded" else {}
+    if not space:
+        return info
+    parts = [
+        part
+        for name, array in sorted(space.items())
+        for part in (f"{name} {array.dtype} {array.shape}", np.ascontiguousarray(array).tobytes())
+    ]
+    return {**info, "space": sha256_of_parts(parts)[:16]}
 
 
 def read_feature_info(path) -> dict:

@@ -63,6 +63,7 @@ class MultiModalRecommender(SequentialRecommender):
 
     Attributes:
         modalities: names, in the order of the configuration; the first is the leading one.
+        feature_info: per modality, how its features were made, as far as it is recorded.
         adapters: per modality, the map from its features to ``hidden_size``, see
             :meth:`make_adapter`.
         train_stage: ``pretrain`` or ``finetune``.
@@ -124,6 +125,7 @@ class MultiModalRecommender(SequentialRecommender):
         self.TIME = config["TIME_FIELD"]
         self.item_tokens = dataset.field2id_token[self.ITEM_ID]
         self.modalities = list(dataset.modalities)
+        self.feature_info = dict(getattr(dataset, "feature_info", {}))
         self._refuse_unusable(config)
         self.item_table = ItemTable(
             dataset.features, dataset.item_counts() > 0, self._make_transforms(config, dataset)

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from recbole_mm.data.feature_files import (
+    describe_features,
     feature_path,
-    read_feature_info,
     read_feature_space,
 )
 from recbole_mm.data.features import ItemFeatures
@@ -33,7 +33,7 @@ class Catalog(NamedTuple):
         features: of every modality of the model, in its order.
         counts: training interactions, ``(n_items,)`` int64.
         info: how the features of a modality were made, see
-            :func:`~recbole_mm.data.feature_files.read_feature_info`.
+            :func:`~recbole_mm.data.feature_files.describe_features`.
         spaces: of modalities of the embedded extractor, arrays that put further items into their
             space, see :class:`recbole_mm.data.extractor.Space`.
         offered: whether an item may be recommended, ``(n_items,)`` bool.
@@ -57,7 +57,7 @@ class Catalog(NamedTuple):
         """
         tokens = pl.Series([str(token) for token in train.field2id_token[train.iid_field]])
         files = {modality: _feature_file(train, modality) for modality in train.features}
-        info = {modality: read_feature_info(file) for modality, file in files.items()}
+        info = {modality: describe_features(file) for modality, file in files.items()}
         spaces = {modality: read_feature_space(file) for modality, file in files.items()}
         offered = torch.ones(len(tokens), dtype=torch.bool)
         return cls(tokens, dict(train.features), train.item_counts(), info, spaces, offered)

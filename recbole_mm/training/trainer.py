@@ -107,6 +107,7 @@ class MultiModalTrainer(RecordedTraining, Trainer):
             "best_valid_score": float(self.best_valid_score),
             "state_dict": self.model.state_dict(),
             "other_parameter": self.model.other_parameter(),
+            "features": self.model.feature_info,
             "optimizer": self.optimizer.state_dict(),
         }
 

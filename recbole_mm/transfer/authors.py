@@ -67,6 +67,16 @@ MISSREC_LEFT_OUT = r"^(plm|img)_embedding(\.weight|_empty_mask)$"
 MISSREC_LOOKUPS = ("plm_interest_lookup_table", "img_interest_lookup_table")
 
 
+CLIP = {"encoder": "openai/clip-vit-base-patch32"}
+SIGLIP = {"encoder": "google/siglip-base-patch16-224"}
+FEATURES = {
+    "MISSRec": {"text": CLIP, "image": CLIP},
+    "MMM4Rec": {"text": SIGLIP, "image": SIGLIP},
+}
+"""How the features were made that the released parameters know: MISSRec's paper (section 4.1), MMM4Rec's
+``extract_feature.py``."""
+
+
 class AuthorsCheckpointError(UserError):
     """A checkpoint that is not one of the released ones."""
 

@@ -125,12 +125,16 @@ def read_bundle(folder) -> Bundle:
     return Bundle(_read_config(folder), _tensors(folder / MODEL), _tensors(folder / ITEMS), tokens)
 
 
-def read_parameters(folder) -> tuple[dict, dict[str, Tensor]]:
-    """Configuration, with the name of the ``model``, and parameters alone; see :func:`read_bundle`."""
+def read_parameters(folder) -> tuple[dict, dict[str, Tensor], dict]:
+    """Configuration, with the name of the ``model``, parameters, and how the features were made; see
+    :func:`read_bundle`."""
     folder = Path(folder)
     _check_files(folder)
     described = _read_config(folder)
-    return {**described["config"], "model": described["model"]}, _tensors(folder / MODEL)
+    config = {**described["config"], "model": described["model"]}
+    features = described.get("features")
+    features = features if isinstance(features, dict) else {}
+    return config, _tensors(folder / MODEL), features
 
 
 def hashed_file(path) -> Path:

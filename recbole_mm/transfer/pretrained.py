@@ -18,9 +18,10 @@ from recbole_mm.model.abstract_recommender import (
 )
 from recbole_mm.tools.errors import UserError
 from recbole_mm.tools.torch_files import refuse_unusable
-from recbole_mm.transfer.authors import import_authors_checkpoint
+from recbole_mm.transfer.authors import FEATURES, import_authors_checkpoint
 from recbole_mm.transfer.bundle import is_bundle, read_parameters
 from recbole_mm.transfer.checkpoints import CheckpointError, UnusableCheckpoint, read_checkpoint
+from recbole_mm.transfer.feature_match import match_features
 
 SHOWN = 8
 
@@ -36,10 +37,13 @@ class Pretrained(NamedTuple):
         state: parameters by our names.
         config: the configuration that they were trained with; ``None`` for a released file, which
             does not have it.
+        features: how the features were made that they know, by modality; ``None`` if it was not
+            recorded.
     """
 
     state: dict[str, Tensor]
     config: dict | None
+    features: dict | None
 
 
 class Transferred(NamedTuple):
@@ -71,7 +75,7 @@ def read_pretrained(path, model: str) -> Pretrained:
     if not path.is_file() and not is_bundle(path):
         raise TransferError(f"pre_model_path: the checkpoint {str(path)!r} does not exist.")
     if is_bundle(path):
-        config, state = read_parameters(path)
+        config, state, features = read_parameters(path)
         refuse_unusable(state, str(path), TransferError)
     else:
         try:
@@ -79,14 +83,15 @@ def read_pretrained(path, model: str) -> Pretrained:
         except UnusableCheckpoint:
             raise
         except CheckpointError:
-            return Pretrained(import_authors_checkpoint(path, model), None)
+            return Pretrained(import_authors_checkpoint(path, model), None, FEATURES[model])
         config, state = checkpoint["config"], checkpoint["state_dict"]
+        features = checkpoint.get("features")
     if config["model"] != model:
         raise TransferError(
             f"{path} is a checkpoint of {config['model']} and cannot start a {model}. Give a checkpoint "
             f"of {model}, or leave pre_model_path empty."
         )
-    return Pretrained(state, with_release(config))
+    return Pretrained(state, with_release(config), features if isinstance(features, dict) else None)
 
 
 def refuse_another_function(
@@ -119,6 +124,50 @@ def refuse_another_function(
             f"the pre-trained {model.__name__} would compute something else with these settings: "
             f"{'; '.join(changed)}. Make them equal, or name them in allow_changed_keys."
         )
+
+
+def refuse_other_features(
+    model: MultiModalRecommender, pretrained: Pretrained, reset: Iterable[str], allowed: bool
+) -> None:
+    """The adapters of a pre-trained model map the features of one encoder; those of another one mean
+    nothing to them.
+
+    Modalities whose adapters start from scratch are not compared. What is not known is logged.
+
+    Args:
+        model: that is to start from it.
+        pretrained: its parameters, and how the features were made that they know.
+        reset: patterns of parameters that keep their initial values.
+        allowed: log different features, instead of refusing them.
+
+    Raises:
+        TransferError: the features of a modality are others.
+    """
+    names = {
+        modality: [name for name in pretrained.state if name.startswith(f"adapters.{modality}.")]
+        for modality in model.modalities
+    }
+    taken = [m for m, own in names.items() if any(not _matches(name, reset) for name in own)]
+    match = match_features(pretrained.features, model.feature_info, taken)
+    logger = getLogger()
+    for modality, facts in match.unknown.items():
+        logger.warning(
+            f"pre_model_path: {modality} features by {facts}: whether they are the same cannot be checked. "
+            f"With features of another encoder the pre-trained adapter means nothing."
+        )
+    if not match.different:
+        return
+    others = "; ".join(f"{modality}: {facts}" for modality, facts in match.different.items())
+    if allowed:
+        logger.warning(f"pre_model_path: other features (allow_other_features: True): {others}")
+        return
+    patterns = [f"adapters.{modality}.*" for modality in match.different]
+    raise TransferError(
+        f"its adapters know other features, so that its scores would mean nothing: {others}. Extract the "
+        f"features as for the checkpoint (recbole-mm extract; those of the embedded extractor for both "
+        f"data sets in one call), or train adapters from scratch (reset: {patterns}), or set "
+        f"allow_other_features: True to run it all the same."
+    )
 
 
 def load_pretrained(
@@ -255,6 +304,7 @@ def start_from_config(model, config) -> Transferred | None:
         if pretrained.config is not None:
             changeable = config["allow_changed_keys"] or []
             refuse_another_function(type(model), pretrained.config, config, changeable)
+        refuse_other_features(model, pretrained, reset, bool(config["allow_other_features"]))
         return load_pretrained(model, pretrained.state, reset, bool(config["allow_fewer_layers"]))
     except TransferError as error:
         raise TransferError(f"pre_model_path {path}: {error}") from error

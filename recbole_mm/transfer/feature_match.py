@@ -1,0 +1,102 @@
+"""Whether a pre-trained model knows the features that it is to read.
+
+Its adapters map the vectors of one encoder; those of another one, even of the same width, mean nothing
+to them. Feature files say how they were made (:mod:`recbole_mm.data.feature_files`), checkpoints and
+bundles record it, and for the authors' files it is known from their papers and code.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from recbole_mm.data.domains import FACTS_OF_A_KIND
+
+SAME = (
+    {"openaiclipvitbasepatch32", "clipvitbasepatch32", "clipvitb32", "vitb32"},
+    {"googlesiglipbasepatch16224", "siglipbasepatch16224"},
+)
+"""Names of the same encoder, in lower case, without other characters than letters and digits."""
+
+UNNAMED = "as in "
+"""Begins the encoder of converted features: the name of the authors' file."""
+
+
+class FeatureMatch(NamedTuple):
+    """The features that a pre-trained model knows, beside those that it is to read.
+
+    Attributes:
+        different: of each modality whose features are others, the facts on both sides.
+        unknown: of each modality whose encoder is not known on both sides, what is.
+    """
+
+    different: dict[str, str]
+    unknown: dict[str, str]
+
+
+def match_features(known: Mapping | None, given: Mapping, modalities) -> FeatureMatch:
+    """Compare how features were made.
+
+    Args:
+        known: to the pre-trained model: modality -> ``info`` of its feature file; ``None``: not
+            recorded.
+        given: the same, of the data.
+        modalities: that the model and the data have.
+    """
+    match = FeatureMatch({}, {})
+    for modality in modalities:
+        theirs, mine = (_info(infos, modality) for infos in (known, given))
+        names = [_encoder(info) for info in (theirs, mine)]
+        if None in names:
+            match.unknown[modality] = " and ".join(
+                f"{name or 'an unknown encoder'} {where}"
+                for name, where in zip(names, ("in the checkpoint", "here"), strict=True)
+            )
+            continue
+        facts = _differences(theirs, mine)
+        if facts:
+            match.different[modality] = ", ".join(facts)
+    return match
+
+
+def _info(infos: Mapping | None, modality: str) -> Mapping:
+    info = (infos or {}).get(modality)
+    return info if isinstance(info, Mapping) else {}
+
+
+def _encoder(info: Mapping) -> str | None:
+    name = info.get("encoder")
+    named = isinstance(name, str) and name not in ("", "unknown") and not name.startswith(UNNAMED)
+    return repr(name) if named else None
+
+
+def _differences(theirs: Mapping, mine: Mapping) -> list[str]:
+    facts = []
+    for fact in FACTS_OF_A_KIND:
+        values = theirs.get(fact), mine.get(fact)
+        if None in values or "unknown" in values or values[0] == values[1]:
+            continue
+        if fact != "encoder" or not _same_encoder(*map(str, values)):
+            facts.append(f"{fact} {values[0]!r} in the checkpoint, {values[1]!r} here")
+    if not facts and mine.get("encoder") == "embedded" and not _same_space(theirs, mine):
+        facts.append(
+            "embedded extractor in another space: the data sets were not extracted together"
+        )
+    return facts
+
+
+def _same_encoder(first: str, second: str) -> bool:
+    names = [
+        {_plain(name), _plain(name.replace("\\", "/").rpartition("/")[2])}
+        for name in (first, second)
+    ]
+    return any(names[0] & group and names[1] & group for group in SAME)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def _same_space(theirs: Mapping, mine: Mapping) -> bool:
+    """Of the embedded extractor, whose space depends on the texts and pictures that it was fitted to."""
+    facts = ("space",) if "space" in theirs and "space" in mine else ("shared_with",)
+    return all(theirs.get(fact) == mine.get(fact) for fact in facts)
