@@ -64,17 +64,29 @@ MISSREC = [
     (r"^interest_embeddings$", "interests.embeddings"),
 ]
 MISSREC_LEFT_OUT = r"^(plm|img)_embedding(\.weight|_empty_mask)$"
+# texts alone; the maps of the experts are torch's Linear, ours have the other orientation
+UNISREC = [
+    (r"^trm_encoder\.", "encoder."),
+    (r"^LayerNorm\.", "input_norm."),
+    (r"^moe_adaptor\.experts\.(\d+)\.bias$", r"adapters.text.experts.\1.shift"),
+    (r"^moe_adaptor\.experts\.(\d+)\.lin\.weight$", r"adapters.text.experts.\1.weight"),
+    (r"^moe_adaptor\.w_gate$", "adapters.text.gate"),
+    (r"^moe_adaptor\.w_noise$", "adapters.text.noise"),
+]
+UNISREC_LEFT_OUT = r"^plm_embedding\."
 MISSREC_LOOKUPS = ("plm_interest_lookup_table", "img_interest_lookup_table")
 
 
 CLIP = {"encoder": "openai/clip-vit-base-patch32"}
 SIGLIP = {"encoder": "google/siglip-base-patch16-224"}
+BERT = {"encoder": "bert-base-uncased", "pooling": "cls"}
 FEATURES = {
+    "UniSRec": {"text": BERT},
     "MISSRec": {"text": CLIP, "image": CLIP},
     "MMM4Rec": {"text": SIGLIP, "image": SIGLIP},
 }
-"""How the features were made that the released parameters know: MISSRec's paper (section 4.1), MMM4Rec's
-``extract_feature.py``."""
+"""How the features were made that the released parameters know: UniSRec's ``process_amazon.py``, MISSRec's
+paper (section 4.1), MMM4Rec's ``extract_feature.py``."""
 
 
 class AuthorsCheckpointError(UserError):
@@ -105,12 +117,22 @@ def rename_missrec(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return renamed
 
 
+def rename_unisrec(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Authors' UniSRec state to ours."""
+    return {
+        _rename(name, UNISREC): value.T.contiguous() if ".lin." in name else value
+        for name, value in state.items()
+        if not re.search(UNISREC_LEFT_OUT, name)
+    }
+
+
 def import_authors_checkpoint(path, model: str) -> dict[str, Tensor]:
     """Read a released checkpoint and give its parameters our names.
 
     Args:
-        path: ``.ckpt`` of MMM4Rec (its ``model`` entry) or ``.pth`` of MISSRec (``state_dict``).
-        model: ``MMM4Rec`` or ``MISSRec``.
+        path: ``.ckpt`` of MMM4Rec (its ``model`` entry), or ``.pth`` of MISSRec or UniSRec
+            (``state_dict``).
+        model: one of :data:`IMPORTERS`.
 
     Returns:
         a state dict; tables that belong to a data set are in it if the file has them.
@@ -209,4 +231,5 @@ vars(_inert).update(
 IMPORTERS = {
     "MMM4Rec": ("model", rename_mmm4rec, r"^encoder_ssd_layers\.0\."),
     "MISSRec": ("state_dict", rename_missrec, r"^trm_model\."),
+    "UniSRec": ("state_dict", rename_unisrec, r"^moe_adaptor\."),
 }

@@ -13,6 +13,7 @@ from recbole_mm.data.domains import FACTS_OF_A_KIND
 
 SAME = (
     {"openaiclipvitbasepatch32", "clipvitbasepatch32", "clipvitb32", "vitb32"},
+    {"googlebertbertbaseuncased", "bertbaseuncased"},
     {"googlesiglipbasepatch16224", "siglipbasepatch16224"},
 )
 """Names of the same encoder, in lower case, without other characters than letters and digits."""

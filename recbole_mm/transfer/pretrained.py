@@ -74,6 +74,7 @@ def read_pretrained(path, model: str) -> Pretrained:
     path = Path(path)
     if not path.is_file() and not is_bundle(path):
         raise TransferError(f"pre_model_path: the checkpoint {str(path)!r} does not exist.")
+    features: dict | None
     if is_bundle(path):
         config, state, features = read_parameters(path)
         refuse_unusable(state, str(path), TransferError)
@@ -85,13 +86,14 @@ def read_pretrained(path, model: str) -> Pretrained:
         except CheckpointError:
             return Pretrained(import_authors_checkpoint(path, model), None, FEATURES[model])
         config, state = checkpoint["config"], checkpoint["state_dict"]
-        features = checkpoint.get("features")
+        features = checkpoint.get("features")  # absent in files of earlier versions
+        features = features if isinstance(features, dict) else None
     if config["model"] != model:
         raise TransferError(
             f"{path} is a checkpoint of {config['model']} and cannot start a {model}. Give a checkpoint "
             f"of {model}, or leave pre_model_path empty."
         )
-    return Pretrained(state, with_release(config), features if isinstance(features, dict) else None)
+    return Pretrained(state, with_release(config), features)
 
 
 def refuse_another_function(

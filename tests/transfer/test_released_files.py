@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from recbole.data.interaction import Interaction
+from recbole.model.layers import TransformerEncoder
 
 from recbole_mm.config.load import load_config
 from recbole_mm.data.feature_files import feature_path, write_item_features
@@ -106,6 +108,50 @@ def mmm4rec_state(layers=2, items=4899, width=256, features=768, length=20):
     return {**state, "fusion_factor": torch.tensor(0.0)}
 
 
+def unisrec_state(layers=2, width=300, inner=256, features=768, experts=8, length=50):
+    """Names and shapes of UniSRec's parameters."""
+    layer = {"multi_head_attention.LayerNorm": (width,), "feed_forward.LayerNorm": (width,)}
+    layer |= {
+        f"multi_head_attention.{name}": (width, width)
+        for name in ("query", "key", "value", "dense")
+    }
+    layer |= {"feed_forward.dense_1": (inner, width), "feed_forward.dense_2": (width, inner)}
+    shapes = {"position_embedding.weight": (length, width)}
+    shapes |= {"LayerNorm.weight": (width,), "LayerNorm.bias": (width,)}
+    for n in range(layers):
+        for name, shape in layer.items():
+            shapes[f"trm_encoder.layer.{n}.{name}.weight"] = shape
+            shapes[f"trm_encoder.layer.{n}.{name}.bias"] = shape[:1]
+    shapes |= {f"moe_adaptor.w_{name}": (features, experts) for name in ("gate", "noise")}
+    for n in range(experts):
+        shapes[f"moe_adaptor.experts.{n}.bias"] = (features,)
+        shapes[f"moe_adaptor.experts.{n}.lin.weight"] = (width, features)
+    return {name: torch.randn(shape) * 0.1 for name, shape in shapes.items()}
+
+
+def unisrec_scores(state, features, history):
+    """Cosines of all items with a user, by the formulas of the paper and RecBole's encoder."""
+    gates = (features @ state["moe_adaptor.w_gate"]).softmax(-1)
+    experts = [
+        (features - state[f"moe_adaptor.experts.{n}.bias"])
+        @ state[f"moe_adaptor.experts.{n}.lin.weight"].T
+        for n in range(gates.shape[1])
+    ]
+    items = sum(gate.unsqueeze(-1) * expert for gate, expert in zip(gates.T, experts, strict=True))
+    width = items.shape[1]
+    norm = (state["LayerNorm.weight"], state["LayerNorm.bias"], 1e-12)
+    hidden = items[history] + state["position_embedding.weight"][: len(history)]
+    hidden = torch.nn.functional.layer_norm(hidden, (width,), *norm).unsqueeze(0)
+    encoder = TransformerEncoder(2, 2, width, 256, 0.0, 0.0, "gelu", 1e-12).eval()
+    own = {
+        name[len("trm_encoder.") :]: value for name, value in state.items() if "trm_encoder" in name
+    }
+    encoder.load_state_dict(own)
+    later = torch.ones(len(history), len(history)).triu(1)
+    user = encoder(hidden, later * -10000.0, output_all_encoded_layers=False)[-1][0, -1]
+    return torch.nn.functional.cosine_similarity(items, user.unsqueeze(0))
+
+
 def write_features(toy, width, info):
     tokens = [f"i{item}" for item in range(12)]
     for modality in ("text", "image"):
@@ -140,9 +186,21 @@ def mmm4rec_file(tmp_path):
     return path, state
 
 
-def started(model, toy, path, **settings):
+@pytest.fixture
+def unisrec_file(tmp_path):
+    path = tmp_path / "UniSRec-FHCKM-300.pth"
+    state = unisrec_state()
+    torch.save({"config": Config(model="UniSRec"), "epoch": 299, "state_dict": state}, path)
+    return path, state
+
+
+def opened(model, toy, path, **settings):
     given = {**toy, "pre_model_path": str(path), "show_progress": False, **settings}
-    return Run(load_config(model, None, (), given)).model.state_dict()
+    return Run(load_config(model, None, (), given)).model
+
+
+def started(model, toy, path, **settings):
+    return opened(model, toy, path, **settings).state_dict()
 
 
 def test_a_released_missrec_starts_a_model_of_its_size(toy, missrec_file, caplog):
@@ -157,6 +215,21 @@ def test_a_released_missrec_starts_a_model_of_its_size(toy, missrec_file, caplog
         state["trm_model.decoder.layers.0.multihead_attn.in_proj_weight"],
     )
     assert "cannot be checked" not in caplog.text
+
+
+def test_a_released_unisrec_ranks_as_the_formulas_of_the_paper_do(toy, unisrec_file):
+    path, state = unisrec_file
+    write_features(toy, 768, {"encoder": "bert-base-uncased", "pooling": "cls"})
+
+    model = opened("UniSRec", toy, path, modalities=["text"], use_item_id=False).eval()
+
+    history = torch.tensor([3, 5, 2])
+    batch = Interaction({"item_id_list": torch.tensor([[3, 5, 2] + [0] * 47])})
+    batch.update(Interaction({"item_length": torch.tensor([3])}))
+    with torch.no_grad():
+        scores = model.full_sort_predict(batch)[0, 1:] * model.temperature
+        expected = unisrec_scores(state, model.feature("text").float(), history)[1:]
+    torch.testing.assert_close(scores, expected, atol=1e-5, rtol=1e-5)
 
 
 def test_a_fine_tuned_missrec_gives_all_but_what_belongs_to_its_items(toy, missrec_file):
@@ -189,6 +262,7 @@ def test_a_released_mmm4rec_gives_its_lower_layer(toy, mmm4rec_file):
     [
         ("MISSRec", 512, "openai/clip-vit-base-patch32", {}),
         ("MMM4Rec", 768, "google/siglip-base-patch16-224", AS_RELEASED),
+        ("UniSRec", 768, "bert-base-uncased", {"modalities": ["text"]}),
     ],
 )
 def test_released_parameters_are_refused_on_features_of_another_encoder(
@@ -201,9 +275,10 @@ def test_released_parameters_are_refused_on_features_of_another_encoder(
         started(model, toy, path, **settings)
 
     message = str(error.value)
-    for modality in ("text", "image"):
+    modalities = settings.get("modalities", ["text", "image"])
+    for modality in modalities:
         assert f"{modality}: encoder '{known}' in the checkpoint, 'sentence-transf" in message
-    assert "reset: ['adapters.text.*', 'adapters.image.*']" in message
+    assert f"reset: {[f'adapters.{modality}.*' for modality in modalities]}" in message
 
 
 def test_converted_features_of_the_authors_are_a_warning(toy, missrec_file, caplog):
