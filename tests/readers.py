@@ -288,6 +288,37 @@ def _prepare(*options: str) -> Callable:
     return read
 
 
+PUBLIC = {
+    "ninerec": {
+        "Shop_pair.csv": "i1,u1,1650000000\ni2,u1,1650000001\ni1,u2,1650000002\n",
+        "Shop_item.csv": 'i1,红火车,"A red, fast train"\ni2,蓝火车,A blue train\n',
+    },
+    "microlens": {
+        "Shop_pairs.csv": "user,item,timestamp\n1,1,1583378629552\n1,2,1583378629553\n",
+        "Shop_titles.csv": 'item,title\n1,"A red, fast train"\n2,"never closed\n',
+    },
+    "microlens-sequences": {
+        "Shop_pairs.tsv": "1\t1 2 1\n2\t2\n",
+        "Shop_title_en.csv": "1,A red train\n2,A blue train\n",
+    },
+    "pixelrec": {
+        "pixelrec_interaction/Shop.csv": "item_id,user_id,timestamp\ni1,u1,1637000001\ni2,u1,1\n",
+        "pixelrec_iteminfo/Shop.csv": 'item_id,title,tag,description\ni1,"A, b",red,\ni2,c,d,e\n',
+    },
+}
+"""Files in the layouts of public data sets."""
+
+
+def _make_public(name: str) -> Callable:
+    def make(_, folder):
+        for file, text in PUBLIC[name].items():
+            (folder / file).parent.mkdir(exist_ok=True)
+            (folder / file).write_text(text, encoding="utf-8")
+        return {folder / file: FORM_OF[Path(file).suffix] for file in PUBLIC[name]}
+
+    return make
+
+
 def _make_vectors(_, folder):
     _write_table(folder / "interactions.csv", EVENTS)
     arrays = {"item": np.array([f"i{i}" for i in range(5)])}
@@ -987,6 +1018,10 @@ READERS = {
                 f"items{ending}", _make_table(f"items{ending}", GOODS), _prepare("--keep=price"), 3
             )
             for ending in (".csv", ".jsonl", ".parquet", ".xlsx")
+        ),
+        *(
+            Reader(name, _make_public(name), _prepare(f"--layout={name.partition('-')[0]}"), 3)
+            for name in PUBLIC
         ),
         Reader("vectors", _make_vectors, _read_vectors, 3),
         Reader("ready-made", _make_ready_made, _read_ready_made, 3),

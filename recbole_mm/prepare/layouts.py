@@ -156,16 +156,18 @@ def time_unit(tables: Tables) -> str | None:
     """The unit of times, by the size of the first; ``None`` without times.
 
     Raises:
-        InputError: the first time is not a number.
+        InputError: there is no such column, or the first time is not a number.
     """
-    if "time_column" not in tables.columns:
+    column = tables.columns.get("time_column")
+    if column is None:
         return None
-    records = _rows(tables.interactions, tables.text)
-    names = tables.text.header or first_record(tables.interactions, tables.text)
-    place = [name.strip() for name in names].index(tables.columns["time_column"])
-    first = next(records, [])
+    header = tables.text.header or first_record(tables.interactions, tables.text)
+    names = [name.strip() for name in header]
+    if column not in names:
+        raise InputError(f"{tables.interactions}: no column {column!r} of times; it has {names}.")
+    first = next(_rows(tables.interactions, tables.text), [])
     try:
-        return "ms" if float(first[place]) >= FIRST_MILLISECONDS else "s"
+        return "ms" if float(first[names.index(column)]) >= FIRST_MILLISECONDS else "s"
     except (ValueError, IndexError) as error:
         raise InputError(
             f"{tables.interactions}: the first row is {first}; expected a number as its time."

@@ -256,6 +256,14 @@ def test_pixelrec_without_tags_names_the_column(pixelrec):
         prepared(pixelrec, "pixelrec", "--name=Pixel200K")
 
 
+def test_interactions_of_another_layout_are_refused(pixelrec):
+    path = pixelrec / "pixelrec_interaction" / "Pixel200K.csv"
+    path.write_text("item_id,user_id,when\ni1,u1,1\n")
+
+    with pytest.raises(InputError, match=r"no column 'timestamp' of times; it has \['item_id', "):
+        prepared(pixelrec, "pixelrec", "--name=Pixel200K")
+
+
 def test_a_layout_knows_its_columns(ninerec):
     with pytest.raises(InputError, match="--user-column: --layout=ninerec knows columns"):
         prepared(ninerec, "ninerec", "--user-column=first")
