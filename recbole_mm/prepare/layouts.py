@@ -48,8 +48,8 @@ HEADERS = ("user", "userid", "user_id", "item", "itemid", "item_id", "video", "v
 """First fields of a line that names the columns, in lower case."""
 
 PLAIN_TERMS = (
-    "the authors ask for a citation, and prohibit to modify the data set privately and then offer it "
-    "for download; their repository has no other license of the data"
+    "the authors ask for a citation, and forbid modifying the data set privately and then offering it "
+    "for download; their repository states no other license of the data"
 )
 PIXELREC_TERMS = (
     "for non-commercial research and education only; no rights to copy, modify, publish, distribute or "

@@ -84,7 +84,7 @@ def test_ninerec_becomes_a_data_set(ninerec, capsys):
     ]  # fmt: skip
     assert dataset.items["title"].to_list() == ["Korean Movie, The Governess", "A dog", None]
     assert [path and path.is_file() for path in dataset.pictures()] == [True, True, None]
-    assert "prohibit" in dataset.card["terms"] and dataset.card["source"] == "ninerec"
+    assert "forbid" in dataset.card["terms"] and dataset.card["source"] == "ninerec"
     assert "Terms of the data set: the authors ask for a citation" in capsys.readouterr().out
 
 
