@@ -9,7 +9,7 @@ FEATURES = [
     "sentence-transformers>=6",
     "transformers>=5.18",  # reads pictures without torchvision
 ]
-ONNX = ["faiss-cpu>=1.8", "onnx>=1.18", "onnxruntime>=1.20", "onnxscript>=0.5"]
+ONNX = ["faiss-cpu>=1.8", "onnx>=1.20", "onnxruntime>=1.23", "onnxscript>=0.7"]
 REPORT = ["jinja2>=3.1.2", "matplotlib>=3.8"]
 SERVE = ["gradio>=6.22"]
 TRACK = ["alembic>=1.13", "mlflow-skinny>=3.11.1", "sqlalchemy>=2", "trackio>=0.20", "wandb>=0.26"]
@@ -51,7 +51,7 @@ setup(
     },
     install_requires=[
         *RECBOLE_IMPORTS,
-        "torch>=2.8",  # earlier ones can hang when torchrun's processes end
+        "torch>=2.10",  # earlier ones cannot write all models as ONNX, and can hang at the end of torchrun
         "huggingface_hub>=1.31",  # bundles
         "numpy>=1.26",
         "packaging>=24.2",  # the requirements that doctor looks at

@@ -204,7 +204,7 @@ def _write_graph(path: Path, graph: Graph) -> dict[str, np.ndarray]:
             graph.module,
             given,
             dynamic_shapes=(rows, axes),
-        )
+        ).run_decompositions({torch.ops.aten.fft_irfft.default: inverse_rfft})
         program = torch.onnx.export(
             traced,
             dynamo=True,
@@ -221,6 +221,29 @@ def _write_graph(path: Path, graph: Graph) -> dict[str, np.ndarray]:
     program.save(str(path))
     used = {value.name for value in inputs}
     return {name: table.numpy() for name, (table, _) in graph.items.items() if name in used}
+
+
+def inverse_rfft(
+    spectrum: Tensor, n: int | None = None, dim: int = -1, norm: str | None = None
+) -> Tensor:
+    """:func:`torch.fft.irfft` as products of real matrices.
+
+    ``DFT`` of ONNX has an inverse that gives real signals only from opset 20 on, and onnxruntime
+    1.23, the last one for Python 3.10, refuses it.
+    """
+    length = 2 * (spectrum.shape[dim] - 1) if n is None else n
+    frequency = torch.arange(min(spectrum.shape[dim], length // 2 + 1)).unsqueeze(1)
+    angle = (frequency * torch.arange(length) % length).double() * (2 * torch.pi / length)
+    scale = {"ortho": length**-0.5, "forward": 1.0}.get(norm or "backward", 1 / length)
+    # a frequency and its mirror image are two, unless they are the same
+    weight = torch.where(2 * frequency % length == 0, scale, 2 * scale)
+
+    def product(part: Tensor, wave: Tensor) -> Tensor:
+        rows = part.movedim(dim, -1)[..., : len(frequency)]
+        return rows @ (weight * wave).to(part)
+
+    signal = product(spectrum.real, angle.cos()) - product(spectrum.imag, angle.sin())
+    return signal.movedim(-1, dim)
 
 
 def _buffers_of_items(model) -> dict[str, tuple[Tensor, int | None]]:

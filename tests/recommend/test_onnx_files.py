@@ -1,12 +1,21 @@
 """The files of a model give what the model gives, without torch."""
 
 import numpy as np
+import onnx
 import polars as pl
 import pytest
 import torch
 
 from recbole_mm.recommend.histories import read_histories
-from recbole_mm.recommend.onnx_files import ENCODER, ITEMS, SCORER, feed, open_session, write_onnx
+from recbole_mm.recommend.onnx_files import (
+    ENCODER,
+    ITEMS,
+    SCORER,
+    feed,
+    inverse_rfft,
+    open_session,
+    write_onnx,
+)
 from recbole_mm.recommend.ranking import Ranker
 from recbole_mm.recommend.recommender import Recommender
 from recbole_mm.tools.errors import UserError
@@ -39,6 +48,7 @@ def batch_of(recommender):
     ("name", "settings"),
     [
         ("MMM4Rec-time", {"use_item_id": True}),
+        ("MMM4Rec-time", {"causal_time": True}),
         ("MMM4Rec", {"modalities": ["text"]}),
         ("MISSRec", {"use_item_id": True}),
         ("MISSRec", {"seq_mm_fusion": "contextual", "item_mm_fusion": "dynamic_instance"}),
@@ -75,6 +85,20 @@ def test_onnxruntime_scores_as_torch_does(name, settings, trained, tmp_path):
     assert arrays["recommendable"].tolist() == [False] + [True] * 12
     for file in (ENCODER, SCORER):
         assert b".py" not in (folder / file).read_bytes(), "a path of this machine"
+        nodes = onnx.load(folder / file).graph.node
+        inverse = [a for node in nodes for a in node.attribute if a.name == "inverse" and a.i]
+        assert not inverse, "not read by onnxruntime 1.23"
+
+
+@pytest.mark.parametrize("n", [None, 1, 2, 5, 8, 9])
+@pytest.mark.parametrize("norm", [None, "backward", "ortho", "forward"])
+@pytest.mark.parametrize("dim", [-1, 1])
+def test_the_inverse_transform_as_products_is_that_of_torch(n, norm, dim):
+    spectrum = torch.randn(2, 5, 5, dtype=torch.complex128)
+
+    result = inverse_rfft(spectrum, n, dim, norm)
+
+    torch.testing.assert_close(result, torch.fft.irfft(spectrum, n=n, dim=dim, norm=norm))
 
 
 def test_a_model_that_cannot_be_exported_is_named(trained, tmp_path, monkeypatch):

@@ -86,7 +86,8 @@ class CausalFilter(nn.Module):
         wide = torch.promote_types(first.dtype, torch.float32)
         length = self.kernels.shape[-1]
         with torch.autocast(first.device.type, enabled=False):
-            kernels = torch.fft.rfft(self.kernels.to(wide), n=2 * length)
+            # apart, for ONNX selects no rows of a complex tensor
+            k_a, k_b = (torch.fft.rfft(k, n=2 * length) for k in self.kernels.to(wide))
             a = torch.fft.rfft(first.to(wide), n=2 * length)
             b = torch.fft.rfft(second.to(wide), n=2 * length)
-            return torch.fft.irfft(kernels[0] * a + kernels[1] * b, n=2 * length)[..., :length]
+            return torch.fft.irfft(k_a * a + k_b * b, n=2 * length)[..., :length]
