@@ -1,5 +1,6 @@
 """Fixtures for all tests; each test runs in an empty folder of its own."""
 
+import contextlib
 import sys
 from pathlib import Path
 
@@ -40,12 +41,22 @@ def empty_working_directory(tmp_path, monkeypatch):
 
 @pytest.fixture
 def almost_full_disk():
-    """Files of this process end at 20,000 bytes."""
+    """A context in which files of this process end at 20,000 bytes.
+
+    A context, because pytest writes its own report, which may be a longer file, inside a fixture.
+    """
     resource = pytest.importorskip("resource")
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    @contextlib.contextmanager
+    def limited():
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return limited
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -93,12 +93,12 @@ def test_parameters_that_cannot_be_used_are_refused(value, fault):
     refuse_unusable({"counts": torch.ones(2, dtype=torch.long)}, "a.pth", UserError)
 
 
-@pytest.mark.usefixtures("almost_full_disk")
-def test_a_full_disk_is_reported_and_leaves_the_file_that_was_there(tmp_path):
+def test_a_full_disk_is_reported_and_leaves_the_file_that_was_there(tmp_path, almost_full_disk):
     path = tmp_path / "a.pth"
     save_torch({"w": torch.ones(2)}, path)
 
-    with pytest.raises(CannotSave, match=r"a\.pth cannot be written .*is the disk full\? Free"):
+    error = r"a\.pth cannot be written .*is the disk full\? Free"
+    with almost_full_disk(), pytest.raises(CannotSave, match=error):
         save_torch({"w": torch.ones(10_000)}, path)
 
     assert read_torch(path)["w"].tolist() == [1, 1]

@@ -38,14 +38,16 @@ def test_parameters_that_the_last_step_of_an_epoch_breaks_are_not_saved(toy, mod
     assert not Path(run.trainer.saved_model_file).exists()
 
 
-@pytest.mark.usefixtures("almost_full_disk")
 @pytest.mark.parametrize("model", SETTINGS)
-def test_a_checkpoint_that_does_not_fit_on_the_disk_ends_with_status_1(toy, model, capsys):
+def test_a_checkpoint_that_does_not_fit_on_the_disk_ends_with_status_1(
+    toy, model, capsys, almost_full_disk
+):
     values = {"model": model, **toy, **SETTINGS[model], "hidden_size": 64, "inner_size": 64}
     if model == "MMM4Rec":
         values["head_dim"] = 64
 
-    assert main([f"--{key}={value}" for key, value in values.items()]) == 1
+    with almost_full_disk():
+        assert main([f"--{key}={value}" for key, value in values.items()]) == 1
 
     message = capsys.readouterr().err.strip().splitlines()[-1]
     assert message.startswith(f"recbole-mm: error: saved/{model}-")
