@@ -140,7 +140,7 @@ def causal_layer_at(layer: nn.TransformerEncoderLayer, x: Tensor, position: Tens
     """The output of torch's own layer, pre-norm and causal, at one position of each row, in
     evaluation: ``(b, l, d)`` and ``(b,)`` to ``(b, d)``."""
     attention = layer.self_attn
-    row = torch.arange(len(x), device=x.device)
+    row = torch.arange(x.shape[0], device=x.device)
     later = torch.arange(x.shape[1], device=x.device) > position.unsqueeze(1)
     keys = layer.norm1(x)
     given = attention.in_proj_weight, attention.in_proj_bias, attention.num_heads
