@@ -105,7 +105,7 @@ def test_a_model_that_cannot_be_exported_is_named(trained, tmp_path, monkeypatch
     run = trained("UniSRec")
     recommender = Recommender.from_pretrained(run.result.checkpoint, device="cpu")
 
-    def encode(batch, items, rows=None):
+    def encode(batch, items, _):
         return items[: int(batch["item_length"].sum())]
 
     monkeypatch.setattr(recommender.model, "encode", encode)
