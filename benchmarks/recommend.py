@@ -13,9 +13,11 @@ at a time. ``--rectools`` names the Python of an environment that has RecTools.
 With ``--items`` the data set is a random one of so many items with two modalities (512 and 384 wide,
 float16), lists are for 2,000 of its users, 256 at a time, and ours are bundles.
 
-Time is that of the recommendations, from histories to tokens, without opening the model; the best of
-some repetitions. ``first`` is the time of the first one, which prepares the items; on a busy machine compare processor time. Memory that can be
-given back at any time, of files that are mapped, counts in ``MB peak`` and not in ``MB own``.
+Time is that of the recommendations, from histories to tokens, without opening the model. The
+contenders take turns: ``users / s`` is by the shortest of their turns, ``users / s of CPU`` by the
+median of their processor time, which is what to compare on a busy machine (``OMP_NUM_THREADS=1``);
+``first`` is the time of the first turn, which prepares the items. Memory that can be given back at any
+time, of files that are mapped, counts in ``MB peak`` and not in ``MB own``.
 """
 
 import argparse
@@ -26,6 +28,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import polars as pl
@@ -39,6 +42,7 @@ LARGE = "large"  # the data set of --items
 LARGE_BATCH, USERS_OF_A_LARGE_CATALOG, EVENTS_OF_A_LARGE_CATALOG = 256, 2000, 50
 WIDTHS = {"text": 384, "image": 512}
 LARGE_PART = 100_000  # items whose features are made at once
+DONE = "done"  # a contender's word after its preparation and after every turn
 REPETITIONS, REPETITIONS_OF_A_LARGE_CATALOG = 5, 3
 SETTINGS = {
     "MMM4Rec": {"head_dim": 16, "d_state": 16},
@@ -87,15 +91,17 @@ def bundle_of(model: str, args) -> str:
     return str(folder)
 
 
-def measured(function, repetitions: int = REPETITIONS, **known) -> dict:
-    """Users per second and memory of a function that returns how many users it served; the best of
-    some repetitions, since other processes may run."""
-    before, memory, seconds, cpu = resident(), OwnMemory(), [], []
-    for _ in range(repetitions):
+def measured(function, **known) -> dict:
+    """Users per second and memory of a function that returns how many users it served. It is called
+    once for every line of the standard input."""
+    before, memory, seconds, cpu, n_users = resident(), OwnMemory(), [], [], 0
+    print(DONE, flush=True)
+    for _ in sys.stdin:
         begun, cpu_begun = time.perf_counter(), time.process_time()
         n_users = function()
-        seconds.append(time.perf_counter() - begun)
         cpu.append(time.process_time() - cpu_begun)
+        seconds.append(time.perf_counter() - begun)
+        print(DONE, flush=True)
     memory.ended.set()
     return {
         **known,
@@ -103,7 +109,7 @@ def measured(function, repetitions: int = REPETITIONS, **known) -> dict:
         "first": round(seconds[0], 2),
         "seconds": round(min(seconds), 2),
         "users / s": round(n_users / min(seconds)),
-        "users / s of CPU": round(n_users / min(cpu)),
+        "users / s of CPU": round(n_users / median(cpu)),
         "MB before": round(before / 1e6),
         "MB own": round(memory.most / 1e6),
         "MB peak": round(peak() / 1e6),
@@ -129,7 +135,6 @@ def by_users(model: str, args) -> dict:
     output = Path(args.scratch, "users.parquet")
     return measured(
         lambda: recommender.write(output, args.histories, k=K, overwrite=True).users,
-        repetitions=1,
         by=f"recbole_mm {model}, csv",
     )
 
@@ -144,7 +149,6 @@ def by_items(model: str, args) -> dict:
     output = Path(args.scratch, "items.parquet")
     return measured(
         lambda: recommender.write(output, histories, k=K, overwrite=True).users,
-        REPETITIONS_OF_A_LARGE_CATALOG,
         by=f"recbole_mm {model}, {args.items} items",
     )
 
@@ -169,13 +173,13 @@ def recbole(model: str, args) -> dict:
             dataset.id2token(dataset.uid_field, part)
         return len(users)
 
-    repetitions = REPETITIONS_OF_A_LARGE_CATALOG if args.items else REPETITIONS
-    return measured(recommend, repetitions, by=f"RecBole {model}, full_sort_topk")
+    return measured(recommend, by=f"RecBole {model}, full_sort_topk")
 
 
 RECTOOLS = """
 import json, resource, sys, time, warnings
 from pathlib import Path
+from statistics import median
 import pandas as pd
 warnings.filterwarnings("ignore")
 from pytorch_lightning import Trainer
@@ -186,7 +190,8 @@ def memory():
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return round(pages * resource.getpagesize() / 1e6)
 
-path, width, length, batch, k, repetitions, n_users = sys.argv[1], *map(int, sys.argv[2:])
+path, done = sys.argv[1:3]
+width, length, batch, k, n_users = map(int, sys.argv[3:])
 table = pd.read_csv(path, sep="\\t")
 table.columns = [name.partition(":")[0] for name in table.columns]
 table = table.rename(columns={"timestamp": "datetime"})[["user_id", "item_id", "datetime"]]
@@ -201,35 +206,64 @@ model = SASRecModel(n_factors=width, n_blocks=2, n_heads=2, session_max_len=leng
 model.fit(dataset)
 users = table["user_id"].unique()[:n_users or None]
 before, seconds, cpu = memory(), [], []
-for _ in range(repetitions):
+print(done, flush=True)
+for _ in sys.stdin:
     begun, cpu_begun = time.perf_counter(), time.process_time()
     found = model.recommend(users=users, dataset=dataset, k=k, filter_viewed=False)
-    seconds.append(time.perf_counter() - begun)
     cpu.append(time.process_time() - cpu_begun)
+    seconds.append(time.perf_counter() - begun)
+    print(done, flush=True)
 print(json.dumps({"by": "RecTools SASRec, recommend", "users": len(users),
                   "first": round(seconds[0], 2), "seconds": round(min(seconds), 2),
                   "users / s": round(len(users) / min(seconds)),
-                  "users / s of CPU": round(len(users) / min(cpu)),
+                  "users / s of CPU": round(len(users) / median(cpu)),
                   "MB before": before,
                   "MB peak": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3)}))
 """
 
 
-def rectools(args) -> dict:
-    """RecTools, in its own environment."""
-    folder = Path(args.data_path or "dataset", args.dataset)
-    repetitions = REPETITIONS_OF_A_LARGE_CATALOG if args.items else REPETITIONS
+def rectools(args) -> list[str]:
+    """The command of RecTools, in its own environment."""
+    file = Path(args.data_path or "dataset", args.dataset, f"{args.dataset}.inter")
     n_users = USERS_OF_A_LARGE_CATALOG if args.items else 0  # all
-    values = (
-        folder / f"{args.dataset}.inter", WIDTH, LENGTH, args.batch, K, repetitions, n_users
-    )  # fmt: skip
-    command = [args.rectools, "-c", RECTOOLS, *map(str, values)]
-    return json.loads(_last_line(command))
+    values = file, DONE, WIDTH, LENGTH, args.batch, K, n_users
+    return [args.rectools, "-c", RECTOOLS, *map(str, values)]
 
 
-def _last_line(command: list[str]) -> str:
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
-    return done.stdout.splitlines()[-1]
+class Contender:
+    """A process that serves its users once whenever it is asked to."""
+
+    def __init__(self, command: list[str]):
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self._wait()
+
+    def _wait(self) -> None:
+        for line in self.process.stdout:
+            if line.strip() == DONE:
+                return
+        raise SystemExit(f"{self.process.args[:2]} ended with {self.process.wait()}")
+
+    def turn(self) -> None:
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        self._wait()
+
+    def row(self) -> dict:
+        """What it has measured."""
+        self.process.stdin.close()
+        return json.loads(self.process.stdout.read().splitlines()[-1])
+
+
+def in_turns(commands: list[list[str]], repetitions: int) -> Iterator[dict]:
+    """The rows of contenders that take turns."""
+    contenders = [Contender(command) for command in commands]
+    for _ in range(repetitions):
+        for contender in contenders:
+            contender.turn()
+    for contender in contenders:
+        yield contender.row()
 
 
 def write_histories(path: Path, n_users: int, tokens: list[str]) -> None:
@@ -282,32 +316,41 @@ def tokens_of(column: str, args) -> list[str]:
     return table[f"{column}:token"].unique(maintain_order=True).to_list()
 
 
-def in_a_process(function: str, model: str, args, **more) -> dict:
-    """Run one of the functions above in a process of its own."""
+def command_of(function: str, model: str, args, **more) -> list[str]:
+    """One of the functions above in a process of its own."""
     options = {**vars(args), **more, "child": function, "models": model}
     flags = [f"--{key}={value}" for key, value in options.items() if value is not None]
-    return json.loads(_last_line([sys.executable, __file__, *flags]))
+    return [sys.executable, __file__, *flags]
+
+
+def saved(model: str, args) -> str:
+    """Path of a bundle, of a large catalog, or of a checkpoint."""
+    command = command_of("bundle_of" if args.items else "checkpoint_of", model, args)
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def run(args) -> Iterator[dict]:
-    for model in args.models.split(","):
-        saved = "bundle_of" if args.items else "checkpoint_of"
-        checkpoint = in_a_process(saved, model, args)
-        if args.users:
-            tokens = tokens_of("item_id", args)
-            for n_users in map(int, args.users.split(",")):
-                path = Path(args.scratch, "histories.csv")
-                write_histories(path, n_users, tokens)
-                more = {"checkpoint": checkpoint, "histories": path}
-                yield in_a_process("by_users", model, args, **more)
-        else:
-            yield in_a_process(
-                "by_items" if args.items else "ours", model, args, checkpoint=checkpoint
-            )
-    if not args.users:
-        yield in_a_process("recbole", "SASRec", args)
-        if args.rectools:
-            yield rectools(args)
+    paths = {model: saved(model, args) for model in args.models.split(",")}
+    if args.users:
+        yield from run_by_users(paths, args)
+        return
+    ours = "by_items" if args.items else "ours"
+    commands = [command_of(ours, model, args, checkpoint=path) for model, path in paths.items()]
+    commands.append(command_of("recbole", "SASRec", args))
+    if args.rectools:
+        commands.append(rectools(args))
+    yield from in_turns(commands, REPETITIONS_OF_A_LARGE_CATALOG if args.items else REPETITIONS)
+
+
+def run_by_users(paths: dict[str, str], args) -> Iterator[dict]:
+    tokens = tokens_of("item_id", args)
+    for n_users in map(int, args.users.split(",")):
+        histories = Path(args.scratch, "histories.csv")
+        write_histories(histories, n_users, tokens)
+        for model, path in paths.items():
+            more = {"checkpoint": path, "histories": histories}
+            yield from in_turns([command_of("by_users", model, args, **more)], 1)
 
 
 def main() -> None:
