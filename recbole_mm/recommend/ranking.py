@@ -1,6 +1,7 @@
 """The best candidates of users, from batches of their histories."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from recbole_mm.model.layers.top_k import BestSoFar, lowest
 from recbole_mm.recommend.catalog import Catalog, CatalogError
 from recbole_mm.recommend.histories import Part
 from recbole_mm.tools.errors import RunFailed
+from recbole_mm.tools.threads import in_threads
 
 BATCH_SIZE = 1024
 
@@ -97,7 +99,6 @@ class Ranker:
                 if len(self.candidates) >= max(SCREENED, SCREENED_PER_K * k):
                     self.screen = model.screen_of(self.candidates.to(device))
 
-    @torch.no_grad()
     def rank(self, part: Part, own_candidates: Part | None = None, progress=None) -> Ranked:
         """The ``k`` best candidates of each user.
 
@@ -105,32 +106,46 @@ class Ranker:
             part: histories.
             own_candidates: the same users in the same order, with the items that each may get;
                 ``None``: all candidates.
-            progress: called with the number of users of every block that is done.
+            progress: called with the number of users of every batch that is done.
         """
         n_users = len(part.users)
         item_id = np.zeros((n_users, self.k), dtype=np.int64)
         score = np.full((n_users, self.k), -np.inf, dtype=np.float32)
         order = np.argsort(part.lengths, kind="stable")  # rows of a batch of similar length
         n_without = int((part.lengths == 0).sum())
-        for rows in _split(order[n_without:], self.batch_size):
-            batch = self.batch(part, rows)
-            users = self.model.user_vectors(batch, *self.model.embed_histories(batch))
-            self._refuse_nan(users)
-            repeats = self.model.history_additions(batch)
-            for block in _split(np.arange(len(rows)), self.users_per_block):
-                place = slice(block[0], block[-1] + 1)
-                changes = self._changes(part, rows[place], own_candidates)
-                if repeats is not None:
-                    changes.insert(0, self._additions(repeats.column[place], repeats.value[place]))
-                best = self._best(users[place], changes)
-                item_id[rows[place]], score[rows[place]] = best
-                if progress:
-                    progress(len(block))
+        batches = _split(order[n_without:], self.batch_size)
+        ranked = self._each(partial(self._rank_batch, part, own_candidates), batches)
+        for rows, best in zip(batches, ranked, strict=True):
+            item_id[rows], score[rows] = best
+            if progress:
+                progress(len(rows))
         for rows in _split(order[:n_without], self.users_per_block):
             item_id[rows], score[rows] = self._most_popular(rows, own_candidates)
             if progress:
                 progress(len(rows))
         return Ranked(item_id, score, part.lengths == 0)
+
+    def _each(self, function: Callable, batches: list[np.ndarray]) -> Iterable:
+        return (in_threads if self.model.device.type == "cpu" else map)(function, batches)
+
+    @torch.inference_mode()
+    def _rank_batch(
+        self, part: Part, own_candidates: Part | None, rows: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Ids and scores of the best candidates of some users with events."""
+        batch = self.batch(part, rows)
+        users = self.model.user_vectors(batch, *self.model.embed_histories(batch))
+        self._refuse_nan(users)
+        repeats = self.model.history_additions(batch)
+        found = []
+        for block in _split(np.arange(len(rows)), self.users_per_block):
+            place = slice(block[0], block[-1] + 1)
+            changes = self._changes(part, rows[place], own_candidates)
+            if repeats is not None:
+                changes.insert(0, self._additions(repeats.column[place], repeats.value[place]))
+            found.append(self._best(users[place], changes))
+        ids, scores = zip(*found, strict=True)
+        return np.concatenate(ids), np.concatenate(scores)
 
     def _refuse_nan(self, users: Tensor) -> None:
         unusable = int((~users.isfinite()).any(dim=1).sum())

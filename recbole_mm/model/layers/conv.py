@@ -75,7 +75,17 @@ def causal_conv1d(x: Tensor, weight: Tensor, bias: Tensor, before: Tensor | None
         seen = weight.flip(1).cumsum(1).T
         step = torch.arange(x.shape[1], device=x.device).clamp(max=len(seen) - 1)
         bias = bias + before * seen[step]
+    if not torch.is_grad_enabled():
+        return _convolve(x, weight, bias)
     return _CausalConv1d.apply(x, weight, bias)
+
+
+def _convolve(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    now, *earlier = weight.T.flip(0).contiguous()
+    y = torch.addcmul(bias, x, now)
+    for shift, factor in enumerate(earlier[: x.shape[1] - 1], start=1):
+        y[:, shift:].addcmul_(x[:, :-shift], factor)
+    return y
 
 
 class _CausalConv1d(torch.autograd.Function):
@@ -88,11 +98,7 @@ class _CausalConv1d(torch.autograd.Function):
     def forward(ctx, x, weight, bias):
         ctx.save_for_backward(x, weight)
         ctx.bias_per_step = bias.dim() == 2
-        now, *earlier = weight.T.flip(0).contiguous()
-        y = torch.addcmul(bias, x, now)
-        for shift, factor in enumerate(earlier[: x.shape[1] - 1], start=1):
-            y[:, shift:].addcmul_(x[:, :-shift], factor)
-        return y
+        return _convolve(x, weight, bias)
 
     @staticmethod
     def backward(ctx, grad):

@@ -86,6 +86,8 @@ def pairwise_dots(a: Tensor, b: Tensor) -> Tensor:
     """
     if torch.compiler.is_compiling() or torch.is_autocast_enabled(a.device.type):
         return a @ b.mT
+    if not torch.is_grad_enabled():
+        return a.contiguous() @ b.contiguous().mT
     return _PairwiseDots.apply(a, b)
 
 

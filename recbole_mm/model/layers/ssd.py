@@ -128,9 +128,9 @@ def _read(x, dt, total, B, C, position, total_at, skip) -> Tensor:
     q, g = C.shape[1:3]
     seen = torch.arange(l, device=x.device)
     later = seen > position.unsqueeze(-1)  # (b or 1, q, l)
-    decay = total_at.transpose(1, 2).unsqueeze(-1) - total.transpose(1, 2).unsqueeze(-2)
+    decay = total_at.mT.contiguous().unsqueeze(-1) - total.mT.contiguous().unsqueeze(-2)
     decay = decay.to(torch.promote_types(x.dtype, torch.float32))
-    decay = decay.masked_fill(later.unsqueeze(1), -torch.inf).exp()  # (b, h, q, l)
+    decay = decay.masked_fill_(later.unsqueeze(1), -torch.inf).exp_()  # (b, h, q, l)
     factor = (decay * dt.transpose(1, 2).unsqueeze(-2)).to(x.dtype)
     similarity = pairwise_dots(C.transpose(1, 2), B.transpose(1, 2))  # (b, g, q, l)
     weight = (similarity.unsqueeze(2) * factor.view(b, g, h // g, q, l)).view(b, h, q, l)
