@@ -202,7 +202,7 @@ class Ranker:
         approximation = self.screen.read(users)
         best = BestSoFar(len(users), self.k, approximation.slack, approximation.slack)
         self._search(best, approximation.block, changes, SCREENED_AT_ONCE)
-        return best.result(lambda row, column: self.scores.of_pairs(users, row, column))
+        return best.result(partial(self.scores.of_pairs, users))
 
     def _search(
         self, best: BestSoFar, scores_of: Callable, changes: list["Cells"], n_items: int

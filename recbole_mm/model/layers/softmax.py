@@ -10,6 +10,7 @@ from torch.autograd.function import once_differentiable
 from recbole_mm.model.layers.products import linear
 
 LOGITS_PER_BLOCK = 1_000_000
+USERS_PER_PRODUCT = 32  # whose few items are multiplied at once
 ROWS_PER_BLOCK = 64
 """The fewest rows of a block. Every block also makes a pass over the gradients of the tables."""
 
@@ -43,8 +44,29 @@ class Scores(NamedTuple):
         return self.function is _dot_product
 
     def of_pairs(self, query: Tensor, row: Tensor, item: Tensor) -> Tensor:
-        """Of dot products, those of some rows of the users with some items, ``(n,)`` each: ``(n,)``."""
-        return (query.index_select(0, row) * self.tables[0].index_select(0, item)).sum(dim=1)
+        """Of dot products, those of some users with some items.
+
+        They are computed by products of matrices, of a few users with all of their items, so that a
+        number is the same as among all scores: other ways to multiply add in another order.
+
+        Args:
+            query: users ``(b, d)``.
+            row: of the users, in order, ``(n,)``.
+            item: ``(n,)``.
+
+        Returns:
+            ``(n,)``
+        """
+        starts = range(0, len(query), USERS_PER_PRODUCT)
+        ends = torch.searchsorted(row, row.new_tensor([*starts[1:], len(query)])).tolist()
+        values, before = [], 0
+        for start, end in zip(starts, ends, strict=True):
+            users = query[start : start + USERS_PER_PRODUCT]
+            scores = linear(users, self.tables[0].index_select(0, item[before:end]))
+            own = row[before:end] - start
+            values.append(scores.gather(0, own.unsqueeze(0)).squeeze(0))
+            before = end
+        return torch.cat(values)
 
     def block(self, first: int, last: int) -> "Scores":
         """The scores of the items ``[first, last)`` alone."""
