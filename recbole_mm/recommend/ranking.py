@@ -1,6 +1,7 @@
 """The best candidates of users, from batches of their histories."""
 
 from collections.abc import Callable, Iterable
+from copy import copy
 from functools import partial
 from typing import NamedTuple
 
@@ -9,6 +10,7 @@ import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor
 
+from recbole_mm.model.layers.screening import Approximation
 from recbole_mm.model.layers.top_k import BestSoFar, lowest
 from recbole_mm.recommend.catalog import Catalog, CatalogError
 from recbole_mm.recommend.histories import Part
@@ -197,12 +199,22 @@ class Ranker:
     def _screened(self, users: Tensor, changes: list["Cells"]) -> tuple[Tensor, Tensor] | None:
         """The same: all candidates by approximations, and then the best of them exactly; ``None`` if
         these cannot be told from the others."""
-        if self.screen is None or any(cells.effect == "add" for cells in changes):
+        if self.screen is None:
             return None
         approximation = self.screen.read(users)
+        rounded = [cells.rounded(approximation) for cells in changes]
+        if None in rounded:
+            return None
         best = BestSoFar(len(users), self.k, approximation.slack, approximation.slack)
-        self._search(best, approximation.block, changes, SCREENED_AT_ONCE)
-        return best.result(partial(self.scores.of_pairs, users))
+        self._search(best, approximation.block, rounded, SCREENED_AT_ONCE)
+
+        def exact(row: Tensor, column: Tensor) -> Tensor:
+            values = self.scores.of_pairs(users, row, column)
+            for cells in changes:
+                cells.add_to_pairs(values, row, column, len(self.candidates))
+            return values
+
+        return best.result(exact)
 
     def _search(
         self, best: BestSoFar, scores_of: Callable, changes: list["Cells"], n_items: int
@@ -220,7 +232,11 @@ class Ranker:
         row = torch.arange(len(item_id)).unsqueeze(1).expand_as(item_id)
         column = self.column[item_id.cpu()]
         kept = column >= 0
-        return Cells(row[kept], column[kept], value[kept.to(value.device)], "add", value.device)
+        key, place = (row * len(self.column) + column)[kept].unique(return_inverse=True)
+        kept, place = kept.to(value.device), place.to(value.device)
+        total = value.new_zeros(len(key)).index_add_(0, place, value[kept])
+        row, column = key // len(self.column), key % len(self.column)
+        return Cells(row, column, total, "add", value.device)
 
     def _changes(self, part: Part, rows: np.ndarray, own_candidates: Part | None) -> list["Cells"]:
         """What is not recommended to some users."""
@@ -268,6 +284,7 @@ def _cells(part: Part, rows: np.ndarray, places: Tensor) -> tuple[Tensor, Tensor
 
 class Cells:
     """Some scores of a block of users, in the order of their columns, and what happens to them.
+    Cells that get something added differ.
 
     Args:
         row: of the users, ``(n,)``.
@@ -283,6 +300,23 @@ class Cells:
         self.row, self.column = row[order].to(device), column[order].to(device)
         self.value = None if value is None else value[order.to(value.device)]
         self.effect = effect
+
+    def rounded(self, approximation: Approximation) -> "Cells | None":
+        """The same for approximate scores; ``None`` if these cannot hold what is added."""
+        if self.value is None:
+            return self
+        changed = copy(self)
+        changed.value = approximation.in_units(self.row, self.value)
+        return None if changed.value is None else changed
+
+    def add_to_pairs(self, values: Tensor, row: Tensor, column: Tensor, n_columns: int) -> None:
+        """Add what these cells get to the scores ``(n,)`` of some rows and columns."""
+        if self.value is None or not len(self.value):
+            return
+        key, order = (self.row * n_columns + self.column).sort()
+        asked = row * n_columns + column
+        place = torch.searchsorted(key, asked).clamp(max=len(key) - 1)
+        values += torch.where(key[place] == asked, self.value[order][place], 0)
 
     def change(self, scores: Tensor, first: int) -> None:
         """Change the scores ``(b, n)`` of the candidates from ``first`` on."""

@@ -65,8 +65,9 @@ class Screen(NamedTuple):
         back = rounded * scale
         error = (users - back).norm(dim=1) * self.length + back.norm(dim=1) * self.error
         error += ROUNDING * (1 + users.shape[1] / 64) * users.norm(dim=1) * self.length
-        units = (2 * error / (scale.squeeze(1) * self.scale)).clamp(max=MOST_UNITS)
-        return Approximation(self.table, rounded.to(torch.int8), units.ceil().int() + 1)
+        unit = scale.squeeze(1) * self.scale
+        slack = (2 * error / unit).clamp(max=MOST_UNITS).ceil().int() + 1
+        return Approximation(self.table, rounded.to(torch.int8), unit, slack)
 
 
 class Approximation(NamedTuple):
@@ -75,12 +76,23 @@ class Approximation(NamedTuple):
     Attributes:
         table: of the items, ``(n, d)`` int8.
         users: ``(b, d)`` int8.
+        unit: of the approximate scores of each user, ``(b,)``.
         slack: two scores that differ by more are in the right order, ``(b,)`` int32.
     """
 
     table: Tensor
     users: Tensor
+    unit: Tensor
     slack: Tensor
+
+    def in_units(self, row: Tensor, value: Tensor) -> Tensor | None:
+        """What is added to single scores of some users, ``(n,)`` each, in whole units; ``None``: more
+        than these can hold. A rounded unit is added to the slack."""
+        units = (value / self.unit[row]).round()
+        if units.numel() and units.abs().amax() > MOST_UNITS // 4:
+            return None
+        self.slack.add_(1)
+        return units.int()
 
     def block(self, first: int, last: int) -> Tensor:
         """Scores of the items ``[first, last)``, ``(b, last - first)`` int32."""
