@@ -203,10 +203,11 @@ class Ranker:
             return None
         approximation = self.screen.read(users)
         rounded = [cells.rounded(approximation) for cells in changes]
-        if None in rounded:
+        known = [cells for cells in rounded if cells is not None]
+        if len(known) < len(changes):
             return None
         best = BestSoFar(len(users), self.k, approximation.slack, approximation.slack)
-        self._search(best, approximation.block, rounded, SCREENED_AT_ONCE)
+        self._search(best, approximation.block, known, SCREENED_AT_ONCE)
 
         def exact(row: Tensor, column: Tensor) -> Tensor:
             values = self.scores.of_pairs(users, row, column)
@@ -226,6 +227,8 @@ class Ranker:
             for cells in changes:
                 cells.change(scores, first)
             best.add(scores, first)
+            if best.is_crowded:
+                break
 
     def _additions(self, item_id: Tensor, value: Tensor) -> "Cells":
         """Values ``(b, l)`` that are added to the scores of items ``(b, l)``."""

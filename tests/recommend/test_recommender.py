@@ -320,6 +320,7 @@ def test_lists_by_approximations_are_those_by_all_scores(name, crowded, trained,
     if crowded:
         monkeypatch.setattr("recbole_mm.model.layers.top_k.CHUNK", 1)
         monkeypatch.setattr("recbole_mm.model.layers.screening.ROUNDING", 1e3)
+        monkeypatch.setattr("recbole_mm.model.layers.top_k.CROWD", 1)
 
     tables = [recommender.recommend(**options) for options in asked]
 

@@ -21,49 +21,54 @@ def is_fast(device: torch.device) -> bool:
 
 
 class Screen(NamedTuple):
-    """Items ``(n, d)`` in 8 bits.
+    """Items ``(n, d)`` in 8 bits, without what they have in common: their mean adds the same to all
+    scores of a user.
 
     Attributes:
         table: ``(n, d)`` int8.
-        scale: of all items: an item is about ``scale * table``.
+        scale: of all items: an item less the mean is about ``scale * table``.
         length: of the longest item.
+        spread: of the item that is farthest from the mean, the distance.
         error: of the worst item, the length of what rounding changed.
     """
 
     table: Tensor
     scale: Tensor
     length: Tensor
+    spread: Tensor
     error: Tensor
 
     @classmethod
     def of(cls, items: Tensor) -> "Screen":
         """Round items ``(n, d)``."""
-        scale = _scale(torch.stack(items.aminmax()).abs().amax())
+        mean = items.mean(dim=0)
+        parts = items.split(ITEMS_AT_ONCE)
+        scale = _scale(torch.stack([(part - mean).abs().amax() for part in parts]).amax())
         table = torch.empty(items.shape, dtype=torch.int8)
-        length = error = items.new_zeros(())
-        for part, rounded in zip(
-            items.split(ITEMS_AT_ONCE), table.split(ITEMS_AT_ONCE), strict=True
-        ):
-            rounded.copy_((part / scale).round_())
-            length = torch.maximum(length, part.norm(dim=1).amax())
-            error = torch.maximum(error, (part - rounded * scale).norm(dim=1).amax())
-        return cls(table, scale, length, error)
+        sizes = items.new_zeros(3)
+        for part, rounded in zip(parts, table.split(ITEMS_AT_ONCE), strict=True):
+            centered = part - mean
+            rounded.copy_((centered / scale).round_())
+            kinds = part, centered, centered - rounded * scale
+            largest = torch.stack([kind.norm(dim=1).amax() for kind in kinds])
+            sizes = torch.maximum(sizes, largest)
+        return cls(table, scale, *sizes.unbind())
 
     def block(self, first: int, last: int) -> "Screen":
         """The items ``[first, last)`` alone."""
         return self._replace(table=self.table[first:last])
 
     def read(self, users: Tensor) -> "Approximation":
-        """Approximate scores of users ``(b, d)``, finite, in units of their own.
+        r"""Approximate scores of users ``(b, d)``, finite, in units of their own.
 
         By the inequality of Cauchy and Schwarz the product of rounded vectors differs from that of
-        the vectors themselves by at most
-        :math:`\\|u - \\hat u\\| \\max\\|v\\| + \\|\\hat u\\| \\max\\|v - \\hat v\\|`.
+        the vectors ``u`` and ``v`` themselves by at most
+        :math:`\|u - \hat u\| \max\|v\| + \|\hat u\| \max\|v - \hat v\|`.
         """
         scale = _scale(users.abs().amax(dim=1, keepdim=True))
         rounded = (users / scale).round_()
         back = rounded * scale
-        error = (users - back).norm(dim=1) * self.length + back.norm(dim=1) * self.error
+        error = (users - back).norm(dim=1) * self.spread + back.norm(dim=1) * self.error
         error += ROUNDING * (1 + users.shape[1] / 64) * users.norm(dim=1) * self.length
         unit = scale.squeeze(1) * self.scale
         slack = (2 * error / unit).clamp(max=MOST_UNITS).ceil().int() + 1

@@ -70,7 +70,7 @@ class BestSoFar:
         self.lowest = lowest(like.dtype)
         self.limit = like.new_full((rows,), self.lowest)  # at most the k-th largest score so far
         self.kept: list[tuple[Tensor, Tensor, Tensor]] = []  # row, first column and scores
-        self.n_kept, self.most_kept = 0, 8 * k * rows
+        self.n_kept, self.most_kept = 0, (8 if slack is None else 32) * k * rows
         self.is_crowded = False
 
     def add(self, scores: Tensor, first: int) -> None:

@@ -15,6 +15,7 @@ TABLES = {
     ),
     "small": lambda random: 1e-12 * torch.randn(3000, 24, generator=random),
     "all negative": lambda random: -torch.rand(3000, 24, generator=random),
+    "far from zero": lambda random: 10 + torch.randn(3000, 24, generator=random),
     "duplicates": lambda random: torch.randn(100, 24, generator=random).repeat(30, 1),
 }
 TABLE = pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)

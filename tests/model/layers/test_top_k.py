@@ -66,7 +66,7 @@ def test_columns_within_the_slack_are_ranked_by_their_exact_scores():
 def test_a_slack_that_leaves_everything_gives_no_result():
     best = BestSoFar(3, 1, torch.zeros(1, dtype=torch.int32), torch.ones(3, dtype=torch.int32))
 
-    for first in range(0, 20 * CHUNK, CHUNK):
+    for first in range(0, 80 * CHUNK, CHUNK):
         best.add(torch.zeros(3, CHUNK, dtype=torch.int32), first)
 
     assert best.is_crowded
