@@ -18,6 +18,8 @@ SAME = (
 )
 """Names of the same encoder, in lower case, without other characters than letters and digits."""
 
+SHORTEST_HASH = 12
+
 UNNAMED = "as in "
 """Begins the encoder of converted features: the name of the authors' file."""
 
@@ -76,13 +78,26 @@ def _differences(theirs: Mapping, mine: Mapping) -> list[str]:
         values = theirs.get(fact), mine.get(fact)
         if None in values or "unknown" in values or values[0] == values[1]:
             continue
-        if fact != "encoder" or not _same_encoder(*map(str, values)):
+        if fact != "encoder" or not (
+            _same_revision(theirs, mine) or _same_encoder(*map(str, values))
+        ):
             facts.append(f"{fact} {values[0]!r} in the checkpoint, {values[1]!r} here")
     if not facts and mine.get("encoder") == "embedded" and not _same_space(theirs, mine):
         facts.append(
             "embedded extractor in another space: the data sets were not extracted together"
         )
     return facts
+
+
+def _same_revision(theirs: Mapping, mine: Mapping) -> bool:
+    """Whether both name one commit, or one hash of weights, so that the encoder is the same under two
+    names, such as two folders."""
+    revision = theirs.get("revision")
+    return (
+        isinstance(revision, str)
+        and len(revision) >= SHORTEST_HASH
+        and revision == mine.get("revision")
+    )
 
 
 def _same_encoder(first: str, second: str) -> bool:

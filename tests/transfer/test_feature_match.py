@@ -135,6 +135,10 @@ def match(theirs, mine):
         (CLIP, {**CLIP, "encoder": "clip_vit_b32", "normalization": "unknown"}),
         (CLIP, {"encoder": "models/clip-vit-base-patch32", "revision": "abc"}),
         (CLIP, {"encoder": "sentence-transformers/clip-ViT-B-32"}),
+        (
+            {"encoder": "/here/minilm", "revision": "0123456789ab"},
+            {"encoder": "/there/all-MiniLM", "revision": "0123456789ab"},
+        ),
         ({"encoder": "embedded", "space": "1"}, {"encoder": "embedded", "space": "1"}),
         (
             {"encoder": "embedded", "shared_with": ["A", "B"]},
@@ -155,6 +159,11 @@ def test_the_same_encoder_under_another_name_is_the_same(theirs, mine):
             CLIP,
             {**CLIP, "normalization": "l2"},
             "normalization 'none' in the checkpoint, 'l2' here",
+        ),
+        (
+            {"encoder": "/here/minilm", "revision": "0123456789ab"},
+            {"encoder": "/there/minilm", "revision": "ba9876543210"},
+            "encoder '/here/minilm' in the checkpoint, '/there/minilm' here",
         ),
         ({**OTHER, "prompt": "query: "}, {**OTHER, "prompt": "passage: "}, "prompt"),
         (
