@@ -203,7 +203,7 @@ def test_a_transition_graph_compares_whitened_features_if_it_is_told_to(toy):
 
     expected = fit_transform(values[present], "whiten")(values, present)
 
-    assert_close(run.model.unit_text, torch.nn.functional.normalize(expected, dim=1))
+    assert_close(run.model.unit, torch.nn.functional.normalize(expected, dim=1))
 
 
 def test_a_share_of_features_without_features_is_refused(tried):

@@ -51,10 +51,11 @@ class TransitionGraph(SequentialRecommender):
         graph = transition_probabilities(dataset, fields, self.n_items, window, self.decay)
         self.graph = SparseRows(graph)
         self.modalities = list(features)
-        for name, (values, present) in features.items():
-            unit = F.normalize(_transformed(values, present, config), dim=1)
-            self.register_buffer(f"unit_{name}", unit, persistent=False)
-            self.register_buffer(f"present_{name}", present, persistent=False)
+        if features:
+            units = [F.normalize(_transformed(*f, config), dim=1) for f in features.values()]
+            present = torch.stack([present for _, present in features.values()], dim=1)
+            self.register_buffer("unit", torch.cat(units, dim=1), persistent=False)
+            self.register_buffer("present", present.float(), persistent=False)
 
     def predict(self, interaction) -> Tensor:
         scores = self.full_sort_predict(interaction)
@@ -85,17 +86,12 @@ class TransitionGraph(SequentialRecommender):
         Args:
             item_id: ``(n,)``.
         """
-        total = self.graph.value.new_zeros(len(item_id), self.n_items)
-        shared = torch.zeros_like(total)
-        for name in self.modalities:
-            unit, present = getattr(self, f"unit_{name}"), getattr(self, f"present_{name}")
-            both = present[item_id].unsqueeze(1) & present
-            total += (unit[item_id] @ unit.T) * both
-            shared += both
-        cosine = torch.where(shared > 0, total / shared.clamp(min=1), -1.0)
+        total = self.unit[item_id] @ self.unit.T  # the rows of absent features are zero
+        shared = self.present[item_id] @ self.present.T
+        cosine = total.div_(shared.clamp(min=1)).masked_fill_(shared == 0, -1.0)
         cosine.scatter_(1, item_id.unsqueeze(1), -torch.inf)
         cosine[:, 0] = -torch.inf
-        return (cosine / self.temperature).softmax(dim=1)
+        return cosine.div_(self.temperature).softmax(dim=1)
 
 
 def _transformed(values: Tensor, present: Tensor, config) -> Tensor:
