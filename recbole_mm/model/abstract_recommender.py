@@ -36,8 +36,10 @@ from recbole_mm.tools import processes
 from recbole_mm.tools.errors import UserError
 
 TRAIN_STAGES = ("pretrain", "finetune")
-OF_ONE_DATA_SET = ("repeats.*", "neighbors.transforms.*")
+OF_ONE_DATA_SET = ("neighbors.transforms.*",)
 """Patterns of parameters that no model transfers, beside its ``domain_parameters``."""
+OF_SOME_STAGES = ("repeats.*",)
+"""Patterns of parameters that are transferred if both models have them, in one shape."""
 OF_ONE_MODALITY = ("item_table.transforms.*", "neighbors.weight.*", "neighbors.decay.*")
 """Patterns of parameters that do not exist with fewer modalities, beside its ``modality_parameters``."""
 SAMPLED = ("sampled", "gbce")
@@ -132,6 +134,7 @@ class MultiModalRecommender(SequentialRecommender):
         )
         self.candidate_loss = self._make_loss(config, dataset)
         self.repeats = self._make_repeats(read_choice(config, "repeat_propensity", REPEATS))
+        self.neighbors_alone = config["neighbors_alone"]
         self.neighbors = self._make_neighbors(
             bool(config["neighbor_scores"]), config["neighbor_dimension"]
         )
@@ -428,6 +431,9 @@ class MultiModalRecommender(SequentialRecommender):
             return seq_output
         end = interaction[self.ITEM_SEQ_LEN] if end is None else end
         profile = self.neighbors.profile(interaction[self.ITEM_SEQ], end, row)
+        if self.training and self.neighbors_alone:
+            alone = torch.rand(len(seq_output), 1, device=seq_output.device) < self.neighbors_alone
+            seq_output = seq_output.masked_fill(alone, 0)
         return torch.cat([seq_output, profile], dim=1)
 
     def user_vectors(self, interaction, items=None, rows: Tensor | None = None) -> Tensor:

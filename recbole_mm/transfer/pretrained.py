@@ -14,6 +14,7 @@ from recbole_mm.config.plain import with_release
 from recbole_mm.model.abstract_recommender import (
     OF_ONE_DATA_SET,
     OF_ONE_MODALITY,
+    OF_SOME_STAGES,
     MultiModalRecommender,
 )
 from recbole_mm.tools.errors import UserError
@@ -183,6 +184,7 @@ def load_pretrained(
     Every parameter must be in both, with the same shape, but for
 
     - those of one data set (``model.domain_parameters``);
+    - the propensity to repeat, if only one of both has learned it, or by another length;
     - those that ``reset`` names: they keep their initial values;
     - those of modalities that the model's data lack (``model.modality_parameters``);
     - the upper layers of a deeper pre-trained model (``model.layer_stacks``), if allowed.
@@ -201,7 +203,12 @@ def load_pretrained(
     own = model.state_dict()
     for pattern in reset:
         _require_match("reset", pattern, [*own, *state], model)
-    exempt = (*model.domain_parameters, *OF_ONE_DATA_SET, *reset)
+    exempt = (
+        *model.domain_parameters,
+        *OF_ONE_DATA_SET,
+        *_unequal(OF_SOME_STAGES, own, state),
+        *reset,
+    )
     wanted = {name for name in own if not _matches(name, exempt)}
     given = {name for name in state if not _matches(name, exempt)}
     surplus = given - wanted
@@ -335,6 +342,16 @@ def _require_match(key: str, pattern: str, names, model):
             f"{key}: {pattern!r} does not match any parameter of {type(model).__name__}; names look like "
             f"{', '.join(list(names)[:3])}."
         )
+
+
+def _unequal(patterns: Iterable[str], own: Mapping, state: Mapping) -> set[str]:
+    """Names that match a pattern and are not in both, in one shape."""
+    named = {name for name in (*own, *state) if _matches(name, patterns)}
+    return {
+        name
+        for name in named
+        if name not in own or name not in state or own[name].shape != state[name].shape
+    }
 
 
 def _is_above(name: str, stacks: Iterable[str], own: Iterable[str]) -> bool:

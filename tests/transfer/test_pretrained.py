@@ -61,6 +61,29 @@ def test_weights_of_neighbors_are_taken_over_and_the_whitening_is_not(toy):
     assert torch.equal(target.neighbors.table, before)
 
 
+@pytest.mark.parametrize(
+    ("source", "target", "length", "taken"),
+    [
+        ("shared", "shared", 5, True),
+        ("recency", "recency", 4, True),
+        ("recency", "recency", 5, False),
+        ("shared", "recency", 5, False),
+        ("none", "shared", 5, False),
+        ("shared", "none", 5, False),
+    ],
+)
+def test_the_propensity_to_repeat_is_taken_over_if_both_have_learned_the_same(
+    source, target, length, taken, toy
+):
+    given = {**PRETRAIN, "softmax": "full", "MAX_ITEM_LIST_LENGTH": 4, "repeat_propensity": source}
+    first = make("MMM4Rec", toy, **given)
+    second = make("MMM4Rec", toy, MAX_ITEM_LIST_LENGTH=length, repeat_propensity=target)
+
+    loaded = load_pretrained(second, first.state_dict()).loaded
+
+    assert ("repeats.weight" in loaded) is taken
+
+
 def test_a_model_of_fewer_modalities_takes_over_the_neighbors_by_those_that_it_has(toy):
     source = make("MMM4Rec", toy, **PRETRAIN, neighbor_scores=True)
     target = make("MMM4Rec", toy, neighbor_scores=True, modalities=["text"])
