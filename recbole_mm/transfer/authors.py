@@ -86,7 +86,7 @@ FEATURES = {
     "MMM4Rec": {"text": SIGLIP, "image": SIGLIP},
 }
 """How the features were made that the released parameters know: UniSRec's ``process_amazon.py``, MISSRec's
-paper (section 4.1), MMM4Rec's ``extract_feature.py``."""
+paper, MMM4Rec's ``extract_feature.py``."""
 
 
 class AuthorsCheckpointError(UserError):
