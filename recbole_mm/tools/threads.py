@@ -2,15 +2,11 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
 
 import torch
 
-Task = TypeVar("Task")
-Result = TypeVar("Result")
 
-
-def in_threads(function: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
+def in_threads(function: Callable, tasks: Iterable) -> Iterator:
     """``function`` of every task, in their order.
 
     Where an operation of torch would be shared by several threads, each of these computes tasks of

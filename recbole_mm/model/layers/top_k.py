@@ -122,7 +122,7 @@ class BestSoFar:
         self, exact: Callable[[Tensor, Tensor], Tensor] | None = None
     ) -> tuple[Tensor, Tensor] | None:
         """Values and columns, ``(b, k)`` each, largest first and equal ones in the order of their
-        columns; -inf and 0 where there are fewer. ``None`` if :attr:`is_crowded`.
+        columns; -inf and 0 where there are fewer. ``None`` if ``is_crowded``.
 
         Args:
             exact: of rows and columns, ``(n,)`` each: their scores, where those that were added are
