@@ -80,9 +80,17 @@ def environment_table(made_with: list[tuple[dict[str, str], list[str]]]) -> Tabl
         made_with: environments, each with the labels of its runs.
     """
     environments = [environment for environment, _ in made_with]
-    heads = [", ".join(labels) for _, labels in made_with]
+    heads = _distinct([", ".join(labels) for _, labels in made_with])
     rows = [[name, *(e.get(name, "-") for e in environments)] for name in environments[0]]
     return Table(["environment", *(heads if len(heads) > 1 else [""])], rows)
+
+
+def _distinct(heads: list[str]) -> list[str]:
+    """The heads of columns; equal ones, as of seeds of one entry, are numbered."""
+    return [
+        f"{head} ({heads[: place + 1].count(head)})" if heads.count(head) > 1 else head
+        for place, head in enumerate(heads)
+    ]
 
 
 def p_value_cell(p: float) -> str:

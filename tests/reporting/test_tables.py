@@ -1,6 +1,14 @@
 """Tables of reports."""
 
-from recbole_mm.reporting.tables import BEST, NBSP, SECOND, Table, best_two, latex
+from recbole_mm.reporting.tables import (
+    BEST,
+    NBSP,
+    SECOND,
+    Table,
+    best_two,
+    environment_table,
+    latex,
+)
 
 
 def test_the_best_and_the_second_best_are_marked_as_they_are_shown():
@@ -18,3 +26,13 @@ def test_a_table_becomes_latex_whatever_is_in_its_cells():
     assert r"D & \textbf{0.3} \\" in text
     assert text.count(r"\midrule") == 1
     assert text.startswith("\\begin{tabular}{lr}\n\\toprule\n")
+
+
+def test_environments_of_the_same_entries_are_numbered():
+    """Such as seeds of one entry, some of which ran elsewhere."""
+    made_with = [({"torch": "2.9"}, ["A"]), ({"torch": "2.8"}, ["A"]), ({"torch": "2.8"}, ["B"])]
+
+    table = environment_table(made_with)
+
+    assert table.head == ["environment", "A (1)", "A (2)", "B"]
+    assert r"environment & A (1) & A (2) & B \\" in latex(table)
