@@ -16,8 +16,14 @@ ITEMS_AT_ONCE = 65_536
 
 
 def is_fast(device: torch.device) -> bool:
-    """Whether products of 8 bits are several times as fast there as those of float32."""
-    return device.type == "cpu" and torch.cpu._is_vnni_supported()
+    """Whether products of 8 bits are several times as fast there as those of float32.
+
+    Both functions of torch are not public: where a release lacks one, scores are computed in float32.
+    """
+    is_supported = getattr(torch.cpu, "_is_vnni_supported", None)
+    return (
+        device.type == "cpu" and hasattr(torch, "_int_mm") and bool(is_supported and is_supported())
+    )
 
 
 class Screen(NamedTuple):
@@ -39,7 +45,7 @@ class Screen(NamedTuple):
     error: Tensor
 
     @classmethod
-    def of(cls, items: Tensor) -> "Screen":
+    def from_items(cls, items: Tensor) -> "Screen":
         """Round items ``(n, d)``."""
         mean = items.mean(dim=0)
         parts = items.split(ITEMS_AT_ONCE)

@@ -33,7 +33,7 @@ def test_scores_that_differ_by_more_than_the_slack_are_in_the_right_order(table)
     users, items = users_and_items(table)
     exact = users.double() @ items.double().T
 
-    found = Screen.of(items).read(users)
+    found = Screen.from_items(items).read(users)
     scores = found.block(0, len(items))
 
     first, second = torch.randint(len(items), (2, 5000), generator=torch.Generator().manual_seed(2))
@@ -47,7 +47,7 @@ def test_scores_that_differ_by_more_than_the_slack_are_in_the_right_order(table)
 def test_the_best_of_a_screen_are_the_best_of_the_scores(table, size):
     users, items = users_and_items(table)
     scores = dot_products(items)
-    found = Screen.of(items).read(users)
+    found = Screen.from_items(items).read(users)
 
     best = BestSoFar(len(users), 5, found.slack, found.slack)
     for first in range(0, len(items), size):
@@ -67,7 +67,7 @@ def test_the_best_of_a_screen_are_the_best_of_the_scores(table, size):
 
 def test_a_block_of_a_screen_is_the_screen_of_these_items():
     users, items = users_and_items(TABLES["normal"])
-    screen = Screen.of(items)
+    screen = Screen.from_items(items)
 
     part = screen.block(100, 200).read(users).block(10, 20)
 
