@@ -566,7 +566,7 @@ class MultiModalRecommender(SequentialRecommender):
         scores = self.scores_of(item_id)
         if not (scores.are_dot_products and is_fast(self.device)):
             return None
-        compute = partial(Screen.of, scores.tables[0])
+        compute = partial(Screen.from_items, scores.tables[0])
         return self._kept("screen", compute) if self._are_all(item_id) else compute()
 
     def _are_all(self, item_id: Tensor) -> bool:
