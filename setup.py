@@ -29,7 +29,7 @@ RECBOLE_IMPORTS = [
     "colorlog>=4.7.2",
     "psutil>=5.9",
     "scipy>=1.11.1",
-    "tensorboard>=2.14",
+    "tensorboard>=2.18",  # earlier ones end a run with numpy 2
     "texttable>=1.6.2",
     "thop>=0.1.1.post2207130030",
 ]
