@@ -12,7 +12,13 @@ FEATURES = [
 ONNX = ["faiss-cpu>=1.8", "onnx>=1.20", "onnxruntime>=1.23", "onnxscript>=0.7"]
 REPORT = ["jinja2>=3.1.2", "matplotlib>=3.8"]
 SERVE = ["gradio>=6.22"]
-TRACK = ["alembic>=1.13", "mlflow-skinny>=3.11.1", "sqlalchemy>=2", "trackio>=0.20", "wandb>=0.26"]
+TRACK = [
+    "alembic>=1.13",
+    "mlflow-skinny>=3.11.1",
+    "sqlalchemy>=2.0.31",
+    "trackio>=0.20",
+    "wandb>=0.26",
+]
 TUNE = [
     *REPORT,
     "hyperopt>=0.3",
