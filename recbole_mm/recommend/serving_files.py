@@ -86,10 +86,10 @@ def write_serving_files(bundle, recommender, train=None, index: str | None = Non
         expected = model.full_sort_predict(batch)[:, torch.from_numpy(shown)].numpy()
     found = None
     if index is not None:
-        from recbole_mm.recommend.search_index import Search, write_index
+        from recbole_mm.recommend.search_index import write_measured_index
 
-        write_index(folder, model, shown, index)
-        found = Search(folder, served).measure(served.encode(arrays)[0], k)
+        users = served.encode(arrays)[0]
+        found = write_measured_index(folder, model, served, users, index, k)
     describe(folder, {"model": type(model).__name__, "length": model.max_seq_length})
     return ServingReport(
         Path(FOLDER),
