@@ -5,14 +5,19 @@ import torch
 from small_models import SMALL
 from torch.testing import assert_close
 
+from recbole_mm.model.layers.fusion import FUSIONS
 from recbole_mm.recommend.catalog import CatalogError
 from recbole_mm.recommend.explain import explain, with_modalities
 from recbole_mm.recommend.recommender import Recommender
 
 VARIANTS = [
     *((name, {"use_item_id": True}) for name in SMALL),
-    ("MMM4Rec", {"use_item_id": False, "item_mm_fusion": "dynamic_instance"}),
-    ("MISSRec", {"use_item_id": False, "item_mm_fusion": "static"}),
+    *(
+        (name, {"use_item_id": by_id, "item_mm_fusion": fusion})
+        for name in ("MMM4Rec", "MISSRec")
+        for by_id in (True, False)
+        for fusion in FUSIONS
+    ),
     ("MISSRec", {"use_item_id": True, "modalities": ["image"]}),
     ("UniSRec", {"use_item_id": False}),
 ]

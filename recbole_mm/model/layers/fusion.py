@@ -53,7 +53,8 @@ class CandidateFusion(nn.Module):
         return sum(w.unsqueeze(-1) * part for w, part in zip(weight.unbind(-1), parts, strict=True))
 
     def weights(self, embeddings, available, item_id) -> Tensor | None:
-        """The weights ``(n, M)``, or ``None`` when all are 1; arguments as for :meth:`forward`."""
+        """The weights ``(n, M)``, or ``(M,)`` where all items have the same, or ``None`` when all are 1;
+        arguments as for :meth:`forward`."""
         if self.mode == "static":
             if available is None:
                 return None

@@ -210,7 +210,7 @@ class MMM4Rec(MultiModalRecommender):
         parts = {}
         for place, (m, embedding) in enumerate(zip(self.modalities, embeddings, strict=True)):
             scale = self.temperature * embedding.norm(dim=-1).clamp(min=1e-12)
-            weight = 1 / scale if weights is None else weights[:, place] / scale
+            weight = 1 / scale if weights is None else weights[..., place] / scale
             parts[m] = seq_output @ self.adapt(m, item_id, mask=False).T * weight
             if self.use_item_id:
                 by_id = seq_output @ self.item_embeddings[m][item_id].T * weight
