@@ -1,31 +1,34 @@
 """Public data sets as their authors lay them out, as tables of your own: which file is what, and how it
 is written. Nothing heavy is imported, and no table is read but for its first lines.
 
-The layouts are those of the authors' descriptions and code:
+The layouts are those of the authors' descriptions and code.
 
-NineRec (github.com/westlake-repl/NineRec: README, ``get_behaviour.py``, ``get_lmdb.py`` and the readers
+**NineRec** (github.com/westlake-repl/NineRec: README, ``get_behaviour.py``, ``get_lmdb.py`` and the readers
 in ``Baseline``), here for QB:
-    ``QB_pair.csv``: three columns without a header. The README has user, item, time; the code reads
-    item, user, time. Which of the first two holds items is looked up in ``QB_item.csv``.
-    ``QB_behaviour.tsv``: a user, a tab, and the items in order of time, separated by blanks; taken if the
-    pairs have no times (QB and TN).
-    ``QB_item.csv``: item, text in Chinese, text in English; csv without a header.
-    ``QB_cover/``: pictures, ``<item>.jpg``. Bili_2M and Bili_500K share ``Source_Bili_2M_cover``.
 
-MicroLens (github.com/westlake-repl/MicroLens: README, ``Code/IDRec/process_data.ipynb``, ``Data
+- ``QB_pair.csv``: three columns without a header. The README has user, item, time; the code reads
+  item, user, time. Which of the first two holds items is looked up in ``QB_item.csv``.
+- ``QB_behaviour.tsv``: a user, a tab, and the items in order of time, separated by blanks; taken if the
+  pairs have no times (QB and TN).
+- ``QB_item.csv``: item, text in Chinese, text in English; csv without a header.
+- ``QB_cover/``: pictures, ``<item>.jpg``. Bili_2M and Bili_500K share ``Source_Bili_2M_cover``.
+
+**MicroLens** (github.com/westlake-repl/MicroLens: README, ``Code/IDRec/process_data.ipynb``, ``Data
 Processing/generate_cover_frames_lmdb.py``; the readme.txt of the 50k set):
-    ``MicroLens-50k_pairs.csv``: user, item, time in milliseconds, with a header.
-    ``MicroLens-50k_pairs.tsv``: a user, a tab, and the items in order of time, separated by blanks;
-    taken if there are no pairs with times.
-    ``MicroLens-50k_titles.csv``, ``MicroLens-100k_title_en.csv``, ``MicroLens-1M_title.csv``: an item, a
-    comma and a title, with a header in the 50k set alone; quotes in titles are not always closed.
-    ``MicroLens-50k_covers/``: pictures, ``<item>.jpg``.
 
-PixelRec (github.com/westlake-repl/PixelRec: ``dataset/readme.md``, ``code/REC/data/dataload.py``,
+- ``MicroLens-50k_pairs.csv``: user, item, time in milliseconds, with a header.
+- ``MicroLens-50k_pairs.tsv``: a user, a tab, and the items in order of time, separated by blanks;
+  taken if there are no pairs with times.
+- ``MicroLens-50k_titles.csv``, ``MicroLens-100k_title_en.csv``, ``MicroLens-1M_title.csv``: an item, a
+  comma and a title, with a header in the 50k set alone; quotes in titles are not always closed.
+- ``MicroLens-50k_covers/``: pictures, ``<item>.jpg``.
+
+**PixelRec** (github.com/westlake-repl/PixelRec: ``dataset/readme.md``, ``code/REC/data/dataload.py``,
 ``code/generate_lmdb.py``), here for Pixel200K:
-    ``pixelrec_interaction/Pixel200K.csv``: item_id, user_id, timestamp, with a header.
-    ``pixelrec_iteminfo/Pixel200K.csv``: item_id, title, tag, description and counts, with a header.
-    ``cover/``: pictures, ``<item>.jpg``, of all of PixelRec.
+
+- ``pixelrec_interaction/Pixel200K.csv``: item_id, user_id, timestamp, with a header.
+- ``pixelrec_iteminfo/Pixel200K.csv``: item_id, title, tag, description and counts, with a header.
+- ``cover/``: pictures, ``<item>.jpg``, of all of PixelRec.
 
 Times are numbers; those from 100,000,000,000 on are milliseconds (seconds would be after the year 5000).
 """
