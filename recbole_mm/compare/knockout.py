@@ -1,4 +1,5 @@
-r"""What a trained model loses when its features are removed or shuffled, without retraining."""
+r"""What a trained model loses when features are removed, or features or times are shuffled, without
+training it again."""
 
 import copy
 from itertools import chain
@@ -8,31 +9,35 @@ from torch import nn
 
 from recbole_mm.model.abstract_recommender import MultiModalRecommender
 
-ALL, SHUFFLED = "all", "shuffled"
+ALL, SHUFFLED, TIMES_SHUFFLED = "all", "shuffled", "times shuffled"
 
 
 def knockouts(model: nn.Module) -> list[str]:
-    """Names of the sets of features to try: each of several modalities alone, and shuffled features.
+    """Names of what to try: each of several modalities alone, shuffled features, shuffled times.
 
-    Empty for a model without item features.
+    Empty for a model that reads neither features of items nor times.
     """
-    if not isinstance(model, MultiModalRecommender) or not model.modalities:
+    if not isinstance(model, MultiModalRecommender):
         return []
     alone = [f"{m} only" for m in model.modalities] if len(model.modalities) > 1 else []
-    return [*alone, SHUFFLED]
+    shuffled = [SHUFFLED] if model.modalities else []
+    return [*alone, *shuffled, *([TIMES_SHUFFLED] if model.use_time else [])]
 
 
 def knocked_out(model: MultiModalRecommender, name: str) -> MultiModalRecommender:
-    """A copy of the model with other features; it shares all other tensors with the model.
+    """A copy of the model with other features or times; it shares all other tensors with the model.
 
     Args:
         model: is not changed.
         name: one of :func:`knockouts`: ``'<modality> only'`` removes all other modalities;
-            ``'shuffled'`` permutes the features of the items. Ids and weights stay the same.
+            ``'shuffled'`` permutes the features of the items; ``'times shuffled'`` the intervals
+            between the events of a history. Ids and weights stay the same.
     """
     shared = {id(tensor): tensor for tensor in chain(model.parameters(), model.buffers())}
     changed = copy.deepcopy(model, memo=shared)
-    if name == SHUFFLED:
+    if name == TIMES_SHUFFLED:
+        changed.times_shuffled = True
+    elif name == SHUFFLED:
         generator = torch.Generator().manual_seed(0)
         order = torch.randperm(model.n_items - 1, generator=generator) + 1
         source = torch.cat([order.new_zeros(1), order])

@@ -140,8 +140,9 @@ def _notes(summary: Summary) -> dict[str, str]:
         f"values, has no interval. The intervals are not corrected for the number of slices. "
         f"{conditions}",
         "knockouts": f"{metric} with {interval}. The trained model is scored again with the "
-        f"features of one modality only, and with the features of all items shuffled; its "
-        f"weights and item ids stay the same. {conditions}",
+        f"features of one modality only, with the features of all items shuffled and, if it "
+        f"reads times, with the intervals of a history in another order; its weights and item ids "
+        f"stay the same. {conditions}",
         "examples": "Test users drawn at random among those for whom at least one entry has the "
         "target among its first five items. The target has a thick frame.",
     }

@@ -137,12 +137,12 @@ def slice_differences_table(summary: Summary) -> Table:
 
 
 def feature_sets(summary: Summary) -> list[str]:
-    """Names of the sets of features that models were scored with again, e.g. ``text only``."""
+    """Names of the knock-outs that models were scored with again, e.g. ``text only``."""
     return list(dict.fromkeys(name for spans in summary.knockouts.values() for name in spans))
 
 
 def knockouts_table(summary: Summary) -> Table:
-    """One row per entry with item features, one column per set of features."""
+    """One row per entry with item features, one column per knock-out."""
     names = feature_sets(summary)
     rows = [
         [label, *(value_cell(values.get(name)) for name in names)]

@@ -75,7 +75,7 @@ class Summary(NamedTuple):
         background: what holds for all numbers.
         rows: the main table.
         slices: by popularity, history length and modality.
-        knockouts: label -> set of features -> value with interval.
+        knockouts: label -> what was removed or shuffled -> value with interval.
         valid_metric: what early stopping watches.
         configs: label -> the configuration of its first run; empty for what is not a model.
         best_epochs: label -> of each seed, counted from 1.

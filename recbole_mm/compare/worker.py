@@ -47,7 +47,7 @@ def run_one(folder: Path) -> None:
     """Train and test according to ``run.json`` in the folder; ``result.json`` is written last.
 
     An interrupted run of our models resumes with the epoch it was in; RecBole's models start from
-    scratch. ``ranks.parquet`` has one row per test target, set of features (column ``features``:
+    scratch. ``ranks.parquet`` has one row per test target, knock-out (column ``features``:
     ``all``, or one of :func:`~recbole_mm.compare.knockout.knockouts`) and treatment of the items of
     the history (column ``seen``, one of :data:`~recbole_mm.reporting.ranks.TREATMENTS`).
     """

@@ -85,6 +85,8 @@ class MultiModalRecommender(SequentialRecommender):
         mask_missing: whether missing features and untrained IDs are left out; an item that has
             neither features nor a trained ID is then never recommended.
         reads_features: always true: the data set reads its feature files.
+        use_time: whether the model reads when events happened.
+        times_shuffled: read the intervals of a history in another order, to see what time is worth.
         works_on_ids_alone: whether the model works without any modality.
         trains_on_windows: whether the loss can be computed at every event of a history at once
             (``loss_positions: all``), see :meth:`encode_positions`.
@@ -109,6 +111,8 @@ class MultiModalRecommender(SequentialRecommender):
     function_keys: tuple[str, ...] = ()
     mask_missing = True
     reads_features = True
+    use_time = False
+    times_shuffled = False
     works_on_ids_alone = False
     trains_on_windows = False
     positions_per_group = 0

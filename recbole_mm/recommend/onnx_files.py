@@ -157,7 +157,7 @@ def encoder_graph(model, items) -> Graph:
         model.ITEM_SEQ: ("item_seq", torch.ones(EXAMPLES, length, dtype=torch.long)),
         model.ITEM_SEQ_LEN: ("length", torch.full((EXAMPLES,), length)),
     }
-    if getattr(model, "use_time", False):
+    if model.use_time:
         times = torch.arange(length, dtype=torch.float64).expand(EXAMPLES, -1).clone()
         fields[model.TIME_SEQ] = ("times", times)
         fields[model.TIME] = ("request_time", times[:, -1].clone())

@@ -258,7 +258,7 @@ def _report_unknown_items(histories: Histories, strict: bool) -> None:
 
 
 def _report_missing_times(model, histories: Histories) -> None:
-    if getattr(model, "use_time", False) and not histories.has_time:
+    if model.use_time and not histories.has_time:
         logger.warning(
             f"{histories.origin} has no times, which {type(model).__name__} reads (use_time: True): "
             f"every interval counts as 0 days"

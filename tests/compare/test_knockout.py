@@ -4,6 +4,7 @@ from torch.testing import assert_close
 
 from recbole_mm.compare.knockout import knocked_out, knockouts
 from recbole_mm.config.load import load_config
+from recbole_mm.model.layers.time import in_other_order
 from recbole_mm.run.run import Run
 
 SMALL = {"hidden_size": 16, "head_dim": 8, "d_state": 4, "n_groups": 2, "inner_size": 16}
@@ -47,6 +48,38 @@ def test_mixed_up_features_score_as_those_of_other_items(name, toy):
     assert_close(again, before[:, source], atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("time_input", ["log_intervals", "padded_differences"])
+def test_shuffled_times_score_as_another_order_of_the_intervals(time_input, toy):
+    model, batch = model_and_batch("MMM4Rec", toy, use_time=True, time_input=time_input)
+    with torch.no_grad():  # the layers start as the identity: times would not matter
+        for name, parameter in model.named_parameters():
+            if "time" in name:
+                parameter.normal_()
+        day, length = 86_400, batch["item_length"]
+        steps = torch.arange(batch["timestamp_list"].shape[1]) ** 2 + 1.0
+        batch["timestamp_list"] = torch.where(
+            torch.arange(len(steps)) < length[:, None], 1.4e9 + day * steps.cumsum(0), 0
+        )
+        before = model.full_sort_predict(batch)
+        shuffled = knocked_out(model, "times shuffled").full_sort_predict(batch)
+        assert_close(model.full_sort_predict(batch), before)  # the model itself stays
+
+    assert not torch.allclose(shuffled, before)
+
+
+def test_another_order_of_the_first_values():
+    values = torch.arange(1.0, 31).repeat(5, 1)
+    lengths = torch.tensor([30, 12, 12, 1, 0])
+
+    mixed = in_other_order(values, lengths)
+
+    for row, length in zip(mixed, lengths.tolist(), strict=True):
+        assert sorted(row[:length].tolist()) == values[0, :length].tolist()
+        assert torch.equal(row[length:], values[0, length:])
+    assert torch.equal(mixed[1], mixed[2])
+    assert not torch.equal(mixed[0], values[0]) and not torch.equal(mixed[1], values[1])
+
+
 @pytest.mark.parametrize("name", ["MMM4Rec", "MISSRec", "UniSRec"])
 @pytest.mark.parametrize("what", ["text only", "shuffled"])
 def test_only_what_differs_takes_memory(name, what, toy):
@@ -76,6 +109,8 @@ def test_what_can_be_knocked_out(toy):
 
     assert knockouts(model) == ["text only", "image only", "shuffled"]
     assert knockouts(single) == ["shuffled"]
+    timed, _ = model_and_batch("MMM4Rec", toy, use_time=True)
+    assert knockouts(timed) == ["text only", "image only", "shuffled", "times shuffled"]
     assert knockouts(torch.nn.Linear(1, 1)) == []
 
 

@@ -42,6 +42,20 @@ def time_intervals(timestamps: Tensor, lengths: Tensor, query_time: Tensor | Non
     return intervals.clamp(min=0).masked_fill(~real, 0)
 
 
+def in_other_order(values: Tensor, lengths: Tensor) -> Tensor:
+    """The first values of each row in another order, the same one for all rows of a length.
+
+    Args:
+        values: ``(b, L)``.
+        lengths: ``(b,)``, how many values of a row change places.
+    """
+    generator = torch.Generator().manual_seed(0)
+    rank = torch.randperm(values.shape[1], generator=generator).to(values.device)
+    position = torch.arange(values.shape[1], device=values.device)
+    key = torch.where(position < lengths.unsqueeze(1), rank, position + values.shape[1])
+    return values.gather(1, key.argsort(dim=1))
+
+
 def padded_differences(timestamps: Tensor, lengths: Tensor, target_time: Tensor) -> Tensor:
     """Differences of padded unix seconds, as in the first release of MMM4Rec.
 
