@@ -44,6 +44,7 @@ OF_ONE_MODALITY = ("item_table.transforms.*", "neighbors.weight.*", "neighbors.d
 """Patterns of parameters that do not exist with fewer modalities, beside its ``modality_parameters``."""
 SAMPLED = ("sampled", "gbce")
 SOFTMAXES = (*TABLE_CANDIDATES, "in_batch", *SAMPLED)
+SOFTMAXES_BY_DOMAIN = ("trained", "full", "in_batch")
 
 
 def read_choice(config, key: str, choices: tuple):
@@ -178,14 +179,18 @@ class MultiModalRecommender(SequentialRecommender):
 
     def _make_loss(self, config, dataset) -> TableLoss | BatchLoss | SampledLoss:
         same_domain = bool(config["same_domain_negatives"])
-        if same_domain and self.softmax != "in_batch":
-            raise ValueError(f"same_domain_negatives needs softmax: in_batch, not {self.softmax}.")
+        if same_domain and self.softmax not in SOFTMAXES_BY_DOMAIN:
+            raise ValueError(
+                f"same_domain_negatives needs one of softmax: {', '.join(SOFTMAXES_BY_DOMAIN)}, not "
+                f"{self.softmax}."
+            )
         if same_domain and not dataset.domains:
             raise ValueError(
                 f"same_domain_negatives needs a mixture, but {config['dataset']!r} has no domains."
             )
+        domain = dataset.item_domain if same_domain else None
         if self.softmax in TABLE_CANDIDATES:
-            return TableLoss(self.softmax, self.item_table.trained)
+            return TableLoss(self.softmax, self.item_table.trained, domain)
         if self.softmax in SAMPLED:
             return SampledLoss(
                 self.item_table.trained.nonzero().squeeze(1),
@@ -196,7 +201,7 @@ class MultiModalRecommender(SequentialRecommender):
         return BatchLoss(
             bool(config["mask_repeated_targets"]),
             dataset.item_shares() if config["logq_correction"] else None,
-            dataset.item_domain if same_domain else None,
+            domain,
         )
 
     def _make_repeats(self, by: str) -> RepeatPropensity | None:
@@ -631,11 +636,17 @@ class MultiModalRecommender(SequentialRecommender):
             candidates, drawn = self.candidate_loss.draw(target)
             logits = self.score_items(users, candidates)
             return self.candidate_loss(logits, candidates, drawn, target, history)
-        return self.candidate_loss(self._candidate_scores(items), users, target, history)
+        total = users.new_zeros(())
+        for group, rows in self.candidate_loss.groups(target):
+            added = None if history is None else Additions(*(part[group] for part in history))
+            wanted = target[group]
+            scores = self._candidate_scores(items, rows)
+            loss = self.candidate_loss(scores, users[group], wanted, added)
+            total = total + loss * (len(wanted) / len(target))
+        return total
 
-    def _candidate_scores(self, items) -> Scores | RecomputedScores:
-        """The scores of the candidates of a softmax over the table."""
-        rows = self.candidate_loss.rows
+    def _candidate_scores(self, items, rows: slice | Tensor | None) -> Scores | RecomputedScores:
+        """The scores of some rows of the table, the candidates of a softmax; ``None``: of all."""
         if not self.has_many_items:
             items = items if rows is None else self.candidate_rows(items, rows)
             return self.scores_with_neighbors(items, rows)

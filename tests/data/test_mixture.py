@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from recbole.data import data_preparation
 from recbole.utils import get_model, get_trainer
 from tiny import PRETRAIN
+from torch.testing import assert_close
 
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.load import load_config
@@ -204,8 +206,39 @@ def test_negatives_may_be_kept_to_the_domain(root):
         target = torch.tensor([both.token2id("item_id", t) for t in ("Food:a", "Homes:a")])
         losses.append(model.candidate_loss(torch.zeros(2, 2), target, torch.arange(2)).item())
     assert losses == [pytest.approx(np.log(2)), 0.0]
-    with pytest.raises(ValueError, match="same_domain_negatives needs softmax: in_batch"):
-        load_and_make(root, same_domain_negatives=True)
+    with pytest.raises(ValueError, match="needs one of softmax: trained, full, in_batch, not gbce"):
+        load_and_make(root, same_domain_negatives=True, softmax="gbce")
+
+
+@pytest.mark.parametrize("items_per_block", [0, 2])
+@pytest.mark.parametrize("name", ["MMM4Rec", "MISSRec", "UniSRec"])
+def test_a_softmax_over_the_items_of_the_domain(root, name, items_per_block):
+    found = {}
+    for same in (False, True):
+        settings = {**PRETRAIN, **SMALL, "same_domain_negatives": same, "softmax": "trained"}
+        settings |= {"data_path": str(root), "domains": ["Food", "Homes"], "n_heads": 2}
+        settings |= {"items_per_block": items_per_block}
+        config = load_config(name, "Both", (), settings)
+        train, _, _ = data_preparation(config, MultiModalDataset(config))
+        torch.manual_seed(0)
+        model = get_model(name)(config, train._dataset).eval()
+        model.on_epoch_start(0)
+        both, batch = train._dataset, next(iter(train))
+        items, rows = model.embed_batch(batch)
+        users = model.user_vectors(batch, items, rows)
+        target = batch["item_id"]
+        found[same] = model.target_loss(users, items, target)
+        logits = model.score_items(users, torch.arange(model.n_items))
+        allowed = model.item_table.trained.expand(len(target), -1).clone()
+        if same:
+            allowed &= both.item_domain == both.item_domain[target].unsqueeze(1)
+        expected = F.cross_entropy(logits.masked_fill(~allowed, -torch.inf), target)
+        assert_close(found[same], expected, rtol=1e-4, atol=1e-5)
+        if same:
+            found[same].backward()
+            assert next(model.adapters["text"].parameters()).grad.abs().sum() > 0
+
+    assert found[True] < found[False]  # fewer negatives
 
 
 def load_and_make(root, **settings):

@@ -4,6 +4,8 @@ Symbols: ``b`` rows of a batch, ``d`` hidden size, ``V`` items with the padding 
 candidates.
 """
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -21,32 +23,58 @@ class TableLoss(nn.Module):
         candidates: ``trained``: items with a training interaction, so that new ones are not
             negatives; ``full``: all items; ``all_rows``: these and the padding item.
         trained: whether an item has a training interaction, ``(V,)`` bool.
-
-    Attributes:
-        rows: the candidates as rows of the table; ``None``: all of them.
+        domain: of each item ``(V,)``, from 0, -1 for the padding item: the candidates are those of
+            the target's domain. ``None``: those of all domains.
 
     Raises:
-        ValueError: for other ``candidates``.
+        ValueError: for other ``candidates``, or ``all_rows`` by domain.
     """
 
-    def __init__(self, candidates: str, trained: Tensor):
+    def __init__(self, candidates: str, trained: Tensor, domain: Tensor | None = None):
         super().__init__()
         if candidates not in TABLE_CANDIDATES:
             raise ValueError(f"softmax must be one of {TABLE_CANDIDATES}, not {candidates!r}.")
+        if domain is not None and candidates == "all_rows":
+            raise ValueError("the padding item, a candidate of softmax: all_rows, has no domain.")
         self.first = 1 if candidates == "full" else 0
-        picked = candidates == "trained"
-        trained_rows = trained.nonzero().squeeze(1) if picked else None
-        self.register_buffer("trained_rows", trained_rows, persistent=False)
-        self.register_buffer("column", trained.cumsum(0) - 1 if picked else None, persistent=False)
+        picked = column = None  # which rows, if not all from the first one
+        if candidates == "trained" or domain is not None:
+            eligible = trained if candidates == "trained" else domain >= 0
+            picked = eligible.nonzero().squeeze(1)
+            numbers = torch.zeros_like(picked) if domain is None else domain[picked]
+            picked = picked[numbers.argsort(stable=True)]
+            sizes = numbers.bincount()
+            starts = sizes.cumsum(0) - sizes
+            column = torch.zeros_like(trained, dtype=torch.int64)
+            column[picked] = torch.arange(len(picked), device=picked.device)
+            column[picked] -= starts.repeat_interleave(sizes)
+            self.sizes = sizes.tolist()
+        self.register_buffer("picked", picked, persistent=False)
+        self.register_buffer("column", column, persistent=False)
+        self.register_buffer("domain", domain, persistent=False)
 
-    @property
-    def rows(self) -> slice | Tensor | None:
-        if self.trained_rows is not None:
-            return self.trained_rows
-        return slice(self.first, None) if self.first else None
+    def groups(self, target: Tensor) -> Iterator[tuple[slice | Tensor, slice | Tensor | None]]:
+        """Which rows of a batch have which candidates.
+
+        Args:
+            target: item IDs ``(b,)``.
+
+        Yields:
+            rows of the batch; their candidates as rows of the table, ``None``: all of them. Every
+            row of the batch is in one group.
+        """
+        if self.domain is None:
+            rows = slice(self.first, None) if self.first else None
+            yield slice(None), rows if self.picked is None else self.picked
+            return
+        of_target = self.domain[target]
+        for number, rows in enumerate(self.picked.split(self.sizes)):
+            group = (of_target == number).nonzero().squeeze(1)
+            if len(group):
+                yield group, rows
 
     def columns(self, item_id: Tensor) -> Tensor:
-        """Where items are among the candidates."""
+        """Where items are among the candidates (of their domain)."""
         return item_id - self.first if self.column is None else self.column[item_id]
 
     def forward(
@@ -59,7 +87,7 @@ class TableLoss(nn.Module):
         """The loss, 0-d.
 
         Args:
-            scores: of the candidates.
+            scores: of the candidates, those of one of :meth:`groups`.
             seq_output: users ``(b, d)``.
             target: item IDs ``(b,)``.
             history: what is added to the scores of some items, by item ID; 0 for the padding item.

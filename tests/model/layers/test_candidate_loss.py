@@ -24,7 +24,8 @@ def test_the_candidates_are_the_named_items_of_the_table(candidates):
     torch.manual_seed(0)
     loss = TableLoss(candidates, TRAINED)
     items, users, target = torch.randn(5, 3), torch.randn(4, 3), torch.tensor([1, 3, 4, 1])
-    chosen = items if loss.rows is None else take(items, loss.rows)
+    ((_, rows),) = loss.groups(target)
+    chosen = items if rows is None else take(items, rows)
 
     logits = torch.full((4, 5), -torch.inf)
     logits[:, COUNTED[candidates]] = (users @ items.T)[:, COUNTED[candidates]]
@@ -38,13 +39,46 @@ def test_additions_for_items_of_a_history_go_to_their_logits(candidates):
     loss = TableLoss(candidates, TRAINED)
     items, users, target = torch.randn(5, 3), torch.randn(2, 3), torch.tensor([1, 3])
     history = Additions(torch.tensor([[4, 1], [3, 0]]), torch.tensor([[0.5, 2.0], [-1.0, 0.0]]))
-    chosen = items if loss.rows is None else take(items, loss.rows)
+    ((_, rows),) = loss.groups(target)
+    chosen = items if rows is None else take(items, rows)
 
     logits = (users @ items.T).scatter_add(1, *history)[:, COUNTED[candidates]]
     column = torch.tensor([COUNTED[candidates].index(item) for item in target.tolist()])
 
     found = loss(dot_products(chosen), users, target, history)
     assert_close(found, F.cross_entropy(logits, column))
+
+
+@pytest.mark.parametrize("candidates", ["trained", "full"])
+def test_the_candidates_of_a_domain(candidates):
+    torch.manual_seed(0)
+    domain = torch.tensor([-1, 1, 0, 0, 1])  # the items 1, 4 and 2, 3
+    loss = TableLoss(candidates, TRAINED, domain)
+    items, users, target = torch.randn(5, 3), torch.randn(3, 3), torch.tensor([1, 3, 4])
+    history = Additions(torch.tensor([[4, 0], [3, 0], [1, 4]]), torch.randn(3, 2))
+    history.value[:2, 1] = 0
+
+    parts, found = [], torch.zeros(3)
+    for group, rows in loss.groups(target):
+        parts += group.tolist()
+        for row in group.tolist():
+            one = slice(row, row + 1)
+            added = Additions(history.column[one], history.value[one])
+            scores = dot_products(take(items, rows))
+            found[row] = loss(scores, users[one], target[one], added)
+
+    logits = (users @ items.T).scatter_add(1, *history)
+    others = domain != domain[target].unsqueeze(1)
+    if candidates == "trained":
+        others |= ~TRAINED
+    logits = logits.masked_fill(others, -torch.inf)
+    assert parts == [1, 0, 2]
+    assert_close(found, F.cross_entropy(logits, target, reduction="none"))
+
+
+def test_the_padding_item_has_no_domain():
+    with pytest.raises(ValueError, match="all_rows, has no domain"):
+        TableLoss("all_rows", TRAINED, torch.tensor([-1, 0, 0, 1, 1]))
 
 
 def test_other_candidates_are_refused():
