@@ -27,11 +27,12 @@ def numbered(columns: list[pd.Categorical]) -> tuple[list[np.ndarray], np.ndarra
 
 def _by_occurrence(tokens: pd.Categorical) -> tuple[np.ndarray, list[str]]:
     """Number tokens from 0 as they occur, -1 for a missing one; the tokens by number."""
-    codes = tokens.codes.astype(np.int64)
+    codes = tokens.codes
     latest = np.maximum.accumulate(codes)
-    is_numbered = len(latest) and latest[-1] == len(tokens.categories) - 1
-    if is_numbered and (np.diff(latest, prepend=-1) <= 1).all():
-        return codes, tokens.categories.tolist()
+    if len(latest) and latest[0] <= 0 and latest[-1] == len(tokens.categories) - 1:
+        n_steps = np.count_nonzero(latest[1:] != latest[:-1])
+        if n_steps == int(latest[-1]) - int(latest[0]):  # each of 1
+            return codes.astype(np.int64), tokens.categories.tolist()
     numbers, found = pd.factorize(tokens)
     return numbers, found.categories[found.codes].tolist()
 
