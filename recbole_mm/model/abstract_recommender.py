@@ -665,7 +665,22 @@ class MultiModalRecommender(SequentialRecommender):
             users = self.user_vectors(interaction, items, rows)
             target, history = interaction[self.POS_ITEM_ID], self.history_additions(interaction)
             return self.target_loss(users, items, target, history)
-        seq_output, row, position = self.encode_positions(interaction, items, rows)
+        return self.loss_of_positions(
+            interaction, items, *self.encode_positions(interaction, items, rows)
+        )
+
+    def loss_of_positions(
+        self, interaction, items, seq_output: Tensor, row: Tensor, position: Tensor
+    ) -> Tensor:
+        """:meth:`target_loss` after every event of the windows of a batch.
+
+        Args:
+            interaction: windows, with what follows each event.
+            items: see :meth:`embed_batch`.
+            seq_output: and the others, result of :meth:`encode_positions`.
+            row: as there.
+            position: as there.
+        """
         target = interaction[TARGET_LIST][row, position]
         history = self.history_additions(interaction, position + 1, row)
         users = self.with_profile(seq_output, interaction, position + 1, row)

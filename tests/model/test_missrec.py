@@ -11,6 +11,7 @@ from parity import RUNNERS, Vectors
 from torch.testing import assert_close
 
 from recbole_mm.config.load import load_config
+from recbole_mm.data.dataset import TARGET_LIST
 from recbole_mm.data.features import ItemFeatures
 from recbole_mm.model.sequential_recommender.missrec import MISSRec
 
@@ -441,3 +442,81 @@ def test_parameters_with_a_row_per_item_belong_to_the_domain(fusion):
     if fusion == "dynamic_instance":
         expected.add("fusion.factor")
     assert of_domain == expected
+
+
+@pytest.mark.parametrize("n_layers", [2, 4])
+@pytest.mark.parametrize("seq_fusion", ["add", "contextual"])
+def test_a_causal_model_reads_every_prefix_as_a_history_of_its_own(seq_fusion, n_layers):
+    missing = {"image": (2, 7)}
+    model = build(missing=missing, causal=True, seq_mm_fusion=seq_fusion, n_layers=n_layers)
+    histories = [[1, 2, 3, 4, 5], [6], [7, 8], [2, 2, 1]]
+    rows = batch(*histories)
+    items, item_rows = model.embed_batch(rows)
+
+    vectors, row, position = model.encode_positions(rows, items, item_rows)
+
+    found = {
+        (r, p): vector
+        for r, p, vector in zip(row.tolist(), position.tolist(), vectors, strict=True)
+    }
+    assert len(found) == sum(map(len, histories))
+    for r, history in enumerate(histories):
+        for end in range(1, len(history) + 1):
+            alone = model.encode(batch(history[:end]))
+            assert_close(found[r, end - 1], alone[0])
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_only_a_causal_model_is_blind_to_what_follows_an_event(causal):
+    model = build(causal=causal)
+    items = model.all_items()
+
+    def of_first_event(history):
+        view = model.view_of(batch(history), None)
+        given = model._reader_input(view, items)
+        group = torch.zeros(1, dtype=torch.long)
+        return model._read_group(given, group, len(history), pad=False, everywhere=True)[0][0, 0]
+
+    same = torch.allclose(of_first_event([1, 2, 3]), of_first_event([1, 5, 4]))
+    assert same is causal
+
+
+def test_a_loss_at_all_positions_is_the_mean_over_the_prefixes():
+    settings = {"causal": True, "loss_positions": "all", "reg_weight": 0.0}
+    model = build(**settings, repeat_propensity="shared")
+    history, targets = [1, 2, 3, 1], [2, 3, 1, 6]
+    window = batch(history)
+    window[TARGET_LIST] = torch.tensor([[*targets, 0]])
+
+    each = [
+        model.calculate_loss(batch(history[: end + 1], target=[target]))
+        for end, target in enumerate(targets)
+    ]
+
+    assert_close(model.calculate_loss(window), torch.stack(each).mean())
+    regularized = build(**{**settings, "reg_weight": 0.5}, repeat_propensity="shared")
+    loss = regularized.calculate_loss(window)
+    assert loss > model.calculate_loss(window)
+    loss.backward()
+    assert regularized.position_embedding.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"loss_positions": "all"}, "loss_positions: all needs causal: True"),
+        (
+            {
+                "loss_positions": "all",
+                "causal": True,
+                "train_stage": "pretrain",
+                "use_item_id": False,
+            },
+            "does not work with train_stage: pretrain",
+        ),
+        ({"causal": True, "reg_counts_padding": True}, "reg_counts_padding, of the release"),
+    ],
+)
+def test_settings_that_a_causal_model_does_not_go_with_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        build(**settings)

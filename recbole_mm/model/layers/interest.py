@@ -299,6 +299,19 @@ def unique_rows(ids: Tensor, width: int | None = None) -> tuple[Tensor, Tensor]:
     return unique[:, :width], count
 
 
+def first_occurrences(ids: Tensor, event: Tensor) -> Tensor:
+    """Each positive id of a row where it occurs first, by event and then by column; 0 elsewhere.
+
+    Args:
+        ids: ``(b, s)`` int64, ``>= 0``; 0 means none.
+        event: of each column, ``(s,)``.
+    """
+    order = event.argsort(stable=True)
+    before = order.argsort().unsqueeze(0) < order.argsort().unsqueeze(1)
+    repeated = ((ids.unsqueeze(1) == ids.unsqueeze(2)) & before).any(dim=2)
+    return ids.masked_fill(repeated, 0)
+
+
 def interest_regularizer(
     summed: Tensor, count: Tensor, width: Tensor, padding: Sequence[Tensor] = ()
 ) -> Tensor:

@@ -1,8 +1,9 @@
-r"""A post-norm Transformer encoder-decoder, of which one decoder position is computed.
+r"""A post-norm Transformer encoder-decoder, of which one decoder position or all are computed.
 
-The function and the parameter names are those of :class:`torch.nn.Transformer`; only what this
+The function and the parameter names are those of :class:`torch.nn.Transformer`; only what a
 position depends on is computed. Symbols: ``b`` rows, ``q`` queries, ``n`` keys,
-``d`` hidden size, ``h`` heads.
+``d`` hidden size, ``h`` heads. A mask is ``(b, n)`` bool, True where no query reads a key, or
+``(b, q, n)``, with an answer for each query.
 """
 
 from collections.abc import Callable
@@ -29,7 +30,7 @@ def refuse_unequal_heads(hidden_size: int, n_heads: int) -> None:
 
 
 class Attention(nn.Module):
-    r"""Multi-head attention with key padding, also for rows without any key.
+    r"""Multi-head attention with a mask, also for queries without any key.
 
     A query without any key reads the zero vector (its output is the bias of ``out_proj``), with
     finite gradients, where :class:`torch.nn.MultiheadAttention` returns NaN. Otherwise the two are
@@ -55,19 +56,19 @@ class Attention(nn.Module):
         nn.init.xavier_uniform_(self.in_proj_weight)
         nn.init.zeros_(self.out_proj.bias)
 
-    def forward(self, query: Tensor, keys: Tensor, key_padding: Tensor) -> Tensor:
+    def forward(self, query: Tensor, keys: Tensor, mask: Tensor) -> Tensor:
         """Attend to ``keys``, which are also the values.
 
         Args:
             query: ``(b, q, d)``.
             keys: ``(b, n, d)``.
-            key_padding: ``(b, n)`` bool, True where a key is masked.
+            mask: ``(b, n)`` or ``(b, q, n)``.
 
         Returns:
             ``(b, q, d)``.
         """
         if query.shape[1] == 1:
-            return self._single_query(query, keys, key_padding)
+            return self._single_query(query, keys, mask.reshape(len(mask), -1))
         b, q, d = query.shape
         if query is keys:
             q_, k, v = linear(query, self.in_proj_weight, self.in_proj_bias).chunk(3, dim=-1)
@@ -77,20 +78,20 @@ class Attention(nn.Module):
             k, v = linear(keys, weight[d:], bias[d:]).chunk(2, dim=-1)
         q_, k, v = (x.unflatten(-1, (self.n_heads, -1)).transpose(1, 2) for x in (q_, k, v))
         scores = pairwise_dots(q_, k) * (d // self.n_heads) ** -0.5
-        read = self._weights(scores, key_padding) @ v
+        read = self._weights(scores, mask) @ v
         return self.out_proj(read.transpose(1, 2).reshape(b, q, d))
 
     def _single_query(self, query: Tensor, keys: Tensor, key_padding: Tensor) -> Tensor:
         given = self.in_proj_weight, self.in_proj_bias, self.n_heads, self.dropout
         return self.out_proj(read_once(query.squeeze(1), keys, key_padding, *given)).unsqueeze(1)
 
-    def _weights(self, scores: Tensor, key_padding: Tensor) -> Tensor:
-        return self.dropout(attention_weights(scores, key_padding))
+    def _weights(self, scores: Tensor, mask: Tensor) -> Tensor:
+        return self.dropout(attention_weights(scores, mask))
 
 
-def attention_weights(scores: Tensor, key_padding: Tensor) -> Tensor:
-    """Softmax over the keys ``(b, h, q, n)`` that are not padding ``(b, n)``; without any key, 0."""
-    masked = key_padding[:, None, None]
+def attention_weights(scores: Tensor, mask: Tensor) -> Tensor:
+    """Softmax over the keys ``(b, h, q, n)`` that are not masked; without any key, 0."""
+    masked = mask[:, None] if mask.dim() == 3 else mask[:, None, None]
     scores = scores.masked_fill(masked, torch.finfo(scores.dtype).min)
     return scores.softmax(dim=-1).masked_fill(masked, 0.0)
 
@@ -162,9 +163,9 @@ class EncoderLayer(nn.Module):
         self.norm1 = nn.LayerNorm(hidden_size, layer_norm_eps)
         self.norm2 = nn.LayerNorm(hidden_size, layer_norm_eps)
 
-    def forward(self, x: Tensor, padding: Tensor) -> Tensor:
-        """``x`` ``(b, n, d)``, ``padding`` ``(b, n)`` bool -> ``(b, n, d)``."""
-        x = self.norm1(x + self.dropout(self.self_attn(x, x, padding)))
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """``x`` ``(b, n, d)`` and its mask -> ``(b, n, d)``."""
+        x = self.norm1(x + self.dropout(self.self_attn(x, x, mask)))
         return self.norm2(x + self.dropout(self._feed_forward(x)))
 
     def _feed_forward(self, x: Tensor) -> Tensor:
@@ -180,11 +181,11 @@ class DecoderLayer(EncoderLayer):
         self.norm3 = nn.LayerNorm(hidden_size, layer_norm_eps)
 
     def forward(
-        self, x: Tensor, padding: Tensor, memory: Tensor, memory_padding: Tensor, query: Tensor
+        self, x: Tensor, mask: Tensor, memory: Tensor, memory_mask: Tensor, query: Tensor
     ) -> Tensor:
         """Outputs ``(b, q, d)`` of ``query``, which is ``x`` itself or some of its positions."""
-        query = self.norm1(query + self.dropout(self.self_attn(query, x, padding)))
-        read = self.multihead_attn(query, memory, memory_padding)
+        query = self.norm1(query + self.dropout(self.self_attn(query, x, mask)))
+        read = self.multihead_attn(query, memory, memory_mask)
         query = self.norm2(query + self.dropout(read))
         return self.norm3(query + self.dropout(self._feed_forward(query)))
 
@@ -199,10 +200,10 @@ class Stack(nn.Module):
 
 
 class EncoderDecoder(nn.Module):
-    r"""Post-norm Transformer with a bidirectional decoder, of which one position is computed.
+    r"""Post-norm Transformer, bidirectional or not: the masks say what a position reads.
 
-    Equal to :class:`torch.nn.Transformer` (``norm_first=False``) with key padding for source,
-    target and memory and without a causal mask, at one position of the target.
+    Equal to :class:`torch.nn.Transformer` (``norm_first=False``) with the same masks of source,
+    target and memory, at one position of the target or at all.
 
     Args:
         hidden_size: ``d``, a multiple of ``n_heads``.
@@ -242,35 +243,39 @@ class EncoderDecoder(nn.Module):
             [DecoderLayer(*sizes) for _ in half], nn.LayerNorm(hidden_size, layer_norm_eps)
         )
 
-    def encode(self, source: Tensor, padding: Tensor) -> Tensor:
+    def encode(self, source: Tensor, mask: Tensor) -> Tensor:
         """Memory ``(b, n, d)`` of ``source`` ``(b, n, d)``.
 
         Padded positions are masked as keys but not as queries: their output is defined.
         """
         for layer in self.encoder.layers:
-            source = layer(source, padding)
+            source = layer(source, mask)
         return self.encoder.norm(source)
 
-    def decode_at(
-        self,
-        position: Tensor,
-        target: Tensor,
-        padding: Tensor,
-        memory: Tensor,
-        memory_padding: Tensor,
-    ) -> Tensor:
-        """Decoder output ``(b, d)`` at one position of each row.
+    def decode(self, target: Tensor, mask: Tensor, memory: Tensor, memory_mask: Tensor) -> Tensor:
+        """Decoder output ``(b, l, d)``.
 
         Args:
-            position: ``(b,)`` int.
             target: ``(b, l, d)``.
-            padding: ``(b, l)`` bool, True where the target is masked.
+            mask: of the target, ``(b, l)`` or ``(b, l, l)``.
             memory: ``(b, n, d)`` of :meth:`encode`.
-            memory_padding: ``(b, n)`` bool.
+            memory_mask: ``(b, n)`` or ``(b, l, n)``.
         """
+        for layer in self.decoder.layers:
+            target = layer(target, mask, memory, memory_mask, target)
+        return self.decoder.norm(target)
+
+    def decode_at(
+        self, position: Tensor, target: Tensor, mask: Tensor, memory: Tensor, memory_mask: Tensor
+    ) -> Tensor:
+        """Decoder output ``(b, d)`` at one position ``(b,)`` of each row; see :meth:`decode`."""
         *inner, last = self.decoder.layers
         for layer in inner:
-            target = layer(target, padding, memory, memory_padding, target)
-        query = target[torch.arange(target.shape[0], device=target.device), position].unsqueeze(1)
-        output = last(target, padding, memory, memory_padding, query)
+            target = layer(target, mask, memory, memory_mask, target)
+        row = torch.arange(target.shape[0], device=target.device)
+        own_mask, own_memory_mask = (
+            every[row, position] if every.dim() == 3 else every for every in (mask, memory_mask)
+        )
+        query = target[row, position].unsqueeze(1)
+        output = last(target, own_mask, memory, own_memory_mask, query)
         return self.decoder.norm(output).squeeze(1)

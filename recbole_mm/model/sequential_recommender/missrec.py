@@ -11,14 +11,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from recbole_mm.data.dataset import TARGET_LIST
 from recbole_mm.model.abstract_recommender import MultiModalRecommender, read_choice
 from recbole_mm.model.layers.augmentation import drop_features, drop_items
-from recbole_mm.model.layers.bucketing import map_by_length
+from recbole_mm.model.layers.bucketing import LengthGroup, gather_positions, ungroup
 from recbole_mm.model.layers.dropout import Dropout
 from recbole_mm.model.layers.interest import (
     Interests,
     dpc_knn,
     faiss_kmeans,
+    first_occurrences,
     interest_regularizer,
     kmeans,
     unique_rows,
@@ -79,7 +81,8 @@ class ReaderInput(NamedTuple):
 
     Attributes:
         length: ``(b,)``.
-        interests: distinct interests of each history, ``(b, w)``, right-padded with 0.
+        interests: distinct interests of each history, ``(b, w)``, right-padded with 0; ``causal``:
+            those of each event that no event before it has, else 0, ``(b, M L)``.
         count: number of these, ``(b,)``.
         width: 0-d, the largest number in a row, counting padding as one interest.
         tokens: decoder inputs of the real positions only, ``(1 or M, n, D)``.
@@ -125,6 +128,9 @@ class MISSRec(MultiModalRecommender):
     feature vectors are dropped instead of words.
     NOTE: for a user without any interest, or without any item that has the modality, attention
     reads zero; in the release it is NaN.
+    NOTE: ``causal`` lets encoder and decoder read from left to right: an interest has the place of
+    its first item, and an event reads no later interest and no later item. So every event of a
+    window can be a target (``loss_positions: all``); in the release both read the whole history.
     NOTE: ``released: True`` layers ``properties/released/MISSRec.yaml`` over the defaults, which is
     the function of the authors' first release, for its weights.
 
@@ -138,7 +144,10 @@ class MISSRec(MultiModalRecommender):
     item_tables: ClassVar = {"item_embedding.weight": 0, "interests.lookup": 1, "fusion.factor": 0}
     encoder_parameters = ("position_embedding.*", "transformer.*")
     layer_stacks = ("transformer.encoder.layers", "transformer.decoder.layers")
-    function_keys = ("seq_mm_fusion", "mask_missing", "n_heads", "hidden_act", "layer_norm_eps")
+    function_keys = (
+        "seq_mm_fusion", "mask_missing", "n_heads", "hidden_act", "layer_norm_eps", "causal",
+    )  # fmt: skip
+    trains_on_windows = True
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
@@ -147,6 +156,8 @@ class MISSRec(MultiModalRecommender):
         self.untrained_id = config["untrained_id"]
         self.reg_weight = config["reg_weight"]
         self.reg_counts_padding = bool(config["reg_counts_padding"])
+        self.causal = bool(config["causal"])
+        self._refuse_unusable_positions(config["loss_positions"])
         self.sequence_loss_weight = config["sequence_loss_weight"]
         self.positions_per_group = config["length_group_size"]
         self.initializer_range = config["initializer_range"]
@@ -163,6 +174,25 @@ class MISSRec(MultiModalRecommender):
             self.item_embedding = nn.Embedding(self.n_items, self.hidden_size)
         self.interests = self._make_interests(config["interest_ratio"])
         self._init_weights()
+
+    def _refuse_unusable_positions(self, positions: str) -> None:
+        if self.causal and self.reg_counts_padding:
+            raise ValueError(
+                "reg_counts_padding, of the release, does not work with causal: True, whose interests "
+                "have the places of items. Change one of them."
+            )
+        if positions != "all":
+            return
+        if not self.causal:
+            raise ValueError(
+                "loss_positions: all needs causal: True, otherwise an event would see the following "
+                "ones and their interests. Set it, or loss_positions: last."
+            )
+        if self.train_stage == "pretrain":
+            raise ValueError(
+                "loss_positions: all does not work with train_stage: pretrain, which contrasts two "
+                "views of a history up to one target. Change one of them."
+            )
 
     def _set_augmentation(self, config, dataset) -> None:
         self.item_drop_coefficient = config["item_drop_coefficient"]
@@ -372,6 +402,11 @@ class MISSRec(MultiModalRecommender):
         rows = item_seq if rows is None else rows
         return View(interaction[self.ITEM_SEQ_LEN], [item_seq] * n, [rows] * n)
 
+    def encode_positions(self, interaction, items, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        view = self.view_of(interaction, rows)
+        groups, users, _ = self._read(view, items, regularize=False, everywhere=True)
+        return gather_positions(users, groups, view.length)
+
     def read(
         self, view: View, items: EmbeddedItems, regularize: bool = False
     ) -> tuple[Tensor, Tensor | None]:
@@ -382,24 +417,38 @@ class MISSRec(MultiModalRecommender):
             items: result of :meth:`embed_items`.
             regularize: whether to compute the regularizer; it is ``None`` otherwise.
         """
+        groups, users, regularizer = self._read(view, items, regularize, everywhere=False)
+        return ungroup(users, groups), regularizer
+
+    def _read(
+        self, view: View, items: EmbeddedItems, regularize: bool, everywhere: bool
+    ) -> tuple[list[LengthGroup], list[Tensor], Tensor | None]:
+        """Groups of rows, the result of :meth:`_read_group` for each, and the regularizer."""
         given = self._reader_input(view, items)
-
-        def read_group(group: Tensor, longest: int) -> Tensor:
-            user, memory, ids = self._read_group(given, group, longest, regularize)
-            return torch.cat([user, *self._summed(memory, ids)], dim=-1) if regularize else user
-
-        outputs = map_by_length(read_group, self.length_groups(view.length))
+        groups = self.length_groups(view.length)
+        users, sums = [], []
+        for group, longest in groups:
+            user, memory, ids = self._read_group(given, group, longest, regularize, everywhere)
+            users.append(user)
+            if regularize:
+                sums.append(self._summed(memory, ids))
         if not regularize:
-            return outputs, None
-        user, summed, *padding = outputs.split(self.hidden_size, dim=-1)
-        return user, interest_regularizer(summed, given.count, given.width, padding)
+            return groups, users, None
+        summed, *padding = (ungroup(list(part), groups) for part in zip(*sums, strict=True))
+        regularizer = interest_regularizer(summed, given.count, given.width, padding)
+        return groups, users, regularizer
 
     def _reader_input(self, view: View, items: EmbeddedItems) -> ReaderInput:
         if not self.interests.filled:
             self.update_interests()
         touched = self.interests.of_items(*view.item_seqs)
-        interests, count = unique_rows(touched, touched.shape[1] if self.fixed_length else None)
         position = torch.arange(view.rows[0].shape[1], device=touched.device)
+        if self.causal:
+            interests = first_occurrences(touched, position.repeat(len(self.modalities)))
+            count = (interests > 0).sum(dim=1)
+        else:
+            width = touched.shape[1] if self.fixed_length else None
+            interests, count = unique_rows(touched, width)
         real = position < view.length.unsqueeze(1)
         index, token = self._computed(real)
         padding = [~real]
@@ -429,7 +478,7 @@ class MISSRec(MultiModalRecommender):
         return real.flatten().nonzero().squeeze(1), token
 
     def _read_group(
-        self, given: ReaderInput, group: Tensor, longest: int, pad: bool
+        self, given: ReaderInput, group: Tensor, longest: int, pad: bool, everywhere: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Some rows of a batch, none of which is longer than ``longest``.
 
@@ -438,25 +487,43 @@ class MISSRec(MultiModalRecommender):
             group: the rows ``(g,)``.
             longest: their histories are cut to this length.
             pad: whether the encoder also computes padding, where the regularizer counts it.
+            everywhere: after every event, not the last one alone; needs ``causal``.
 
         Returns:
-            unit vectors of the users ``(g, D)``, memory ``(g, w, D)`` and its interests ``(g, w)``.
+            unit vectors of the users ``(g, D)``, or ``(g, longest, D)`` after every event, memory
+            ``(g, w, D)`` and its interests ``(g, w)``.
         """
+        ids = self._interests_of_group(given, group, longest, pad)
+        token = given.token[group, :longest]
+        target = torch.cat([F.embedding(token, table) for table in given.tokens], dim=1)
+        mask = torch.cat([hidden[group, :longest] for hidden in given.padding], dim=1)
+        of_memory, of_interests = ids == 0, ids == 0
+        if self.causal:
+            position = torch.arange(longest, device=ids.device)
+            of_token = position.repeat(len(given.padding))
+            of_interest = position.repeat(len(self.modalities))
+            mask = _and_later(mask, of_token, of_token)
+            of_memory = _and_later(of_interests, of_token, of_interest)
+            of_interests = _and_later(of_interests, of_interest, of_interest)
+        memory = self.transformer.encode(F.embedding(ids, self.interests.embeddings), of_interests)
+        if everywhere:
+            output = self.transformer.decode(target, mask, memory, of_memory)[:, :longest]
+        else:
+            last = given.length[group] - 1
+            output = self.transformer.decode_at(last, target, mask, memory, of_memory)
+        return F.normalize(output, dim=-1), memory, ids
+
+    def _interests_of_group(
+        self, given: ReaderInput, group: Tensor, longest: int, pad: bool
+    ) -> Tensor:
+        """Interests of some rows ``(g, w)``, 0 for none; see :meth:`_read_group`."""
         ids = given.interests[group]
+        if self.causal:
+            by_modality = ids.unflatten(1, (len(self.modalities), -1))
+            return by_modality[:, :, :longest].flatten(1)
         if not self.fixed_length:
             ids = ids[:, : max(1, int(given.count[group].max()))]
-        if pad and self.reg_counts_padding:
-            ids = F.pad(ids, (0, 2))
-        memory = self.transformer.encode(F.embedding(ids, self.interests.embeddings), ids == 0)
-        token = given.token[group, :longest]
-        output = self.transformer.decode_at(
-            given.length[group] - 1,
-            torch.cat([F.embedding(token, table) for table in given.tokens], dim=1),
-            torch.cat([hidden[group, :longest] for hidden in given.padding], dim=1),
-            memory,
-            ids == 0,
-        )
-        return F.normalize(output, dim=-1), memory, ids
+        return F.pad(ids, (0, 2)) if pad and self.reg_counts_padding else ids
 
     def _summed(self, memory: Tensor, ids: Tensor) -> list[Tensor]:
         """What the regularizer reads of a memory ``(g, w, D)``: its sum over the interests and, where
@@ -484,6 +551,8 @@ class MISSRec(MultiModalRecommender):
     # losses
 
     def calculate_loss(self, interaction) -> Tensor:
+        if TARGET_LIST in interaction:
+            return self._loss_of_windows(interaction)
         items, rows = self.embed_batch(interaction)
         target = interaction[self.POS_ITEM_ID]
         regularize = self.reg_weight > 0
@@ -501,6 +570,14 @@ class MISSRec(MultiModalRecommender):
         similarity = seq_output @ augmented.T / self.temperature
         loss = loss + self.sequence_loss_weight * F.cross_entropy(similarity, own)
         return loss + self.reg_weight * regularizer if regularize else loss
+
+    def _loss_of_windows(self, interaction) -> Tensor:
+        items, rows = self.embed_batch(interaction)
+        view = self.view_of(interaction, rows)
+        groups, outputs, regularizer = self._read(view, items, self.reg_weight > 0, everywhere=True)
+        positions = gather_positions(outputs, groups, view.length)
+        loss = self.loss_of_positions(interaction, items, *positions)
+        return loss if regularizer is None else loss + self.reg_weight * regularizer
 
     def augment(self, view: View) -> View:
         """Another view of each history of a batch: items dropped, or features dropped.
@@ -548,3 +625,15 @@ def _clustering(config):
         return partial(dpc_knn, n_neighbors=config["interest_neighbors"])
     lloyd = kmeans if method == "kmeans" else faiss_kmeans
     return partial(lloyd, max_iter=config["interest_iterations"], seed=config["seed"])
+
+
+def _and_later(mask: Tensor, of_query: Tensor, of_key: Tensor) -> Tensor:
+    """A mask of keys ``(b, n)`` that also masks, for each query, the keys of later events:
+    ``(b, q, n)``.
+
+    Args:
+        mask: ``(b, n)`` bool.
+        of_query: event of each query, ``(q,)``.
+        of_key: event of each key, ``(n,)``.
+    """
+    return mask.unsqueeze(1) | (of_key > of_query.unsqueeze(1))

@@ -11,6 +11,7 @@ from recbole_mm.model.layers.interest import (
     assign,
     cluster_means,
     dpc_knn,
+    first_occurrences,
     interest_regularizer,
     kmeans,
     unique_rows,
@@ -230,6 +231,17 @@ def test_a_row_without_any_id_is_a_row_of_padding():
 
 
 # regularizer
+
+
+def test_ids_stay_where_they_occur_first():
+    event = torch.tensor([0, 1, 2, 0, 1, 2])
+    ids = torch.tensor([[4, 3, 3, 3, 3, 5], [0, 2, 7, 0, 7, 2], [1, 1, 1, 1, 1, 1]])
+
+    assert first_occurrences(ids, event).tolist() == [
+        [4, 0, 0, 3, 0, 5],
+        [0, 2, 0, 0, 7, 0],
+        [1, 0, 0, 0, 0, 0],
+    ]
 
 
 def test_the_regularizer_is_the_squared_sum_over_interests_and_padding():

@@ -61,6 +61,33 @@ def test_it_equals_torchs_transformer_at_the_position_that_is_read(n_layers, len
     assert_close(read(ours, source, source_padding, target, padding, position), expected)
 
 
+@pytest.mark.parametrize("n_layers", [2, 4])
+def test_it_equals_torchs_causal_transformer_at_all_positions_and_at_one(n_layers):
+    ours, theirs = pair(n_layers)
+    source, target = torch.randn(3, 4, D), torch.randn(3, 4, D)
+    padding = padded(4, 2, 1)
+    later = torch.ones(4, 4, dtype=torch.bool).triu(1)
+    expected = theirs(
+        source,
+        target,
+        src_mask=later,
+        tgt_mask=later,
+        memory_mask=later,
+        src_key_padding_mask=padding,
+        tgt_key_padding_mask=padding,
+        memory_key_padding_mask=padding,
+    )
+    mask = padding.unsqueeze(1) | later
+
+    memory = ours.encode(source, mask)
+    everywhere = ours.decode(target, mask, memory, mask)
+    position = torch.tensor([2, 1, 0])
+    at_one = ours.decode_at(position, target, mask, memory, mask)
+
+    assert_close(everywhere[~padding], expected[~padding])
+    assert_close(at_one, expected[torch.arange(3), position])
+
+
 def test_its_gradients_are_those_of_torchs_transformer():
     ours, theirs = pair()
     source, target, padding = torch.randn(2, 3, D), torch.randn(2, 4, D), padded(4, 2)
