@@ -1,6 +1,7 @@
 """Fixtures for all tests; each test runs in an empty folder of its own."""
 
 import contextlib
+import os
 import sys
 from pathlib import Path
 
@@ -27,6 +28,9 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("same")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+# workers of ray would wait for every other test on a busy machine
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 if sys.platform == "win32":
     collect_ignore = ["test_fuzz.py", "test_kills.py"]  # they fork, and limit memory
