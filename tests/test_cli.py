@@ -82,7 +82,14 @@ def test_what_the_command_prints(toy, tmp_path, repository):
     table = done.stdout
     assert table.startswith("MMM4Rec on toy\n")
     assert "MMM4Rec on toy" not in done.stderr
-    for word in ("valid     test", "ndcg@10", "epochs       2 (best: ", "seconds", "parameters"):
+    for word in (
+        "valid     test",
+        "ndcg@10",
+        "epochs       2 (best: ",
+        "in the log",
+        "seconds",
+        "parameters",
+    ):
         assert word in table
     assert "peak memory" in table
     path = table.rpartition("checkpoint   ")[2].strip()

@@ -24,7 +24,7 @@ from recbole_mm.encoder_tuning.settings import (
 )
 from recbole_mm.prepare.commands.options import parser_of
 from recbole_mm.prepare.fields import TEXT_FIELDS
-from recbole_mm.tools.command_lines import shell_line
+from recbole_mm.tools.command_lines import path_argument, shell_line
 from recbole_mm.tools.extras import require_installed
 
 EXTRA = "tune-encoder"
@@ -83,7 +83,10 @@ def _parser():
     add("--encoder", required=True, help="a model on the Hugging Face hub, or a folder, with a "
         "configuration of sentence-transformers")  # fmt: skip
     add(
-        "--out", type=Path, metavar="FOLDER", help="of the tuned encoder [encoders/DATASET-ENCODER]"
+        "--out",
+        type=path_argument,
+        metavar="FOLDER",
+        help="of the tuned encoder [encoders/DATASET-ENCODER]",
     )
     add("--text-fields", nargs="+", default=TEXT_FIELDS, choices=TEXT_FIELDS)
     add("--window", type=int, default=usual.window, metavar="N",

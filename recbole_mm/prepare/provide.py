@@ -18,7 +18,7 @@ from recbole_mm.prepare.catalog import (
 )
 from recbole_mm.prepare.mirrors import LAYOUTS, SHIPPED, Mirrors
 from recbole_mm.prepare.recipe import Recipe, command_for
-from recbole_mm.tools.command_lines import shell_line
+from recbole_mm.tools.command_lines import path_argument, shell_line
 
 MODALITIES = ("text", "image")
 
@@ -35,7 +35,9 @@ def add_download_options(parser: argparse.ArgumentParser) -> None:
     options.add_argument(
         "--layout", type=int, choices=LAYOUTS, help="year of the collection [2018; Toys 2014]"
     )
-    options.add_argument("--mirrors", type=Path, metavar="FILE", help=f"addresses [{SHIPPED}]")
+    options.add_argument(
+        "--mirrors", type=path_argument, metavar="FILE", help=f"addresses [{SHIPPED}]"
+    )
 
 
 def provide_datasets(

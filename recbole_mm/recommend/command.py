@@ -19,7 +19,6 @@ import os
 from contextlib import nullcontext
 from datetime import datetime, timezone
 from functools import partial
-from pathlib import Path
 
 from recbole_mm.prepare.commands.options import pairs, parser_of
 from recbole_mm.prepare.fields import SECONDS_PER_UNIT
@@ -31,6 +30,7 @@ from recbole_mm.prepare.formats import (
 )
 from recbole_mm.recommend.item_options import add_item_options, change_items, read_item_options
 from recbole_mm.recommend.paths import require_new
+from recbole_mm.tools.command_lines import path_argument
 from recbole_mm.tools.errors import UserError
 from recbole_mm.tools.extras import require_installed
 
@@ -157,24 +157,40 @@ def _with_dashes(argument: str) -> str:
 def _parser():
     parser = parser_of("recommend", __doc__)
     add = parser.add_argument
-    add("--model", required=True, type=Path, metavar="PATH", help="a checkpoint or a bundle")
+    add(
+        "--model",
+        required=True,
+        type=path_argument,
+        metavar="PATH",
+        help="a checkpoint or a bundle",
+    )
     add("--output", required=True, metavar="FILE", help=".parquet, .csv, .tsv or .jsonl")
     add("--overwrite", action="store_true", help="replace an output that exists")
-    add("--histories", type=Path, metavar="FILE", help="a table [all users of the data set]")
+    add(
+        "--histories",
+        type=path_argument,
+        metavar="FILE",
+        help="a table [all users of the data set]",
+    )
     add("--k", type=int, default=10, help="items per user [10]")
     add("--filter-seen", action="store_true", help="leave out what a user has had")
     add("--strict", action="store_true", help="unknown items are an error [they are skipped]")
     add(
         "--users",
-        type=Path,
+        type=path_argument,
         metavar="FILE",
         help=f"users asked for, in their order: {ID_FILE} [all]",
     )
-    add("--items", type=Path, metavar="FILE", help=f"items to recommend: {ID_FILE} [all]")
-    add("--exclude", type=Path, metavar="FILE", help="items not to recommend, likewise [none]")
+    add("--items", type=path_argument, metavar="FILE", help=f"items to recommend: {ID_FILE} [all]")
+    add(
+        "--exclude",
+        type=path_argument,
+        metavar="FILE",
+        help="items not to recommend, likewise [none]",
+    )
     add(
         "--candidates",
-        type=Path,
+        type=path_argument,
         metavar="FILE",
         help="items for each user: a table like histories",
     )

@@ -14,11 +14,10 @@ graphs, and the items as matrices (examples/serve_onnx.py). --index adds a searc
 The command prints how far onnxruntime agrees with torch and how much the index finds.
 """
 
-from pathlib import Path
-
 from recbole_mm.prepare.commands.options import parser_of
 from recbole_mm.prepare.formats import PLAIN
 from recbole_mm.recommend.item_options import add_item_options, change_items, read_item_options
+from recbole_mm.tools.command_lines import path_argument
 from recbole_mm.tools.errors import UserError
 from recbole_mm.tools.extras import require_installed
 
@@ -30,8 +29,8 @@ def main(arguments: list[str]) -> int:
         UserError: the checkpoint or its data set cannot be used, or the folder exists.
     """
     parser = parser_of("export", __doc__)
-    parser.add_argument("checkpoint", type=Path, help="of a training, or a bundle")
-    parser.add_argument("folder", type=Path, help="of the new bundle")
+    parser.add_argument("checkpoint", type=path_argument, help="of a training, or a bundle")
+    parser.add_argument("folder", type=path_argument, help="of the new bundle")
     parser.add_argument("--overwrite", action="store_true", help="replace a bundle that exists")
     parser.add_argument("--no-test", action="store_true", help="do not test the model")
     parser.add_argument("--onnx", action="store_true", help="also write ONNX graphs and matrices")

@@ -5,20 +5,26 @@ from pathlib import Path
 
 from recbole_mm.prepare.commands.options import pairs
 from recbole_mm.prepare.formats import TextFormat, refuse_unreadable
+from recbole_mm.tools.command_lines import path_argument
 from recbole_mm.tools.errors import UserError
 
 
 def add_item_options(parser: argparse.ArgumentParser) -> None:
     """``--new-items``, ``--new-vectors``, ``--catalog``, ``--remove-items`` and ``--images``."""
     add = parser.add_argument_group("items").add_argument
-    add("--new-items", type=Path, metavar="FILE", help="table of items to add: vectors (lists in "
+    add("--new-items", type=path_argument, metavar="FILE", help="table of items to add: vectors (lists in "
         "columns named like the modalities), or texts and pictures")  # fmt: skip
-    add("--catalog", type=Path, metavar="FILE", help="the same, and no other items are recommended")
+    add(
+        "--catalog",
+        type=path_argument,
+        metavar="FILE",
+        help="the same, and no other items are recommended",
+    )
     add("--new-vectors", action="append", default=[], metavar="MODALITY=FILE.npz",
         help="feature file of a modality of the new items; may be repeated")  # fmt: skip
-    add("--images", type=Path, metavar="FOLDER", help="that paths of pictures start from [that of "
+    add("--images", type=path_argument, metavar="FOLDER", help="that paths of pictures start from [that of "
         "the table]")  # fmt: skip
-    add("--remove-items", type=Path, metavar="FILE", help="items to recommend no longer")
+    add("--remove-items", type=path_argument, metavar="FILE", help="items to recommend no longer")
 
 
 def read_item_options(options, text: TextFormat) -> None:

@@ -17,6 +17,7 @@ nothing anywhere.
 from pathlib import Path
 
 from recbole_mm.prepare.commands.options import parser_of
+from recbole_mm.tools.command_lines import path_argument
 from recbole_mm.tools.errors import UserError
 from recbole_mm.tools.extras import extra_needed, require_installed
 
@@ -35,7 +36,7 @@ def main(arguments: list[str]) -> int:
     add("model", help="a bundle, a checkpoint, or demo")
     add("--host", default="127.0.0.1", help="address to listen on [127.0.0.1]; 0.0.0.0: all")
     add("--port", type=int, default=7860, help="[7860]")
-    add("--pictures", type=Path, metavar="FOLDER", help="with pictures that are named after their "
+    add("--pictures", type=path_argument, metavar="FOLDER", help="with pictures that are named after their "
         "item [those of a checkpoint's data set]")  # fmt: skip
     add("--device", help="cpu, cuda, cuda:1, ... [a GPU if there is one]")
     add("--data-path", metavar="FOLDER", help="of the data sets [that of the training]")

@@ -27,7 +27,9 @@ def result_table(result: Result) -> str:
     for name in test or valid:
         row = [f"{part[name]:9.4f}" if name in part else f"{'-':>9}" for part in (valid, test)]
         lines.append(f"{name:{width}}{''.join(row)}")
-    best = "-" if result.best_epoch is None else result.best_epoch
+    best = "-"
+    if result.best_epoch is not None:  # the log counts as RecBole does
+        best = f"{result.best_epoch + 1}, 'epoch {result.best_epoch}' in the log"
     memory = f"{result.peak_memory / 2**20:.0f} MiB"
     if result.peak_gpu_memory:
         memory += f", GPU {result.peak_gpu_memory / 2**20:.0f} MiB"
@@ -52,7 +54,7 @@ def stages_table(results: list[Result]) -> str:
                 _stage_in_words(result),
                 _score(result.best_valid_score),
                 _score((result.test_result or {}).get(result.valid_metric)),
-                "-" if result.best_epoch is None else str(result.best_epoch),
+                "-" if result.best_epoch is None else str(result.best_epoch + 1),
                 str(result.epochs),
                 f"{result.seconds:.1f}",
             )

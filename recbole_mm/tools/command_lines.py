@@ -1,8 +1,10 @@
-"""Command lines that a user copies into a shell."""
+"""Command lines: what a user copies into a shell, and paths that she types."""
 
+import argparse
 import shlex
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 from subprocess import list2cmdline
 
 
@@ -10,3 +12,15 @@ def shell_line(words: Iterable[str]) -> str:
     """One line that the shell of this system splits into these words."""
     join = {"win32": list2cmdline}.get(sys.platform, shlex.join)
     return join(list(words))
+
+
+def path_argument(text: str) -> Path:
+    """A path of the command line, as ``type`` of an argument.
+
+    Raises:
+        argparse.ArgumentTypeError: it is empty, as of an unset variable of the shell; ``Path("")`` is
+            the current folder.
+    """
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the path is empty; is a variable of your shell not set?")
+    return Path(text)

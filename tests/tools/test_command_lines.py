@@ -1,5 +1,8 @@
 import shlex
 
+import pytest
+
+from recbole_mm.cli import main
 from recbole_mm.tools.command_lines import shell_line
 
 WORDS = ["recbole-mm", "prepare", "my shop", "--name=it's", "--separator=|"]
@@ -13,3 +16,18 @@ def test_on_windows_words_with_blanks_have_double_quotes(monkeypatch):
     monkeypatch.setattr("sys.platform", "win32")
 
     assert shell_line(WORDS[:3]) == 'recbole-mm prepare "my shop"'
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["recommend", "--model=", "--output=top.csv"],
+        ["export", "", "bundle"],
+        ["prepare", " "],
+        ["extract", "Toys", "--output="],
+    ],
+)
+def test_an_empty_path_is_refused(command, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(command)
+    assert "the path is empty" in capsys.readouterr().err

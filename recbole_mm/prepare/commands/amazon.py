@@ -21,6 +21,7 @@ from recbole_mm.prepare.commands.options import add_encoder, add_output, command
 from recbole_mm.prepare.folders import refuse_unusable_name
 from recbole_mm.prepare.mirrors import DEFAULT_LAYOUT, LAYOUTS, SHIPPED, Mirrors
 from recbole_mm.prepare.recipe import Recipe
+from recbole_mm.tools.command_lines import path_argument
 
 
 def read_arguments(arguments=None):
@@ -33,12 +34,16 @@ def read_arguments(arguments=None):
         choices=LAYOUTS,
         help="year of the collection [2018; Toys 2014]",
     )
-    parser.add_argument("--raw", type=Path, help="folder of the downloaded files [raw/LAYOUT]")
-    parser.add_argument("--reviews", type=Path, help="your own: csv or json lines, plain or .gz")
-    parser.add_argument("--meta", type=Path, help="your own: json lines, plain or .gz")
+    parser.add_argument(
+        "--raw", type=path_argument, help="folder of the downloaded files [raw/LAYOUT]"
+    )
+    parser.add_argument(
+        "--reviews", type=path_argument, help="your own: csv or json lines, plain or .gz"
+    )
+    parser.add_argument("--meta", type=path_argument, help="your own: json lines, plain or .gz")
     parser.add_argument("--download", action="store_true", help="get what is not in the raw folder")
     parser.add_argument("--pictures", action="store_true", help="download the items' pictures")
-    parser.add_argument("--mirrors", type=Path, help=f"file of addresses [{SHIPPED}]")
+    parser.add_argument("--mirrors", type=path_argument, help=f"file of addresses [{SHIPPED}]")
     add_output(parser)
     parser.add_argument("--core", type=int, default=5, help="k of the iterated k-core [5]")
     parser.add_argument("--repeats", choices=["keep", "first", "last"], default="first")

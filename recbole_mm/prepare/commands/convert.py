@@ -14,17 +14,16 @@ leave-one-out of these gives the same training, validation and test rows, which 
 row.
 """
 
-from pathlib import Path
-
 from recbole_mm.prepare.commands.options import add_output, command_line, parser_of
 from recbole_mm.prepare.folders import refuse_unusable_name
 from recbole_mm.prepare.inputs import InputError
+from recbole_mm.tools.command_lines import path_argument
 
 
 def main(arguments=None) -> None:
     parser = parser_of("convert", __doc__)
     parser.add_argument("layout", choices=["missrec", "mmm4rec"])
-    parser.add_argument("folder", type=Path, help="processed folder of the authors")
+    parser.add_argument("folder", type=path_argument, help="processed folder of the authors")
     parser.add_argument("--name", help="name in the folder's files and of the data set [FOLDER's]")
     add_output(parser)
     args = parser.parse_args(arguments)

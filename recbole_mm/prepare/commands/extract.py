@@ -25,11 +25,10 @@ An interrupted run resumes: finished chunks stay in a hidden folder beside the f
 are complete, and are used again only for the same encoder, settings and input.
 """
 
-from pathlib import Path
-
 from recbole_mm.prepare.commands.options import add_fields, add_output, pairs, parser_of
 from recbole_mm.prepare.fields import TEXT_FIELDS
 from recbole_mm.prepare.folders import require_finished
+from recbole_mm.tools.command_lines import path_argument
 
 
 def read_arguments(arguments=None):
@@ -55,7 +54,7 @@ def read_arguments(arguments=None):
     )
     parser.add_argument(
         "--tokens",
-        type=Path,
+        type=path_argument,
         metavar="FILE",
         help="item token of each row of an .npy, one per line [the order of the .item file]",
     )

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from recbole_mm.config.columns import FIELDS
-from recbole_mm.tools.command_lines import shell_line
+from recbole_mm.tools.command_lines import path_argument, shell_line
 
 MODALITIES = ("text", "image")
 """What encoders make features of."""
@@ -35,7 +35,7 @@ def add_output(parser: argparse.ArgumentParser) -> None:
     """``--output``, the folder of the data sets."""
     parser.add_argument(
         "--output",
-        type=Path,
+        type=path_argument,
         default=Path("dataset"),
         metavar="FOLDER",
         help="folder of the data sets [dataset]",

@@ -42,6 +42,7 @@ from recbole_mm.prepare.formats import (
 )
 from recbole_mm.prepare.inputs import InputError
 from recbole_mm.prepare.layouts import LAYOUTS, find_files, time_unit
+from recbole_mm.tools.command_lines import path_argument
 
 VECTORS_NAME = "clip_vit_b32.npz"
 OF_OWN_TABLES = (
@@ -92,7 +93,9 @@ def read_arguments(arguments=None):
 
 def _parser():
     parser = parser_of("prepare", __doc__)
-    parser.add_argument("folder", nargs="?", type=Path, help="with interactions.csv, items.jsonl")
+    parser.add_argument(
+        "folder", nargs="?", type=path_argument, help="with interactions.csv, items.jsonl"
+    )
     parser.add_argument("--name", help="of the data set [the folder's]")
     parser.add_argument(
         "--layout",
@@ -101,12 +104,19 @@ def _parser():
     )
     add_output(parser)
     files = parser.add_argument_group("files")
-    files.add_argument("--interactions", type=Path, metavar="FILE", help="one row per event")
-    files.add_argument("--items", type=Path, metavar="FILE", help="one row per item")
     files.add_argument(
-        "--images", type=Path, metavar="FOLDER", help="of pictures, named after their items"
+        "--interactions", type=path_argument, metavar="FILE", help="one row per event"
     )
-    files.add_argument("--vectors", type=Path, help=f"a file like {VECTORS_NAME}, or its folder")
+    files.add_argument("--items", type=path_argument, metavar="FILE", help="one row per item")
+    files.add_argument(
+        "--images",
+        type=path_argument,
+        metavar="FOLDER",
+        help="of pictures, named after their items",
+    )
+    files.add_argument(
+        "--vectors", type=path_argument, help=f"a file like {VECTORS_NAME}, or its folder"
+    )
     columns = parser.add_argument_group("columns")
     columns.add_argument("--user-column", metavar="COLUMN", help="[user]")
     columns.add_argument("--item-column", metavar="COLUMN", help="[item]")
