@@ -50,7 +50,7 @@ def batch_of(recommender):
         ("MMM4Rec-time", {"use_item_id": True}),
         ("MMM4Rec-time", {"causal_time": True}),
         ("MMM4Rec", {"modalities": ["text"]}),
-        ("MISSRec", {"use_item_id": True}),
+        ("MISSRec", {"use_item_id": True, "causal": True}),
         ("MISSRec", {"seq_mm_fusion": "contextual", "item_mm_fusion": "dynamic_instance"}),
         ("SASRecPlus", {}),
         ("HSTU", {}),

@@ -68,7 +68,7 @@ class Attention(nn.Module):
             ``(b, q, d)``.
         """
         if query.shape[1] == 1:
-            return self._single_query(query, keys, mask.reshape(len(mask), -1))
+            return self._single_query(query, keys, mask.flatten(1))
         b, q, d = query.shape
         if query is keys:
             q_, k, v = linear(query, self.in_proj_weight, self.in_proj_bias).chunk(3, dim=-1)
