@@ -306,8 +306,8 @@ def first_occurrences(ids: Tensor, event: Tensor) -> Tensor:
         ids: ``(b, s)`` int64, ``>= 0``; 0 means none.
         event: of each column, ``(s,)``.
     """
-    order = event.argsort(stable=True)
-    before = order.argsort().unsqueeze(0) < order.argsort().unsqueeze(1)
+    place = event * len(event) + torch.arange(len(event), device=event.device)
+    before = place < place.unsqueeze(1)
     repeated = ((ids.unsqueeze(1) == ids.unsqueeze(2)) & before).any(dim=2)
     return ids.masked_fill(repeated, 0)
 
