@@ -11,7 +11,9 @@ import pytest
 pytestmark = pytest.mark.slow
 
 
-def test_from_a_csv_to_a_report(repository, tmp_path):
+@pytest.fixture
+def run_example(repository, tmp_path):
+    """Runs a script of the examples in a folder, with this checkout as the installed command."""
     commands = tmp_path / "bin"
     commands.mkdir()
     for name, script in (("recbole-mm", f'"{repository}/run_recbole_mm.py"'), ("python", "")):
@@ -24,16 +26,37 @@ def test_from_a_csv_to_a_report(repository, tmp_path):
         "PYTHONPATH": str(repository),
     }
 
-    done = subprocess.run(
-        ["sh", repository / "examples" / "own_data.sh", "shop"],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    def run(name: str, folder: str) -> str:
+        done = subprocess.run(
+            ["sh", repository / "examples" / name, folder],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
 
-    assert done.returncode == 0, done.stdout + done.stderr
+    return run
+
+
+def runs_of(report: Path) -> int:
+    """How many runs a comparison has reported."""
+    ranks = pl.read_parquet(report / "ranks.parquet")
+    return ranks.filter(pl.col("features") == "all").group_by("label", "seed").len().height
+
+
+def test_from_a_csv_to_a_report(run_example):
+    run_example("own_data.sh", "shop")
+
     report = Path("shop/compare/Shop-leave_one_out")
     assert "MMM4Rec" in (report / "report.html").read_text(encoding="utf-8")
-    ranks = pl.read_parquet(report / "ranks.parquet")
-    assert ranks.filter(pl.col("features") == "all").group_by("label", "seed").len().height == 4
+    assert runs_of(report) == 4
+
+
+def test_a_new_shop_starts_from_the_bundle_of_another_one(run_example):
+    printed = run_example("start_from_bundle.sh", "shops")
+
+    assert "started from bundles/Mall" in printed
+    assert "It knows its items by features alone" in printed  # the card of the bundle
+    assert runs_of(Path("shops/compare/Shop-leave_one_out")) == 4

@@ -63,7 +63,7 @@ def _title(described: dict) -> str:
     ids = "features and learned IDs" if with_id else "features alone"
     description = MODELS.get(model, "")
     return (
-        f"# {model}\n\nA sequential recommender, {description}, trained with recbole_mm "
+        f"# {model}\n\n{description} A sequential recommender, trained with recbole_mm "
         f"{described['recbole_mm']}. It knows its items by {ids}.{paper}"
     )
 

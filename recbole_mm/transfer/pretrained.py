@@ -239,15 +239,9 @@ def load_pretrained(
         )
     loaded = sorted(wanted & given)
     model.load_state_dict({**own, **{name: state[name] for name in loaded}})
-    report = Transferred(loaded, sorted(set(state) - set(loaded)), sorted(set(own) - set(loaded)))
-    logger = getLogger()
     if lacked:
-        logger.info(f"the data lack the modalities {lacked} of the pre-trained model")
-    logger.info(
-        f"transferred {len(report.loaded)} parameters; left out: {_listing(report.left_out)}; "
-        f"fresh: {_listing(report.fresh)}"
-    )
-    return report
+        getLogger().info(f"the data lack the modalities {lacked} of the pre-trained model")
+    return Transferred(loaded, sorted(set(state) - set(loaded)), sorted(set(own) - set(loaded)))
 
 
 def freeze(model: torch.nn.Module, patterns: Iterable[str]) -> list[str]:
@@ -314,9 +308,15 @@ def start_from_config(model, config) -> Transferred | None:
             changeable = config["allow_changed_keys"] or []
             refuse_another_function(type(model), pretrained.config, config, changeable)
         refuse_other_features(model, pretrained, reset, bool(config["allow_other_features"]))
-        return load_pretrained(model, pretrained.state, reset, bool(config["allow_fewer_layers"]))
+        fewer_layers = bool(config["allow_fewer_layers"])
+        report = load_pretrained(model, pretrained.state, reset, fewer_layers)
     except TransferError as error:
         raise TransferError(f"pre_model_path {path}: {error}") from error
+    getLogger().info(
+        f"started from {path}: {len(report.loaded)} parameters are transferred; left out: "
+        f"{_listing(report.left_out)}; new: {_listing(report.fresh)}"
+    )
+    return report
 
 
 def _require_ours(model, keys: list[str]) -> None:
