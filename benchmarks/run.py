@@ -4,7 +4,7 @@
     python benchmarks/run.py --options torch_compile=True --options enable_amp=True,learner=sgd
     python benchmarks/run.py --save speed.json      # later: --check speed.json
 
-Random data of the released sizes: 4,898 items, two modalities (SASRecPlus: IDs only), a softmax over
+Random data of the released sizes: 4,898 items, two modalities (SASRecPlus, HSTU: IDs only), a softmax over
 all items, float32, geometric lengths of histories. A training step is the trainer's: loss, gradients,
 optimizer, average of the weights. An evaluation scores all items for a batch.
 
@@ -64,6 +64,7 @@ RELEASED = {
     "MISSRec": Sizes(4899, 512, 0.14, {"reg_counts_padding": True}),
     "UniSRec": Sizes(4899, 768, 0.14, {}),
     "SASRecPlus": Sizes(4899, 0, 0.14, {}, ()),
+    "HSTU": Sizes(4899, 0, 0.14, {}, ()),
 }
 TINY = {
     "hidden_size": 8,
@@ -71,15 +72,18 @@ TINY = {
     "MAX_ITEM_LIST_LENGTH": 5,
     "train_batch_size": 4,
     "eval_batch_size": 4,
+    "head_dim": 8,
+    "d_state": 4,
+    "n_groups": 1,
 }
-TINY_MMM4REC = {"head_dim": 8, "d_state": 4, "n_groups": 1}
 
 
 def sizes_of(name: str, tiny: bool) -> Sizes:
     released = RELEASED[name]
     if not tiny:
         return released
-    settings = {**released.settings, **TINY, **(TINY_MMM4REC if name == "MMM4Rec" else {})}
+    known = model_settings(name)
+    settings = released.settings | {key: value for key, value in TINY.items() if key in known}
     return Sizes(40, 6, 0.6, settings, released.modalities)
 
 
