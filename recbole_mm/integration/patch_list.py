@@ -16,6 +16,7 @@ import torch
 
 from recbole_mm.integration import lookup, patches, register
 from recbole_mm.integration.lookup import QUICK_START, RUN_FUNCTIONS
+from recbole_mm.integration.stand_ins import AroundImport
 from recbole_mm.tools.recbole_version import INSTALL, RecBoleError
 
 
@@ -154,6 +155,15 @@ BEFORE_IMPORT = (
         lambda: any(
             module is not None and module.pattern == r"recbole\."
             for _, _, _, module, _ in warnings.filters
+        ),
+    ),
+    Patch(
+        patches.import_sklearn_when_it_is_called,
+        (),
+        "a quick start: every command and every process of a comparison would import scikit-learn",
+        lambda: (
+            AroundImport.waits_for(patches.METRICS)
+            or bool({patches.METRICS, "sklearn"} & set(sys.modules))
         ),
     ),
 )

@@ -11,7 +11,10 @@ import os
 import pickle
 import sys
 import warnings
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from enum import Enum
+from types import ModuleType
 
 import numpy as np
 import pandas as pd
@@ -23,9 +26,11 @@ from recbole_mm.config.keys import SET_BY_RECBOLE, keys_of_model
 from recbole_mm.config.models import model_name
 from recbole_mm.config.own_models import own_models
 from recbole_mm.integration.lookup import QUICK_START
+from recbole_mm.integration.stand_ins import AroundImport, stand_ins
 from recbole_mm.tools.errors import UserError
 from recbole_mm.tools.torch_files import TorchFileError, check_archive, refuse_unusable
 
+METRICS = "recbole.evaluator.metrics"
 NUMPY_ALIASES = {
     "float_": np.float64,
     "complex_": np.complex128,
@@ -312,6 +317,31 @@ class _NumpyOfTuning:
 
 def _module_of(frame) -> str:
     return frame.f_globals.get("__name__", "")
+
+
+def import_sklearn_when_it_is_called():
+    """RecBole's metrics import scikit-learn, and so scipy's statistics, for AUC, MAE and RMSE alone."""
+    if "sklearn" not in sys.modules:
+        AroundImport.install(METRICS, _late_sklearn)
+
+
+def _late_sklearn() -> AbstractContextManager[None]:
+    package, metrics = ModuleType("sklearn"), ModuleType("sklearn.metrics")
+    metrics.__getattr__ = _late_metric  # type: ignore[method-assign]
+    package.metrics = metrics  # type: ignore[attr-defined]
+    return stand_ins({"sklearn": package, "sklearn.metrics": metrics})
+
+
+def _late_metric(name: str) -> Callable:
+    if name.startswith("__"):  # what the import system asks of a module
+        raise AttributeError(name)
+
+    def metric(*arguments, **options):
+        function = getattr(importlib.import_module("sklearn.metrics"), name)
+        return function(*arguments, **options)
+
+    metric.__name__ = name
+    return metric
 
 
 def load_checkpoints_of_recbole():

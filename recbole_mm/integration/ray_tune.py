@@ -5,9 +5,10 @@ where it is. Its call ``tune.report(**metrics)`` is that of ray 2.6; later relea
 """
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from types import ModuleType
+
+from recbole_mm.integration.stand_ins import stand_ins
 
 
 class Tune:
@@ -21,15 +22,8 @@ class Tune:
             tune.report(metrics)
 
 
-@contextmanager
-def instead_of_ray() -> Iterator[None]:
+def instead_of_ray() -> AbstractContextManager[None]:
     """Within the block ``from ray import tune`` gives :class:`Tune`, whether ray is there or not."""
-    before = {name: sys.modules[name] for name in ("ray",) if name in sys.modules}
-    stand_in = ModuleType("ray")
-    stand_in.tune = Tune  # type: ignore[attr-defined]
-    sys.modules["ray"] = stand_in
-    try:
-        yield
-    finally:
-        del sys.modules["ray"]
-        sys.modules.update(before)
+    package = ModuleType("ray")
+    package.tune = Tune  # type: ignore[attr-defined]
+    return stand_ins({"ray": package})

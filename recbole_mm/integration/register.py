@@ -15,9 +15,8 @@ belongs to RecBole's quick start nor imports :mod:`recbole_mm` knows RecBole's o
 import contextlib
 import functools
 import importlib
-import importlib.abc
-import importlib.machinery
 import sys
+from collections.abc import Iterator
 
 from recbole_mm.config.checks import refuse_wrong_values
 from recbole_mm.config.defaults import merge
@@ -26,6 +25,7 @@ from recbole_mm.config.models import model_name, recbole_models, source_of
 from recbole_mm.integration import lookup
 from recbole_mm.integration.lookup import QUICK_START
 from recbole_mm.integration.ray_tune import instead_of_ray
+from recbole_mm.integration.stand_ins import AroundImport
 
 
 def register():
@@ -157,24 +157,13 @@ def send_run_functions_through_this_package():
     """Pickles of RecBole's run functions name a module of ours, as soon as they are imported."""
     if QUICK_START in sys.modules:
         importlib.import_module("recbole_mm.integration.spawned")
-    elif not any(isinstance(finder, _AfterQuickStart) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _AfterQuickStart())
+    else:
+        AroundImport.install(QUICK_START, _without_ray)
 
 
-class _AfterQuickStart(importlib.abc.MetaPathFinder):
-    """Imports RecBole's quick start without ray, and ``spawned`` right after it."""
-
-    def find_spec(self, fullname, path=None, *_):
-        if fullname != QUICK_START:
-            return None
-        sys.meta_path.remove(self)
-        spec = importlib.machinery.PathFinder.find_spec(fullname, path)
-        execute = spec.loader.exec_module
-
-        def exec_module(module):
-            with instead_of_ray():
-                execute(module)
-            importlib.import_module("recbole_mm.integration.spawned")
-
-        spec.loader.exec_module = exec_module
-        return spec
+@contextlib.contextmanager
+def _without_ray() -> Iterator[None]:
+    """Around the import of RecBole's quick start; ``spawned`` is imported right after it."""
+    with instead_of_ray():
+        yield
+    importlib.import_module("recbole_mm.integration.spawned")

@@ -62,10 +62,10 @@ def test_the_candidates_of_a_domain(candidates):
     for group, rows in loss.groups(target):
         parts += group.tolist()
         for row in group.tolist():
-            one = slice(row, row + 1)
-            added = Additions(history.column[one], history.value[one])
+            own = slice(row, row + 1)
+            added = Additions(history.column[own], history.value[own])
             scores = dot_products(take(items, rows))
-            found[row] = loss(scores, users[one], target[one], added)
+            found[row] = loss(scores, users[own], target[own], added)
 
     logits = (users @ items.T).scatter_add(1, *history)
     others = domain != domain[target].unsqueeze(1)

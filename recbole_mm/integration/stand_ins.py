@@ -1,0 +1,59 @@
+"""Modules of RecBole that are imported without a package that they hardly use."""
+
+import importlib
+import importlib.abc
+import importlib.machinery
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from types import ModuleType
+
+
+@contextmanager
+def stand_ins(modules: dict[str, ModuleType]) -> Iterator[None]:
+    """Within the block an import gives these modules, whether the packages are there or not."""
+    before = {name: sys.modules[name] for name in modules if name in sys.modules}
+    sys.modules.update(modules)
+    try:
+        yield
+    finally:
+        for name in modules:
+            del sys.modules[name]
+        sys.modules.update(before)
+
+
+class AroundImport(importlib.abc.MetaPathFinder):
+    """Executes a module, the first time that it is imported, inside a context.
+
+    Args:
+        name: of the module.
+        context: made for the import.
+    """
+
+    def __init__(self, name: str, context: Callable[[], AbstractContextManager[None]]):
+        self.name, self.context = name, context
+
+    @classmethod
+    def install(cls, name: str, context: Callable[[], AbstractContextManager[None]]) -> None:
+        """Wait for the import of a module that is not imported yet."""
+        if name not in sys.modules and not cls.waits_for(name):
+            sys.meta_path.insert(0, cls(name, context))
+
+    @classmethod
+    def waits_for(cls, name: str) -> bool:
+        """Whether a finder for this module is installed."""
+        return any(isinstance(finder, cls) and finder.name == name for finder in sys.meta_path)
+
+    def find_spec(self, fullname, path=None, *_):
+        if fullname != self.name:
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.machinery.PathFinder.find_spec(fullname, path)
+        execute = spec.loader.exec_module
+
+        def exec_module(module):
+            with self.context():
+                execute(module)
+
+        spec.loader.exec_module = exec_module
+        return spec

@@ -1,0 +1,65 @@
+"""Packages that RecBole hardly uses are imported when they are called."""
+
+import importlib
+import subprocess
+import sys
+import textwrap
+from contextlib import contextmanager
+from types import ModuleType
+
+import pytest
+
+from recbole_mm.integration.stand_ins import AroundImport, stand_ins
+
+
+def test_recbole_imports_scikit_learn_when_a_metric_calls_it():
+    program = """
+        import sys
+        import recbole_mm
+        from recbole.evaluator import metrics
+        assert not {"sklearn", "scipy.stats"} & set(sys.modules)
+        assert metrics.mean_absolute_error([1.0, 2.0], [2.0, 4.0]) == 1.5
+        assert metrics.sk_auc([0, 0.5, 1], [0, 1, 1]) == 0.75
+        import sklearn.metrics
+        assert sklearn.metrics.auc([0, 1], [1, 1]) == 1
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=True)
+
+
+@pytest.mark.parametrize("loaded", [True, False])
+def test_a_stand_in_takes_the_place_of_a_package_within_the_block(monkeypatch, loaded):
+    real, stand_in = ModuleType("some_package"), ModuleType("some_package")
+    monkeypatch.delitem(sys.modules, "some_package", raising=False)
+    if loaded:
+        monkeypatch.setitem(sys.modules, "some_package", real)
+
+    with pytest.raises(ZeroDivisionError), stand_ins({"some_package": stand_in}):
+        assert importlib.import_module("some_package") is stand_in
+        1 / 0  # noqa: B018
+
+    assert sys.modules.get("some_package") is (real if loaded else None)
+
+
+def test_a_module_is_executed_in_its_context_once(monkeypatch, tmp_path):
+    (tmp_path / "late_module.py").write_text("import sys\nseen = sys.modules['marker'].value\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    marker = ModuleType("marker")
+    marker.value = 7
+    entered = []
+
+    @contextmanager
+    def context():
+        entered.append(True)
+        with stand_ins({"marker": marker}):
+            yield
+
+    AroundImport.install("late_module", context)
+    AroundImport.install("late_module", context)  # there is one already
+    assert AroundImport.waits_for("late_module")
+
+    assert importlib.import_module("late_module").seen == 7
+    assert entered == [True]
+    assert not AroundImport.waits_for("late_module")
+    AroundImport.install("late_module", context)  # it is imported
+    assert not AroundImport.waits_for("late_module")
+    monkeypatch.delitem(sys.modules, "late_module")
