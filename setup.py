@@ -4,7 +4,8 @@ from setuptools import find_packages, setup
 
 VERSION = "0.1.0"
 DOCS = ["sphinx>=8.1"]
-EXCEL = ["fastexcel>=0.12"]
+ARROW = "pyarrow>=21"  # several packages read tables with it; 26 refuses numpy 1
+EXCEL = [ARROW, "fastexcel>=0.12"]
 FEATURES = [
     "sentence-transformers>=6",
     "transformers>=5.18",  # reads pictures without torchvision
@@ -21,12 +22,13 @@ TRACK = [
 ]
 TUNE = [
     *REPORT,
+    ARROW,
     "hyperopt>=0.3",
     "optuna>=5",
     "plotly>=6",  # RecBole's HyperTuning draws its trials
     "ray[tune]>=2.44",
 ]
-TUNE_ENCODER = ["accelerate>=1.10", "datasets>=4", "peft>=0.20"]
+TUNE_ENCODER = [ARROW, "accelerate>=1.10", "datasets>=4", "peft>=0.20"]
 
 # RecBole 1.2.1 requires ray <= 2.6.3, which has no wheels for Python 3.12 and later. It is therefore
 # installed by `pip install --no-deps recbole==1.2.1`, and what its modules import is required here.

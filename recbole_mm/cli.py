@@ -10,6 +10,7 @@ import traceback
 from recbole_mm import __version__
 from recbole_mm.commands import COMMANDS
 from recbole_mm.tools.errors import RunFailed, UserError, is_lack_of_memory
+from recbole_mm.tools.extras import unfit_package
 from recbole_mm.tools.interrupts import ending
 from recbole_mm.tools.names import nearest
 
@@ -42,7 +43,9 @@ def main(arguments=None) -> int:
         return _fail(BAD_INPUT, str(error), debug)
     except (OSError, RunFailed) as error:
         return _fail(RUN_FAILED, str(error), debug)
-    except Exception as error:  # noqa: BLE001 a bug, of any type
+    except Exception as error:  # noqa: BLE001 of any type
+        if isinstance(error, ImportError) and (package := unfit_package(error)):
+            return _fail(BAD_INPUT, _unfit(package, error), debug)
         if is_lack_of_memory(error):
             return _fail(RUN_FAILED, f"{OUT_OF_MEMORY} ({_first_line(error)})", debug)
         _close_progress_bars()
@@ -56,6 +59,13 @@ def main(arguments=None) -> int:
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def _unfit(package: str, error: ImportError) -> str:
+    return (
+        f"{package} cannot be imported here: {_first_line(error)}. Install what is missing, or versions "
+        f"that fit together, as those of constraints.txt do; `recbole-mm doctor` lists yours"
+    )
 
 
 def _request_to_report(error: Exception) -> str:

@@ -73,7 +73,7 @@ def _scan_json_lines(path) -> pl.LazyFrame:
 def _first_sheet(path) -> pl.DataFrame:
     try:
         import fastexcel  # noqa: F401
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise InputError(f"{path}: Excel files need pip install 'recbole_mm[excel]'") from error
     try:
         sheet = pl.read_excel(path, has_header=False, infer_schema_length=0, drop_empty_cols=False)

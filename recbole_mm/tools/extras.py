@@ -1,5 +1,6 @@
-"""Packages that only some commands need."""
+"""Packages that only some commands need, and packages that do not fit together."""
 
+import traceback
 from collections.abc import Iterable
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -44,3 +45,16 @@ def require_installed(command: str, extra: str, packages: Iterable[str]) -> None
     for package in packages:
         if find_spec(package) is None:
             raise UserError(f"{command} needs {package}: pip install '{PACKAGE}[{extra}]'")
+
+
+def unfit_package(error: ImportError) -> str | None:
+    """The package of others that cannot be imported, ``None`` if it is this one.
+
+    Args:
+        error: as it was raised; packages also raise it themselves where they meet a version of another
+            package that they do not work with.
+    """
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    importer = frames[-1].f_globals.get("__name__", "") if frames else ""
+    package = (error.name or importer).partition(".")[0]
+    return package if package and package != PACKAGE else None
