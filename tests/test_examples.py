@@ -40,18 +40,13 @@ def run_example(repository, tmp_path):
     return run
 
 
-def runs_of(report: Path) -> int:
-    """How many runs a comparison has reported."""
-    ranks = pl.read_parquet(report / "ranks.parquet")
-    return ranks.filter(pl.col("features") == "all").group_by("label", "seed").len().height
-
-
 def test_from_a_csv_to_a_report(run_example):
     run_example("own_data.sh", "shop")
 
     report = Path("shop/compare/Shop-leave_one_out")
     assert "MMM4Rec" in (report / "report.html").read_text(encoding="utf-8")
-    assert runs_of(report) == 4
+    ranks = pl.read_parquet(report / "ranks.parquet")
+    assert ranks.filter(pl.col("features") == "all").group_by("label", "seed").len().height == 4
 
 
 def test_a_new_shop_starts_from_the_bundle_of_another_one(run_example):
@@ -59,4 +54,4 @@ def test_a_new_shop_starts_from_the_bundle_of_another_one(run_example):
 
     assert "started from bundles/Mall" in printed
     assert "It knows its items by features alone" in printed  # the card of the bundle
-    assert runs_of(Path("shops/compare/Shop-leave_one_out")) == 4
+    assert "MMM4Rec on Shop" in printed

@@ -236,7 +236,7 @@ def test_augmentations_that_have_nothing_to_change_are_refused(tmp_path):
         split(path, crop_share=0.5, loss_positions="last")
 
 
-@pytest.mark.parametrize("model", ["MISSRec", "SASRec"])
+@pytest.mark.parametrize("model", ["GRU4Rec", "SASRec"])
 def test_windows_are_refused_for_models_that_would_read_their_last_target_alone(tmp_path, model):
     settings = config(write_set(tmp_path, random_rows()), model, loss_positions="all")
     with pytest.raises(DatasetError, match=f"needs a model that trains on windows; {model}"):

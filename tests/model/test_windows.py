@@ -19,6 +19,7 @@ SETTINGS = {
         "query_time": "request",
         "time_gate_per_position": True,
     },
+    "MISSRec": {**TINY, "n_heads": 1, "causal": True, "reg_weight": 0.0},
     "UniSRec": {**TINY, "n_heads": 1},
     "SASRecPlus": {**TINY, "n_heads": 1},
     "HSTU": {**TINY_HSTU, "n_heads": 1},
