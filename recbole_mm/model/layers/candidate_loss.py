@@ -4,6 +4,7 @@ Symbols: ``b`` rows of a batch, ``d`` hidden size, ``V`` items with the padding 
 candidates.
 """
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -156,7 +157,9 @@ class SampledLoss(nn.Module):
     ``gbce``: binary cross entropy of the target and of the drawn items. The target's probability is
     raised to the power :math:`\beta = \alpha (t (1 - 1/\alpha) + 1/\alpha)`, where
     :math:`\alpha` is the share of the other items that is drawn: without it (:math:`t = 0`) scores
-    are too large after sampling, with :math:`t = 1` they are calibrated.
+    are too large after sampling, with :math:`t = 1` they are calibrated. From every score the logarithm
+    of the number of other items is subtracted, their odds against one target: otherwise each
+    embedding has to learn this number, which changes no ranking.
 
     Args:
         eligible: items that can be drawn, those with a training interaction, ``(e,)``.
@@ -234,6 +237,7 @@ class SampledLoss(nn.Module):
         if self.calibration is None:
             corrected = logits - self._log_inclusion(candidates, len(target)).to(logits.dtype)
             return F.cross_entropy(corrected, own)
+        logits = logits - math.log(len(self.eligible) - 1)
         rows = torch.arange(len(target), device=target.device)
         others = drawn.expand(len(target), -1).clone()
         others[rows, own] = False
