@@ -91,6 +91,7 @@ class MultiModalRecommender(SequentialRecommender):
         works_on_ids_alone: whether the model works without any modality.
         trains_on_windows: whether the loss can be computed at every event of a history at once
             (``loss_positions: all``), see :meth:`encode_positions`.
+        contrasts_views: whether pre-training contrasts two views of a history, up to one target.
         repeats: learned propensity to repeat items of the history, or ``None``.
         neighbors: similarity to the items of the history as a part of the score, or ``None``.
         positions_per_group: maximum number of positions that are computed together, see
@@ -116,6 +117,7 @@ class MultiModalRecommender(SequentialRecommender):
     times_shuffled = False
     works_on_ids_alone = False
     trains_on_windows = False
+    contrasts_views = False
     positions_per_group = 0
     fixed_length = False
 
@@ -153,6 +155,12 @@ class MultiModalRecommender(SequentialRecommender):
             raise ValueError(
                 "use_item_id is on in the pretrain stage, but item IDs are not transferred. "
                 "Set use_item_id: False for this stage."
+            )
+        windows = config["loss_positions"] == "all"
+        if windows and self.contrasts_views and self.train_stage == "pretrain":
+            raise ValueError(
+                "loss_positions: all does not work with train_stage: pretrain, which contrasts two "
+                "views of a history up to one target. Change one of them."
             )
         if self.sparse_id_updates and not self.use_item_id:
             raise ValueError("sparse_id_updates needs use_item_id: True.")

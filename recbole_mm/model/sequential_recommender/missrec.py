@@ -148,6 +148,7 @@ class MISSRec(MultiModalRecommender):
         "seq_mm_fusion", "mask_missing", "n_heads", "hidden_act", "layer_norm_eps", "causal",
     )  # fmt: skip
     trains_on_windows = True
+    contrasts_views = True
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
@@ -181,17 +182,10 @@ class MISSRec(MultiModalRecommender):
                 "reg_counts_padding, of the release, does not work with causal: True, whose interests "
                 "have the places of items. Change one of them."
             )
-        if positions != "all":
-            return
-        if not self.causal:
+        if positions == "all" and not self.causal:
             raise ValueError(
                 "loss_positions: all needs causal: True, otherwise an event would see the following "
                 "ones and their interests. Set it, or loss_positions: last."
-            )
-        if self.train_stage == "pretrain":
-            raise ValueError(
-                "loss_positions: all does not work with train_stage: pretrain, which contrasts two "
-                "views of a history up to one target. Change one of them."
             )
 
     def _set_augmentation(self, config, dataset) -> None:

@@ -51,14 +51,10 @@ class UniSRec(MultiModalRecommender):
     layer_stacks = ("encoder.layer",)
     function_keys = ("n_heads", "hidden_act", "layer_norm_eps")
     trains_on_windows = True
+    contrasts_views = True
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
-        if self.train_stage == "pretrain" and config["loss_positions"] == "all":
-            raise ValueError(
-                "loss_positions: all does not work with train_stage: pretrain, which contrasts two "
-                "views of a history up to one target. Change one of them."
-            )
         self.temperature = config["temperature"]
         self.initializer_range = config["initializer_range"]
         self.mask_repeated_targets = bool(config["mask_repeated_targets"])
