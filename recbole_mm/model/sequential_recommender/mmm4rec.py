@@ -259,20 +259,19 @@ class MMM4Rec(MultiModalRecommender):
         dtype = self.time_norm.weight.dtype
         if self.time_input == "padded_differences":
             differences = padded_differences(timestamps, lengths, interaction[self.TIME])
-            return self._in_order(differences, lengths).to(dtype), None
+            return differences.to(dtype), None
         query_time = interaction[self.TIME] if self.query_time == "request" else None
         intervals = time_intervals(timestamps, lengths, query_time)
         if self.time_input == "log_intervals":
             intervals = intervals.log1p()
         position = torch.arange(timestamps.shape[1], device=timestamps.device)
-        return self._in_order(intervals, lengths).to(dtype), position < lengths.unsqueeze(1)
-
-    def _in_order(self, intervals: Tensor, lengths: Tensor) -> Tensor:
-        return in_other_order(intervals, lengths) if self.times_shuffled else intervals
+        return intervals.to(dtype), position < lengths.unsqueeze(1)
 
     def _time_factors(self, interaction) -> dict[tuple, Tensor | tuple[Tensor, Tensor]]:
         """Factors of the step sizes of every layer (modality, depth), ``(b, L, h)`` each."""
         time, real = self._time_input(interaction)
+        if self.times_shuffled:
+            time = in_other_order(time, interaction[self.ITEM_SEQ_LEN])
         real = None if real is None else real.unsqueeze(1)
         leading, *others = self.modalities
         tau = {m: self._time_signal(time, real) for m in self.modalities}
