@@ -2,7 +2,10 @@
 
 import importlib
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+from recbole_mm.integration.stand_ins import execute_within
 from recbole_mm.tools.recbole_version import missing_recbole, refuse_unknown_version
 
 
@@ -50,15 +53,13 @@ class _WithRecBole:
             self._searching = False
         if spec is None or spec.loader is None:
             raise missing_recbole()
-        execute = spec.loader.exec_module
+        return execute_within(spec, self._patched)
 
-        def exec_module(module):
-            _before_import()
-            execute(module)
-            refuse_unknown_version(module.__version__)
-            _after_import()
-            if self in sys.meta_path:
-                sys.meta_path.remove(self)
-
-        spec.loader.exec_module = exec_module
-        return spec
+    @contextmanager
+    def _patched(self) -> Iterator[None]:
+        _before_import()
+        yield
+        refuse_unknown_version(sys.modules["recbole"].__version__)
+        _after_import()
+        if self in sys.meta_path:
+            sys.meta_path.remove(self)

@@ -1,11 +1,10 @@
 """Modules of RecBole that are imported without a package that they hardly use."""
 
-import importlib
-import importlib.abc
-import importlib.machinery
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 
 
@@ -22,7 +21,21 @@ def stand_ins(modules: dict[str, ModuleType]) -> Iterator[None]:
         sys.modules.update(before)
 
 
-class AroundImport(importlib.abc.MetaPathFinder):
+def execute_within(
+    spec: ModuleSpec, context: Callable[[], AbstractContextManager[None]]
+) -> ModuleSpec:
+    """The spec of a module that is executed inside a context, made for it."""
+    execute = spec.loader.exec_module
+
+    def exec_module(module):
+        with context():
+            execute(module)
+
+    spec.loader.exec_module = exec_module
+    return spec
+
+
+class AroundImport(MetaPathFinder):
     """Executes a module, the first time that it is imported, inside a context.
 
     Args:
@@ -48,12 +61,4 @@ class AroundImport(importlib.abc.MetaPathFinder):
         if fullname != self.name:
             return None
         sys.meta_path.remove(self)
-        spec = importlib.machinery.PathFinder.find_spec(fullname, path)
-        execute = spec.loader.exec_module
-
-        def exec_module(module):
-            with self.context():
-                execute(module)
-
-        spec.loader.exec_module = exec_module
-        return spec
+        return execute_within(PathFinder.find_spec(fullname, path), self.context)
