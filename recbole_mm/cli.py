@@ -43,7 +43,7 @@ def main(arguments=None) -> int:
         return _fail(BAD_INPUT, str(error), debug)
     except (OSError, RunFailed) as error:
         return _fail(RUN_FAILED, str(error), debug)
-    except Exception as error:  # noqa: BLE001 of any type
+    except Exception as error:  # noqa: BLE001 a bug of any type, or a package
         if isinstance(error, ImportError) and (package := unfit_package(error)):
             return _fail(BAD_INPUT, _unfit(package, error), debug)
         if is_lack_of_memory(error):

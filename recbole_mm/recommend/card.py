@@ -61,9 +61,9 @@ def _title(described: dict) -> str:
     model, with_id = described["model"], described["config"].get("use_item_id")
     paper = f" Paper: {PAPERS[model]}." if model in PAPERS else ""
     ids = "features and learned IDs" if with_id else "features alone"
-    description = MODELS.get(model, "")
+    description = f"{MODELS[model]} " if model in MODELS else ""
     return (
-        f"# {model}\n\n{description} A sequential recommender, trained with recbole_mm "
+        f"# {model}\n\n{description}A sequential recommender, trained with recbole_mm "
         f"{described['recbole_mm']}. It knows its items by {ids}.{paper}"
     )
 
