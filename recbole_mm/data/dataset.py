@@ -15,6 +15,7 @@ from recbole_mm.data.domains import (
     common_modalities,
     domain_folder,
     domains_of,
+    domains_with,
     excluded_data_sets,
 )
 from recbole_mm.data.errors import DatasetError
@@ -228,18 +229,28 @@ class MultiModalDataset(PresplitDataset):
             names = [names]
         self.modalities = list(names)
         self.features = {name: self.read_features(name) for name in self.modalities}
-        first = self.domains[0] if self.domains else None  # the others are of the same kind
         self.feature_info = {
-            name: describe_features(self._feature_file(name, first)) for name in self.modalities
+            name: describe_features(self._feature_file(name, domain))
+            for name in self.modalities
+            for domain in self._parts_with(name)[:1]  # the others are of the same kind
         }
         self._report_coverage()
 
+    def _parts_with(self, modality: str) -> list[str | None]:
+        """The domains that have features of a modality; of a data set that is no mixture, itself."""
+        folder = self.config["feature_path"] or self.dataset_path
+        return list(domains_with(Path(folder).parent, self.domains, modality)) or [None]
+
     def find_modalities(self) -> list[str]:
-        """The modalities with a feature file, in a mixture those that all domains have."""
+        """The modalities with a feature file, in a mixture those that all domains have; others
+        are in use if they are named."""
         folder = self.config["feature_path"] or self.dataset_path
         if self.domains:
             names, left_out = common_modalities(os.path.dirname(folder), self.domains)
-            self.logger.info(f"modalities of all domains: {names}; left out: {left_out or 'none'}")
+            hint = " (modalities names what is used, where it exists)" if left_out else ""
+            self.logger.info(
+                f"modalities of all domains: {names}; left out: {left_out or 'none'}{hint}"
+            )
         else:
             names = find_modalities(folder, self.dataset_name)
             self.logger.info(f"modalities found in {folder}: {names}")
@@ -272,6 +283,12 @@ class MultiModalDataset(PresplitDataset):
             self.logger.info(
                 f"modality {name}: width {features.values.shape[1]}, {share:.1%} of {n_items} items"
             )
+            without = [domain for domain in self.domains if domain not in self._parts_with(name)]
+            if without:
+                self.logger.warning(
+                    f"modality {name}: {', '.join(without)} has no such feature file, so none of its "
+                    f"items has it"
+                )
         if nothing.any():
             self.logger.info(
                 f"{int(nothing.sum())} items have no modality: they can only be recommended by "
@@ -425,16 +442,16 @@ class MultiModalDataset(PresplitDataset):
 
     def _refuse_leaking_features(self, train) -> None:
         """Refuse features of an encoder that was tuned on another split."""
-        parts: list[str | None] = [*self.domains] or [None]
-        for domain in parts:
-            current = None
-            for modality in self.modalities:
+        current: dict[str | None, dict] = {}
+        for modality in self.modalities:
+            for domain in self._parts_with(modality):
                 path = self._feature_file(modality, domain)
                 seen = recorded_split(read_feature_info(path), path)
                 if seen is not None:
-                    current = current or train.split_record(domain)
+                    if domain not in current:
+                        current[domain] = train.split_record(domain)
                     fix = f"leave {modality!r} out (--modalities)"
-                    refuse_other_split(path, seen, current, fix)
+                    refuse_other_split(path, seen, current[domain], fix)
 
     def _feature_file(self, modality: str, domain: str | None = None) -> Path:
         folder = self.config["feature_path"] or self.dataset_path

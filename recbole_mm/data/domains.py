@@ -106,15 +106,20 @@ def common_modalities(root, domains: list[str]) -> tuple[list[str], dict[str, li
     return common, {domain: names for domain, names in left_out.items() if names}
 
 
+def domains_with(root, domains: list[str], modality: str) -> list[str]:
+    """The domains that have features of a modality."""
+    return [d for d in domains if feature_path(Path(root) / d, d, modality).is_file()]
+
+
 def refuse_different_features(root, domains: list[str], modality: str) -> None:
-    """The features of one modality must be of one kind.
+    """The features of one modality must be of one kind, in all domains that have it.
 
     Raises:
         MixtureError: they differ in encoder, width, normalization, pooling, prompt or (embedded
             extractor) space.
     """
     kinds: dict[tuple, list[str]] = {}
-    for domain in domains:
+    for domain in domains_with(root, domains, modality):
         path = feature_path(Path(root) / domain, domain, modality)
         info = read_feature_info(path)
         kind = tuple(str(info.get(fact)) for fact in FACTS_OF_A_KIND)

@@ -12,7 +12,12 @@ import torch
 from pandas.api.types import union_categoricals
 from torch import Tensor
 
-from recbole_mm.data.domains import SEPARATOR, MixtureError, refuse_different_features
+from recbole_mm.data.domains import (
+    SEPARATOR,
+    MixtureError,
+    domains_with,
+    refuse_different_features,
+)
 from recbole_mm.data.feature_files import feature_path
 from recbole_mm.data.features import ItemFeatures, read_item_features
 from recbole_mm.data.token_ids import categorical
@@ -61,7 +66,8 @@ def domain_of_items(item_tokens, domains: list[str], origin: str = "mixture") ->
 def read_mixture_features(
     root, domains: list[str], modality: str, item_tokens, min_coverage: float = 0.0
 ) -> ItemFeatures:
-    """One modality of all domains, aligned with the items of the mixture.
+    """One modality of the domains that have it, aligned with the items of the mixture; the items of
+    the others are without it.
 
     In addition to the result, the largest domain is in memory once more while it is read.
 
@@ -70,7 +76,7 @@ def read_mixture_features(
         domains: their names.
         modality: its name.
         item_tokens: ``(n_items,)`` tokens with their domain, the padding first.
-        min_coverage: smallest share of *each* domain's items with the modality.
+        min_coverage: smallest share of the items of *each* domain that has the modality.
 
     Raises:
         FeatureFileError: see :func:`~recbole_mm.data.features.read_item_features`.
@@ -78,19 +84,20 @@ def read_mixture_features(
     """
     refuse_different_features(root, domains, modality)
     domain_of_item = domain_of_items(item_tokens, domains)
+    having = domains_with(root, domains, modality) or domains  # the first one's file is then missed
     values = torch.zeros(len(item_tokens), 0)
     present = torch.zeros(len(item_tokens), dtype=torch.bool)
-    for number, domain in enumerate(domains):
-        items = (domain_of_item == number).nonzero().squeeze(1)
+    for domain in having:
+        items = (domain_of_item == domains.index(domain)).nonzero().squeeze(1)
         tokens = [str(item_tokens[item])[len(domain) + 1 :] for item in items.tolist()]
         path = feature_path(Path(root) / domain, domain, modality)
         part = read_item_features(path, [item_tokens[0], *tokens], min_coverage)
-        if number == 0:
+        if domain == having[0]:
             width, dtype = part.values.shape[1], part.values.dtype
             values = torch.zeros(len(item_tokens), width, dtype=dtype)
         if part.values.shape[1] != values.shape[1]:
             raise MixtureError(
-                f"{path}: width {part.values.shape[1]}, but {domains[0]} has "
+                f"{path}: width {part.values.shape[1]}, but {having[0]} has "
                 f"{values.shape[1]}. Features of a mixture come from one encoder."
             )
         if part.values.dtype != values.dtype:

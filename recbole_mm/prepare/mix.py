@@ -61,10 +61,13 @@ def _prefixed(table: pl.DataFrame, domain: str) -> pl.DataFrame:
 
 
 def _common_modalities(root, names: list[str]) -> list[str]:
-    """Modalities that every domain has; their features must be of one kind."""
+    """Modalities that every domain has; the features of each modality must be of one kind."""
     common, left_out = common_modalities(root, names)
     for domain, modalities in left_out.items():
-        print(f"{domain}: {modalities} not in every domain, left out of the mixture")
+        print(
+            f"{domain}: {modalities} not in every domain; used where it exists if 'modalities' "
+            f"names it"
+        )
     for modality in common:
         refuse_different_features(root, names, modality)
     return common

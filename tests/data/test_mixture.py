@@ -80,8 +80,19 @@ def test_columns_and_modalities_that_not_all_domains_have_are_left_out(root, cap
     assert not mixed.has_time and mixed.modalities == ["text"]
     assert "Bare/Bare.inter has no column 'timestamp'" in caplog.text
     assert "left out: {'Food': ['image']}" in caplog.text
-    with pytest.raises(FeatureFileError, match=r"Bare.image.npz: no such feature file"):
-        load(root, domains=["Food", "Bare"], modalities=["text", "image"])
+
+
+def test_a_modality_that_is_named_is_used_where_it_exists(root, caplog):
+    write_domain(root, "Bare", 2, modalities=["text"])
+    _, mixed = load(root, domains=["Bare", "Food"], modalities=["text", "image"])
+    assert mixed.features["text"].present[1:].all()
+    values, present = mixed.features["image"]
+    assert torch.equal(present[1:], mixed.item_domain[1:] == 1)
+    assert (values[1:].abs().sum(1) > 0).equal(present[1:])
+    assert mixed.feature_info["image"]["encoder"] == "clip"
+    assert "modality image: Bare has no such feature file" in caplog.text
+    with pytest.raises(FeatureFileError, match=r"Bare.audio.npz: no such feature file"):
+        load(root, domains=["Bare", "Food"], modalities=["text", "audio"])
 
 
 def write_events(root, name, events):
