@@ -852,7 +852,7 @@ def _make_encoder(shelf, folder):
 
 
 def _encode_text(folder):
-    from recbole_mm.prepare.encoders import open_encoder
+    from recbole_mm.prepare.open_encoder import open_encoder
 
     encoder = open_encoder(str(folder / "encoder"), device="cpu")
     encoder.require("text")
@@ -867,7 +867,7 @@ def _make_picture_encoder(_, folder):
 
 
 def _encode_pictures(folder):
-    from recbole_mm.prepare.encoders import open_encoder
+    from recbole_mm.prepare.open_encoder import open_encoder
 
     encoder = open_encoder(str(folder / "encoder"), device="cpu")
     encoder.require("image")

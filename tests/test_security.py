@@ -40,7 +40,7 @@ def test_the_readme_links_the_page(repository):
 
 def test_the_code_beside_an_encoder_is_not_executed(tmp_path):
     pytest.importorskip("transformers", reason="encoders need recbole_mm[features]")
-    from recbole_mm.prepare.encoders import open_encoder
+    from recbole_mm.prepare.open_encoder import open_encoder
     from recbole_mm.tools.errors import UserError
 
     folder, exploded = tmp_path / "encoder", tmp_path / "exploded"

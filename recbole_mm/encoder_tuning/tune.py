@@ -10,8 +10,9 @@ from recbole_mm.data.seen_split import refuse_other_split
 from recbole_mm.encoder_tuning.pairs import TrainingPart, load_training_part, next_item_pairs
 from recbole_mm.encoder_tuning.settings import EncoderTuningSettings
 from recbole_mm.prepare.encoder_files import open_files
-from recbole_mm.prepare.encoders import SENTENCE_TRANSFORMERS, Encoder, open_encoder
+from recbole_mm.prepare.encoders import SENTENCE_TRANSFORMERS, Encoder
 from recbole_mm.prepare.inputs import today
+from recbole_mm.prepare.open_encoder import open_encoder
 from recbole_mm.prepare.tuned_encoders import read_tuning, write_tuning
 from recbole_mm.tools.errors import UserError
 from recbole_mm.tools.locks import locked

@@ -66,11 +66,11 @@ def load_encoder(name: str | None, **settings):
 
     Args:
         name: a model on the Hugging Face hub, or a folder.
-        settings: of :func:`~recbole_mm.prepare.encoders.open_encoder`.
+        settings: of :func:`~recbole_mm.prepare.open_encoder.open_encoder`.
     """
     if not name:
         return None
-    from recbole_mm.prepare.encoders import open_encoder  # torch, only when asked for
+    from recbole_mm.prepare.open_encoder import open_encoder  # torch, only when asked for
 
     return open_encoder(name, **settings)
 

@@ -104,7 +104,8 @@ def _encoder_of(modality: str, info: Mapping, device):
         CatalogError: here it is another one.
         InputError: it cannot be loaded.
     """
-    from recbole_mm.prepare.encoders import LOADERS, POOLINGS, TRANSFORMERS, open_encoder
+    from recbole_mm.prepare.encoders import LOADERS, POOLINGS, TRANSFORMERS
+    from recbole_mm.prepare.open_encoder import open_encoder
 
     for fact in ("encoder", "revision", "pooling", "prompt"):
         if not isinstance(info.get(fact, ""), str):

@@ -21,7 +21,7 @@ from recbole_mm import cli
 from recbole_mm.config.load import load_config
 from recbole_mm.data.feature_files import feature_path, read_feature_info, read_feature_rows
 from recbole_mm.encoder_tuning import trainer
-from recbole_mm.prepare.encoders import open_encoder
+from recbole_mm.prepare.open_encoder import open_encoder
 from recbole_mm.recommend.catalog import Catalog
 from recbole_mm.recommend.new_items import read_new_items
 from recbole_mm.run.run import Run

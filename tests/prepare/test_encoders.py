@@ -16,7 +16,7 @@ from recbole_mm.prepare.prepared import PreparedDataset
 
 transformers = pytest.importorskip("transformers", reason="encoders need transformers")
 
-from recbole_mm.prepare.encoders import open_encoder
+from recbole_mm.prepare.open_encoder import open_encoder
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "red", "blue", "toy", "train"]
 SMALL = {

@@ -13,8 +13,8 @@ pytest.importorskip("sentence_transformers", reason="encoders need recbole_mm[fe
 from small_encoders import save_picture_encoder
 
 from recbole_mm.prepare.batches import encode_batch
-from recbole_mm.prepare.encoders import open_encoder
 from recbole_mm.prepare.inputs import InputError
+from recbole_mm.prepare.open_encoder import open_encoder
 from recbole_mm.prepare.picture_sizes import pixels_made
 
 HUGE = 100_000

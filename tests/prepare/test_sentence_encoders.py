@@ -19,7 +19,7 @@ pytest.importorskip("sentence_transformers", reason="encoders need recbole_mm[fe
 
 from sentence_transformers import SentenceTransformer
 
-from recbole_mm.prepare.encoders import open_encoder
+from recbole_mm.prepare.open_encoder import open_encoder
 
 WORDS = [
     "[PAD]",
@@ -390,7 +390,7 @@ def test_vectors_of_tokens_are_refused(sentence_model):
 def test_a_package_that_is_missing_is_named_with_its_install_line(sentence_model, monkeypatch):
     find = importlib.util.find_spec
     monkeypatch.setattr(
-        "recbole_mm.prepare.encoders.find_spec",
+        "recbole_mm.prepare.open_encoder.find_spec",
         lambda name: None if name == "sentence_transformers" else find(name),
     )
     message = r"needs sentence-transformers: pip install 'recbole_mm\[features\]'"
@@ -444,7 +444,7 @@ def test_a_real_model_gives_the_vectors_of_its_own_library():
 HUB_PROGRAM = """
 import sys
 from PIL import Image
-from recbole_mm.prepare.encoders import open_encoder
+from recbole_mm.prepare.open_encoder import open_encoder
 
 encoder = open_encoder("somebody/clip")
 print(encoder.loader, encoder.revision, encoder.images([Image.new("RGB", (9, 9))]).shape)
