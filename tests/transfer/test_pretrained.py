@@ -47,6 +47,21 @@ def test_all_but_domain_bound_parameters_are_taken_over(name, toy):
     }
 
 
+@pytest.mark.parametrize("kind", ["whiten", "pca"])
+def test_a_transform_that_is_taken_over_does_not_reach_the_neighbors(toy, kind):
+    settings = {"neighbor_scores": True, "feature_transform": kind, "neighbor_dimension": 2}
+    source = make("MMM4Rec", toy, **PRETRAIN, **settings)
+    target = make("MMM4Rec", toy, **settings)
+    state = source.state_dict()
+    state["item_table.transforms.text.axes"] = state["item_table.transforms.text.axes"].flip(1)
+    before, projected = target.neighbors.table.clone(), target.item_table.feature("text").clone()
+
+    load_pretrained(target, state)
+
+    assert_close(target.neighbors.table, before)
+    assert not torch.allclose(target.item_table.feature("text"), projected)
+
+
 def test_weights_of_neighbors_are_taken_over_and_the_whitening_is_not(toy):
     source = make("MMM4Rec", toy, **PRETRAIN, neighbor_scores=True)
     target = make("MMM4Rec", toy, neighbor_scores=True)

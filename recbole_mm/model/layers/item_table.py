@@ -65,10 +65,10 @@ class ItemTable(nn.Module):
         """Frozen features ``(n, F)``, in the dtype that they came in."""
         return _rows(getattr(self, f"{modality}_feature"), item_id)
 
-    def stored(self, modality: str) -> Tensor:
-        """Features ``(V, F)`` before the transform."""
+    def stored(self, modality: str, item_id: Tensor | None = None) -> Tensor:
+        """Features ``(n, F)`` before the transform."""
         name = "raw" if modality in self.transforms else "feature"
-        return getattr(self, f"{modality}_{name}")
+        return _rows(getattr(self, f"{modality}_{name}"), item_id)
 
     def present(self, modality: str, item_id: Tensor | None = None) -> Tensor:
         """Whether items have the modality, ``(n,)`` bool."""
@@ -167,7 +167,8 @@ class ItemTable(nn.Module):
 
     def _replace(self, modality: str, change: Callable[[Tensor], Tensor]) -> None:
         """Set new tensors; the old ones may be shared with another table."""
-        for name in (f"{modality}_feature", f"{modality}_present"):
+        names = ["feature", "present", *(["raw"] if modality in self.transforms else [])]
+        for name in (f"{modality}_{part}" for part in names):
             setattr(self, name, change(getattr(self, name)))
 
 

@@ -24,7 +24,8 @@ class NeighborScores(nn.Module):
     .. math:: s(u, i) = \sum_m w_m \sum_{t=1}^{n} \lambda_m^{n - t} \, f_m(h_t)^\top f_m(i)
 
     after the history :math:`h_1, \dots, h_n`. Weights and decays are learned; they mean the same on
-    every data set. The whitening is estimated on the items of each data set. Common directions
+    every data set. The whitening is estimated on the items of each data set, of the features as they
+    are stored, whatever ``feature_transform`` makes of them. Common directions
     of the features, in which all items are alike, would hide the neighbors: on Toys it raises NDCG@10
     of plain neighbors from .043 to .048 at 128 axes.
 
@@ -40,14 +41,15 @@ class NeighborScores(nn.Module):
 
     def __init__(self, item_table: ItemTable, dimension: int):
         super().__init__()
-        features = {
-            m: (item_table.feature(m), item_table.present(m)) for m in item_table.modalities
-        }
+        modalities = item_table.modalities
         self.transforms = nn.ModuleDict(
-            {m: whitening(x[present], dimension) for m, (x, present) in features.items()}
+            {
+                m: whitening(item_table.stored(m)[item_table.present(m)], dimension)
+                for m in modalities
+            }
         )
-        self.weight = nn.ParameterDict({m: torch.tensor(FIRST_WEIGHT) for m in features})
-        self.decay = nn.ParameterDict({m: torch.tensor(0.0) for m in features})
+        self.weight = nn.ParameterDict({m: torch.tensor(FIRST_WEIGHT) for m in modalities})
+        self.decay = nn.ParameterDict({m: torch.tensor(0.0) for m in modalities})
         self.register_buffer("table", torch.empty(0), persistent=False)
         self.refresh(item_table)
 
@@ -57,7 +59,7 @@ class NeighborScores(nn.Module):
 
         def unit_rows(rows: Tensor) -> Tensor:
             parts = [
-                transform(item_table.feature(m, rows), item_table.present(m, rows))
+                transform(item_table.stored(m, rows), item_table.present(m, rows))
                 for m, transform in self.transforms.items()
             ]
             return torch.cat([F.normalize(part, dim=1) for part in parts], dim=1)

@@ -3,6 +3,7 @@ import torch
 import torch.nn.functional as F
 from torch.testing import assert_close
 
+from recbole_mm.model.layers.feature_transform import fit_transform
 from recbole_mm.model.layers.item_table import ItemTable
 from recbole_mm.model.layers.neighbors import STEP, NeighborScores, whitening
 from recbole_mm.model.layers.softmax import dot_products
@@ -102,6 +103,25 @@ def test_changed_features_are_projected_on_the_same_axes(items, neighbors):
     neighbors.refresh(items)
 
     assert_close(neighbors.table, before[source])
+
+
+@pytest.mark.parametrize("kind", ["whiten", "pca"])
+def test_they_read_the_features_before_a_transform_of_the_model(items, neighbors, kind):
+    features = {m: (items.feature(m), items.present(m)) for m in items.modalities}
+    transforms = {m: fit_transform(x[p], kind) for m, (x, p) in features.items()}
+    projected = ItemTable(features, items.trained, transforms)
+
+    table = NeighborScores(projected, 3).table
+
+    assert_close(table @ table.T, (neighbors.table @ neighbors.table.T).float())
+    source = torch.tensor([0, 2, 1, 3, 4, 5, 6, 7, 8])
+    of_projected = NeighborScores(projected, 3)
+    projected.permute_features(source)
+    of_projected.refresh(projected)
+    assert_close(of_projected.table, table[source])
+    projected.keep_modalities(["text"])
+    of_projected.refresh(projected)
+    assert not of_projected.table[:, 3:].any()
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 3])
