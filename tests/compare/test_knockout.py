@@ -77,7 +77,15 @@ def test_another_order_of_the_first_values():
         assert sorted(row[:length].tolist()) == values[0, :length].tolist()
         assert torch.equal(row[length:], values[0, length:])
     assert torch.equal(mixed[1], mixed[2])
-    assert not torch.equal(mixed[0], values[0]) and not torch.equal(mixed[1], values[1])
+
+
+def test_every_value_of_every_length_changes_its_place():
+    values = torch.arange(20.0).repeat(21, 1)
+
+    mixed = in_other_order(values, torch.arange(21))
+
+    for length in range(2, 21):
+        assert (mixed[length, :length] != values[length, :length]).all()
 
 
 @pytest.mark.parametrize("name", ["MMM4Rec", "MISSRec", "UniSRec"])

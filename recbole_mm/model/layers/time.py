@@ -5,6 +5,9 @@ length ``L``: its layers mix the positions, so their parameters have the size of
 paper mix all positions; with ``causal`` a position is made of itself and of earlier ones only.
 """
 
+from functools import cache
+from random import Random
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -43,17 +46,29 @@ def time_intervals(timestamps: Tensor, lengths: Tensor, query_time: Tensor | Non
 
 
 def in_other_order(values: Tensor, lengths: Tensor) -> Tensor:
-    """The first values of each row in another order, the same one for all rows of a length.
+    """The first values of each row in another order, the same one for all rows of a length: every
+    value changes its place, unless it is the only one.
 
     Args:
         values: ``(b, L)``.
         lengths: ``(b,)``, how many values of a row change places.
     """
-    generator = torch.Generator().manual_seed(0)
-    rank = torch.randperm(values.shape[1], generator=generator).to(values.device)
-    position = torch.arange(values.shape[1], device=values.device)
-    key = torch.where(position < lengths.unsqueeze(1), rank, position + values.shape[1])
-    return values.gather(1, key.argsort(dim=1))
+    return values.gather(1, _other_orders(values.shape[1]).to(values.device)[lengths])
+
+
+@cache
+def _other_orders(longest: int) -> Tensor:
+    """An order for each number of values that change places, ``(longest + 1, longest)``: one cycle
+    through all of them (Sattolo's algorithm), so that none stays."""
+    random = Random(0)
+    orders = torch.arange(longest).repeat(longest + 1, 1)
+    for n in range(longest + 1):
+        order = list(range(n))
+        for last in range(n - 1, 0, -1):
+            other = random.randrange(last)
+            order[last], order[other] = order[other], order[last]
+        orders[n, :n] = torch.tensor(order)
+    return orders
 
 
 def padded_differences(timestamps: Tensor, lengths: Tensor, target_time: Tensor) -> Tensor:
