@@ -20,7 +20,8 @@ NOT_TRAINED = ("zero-shot", "untrained")
 STARTS = (*TRAINED, *NOT_TRAINED)
 
 WITHOUT_TRAINING: dict = {
-    "epochs": 0, "freeze": [], "group_learning_rates": {}, "no_weight_decay": [], "use_item_id": False,
+    "epochs": 0, "freeze": [], "group_learning_rates": {}, "no_weight_decay": [], "sparse_id_updates": False,
+    "use_item_id": False,
 }  # fmt: skip
 FROM_SCRATCH: dict = {"pre_model_path": None, "reset": [], "allow_fewer_layers": False}
 WITH_ID, WITHOUT_ID = " with ID", " without ID"

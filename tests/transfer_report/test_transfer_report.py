@@ -8,6 +8,8 @@ from tiny import PRETRAIN, TINY, TINY_MMM4REC
 
 from recbole_mm.cli import main
 from recbole_mm.config.errors import ConfigError
+from recbole_mm.config.load import load_config
+from recbole_mm.run.run import Run
 from recbole_mm.transfer_report.settings import (
     Condition,
     Settings,
@@ -61,6 +63,18 @@ def test_a_second_stage_on_a_target_is_told_apart_by_its_number(toy):
     assert stages["MISSRec, toy (stage 3) with ID", "frozen"]["modalities"] == ["text"]
     assert stages["MISSRec, toy (stage 3)", "zero-shot"]["modalities"] == ["text"]
     assert "modalities" not in stages["MISSRec, toy with ID", "frozen"]
+
+
+def test_starts_that_are_not_trained_have_no_settings_of_training(toy):
+    sampled = {"softmax": "sampled", "sparse_id_updates": True, "use_item_id": True}
+    files = write_file(toy, "MISSRec", sampled)
+
+    stages = variant_stages(files, {})
+
+    for start in ("zero-shot", "untrained"):
+        overlay = {**stages["MISSRec, toy", start], "pre_model_path": None}
+        assert not overlay["use_item_id"]
+        Run(load_config("MISSRec", None, (), {**toy, **MODELS["MISSRec"], **overlay}))
 
 
 def test_every_pretraining_keeps_its_place(toy):
