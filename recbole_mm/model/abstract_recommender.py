@@ -2,7 +2,7 @@ r"""Base class of the multi-modal sequential recommenders."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from recbole.model.abstract_recommender import SequentialRecommender
@@ -82,6 +82,8 @@ class MultiModalRecommender(SequentialRecommender):
         layer_stacks: glob patterns of lists of layers; a shallower model lacks the upper layers.
         function_keys: keys of the configuration that change how items are ranked with the same
             parameters, other than those that determine shapes.
+        implied_keys: values of those that a checkpoint of the authors, or of an earlier version,
+            does not record.
         sparse_id_updates: whether a step changes the ID embeddings of a batch's items alone.
         mask_missing: whether missing features and untrained IDs are left out; an item that has
             neither features nor a trained ID is then never recommended.
@@ -111,6 +113,7 @@ class MultiModalRecommender(SequentialRecommender):
     encoder_parameters: tuple[str, ...] = ()
     layer_stacks: tuple[str, ...] = ()
     function_keys: tuple[str, ...] = ()
+    implied_keys: ClassVar[dict[str, Any]] = {}
     mask_missing = True
     reads_features = True
     use_time = False

@@ -304,9 +304,9 @@ def start_from_config(model, config) -> Transferred | None:
         )
     pretrained = read_pretrained(path, type(model).__name__)
     try:
-        if pretrained.config is not None:
-            changeable = config["allow_changed_keys"] or []
-            refuse_another_function(type(model), pretrained.config, config, changeable)
+        trained_with = {**model.implied_keys, **(pretrained.config or {})}
+        changeable = config["allow_changed_keys"] or []
+        refuse_another_function(type(model), trained_with, config, changeable)
         refuse_other_features(model, pretrained, reset, bool(config["allow_other_features"]))
         fewer_layers = bool(config["allow_fewer_layers"])
         report = load_pretrained(model, pretrained.state, reset, fewer_layers)

@@ -127,3 +127,16 @@ def test_a_start_under_another_function_is_refused_unless_it_is_named(toy):
     Run(load_config("UniSRec", config_dict={**later, "allow_changed_keys": ["n_heads"]}))
     with pytest.raises(TransferError, match="'learner'.* can differ anyway"):
         Run(load_config("UniSRec", config_dict={**later, "allow_changed_keys": ["learner"]}))
+
+
+def test_a_checkpoint_from_before_a_key_has_the_function_that_it_had(toy):
+    settings = {**toy, **fitting("MISSRec", SMALL)}
+    path = fit_and_evaluate(load_config("MISSRec", config_dict=settings), verbose=False).checkpoint
+    earlier = torch.load(path, weights_only=True)
+    del earlier["config"]["causal"]
+    torch.save(earlier, "earlier.pth")
+    later = {**settings, "pre_model_path": "earlier.pth"}
+
+    Run(load_config("MISSRec", config_dict=later))
+    with pytest.raises(TransferError, match="causal: False in the checkpoint, True here"):
+        Run(load_config("MISSRec", config_dict={**later, "causal": True}))

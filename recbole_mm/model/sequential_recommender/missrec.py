@@ -147,6 +147,7 @@ class MISSRec(MultiModalRecommender):
     function_keys = (
         "seq_mm_fusion", "mask_missing", "n_heads", "hidden_act", "layer_norm_eps", "causal",
     )  # fmt: skip
+    implied_keys: ClassVar = {"causal": False}
     trains_on_windows = True
     contrasts_views = True
 
