@@ -81,7 +81,7 @@ def describe_dataset(config) -> DatasetDescription:
         )
     with user_errors():
         n_interactions = len(dataset.inter_feat)
-        modalities = dataset.find_modalities()
+        modalities = list(dict.fromkeys([*dataset.modalities, *dataset.find_modalities()]))
         present = {m: dataset.presence(m) for m in modalities}
         train, valid, test = dataset.build()
     for part, name in ((train, "training"), (test, "test")):

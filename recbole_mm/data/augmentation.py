@@ -1,5 +1,6 @@
 """Training examples that differ from epoch to epoch: parts of windows, other orders of ties."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -36,3 +37,33 @@ def shuffled_ties(times: Tensor, real: Tensor) -> Tensor:
     new_moment[..., 1:] = (times[..., 1:] != times[..., :-1]) | ~real[..., 1:]
     moment = new_moment.cumsum(-1)
     return (moment + torch.rand(times.shape, dtype=torch.float64)).argsort(dim=-1)
+
+
+def times_as_target(
+    users: np.ndarray, times: np.ndarray, first: np.ndarray, last: np.ndarray
+) -> np.ndarray:
+    """How often each event is a target of a window, on average, if events at the same time take each
+    other's places: all events of a window are targets but the one that comes first.
+
+    Args:
+        users: of each event, ``(N,)``, those of a user one after another in order of time.
+        times: likewise.
+        first: the first row of each window, ``(n,)``.
+        last: its last row, ``(n,)``, later than the first.
+
+    Returns:
+        ``(N,)`` float64
+    """
+    ends_moment = np.r_[(users[1:] != users[:-1]) | (times[1:] != times[:-1]), True]
+    last_of_moment = np.flatnonzero(ends_moment)[np.cumsum(ends_moment) - ends_moment]
+    count = np.zeros(len(users))
+    np.add.at(count, _rows_between(first, last - first + 1), 1)
+    tied = np.minimum(last_of_moment[first], last) - first + 1
+    np.subtract.at(count, _rows_between(first, tied), 1 / np.repeat(tied, tied))
+    return count
+
+
+def _rows_between(first: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """The rows ``[first, first + size)`` of each window, one window after the other."""
+    ends = np.cumsum(size)
+    return np.arange(ends[-1] if len(ends) else 0) + np.repeat(first - ends + size, size)

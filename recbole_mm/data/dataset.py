@@ -9,7 +9,7 @@ import torch
 from recbole.data.interaction import Interaction
 from recbole.utils import FeatureSource, FeatureType, get_model
 
-from recbole_mm.data.augmentation import random_crops, shuffled_ties
+from recbole_mm.data.augmentation import random_crops, shuffled_ties, times_as_target
 from recbole_mm.data.builtin import ensure_builtin
 from recbole_mm.data.domains import (
     common_modalities,
@@ -230,11 +230,13 @@ class MultiModalDataset(PresplitDataset):
         self.modalities = list(names)
         self.features = {name: self.read_features(name) for name in self.modalities}
         self.feature_info = {
-            name: describe_features(self._feature_file(name, domain))
-            for name in self.modalities
-            for domain in self._parts_with(name)[:1]  # the others are of the same kind
+            name: describe_features(self.feature_file(name)) for name in self.modalities
         }
         self._report_coverage()
+
+    def feature_file(self, modality: str) -> Path:
+        """The feature file of a modality; of a mixture, whose domains agree, the first one."""
+        return self._feature_file(modality, self._parts_with(modality)[0])
 
     def _parts_with(self, modality: str) -> list[str | None]:
         """The domains that have features of a modality; of a data set that is no mixture, itself."""
@@ -712,15 +714,25 @@ class MultiModalDataset(PresplitDataset):
     def item_shares(self) -> torch.Tensor:
         """Shares of the items among the targets that are drawn for training, ``(n_items,)``.
 
-        With balanced domains an item counts as often as an epoch draws an example of its domain,
-        on average.
+        With balanced domains an item counts as often as an epoch draws an example of its domain, and
+        with shuffled ties as often as it is a target of its window, on average.
         """
-        counts = torch.bincount(self.inter_feat[self.iid_field], minlength=self.item_num).double()
+        counts = self._target_counts()
         if self.example_of_row is not None:
             available = self._examples_by_domain(torch.arange(len(self)))
             drawn = self._examples_by_domain(self.example_of_row)
             counts *= (drawn / available)[self.item_domain]  # of the padding item there are none
         return counts / counts.sum()
+
+    def _target_counts(self) -> torch.Tensor:
+        """How often an item is a target in an epoch that draws every example once, ``(n_items,)``."""
+        items, weights = self.inter_feat[self.iid_field], None
+        if self.windows is not None and self.shuffle_ties:
+            items = self.history[self.iid_field]
+            columns = (self.history[name].numpy() for name in (self.uid_field, self.time_field))
+            bounds = (self.windows[name].numpy() for name in (FIRST_ROW, LAST_ROW))
+            weights = torch.from_numpy(times_as_target(*columns, *bounds))
+        return torch.bincount(items, weights, minlength=self.item_num).double()
 
     def _examples_by_domain(self, rows: torch.Tensor) -> torch.Tensor:
         domain = self.item_domain[self.examples[self.iid_field][rows]]

@@ -1,6 +1,5 @@
 """The items that a model ranks, and the stand-in for a data set that its constructor reads."""
 
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +10,6 @@ from torch import Tensor
 
 from recbole_mm.data.feature_files import (
     describe_features,
-    feature_path,
     read_feature_space,
 )
 from recbole_mm.data.features import ItemFeatures
@@ -56,7 +54,7 @@ class Catalog(NamedTuple):
             train: its training split, a :class:`~recbole_mm.data.dataset.MultiModalDataset`.
         """
         tokens = pl.Series([str(token) for token in train.field2id_token[train.iid_field]])
-        files = {modality: _feature_file(train, modality) for modality in train.features}
+        files = {modality: train.feature_file(modality) for modality in train.features}
         info = {modality: describe_features(file) for modality, file in files.items()}
         spaces = {modality: read_feature_space(file) for modality, file in files.items()}
         offered = torch.ones(len(tokens), dtype=torch.bool)
@@ -107,15 +105,6 @@ class Catalog(NamedTuple):
                 f"{own['item'][:SHOWN].to_list()}"
             )
         return torch.tensor(found["id"].to_list(), dtype=torch.long)
-
-
-def _feature_file(train, modality: str) -> Path:
-    """The feature file of a modality; of a mixture, whose domains agree, that of the first."""
-    folder, name = Path(train.config["feature_path"] or train.dataset_path), train.dataset_name
-    if train.domains:
-        name = train.domains[0]
-        folder = folder.parent / name
-    return feature_path(folder, name, modality)
 
 
 class CatalogDataset:

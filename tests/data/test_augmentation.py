@@ -1,7 +1,8 @@
+import numpy as np
 import pytest
 import torch
 
-from recbole_mm.data.augmentation import random_crops, shuffled_ties
+from recbole_mm.data.augmentation import random_crops, shuffled_ties, times_as_target
 
 
 @pytest.fixture(autouse=True)
@@ -27,6 +28,23 @@ def test_an_order_of_one_example():
 
     assert sorted(order.tolist()) == [0, 1, 2]
     assert order[2] == 2
+
+
+def test_how_often_events_are_targets_when_their_order_is_drawn():
+    users = np.array([0, 0, 0, 0, 0, 1, 1, 1])
+    times = np.array([1, 1, 1, 2, 2, 2, 3, 4.0])
+    first, last = np.array([0, 3, 5]), np.array([3, 4, 7])
+
+    exact = times_as_target(users, times, first, last)
+
+    drawn = np.zeros(8)
+    for start, end in zip(first, last, strict=True):
+        row = torch.from_numpy(times[start : end + 1]).expand(4000, -1)
+        orders = shuffled_ties(row, torch.ones_like(row, dtype=torch.bool))[:, 1:]
+        drawn += np.bincount(start + orders.flatten().numpy(), minlength=8) / 4000
+    assert exact == pytest.approx(drawn, abs=0.05)
+    assert exact.sum() == (last - first).sum()
+    assert exact[:3] == pytest.approx(2 / 3) and exact[5] == 0
 
 
 def test_crops_are_parts_of_every_length_at_every_place():

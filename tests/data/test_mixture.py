@@ -7,12 +7,14 @@ from recbole.utils import get_model, get_trainer
 from tiny import PRETRAIN
 from torch.testing import assert_close
 
+from recbole_mm.compare.dataset_description import describe_dataset
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.load import load_config
 from recbole_mm.data.dataset import TARGET_LIST, DatasetError, MultiModalDataset
 from recbole_mm.data.domains import MixtureError, domains_of
 from recbole_mm.data.feature_files import FeatureFileError, feature_path, write_item_features
 from recbole_mm.prepare.catalog import require_dataset
+from recbole_mm.recommend.catalog import Catalog
 
 SMALL = {"hidden_size": 16, "head_dim": 8, "d_state": 4, "n_groups": 2, "inner_size": 16}
 
@@ -84,13 +86,15 @@ def test_columns_and_modalities_that_not_all_domains_have_are_left_out(root, cap
 
 def test_a_modality_that_is_named_is_used_where_it_exists(root, caplog):
     write_domain(root, "Bare", 2, modalities=["text"])
-    _, mixed = load(root, domains=["Bare", "Food"], modalities=["text", "image"])
+    config, mixed = load(root, domains=["Bare", "Food"], modalities=["text", "image"])
     assert mixed.features["text"].present[1:].all()
     values, present = mixed.features["image"]
     assert torch.equal(present[1:], mixed.item_domain[1:] == 1)
     assert (values[1:].abs().sum(1) > 0).equal(present[1:])
     assert mixed.feature_info["image"]["encoder"] == "clip"
     assert "modality image: Bare has no such feature file" in caplog.text
+    assert torch.equal(Catalog.of_dataset(mixed.build()[0]).features["image"].present, present)
+    assert describe_dataset(config).items["has_image"].sum() == 4
     with pytest.raises(FeatureFileError, match=r"Bare.audio.npz: no such feature file"):
         load(root, domains=["Bare", "Food"], modalities=["text", "audio"])
 
