@@ -199,11 +199,7 @@ def histories_of_dataset(train, tokens: pl.Series, users=None) -> Histories:
     Raises:
         TableError: the data set has histories in its files, not events.
     """
-    if train.has_histories:
-        raise TableError(
-            f"data set {train.dataset_name}: its files hold histories of single targets; give the "
-            f"histories to recommend for: --histories=FILE"
-        )
+    _refuse_histories(train)
     events = train.events
     names = pl.Series([str(token) for token in train.field2id_token[train.uid_field]])
     own = [str(token) for token in train.field2id_token[train.iid_field]]
@@ -222,7 +218,12 @@ def histories_of_dataset(train, tokens: pl.Series, users=None) -> Histories:
 
 
 def hash_of_dataset(train) -> str:
-    """SHA-256 of the events of a data set, by outside ids."""
+    """SHA-256 of the events of a data set, by outside ids.
+
+    Raises:
+        TableError: see :func:`histories_of_dataset`.
+    """
+    _refuse_histories(train)
 
     def parts():
         for field in (train.uid_field, train.iid_field, train.time_field):
@@ -230,6 +231,14 @@ def hash_of_dataset(train) -> str:
             yield from (f"{token}\0" for token in train.field2id_token.get(field, ()))
 
     return sha256_of_parts(parts())
+
+
+def _refuse_histories(train) -> None:
+    if train.has_histories:
+        raise TableError(
+            f"data set {train.dataset_name}: its files hold histories of single targets; give the "
+            f"histories to recommend for: --histories=FILE"
+        )
 
 
 def _explode(table: pl.LazyFrame, form: TableForm, origin: str) -> pl.LazyFrame:

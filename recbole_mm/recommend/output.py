@@ -6,6 +6,8 @@ of ray send theirs to the process that started them.
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import polars as pl
@@ -19,9 +21,24 @@ from recbole_mm.tools.files import whole_or_not, write_json
 from recbole_mm.tools.hashing import sha256_of_file
 from recbole_mm.tools.json_files import fits
 from recbole_mm.tools.json_text import parse_json
+from recbole_mm.tools.locks import locked
 from recbole_mm.tools.records import read_record, write_record
 
 PLAN = "plan.json"
+
+
+@contextmanager
+def partial_output(path: Path, plan: dict, workers: Workers) -> Iterator["PartialOutput"]:
+    """The :class:`PartialOutput` of a file, which no other command writes meanwhile; arguments as
+    there.
+
+    Raises:
+        Locked: another command writes the file.
+    """
+    refusal = f"{path}: another command is writing it: wait for it, end it, or name another file"
+    place = path.with_name(f".{path.name}.partial.lock")
+    with locked(place, refusal) if processes.is_first() else nullcontext():
+        yield PartialOutput(path, plan, workers)
 
 
 class PartialOutput:
@@ -82,15 +99,18 @@ class PartialOutput:
                 table.write_parquet(temporary)
             write_record(done_file, {"counts": list(own), "table": sha256_of_file(table_file)})
 
-    def finish(self) -> None:
+    def finish(self, n_parts: int) -> None:
         """Join the parts into the file, delete them, and give the file its name as the last step:
         where it exists, nothing is left to do.
+
+        Args:
+            n_parts: how many there are.
 
         Raises:
             RunFailed: the file cannot be written.
         """
         if processes.is_first():
-            table = pl.scan_parquet(sorted(self.folder.glob("*.parquet")))
+            table = pl.scan_parquet([self._files(number)[0] for number in range(n_parts)])
             with disk_errors(self.path, self.hint), whole_or_not(self.path) as temporary:
                 _sink(table, self.path.suffix.lower(), temporary)
                 shutil.rmtree(self.folder, ignore_errors=True)

@@ -26,7 +26,7 @@ from recbole_mm.recommend.histories import (
 )
 from recbole_mm.recommend.item_details import item_details
 from recbole_mm.recommend.new_items import NewItems, read_new_items
-from recbole_mm.recommend.output import PartialOutput
+from recbole_mm.recommend.output import partial_output
 from recbole_mm.recommend.paths import require_new
 from recbole_mm.recommend.request import Answer, Request, Summary, ThisProcess, Workers
 from recbole_mm.recommend.serving_files import ServingReport, write_serving_files
@@ -344,10 +344,10 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
         request = Request(k=k, **options)
         workers = workers or ThisProcess()
         plan = processes.of_first(self._plan(histories, request))
-        partial = PartialOutput(path, plan, workers)
-        answer = self._answer(histories, request, partial.scratch, workers.size)
-        summary = partial.fill(answer, show_progress)
-        partial.finish()
+        with partial_output(path, plan, workers) as partial:
+            answer = self._answer(histories, request, partial.scratch, workers.size)
+            summary = partial.fill(answer, show_progress)
+            partial.finish(answer.n_parts)
         return summary
 
     def _answer(
@@ -382,11 +382,15 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
         names = [name for name, is_wanted in wanted.items() if is_wanted]
         if not names:
             return None
-        if names == ["title"] and self.catalog.titles is not None:
-            return self.catalog.titles.to_frame("title")
+        titles = self.catalog.titles
+        known = titles.to_frame("title") if titles is not None and request.titles else None
+        of_data = [name for name in names if known is None or name not in known.columns]
+        if not of_data:
+            return known
         if not self.has_data:
-            raise CatalogError(f"the bundle has no {names[-1]}s of its items: leave them out")
-        return item_details(self.config, self.catalog.tokens, names)
+            raise CatalogError(f"the bundle has no {of_data[-1]}s of its items: leave them out")
+        details = item_details(self.config, self.catalog.tokens, of_data)
+        return details if known is None else known.hstack(details)
 
     def _plan(self, histories, request: Request) -> dict:
         """Everything that an answer depends on."""

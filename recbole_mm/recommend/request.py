@@ -40,7 +40,7 @@ class Request:
         form: how to read histories and candidates.
         request_time: unix seconds at which the recommendations are asked for, for models that read
             it (``query_time: request``); ``None``: the time of the latest event of all users.
-        strict: items of histories that the catalog does not have are an error.
+        strict: items of histories and candidates that the catalog does not have are an error.
         batch_size: histories that the model reads at once; ``None``: as in evaluation.
         result_columns: other names for some of :data:`RESULT_COLUMNS`, ``title`` and ``image``.
         titles: add the titles of the items.
@@ -75,6 +75,8 @@ class Request:
                 raise UserError(f"{name} is a text, {str(value)!r}; give a list of outside ids")
             if value is not None:
                 object.__setattr__(self, name, tuple(map(str, value)))
+        if self.users == ():
+            raise UserError("users: the list is empty; name at least one user")
         known = (*RESULT_COLUMNS, "title", "image")
         unknown = sorted(self.result_columns.keys() - set(known))
         if unknown:
@@ -140,7 +142,7 @@ class Answer:
         n_workers: int = 1,
     ):
         self.histories, self.request, self.details = histories, request, details
-        _report_unknown_items(histories, request.strict)
+        _report_unknown_items(histories, request.strict, "events have items")
         _report_missing_times(model, histories)
         self.tokens = catalog.tokens
         self.candidates = None
@@ -188,8 +190,9 @@ class Answer:
 
     def _read_candidates(self, catalog: Catalog, scratch: Path | None) -> Histories:
         users = self.histories.users()
-        given, form = self.request.candidates, self.request.form
+        given, form = self.request.candidates, self.request.form._replace(time=None)
         candidates = read_histories(given, catalog.tokens, form, users, scratch)
+        _report_unknown_items(candidates, self.request.strict, "candidates are items")
         without = candidates.users_without_items()
         if without:
             raise TableError(
@@ -244,14 +247,11 @@ class ThisProcess:
             yield number, *answer.part(number, progress)
 
 
-def _report_unknown_items(histories: Histories, strict: bool) -> None:
-    unknown, n_events = histories.count_unknown()
+def _report_unknown_items(histories: Histories, strict: bool, what: str) -> None:
+    unknown, n_rows = histories.count_unknown()
     if not unknown:
         return
-    message = (
-        f"{histories.origin}: {unknown:,} of {n_events:,} events have items that the catalog does "
-        f"not have"
-    )
+    message = f"{histories.origin}: {unknown:,} of {n_rows:,} {what} that the catalog does not have"
     if strict:
         raise TableError(f"{message}; add them with new_items, or leave strict out to skip them")
     logger.warning(f"{message}: they are skipped")

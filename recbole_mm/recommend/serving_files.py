@@ -49,7 +49,8 @@ def write_serving_files(bundle, recommender, train=None, index: str | None = Non
     Args:
         bundle: its folder.
         recommender: that of the bundle, on the CPU.
-        train: training split whose users' histories are compared; ``None``: random histories.
+        train: training split whose users' histories are compared; ``None``, or a data set of single
+            targets: random histories.
         index: ``exact`` or ``hnsw``; ``None``: no index.
 
     Raises:
@@ -69,7 +70,8 @@ def write_serving_files(bundle, recommender, train=None, index: str | None = Non
     model, catalog = recommender.model, recommender.catalog
     write_onnx(folder, model, catalog)
     served = ServedModel(folder)
-    part = _random_histories(catalog) if train is None else _histories(train, catalog)
+    has_users = train is not None and not train.has_histories
+    part = _histories(train, catalog) if has_users else _random_histories(catalog)
     k = min(TOP, int(served.arrays[RECOMMENDABLE].sum()))
     latest = 0.0 if part.times is None else float(part.times.max(initial=0.0))
     ranker = Ranker(model, catalog, k, request_time=latest)
@@ -86,15 +88,20 @@ def write_serving_files(bundle, recommender, train=None, index: str | None = Non
         expected = model.full_sort_predict(batch)[:, torch.from_numpy(shown)].numpy()
     found = None
     if index is not None:
-        from recbole_mm.recommend.search_index import write_measured_index
+        from recbole_mm.recommend.search_index import History, write_measured_index
 
-        users = served.encode(arrays)[0]
-        found = write_measured_index(folder, model, served, users, index, k)
+        users, *added = served.encode(arrays)
+        histories = (
+            [History(*each) for each in zip(arrays["item_seq"], *added, strict=True)]
+            if added
+            else None
+        )
+        found = write_measured_index(folder, model, served, users, index, k, histories)
     describe(folder, {"model": type(model).__name__, "length": model.max_seq_length})
     return ServingReport(
         Path(FOLDER),
         len(best),
-        "random histories" if train is None else "histories",
+        "histories" if has_users else "random histories",
         float(np.abs(score[:, shown] - expected).max()),
         int((best == ranker.rank(part).item_id).all(axis=1).sum()),
         found,

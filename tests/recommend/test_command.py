@@ -11,8 +11,10 @@ import polars as pl
 import pytest
 
 from recbole_mm.cli import main
+from recbole_mm.recommend.output import PartialOutput
 from recbole_mm.recommend.recommender import Recommender
 from recbole_mm.recommend.request import Answer
+from recbole_mm.tools.locks import locked
 
 ONE_USER = "user,item\nanna,i1\nanna,i2\n"
 
@@ -301,3 +303,53 @@ def test_processes_of_torchrun_share_the_users(checkpoint, tmp_path):
     assert read(output)["user"].unique(maintain_order=True).to_list() == [
         f"u{i}" for i in range(25)
     ]
+
+
+def test_a_second_command_on_the_same_file_is_refused(checkpoint, histories, tmp_path, capsys):
+    output = tmp_path / "top.csv"
+    command = (f"--model={checkpoint}", f"--histories={histories}", f"--output={output}", "--k=2")
+
+    with locked(tmp_path / ".top.csv.partial.lock", "held"):
+        assert recommend(*command) == 2
+        assert "another command is writing it" in capsys.readouterr().err
+    assert recommend(*command) == 0
+
+
+def test_only_the_parts_of_the_plan_are_joined(checkpoint, histories, tmp_path, monkeypatch):
+    fill = PartialOutput.fill
+
+    def leave_more(self, *arguments):
+        shown = fill(self, *arguments)
+        part = pl.read_parquet(self.folder / "000000.parquet")
+        part.with_columns(user=pl.lit("other")).write_parquet(self.folder / "000001.parquet")
+        return shown
+
+    monkeypatch.setattr(PartialOutput, "fill", leave_more)
+    output = tmp_path / "top.csv"
+
+    assert recommend(f"--model={checkpoint}", f"--histories={histories}", f"--output={output}") == 0
+    assert "other" not in read(output)["user"].to_list()
+
+
+def test_an_empty_list_of_users_is_one_line(checkpoint, tmp_path, capsys):
+    (tmp_path / "users.txt").write_text("")
+    users = f"--users={tmp_path / 'users.txt'}"
+
+    assert recommend(f"--model={checkpoint}", users, f"--output={tmp_path / 'top.csv'}") == 2
+    assert "the list is empty" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.glob(".top*")] == []
+
+
+def test_a_data_set_of_histories_needs_histories_of_users(trained, tmp_path, capsys):
+    """Its files hold single targets, so nobody knows the whole history of a user."""
+    lines = "user_id:token\titem_id_list:token_seq\titem_id:token\n"
+    folder = tmp_path / "dataset" / "toy"
+    for part in ("train", "valid", "test"):
+        rows = [f"u{n}\ti{n % 12} i{(n + 1) % 12}\ti{(n + 2) % 12}\n" for n in range(40)]
+        (folder / f"toy.{part}.inter").write_text(lines + "".join(rows))
+    settings = {"benchmark_filename": ["train", "valid", "test"], "softmax": "full"}
+    settings["load_col"] = {"inter": ["user_id", "item_id_list", "item_id"]}
+    model = trained("UniSRec", **settings).result.checkpoint
+
+    assert recommend(f"--model={model}", f"--output={tmp_path / 'top.csv'}") == 2
+    assert "its files hold histories of single targets" in capsys.readouterr().err
