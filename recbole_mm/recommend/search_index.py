@@ -1,9 +1,9 @@
 """Search for the best items of users by an index (faiss) instead of scoring all of them.
 
 An item has one vector or several: its score is at most the largest of their dot products with the
-user. The index finds vectors; the score of the items that they belong to is then computed exactly, so
-the order of what was found is that of the model, also where a score is a mix weighted by the user
-(MISSRec). With ``exact``, an item whose score is above the last product that was found cannot be
+user. The index finds vectors; the score of the items that they belong to, and of those of the history, to
+which a model may add something (``added`` of the encoder), is then computed exactly, so the order of
+what was found is that of the model, also where a score is a mix weighted by the user (MISSRec). With ``exact``, an item whose score is above the last product that was found cannot be
 missed.
 
 ========================= ================================================
@@ -13,6 +13,7 @@ index_items.npy           row of the item of each vector, int64
 ========================= ================================================
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import NamedTuple
@@ -54,8 +55,26 @@ class IndexReport(NamedTuple):
         )
 
 
+class History(NamedTuple):
+    """Items of a history and what the model adds to their scores.
+
+    Attributes:
+        rows: of the items, ``(L,)``; 0 in the padding.
+        added: to the score of each, ``(L,)``.
+    """
+
+    rows: np.ndarray
+    added: np.ndarray
+
+
 def write_measured_index(
-    folder, model, served: ServedModel, users: np.ndarray, kind: str, k: int = 10
+    folder,
+    model,
+    served: ServedModel,
+    users: np.ndarray,
+    kind: str,
+    k: int = 10,
+    histories: Sequence[History] | None = None,
 ) -> IndexReport:
     """Write the index of a model's items and compare it with scoring all of them.
 
@@ -70,12 +89,13 @@ def write_measured_index(
         users: whose lists are compared, ``(b, d)``.
         kind: ``exact`` or ``hnsw``.
         k: length of a list.
+        histories: of the users, for a model that adds something to their items.
     """
     recommendable = served.arrays[RECOMMENDABLE]
     reports: dict[bool, IndexReport] = {}
     for one_length in (False,) if kind == "exact" else (False, True):
         write_index(folder, model, recommendable, kind, one_length)
-        reports[one_length] = Search(folder, served).measure(users, k)
+        reports[one_length] = Search(folder, served).measure(users, k, histories)
         if reports[one_length].recall >= ENOUGH:
             return reports[one_length]
     better = max(reports, key=lambda one_length: reports[one_length].recall)
@@ -126,6 +146,9 @@ def of_one_length(vectors: np.ndarray) -> np.ndarray:
     return np.concatenate([vectors, rest[:, None].astype(vectors.dtype)], axis=1)
 
 
+NO_HISTORY = History(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32))
+
+
 class Search:
     """An index with the files that it belongs to.
 
@@ -139,25 +162,44 @@ class Search:
         self.index = faiss.read_index(str(Path(folder, INDEX)))
         self.items = np.load(Path(folder, INDEX_ITEMS), allow_pickle=False)
 
-    def best(self, user: np.ndarray, k: int, fetched: int = FETCHED) -> np.ndarray:
-        """The ``k`` best of the items that are found for a user ``(1, d)``."""
+    def best(
+        self,
+        user: np.ndarray,
+        k: int,
+        history: History = NO_HISTORY,
+        fetched: int = FETCHED,
+    ) -> np.ndarray:
+        """The ``k`` best of the items that are found for a user, and of her history.
+
+        Args:
+            user: ``(1, d)``.
+            k: how many.
+            history: items to whose scores something is added.
+            fetched: vectors that are fetched.
+        """
         query = np.pad(user, ((0, 0), (0, self.index.d - user.shape[1])))
         _, found = self.index.search(query, min(fetched, len(self.items)))
-        rows = np.unique(self.items[found[0][found[0] >= 0]])
+        history = self._recommendable(history)
+        rows = np.unique(np.r_[self.items[found[0][found[0] >= 0]], history.rows])
         score = self.served.score(user, rows)[0]
+        np.add.at(score, np.searchsorted(rows, history.rows), history.added)
         return rows[np.argsort(-score, kind="stable")[:k]]
 
-    def measure(self, users: np.ndarray, k: int = 10) -> IndexReport:
+    def measure(
+        self, users: np.ndarray, k: int = 10, histories: Sequence[History] | None = None
+    ) -> IndexReport:
         """Compare the search with scoring all items.
 
         Args:
             users: ``(b, d)``.
             k: length of a list.
+            histories: of the users, see :meth:`best`.
         """
+        asked = list(zip(users[:, None], histories or [NO_HISTORY] * len(users), strict=True))
         begun = perf_counter()
-        exact = [self._exact(user[None], k) for user in users]
+        exact = [self._exact(user, k, history) for user, history in asked]
         between = perf_counter()
-        found = [self.best(user[None], k) for user in users]
+        found = [self.best(user, k, history) for user, history in asked]
         ended = perf_counter()
         shares = [np.isin(e, f).mean() for e, f in zip(exact, found, strict=True)]
         per_user = 1000 / len(users)
@@ -168,8 +210,13 @@ class Search:
             (between - begun) * per_user,
         )
 
-    def _exact(self, user: np.ndarray, k: int) -> np.ndarray:
+    def _recommendable(self, history: History) -> History:
+        kept = self.served.arrays[RECOMMENDABLE][history.rows]
+        return History(*(part[kept] for part in history))
+
+    def _exact(self, user: np.ndarray, k: int, history: History) -> np.ndarray:
         score = self.served.score(user)[0]
+        np.add.at(score, history.rows, history.added)
         score[~self.served.arrays[RECOMMENDABLE]] = -np.inf
         best = np.argpartition(-score, k - 1)[:k] if k < len(score) else np.arange(len(score))
         return best[np.argsort(-score[best], kind="stable")]

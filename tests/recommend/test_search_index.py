@@ -10,6 +10,7 @@ from recbole_mm.recommend.onnx_files import RECOMMENDABLE
 from recbole_mm.recommend.search_index import (
     ENOUGH,
     INDEX,
+    History,
     Search,
     of_one_length,
     write_index,
@@ -81,3 +82,21 @@ def test_a_graph_that_finds_too_little_is_built_again_of_vectors_of_one_length(t
     assert before.recall < ENOUGH
     assert report.recall > max(0.99, before.recall)
     assert faiss.read_index(str(tmp_path / INDEX)).d == WIDTH + 1
+
+
+def test_what_is_added_to_the_items_of_the_history_counts(items, tmp_path):
+    users = np.random.default_rng(1).normal(size=(20, WIDTH)).astype(np.float32)
+    score = users @ items.T
+    rows = np.argsort(-score, axis=1)[:, [0, 1, 400]]  # the best two, and a bad one
+    histories = [History(each, np.float32([-1e3, -1e3, 1e3])) for each in rows]
+
+    report = write_measured_index(
+        tmp_path, Model(items), Served(items), users, "exact", histories=histories
+    )
+
+    search = Search(tmp_path, Served(items))
+    assert report.recall == 1
+    for user, own, history in zip(users, score, histories, strict=True):
+        np.add.at(own, history.rows, history.added)
+        expected = np.argsort(-own, kind="stable")[:10]
+        assert search.best(user[None], 10, history).tolist() == expected.tolist()
