@@ -72,6 +72,7 @@ class MultiModalRecommender(SequentialRecommender):
         train_stage: ``pretrain`` or ``finetune``.
         use_item_id: whether items also have learned embeddings.
         item_table: features of all items, and which of their IDs are trained.
+        item_counts: training interactions of each item, ``(n_items,)`` int64.
         candidate_loss: cross entropy over the candidates that ``softmax`` names.
         domain_parameters: glob patterns of the parameters that belong to one data set and are not
             transferred to another.
@@ -136,11 +137,12 @@ class MultiModalRecommender(SequentialRecommender):
         self.TIME_SEQ = config["TIME_FIELD"] + config["LIST_SUFFIX"]
         self.TIME = config["TIME_FIELD"]
         self.item_tokens = dataset.field2id_token[self.ITEM_ID]
+        self.item_counts = dataset.item_counts()
         self.modalities = list(dataset.modalities)
         self.feature_info = dict(getattr(dataset, "feature_info", {}))
         self._refuse_unusable(config)
         self.item_table = ItemTable(
-            dataset.features, dataset.item_counts() > 0, self._make_transforms(config, dataset)
+            dataset.features, self.item_counts > 0, self._make_transforms(config, dataset)
         )
         self.candidate_loss = self._make_loss(config, dataset)
         self.repeats = self._make_repeats(read_choice(config, "repeat_propensity", REPEATS))
@@ -232,9 +234,11 @@ class MultiModalRecommender(SequentialRecommender):
             raise ValueError("neighbor_scores needs features: name them in 'modalities'.")
         return NeighborScores(self.item_table, dimension)
 
-    def other_parameter(self) -> dict[str, list[str]]:
-        """What a checkpoint holds beside the parameters: which item each row of a table is."""
-        return {"item_tokens": [str(token) for token in self.item_tokens]}
+    def other_parameter(self) -> dict[str, Any]:
+        """What a checkpoint holds beside the parameters: which item each row of a table is, and how
+        often training has met it."""
+        tokens = [str(token) for token in self.item_tokens]
+        return {"item_tokens": tokens, "item_counts": self.item_counts}
 
     def load_state_dict(self, state_dict, strict: bool = True, assign: bool = False):
         """As torch's, which does not know the items.
@@ -370,6 +374,7 @@ class MultiModalRecommender(SequentialRecommender):
         self.item_table.append(features)
         append_zeros(self, tables_of_items(self, self.item_tables, self.n_items), len(tokens))
         self.item_tokens = [*self.item_tokens, *tokens]
+        self.item_counts = nn.functional.pad(self.item_counts, (0, len(tokens)))
         self.n_items = len(self.item_tokens)
         self.candidate_loss = TableLoss(self.softmax, self.item_table.trained)
         self._items_changed()

@@ -83,7 +83,15 @@ class Catalog(NamedTuple):
         )
 
     def ids(self, tokens, what: str) -> Tensor:
-        """Ids of some items, without duplicates.
+        """Ids of some items, without duplicates; arguments as for :meth:`ids_in_order`.
+
+        Raises:
+            CatalogError: an item is not in the catalog.
+        """
+        return self.ids_in_order(sorted({str(token) for token in tokens}), what)
+
+    def ids_in_order(self, tokens, what: str) -> Tensor:
+        """The id of each of some items.
 
         Args:
             tokens: outside ids, any iterable.
@@ -92,15 +100,14 @@ class Catalog(NamedTuple):
         Raises:
             CatalogError: an item is not in the catalog.
         """
-        wanted = pl.DataFrame(
-            {"item": pl.Series([str(t) for t in tokens], dtype=pl.String)}
-        ).unique()
+        wanted = pl.DataFrame({"item": pl.Series([str(t) for t in tokens], dtype=pl.String)})
         own = pl.DataFrame({"item": self.tokens}).with_row_index("id")[1:]
-        found = wanted.join(own, on="item", how="left").sort("item")
-        unknown = found.filter(pl.col("id").is_null())["item"].to_list()
+        known = own.filter(pl.col("item").is_in(wanted["item"].unique().to_list()))
+        found = wanted.join(known, on="item", how="left", maintain_order="left")
+        unknown = sorted(set(found.filter(pl.col("id").is_null())["item"].to_list()))
         if unknown:
             raise CatalogError(
-                f"{what}: {len(unknown)} of {len(wanted)} items are not in the catalog of "
+                f"{what}: {len(unknown)} of {wanted['item'].n_unique()} items are not in the catalog of "
                 f"{len(own)} items, e.g. {unknown[:SHOWN]}; the catalog has items like "
                 f"{own['item'][:SHOWN].to_list()}"
             )

@@ -17,6 +17,7 @@ from recbole_mm.run.splits import find_or_make
 from recbole_mm.tools.errors import UserError, user_errors
 from recbole_mm.tools.hashing import sha256_of_file
 from recbole_mm.transfer.checkpoints import CheckpointError, read_checkpoint
+from recbole_mm.transfer.feature_match import match_features
 
 WITHOUT_TRAINING = {
     "softmax": "full",
@@ -62,7 +63,7 @@ def open_checkpoint(path, device=None, data_path=None) -> Opened:
 
     Raises:
         CheckpointError: not a checkpoint of a model of this package, or one whose parameters do
-            not fit its data set.
+            not fit its data set, or know features of another encoder.
         UserError: the data set does not exist or cannot be used.
     """
     checkpoint = read_checkpoint(path)
@@ -72,7 +73,8 @@ def open_checkpoint(path, device=None, data_path=None) -> Opened:
     if data_path is not None:
         plain["data_path"] = str(data_path)
     splits = _load_splits(plain, str(path))
-    catalog = Catalog.of_dataset(splits[0])
+    _refuse_other_features(checkpoint.get("features"), splits[0], str(path))
+    catalog = _as_trained(Catalog.of_dataset(splits[0]), checkpoint.get("other_parameter"))
     model = build_model(plain, catalog, state, device, str(path))
     with user_errors(f"{path}: "):
         model.load_other_parameter(checkpoint.get("other_parameter"))
@@ -162,6 +164,34 @@ def _load_splits(plain: dict, origin: str) -> list[MultiModalDataset]:
     find_or_make(config)
     with user_errors():
         return MultiModalDataset(config).build()
+
+
+def _refuse_other_features(known, train: MultiModalDataset, origin: str) -> None:
+    """The features on disk must be made as those that the model was trained with."""
+    known = known if isinstance(known, Mapping) else None  # absent in files of earlier versions
+    different = match_features(known, train.feature_info, train.modalities).different
+    if different:
+        facts = "; ".join(f"{modality}: {fact}" for modality, fact in different.items())
+        raise CheckpointError(
+            f"{origin}: data set {train.dataset_name} has other features now than the model was trained "
+            f"with, so that its scores would mean nothing: {facts}. Extract them again as they were, or "
+            f"train again"
+        )
+
+
+def _as_trained(catalog: Catalog, recorded) -> Catalog:
+    """A catalog with the numbers of interactions that training has met, whatever has been added to the
+    data set since; a checkpoint of an earlier version does not record them."""
+    recorded = recorded if isinstance(recorded, Mapping) else {}
+    tokens, counts = recorded.get("item_tokens"), recorded.get("item_counts")
+    if not isinstance(counts, Tensor) or counts.dtype != torch.int64:
+        return catalog
+    if not isinstance(tokens, list) or counts.shape != (len(tokens),):
+        return catalog
+    met = dict(zip(map(str, tokens), counts.tolist(), strict=True))
+    return catalog._replace(
+        counts=torch.tensor([met.get(token, 0) for token in catalog.tokens.to_list()])
+    )
 
 
 def _facts(checkpoint: Mapping, plain: dict, train: MultiModalDataset) -> dict:

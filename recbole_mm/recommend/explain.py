@@ -88,7 +88,7 @@ def explain(recommender: Recommender, history: Sequence[str], k: int) -> list[Re
         CatalogError: an item of the history is not in the catalog, or ``k`` is too large.
     """
     model, catalog = recommender.model, recommender.catalog
-    ids = np.array([int(catalog.ids([item], "history")) for item in history], dtype=np.int64)
+    ids = catalog.ids_in_order(history, "history").numpy()
     if len(ids) == 0:
         raise CatalogError("the history is empty: choose at least one item")
     part = Part(pl.Series(["user"]), np.array([len(ids)]), ids, None)

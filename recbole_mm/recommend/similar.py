@@ -37,7 +37,7 @@ def similar_items(model, catalog: Catalog, items: Iterable[str], k: int) -> pl.D
     offered = catalog.offered.to(fused.device)
     offered[0] = False
     asked = [str(item) for item in items]
-    ids = [int(catalog.ids([item], "items")) for item in asked]
+    ids = catalog.ids_in_order(asked, "items").tolist()
     rows = [
         (item, by, catalog.tokens[neighbor], score, rank)
         for item, item_id in zip(asked, ids, strict=True)

@@ -11,6 +11,8 @@ import torch
 from small_models import SMALL
 
 from recbole_mm.config.models import MODELS
+from recbole_mm.data.feature_files import feature_path, write_item_features
+from recbole_mm.data.features import read_item_features
 from recbole_mm.recommend.recommender import Recommender
 from recbole_mm.recommend.tables import TableForm
 from recbole_mm.reporting.ranks import evaluate_ranks
@@ -400,3 +402,59 @@ def test_scores_that_are_not_numbers_are_no_recommendation(recommender, toy, mon
         RunFailed, match="the vectors of 1 users of UniSRec are not numbers: look for huge"
     ):
         recommender.recommend(before_the_target(toy), k=3)
+
+
+def test_features_of_another_encoder_are_not_those_of_the_training(toy, trained):
+    def write(encoder):
+        tokens = [f"i{number}" for number in range(12)]
+        for modality in ("text", "image"):
+            path = feature_path(f"{toy['data_path']}/toy", "toy", modality)
+            values = read_item_features(path, ["pad", *tokens]).values[1:].numpy()
+            write_item_features(path, tokens, values, {"encoder": encoder})
+
+    write("one")
+    checkpoint = trained("UniSRec").result.checkpoint
+    Recommender.from_pretrained(checkpoint)
+
+    write("another")
+    with pytest.raises(UserError, match="other features now than the model was trained.*'another'"):
+        Recommender.from_pretrained(checkpoint)
+
+
+def test_events_that_are_added_later_train_no_id(toy, trained):
+    path = Path(toy["data_path"], "toy", "toy.inter")
+    whole = path.read_text().splitlines()
+    rare = "i11"
+    users = {line.split("\t")[0] for line in whole if f"\t{rare}\t" in line}
+    kept = [line for line in whole if line.split("\t")[0] not in users]
+    last = "\n".join([*kept, *(f"{user}x\t{rare}\t1600000000" for user in ("a", "b"))])
+    path.write_text(last + "\n")
+    checkpoint = trained("UniSRec").result.checkpoint
+    before = Recommender.from_pretrained(checkpoint)
+
+    path.write_text(last + f"\nax\ti1\t1600000001\nax\ti2\t1600000002\nax\t{rare}\t1600000003\n")
+    path.write_text(path.read_text() + "ax\ti3\t1600000004\nax\ti4\t1600000005\n")
+    after = Recommender.from_pretrained(checkpoint)
+
+    assert before.catalog.counts.tolist() == after.catalog.counts.tolist()
+    histories = pl.DataFrame({"user": ["a"], "items": [["i1", "i2"]]})
+    assert before.recommend(histories, k=12).equals(after.recommend(histories, k=12))
+
+
+def test_candidates_need_no_times_and_unknown_ones_are_counted(recommender, caplog):
+    histories = pl.DataFrame({"user": ["a", "a"], "item": ["i1", "i2"], "when": [1, 2]})
+    candidates = pl.DataFrame({"user": ["a", "a"], "item": ["i3", "typo"]})
+    asked = {"candidates": candidates, "form": TableForm(time="when"), "k": 1}
+
+    assert recommender.recommend(histories, **asked)["item"].to_list() == ["i3"]
+    assert "1 of 2 candidates are items that the catalog does not have" in caplog.text
+    with pytest.raises(UserError, match="1 of 2 candidates are items that the catalog does not"):
+        recommender.recommend(histories, strict=True, **asked)
+
+
+def test_ids_come_in_the_order_asked_for(recommender):
+    catalog = recommender.catalog
+    of_each = [int(catalog.ids([item], "items")) for item in ("i7", "i2", "i7")]
+
+    assert catalog.ids_in_order(["i7", "i2", "i7"], "items").tolist() == of_each
+    assert catalog.ids(["i7", "i2", "i7"], "items").tolist() == of_each[1::-1]
