@@ -34,7 +34,8 @@ def main(arguments: list[str]) -> int:
     fixed = {"model": options.model, "dataset": options.dataset, "show_progress": False}
     fixed |= overrides
     model = model_name(options.model)
-    find_or_make(load_config(config_files=options.config_files, config_dict=fixed))
+    config = load_config(config_files=options.config_files, config_dict=fixed)
+    find_or_make(config)
     best, report = tune(
         fixed,
         Path(options.space or search_space_of(model)),
@@ -43,6 +44,7 @@ def main(arguments: list[str]) -> int:
             algorithm=options.algorithm,
             budget=options.budget,
             patience=options.patience,
+            seed=config["seed"],
             tool=options.tool,
             jobs=options.jobs,
             pruner=options.pruner,

@@ -1,9 +1,11 @@
 """A search, from the settings to a yaml file that runs and a report."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import yaml
 
+from recbole_mm.config.checks import forms_for
 from recbole_mm.config.load import RunConfig, load_config
 from recbole_mm.config.plain import to_plain
 from recbole_mm.config.property_files import read_layers
@@ -18,6 +20,8 @@ from recbole_mm.tuning.search_space import read_search_space, refuse_ranges, sea
 from recbole_mm.tuning.settings import SearchSettings, check_settings
 
 JOURNAL, BEST, LOCK = "journal.log", "best.yaml", "lock"
+FRACTIONS = (0.5, 1.5, 1000.5)
+"""Within the limits of every key whose numbers need not be whole, at least one."""
 
 
 def tune(
@@ -64,7 +68,7 @@ def tune(
             settings,
             config["valid_metric_bigger"],
             defaults_of(config, parameters),
-            whole_keys(config),
+            whole_keys(config["model"], [key for kind in parameters.values() for key in kind]),
             lambda line: print(line, flush=True),
         )
         print("\n".join(["searched:", *searched(parameters)]), flush=True)
@@ -94,10 +98,12 @@ def defaults_of(config: RunConfig, parameters: dict) -> dict:
     return {key: to_plain(config[key]) for key in keys if config[key] is not None}
 
 
-def whole_keys(config: RunConfig) -> frozenset[str]:
-    """Keys whose values are whole numbers."""
-    values = config.final_config_dict.items()
-    return frozenset(k for k, v in values if isinstance(v, int) and not isinstance(v, bool))
+def whole_keys(model: str, keys: Iterable[str]) -> frozenset[str]:
+    """Of some keys of a model those whose numbers are whole."""
+    forms = forms_for(model)
+    return frozenset(
+        key for key in keys if key in forms and not any(map(forms[key].accepts, FRACTIONS))
+    )
 
 
 def _write_best(

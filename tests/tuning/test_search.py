@@ -18,7 +18,7 @@ from recbole_mm.tools.errors import UserError
 from recbole_mm.tools.locks import locked
 from recbole_mm.tuning import objective
 from recbole_mm.tuning.optuna_search import run_by_optuna
-from recbole_mm.tuning.search import tune
+from recbole_mm.tuning.search import tune, whole_keys
 from recbole_mm.tuning.search_space import read_search_space
 from recbole_mm.tuning.settings import SearchSettings
 from recbole_mm.tuning.trials import Trials
@@ -601,3 +601,10 @@ def test_no_trial_and_no_folder_are_wrong_input(tmp_path, toy, played, settings,
     with pytest.raises(UserError, match=message):
         search(tmp_path, toy, **settings)
     assert not played
+
+
+def test_a_key_without_a_default_may_have_whole_numbers():
+    keys = ["feature_dimension", "learning_rate", "hidden_size", "temperature", "softmax"]
+
+    assert {"feature_dimension", "hidden_size"} <= whole_keys("MMM4Rec", keys)
+    assert not {"learning_rate", "temperature"} & whole_keys("MMM4Rec", keys)
