@@ -69,6 +69,13 @@ def domain_folder(config, domain: str) -> Path:
     return Path(config["data_path"]).parent / domain
 
 
+def domains_of_data_set(config, name: str) -> list[str]:
+    """The domains of a data set beside that of a configuration, by its own file; empty for one that is
+    not a mixture."""
+    folder = str(domain_folder(config, name))
+    return domains_of({"dataset": name, "data_path": folder, "domains": None})
+
+
 def excluded_data_sets(config) -> list[str]:
     """The data sets whose users are left out (``exclude_users_of``).
 

@@ -12,6 +12,7 @@ from recbole_mm.data.domains import (
     SEPARATOR,
     domain_folder,
     domains_of,
+    domains_of_data_set,
     excluded_data_sets,
     interaction_files,
 )
@@ -74,15 +75,14 @@ def users_of(config, names: list[str]) -> set[str]:
     """
     users: set[str] = set()
     for name in names:
-        folder = domain_folder(config, name)
-        domains = domains_of({"dataset": name, "data_path": str(folder), "domains": None})
+        domains = domains_of_data_set(config, name)
         if domains:
             users |= users_of(config, domains)
             continue
         files = interaction_files(config, name)
         if not files:
             raise DatasetError(
-                f"exclude_users_of: {folder / name}.inter does not exist; create the data set "
+                f"exclude_users_of: {domain_folder(config, name) / name}.inter does not exist; create the data set "
                 f"{name!r} first, or leave it out"
             )
         users = users.union(*(_users_in(file, config) for file in files))

@@ -1,13 +1,20 @@
 """Identity of a run: a hash of everything that it depends on, so that no finished run is repeated."""
 
 import json
+import sys
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from recbole_mm.config.errors import ConfigError
+from recbole_mm.config.models import source_of
 from recbole_mm.config.plain import config_to_plain
-from recbole_mm.data.domains import domain_folder, domains_of, excluded_data_sets
+from recbole_mm.data.domains import (
+    domain_folder,
+    domains_of,
+    domains_of_data_set,
+    excluded_data_sets,
+)
 from recbole_mm.tools.hashing import sha256_of_file, sha256_of_parts, sha256_of_tree
 from recbole_mm.transfer.bundle import hashed_file
 
@@ -24,7 +31,8 @@ TABLES, FEATURES = (".inter", ".item"), (".npz",)
 
 
 def digest(config, without=(), **more) -> str:
-    """Hash of a configuration, of the checkpoint that it starts from and of this package's version.
+    """Hash of a configuration, of the checkpoint that it starts from, of the module of a model of the
+    user's and of this package's version.
 
     Args:
         config: a complete one.
@@ -37,15 +45,24 @@ def digest(config, without=(), **more) -> str:
     left_out = {*WITHOUT_EFFECT, *without}
     values = {key: value for key, value in config_to_plain(config).items() if key not in left_out}
     text = json.dumps([values, more, package_version("recbole_mm")], sort_keys=True)
-    source = []
+    source = _own_model(config["model"])
     if config["pre_model_path"]:
         start = hashed_file(config["pre_model_path"])
         if not start.is_file():
             raise ConfigError(
                 f"pre_model_path: the checkpoint {str(config['pre_model_path'])!r} does not exist"
             )
-        source = [sha256_of_file(start)]
+        source.append(sha256_of_file(start))
     return sha256_of_parts([text, *source])
+
+
+def _own_model(model: str) -> list[str]:
+    """Module, class and code of a model that neither this package nor RecBole has."""
+    own = source_of(model)
+    if own is None or own.module.partition(".")[0] == __name__.partition(".")[0]:
+        return []
+    file = getattr(sys.modules.get(own.module), "__file__", None)
+    return [own.module, own.name, sha256_of_file(file) if file else ""]
 
 
 def data_hashes(config) -> dict[str, str]:
@@ -56,7 +73,9 @@ def data_hashes(config) -> dict[str, str]:
     places = [(folder, name, TABLES), (features, name, FEATURES)]
     for domain in domains_of(config):
         places.append((domain_folder(config, domain), domain, TABLES + FEATURES))
-    places += [(domain_folder(config, o), o, (".inter",)) for o in excluded_data_sets(config)]
+    for excluded in excluded_data_sets(config):
+        for part in domains_of_data_set(config, excluded) or [excluded]:
+            places.append((domain_folder(config, part), part, (".inter",)))
     used = [
         file
         for folder, stem, suffixes in places

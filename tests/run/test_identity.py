@@ -63,3 +63,28 @@ def test_a_digest_follows_settings_and_the_checkpoint_but_not_places(toy, tmp_pa
         ConfigError, match=r"pre_model_path: the checkpoint '.*start.pth' does not exist"
     ):
         digest_of()
+
+
+def test_the_mixture_whose_users_are_left_out_counts_by_its_domains(toy, tmp_path):
+    root = tmp_path / "dataset"
+    for name in ("a", "b"):
+        (root / name).mkdir()
+        (root / name / f"{name}.inter").write_text("user_id:token\titem_id:token\nu1\ti1\n")
+    (root / "mix").mkdir()
+    (root / "mix/mix.yaml").write_text(yaml.safe_dump({"domains": ["a", "b"]}))
+    config = load_config("SASRec", None, (), {**toy, "exclude_users_of": ["mix"]})
+
+    assert {"a.inter", "b.inter"} <= set(data_hashes(config))
+
+
+def test_a_digest_follows_the_module_of_a_model_of_the_users(toy, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    file = tmp_path / "module_of_mine.py"
+    code = "from recbole.model.sequential_recommender import SASRec\nclass Mine(SASRec): pass\n"
+    file.write_text(code)
+    settings = {**toy, "model": "module_of_mine:Mine"}
+
+    before = digest(load_config(None, None, (), settings), PLACES)
+    file.write_text(code + "# other code\n")
+
+    assert digest(load_config(None, None, (), settings), PLACES) != before
