@@ -1,16 +1,16 @@
 """Baselines on a target that train nothing: popularity, and neighbors by each modality."""
 
+from recbole.utils.argument_list import dataset_arguments
+
 from recbole_mm.config.load import RunConfig, load_config
 from recbole_mm.config.plain import config_to_plain
 
 POPULARITY = "popularity"
 COMMON_KEYS = (
-    "ITEM_ID_FIELD", "MAX_ITEM_LIST_LENGTH", "RATING_FIELD", "TIME_FIELD", "USER_ID_FIELD",
-    "benchmark_filename", "checkpoint_dir", "data_path", "domains", "encoding", "eval_args", "exclude_users_of",
-    "eval_batch_size", "feature_path", "filter_inter_by_user_or_item", "gpu_id", "held_out_items",
-    "item_inter_num_interval", "load_col", "metrics", "min_feature_coverage", "rm_dup_inter", "seed",
-    "show_progress", "tie_order", "topk", "train_users", "unload_col", "use_gpu",
-    "user_inter_num_interval", "val_interval", "valid_metric",
+    *dataset_arguments, "benchmark_filename", "checkpoint_dir", "data_cache", "data_path", "domains",
+    "encoding", "eval_args", "eval_batch_size", "exclude_users_of", "feature_path", "gpu_id",
+    "held_out_items", "metrics", "min_feature_coverage", "seed", "show_progress", "tie_order", "topk",
+    "train_users", "use_gpu", "valid_metric",
 )  # fmt: skip
 """Keys that decide what a model is trained and tested on."""
 

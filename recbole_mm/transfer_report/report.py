@@ -186,12 +186,12 @@ def conditions(study: Study, blocks: list[Block]) -> str:
 
 def _conditions_of_targets(study: Study, blocks: list[Block]) -> list[str]:
     """What targets are ranked among, and ties; with the names of the targets where they differ."""
-    settings, order = study.settings, study.outcomes[0].config["tie_order"]
-    targets: dict[str, list[str]] = {}
+    settings, targets = study.settings, dict[str, list[str]]()
+    order_of = {outcome.target: outcome.config["tie_order"] for outcome in study.outcomes}
     for target, group in groupby(blocks, key=lambda block: block.target):
         description = next(group).description
         counts = description.counts
-        ties = tie_conditions(order, description.tied_targets, counts["test targets"])
+        ties = tie_conditions(order_of[target], description.tied_targets, counts["test targets"])
         text = " ".join([*ranking_conditions(counts["items"], settings.mask_seen), *ties])
         targets.setdefault(text, []).append(target)
     if len(targets) == 1:

@@ -94,12 +94,14 @@ def variant_stages(config_files, overrides: dict) -> dict[tuple[str, str], dict]
     tested zero-shot. Several stages on one target are distinguished by their numbers in the file.
 
     Raises:
-        ConfigError: no finetune stage starts from a pre-trained model.
+        ConfigError: no finetune stage starts from a pre-trained model, or one that does sets a key that
+            the report varies itself.
     """
     planned = plan_stages(config_files=config_files, overrides=overrides)
     overlays = stage_overlays({**read_layers(config_files), **overrides})
     given = {key: value for key, value in overrides.items() if key not in OF_THE_REPORT}
     stages: dict[tuple[str, str], dict] = {}
+    origins: dict[tuple[str, str], object] = {}
     transferred = False
     for number, (stage, overlay) in enumerate(zip(planned, overlays, strict=True), 1):
         config = stage.config
@@ -112,12 +114,18 @@ def variant_stages(config_files, overrides: dict) -> dict[tuple[str, str], dict]
         if stage.source is None and not config["pre_model_path"]:
             continue  # a control that the file lists itself
         transferred = True
-        for start, changes in _changes(config).items():
-            setting = WITH_ID if config["use_item_id"] else WITHOUT_ID
-            if start in NOT_TRAINED:
-                setting = ""
-            name = f"{config['model']}, {config['dataset']}"
-            _add(stages, number, name, setting, start, {**overlay, **given, **changes})
+        _refuse_conditions(config)
+        origin = config["pre_model_path"] or stage.source
+        starts = {start: {**overlay, **given, **new} for start, new in _changes(config).items()}
+        name = f"{config['model']}, {config['dataset']}"
+        keys = _keys(name, config["use_item_id"])
+        if any(
+            key in stages and (stages[key], origins[key]) != (starts[key[1]], origin)
+            for key in keys
+        ):
+            keys = _keys(f"{name} (stage {number})", config["use_item_id"])
+        for key in keys:
+            stages[key], origins[key] = starts[key[1]], origin
     if not transferred:
         raise ConfigError(
             f"{', '.join(map(str, config_files))}: no finetune stage starts from a pre-trained "
@@ -144,8 +152,16 @@ def without_id_setting(target: str) -> str:
     return target.removesuffix(WITH_ID).removesuffix(WITHOUT_ID)
 
 
-def _add(stages: dict, number: int, name: str, setting: str, start: str, overlay: dict) -> None:
-    """Add a stage, once; another one of the same name and start gets its number in its name."""
-    if stages.get((name + setting, start), overlay) != overlay:
-        name = f"{name} (stage {number})"
-    stages.setdefault((name + setting, start), overlay)
+def _keys(name: str, use_item_id: bool) -> list[tuple[str, str]]:
+    """Target and start of every start; those that are not trained have no ID."""
+    trained = name + (WITH_ID if use_item_id else WITHOUT_ID)
+    return [(name if start in NOT_TRAINED else trained, start) for start in STARTS]
+
+
+def _refuse_conditions(config) -> None:
+    for key, option in (("train_users", "--sizes"), ("held_out_items", "--new_items")):
+        if config[key] != getattr(ALL, key):
+            raise ConfigError(
+                f"{key}: {config[key]} in the stage on {config['dataset']}: leave it out and give "
+                f"{option}, which compares all starts under it"
+            )

@@ -10,6 +10,7 @@ from recbole_mm.cli import main
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.load import load_config
 from recbole_mm.run.run import Run
+from recbole_mm.transfer_report.baselines import baseline_configs
 from recbole_mm.transfer_report.settings import (
     Condition,
     Settings,
@@ -75,6 +76,36 @@ def test_starts_that_are_not_trained_have_no_settings_of_training(toy):
         overlay = {**stages["MISSRec, toy", start], "pre_model_path": None}
         assert not overlay["use_item_id"]
         Run(load_config("MISSRec", None, (), {**toy, **MODELS["MISSRec"], **overlay}))
+
+
+def test_targets_that_start_from_other_weights_are_told_apart(toy):
+    files = write_file(
+        toy, "MISSRec", {}, PRETRAIN | {"epochs": 2}, {}, {"freeze": ["transformer.*"]}
+    )
+
+    stages = variant_stages(files, {})
+
+    names = [target for target, start in stages if start == "scratch"]
+    assert names == [f"MISSRec, toy{n} with ID" for n in ("", " (stage 4)", " (stage 5)")]
+    for name in names:
+        own = [start for target, start in stages if target.startswith(name.partition(" with")[0])]
+        assert {"frozen", "unfrozen", "zero-shot", "untrained"} <= set(own)
+    assert len(stages) == 2 + 3 * 5
+
+
+@pytest.mark.parametrize("condition", [{"train_users": 0.1}, {"held_out_items": 0.2}])
+def test_what_the_report_varies_is_not_set_by_a_stage(toy, condition):
+    files = write_file(toy, "MISSRec", condition)
+
+    with pytest.raises(ConfigError, match="leave it out and give --(sizes|new_items)"):
+        variant_stages(files, {})
+
+
+def test_baselines_read_the_files_as_the_target_is_read(toy):
+    config = load_config("MISSRec", None, (), {**toy, "field_separator": ",", "data_cache": "none"})
+
+    for baseline in baseline_configs(config, ["text"]).values():
+        assert (baseline["field_separator"], baseline["data_cache"]) == (",", "none")
 
 
 def test_every_pretraining_keeps_its_place(toy):
