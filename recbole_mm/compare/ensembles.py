@@ -1,8 +1,9 @@
 r"""Models whose scores are added: late fusion of entries that were trained apart.
 
 An ensemble is written ``A|B`` in ``--models``, where ``A`` and ``B`` are entries too. Its score of an
-item is the mean of the members' log-probabilities, so that members count the same whatever the
-scale of their scores.
+item is the mean of the members' log-probabilities: of a model that is trained with a softmax, and of
+TransitionGraph, the scores are logits. Counts and sums of similarities are none: added to others
+they outweigh them or vanish.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,6 +21,10 @@ from recbole_mm.tools.records import read_record
 from recbole_mm.training.ranking import pieces
 
 SEPARATOR = "|"
+
+
+NO_LOGITS = ("HistoryKNN", "Popularity")
+"""Models whose scores are no logits."""
 
 
 class Ensemble(NamedTuple):

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import recbole.data.dataset
 
-from recbole_mm.compare.ensembles import SEPARATOR, Ensemble
+from recbole_mm.compare.ensembles import NO_LOGITS, SEPARATOR, Ensemble
 from recbole_mm.compare.item_columns import columns_for
 from recbole_mm.config.columns import ALL
 from recbole_mm.config.errors import ConfigError, files_named
@@ -34,9 +34,10 @@ from recbole_mm.config.values import parse_overrides
 TUNED = "tuned"
 COMMON_KEYS = (
     "ITEM_ID_FIELD", "RATING_FIELD", "TIME_FIELD", "USER_ID_FIELD", "benchmark_filename",
-    "data_path", "dataset", "eval_args", "filter_inter_by_user_or_item", "held_out_items",
-    "item_inter_num_interval", "metrics", "rm_dup_inter", "seed", "topk",
-    "user_inter_num_interval", "val_interval", "valid_metric",
+    "data_path", "dataset", "domains", "eval_args", "exclude_users_of",
+    "filter_inter_by_user_or_item", "held_out_items", "item_inter_num_interval", "metrics",
+    "rm_dup_inter", "seed", "tie_order", "topk", "train_users", "user_inter_num_interval",
+    "val_interval", "valid_metric",
 )  # fmt: skip
 """Keys whose values entries must have in common to be compared."""
 
@@ -94,15 +95,24 @@ def parse_ensembles(text: str) -> list[Ensemble]:
     """The ensembles of ``--models``.
 
     Raises:
-        ConfigError: one of fewer than two entries, or of an entry that is not listed itself; see
-            also :func:`parse_entries`.
+        ConfigError: one of fewer than two entries, of an entry that is not listed itself, or of one
+            whose scores are no logits; see also :func:`parse_entries`.
     """
     models = [part for part in _parts(text) if not _is_ensemble(part)]
-    labels = [entry.label for entry in parse_entries(text)]
+    entries = parse_entries(text)
     label_of = {}
-    for part, label in zip(models, labels, strict=True):
-        label_of[_without_spaces(part)] = label_of[_without_spaces(label)] = label
+    for part, entry in zip(models, entries, strict=True):
+        label_of[_without_spaces(part)] = label_of[_without_spaces(entry.label)] = entry.label
     ensembles = [_parse_ensemble(part, label_of) for part in _parts(text) if _is_ensemble(part)]
+    model_of = {entry.label: entry.model for entry in entries}
+    for ensemble in ensembles:
+        for member in ensemble.members:
+            if model_of[member] in NO_LOGITS:
+                raise ConfigError(
+                    f"--models: {ensemble.label} adds the scores of {member}, which are counts or sums "
+                    f"and no logits, so that they would outweigh the others or vanish: leave it out; "
+                    f"TransitionGraph can be added"
+                )
     _refuse_duplicates([ensemble.label for ensemble in ensembles])
     return ensembles
 

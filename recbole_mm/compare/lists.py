@@ -154,8 +154,7 @@ def rank_lists(lists: pl.DataFrame, targets: Targets, mask_seen: bool) -> pl.Dat
         mask_seen: leave out the items of the history; those below them move up.
     """
     if mask_seen:
-        seen = targets.history.join(targets.rows.select("user", "item"), ["user", "item"], "anti")
-        lists = lists.join(seen, ["user", "item"], "anti", maintain_order="left")
+        lists = _without_seen(lists, targets)
     rank = pl.int_range(1, pl.len() + 1).over("user")
     ranked = lists.with_columns(rank=rank)
     found = targets.rows.join(ranked, ["user", "item"], "left", maintain_order="left")
@@ -181,13 +180,16 @@ def write_lists_run(lists: ForeignLists, settings: Settings, config: RunConfig) 
     """
     targets, table = describe_targets(config), read_lists(lists.path)
     _refuse_short_lists(lists, table, targets, settings)
+    treatments = [CANDIDATES]
+    if _reach_with_seen_items_left_out(lists, table, targets, settings):
+        treatments.append(MASKED)
     seed = settings.seeds[0]
     identity = sha256_of_parts([sha256_of_file(lists.path), str(config["tie_order"])])
     name = f"{label_as_name(lists.label)}-lists-{identity[:10]}"
     run = EntryRun(lists.label, seed, settings.out / "runs" / name)
     parts = [
         rank_lists(table, targets, seen == MASKED).with_columns(seen=pl.lit(seen))
-        for seen in (CANDIDATES, MASKED)
+        for seen in treatments
     ]
     names = {"features": "all", "label": lists.label, "model": lists.label}
     ranks = pl.concat(parts).with_columns(
@@ -217,12 +219,50 @@ def _refuse_short_lists(
             f"e.g. {without[0]}"
         )
     longest = int(table["user"].value_counts()["count"].to_numpy().max())
-    wanted = max(parse_metric(name)[1] for name in [settings.metric, *_metrics(settings)])
+    wanted = _longest_metric(settings)
     if longest < wanted:
         raise ConfigError(
             f"{lists.path}: the lists hold at most {longest} items, the metrics look at {wanted}: "
             f"give longer lists, or shorter ones with --topk and --metric"
         )
+
+
+def _reach_with_seen_items_left_out(
+    lists: ForeignLists, table: pl.DataFrame, targets: Targets, settings: Settings
+) -> bool:
+    """Whether every list has as many items as the metrics look at, or all there are, when those of the
+    history are left out; if not, and the report is about such lists, they are refused."""
+    wanted = _longest_metric(settings)
+    parts = {"left": _without_seen(table, targets), "seen": _seen(targets)}
+    users = targets.rows.select("user")
+    for name, part in parts.items():
+        users = users.join(part.group_by("user").agg(pl.len().alias(name)), "user", "left")
+    users = users.fill_null(0)
+    most = pl.min_horizontal(wanted, targets.items - pl.col("seen").cast(pl.Int64))
+    short = users.filter(pl.col("left") < most)["user"]
+    if not len(short):
+        return True
+    message = (
+        f"{lists.path}: without the items of the history, {len(short):,} lists have fewer than the "
+        f"{wanted} items that the metrics look at, e.g. that of user {short[0]}"
+    )
+    if settings.mask_seen:
+        raise ConfigError(f"{message}: give longer lists, or leave --mask_seen out")
+    print(f"warning: {message}: no masked numbers for {lists.label}; give longer lists")
+    return False
+
+
+def _without_seen(lists: pl.DataFrame, targets: Targets) -> pl.DataFrame:
+    return lists.join(_seen(targets), ["user", "item"], "anti", maintain_order="left")
+
+
+def _seen(targets: Targets) -> pl.DataFrame:
+    """Items of the histories, but for the targets themselves."""
+    return targets.history.join(targets.rows.select("user", "item"), ["user", "item"], "anti")
+
+
+def _longest_metric(settings: Settings) -> int:
+    return max(parse_metric(name)[1] for name in [settings.metric, *_metrics(settings)])
 
 
 def _metrics(settings: Settings) -> list[str]:

@@ -1,5 +1,7 @@
 """The tables of a report, as text cells."""
 
+import math
+
 from recbole_mm.compare.summary import Summary
 from recbole_mm.reporting.ranks import LIST_METRICS
 from recbole_mm.reporting.tables import (
@@ -43,12 +45,15 @@ def metrics_table(summary: Summary) -> Table:
 
 def other_metrics_table(summary: Summary) -> Table:
     """As :func:`metrics_table`, with the other treatment of the seen items."""
-    names = list(summary.rows[0].other_means)
+    names = list(dict.fromkeys(name for row in summary.rows for name in row.other_means))
     rows = [
         [row.label, *(mean_cell(row.other_means, row.other_deviations, name) for name in names)]
         for row in summary.rows
     ]
-    columns = {n: [r.other_means[name] for r in summary.rows] for n, name in enumerate(names, 1)}
+    columns = {
+        n: [row.other_means.get(name, -math.inf) for row in summary.rows]
+        for n, name in enumerate(names, 1)
+    }
     return Table(["", *names], rows, best_two(columns))
 
 

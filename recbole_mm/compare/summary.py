@@ -50,7 +50,8 @@ class Row(NamedTuple):
         seeds: number of finished runs.
         means: metric -> mean over seeds.
         deviations: metric -> standard deviation over seeds, ``None`` for one seed.
-        other_means, other_deviations: likewise, with the other treatment of the seen items.
+        other_means, other_deviations: likewise, with the other treatment of the seen items; empty
+            for lists that are too short for it.
         interval: of the metric of the tests, over users.
         against_baseline: ``None`` for the baseline.
         cost: means of epochs, seconds, parameters; empty for lists of another tool.
@@ -194,7 +195,11 @@ def _rows(
         results = [run.result() for run in finished if run.label == label]
         values = {name: per_label[label] for name, per_label in by_label.items()}
         values |= _list_metrics([result["metrics"][treatment] for result in results])
-        others = {name: per_label[label] for name, per_label in other_by_label.items()}
+        others = {
+            name: per_label[label]
+            for name, per_label in other_by_label.items()
+            if label in per_label
+        }
         rows.append(
             Row(
                 label=label,

@@ -1,6 +1,7 @@
 """Tables of a report: text cells, and the same as LaTeX."""
 
 import json
+import math
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,12 +35,12 @@ def best_two(columns: dict[int, list[float]]) -> dict[tuple[int, int], str]:
     have the same mark, and where all are equal none has one.
 
     Args:
-        columns: values of all rows, by column.
+        columns: values of all rows, by column; minus infinity where a row has none.
     """
     marks: dict[tuple[int, int], str] = {}
     for column, values in columns.items():
         shown = [round(value, 4) for value in values]
-        ranked = sorted(set(shown), reverse=True)
+        ranked = sorted(set(shown) - {-math.inf}, reverse=True)
         if len(ranked) < 2:
             continue
         names = {ranked[0]: BEST, ranked[1]: SECOND}

@@ -15,7 +15,7 @@ from recbole_mm.config.errors import ConfigError
 inf = float("inf")
 
 
-def test_members_count_the_same_whatever_the_scale_of_their_scores():
+def test_what_is_added_to_all_scores_of_a_member_is_without_effect():
     a, b = torch.tensor([[0.0, 1.0, 5.0]]), torch.tensor([[3.0, 1.0, 2.0]])
 
     mean = mean_log_probability([a, b])
@@ -63,6 +63,7 @@ def test_entries_and_ensembles_have_the_names_that_the_user_gives():
     ("text", "message"),
     [
         ("SASRec,SASRec|GRU4Rec", "GRU4Rec, which is not an entry: list every member"),
+        ("SASRec,Popularity,SASRec|Popularity", "scores of Popularity, which are counts or sums"),
         ("SASRec,SASRec|", "adds the scores of nothing"),
         ("SASRec,SASRec|SASRec", "the members of an ensemble must differ"),
         ("SASRec,GRU4Rec,SASRec|GRU4Rec,SASRec|GRU4Rec", "duplicate entries: SASRec"),

@@ -41,13 +41,20 @@ def test_a_file_that_is_named_like_its_model_is_left_out_of_the_label():
 
 def test_a_file_sets_nothing_that_entries_have_in_common(toy, tmp_path):
     file = tmp_path / "best.yaml"
-    file.write_text("dataset: other\ntopk: [10]\nseed: 3\ndata_path: nowhere\nhidden_size: 16\n")
+    of_the_data = "train_users: 0.1\ntie_order: item\nexclude_users_of: [other]\n"
+    own = "dataset: other\ntopk: [10]\nseed: 3\ndata_path: nowhere\nhidden_size: 16\n"
+    file.write_text(own + of_the_data)
     (entry,) = parse_entries(f"SASRec@{file}")
 
     config = config_of(entry, "toy", {}, {**toy, "seed": 1})
 
     assert (config["topk"], config["seed"], config["hidden_size"]) == ([5, 10, 20], 1, 16)
     assert config["data_path"].endswith("dataset/toy")
+    assert (config["train_users"], config["tie_order"], config["exclude_users_of"]) == (
+        1,
+        "file",
+        None,
+    )
 
 
 def test_a_file_of_another_model_is_refused(toy, tmp_path):

@@ -1,14 +1,20 @@
 """Lists of other tools as an entry."""
 
 import json
+from types import SimpleNamespace
 
 import polars as pl
 import pytest
 from tiny import TINY
 
 from recbole_mm.cli import main
-from recbole_mm.compare.entries import parse_lists
-from recbole_mm.compare.lists import Targets, rank_lists, read_lists
+from recbole_mm.compare.entries import ForeignLists, parse_lists
+from recbole_mm.compare.lists import (
+    Targets,
+    _reach_with_seen_items_left_out,
+    rank_lists,
+    read_lists,
+)
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.load import load_config
 from recbole_mm.reporting.ranks import evaluate_ranks
@@ -35,6 +41,22 @@ def test_a_target_has_its_place_in_the_list_and_the_last_rank_where_it_is_missin
 
 def test_masked_items_leave_the_list_but_never_the_target():
     assert ranks_of(mask_seen=True) == {"u": 1, "v": 1, "w": 50}  # a repeats, and is the target
+
+
+def test_lists_that_seen_items_make_too_short_have_no_masked_numbers(tmp_path, capsys):
+    lists = ForeignLists("Mine", tmp_path / "top.csv")
+    ten = pl.DataFrame({"user": ["u"] * 10, "item": ["x", *"abcdefghi"]})
+    targets = TARGETS._replace(rows=TARGETS.rows.filter(user="u"))
+
+    def reach(table, k, mask_seen=False):
+        asked = SimpleNamespace(metric=f"NDCG@{k}", topk=[k], mask_seen=mask_seen)
+        return _reach_with_seen_items_left_out(lists, table, targets, asked)
+
+    assert reach(ten, 9) and not reach(ten, 10)
+    assert "no masked numbers for Mine" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="1 lists have fewer than the 10 items"):
+        reach(ten, 10, mask_seen=True)
+    assert reach(pl.DataFrame({"user": ["u"] * 49, "item": list(map(str, range(49)))}), 60)
 
 
 @pytest.mark.parametrize(
