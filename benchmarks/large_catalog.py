@@ -98,6 +98,7 @@ def evaluation(name: str, _task: str, n_items: int) -> dict:
         )
         run = Run(config)
         run.model.on_epoch_start(0)
+        run.trainer.eval_collector.data_collect(run.splits.train)
         before, begun = own(), time.perf_counter()
         metrics = run.trainer.evaluate(run.splits.test, load_best_model=False)
         seconds = time.perf_counter() - begun

@@ -48,7 +48,8 @@ def test_every_line_says_its_type_and_what_it_does(path):
 @pytest.mark.parametrize("path", PATHS, ids=name)
 def test_every_stage_can_start_from_the_one_that_it_names(path, toy):
     states = []
-    small = {**toy, "domains": [], "interest_clustering": "kmeans"}
+    small = {**toy, "domains": [], "exclude_users_of": [], "same_domain_negatives": False}
+    small["interest_clustering"] = "kmeans"
     for stage in plan_stages(config_files=[path], overrides=small):
         config = stage.config
         assert config["model"] in MODELS
