@@ -973,7 +973,7 @@ def _make_partial(shelf, folder):
     pl.DataFrame(HISTORIES).write_ndjson(folder / "today.jsonl")
     _write_recommendations(folder)
     (folder / "top.csv").rename(folder / "expected.csv")
-    finish, output.PartialOutput.finish = output.PartialOutput.finish, lambda _: None
+    finish, output.PartialOutput.finish = output.PartialOutput.finish, lambda *_: None
     try:
         _write_recommendations(folder)
     finally:

@@ -7,6 +7,7 @@ import yaml
 
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.load import load_config
+from recbole_mm.config.own_models import VARIABLE
 from recbole_mm.run.identity import PLACES, data_hashes, digest
 
 
@@ -79,6 +80,7 @@ def test_the_mixture_whose_users_are_left_out_counts_by_its_domains(toy, tmp_pat
 
 def test_a_digest_follows_the_module_of_a_model_of_the_users(toy, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv(VARIABLE, "")
     file = tmp_path / "module_of_mine.py"
     code = "from recbole.model.sequential_recommender import SASRec\nclass Mine(SASRec): pass\n"
     file.write_text(code)
