@@ -22,7 +22,6 @@ from recbole_mm.training.ranking import pieces
 
 SEPARATOR = "|"
 
-
 NO_LOGITS = ("HistoryKNN", "Popularity")
 """Models whose scores are no logits."""
 

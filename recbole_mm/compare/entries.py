@@ -104,15 +104,7 @@ def parse_ensembles(text: str) -> list[Ensemble]:
     for part, entry in zip(models, entries, strict=True):
         label_of[_without_spaces(part)] = label_of[_without_spaces(entry.label)] = entry.label
     ensembles = [_parse_ensemble(part, label_of) for part in _parts(text) if _is_ensemble(part)]
-    model_of = {entry.label: entry.model for entry in entries}
-    for ensemble in ensembles:
-        for member in ensemble.members:
-            if model_of[member] in NO_LOGITS:
-                raise ConfigError(
-                    f"--models: {ensemble.label} adds the scores of {member}, which are counts or sums "
-                    f"and no logits, so that they would outweigh the others or vanish: leave it out; "
-                    f"TransitionGraph can be added"
-                )
+    _refuse_sums(ensembles, [entry.label for entry in entries if entry.model in NO_LOGITS])
     _refuse_duplicates([ensemble.label for ensemble in ensembles])
     return ensembles
 
@@ -154,6 +146,16 @@ def _parse_ensemble(text: str, label_of: dict[str, str]) -> Ensemble:
     if len(set(labels)) < len(labels):
         raise ConfigError(f"--models: {text}: the members of an ensemble must differ")
     return Ensemble(name or SEPARATOR.join(labels), labels)
+
+
+def _refuse_sums(ensembles: list[Ensemble], sums: list[str]) -> None:
+    for label, members in ensembles:
+        for member in set(members) & set(sums):
+            raise ConfigError(
+                f"--models: {label} adds the scores of {member}, which are counts or sums and no "
+                f"logits, so that they would outweigh the others or vanish: leave it out; "
+                f"TransitionGraph can be added"
+            )
 
 
 def _named_ensemble(text: str, label_of: dict[str, str]) -> tuple[str | None, list[str]]:

@@ -4,6 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recbole_mm.data.sequences import rows_of_runs, steps_to_end
+
 
 def random_crops(first: Tensor, end: Tensor, share: float) -> tuple[Tensor, Tensor]:
     """Cut some windows to a part of random length at a random place.
@@ -55,15 +57,9 @@ def times_as_target(
         ``(N,)`` float64
     """
     ends_moment = np.r_[(users[1:] != users[:-1]) | (times[1:] != times[:-1]), True]
-    last_of_moment = np.flatnonzero(ends_moment)[np.cumsum(ends_moment) - ends_moment]
+    size = last - first + 1
+    tied = np.minimum(steps_to_end(ends_moment)[first] + 1, size)
     count = np.zeros(len(users))
-    np.add.at(count, _rows_between(first, last - first + 1), 1)
-    tied = np.minimum(last_of_moment[first], last) - first + 1
-    np.subtract.at(count, _rows_between(first, tied), 1 / np.repeat(tied, tied))
+    np.add.at(count, rows_of_runs(first, size), 1)
+    np.subtract.at(count, rows_of_runs(first, tied), 1 / np.repeat(tied, tied))
     return count
-
-
-def _rows_between(first: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """The rows ``[first, first + size)`` of each window, one window after the other."""
-    ends = np.cumsum(size)
-    return np.arange(ends[-1] if len(ends) else 0) + np.repeat(first - ends + size, size)

@@ -163,8 +163,18 @@ def users_by_start(users: np.ndarray, times: np.ndarray) -> np.ndarray:
     first = np.flatnonzero(_starts_user(users))
     sizes = np.diff(first, append=len(users))
     order = np.argsort(times[first], kind="stable")
-    ends = np.cumsum(sizes[order])
-    return np.repeat(first[order] - ends + sizes[order], sizes[order]) + np.arange(len(users))
+    return rows_of_runs(first[order], sizes[order])
+
+
+def rows_of_runs(first: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """The rows ``[first, first + size)`` of each run, one run after the other.
+
+    Args:
+        first: of each run, ``(n,)``.
+        size: likewise.
+    """
+    ends = np.cumsum(size)
+    return np.repeat(first - ends + size, size) + np.arange(size.sum())
 
 
 def leave_one_out(users: np.ndarray, n_left_out: int) -> list[np.ndarray]:

@@ -1,10 +1,10 @@
 """Search for the best items of users by an index (faiss) instead of scoring all of them.
 
 An item has one vector or several: its score is at most the largest of their dot products with the
-user. The index finds vectors; the score of the items that they belong to, and of those of the history, to
-which a model may add something (``added`` of the encoder), is then computed exactly, so the order of
-what was found is that of the model, also where a score is a mix weighted by the user (MISSRec). With ``exact``, an item whose score is above the last product that was found cannot be
-missed.
+user. The index finds vectors; the score of the items that they belong to, and of those of the
+history, to which a model may add something (``added`` of the encoder), is then computed exactly, so the
+order of what was found is that of the model, also where a score is a mix weighted by the user
+(MISSRec). With ``exact``, an item whose score is above the last product that was found cannot be missed.
 
 ========================= ================================================
 index.faiss               of the vectors, by inner product; they may have one more coordinate,

@@ -186,7 +186,8 @@ def conditions(study: Study, blocks: list[Block]) -> str:
 
 def _conditions_of_targets(study: Study, blocks: list[Block]) -> list[str]:
     """What targets are ranked among, and ties; with the names of the targets where they differ."""
-    settings, targets = study.settings, dict[str, list[str]]()
+    settings = study.settings
+    targets: dict[str, list[str]] = {}
     order_of = {outcome.target: outcome.config["tie_order"] for outcome in study.outcomes}
     for target, group in groupby(blocks, key=lambda block: block.target):
         description = next(group).description
