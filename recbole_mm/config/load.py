@@ -73,7 +73,9 @@ class RunConfig(Config):
         return dict(config_dict or {})
 
     def _init_device(self):
-        if not self.final_config_dict["use_gpu"]:  # which RecBole itself looks at nowhere
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        on_cpu = not self.final_config_dict["use_gpu"]  # which RecBole itself looks at nowhere
+        if on_cpu:
             self.final_config_dict["gpu_id"] = ""
         if isinstance(self.final_config_dict["gpu_id"], list):
             self.final_config_dict["gpu_id"] = tuple(self.final_config_dict["gpu_id"])
@@ -81,6 +83,8 @@ class RunConfig(Config):
             # one GPU for each process; RecBole would make this one visible to all
             self.final_config_dict["gpu_id"] = os.environ["CUDA_VISIBLE_DEVICES"]
         super()._init_device()
+        if on_cpu:  # RecBole has hidden the GPUs, also from what this process runs later
+            _restore("CUDA_VISIBLE_DEVICES", visible)
 
     def _load_internal_config_dict(self, model, model_class, dataset):
         super()._load_internal_config_dict(model, model_class, dataset)
@@ -90,6 +94,14 @@ class RunConfig(Config):
         merged = {**self.internal_config_dict, **self.external_config_dict}
         if merged["MODEL_TYPE"] == ModelType.SEQUENTIAL and merged.get("loss_type") == "CE":
             self.internal_config_dict["train_neg_sample_args"] = None
+
+
+def _restore(variable: str, value: str | None) -> None:
+    """Set a variable of the environment to what it was."""
+    if value is None:
+        os.environ.pop(variable, None)
+    else:
+        os.environ[variable] = value
 
 
 def load_config(

@@ -1,3 +1,4 @@
+import os
 import re
 import sys
 
@@ -272,3 +273,14 @@ def test_without_use_gpu_a_run_stays_on_the_cpu(monkeypatch, use_gpu, device):
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     config = load_config("MMM4Rec", "demo", config_dict={"use_gpu": use_gpu})
     assert config["device"].type == device
+
+
+@pytest.mark.parametrize("visible", [None, "1"])
+def test_a_run_on_the_cpu_does_not_hide_the_gpus_from_the_next_one(monkeypatch, visible):
+    if visible is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    load_config("MMM4Rec", "demo", config_dict={"use_gpu": False})
+
+    assert os.environ.get("CUDA_VISIBLE_DEVICES") == visible
