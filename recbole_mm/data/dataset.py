@@ -65,8 +65,11 @@ READ_OTHER_HISTORIES = ("FEARec",)
 DOMAIN_SAMPLINGS = ("proportional", "balanced")
 
 
-def take_rows(events: Interaction, rows: np.ndarray) -> Interaction:
-    """``events[rows]``, which RecBole would make a Python list of first."""
+def take_rows(events: Interaction, rows) -> Interaction:
+    """``events[rows]``, of whose row numbers RecBole would make a Python list for every column."""
+    if isinstance(rows, (int, slice)):
+        return events[rows]
+    rows = np.asarray(rows)
     taken = {field: events[field].numpy().take(rows, axis=0) for field in events}
     return Interaction({field: torch.from_numpy(values) for field, values in taken.items()})
 
@@ -637,7 +640,7 @@ class MultiModalDataset(PresplitDataset):
         """Targets with their histories, right-padded with 0 to ``MAX_ITEM_LIST_LENGTH``."""
         if self.example_of_row is not None:
             index = self.example_of_row[index]
-        batch = self.examples[index]
+        batch = take_rows(self.examples, index)
         if FIRST_ROW not in batch:
             return self.join(batch) if join else batch
         columns = dict(batch.interaction)
@@ -654,8 +657,7 @@ class MultiModalDataset(PresplitDataset):
             if field == self.uid_field:
                 continue
             values = self.history[field][rows]
-            values[padding] = 0
-            columns[getattr(self, f"{field}_list_field")] = values
+            columns[getattr(self, f"{field}_list_field")] = values.masked_fill_(padding, 0)
         if self.windows is not None:
             items = self.history[self.iid_field][targets]
             columns[TARGET_LIST] = items.masked_fill_(padding, 0)
