@@ -115,16 +115,16 @@ def _torch_facts() -> tuple[str, str, str]:
     """Device, backend of the scan, and threads, in words."""
     import torch
 
-    from recbole_mm.model.layers.backend import PACKAGES, TORCH, choose_kernels
+    from recbole_mm.model.layers.backend import PACKAGES, SHORT
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     missing = [name for name in PACKAGES if find_spec(name) is None]
     why = f"{' and '.join(missing)} not installed" if missing else "the device is not CUDA"
-    fused = choose_kernels("auto", device) is not TORCH
+    fused = device.type == "cuda" and not missing
     limit = os.environ.get("OMP_NUM_THREADS", "not set")
     return (
         _named(device),
-        "mamba_ssm" if fused else f"torch ({why})",
+        f"mamba_ssm for histories longer than {SHORT}" if fused else f"torch ({why})",
         f"{torch.get_num_threads()} on {os.cpu_count()} cores, OMP_NUM_THREADS: {limit}",
     )
 

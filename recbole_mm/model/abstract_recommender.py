@@ -98,7 +98,8 @@ class MultiModalRecommender(SequentialRecommender):
         repeats: learned propensity to repeat items of the history, or ``None``.
         neighbors: similarity to the items of the history as a part of the score, or ``None``.
         positions_per_group: maximum number of positions that are computed together, see
-            :func:`~recbole_mm.model.layers.bucketing.group_by_length`.
+            :func:`~recbole_mm.model.layers.bucketing.group_by_length`; of the class, that of a CPU
+            without ``length_group_size``.
         items_per_block: items that are embedded at once where there are more.
         fixed_length: compute every history at the full length, so that no shape depends on the data:
             for an exported graph.
@@ -129,6 +130,10 @@ class MultiModalRecommender(SequentialRecommender):
         super().__init__(config, dataset)
         self._kept_in_evaluation: dict = {}
         self.hidden_size = config["hidden_size"]
+        if config["length_group_size"] is not None:
+            self.positions_per_group = config["length_group_size"]
+        elif self.device.type != "cpu":  # where a group takes as long as the whole batch
+            self.positions_per_group = 0
         self.train_stage = read_choice(config, "train_stage", TRAIN_STAGES)
         self.use_item_id = bool(config["use_item_id"])
         self.softmax = read_choice(config, "softmax", SOFTMAXES)

@@ -8,6 +8,7 @@ from recbole.evaluator import Collector
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.model.layers.top_k import top_k
 from recbole_mm.tools import processes
+from recbole_mm.tools.blocks import numbers_at_once
 from recbole_mm.tools.errors import RunFailed
 
 METRICS_OF_RANKS = {"recall", "mrr", "ndcg", "hit", "precision", "map"}
@@ -151,7 +152,7 @@ def _count(relation: Callable, scores: torch.Tensor, own: torch.Tensor) -> torch
 
     A sum of bools would convert them all to int64 first; in float32 counts are exact up to 2^24.
     """
-    rows = max(1, SCORES_PER_BLOCK // scores.shape[1])
+    rows = max(1, numbers_at_once(SCORES_PER_BLOCK, scores.device) // scores.shape[1])
     holds = torch.empty_like(scores[:rows], dtype=torch.float32)
     counts = [
         relation(block, limit, out=holds[: len(block)]).sum(dim=1)

@@ -10,6 +10,7 @@ from torch.testing import assert_close
 
 from recbole_mm.config.load import load_config
 from recbole_mm.data.dataset import MultiModalDataset
+from recbole_mm.model.layers import backend
 from recbole_mm.model.layers.backend import PACKAGES, TORCH, choose_kernels
 from recbole_mm.model.sequential_recommender.mmm4rec import MMM4Rec
 
@@ -187,8 +188,8 @@ def test_a_backend_that_is_not_available_is_refused_with_the_install_command():
     installed = all(find_spec(name) for name in PACKAGES)
     words = "CUDA only" if installed else r"pip install 'recbole_mm\[gpu\]'"
     with pytest.raises(ValueError, match=words):
-        choose_kernels("mamba_ssm", cpu)
-    assert choose_kernels("auto", cpu) is TORCH
+        choose_kernels("mamba_ssm", cpu, 20)
+    assert choose_kernels("auto", cpu, 1000) is TORCH
 
 
 @pytest.mark.parametrize("spread", [0.02, 0.2])
@@ -207,15 +208,10 @@ def test_cached_items_are_updated_with_the_parameters(toy):
     assert not torch.equal(scores(model, batch), before)
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_fused_kernels_equal_the_torch_implementation():
-    pytest.importorskip("mamba_ssm", reason="needs mamba_ssm")
-    from recbole_mm.model.layers.backend import mamba_ssm_scan
-    from recbole_mm.model.layers.ssd import ssd
+def test_auto_takes_the_fused_kernels_for_long_histories_only(monkeypatch):
+    monkeypatch.setattr(backend, "find_spec", lambda _: "installed")
+    cuda = torch.device("cuda")
 
-    torch.manual_seed(0)
-    x, dt, A = torch.randn(2, 50, 8, 64).cuda(), torch.rand(2, 50, 8).cuda(), -torch.rand(8).cuda()
-    B, C = torch.randn(2, 2, 50, 8, 64).cuda()
-    given = x, dt, A, B, C, torch.randn(2, 50, 8).cuda()
-    assert_close(mamba_ssm_scan(*given), ssd(*given), atol=1e-2, rtol=1e-2)
+    assert choose_kernels("auto", cuda, backend.SHORT) is TORCH
+    for name, length in (("auto", backend.SHORT + 1), ("mamba_ssm", 20)):
+        assert choose_kernels(name, cuda, length).scan is backend.mamba_ssm_scan

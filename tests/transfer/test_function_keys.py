@@ -51,6 +51,8 @@ def another_value(key, value):
         return not value
     if key.endswith("_eps"):
         return 0.1
+    if value is None:  # length_group_size
+        return 2
     return value // 2 or 2 if isinstance(value, int) else value / 2 or 0.5
 
 

@@ -13,6 +13,10 @@ from recbole_mm.model.layers.ssd import ssd
 
 BACKENDS = ("auto", "torch", "mamba_ssm")
 PACKAGES = ("mamba_ssm", "causal_conv1d")
+SHORT = 200
+"""The length of histories up to which the fused kernels are not faster, while their choice takes a
+minute or two at the first step."""
+VECTOR = 8  # channels that the kernel of causal_conv1d reads at once
 INSTALL = "pip install 'recbole_mm[gpu]' (needs CUDA and its compiler)"
 
 
@@ -31,13 +35,15 @@ class Kernels(NamedTuple):
 TORCH = Kernels(ssd, causal_conv1d)
 
 
-def choose_kernels(backend: str, device: torch.device) -> Kernels:
+def choose_kernels(backend: str, device: torch.device, max_length: int) -> Kernels:
     """The kernels of a backend; the choice is logged.
 
     Args:
         backend: ``torch``: exact, on every device; ``mamba_ssm``: the fused kernels of mamba_ssm
-            and causal_conv1d, on CUDA only; ``auto``: ``mamba_ssm`` where it runs, else ``torch``.
+            and causal_conv1d, on CUDA only; ``auto``: ``mamba_ssm`` for histories longer than
+            :data:`SHORT` where it runs, else ``torch``.
         device: of the model.
+        max_length: of a history.
 
     Raises:
         ValueError: unknown name; ``mamba_ssm`` is not installed, or the device is not CUDA.
@@ -55,7 +61,8 @@ def choose_kernels(backend: str, device: torch.device) -> Kernels:
             f"ssd_backend is mamba_ssm, whose kernels run on CUDA only; the device is {device}. "
             f"Set ssd_backend: torch."
         )
-    fused = on_cuda and not missing and backend != "torch"
+    long = backend == "mamba_ssm" or max_length > SHORT
+    fused = on_cuda and not missing and backend != "torch" and long
     getLogger().info(f"ssd_backend: {'mamba_ssm' if fused else 'torch'} (setting: {backend})")
     return Kernels(mamba_ssm_scan, fused_causal_conv1d) if fused else TORCH
 
@@ -74,8 +81,13 @@ def mamba_ssm_scan(
 def fused_causal_conv1d(
     x: Tensor, weight: Tensor, bias: Tensor, before: Tensor | None = None
 ) -> Tensor:
-    """:func:`~recbole_mm.model.layers.conv.causal_conv1d` with the CUDA kernel of that name."""
+    """:func:`~recbole_mm.model.layers.conv.causal_conv1d` with the CUDA kernel of that name, where the
+    number of channels is one that it takes."""
+    if x.shape[-1] % VECTOR:
+        return causal_conv1d(x, weight, bias, before)
     from causal_conv1d import causal_conv1d_fn
 
     x = x if before is None else x + before
+    if any(stride % VECTOR for stride in x.stride()[:-1]):
+        x = x.contiguous()
     return causal_conv1d_fn(x.transpose(1, 2), weight, bias).transpose(1, 2)

@@ -5,6 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from recbole_mm.tools.blocks import numbers_at_once
+
 ELEMENTS_PER_CHUNK = 1_500_000  # so that products for the weights stay in the cache
 
 
@@ -106,7 +108,8 @@ class _CausalConv1d(torch.autograd.Function):
         now, *earlier = weight.T.flip(0).contiguous()
         grad_x = grad * now
         by_shift = weight.new_zeros(weight.shape[1], len(weight))
-        rows = max(1, ELEMENTS_PER_CHUNK // max(1, grad[0].numel()))
+        elements = numbers_at_once(ELEMENTS_PER_CHUNK, grad.device)
+        rows = max(1, elements // max(1, grad[0].numel()))
         chunks = list(zip(grad.split(rows), x.split(rows), strict=True))
         for g, v in chunks:
             by_shift[0] += (g * v).sum(dim=(0, 1))

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from recbole_mm.model.layers.softmax import LOGITS_PER_BLOCK, ROWS_PER_BLOCK, Additions, Scores
+from recbole_mm.tools.blocks import numbers_at_once
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,8 @@ class _Batch(NamedTuple):
 
     def row_blocks(self, width: int) -> list[slice]:
         """Rows whose logits of ``width`` candidates are computed at once."""
-        size = max(ROWS_PER_BLOCK, LOGITS_PER_BLOCK // width)
+        logits_per_block = numbers_at_once(LOGITS_PER_BLOCK, self.query.device)
+        size = max(ROWS_PER_BLOCK, logits_per_block // width)
         return [slice(first, first + size) for first in range(0, len(self.query), size)]
 
     def logits(self, scores: Scores, first: int) -> Tensor:

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from recbole_mm.model.layers.products import linear
+from recbole_mm.tools.blocks import numbers_at_once
 
 LOGITS_PER_BLOCK = 1_000_000
 USERS_PER_PRODUCT = 32  # whose few items are multiplied at once
@@ -133,7 +134,8 @@ class _CandidateCrossEntropy(torch.autograd.Function):
             t.detach().requires_grad_(needed)
             for t, needed in zip(tables, tables_needed, strict=True)
         ]
-        size = max(ROWS_PER_BLOCK, LOGITS_PER_BLOCK // len(tables[0]))
+        logits_per_block = numbers_at_once(LOGITS_PER_BLOCK, query.device)
+        size = max(ROWS_PER_BLOCK, logits_per_block // len(tables[0]))
         query_grads, value_grads = [], []
         loss = query.new_zeros(())
         for start in range(0, len(query), size):

@@ -149,6 +149,7 @@ class MISSRec(MultiModalRecommender):
     )  # fmt: skip
     implied_keys: ClassVar = {"causal": False}
     trains_on_windows = True
+    positions_per_group = 1024
     contrasts_views = True
 
     def __init__(self, config, dataset):
@@ -161,7 +162,6 @@ class MISSRec(MultiModalRecommender):
         self.causal = bool(config["causal"])
         self._refuse_unusable_positions(config["loss_positions"])
         self.sequence_loss_weight = config["sequence_loss_weight"]
-        self.positions_per_group = config["length_group_size"]
         self.initializer_range = config["initializer_range"]
         fusion = read_choice(config, "seq_mm_fusion", SEQUENCE_FUSIONS)
         self.stacks_modalities = fusion == "contextual"

@@ -83,6 +83,7 @@ class MMM4Rec(MultiModalRecommender):
         "causal_time", "query_time", "time_input", "time_norm_eps", "time_gate_per_position",
     )  # fmt: skip
     trains_on_windows = True
+    positions_per_group = 2048
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
@@ -91,7 +92,6 @@ class MMM4Rec(MultiModalRecommender):
         self.time_input = read_choice(config, "time_input", TIME_INPUTS)
         self.mask_missing = bool(config["mask_missing"])
         self.temperature = config["temperature"]
-        self.positions_per_group = config["length_group_size"]
         self.initializer_range = config["initializer_range"]
         self._refuse_unusable_time(config, dataset)
         self.size = self._mamba_size(config)
@@ -151,7 +151,7 @@ class MMM4Rec(MultiModalRecommender):
 
     def _add_layers(self, config) -> None:
         n_layers, inner_size, size = config["n_layers"], config["inner_size"], self.size
-        kernels = choose_kernels(config["ssd_backend"], self.device)
+        kernels = choose_kernels(config["ssd_backend"], self.device, size.max_length)
         self.input_norms = nn.ModuleDict(
             {m: nn.LayerNorm(size.hidden_size, size.norm_eps) for m in self.modalities}
         )

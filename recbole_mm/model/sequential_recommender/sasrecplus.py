@@ -38,6 +38,7 @@ class SASRecPlus(MultiModalRecommender):
     layer_stacks = ("encoder",)
     function_keys = ("n_heads", "hidden_act", "layer_norm_eps")
     trains_on_windows = True
+    positions_per_group = 2048
     works_on_ids_alone = True
 
     def __init__(self, config, dataset):
@@ -48,7 +49,6 @@ class SASRecPlus(MultiModalRecommender):
                 f"modalities."
             )
         self.initializer_range = config["initializer_range"]
-        self.positions_per_group = config["length_group_size"]
         self.temperature = config["temperature"]
         self.position_embedding = nn.Embedding(self.max_seq_length, self.hidden_size)
         self.encoder = nn.ModuleList(self.make_block(config) for _ in range(config["n_layers"]))

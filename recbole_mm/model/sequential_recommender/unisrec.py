@@ -51,6 +51,7 @@ class UniSRec(MultiModalRecommender):
     layer_stacks = ("encoder.layer",)
     function_keys = ("n_heads", "hidden_act", "layer_norm_eps")
     trains_on_windows = True
+    positions_per_group = 1024
     contrasts_views = True
 
     def __init__(self, config, dataset):
@@ -62,7 +63,6 @@ class UniSRec(MultiModalRecommender):
         self.item_drop_coefficient = config["item_drop_coefficient"]
         self.item_drop_ratio = config["item_drop_ratio"]
         self.feature_drop_ratio = config["feature_drop_ratio"]
-        self.positions_per_group = config["length_group_size"]
         eps, dropout = config["layer_norm_eps"], config["hidden_dropout_prob"]
         self.position_embedding = nn.Embedding(self.max_seq_length, self.hidden_size)
         self.encoder = TransformerEncoder(
