@@ -43,6 +43,13 @@ def empty_working_directory(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["pytest"])
 
 
+@pytest.fixture(autouse=True)
+def only_tests_of_a_gpu_use_it(request, monkeypatch):
+    """The others have CPU tensors of their own, and numbers of a CPU."""
+    if request.node.get_closest_marker("gpu") is None:
+        monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+
+
 @pytest.fixture
 def almost_full_disk():
     """A context in which files of this process end at 20,000 bytes.

@@ -2,6 +2,7 @@
 
 import secrets
 import time
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -35,6 +36,8 @@ class RecordedTraining(AbstractTrainer):
     - A loss that is not a number, and parameters that are not finite, are an error of their own
       type, which names the epoch.
     - Checkpoints are written as a whole or not at all.
+    - On a GPU ``enable_amp`` computes in bfloat16, whose range is that of float32, unless
+      ``enable_scaler`` makes up for the range of float16; ``tf32`` is heeded.
     - The run is tracked (``tracker``, :mod:`recbole_mm.training.tracking`) until its first test.
 
     Attributes:
@@ -47,6 +50,7 @@ class RecordedTraining(AbstractTrainer):
     def __init__(self, config, model):
         freeze_from_config(model, config)
         super().__init__(config, model)
+        torch.set_float32_matmul_precision("high" if config["tf32"] else "highest")
         path = Path(self.saved_model_file)
         remove_abandoned(path.parent, f"{config['model']}-*{path.suffix}")
         path = path.with_stem(f"{path.stem}-{secrets.token_hex(3)}")
@@ -141,11 +145,23 @@ class RecordedTraining(AbstractTrainer):
         self._epoch = epoch_idx
         begun = time.perf_counter()
         try:
-            loss = super()._train_epoch(train_data, epoch_idx, *args, **kwargs)
+            with self._autocast_type():
+                loss = super()._train_epoch(train_data, epoch_idx, *args, **kwargs)
         finally:
             self.training_seconds.append(time.perf_counter() - begun)
         self._refuse_parameters_that_are_not_finite()
         return loss
+
+    @contextmanager
+    def _autocast_type(self):
+        """The type in which ``enable_amp`` computes on a GPU; torch's own default is float16."""
+        before = torch.get_autocast_dtype("cuda")
+        wanted = torch.float16 if self.enable_scaler else torch.bfloat16
+        torch.set_autocast_dtype("cuda", wanted)
+        try:
+            yield
+        finally:
+            torch.set_autocast_dtype("cuda", before)
 
     def _valid_epoch(self, *args, **kwargs):
         begun = time.perf_counter()

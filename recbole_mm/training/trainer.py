@@ -19,6 +19,7 @@ from recbole_mm.tools.torch_files import (
     save_torch,
 )
 from recbole_mm.training.averaging import WeightAverage
+from recbole_mm.training.cuda_graphs import GraphedLoss
 from recbole_mm.training.optimizers import AccumulatedSteps, build_optimizer
 from recbole_mm.training.recorded import RecordedTraining
 
@@ -36,6 +37,7 @@ class MultiModalTrainer(RecordedTraining, Trainer):
     - a hook before each epoch (``on_epoch_start`` of the model and of its data set);
     - the state before each epoch in a file, if one is named (``progress_file``), from which an
       interrupted run resumes and gives what the uninterrupted one would have given;
+    - passes that are replayed as CUDA graphs (``cuda_graphs``);
     - several processes (:mod:`recbole_mm.tools.processes`): gradients are those of the common batch,
       every process ranks its share of the users, the first one writes;
     - checkpoints of plain data, written whole or not at all.
@@ -49,6 +51,9 @@ class MultiModalTrainer(RecordedTraining, Trainer):
             self.parallel_loss = DistributedDataParallel(
                 LossModule(model), broadcast_buffers=False, find_unused_parameters=True
             )
+        self.graphed_loss = None
+        if config["cuda_graphs"] and self.device.type == "cuda":
+            self.graphed_loss = GraphedLoss(model, config)
         self.average: WeightAverage | None = None
         self.steps_per_epoch = 1
         if config["ema_epochs"]:
@@ -83,7 +88,7 @@ class MultiModalTrainer(RecordedTraining, Trainer):
         )
         self.model.on_epoch_start(epoch_idx)
         train_data._dataset.on_epoch_start(epoch_idx)
-        loss_func = loss_func or self.parallel_loss
+        loss_func = loss_func or self.parallel_loss or self.graphed_loss
         loss = super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)
         loss = processes.mean(loss, self.device)
         if isinstance(self.optimizer, AccumulatedSteps):
@@ -114,7 +119,7 @@ class MultiModalTrainer(RecordedTraining, Trainer):
     def _save_progress(self, train_data, epoch_idx: int) -> None:
         """Everything that the epoch depends on."""
         best = self.best_valid_result
-        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+        cuda = torch.cuda.get_rng_state_all() if self.device.type == "cuda" else []
         state = self._state(epoch_idx - 1) | {
             "best_valid_result": best and {name: float(value) for name, value in best.items()},
             "average": self.average and self.average.state_dict(),
@@ -162,7 +167,8 @@ class MultiModalTrainer(RecordedTraining, Trainer):
         train_data.generator.set_state(state["shuffle"])
         cpu, cuda = state["random"][processes.rank()]
         torch.set_rng_state(cpu)
-        torch.cuda.set_rng_state_all(cuda)
+        if self.device.type == "cuda":
+            torch.cuda.set_rng_state_all(cuda)
 
 
 class LossModule(nn.Module):

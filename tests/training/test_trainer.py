@@ -72,6 +72,34 @@ def test_losses_with_mixed_precision_are_those_without_within_two_percent(toy):
     assert mixed == pytest.approx(exact, rel=0.02)
 
 
+@pytest.mark.parametrize("enable_scaler, dtype", [(False, torch.bfloat16), (True, torch.float16)])
+def test_on_a_gpu_mixed_precision_has_the_range_of_float32_unless_losses_are_scaled(
+    enable_scaler, dtype, toy, monkeypatch
+):
+    trainer, train, *_ = trained(toy)
+    trainer.enable_scaler = enable_scaler  # RecBole's: False without a GPU
+    seen = []
+    monkeypatch.setattr(
+        "recbole.trainer.Trainer._train_epoch",
+        lambda *_, **__: seen.append(torch.get_autocast_dtype("cuda")) or 0.0,
+    )
+
+    trainer._train_epoch(train, 0)
+
+    assert seen == [dtype]
+    assert torch.get_autocast_dtype("cuda") == torch.float16  # torch's own
+
+
+@pytest.mark.parametrize("tf32, precision", [(True, "high"), (False, "highest")])
+def test_tf32_is_off_unless_it_is_set(tf32, precision, toy, monkeypatch):
+    seen = []
+    monkeypatch.setattr(torch, "set_float32_matmul_precision", seen.append)
+
+    trained(toy, tf32=tf32)
+
+    assert seen == [precision]
+
+
 def test_rank_counts_better_items_and_half_of_the_equal_ones():
     scores = torch.tensor(
         [

@@ -1,0 +1,88 @@
+"""Which losses can be recorded as CUDA graphs; that they are replayed rightly is in test_gpu."""
+
+import pytest
+import torch
+from recbole.data import data_preparation
+from recbole.utils import get_model
+from tiny import TINY, TINY_MMM4REC
+
+from recbole_mm.config.load import load_config
+from recbole_mm.data.dataset import MultiModalDataset
+from recbole_mm.tools.errors import UserError
+from recbole_mm.training.cuda_graphs import DependsOnData, GraphedLoss, refuse_dependence_on_data
+
+SMALL = {
+    "MMM4Rec": TINY_MMM4REC,
+    "UniSRec": {**TINY, "n_heads": 2, "n_experts": 2},
+    "SASRecPlus": {**TINY, "n_heads": 2, "loss_positions": "last"},
+}
+
+
+def prepared(name, toy, **settings):
+    config = load_config(name, config_dict={**toy, **SMALL[name], **settings})
+    train, *_ = data_preparation(config, MultiModalDataset(config))
+    model = get_model(name)(config, train._dataset).train()
+    model.on_epoch_start(0)
+    return config, model, next(iter(train))
+
+
+@pytest.mark.parametrize(
+    "name, settings",
+    [
+        ("MMM4Rec", {}),
+        ("MMM4Rec", {"use_time": True, "use_item_id": False, "softmax": "full"}),
+        ("MMM4Rec", {"repeat_propensity": "recency", "neighbor_scores": True, "neighbor_dimension": 4}),
+        ("UniSRec", {}),
+        ("SASRecPlus", {}),
+    ],
+)  # fmt: skip
+def test_a_loss_at_the_last_position_can_be_recorded(name, settings, toy):
+    _, model, batch = prepared(name, toy, **settings)
+
+    refuse_dependence_on_data(model, batch)
+
+    assert not model.fixed_length
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize(
+    "settings, operator",
+    [({"loss_positions": "all"}, "index"), ({"softmax": "sampled"}, "_unique2")],
+)
+def test_what_depends_on_the_data_is_named(settings, operator, toy):
+    _, model, batch = prepared("MMM4Rec", toy, **settings)
+
+    with pytest.raises(DependsOnData, match=f"{operator} depends on the data"):
+        refuse_dependence_on_data(model, batch)
+
+
+@pytest.mark.parametrize(
+    "work", [lambda x: x.sum().item(), lambda x: x[x > 0], lambda x: x.nonzero(), torch.unique]
+)
+def test_numbers_for_the_program_and_unknown_shapes_are_refused(work):
+    class Model(torch.nn.Linear):
+        fixed_length = False
+
+        def calculate_loss(self, batch):
+            work(batch)
+            return self(batch).sum()
+
+    with pytest.raises(DependsOnData):
+        refuse_dependence_on_data(Model(3, 2), torch.ones(4, 3))
+
+
+def test_accumulated_gradients_are_refused(toy):
+    config, model, _ = prepared("MMM4Rec", toy, gradient_accumulation_steps=2)
+
+    with pytest.raises(
+        UserError, match="cuda_graphs does not work with gradient_accumulation_steps 2"
+    ):
+        GraphedLoss(model, config)
+
+
+def test_without_a_gpu_it_has_no_effect(toy):
+    from recbole_mm.training.trainer import MultiModalTrainer
+
+    config, model, _ = prepared("MMM4Rec", toy, cuda_graphs=True, use_gpu=False)
+
+    assert MultiModalTrainer(config, model).graphed_loss is None
