@@ -1,140 +1,362 @@
-"""Every check and timing that needs a GPU, in one run.
+"""Every check and timing that needs a GPU, in one run of at most six minutes.
 
-    python benchmarks/gpu.py [--steps 20] [--lengths 20 200 1000]
+    python benchmarks/gpu.py [--only machine,kernels,tests,steps,epoch,compiled] [--lengths 20 200]
 
-The tests that are marked ``gpu``; errors of the fused kernels against the torch ones, forward and
-backward; milliseconds and peak memory of a training step of our models at the released sizes for
-both backends; and the demo, start to end. ``--cpu`` runs it without a GPU and without the fused
-kernels, to try the script itself.
+- machine: what a large matrix product and a large copy reach here;
+- kernels: errors of the fused kernels of mamba_ssm and causal_conv1d and of ours, against float64;
+- tests: those that are marked ``gpu``;
+- steps: milliseconds and peak memory of a training step at the released sizes, by kernels, precision,
+  groups of similar length and CUDA graphs; ``first s`` is the first one, in which kernels are chosen;
+- epoch: one of the trainer at the sizes of Pantry, reading its batches included;
+- compiled: a step whose blocks ``torch.compile`` has compiled.
+
+Random data. What fails, or would begin after ``--seconds``, is named at the end, and the exit code is
+1. ``--cpu`` tries the script without a GPU, at a tiny size.
 """
 
 import argparse
+import contextlib
+import os
 import subprocess
 import sys
+import tempfile
 import time
+import traceback
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
 
 import torch
-from synthetic import (
-    alternating_milliseconds,
-    model_settings,
-    random_batch,
-    random_dataset,
-    training_step,
-)
+from recbole.data import data_preparation
+from recbole.data.interaction import Interaction
+from recbole.utils import init_seed
+from synthetic import model_settings, random_batch, random_dataset, random_folder, training_step
 
+from recbole_mm.data.dataset import MultiModalDataset
+from recbole_mm.integration.lookup import model_class
 from recbole_mm.model.layers.backend import PACKAGES, fused_causal_conv1d, mamba_ssm_scan
 from recbole_mm.model.layers.conv import causal_conv1d
 from recbole_mm.model.layers.ssd import ssd
-from recbole_mm.model.sequential_recommender.missrec import MISSRec
-from recbole_mm.model.sequential_recommender.mmm4rec import MMM4Rec
+from recbole_mm.training.cuda_graphs import GraphedLoss
+from recbole_mm.training.trainer import MultiModalTrainer
 
+# Triton chooses the kernels of mamba_ssm by trying them, for a minute or two: once for all parts
+os.environ.setdefault("TRITON_CACHE_AUTOTUNING", "1")
 ROOT = Path(__file__).parents[1]
-ITEMS, WIDTH = 4899, 768
+USERS, ITEMS, EVENTS = 13101, 4899, 126962  # of Pantry; the padding item is one of the items
+WIDTH = 768  # of a modality's features
+REAL_SHARE = 1 / 3  # of the positions of padded histories
+LONG = 100  # from this length on a batch has an eighth of the rows
+ROWS = {"MMM4Rec": 1024, "MISSRec": 512, "UniSRec": 1024, "SASRecPlus": 128, "HSTU": 128}
+TORCH = {"ssd_backend": "torch"}
+FUSED = {"ssd_backend": "mamba_ssm"}
+GRAPHS = {"cuda_graphs": True}
+TF32 = {"tf32": True}
 
 
-def run(*command: str) -> None:
-    """Run a command in the checkout; its output is shown."""
-    print("$", *command, flush=True)
-    subprocess.run([sys.executable, *command], cwd=ROOT, check=True)
+class Bench(NamedTuple):
+    """Where and how large everything is measured.
 
+    Attributes:
+        device: ``cuda`` or ``cpu``.
+        lengths: of the histories.
+        steps: that are timed.
+    """
 
-def kernel_errors(length: int) -> None:
-    """Largest errors of the fused kernels, relative to the largest value of the torch ones."""
+    device: str
+    lengths: list[int]
+    steps: int
 
-    def draw(*shape):
-        return torch.randn(*shape, device="cuda")
+    @property
+    def on_gpu(self) -> bool:
+        return self.device == "cuda"
 
-    b, h, p, g, n = 8, 8, 64, 8, 64
-    scan = [
-        draw(b, length, h, p),
-        torch.rand(b, length, h, device="cuda"),
-        -torch.rand(h, device="cuda"),
-        draw(b, length, g, n),
-        draw(b, length, g, n),
-        draw(b, length, h),
-    ]
-    conv = [draw(b, length, 512), draw(512, 4), draw(512), draw(512)]
-    pairs = (
-        ("scan", mamba_ssm_scan, ssd, scan),
-        ("convolution", fused_causal_conv1d, causal_conv1d, conv),
-    )
-    for name, fused, reference, inputs in pairs:
-        inputs = [x.requires_grad_() for x in inputs]
-        outputs = []
-        for function in (fused, reference):
-            y = function(*inputs)
-            outputs.append([y, *torch.autograd.grad(y.square().sum(), inputs)])
-        errors = [
-            ((ours - theirs).abs().max() / theirs.abs().max()).item()
-            for ours, theirs in zip(*outputs, strict=True)
-        ]
-        print(f"{name:12s} L={length:<5d} output {errors[0]:.1e}  gradients {max(errors[1:]):.1e}")
+    @property
+    def has_fused(self) -> bool:
+        """Whether mamba_ssm and causal_conv1d are there."""
+        return self.on_gpu and all(find_spec(name) for name in PACKAGES)
 
-
-def step_time(model, settings, batches: list[dict]) -> tuple[float, float]:
-    """Median milliseconds of a training step, and peak GPU memory in MB."""
-    device = settings["device"]
-    model.to(device).train()
-    step = training_step(model, settings)
-    on_gpu = device.type == "cuda"
-
-    def clock() -> float:
-        if on_gpu:
+    def now(self) -> float:
+        if self.on_gpu:
             torch.cuda.synchronize()
         return time.perf_counter()
 
-    if on_gpu:
+    def seconds(self, work: Callable[[], object], repeats: int = 10) -> float:
+        """Median over repeats, after one that is not timed."""
+        work()
+        found = []
+        for _ in range(repeats):
+            start = self.now()
+            work()
+            found.append(self.now() - start)
+        return median(found)
+
+
+@contextlib.contextmanager
+def products(tf32: bool) -> Iterator[None]:
+    """Products of float32 matrices within the block, by TF32 units or not."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high" if tf32 else "highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def machine(bench: Bench) -> None:
+    n = 8192 if bench.on_gpu else 256
+    a, b = torch.randn(2, n, n, device=bench.device)
+    for name in ("float32", "tf32", "bfloat16"):
+        x, y = (a.bfloat16(), b.bfloat16()) if name == "bfloat16" else (a, b)
+        with products(name == "tf32"):
+            seconds = bench.seconds(lambda x=x, y=y: x @ y)
+        print(f"matrix product, {name:9s} {2 * n**3 / seconds / 1e12:8.1f} TFLOP/s")
+    source = torch.randn(16 * n * n, device=bench.device)
+    copy = torch.empty_like(source)
+    seconds = bench.seconds(lambda: copy.copy_(source))
+    print(f"copy                      {2 * source.nbytes / seconds / 1e9:8.0f} GB/s")
+
+
+def tests(bench: Bench) -> None:
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", "tests"]
+    print("$", *command[1:], flush=True)
+    subprocess.run(command, cwd=ROOT, check=bench.on_gpu)
+
+
+class Row(NamedTuple):
+    """A row of the table of training steps: a model, the length of its histories, and what differs
+    from its defaults."""
+
+    model: str
+    length: int
+    changes: dict[str, Any]
+    compiled: bool = False
+
+    def __str__(self) -> str:
+        shown = [f"{key}={value}" for key, value in self.changes.items()]
+        shown += ["compiled"] if self.compiled else []
+        return f"{self.model:10s} {self.length:5d} {' '.join(shown):78s}"
+
+
+def rows_of_steps(bench: Bench) -> list[Row]:
+    first, *others = bench.lengths
+    backends = [TORCH, FUSED] if bench.has_fused else [TORCH]
+    variants = [{}, TF32, GRAPHS, GRAPHS | TF32] if bench.on_gpu else [{}]
+    rows = [Row("MMM4Rec", first, backend | more) for backend in backends for more in variants]
+    rows += [
+        Row("MMM4Rec", first, TORCH | more)
+        for more in (
+            {"enable_amp": True},
+            *([GRAPHS | {"enable_amp": True}] if bench.on_gpu else []),
+            {"length_group_size": 2048},
+            {"use_time": True},
+            {"loss_positions": "all"},
+        )
+    ]
+    if bench.has_fused:  # the authors' function by the kernels that they use
+        rows.append(Row("MMM4Rec", first, FUSED | {"released": True, "length_group_size": 0}))
+    rows += [
+        Row(model, first, more)
+        for model in ("MISSRec", "UniSRec", "SASRecPlus", "HSTU")
+        for more in ({}, TF32)
+    ]
+    if bench.on_gpu:
+        rows.append(Row("UniSRec", first, GRAPHS | TF32))
+    rows += [Row("MMM4Rec", length, backend) for length in others for backend in backends]
+    return rows
+
+
+def steps(bench: Bench) -> None:
+    measure(bench, rows_of_steps(bench))
+
+
+def compiled(bench: Bench) -> None:
+    measure(bench, [Row("MMM4Rec", bench.lengths[0], TORCH, compiled=True)])
+
+
+def measure(bench: Bench, rows: list[Row]) -> None:
+    """Print a line for each; one that fails is raised when all are printed."""
+    print(f"{'model':10s} {'L':>5s} {'changes':78s} {'rows':>5s} first s  ms/step       MB")
+    failed = None
+    for row in rows:
+        try:
+            print(row, line_of(bench, row), flush=True)
+        except Exception as error:  # noqa: BLE001  the other rows are worth having
+            print(row, f"failed: {type(error).__name__}: {str(error).strip()[:200]}", flush=True)
+            failed = error
+    if failed:
+        raise failed
+
+
+def line_of(bench: Bench, row: Row) -> str:
+    """Rows of a batch, seconds of the first step, milliseconds of the others, peak memory."""
+    changes = {"MAX_ITEM_LIST_LENGTH": row.length, "use_gpu": bench.on_gpu, **row.changes}
+    config = model_settings(row.model, **changes)
+    n_rows = (ROWS[row.model] if row.length < LONG else ROWS[row.model] // 8) if bench.on_gpu else 4
+    torch.manual_seed(0)
+    modalities = ("text", "image") if row.model in ("MMM4Rec", "MISSRec", "UniSRec") else ()
+    dataset = random_dataset(ITEMS, WIDTH if bench.on_gpu else 8, modalities)
+    model = model_class(row.model)(config, dataset).to(bench.device).train()
+    windows = config["loss_positions"] == "all"
+    shape = n_rows, ITEMS, row.length, REAL_SHARE, windows
+    batches = [random_batch(*shape) for _ in range(bench.steps + 1)]
+    batches = [Interaction(batch).to(bench.device) for batch in batches]
+    if row.compiled:
+        compile_blocks(model)
+    loss_of = GraphedLoss(model, config) if config["cuda_graphs"] and bench.on_gpu else None
+    if bench.on_gpu:
         torch.cuda.reset_peak_memory_stats()
-    on_device = [{name: value.to(device) for name, value in batch.items()} for batch in batches]
-    (milliseconds,) = alternating_milliseconds([step], on_device, clock)
-    return milliseconds, torch.cuda.max_memory_allocated() / 2**20 if on_gpu else float("nan")
+    with products(config["tf32"]):
+        start = bench.now()
+        model.on_epoch_start(0)
+        step = training_step(model, config, loss_of)
+        step(batches[0])
+        first, seconds = bench.now() - start, []
+        for batch in batches[1:]:
+            start = bench.now()
+            step(batch)
+            seconds.append(bench.now() - start)
+    peak = torch.cuda.max_memory_allocated() / 2**20 if bench.on_gpu else float("nan")
+    return f"{n_rows:5d} {first:7.2f} {1e3 * median(seconds):8.2f} {peak:8.0f}"
 
 
-def step_times(lengths: list[int], steps: int, on_gpu: bool, backends: list[str]) -> None:
-    cases = [(MMM4Rec, 1024, {"ssd_backend": backend}) for backend in backends]
-    cases.append((MISSRec, 512, {}))
-    print(f"{'model':8s} {'options':44s} {'L':>5s} {'ms/step':>8s} {'MB':>8s}")
-    for length in lengths:
-        torch.manual_seed(0)
-        batches = [random_batch(1024, ITEMS, length, 1 / 3) for _ in range(steps + 1)]
-        for model_class, rows, options in cases:
-            given = [{name: value[:rows] for name, value in batch.items()} for batch in batches]
-            for group in (0, 1024):
-                changes = {**options, "length_group_size": group, "MAX_ITEM_LIST_LENGTH": length}
-                settings = model_settings(model_class.__name__, **changes, use_gpu=on_gpu)
-                model = model_class(settings, random_dataset(ITEMS, WIDTH))
-                time_ms, peak = step_time(model, settings, given)
-                shown = " ".join(f"{key}={changes[key]}" for key in (*options, "length_group_size"))
-                print(
-                    f"{model_class.__name__:8s} {shown:44s} {length:5d} {time_ms:8.1f} {peak:8.0f}",
-                    flush=True,
-                )
+def compile_blocks(model) -> None:
+    """Compile the layers, every history at the full length, so that one shape is compiled."""
+    model.fixed_length = True
+    for layer in (*model.encoder_layers, *(x for xs in model.cross_layers.values() for x in xs)):
+        layer.compile()
+        if hasattr(layer, "at_end"):
+            layer.at_end = torch.compile(layer.at_end)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def epoch(bench: Bench) -> None:
+    users, items = (USERS, ITEMS - 1) if bench.on_gpu else (50, 40)
+    variants = [TORCH, TORCH | TF32 | GRAPHS, TORCH | {"loss_positions": "all"}]
+    if bench.has_fused:
+        variants[1:1] = [FUSED, FUSED | TF32, FUSED | TF32 | GRAPHS]
+        variants.append(FUSED | {"released": True, "length_group_size": 0})
+    print("MMM4Rec: seconds of an epoch, of reading its batches alone, of the validation")
+    with tempfile.TemporaryDirectory() as folder:
+        width = WIDTH if bench.on_gpu else 8
+        random_folder(Path(folder) / "random", users, items, EVENTS / USERS, width)
+        for changes in variants:
+            config = model_settings(
+                "MMM4Rec",
+                dataset="random",
+                data_path=folder,
+                modalities=["text", "image"],
+                use_gpu=bench.on_gpu,
+                show_progress=False,
+                **changes,
+            )
+            init_seed(0, True)
+            train, valid, _ = data_preparation(config, MultiModalDataset(config))
+            model = model_class("MMM4Rec")(config, train._dataset).to(bench.device)
+            trainer = MultiModalTrainer(config, model)
+            trainer.eval_collector.data_collect(train)
+            reading = bench.seconds(lambda data=train: list(data), 3)
+            training = bench.seconds(lambda t=trainer, d=train: t._train_epoch(d, 0), 3)
+            validation = bench.seconds(lambda t=trainer, d=valid: t._valid_epoch(d), 3)
+            shown = " ".join(f"{key}={value}" for key, value in changes.items())
+            print(
+                f"{shown:60s} {len(train):3d} batches {training:6.3f} {reading:6.3f} "
+                f"{validation:6.3f}",
+                flush=True,
+            )
+
+
+def kernels(bench: Bench) -> None:
+    """Largest errors as a share of the largest value of the exact result."""
+    b, h, p, g, n = (8, 8, 64, 8, 64) if bench.on_gpu else (2, 2, 8, 1, 8)
+    if not bench.has_fused:
+        print(f"without {' and '.join(PACKAGES)}, or without a GPU: torch's alone")
+
+    def draw(*shape):
+        return torch.randn(*shape, device=bench.device)
+
+    for length in bench.lengths:
+        torch.manual_seed(length)
+        scan = [draw(b, length, h, p), draw(b, length, h).sigmoid(), -draw(h).exp()]
+        scan += [draw(b, length, g, n), draw(b, length, g, n), draw(b, length, h)]
+        conv = [draw(b, length, h * p), draw(h * p, 4), draw(h * p), draw(h * p)]
+        for dtype in (torch.float32, torch.bfloat16):
+            # step sizes and decays stay in float32, as in training
+            kept = [x if place in (1, 2) else x.to(dtype) for place, x in enumerate(scan)]
+            compare(bench, "scan", ssd, mamba_ssm_scan, kept)
+            given = [x.to(dtype) for x in conv]
+            compare(bench, "convolution", causal_conv1d, fused_causal_conv1d, given)
+
+
+def compare(bench: Bench, name: str, ours, fused, given: list[torch.Tensor]) -> None:
+    exact = outputs_and_gradients(ours, [x.double() for x in given])
+    functions = {"torch": ours, "fused": fused} if bench.has_fused else {"torch": ours}
+    for kernel, function in functions.items():
+        found = outputs_and_gradients(function, given)
+        errors = [
+            ((y.double() - e).abs().max() / e.abs().max()).item()
+            for y, e in zip(found, exact, strict=True)
+        ]
+        seconds = bench.seconds(lambda f=function: outputs_and_gradients(f, given))
+        print(
+            f"{name:12s} {kernel:6s} {str(given[0].dtype)[6:]:9s} L={given[0].shape[1]:<5d} output "
+            f"{errors[0]:.1e}  gradients {max(errors[1:]):.1e}  {1e3 * seconds:7.2f} ms",
+            flush=True,
+        )
+
+
+def outputs_and_gradients(function, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
+    inputs = [x.detach().clone().requires_grad_() for x in inputs]
+    y = function(*inputs)
+    weight = torch.linspace(-1, 1, y.numel(), dtype=y.dtype, device=y.device).view_as(y)
+    return [y.detach(), *torch.autograd.grad((y * weight).sum(), inputs)]
+
+
+PARTS = {
+    "machine": machine,
+    "kernels": kernels,
+    "tests": tests,
+    "steps": steps,
+    "epoch": epoch,
+    "compiled": compiled,
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", default=",".join(PARTS), help="parts, comma-separated")
     parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--lengths", type=int, nargs="+", default=[20, 200, 1000])
+    parser.add_argument("--lengths", type=int, nargs="+", default=[20, 200])
+    parser.add_argument("--seconds", type=float, default=300, help="no part begins after them")
     parser.add_argument("--cpu", action="store_true", help="try the script without a GPU")
     options = parser.parse_args()
-    on_gpu = not options.cpu
-    if on_gpu and not torch.cuda.is_available():
-        raise SystemExit("no CUDA device is to be seen; --cpu tries the script without one")
-    backends = ["torch"]
-    if on_gpu:
-        print(torch.cuda.get_device_name(), "torch", torch.__version__)
-        run("-m", "pytest", "-q", "-m", "gpu")
-        if all(find_spec(name) for name in PACKAGES):
-            backends.append("mamba_ssm")
-            for length in options.lengths:
-                kernel_errors(length)
-        else:
-            print(f"without {' and '.join(PACKAGES)}: only the torch backend")
-    step_times(options.lengths, options.steps, on_gpu, backends)
-    run("run_recbole_mm.py", "--model=MMM4Rec", "--dataset=demo", f"--use_gpu={on_gpu}")
+    wanted = options.only.split(",")
+    if unknown := [name for name in wanted if name not in PARTS]:
+        parser.error(f"--only: {unknown[0]!r} is not one of {', '.join(PARTS)}")
+    if not options.cpu and not torch.cuda.is_available():
+        parser.error("no CUDA device is to be seen; --cpu tries the script without one")
+    bench = Bench("cpu" if options.cpu else "cuda", options.lengths, options.steps)
+    gpu = torch.cuda.get_device_name() if bench.on_gpu else "no GPU"
+    print(f"{gpu}, torch {torch.__version__}", flush=True)
+    begin, missing = time.perf_counter(), []
+    for name in wanted:
+        start = time.perf_counter()
+        if start - begin > options.seconds:
+            missing.append(f"{name}: not begun within {options.seconds:.0f} s")
+            continue
+        print(f"\n== {name}", flush=True)
+        try:
+            PARTS[name](bench)
+        except Exception as error:  # noqa: BLE001  the other parts are worth having
+            traceback.print_exc()
+            missing.append(f"{name}: {type(error).__name__}")
+        print(f"({time.perf_counter() - start:.0f} s)", flush=True)
+    print("\n" + ("\n".join(missing) or "all parts ran"))
+    return 1 if missing else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,14 +1,17 @@
-"""Random items, histories and settings at the sizes of the papers, and a stop watch."""
+"""Random items, histories, data sets and settings at the sizes of the papers."""
 
-import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
+import polars as pl
 import torch
 
 from recbole_mm.config.load import RunConfig, load_config
 from recbole_mm.data.dataset import TARGET_LIST
+from recbole_mm.data.feature_files import feature_path, write_item_features
 from recbole_mm.data.features import ItemFeatures
 from recbole_mm.training.averaging import WeightAverage
 from recbole_mm.training.optimizers import build_optimizer
@@ -20,7 +23,9 @@ def model_settings(model: str, **changes) -> RunConfig:
     """The defaults of a model, with a softmax over all items, and some values changed; without
     ``use_gpu``, on the CPU."""
     return load_config(
-        model, "random", config_dict={"use_gpu": False, "softmax": "full", **changes}
+        model,
+        changes.pop("dataset", "random"),
+        config_dict={"use_gpu": False, "softmax": "full", **changes},
     )
 
 
@@ -48,6 +53,32 @@ def dataset_of(n_items: int, features: dict[str, ItemFeatures]) -> SimpleNamespa
         item_counts=lambda: torch.ones(n_items),
         item_shares=lambda: torch.full((n_items,), 1 / n_items),
     )
+
+
+def random_folder(
+    folder: Path, n_users: int, n_items: int, events_per_user: float, width: int
+) -> None:
+    """A data set in RecBole's files: at least five events a user, drawn evenly.
+
+    Args:
+        folder: which is created; its name is that of the data set.
+        n_users: number of users.
+        n_items: number of items, without the padding.
+        events_per_user: on average, at least 5.
+        width: of the features of both modalities.
+    """
+    folder.mkdir(parents=True)
+    draw = np.random.default_rng(0)
+    counts = 5 + draw.geometric(1 / (events_per_user - 4), n_users) - 1
+    users = np.repeat(np.arange(n_users), counts)
+    items = draw.integers(n_items, size=len(users))
+    times = 1.4e9 + 60 * np.arange(len(users))
+    columns = {"user_id:token": users, "item_id:token": items, "timestamp:float": times}
+    pl.DataFrame(columns).write_csv(folder / f"{folder.name}.inter", separator="\t")
+    tokens = [str(item) for item in range(n_items)]
+    for modality in ("text", "image"):
+        values = draw.standard_normal((n_items, width), dtype=np.float32) * 0.05
+        write_item_features(feature_path(folder, folder.name, modality), tokens, values)
 
 
 def random_batch(
@@ -78,38 +109,33 @@ def random_batch(
     return {**batch, TARGET_LIST: targets} if windows else batch
 
 
-def training_step(model, config) -> Callable[[dict], None]:
+def training_step(model, config, loss_of: Callable | None = None) -> Callable[[dict], None]:
     """What the trainer does with a batch: loss, gradients, a step of the optimizer, the average of
-    the weights."""
+    the weights.
+
+    Args:
+        model: in training.
+        config: its settings.
+        loss_of: the loss of a batch; ``None``: that of the model.
+    """
+    loss_of = loss_of or model.calculate_loss
     optimizer = build_optimizer(config, model)
     if config["ema_epochs"]:
         average = WeightAverage(model.parameters())
         window = max(1.0, config["ema_epochs"] * STEPS_PER_EPOCH)
         optimizer.register_step_post_hook(lambda *_: average.update(window))
     autocast = partial(
-        torch.autocast, torch.device(config["device"]).type, enabled=bool(config["enable_amp"])
+        torch.autocast,
+        torch.device(config["device"]).type,
+        dtype=torch.bfloat16,
+        enabled=bool(config["enable_amp"]),
     )
 
     def step(batch: dict) -> None:
         optimizer.zero_grad()
         with autocast():
-            loss = model.calculate_loss(batch)
+            loss = loss_of(batch)
         loss.backward()
         optimizer.step()
 
     return step
-
-
-def alternating_milliseconds(steps, batches, clock=time.perf_counter) -> list[float]:
-    """Median time of each step function; they take turns, so that all see the same machine.
-
-    Args:
-        clock: ``time.process_time`` counts the process's own CPU time, for a busy machine.
-    """
-    times = [[] for _ in steps]
-    for batch in batches:
-        for step, seconds in zip(steps, times, strict=True):
-            start = clock()
-            step(batch)
-            seconds.append(clock() - start)
-    return [1e3 * sorted(seconds[1:])[len(seconds[1:]) // 2] for seconds in times]
