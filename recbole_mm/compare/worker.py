@@ -12,9 +12,10 @@ from pathlib import Path
 import polars as pl
 import torch
 
-from recbole_mm.compare.ensembles import evaluate_ensemble, open_members
+from recbole_mm.compare.ensembles import open_members
 from recbole_mm.compare.knockout import ALL, knocked_out, knockouts
 from recbole_mm.config.plain import config_from_plain
+from recbole_mm.reporting.added_scores import evaluate_added
 from recbole_mm.reporting.environment import environment
 from recbole_mm.reporting.ranks import (
     MASKED,
@@ -72,7 +73,7 @@ def _test_ensemble(folder: Path, plan: dict) -> None:
     members = [Path(member) for member in plan["members"]]
     results = [_read(member / RESULT) for member in members]
     runs = open_members(members, BEST_EPOCH, PLAN)
-    evaluations = evaluate_ensemble(runs)
+    evaluations = evaluate_added(runs)
     ranks = pl.concat(table_of(e, seen) for seen, e in evaluations.items())
     metrics = {seen: e.metrics for seen, e in evaluations.items()}
     costs = {key: sum(result[key] for result in results) for key in COSTS}

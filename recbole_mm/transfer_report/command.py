@@ -14,7 +14,8 @@ DESCRIPTION = """\
 Compare transfer with its controls on each target of a file of stages: trained from scratch,
 transferred with a frozen encoder, transferred and trained as a whole (unfrozen), tested as
 pre-trained (zero-shot), and tested with random weights over the same features (untrained); beside
-them popularity and the nearest neighbors by each modality, which train nothing."""
+them popularity and the nearest neighbors by each modality, which train nothing, alone and added to
+what is tested without training."""
 
 EPILOG = """\
 examples:

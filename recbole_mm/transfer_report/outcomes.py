@@ -1,9 +1,13 @@
 """What a finished stage reached, and the ranks of its test targets beside its other files."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import polars as pl
 
+from recbole_mm.config.load import RunConfig
+from recbole_mm.reporting.added_scores import evaluate_added
 from recbole_mm.reporting.environment import environment
 from recbole_mm.reporting.ranks import MASKED, TREATMENTS, evaluate_ranks, write_table
 from recbole_mm.run.result import Result
@@ -16,6 +20,7 @@ from recbole_mm.tools.records import read_record, write_record
 from recbole_mm.transfer_report.settings import Condition
 
 RANKS, RECORD = ".ranks.parquet", ".ranks.json"
+WITH_OTHERS = ".with-neighbors"  # before these, of scores that others were added to
 
 
 class Outcome(NamedTuple):
@@ -42,25 +47,31 @@ class Outcome(NamedTuple):
     environment: dict[str, str]
 
 
-def ranks_of(stage: Stage, trained: bool = True) -> tuple[pl.DataFrame, dict[str, str]]:
+def ranks_of(
+    stage: Stage, trained: bool = True, added: Sequence[RunConfig] = ()
+) -> tuple[pl.DataFrame, dict[str, str]]:
     """The ranks of a stage's test targets, computed once and kept; and what with.
 
     Args:
         stage: finished.
         trained: whether it has a checkpoint; without one the model is complete once it is made.
+        added: models that train nothing, whose scores are added.
     """
-    path, record_path = stage.path(RANKS), stage.path(RECORD)
-    kept = _kept_ranks(stage)
+    suffix = WITH_OTHERS if added else ""
+    path, record_path = stage.path(suffix + RANKS), stage.path(suffix + RECORD)
+    kept = _kept_ranks(path, record_path)
     if kept is not None:
         return kept
     run = Run(stage.config)
     if trained:  # loads the checkpoint
         run.trainer.evaluate(run.splits.test, True, str(stage.path(".pth")))
+    if added:
+        evaluations = evaluate_added([run, *map(Run, added)])
+    else:
+        evaluations = {seen: evaluate_ranks(run, seen == MASKED) for seen in TREATMENTS}
     ranks = pl.concat(
-        evaluate_ranks(run, seen == MASKED)
-        .ranks.select("user", "item", "rank")
-        .with_columns(seen=pl.lit(seen))
-        for seen in TREATMENTS
+        evaluation.ranks.select("user", "item", "rank").with_columns(seen=pl.lit(seen))
+        for seen, evaluation in evaluations.items()
     )
     made_with = environment(stage.config["device"])
     write_table(ranks, path)
@@ -68,9 +79,8 @@ def ranks_of(stage: Stage, trained: bool = True) -> tuple[pl.DataFrame, dict[str
     return ranks, made_with
 
 
-def _kept_ranks(stage: Stage) -> tuple[pl.DataFrame, dict[str, str]] | None:
+def _kept_ranks(path: Path, record_path: Path) -> tuple[pl.DataFrame, dict[str, str]] | None:
     """What was kept; damaged files are set aside."""
-    path, record_path = stage.path(RANKS), stage.path(RECORD)
     try:
         record = read_record(record_path)
         if record is None:

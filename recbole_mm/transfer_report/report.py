@@ -225,7 +225,8 @@ def _notes(study: Study) -> dict[str, str]:
     return {
         "starts": f"{spread} scratch: random initial weights. frozen and unfrozen: from the "
         f"pre-trained model, the sequence encoder fixed or trained. zero-shot: the pre-trained model "
-        f"without IDs and without training on the target; untrained: the same with random weights. "
+        f"without IDs and without training on the target; untrained: the same with random weights; "
+        f"with neighbors: their scores and those of the neighbors are added. "
         f"neighbors: the items most similar to the last ones of the history, by one modality. "
         f"Differences from scratch are paired, with {LEVEL:.0%} intervals and p {about}; p (Holm) is "
         f"corrected for the starts of a training set. Intervals of baselines and of a start itself "

@@ -1,9 +1,10 @@
 """The study behind a report: its stages, run or found finished, and its baselines."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from recbole_mm.config.errors import ConfigError
+from recbole_mm.config.load import RunConfig
 from recbole_mm.config.plain import config_to_plain
 from recbole_mm.data.shared_users import SharedUsers, shared_users
 from recbole_mm.reporting.ranks import parse_metric
@@ -13,13 +14,15 @@ from recbole_mm.run.splits import find_or_make
 from recbole_mm.run.stages import Stage
 from recbole_mm.tools import processes
 from recbole_mm.tools.errors import RunFailed
-from recbole_mm.transfer_report.baselines import baseline_configs
+from recbole_mm.transfer_report.baselines import baseline_configs, neighbor_configs
 from recbole_mm.transfer_report.budget import Description, describe, equal_steps
 from recbole_mm.transfer_report.outcomes import Outcome, ranks_of
 from recbole_mm.transfer_report.settings import ALL, Condition, Settings, refuse_contradictions
 from recbole_mm.transfer_report.variants import (
+    NOT_TRAINED,
     SCRATCH,
     TRAINED,
+    WITH_NEIGHBORS,
     Trial,
     find_trials,
     plan,
@@ -85,6 +88,10 @@ def run_study(settings: Settings, log: Callable[[str], None]) -> Study:
         _with_equal_steps(trial, stage.config, descriptions, settings.steps)
         for trial, stage in zip(trials, stages, strict=True)
     ]
+    modalities = {
+        without_id_setting(target): description.modalities
+        for (target, _), description in descriptions.items()
+    }
     shared = _shared_users(stages)
     for users in shared:
         log(str(users))
@@ -99,8 +106,12 @@ def run_study(settings: Settings, log: Callable[[str], None]) -> Study:
         for trial, stage, result in runner.run(trials, seed):
             if trial.is_pretraining:
                 pretrainings[trial.target, seed] = result, config_to_plain(stage.config)
-            else:
-                outcomes.append(_outcome(trial, seed, stage, result))
+                continue
+            outcomes.append(_outcome(trial, trial.start, seed, stage, result))
+            if trial.start in NOT_TRAINED:
+                neighbors = neighbor_configs(stage.config, modalities[trial.target])
+                start = WITH_NEIGHBORS[trial.start]
+                outcomes.append(_outcome(trial, start, seed, stage, result, neighbors))
     stages = plan(trials, settings, settings.seeds[0])
     outcomes += _baselines(_first_of_scratch(trials, stages), descriptions)
     hashes = {name: h for stage in stages for name, h in data_hashes(stage.config).items()}
@@ -232,11 +243,18 @@ def _is_chosen(trial: Trial, searched: dict[tuple[str, Condition, str], Scores])
     return scores is None or trial.learning_rate == best_rate(scores)
 
 
-def _outcome(trial: Trial, seed: int, stage: Stage, result: Result) -> Outcome:
-    ranks, made_with = ranks_of(stage)
+def _outcome(
+    trial: Trial,
+    start: str,
+    seed: int,
+    stage: Stage,
+    result: Result,
+    added: Sequence[RunConfig] = (),
+) -> Outcome:
+    ranks, made_with = ranks_of(stage, added=added)
     return Outcome(
-        trial.target, trial.start, trial.condition, seed, config_to_plain(stage.config), result,
-        ranks, made_with,
+        trial.target, start, trial.condition, seed, config_to_plain(stage.config),
+        None if added else result, ranks, made_with,
     )  # fmt: skip
 
 

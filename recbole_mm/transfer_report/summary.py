@@ -25,10 +25,13 @@ from recbole_mm.transfer_report.study import Study
 from recbole_mm.transfer_report.variants import (
     NOT_TRAINED,
     SCRATCH,
-    STARTS,
     TRAINED,
+    WITH_NEIGHBORS,
     without_id_setting,
 )
+
+UNTRAINED_ROWS = (*NOT_TRAINED, *WITH_NEIGHBORS.values())
+"""Rows of what is the same for all sizes of a target."""
 
 
 class Row(NamedTuple):
@@ -117,7 +120,7 @@ def _outcomes_of(outcomes: list[Outcome], target: str, condition: Condition) -> 
         outcome
         for outcome in outcomes
         if outcome.target in names
-        and outcome.condition == (with_all if outcome.start in NOT_TRAINED else condition)
+        and outcome.condition == (with_all if outcome.start in UNTRAINED_ROWS else condition)
     ]
 
 
@@ -190,7 +193,8 @@ def _rows(
 
 
 def _place(start: str) -> tuple[int, str]:
-    return (STARTS.index(start) if start in STARTS else len(STARTS), start)
+    order = (*TRAINED, *UNTRAINED_ROWS)
+    return (order.index(start) if start in order else len(order), start)
 
 
 def _curve(result: Result, steps: int) -> Curve:

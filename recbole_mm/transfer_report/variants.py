@@ -17,6 +17,9 @@ TRAINED = (SCRATCH, "frozen", "unfrozen")
 NOT_TRAINED = ("zero-shot", "untrained")
 """Starts that are tested without training on the target, and without IDs."""
 
+WITH_NEIGHBORS = {start: f"{start} with neighbors" for start in NOT_TRAINED}
+"""The same with the scores of the nearest neighbors added."""
+
 STARTS = (*TRAINED, *NOT_TRAINED)
 
 WITHOUT_TRAINING: dict = {

@@ -8,9 +8,9 @@ import torch
 from tiny import TINY
 
 from recbole_mm.cli import main
-from recbole_mm.compare.ensembles import mean_log_probability
 from recbole_mm.compare.entries import parse_ensembles, parse_entries
 from recbole_mm.config.errors import ConfigError
+from recbole_mm.reporting.added_scores import mean_log_probability
 
 inf = float("inf")
 
