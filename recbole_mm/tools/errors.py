@@ -1,5 +1,6 @@
 """Failures that a command reports in one line."""
 
+from collections.abc import Mapping
 from contextlib import contextmanager
 
 
@@ -37,3 +38,18 @@ def user_errors(where: str = ""):
         if isinstance(error, UserError) and not where:
             raise
         raise UserError(f"{where}{error}") from error
+
+
+def refuse_together(key: str, others: Mapping[str, bool]) -> None:
+    """Refuse settings that do not work with a key.
+
+    Args:
+        key: a key that is set.
+        others: settings in words, and whether each is there.
+
+    Raises:
+        UserError: one is.
+    """
+    for setting, is_set in others.items():
+        if is_set:
+            raise UserError(f"{key} does not work with {setting}. Change one of the two.")

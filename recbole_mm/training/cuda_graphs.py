@@ -1,8 +1,7 @@
 """The loss of a model and its gradients as CUDA graphs, which launch all kernels of a pass at once."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from recbole.data.interaction import Interaction
@@ -10,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from recbole_mm.tools import processes
-from recbole_mm.tools.errors import UserError
+from recbole_mm.tools.errors import UserError, refuse_together
 
 DEPENDENT_ON_DATA = {
     "_local_scalar_dense", "nonzero", "masked_select", "unique_dim", "_unique", "_unique2",
@@ -77,7 +76,10 @@ class GraphedLoss:
     """
 
     def __init__(self, model, config):
-        _refuse(config)
+        steps = config["gradient_accumulation_steps"] or 1
+        refused = {"several processes": processes.size() > 1}
+        refused[f"gradient_accumulation_steps {steps}"] = steps > 1
+        refuse_together("cuda_graphs", refused)
         self.model = model
         self.shapes: dict[str, torch.Size] | None = None
         self.replay: Callable | None = None
@@ -137,16 +139,3 @@ def _fixed_length(model):
 
 def _trainable(model: nn.Module) -> list[nn.Parameter]:
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
-
-
-def _refuse(config: Mapping[str, Any]) -> None:
-    refused = {
-        "several processes": processes.size() > 1,
-        f"gradient_accumulation_steps {config['gradient_accumulation_steps']}": (
-            config["gradient_accumulation_steps"] or 1
-        )
-        > 1,
-    }
-    for setting, is_set in refused.items():
-        if is_set:
-            raise UserError(f"cuda_graphs does not work with {setting}. Change one of the two.")

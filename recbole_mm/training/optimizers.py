@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from recbole_mm.tools import processes
-from recbole_mm.tools.errors import UserError
+from recbole_mm.tools.errors import UserError, refuse_together
+from recbole_mm.training.low_rank import Factors, LowRankSteps, with_factors
 
 OPTIMIZERS = {
     "adam": torch.optim.Adam,
@@ -33,7 +34,7 @@ def build_optimizer(config, model: nn.Module, enable_scaler: bool = False, **cha
     Args:
         config: ``learner``, ``learning_rate``, ``weight_decay``, ``no_weight_decay``,
             ``group_learning_rates``, ``gradient_accumulation_steps``, ``accumulation_mean``,
-            ``clip_grad_norm``, ``sparse_id_updates``.
+            ``clip_grad_norm``, ``sparse_id_updates``, ``lora_rank``.
         model: whose parameters are trained.
         enable_scaler: whether RecBole's gradient scaler is on.
         changes: ``params``, ``learner``, ``learning_rate`` or ``weight_decay`` in place of these.
@@ -41,7 +42,7 @@ def build_optimizer(config, model: nn.Module, enable_scaler: bool = False, **cha
     Raises:
         UserError: unknown learner; a pattern of ``no_weight_decay`` or ``group_learning_rates``
             that matches nothing; gradient accumulation with the scaler or with clipping;
-            settings that do not work with ``sparse_id_updates``.
+            settings that do not work with ``sparse_id_updates`` or ``lora_rank``.
     """
     learner = changes.get("learner", config["learner"]).lower()
     if learner not in OPTIMIZERS:
@@ -55,11 +56,21 @@ def build_optimizer(config, model: nn.Module, enable_scaler: bool = False, **cha
         config["group_learning_rates"] or {},
         config["no_weight_decay"] or [],
     )
-    if config["sparse_id_updates"]:
-        return _with_sparse_rows(config, model, learner, groups, enable_scaler)
-    fused = fused_on(torch.device(config["device"]).type, learner)
-    optimizer = OPTIMIZERS[learner](groups, lr=learning_rate, weight_decay=weight_decay, **fused)
     steps = config["gradient_accumulation_steps"] or 1
+    refused = {
+        "enable_scaler: True": enable_scaler,
+        f"gradient_accumulation_steps {steps}": steps > 1,
+    }
+    if config["sparse_id_updates"]:
+        return _with_sparse_rows(config, model, learner, groups, refused)
+    fused = fused_on(torch.device(config["device"]).type, learner)
+    factors: list[Factors] = []
+    if config["lora_rank"]:
+        refuse_together("lora_rank", refused)
+        groups, factors = with_factors(model, groups, config["lora_rank"])
+    optimizer = OPTIMIZERS[learner](groups, lr=learning_rate, weight_decay=weight_decay, **fused)
+    if factors:
+        return LowRankSteps(optimizer, factors)
     if steps == 1:
         return optimizer
     if enable_scaler:
@@ -81,7 +92,7 @@ def fused_on(device: str, learner: str) -> dict[str, bool]:
     return {"fused": True} if device in FUSED.get(learner, ()) else {}
 
 
-def _with_sparse_rows(config, model, learner: str, groups: list[dict], enable_scaler: bool):
+def _with_sparse_rows(config, model, learner: str, groups: list[dict], refused: dict[str, bool]):
     """Adam, and its sparse form for the tables of item IDs."""
     tables = {id(table) for table in model.id_tables()}
     dense, sparse = [], []
@@ -90,7 +101,14 @@ def _with_sparse_rows(config, model, learner: str, groups: list[dict], enable_sc
         others = [p for p in group["params"] if id(p) not in tables]
         sparse += [{**group, "params": own}] if own else []
         dense += [{**group, "params": others}] if others else []
-    _refuse_with_sparse_rows(config, learner, enable_scaler)
+    refused = {
+        **refused,
+        f"learner: {learner}, as only {', '.join(ADAMS)} have a sparse form": learner not in ADAMS,
+        "clip_grad_norm": bool(config["clip_grad_norm"]),
+        "lora_rank": bool(config["lora_rank"]),
+        "several processes": processes.size() > 1,
+    }
+    refuse_together("sparse_id_updates", refused)
     if any(group["weight_decay"] for group in sparse):
         raise UserError(
             f"sparse_id_updates does not work with weight_decay {sparse[0]['weight_decay']} on the "
@@ -100,24 +118,6 @@ def _with_sparse_rows(config, model, learner: str, groups: list[dict], enable_sc
     rows = [{"params": group["params"], "lr": group["lr"]} for group in sparse]
     fused = fused_on(torch.device(config["device"]).type, learner)
     return JointOptimizer(OPTIMIZERS[learner](dense, **fused), torch.optim.SparseAdam(rows))
-
-
-def _refuse_with_sparse_rows(config, learner: str, enable_scaler: bool) -> None:
-    refused = {
-        f"learner: {learner}, as only {', '.join(ADAMS)} have a sparse form": learner not in ADAMS,
-        "clip_grad_norm": bool(config["clip_grad_norm"]),
-        "enable_scaler: True": enable_scaler,
-        f"gradient_accumulation_steps {config['gradient_accumulation_steps']}": (
-            config["gradient_accumulation_steps"] or 1
-        )
-        > 1,
-        "several processes": processes.size() > 1,
-    }
-    for setting, is_set in refused.items():
-        if is_set:
-            raise UserError(
-                f"sparse_id_updates does not work with {setting}. Change one of the two."
-            )
 
 
 def parameter_groups(

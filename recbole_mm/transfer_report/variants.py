@@ -23,10 +23,12 @@ WITH_NEIGHBORS = {start: f"{start} with neighbors" for start in NOT_TRAINED}
 STARTS = (*TRAINED, *NOT_TRAINED)
 
 WITHOUT_TRAINING: dict = {
-    "epochs": 0, "freeze": [], "group_learning_rates": {}, "no_weight_decay": [], "sparse_id_updates": False,
+    "epochs": 0, "freeze": [], "lora_rank": 0, "group_learning_rates": {}, "no_weight_decay": [], "sparse_id_updates": False,
     "use_item_id": False,
 }  # fmt: skip
-FROM_SCRATCH: dict = {"pre_model_path": None, "reset": [], "allow_fewer_layers": False}
+FROM_SCRATCH: dict = {
+    "pre_model_path": None, "reset": [], "allow_fewer_layers": False, "lora_rank": 0,
+}  # fmt: skip
 WITH_ID, WITHOUT_ID = " with ID", " without ID"
 OF_THE_REPORT = ("seed", LEAVE_ONE_OUT)
 """Keys of the command line that are not handed to every stage."""
@@ -142,7 +144,8 @@ def _changes(config) -> dict[str, dict]:
     return {
         SCRATCH: {**FROM_SCRATCH, "freeze": []},
         "frozen": {
-            "freeze": config["freeze"] or list(get_model(config["model"]).encoder_parameters)
+            "freeze": config["freeze"] or list(get_model(config["model"]).encoder_parameters),
+            "lora_rank": 0,
         },
         "unfrozen": {"freeze": []},
         "zero-shot": WITHOUT_TRAINING,

@@ -1,0 +1,130 @@
+r"""Changes of low rank to the matrices of a model that was trained before (LoRA).
+
+Reference:
+    Hu et al. "LoRA: Low-rank adaptation of large language models." ICLR 2022 (arXiv 2106.09685).
+"""
+
+from collections.abc import Callable
+from fnmatch import fnmatch
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from recbole_mm.tools.errors import UserError
+
+START = 0.02
+"""Standard deviation of the one factor; the other starts at zero, so that the first step changes
+nothing but that."""
+
+
+class Factors(NamedTuple):
+    """A matrix ``(n, k)`` that becomes ``start + up @ down``.
+
+    Attributes:
+        weight: of the model.
+        down: ``(r, k)``.
+        up: ``(n, r)``.
+    """
+
+    weight: nn.Parameter
+    down: nn.Parameter
+    up: nn.Parameter
+
+
+def with_factors(model, groups: list[dict], rank: int) -> tuple[list[dict], list[Factors]]:
+    """Groups of parameters in which factors stand for the matrices of the encoder.
+
+    Args:
+        model: whose ``encoder_parameters`` are meant.
+        groups: of its trainable parameters, as an optimizer takes them.
+        rank: ``r >= 1``, of the changes. Matrices that are not larger than that keep their place.
+
+    Raises:
+        UserError: there is no such matrix.
+    """
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    random = torch.Generator().manual_seed(0)  # the same in every process
+    factors: list[Factors] = []
+
+    def instead(parameter: nn.Parameter) -> list[nn.Parameter]:
+        of_encoder = any(fnmatch(names[id(parameter)], each) for each in model.encoder_parameters)
+        if not of_encoder or parameter.dim() != 2 or min(parameter.shape) <= rank:
+            return [parameter]
+        down = torch.randn(rank, parameter.shape[1], generator=random).mul_(START)
+        down = nn.Parameter(down.to(parameter))
+        up = nn.Parameter(parameter.new_zeros(parameter.shape[0], rank))
+        factors.append(Factors(parameter, down, up))
+        return [down, up]
+
+    changed = [
+        {**group, "params": [p for given in group["params"] for p in instead(given)]}
+        for group in groups
+    ]
+    if not factors:
+        raise UserError(
+            f"lora_rank: {rank}: no trained matrix of the encoder of {type(model).__name__} "
+            f"({', '.join(model.encoder_parameters) or 'it has none'}) is larger. Set a smaller rank, "
+            f"lora_rank: 0, or freeze less."
+        )
+    return changed, factors
+
+
+class LowRankSteps:
+    r"""An optimizer whose steps change some matrices by a product of low rank.
+
+    The gradients of the factors are those of the matrix, :math:`G`, by the chain rule:
+    :math:`G A^\top` and :math:`B^\top G`. The model, its checkpoints and whatever reads them know
+    nothing of the factors.
+
+    Args:
+        optimizer: of the factors and of the other parameters.
+        factors: see :func:`with_factors`. A matrix starts from what it is at the first step.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, factors: list[Factors]):
+        self.optimizer, self.factors = optimizer, factors
+        self.starts: list[Tensor] = []
+        self.hooks: list[Callable] = []
+
+    @property
+    def param_groups(self) -> list[dict]:
+        """Of the optimizer."""
+        return self.optimizer.param_groups
+
+    def zero_grad(self) -> None:
+        """Forget the gradients, those of the matrices too."""
+        self.optimizer.zero_grad()
+        for weight, *_ in self.factors:
+            weight.grad = None
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """A step of the factors and the other parameters; the matrices follow."""
+        self.starts = self.starts or [weight.clone() for weight, *_ in self.factors]
+        for weight, down, up in self.factors:
+            if weight.grad is not None:
+                down.grad, up.grad = up.T @ weight.grad, weight.grad @ down.T
+        self.optimizer.step()
+        for start, (weight, down, up) in zip(self.starts, self.factors, strict=True):
+            torch.addmm(start, up, down, out=weight)
+        for hook in self.hooks:
+            hook(self)
+
+    def register_step_post_hook(self, hook: Callable) -> None:
+        """Call ``hook`` after each step, when the matrices have followed."""
+        self.hooks.append(hook)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Of the optimizer, with the factors and what the matrices started from."""
+        pairs = [(down.detach(), up.detach()) for _, down, up in self.factors]
+        return {"optimizer": self.optimizer.state_dict(), "factors": pairs, "starts": self.starts}
+
+    @torch.no_grad()
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """What :meth:`state_dict` gave."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        for (_, down, up), stored in zip(self.factors, state["factors"], strict=True):
+            down.copy_(stored[0])
+            up.copy_(stored[1])
+        self.starts = [start.to(self.factors[0].weight) for start in state["starts"]]
