@@ -2,6 +2,7 @@
 
 import argparse
 import ast
+import re
 
 import yaml
 
@@ -9,11 +10,16 @@ from recbole_mm.config.errors import ConfigError
 from recbole_mm.tools.yaml_files import load_yaml
 
 
+PATTERNS = re.compile(r"""\[([^][{}"':#]*\*[^][{}"':#]*)\]""")
+"""A list of words with ``*``, which yaml takes for something else at the start of a word."""
+
+
 def parse_overrides(arguments) -> dict:
     """``--key=value`` and ``--key value`` as a dict of Python values.
 
     A value is a Python literal, else what yaml reads (``~``, ``true``, ``[text, image]``,
-    ``1e-3``), else the string itself; ``5,10`` is a list. It may hold spaces and ``=``.
+    ``1e-3``), else the string itself; ``5,10`` and ``[*_layers.*, adapters.*]`` are lists. It may
+    hold spaces and ``=``.
 
     Raises:
         ConfigError: an argument is not an option, an option has no value, or it is given more than once with
@@ -64,7 +70,8 @@ def _yaml_value(text: str):
     try:
         value = load_yaml(text)
     except yaml.YAMLError:
-        return text
+        patterns = PATTERNS.fullmatch(text.strip())
+        return [parse_value(each.strip()) for each in patterns[1].split(",")] if patterns else text
     return text if isinstance(value, str) or not text.strip() else value
 
 
