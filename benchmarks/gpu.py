@@ -153,6 +153,7 @@ def rows_of_steps(bench: Bench) -> list[Row]:
             {"length_group_size": 2048},
             {"use_time": True},
             {"loss_positions": "all"},
+            *([GRAPHS | TF32 | {"loss_positions": "all"}] if bench.on_gpu else []),
         )
     ]
     if bench.has_fused:  # the authors' function by the kernels that they use
@@ -233,7 +234,8 @@ def compile_blocks(model) -> None:
 
 def epoch(bench: Bench) -> None:
     users, items = (USERS, ITEMS - 1) if bench.on_gpu else (50, 40)
-    variants = [TORCH, TORCH | TF32 | GRAPHS, TORCH | {"loss_positions": "all"}]
+    all_positions = TORCH | {"loss_positions": "all"}
+    variants = [TORCH, TORCH | TF32 | GRAPHS, all_positions, all_positions | TF32 | GRAPHS]
     if bench.has_fused:
         variants[1:1] = [FUSED, FUSED | TF32, FUSED | TF32 | GRAPHS]
         variants.append(FUSED | {"released": True, "length_group_size": 0})

@@ -215,7 +215,7 @@ def test_dropout_is_drawn_again_at_every_replay(toy):
 
 
 def test_what_cannot_be_recorded_is_refused(toy):
-    config, model, (train, *_) = prepared("MMM4Rec", toy, cuda_graphs=True, loss_positions="all")
+    config, model, (train, *_) = prepared("MMM4Rec", toy, cuda_graphs=True, softmax="sampled")
     with pytest.raises(
         UserError, match="cuda_graphs does not work with MMM4Rec and these settings"
     ):

@@ -9,7 +9,6 @@ import yaml
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.tools.yaml_files import load_yaml
 
-
 PATTERNS = re.compile(r"""\[([^][{}"':#]*\*[^][{}"':#]*)\]""")
 """A list of words with ``*``, which yaml takes for something else at the start of a word."""
 

@@ -102,7 +102,7 @@ class MultiModalRecommender(SequentialRecommender):
             without ``length_group_size``.
         items_per_block: items that are embedded at once where there are more.
         fixed_length: compute every history at the full length, so that no shape depends on the data:
-            for an exported graph.
+            for an exported graph and for CUDA graphs.
 
     Raises:
         ValueError: no modality; ``use_item_id`` in pre-training; settings of the loss that do not
@@ -438,7 +438,7 @@ class MultiModalRecommender(SequentialRecommender):
 
         Returns:
             vectors ``(n, hidden_size)`` of all ``n`` events in any order, and the row and position of
-            each, ``(n,)``.
+            each, ``(n,)``; with ``fixed_length`` of the padding too.
         """
         raise NotImplementedError
 
@@ -639,7 +639,12 @@ class MultiModalRecommender(SequentialRecommender):
         return Additions(item_seq if row is None else item_seq[row], value)
 
     def target_loss(
-        self, users: Tensor, items, target: Tensor, history: Additions | None = None
+        self,
+        users: Tensor,
+        items,
+        target: Tensor,
+        history: Additions | None = None,
+        counts: Tensor | None = None,
     ) -> Tensor:
         """Cross entropy of the target over the candidates that ``softmax`` names.
 
@@ -648,7 +653,13 @@ class MultiModalRecommender(SequentialRecommender):
             items: result of :meth:`embed_batch`.
             target: ``(b,)``.
             history: see :meth:`history_additions`.
+            counts: which rows the mean is over, ``(b,)`` bool; ``None``: all.
         """
+        whole_table = isinstance(self.candidate_loss, TableLoss) and not self.has_many_items
+        if counts is not None and (not whole_table or self.candidate_loss.domain is not None):
+            users, target = users[counts], target[counts]
+            history = None if history is None else Additions(*(part[counts] for part in history))
+            counts = None
         if isinstance(self.candidate_loss, BatchLoss):
             candidates, own = processes.gather_rows(target)
             logits = self.score_items(users, candidates)
@@ -662,7 +673,7 @@ class MultiModalRecommender(SequentialRecommender):
             added = None if history is None else Additions(*(part[group] for part in history))
             wanted = target[group]
             scores = self._candidate_scores(items, rows)
-            loss = self.candidate_loss(scores, users[group], wanted, added)
+            loss = self.candidate_loss(scores, users[group], wanted, added, counts)
             total = total + loss * (len(wanted) / len(target))
         return total
 
@@ -705,7 +716,8 @@ class MultiModalRecommender(SequentialRecommender):
         target = interaction[TARGET_LIST][row, position]
         history = self.history_additions(interaction, position + 1, row)
         users = self.with_profile(seq_output, interaction, position + 1, row)
-        return self.target_loss(users, items, target, history)
+        counts = position < interaction[self.ITEM_SEQ_LEN][row] if self.fixed_length else None
+        return self.target_loss(users, items, target, history, counts)
 
     def calculate_loss(self, interaction) -> Tensor:
         return self.next_item_loss(interaction)

@@ -4,7 +4,8 @@ import pytest
 import torch
 from recbole.data import data_preparation
 from recbole.utils import get_model
-from tiny import TINY, TINY_MMM4REC
+from tiny import TINY, TINY_HSTU, TINY_MMM4REC
+from torch.testing import assert_close
 
 from recbole_mm.config.load import load_config
 from recbole_mm.data.dataset import MultiModalDataset
@@ -15,6 +16,7 @@ SMALL = {
     "MMM4Rec": TINY_MMM4REC,
     "UniSRec": {**TINY, "n_heads": 2, "n_experts": 2},
     "SASRecPlus": {**TINY, "n_heads": 2, "loss_positions": "last"},
+    "HSTU": {**TINY_HSTU, "n_heads": 2},
 }
 
 
@@ -34,9 +36,14 @@ def prepared(name, toy, **settings):
         ("MMM4Rec", {"repeat_propensity": "recency", "neighbor_scores": True, "neighbor_dimension": 4}),
         ("UniSRec", {}),
         ("SASRecPlus", {}),
+        ("MMM4Rec", {"loss_positions": "all", "repeat_propensity": "shared"}),
+        ("MMM4Rec", {"loss_positions": "all", "use_time": True, "causal_time": True}),
+        ("UniSRec", {"loss_positions": "all", "neighbor_scores": True, "neighbor_dimension": 4}),
+        ("SASRecPlus", {"loss_positions": "all", "softmax": "full"}),
+        ("HSTU", {"loss_positions": "all", "softmax": "all_rows"}),
     ],
 )  # fmt: skip
-def test_a_loss_at_the_last_position_can_be_recorded(name, settings, toy):
+def test_a_loss_over_the_whole_table_can_be_recorded(name, settings, toy):
     _, model, batch = prepared(name, toy, **settings)
 
     refuse_dependence_on_data(model, batch)
@@ -45,9 +52,32 @@ def test_a_loss_at_the_last_position_can_be_recorded(name, settings, toy):
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
+@pytest.mark.parametrize("softmax", ["trained", "full", "in_batch", "sampled"])
+@pytest.mark.parametrize("name", SMALL)
+def test_the_padding_changes_neither_the_loss_nor_its_gradients(name, softmax, toy):
+    _, model, batch = prepared(name, toy, loss_positions="all", softmax=softmax)
+    model.eval()  # no dropout, no noise
+    found = []
+    for model.fixed_length in (False, True):
+        torch.manual_seed(0)  # negatives
+        model.zero_grad()
+        loss = model.calculate_loss(batch)
+        loss.backward()
+        gradients = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+        found.append({"loss": loss.detach(), **gradients})
+
+    assert (batch["item_length"] < batch["item_id_list"].shape[1]).any()
+    assert_close(*found)
+
+
 @pytest.mark.parametrize(
     "settings, operator",
-    [({"loss_positions": "all"}, "index"), ({"softmax": "sampled"}, "_unique2")],
+    [
+        ({"softmax": "sampled"}, "_unique2"),
+        ({"softmax": "in_batch"}, "_unique2"),
+        ({"softmax": "sampled", "loss_positions": "all"}, "_unique2"),
+        ({"items_per_block": 5, "loss_positions": "all"}, "_unique2"),
+    ],
 )
 def test_what_depends_on_the_data_is_named(settings, operator, toy):
     _, model, batch = prepared("MMM4Rec", toy, **settings)

@@ -79,7 +79,7 @@ def ungroup(outputs: list[Tensor], groups: list[LengthGroup]) -> Tensor:
 
 
 def gather_positions(
-    outputs: list[Tensor], groups: list[LengthGroup], lengths: Tensor
+    outputs: list[Tensor], groups: list[LengthGroup], lengths: Tensor, padding: bool = False
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The outputs of all real positions, one after another.
 
@@ -87,16 +87,20 @@ def gather_positions(
         outputs: of each group, ``(rows, longest, D)``.
         groups: rows of each.
         lengths: of the rows of the batch, ``(b,)``.
+        padding: those of the padding too, so that their number does not depend on the lengths.
 
     Returns:
         ``(n, D)``, and row and position in the batch of each, ``(n,)``.
     """
     parts = []
     for output, (index, longest) in zip(outputs, groups, strict=True):
-        position = torch.arange(longest, device=index.device)
-        real = position < lengths[index].unsqueeze(1)
+        position = torch.arange(longest, device=index.device).expand(len(index), -1)
         row = index.unsqueeze(1).expand(-1, longest)
-        parts.append((output[real], row[real], position.expand(len(index), -1)[real]))
+        if padding:
+            parts.append((output.flatten(0, 1), row.flatten(), position.flatten()))
+            continue
+        real = position < lengths[index].unsqueeze(1)
+        parts.append((output[real], row[real], position[real]))
     vectors, rows, positions = (torch.cat(values) for values in zip(*parts, strict=True))
     return vectors, rows, positions
 

@@ -84,6 +84,7 @@ class TableLoss(nn.Module):
         seq_output: Tensor,
         target: Tensor,
         history: Additions | None = None,
+        counts: Tensor | None = None,
     ) -> Tensor:
         """The loss, 0-d.
 
@@ -92,13 +93,16 @@ class TableLoss(nn.Module):
             seq_output: users ``(b, d)``.
             target: item IDs ``(b,)``.
             history: what is added to the scores of some items, by item ID; 0 for the padding item.
+            counts: which rows the mean is over, ``(b,)`` bool, not of recomputed scores; ``None``:
+                all. The target of the others may be the padding item.
         """
         if history is not None:
             history = history._replace(column=self.columns(history.column).clamp(min=0))
         target = self.columns(target)
         if isinstance(scores, RecomputedScores):
             return recomputed_cross_entropy(scores, seq_output, target, history)
-        return candidate_cross_entropy(scores, seq_output, target, history)
+        target = target if counts is None else target.clamp(min=0)
+        return candidate_cross_entropy(scores, seq_output, target, history, counts)
 
 
 class BatchLoss(nn.Module):

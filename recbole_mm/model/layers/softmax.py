@@ -97,7 +97,11 @@ class Additions(NamedTuple):
 
 
 def candidate_cross_entropy(
-    scores: Scores, query: Tensor, target: Tensor, additions: Additions | None = None
+    scores: Scores,
+    query: Tensor,
+    target: Tensor,
+    additions: Additions | None = None,
+    counts: Tensor | None = None,
 ) -> Tensor:
     r"""Mean cross entropy of the logits ``scores(query)``.
 
@@ -110,6 +114,7 @@ def candidate_cross_entropy(
         query: ``(b, d)``.
         target: ``(b,)`` int64 in ``[0, n)``.
         additions: to some of the logits.
+        counts: which rows the mean is over, ``(b,)`` bool; ``None``: all.
 
     Returns:
         0-d, as :func:`torch.nn.functional.cross_entropy` of the logits; differentiable once. Under
@@ -122,14 +127,14 @@ def candidate_cross_entropy(
         tables = [table.to(dtype) for table in scores.tables]
         column, value = (None, None) if additions is None else additions
         value = None if value is None else value.to(dtype)
-        given = (query.to(dtype), target, column, value)
+        given = (query.to(dtype), target, column, value, counts)
         return _CandidateCrossEntropy.apply(scores.function, *given, *tables)
 
 
 class _CandidateCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, function, query, target, column, value, *tables):
-        query_needed, _, _, value_needed, *tables_needed = ctx.needs_input_grad[1:]
+    def forward(ctx, function, query, target, column, value, counts, *tables):
+        query_needed, _, _, value_needed, _, *tables_needed = ctx.needs_input_grad[1:]
         tables = [
             t.detach().requires_grad_(needed)
             for t, needed in zip(tables, tables_needed, strict=True)
@@ -148,16 +153,17 @@ class _CandidateCrossEntropy(torch.autograd.Function):
                 if v is not None:
                     logits = logits.scatter_add(1, column[rows], v)
             grad = logits.detach().log_softmax(dim=1)
-            loss -= grad.gather(1, t).sum()
+            own = grad.gather(1, t)
+            loss -= (own if counts is None else own * counts[rows].unsqueeze(1)).sum()
             if logits.requires_grad:
                 grad.exp_().scatter_add_(1, t, grad.new_full(t.shape, -1))
-                logits.backward(grad)
+                logits.backward(grad if counts is None else grad * counts[rows].unsqueeze(1))
                 query_grads.append(q.grad)
                 value_grads.append(None if v is None else v.grad)
         query_grad = torch.cat(query_grads) if query_needed else None
         value_grad = torch.cat(value_grads) if value_needed else None
         ctx.save_for_backward(query_grad, value_grad, *(table.grad for table in tables))
-        ctx.rows = len(query)
+        ctx.rows = len(query) if counts is None else counts.sum()
         return loss / ctx.rows
 
     @staticmethod
@@ -167,4 +173,4 @@ class _CandidateCrossEntropy(torch.autograd.Function):
         query_grad, value_grad, *table_grads = (
             None if saved is None else saved * scale for saved in ctx.saved_tensors
         )
-        return None, query_grad, None, None, value_grad, *table_grads
+        return None, query_grad, None, None, value_grad, None, *table_grads

@@ -227,7 +227,7 @@ class MMM4Rec(MultiModalRecommender):
 
     def encode_positions(self, interaction, items, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         groups, mixed = self._groups(interaction, items, rows, positions="all")
-        return gather_positions(mixed, groups, interaction[self.ITEM_SEQ_LEN])
+        return gather_positions(mixed, groups, interaction[self.ITEM_SEQ_LEN], self.fixed_length)
 
     def _groups(self, interaction, items, rows, positions: str = "last"):
         """Rows of similar length, and the result of :meth:`_mix` for each group."""

@@ -128,7 +128,7 @@ class SASRecPlus(MultiModalRecommender):
         groups = self.length_groups(lengths)
         inputs = [self._inputs(items, rows[index, :longest]) for index, longest in groups]
         hidden = [self.output_norm(self.through_blocks(each)) for each in inputs]
-        return gather_positions(hidden, groups, lengths)
+        return gather_positions(hidden, groups, lengths, self.fixed_length)
 
     def _inputs(self, items: Tensor, rows: Tensor) -> Tensor:
         """Inputs ``(b, l, hidden_size)`` of histories ``(b, l)`` of rows of ``items``; a position

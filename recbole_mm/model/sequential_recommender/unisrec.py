@@ -157,7 +157,7 @@ class UniSRec(MultiModalRecommender):
         outputs = [
             F.normalize(self._read_group(items, rows, item_seq, *group), dim=-1) for group in groups
         ]
-        return gather_positions(outputs, groups, length)
+        return gather_positions(outputs, groups, length, self.fixed_length)
 
     def _read_group(
         self, items: Tensor, rows: Tensor, item_seq: Tensor, group: Tensor, longest: int
