@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from kernels import outputs_and_gradients
 from recbole.data import data_preparation
 from recbole.utils import get_model
 from tiny import TINY, TINY_HSTU, TINY_MMM4REC
@@ -20,7 +21,6 @@ from recbole_mm.model.layers.conv import causal_conv1d
 from recbole_mm.model.layers.ssd import ssd
 from recbole_mm.recommend.recommender import Recommender
 from recbole_mm.run.run import run
-from recbole_mm.tools.errors import UserError
 from recbole_mm.training.cuda_graphs import GraphedLoss
 from recbole_mm.training.trainer import MultiModalTrainer
 
@@ -129,13 +129,6 @@ def test_the_fused_kernels_compute_the_torch_ones(l):
             assert_close(y.double(), exact, atol=5e-3 * exact.abs().max().item(), rtol=0)
 
 
-def outputs_and_gradients(function, inputs):
-    inputs = [x.detach().clone().requires_grad_() for x in inputs]
-    y = function(*inputs)
-    weight = torch.linspace(-1, 1, y.numel(), dtype=y.dtype, device=y.device).view_as(y)
-    return [y.detach(), *torch.autograd.grad((y * weight).sum(), inputs)]
-
-
 def test_a_model_of_the_fused_kernels_learns_what_one_of_torch_does(toy):
     needs_fused_kernels()
     found = []
@@ -214,12 +207,31 @@ def test_dropout_is_drawn_again_at_every_replay(toy):
     assert len({loss_of(batch).item() for _ in range(4)}) == 4
 
 
-def test_what_cannot_be_recorded_is_refused(toy):
-    config, model, (train, *_) = prepared("MMM4Rec", toy, cuda_graphs=True, softmax="sampled")
-    with pytest.raises(
-        UserError, match="cuda_graphs does not work with MMM4Rec and these settings"
-    ):
-        GraphedLoss(model.train(), config)(next(iter(train)).to("cuda"))
+@pytest.mark.parametrize("name, settings", [("MMM4Rec", {"softmax": "sampled"}), ("MISSRec", {})])
+def test_what_cannot_be_recorded_trains_without(name, settings, toy, caplog):
+    config, model, (train, *_) = prepared(name, toy, cuda_graphs=True, **settings)
+    model.train().on_epoch_start(0)
+
+    loss = GraphedLoss(model, config)(next(iter(train)).to("cuda"))
+
+    assert loss.isfinite()
+    assert "is not recorded" in caplog.text
+
+
+def test_recording_draws_no_random_numbers(toy):
+    """So that an interrupted run, which records again, resumes as if nothing had been."""
+    config, model, (train, *_) = prepared("MMM4Rec", toy, cuda_graphs=True, hidden_dropout_prob=0.5)
+    batch, losses = next(iter(train)).to("cuda"), []
+    for _ in range(2):
+        torch.manual_seed(0)
+        loss_of = GraphedLoss(model.train(), config)
+        losses.append([loss_of(batch).item() for _ in range(3)])
+
+    assert losses[0] == losses[1]
+    loss_of = GraphedLoss(model, config)
+    state = torch.cuda.get_rng_state()
+    loss_of._record(dict(batch.interaction))
+    assert torch.equal(torch.cuda.get_rng_state(), state)
 
 
 def test_a_run_on_the_cpu_leaves_the_gpu_to_the_next_one(toy):

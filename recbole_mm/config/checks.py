@@ -93,8 +93,8 @@ def refuse_contradictions(config) -> None:
     Raises:
         ConfigError: ``valid_metric`` is not measured, two of the columns for users, items and times
             are one, columns are named of a file that RecBole does not read, there are neither two nor
-            three files that are split already, a loss of pairs has no negative samples, or a package
-            that a key asks for is not installed.
+            three files that are split already, a loss of pairs has no negative samples, pre-training is
+            of low rank, or a package that a key asks for is not installed.
     """
     _refuse_unmeasured_valid_metric(config)
     _refuse_one_column_for_two(config)
@@ -111,6 +111,11 @@ def refuse_contradictions(config) -> None:
     if needed and config[needed] is None:
         raise ConfigError(
             f"transform: {config['transform']} needs {needed}: give a share, e.g. --{needed}=0.2"
+        )
+    if config["lora_rank"] and config["train_stage"] == "pretrain":
+        raise ConfigError(
+            f"lora_rank: {config['lora_rank']} in a stage of pre-training, whose weights are random: set "
+            f"it in the finetune stage alone"
         )
     if config["log_wandb"] and find_spec("wandb") is None:
         raise ConfigError("log_wandb: True needs wandb: pip install wandb")

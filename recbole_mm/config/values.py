@@ -70,8 +70,12 @@ def _yaml_value(text: str):
         value = load_yaml(text)
     except yaml.YAMLError:
         patterns = PATTERNS.fullmatch(text.strip())
-        return [parse_value(each.strip()) for each in patterns[1].split(",")] if patterns else text
+        return _words(patterns[1]) if patterns else text
     return text if isinstance(value, str) or not text.strip() else value
+
+
+def _words(text: str) -> list:
+    return [parse_value(word.strip()) for word in text.split(",") if word.strip()]
 
 
 def add_config_files_option(parser: argparse.ArgumentParser, required: bool = False) -> None:

@@ -70,6 +70,9 @@ def take_rows(events: Interaction, rows) -> Interaction:
     if isinstance(rows, (int, slice)):
         return events[rows]
     rows = np.asarray(rows)
+    if rows.ndim == 0:
+        return events[int(rows)]
+    rows = np.flatnonzero(rows) if rows.dtype == bool else rows.astype(np.int64)
     taken = {field: events[field].numpy().take(rows, axis=0) for field in events}
     return Interaction({field: torch.from_numpy(values) for field, values in taken.items()})
 

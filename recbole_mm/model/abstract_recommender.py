@@ -100,6 +100,8 @@ class MultiModalRecommender(SequentialRecommender):
         positions_per_group: maximum number of positions that are computed together, see
             :func:`~recbole_mm.model.layers.bucketing.group_by_length`; of the class, that of a CPU
             without ``length_group_size``.
+        can_be_recorded: whether a training step has no shape that depends on the data with
+            ``fixed_length``; see :mod:`recbole_mm.training.cuda_graphs`.
         items_per_block: items that are embedded at once where there are more.
         fixed_length: compute every history at the full length, so that no shape depends on the data:
             for an exported graph and for CUDA graphs.
@@ -124,6 +126,7 @@ class MultiModalRecommender(SequentialRecommender):
     trains_on_windows = False
     contrasts_views = False
     positions_per_group = 0
+    can_be_recorded = True
     fixed_length = False
 
     def __init__(self, config, dataset):

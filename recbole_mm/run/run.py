@@ -12,6 +12,7 @@ from recbole_mm.config.keys import keys_of_other_models
 from recbole_mm.config.load import load_config
 from recbole_mm.config.models import MODELS
 from recbole_mm.config.values import parse_value
+from recbole_mm.model.abstract_recommender import MultiModalRecommender
 from recbole_mm.run.logs import start_logging
 from recbole_mm.run.requirements import refuse_unfit_stage
 from recbole_mm.run.result import Result
@@ -21,7 +22,8 @@ from recbole_mm.tools.errors import UserError, user_errors
 from recbole_mm.tools.files import set_aside
 from recbole_mm.tools.memory import keep_freed_memory, peak_memory
 from recbole_mm.tools.torch_files import TorchFileError
-from recbole_mm.training.recorded import recorded, trainable_parameters
+from recbole_mm.training.optimizers import build_optimizer, trained_numbers
+from recbole_mm.training.recorded import recorded
 from recbole_mm.training.trainer import MultiModalTrainer
 from recbole_mm.transfer.pretrained import freeze_from_config
 
@@ -78,6 +80,8 @@ class Run:
         _, model = _load(config)
         with user_errors():
             freeze_from_config(model, config)
+            if isinstance(model, MultiModalRecommender):
+                build_optimizer(config, model)
 
     def keep_progress(self, best: Path, latest: Path) -> None:
         """Keep the best and the latest epoch in these files, and resume from them if they exist.
@@ -158,7 +162,7 @@ class Run:
             seconds=trainer.elapsed(),
             seconds_per_epoch=_mean(trainer.training_seconds),
             seconds_per_validation=_mean(trainer.validation_seconds),
-            n_parameters=trainable_parameters(trainer.model),
+            n_parameters=trained_numbers(trainer.optimizer),
             peak_memory=peak_memory(),
             peak_gpu_memory=torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0,
             checkpoint=trainer.saved_model_file if self._saved else None,

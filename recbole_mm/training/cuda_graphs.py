@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import contextmanager
+from logging import getLogger
 
 import torch
 from recbole.data.interaction import Interaction
@@ -13,7 +14,7 @@ from recbole_mm.tools.errors import UserError, refuse_together
 
 DEPENDENT_ON_DATA = {
     "_local_scalar_dense", "nonzero", "masked_select", "unique_dim", "_unique", "_unique2",
-    "unique_consecutive", "repeat_interleave",
+    "unique_consecutive", "repeat_interleave", "equal", "bincount",
 }  # fmt: skip
 """Operators whose result has a shape that depends on the data, or is a number for the program."""
 
@@ -38,6 +39,8 @@ class _RefuseDependentOnData(TorchDispatchMode):
         result = func(*args, **(kwargs or {}))
         if name in ("_to_copy", "copy_") and len(_devices(args, result)) > 1:
             raise DependsOnData(f"{name} moves data between GPU and CPU")
+        if name == "lift_fresh" and "cuda" in _devices((), result):
+            raise DependsOnData("a number of the program becomes a tensor of the GPU")
         return result
 
 
@@ -57,7 +60,8 @@ def refuse_dependence_on_data(model, interaction) -> None:
     """
     with _fixed_length(model), _RefuseDependentOnData():
         loss = model.calculate_loss(interaction)
-        torch.autograd.grad(loss, _trainable(model), allow_unused=True)
+        with torch.autocast(loss.device.type, enabled=False):
+            torch.autograd.grad(loss, _trainable(model), allow_unused=True)
 
 
 class GraphedLoss:
@@ -66,13 +70,15 @@ class GraphedLoss:
 
     A step of these models launches hundreds of kernels that take longer to launch than to run. What
     is recorded has no shape that depends on the data: every history is computed at the full length.
-    A batch of other shapes (the last of an epoch) is computed as ever.
+    A batch of other shapes (the last of an epoch) is computed as ever, and so is every batch of a
+    model, or of settings, that cannot be recorded; a warning says why.
 
     Args:
         model: of ours, on a GPU.
+        config: its settings.
 
     Raises:
-        UserError: settings that do not work with it.
+        UserError: settings that do not work with it; recording has failed.
     """
 
     def __init__(self, model, config):
@@ -89,42 +95,59 @@ class GraphedLoss:
         batch = dict(interaction.interaction)
         shapes = {name: value.shape for name, value in batch.items()}
         if self.shapes is None:
-            self._record(batch)
             self.shapes = shapes
-        if shapes != self.shapes:
+            self._record(batch)
+        if self.replay is None or shapes != self.shapes:
             return self.model.calculate_loss(interaction)
-        assert self.replay is not None
         return self.replay(*batch.values())
 
     def _record(self, batch: dict[str, Tensor]) -> None:
-        enabled = torch.is_autocast_enabled("cuda")
-        # weights that autocast keeps would be those of this step for ever
-        with (
-            _fixed_length(self.model),
-            torch.autocast("cuda", enabled=enabled, cache_enabled=False),
-        ):
+        autocast = torch.is_autocast_enabled("cuda")
+        # recording draws random numbers that a run without an interruption would draw only once
+        with torch.random.fork_rng([self.model.device]), _fixed_length(self.model):
             try:
+                if not self.model.can_be_recorded:
+                    raise DependsOnData("it computes lengths and interests on the way")
                 refuse_dependence_on_data(self.model, Interaction(batch))
             except DependsOnData as error:
-                raise UserError(
-                    f"cuda_graphs does not work with {type(self.model).__name__} and these settings "
-                    f"({error}). Set cuda_graphs: False."
-                ) from None
+                getLogger().warning(
+                    f"cuda_graphs: the training step of {type(self.model).__name__} with these settings "
+                    f"is not recorded and is as fast as without ({error}). What can be recorded is named "
+                    f"beside the key in properties/multi_modal.yaml"
+                )
+                return
             given = tuple(value.clone() for value in batch.values())
-            loss = _LossOfTensors(self.model, list(batch))
-            self.replay = torch.cuda.make_graphed_callables(loss, given, allow_unused_input=True)
+            loss = _LossOfTensors(self.model, list(batch), autocast)
+            try:
+                with torch.autocast("cuda", enabled=False):
+                    self.replay = torch.cuda.make_graphed_callables(
+                        loss, given, allow_unused_input=True
+                    )
+            except RuntimeError as error:
+                raise UserError(
+                    f"the training step of {type(self.model).__name__} cannot be recorded as a CUDA graph "
+                    f"({str(error).strip().splitlines()[0]}). Set cuda_graphs: False."
+                ) from error
 
 
 class _LossOfTensors(nn.Module):
-    """The loss as a function of the columns of a batch."""
+    """The loss as a function of the columns of a batch.
 
-    def __init__(self, model, names: list[str]):
+    Args:
+        model: whose loss.
+        names: of the columns.
+        autocast: whether the forward pass is under autocast; weights that it keeps in lower precision
+            would be those of the recorded step for ever, so it keeps none.
+    """
+
+    def __init__(self, model, names: list[str], autocast: bool):
         super().__init__()
-        self.model, self.names = model, names
+        self.model, self.names, self.autocast = model, names, autocast
 
     def forward(self, *columns: Tensor) -> Tensor:
-        batch = dict(zip(self.names, columns, strict=True))
-        return self.model.calculate_loss(Interaction(batch))
+        batch = Interaction(dict(zip(self.names, columns, strict=True)))
+        with torch.autocast("cuda", enabled=self.autocast, cache_enabled=False):
+            return self.model.calculate_loss(batch)
 
 
 @contextmanager

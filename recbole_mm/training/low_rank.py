@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from recbole_mm.tools.errors import UserError
 
 START = 0.02
-"""Standard deviation of the one factor; the other starts at zero, so that the first step changes
-nothing but that."""
+"""Standard deviation of the one factor; the other starts at zero, and so does the change."""
 
 
 class Factors(NamedTuple):
@@ -32,19 +31,22 @@ class Factors(NamedTuple):
     up: nn.Parameter
 
 
-def with_factors(model, groups: list[dict], rank: int) -> tuple[list[dict], list[Factors]]:
+def with_factors(
+    model, groups: list[dict], rank: int, seed: int
+) -> tuple[list[dict], list[Factors]]:
     """Groups of parameters in which factors stand for the matrices of the encoder.
 
     Args:
         model: whose ``encoder_parameters`` are meant.
         groups: of its trainable parameters, as an optimizer takes them.
         rank: ``r >= 1``, of the changes. Matrices that are not larger than that keep their place.
+        seed: of the first factors, the same in every process.
 
     Raises:
         UserError: there is no such matrix.
     """
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    random = torch.Generator().manual_seed(0)  # the same in every process
+    random = torch.Generator().manual_seed(seed)
     factors: list[Factors] = []
 
     def instead(parameter: nn.Parameter) -> list[nn.Parameter]:
@@ -74,8 +76,11 @@ class LowRankSteps:
     r"""An optimizer whose steps change some matrices by a product of low rank.
 
     The gradients of the factors are those of the matrix, :math:`G`, by the chain rule:
-    :math:`G A^\top` and :math:`B^\top G`. The model, its checkpoints and whatever reads them know
-    nothing of the factors.
+    :math:`G A^\top` and :math:`B^\top G`. The parameters of the model are plain matrices in every
+    checkpoint; the factors are a part of the optimizer's state.
+
+    With ``ema_epochs`` a stored matrix is an average over steps, whose change has a higher rank by the
+    letter, with small further singular values.
 
     Args:
         optimizer: of the factors and of the other parameters.

@@ -67,7 +67,7 @@ def build_optimizer(config, model: nn.Module, enable_scaler: bool = False, **cha
     factors: list[Factors] = []
     if config["lora_rank"]:
         refuse_together("lora_rank", refused)
-        groups, factors = with_factors(model, groups, config["lora_rank"])
+        groups, factors = with_factors(model, groups, config["lora_rank"], config["seed"])
     optimizer = OPTIMIZERS[learner](groups, lr=learning_rate, weight_decay=weight_decay, **fused)
     if factors:
         return LowRankSteps(optimizer, factors)
@@ -84,6 +84,13 @@ def build_optimizer(config, model: nn.Module, enable_scaler: bool = False, **cha
             f"the sum so far after every batch. Leave one of them out."
         )
     return AccumulatedSteps(optimizer, steps, mean=bool(config["accumulation_mean"]))
+
+
+def trained_numbers(optimizer) -> int:
+    """How many numbers an optimizer changes by themselves: of a matrix that changes by low rank those
+    of its factors."""
+    parameters = (p for group in optimizer.param_groups for p in group["params"])
+    return sum(p.numel() for p in parameters if p.requires_grad)
 
 
 def fused_on(device: str, learner: str) -> dict[str, bool]:

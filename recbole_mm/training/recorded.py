@@ -8,7 +8,6 @@ from pathlib import Path
 
 import torch
 from recbole.trainer import AbstractTrainer, PretrainTrainer
-from torch import nn
 
 from recbole_mm.config.plain import config_to_plain
 from recbole_mm.tools import processes
@@ -18,6 +17,8 @@ from recbole_mm.tools.torch_files import saving
 from recbole_mm.training.ranking import RankCollector, pieces, remedy_of_nan
 from recbole_mm.training.tracking import NoWriter, Tracked, Tracker, finite, start_tracking
 from recbole_mm.transfer.pretrained import freeze_from_config, start_from_config
+
+FIRST_WITH_BFLOAT16 = (8, 0)  # compute capability of a GPU: Ampere
 
 
 class LossIsNaN(RunFailed):
@@ -36,8 +37,8 @@ class RecordedTraining(AbstractTrainer):
     - A loss that is not a number, and parameters that are not finite, are an error of their own
       type, which names the epoch.
     - Checkpoints are written as a whole or not at all.
-    - On a GPU ``enable_amp`` computes in bfloat16, whose range is that of float32, unless
-      ``enable_scaler`` makes up for the range of float16; ``tf32`` is heeded.
+    - On a GPU ``enable_amp`` computes in bfloat16, whose range is that of float32, and ``tf32`` is
+      heeded.
     - The run is tracked (``tracker``, :mod:`recbole_mm.training.tracking`) until its first test.
 
     Attributes:
@@ -50,7 +51,7 @@ class RecordedTraining(AbstractTrainer):
     def __init__(self, config, model):
         freeze_from_config(model, config)
         super().__init__(config, model)
-        torch.set_float32_matmul_precision("high" if config["tf32"] else "highest")
+        self._warn_of_emulated_bfloat16()
         path = Path(self.saved_model_file)
         remove_abandoned(path.parent, f"{config['model']}-*{path.suffix}")
         path = path.with_stem(f"{path.stem}-{secrets.token_hex(3)}")
@@ -117,7 +118,8 @@ class RecordedTraining(AbstractTrainer):
 
     def evaluate(self, *args, **kwargs):
         """See RecBole's; outside of training the first one is the test, which ends the run."""
-        result = super().evaluate(*args, **kwargs)
+        with self._precision():
+            result = super().evaluate(*args, **kwargs)
         if not self._validating:
             best = finite(getattr(self, "best_valid_result", None), "best_valid")
             self.tracker.finish({**best, **finite(result, "test")})
@@ -145,7 +147,7 @@ class RecordedTraining(AbstractTrainer):
         self._epoch = epoch_idx
         begun = time.perf_counter()
         try:
-            with self._autocast_type():
+            with self._precision():
                 loss = super()._train_epoch(train_data, epoch_idx, *args, **kwargs)
         finally:
             self.training_seconds.append(time.perf_counter() - begun)
@@ -153,15 +155,26 @@ class RecordedTraining(AbstractTrainer):
         return loss
 
     @contextmanager
-    def _autocast_type(self):
-        """The type in which ``enable_amp`` computes on a GPU; torch's own default is float16."""
-        before = torch.get_autocast_dtype("cuda")
+    def _precision(self):
+        """Within the block ``tf32`` is heeded, and ``enable_amp`` computes in bfloat16 on a GPU, unless
+        ``enable_scaler`` makes up for the range of float16, torch's own default."""
+        products, autocast = torch.get_float32_matmul_precision(), torch.get_autocast_dtype("cuda")
+        torch.set_float32_matmul_precision("high" if self.config["tf32"] else products)
         wanted = torch.float16 if self.enable_scaler else torch.bfloat16
         torch.set_autocast_dtype("cuda", wanted)
         try:
             yield
         finally:
-            torch.set_autocast_dtype("cuda", before)
+            torch.set_float32_matmul_precision(products)
+            torch.set_autocast_dtype("cuda", autocast)
+
+    def _warn_of_emulated_bfloat16(self) -> None:
+        on_gpu = self.device.type == "cuda" and self.enable_amp and not self.enable_scaler
+        if on_gpu and torch.cuda.get_device_capability(self.device) < FIRST_WITH_BFLOAT16:
+            self.logger.warning(
+                "enable_amp: this GPU computes bfloat16 more slowly than float32; enable_scaler: True "
+                "takes float16, and scales the loss"
+            )
 
     def _valid_epoch(self, *args, **kwargs):
         begun = time.perf_counter()
@@ -205,8 +218,3 @@ def recorded(trainer: type[AbstractTrainer]) -> type[AbstractTrainer]:
     if issubclass(trainer, RecordedTraining):
         return trainer
     return type(trainer.__name__, (RecordedTraining, trainer), {})
-
-
-def trainable_parameters(model: nn.Module) -> int:
-    """Number of trainable parameters."""
-    return sum(p.numel() for p in model.parameters() if p.requires_grad)

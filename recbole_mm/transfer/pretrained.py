@@ -283,15 +283,20 @@ def start_from_config(model, config) -> Transferred | None:
     """Start from ``pre_model_path`` with ``reset`` and ``allow_fewer_layers``.
 
     Raises:
-        TransferError: the model is not one of this package, there is nothing to reset, IDs would
+        TransferError: the model is not one of this package, there is nothing to reset or to change, IDs would
             be tested that nothing has trained, or see :func:`load_pretrained`.
     """
     if getattr(model, "pre_model_path", None):  # S3Rec has read it
         return None
     path, reset = config["pre_model_path"], config["reset"] or []
-    given = [key for key in ("pre_model_path", "reset") if config[key]]
+    given = [key for key in ("pre_model_path", "reset", "lora_rank") if config[key]]
     if given:
         _require_ours(model, given)
+    if config["lora_rank"] and not path:
+        raise TransferError(
+            f"lora_rank: {config['lora_rank']} without pre_model_path: small changes of random weights "
+            f"learn little. Name what to start from, or set lora_rank: 0."
+        )
     if reset and not path:
         raise TransferError(f"reset: {reset} without pre_model_path: all parameters are new.")
     if not path:

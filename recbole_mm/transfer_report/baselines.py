@@ -25,15 +25,9 @@ def baseline_configs(config, modalities: list[str]) -> dict[str, RunConfig]:
     plain = config_to_plain(config)
     common = {key: plain[key] for key in COMMON_KEYS if key in plain}
     common["tracker"] = "none"
-    configs = {POPULARITY: load_config("Popularity", config["dataset"], (), common)}
+    dataset = config["dataset"]
+    configs = {POPULARITY: load_config("Popularity", dataset, (), common)}
     for name in modalities:
         neighbors = {**common, "feature_share": 1.0, "modalities": [name]}
-        config = load_config("TransitionGraph", config["dataset"], (), neighbors)
-        configs[f"{name} neighbors"] = config
+        configs[f"{name} neighbors"] = load_config("TransitionGraph", dataset, (), neighbors)
     return configs
-
-
-def neighbor_configs(config, modalities: list[str]) -> list[RunConfig]:
-    """Those of the neighbors alone, see :func:`baseline_configs`."""
-    configs = baseline_configs(config, modalities)
-    return [config for name, config in configs.items() if name != POPULARITY]

@@ -1,6 +1,7 @@
 """What a finished stage reached, and the ranks of its test targets beside its other files."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,7 +33,7 @@ class Outcome(NamedTuple):
         condition: what was left of the target for training.
         seed: random seed.
         config: of its stage.
-        result: ``None`` of a baseline, which trains nothing.
+        result: ``None`` of a baseline, which trains nothing, and of scores that others were added to.
         ranks: ``user``, ``item``, ``rank``, ``seen`` (treatment of the items of the history).
         environment: what it was made with.
     """
@@ -47,36 +48,47 @@ class Outcome(NamedTuple):
     environment: dict[str, str]
 
 
-def ranks_of(
-    stage: Stage, trained: bool = True, added: Sequence[RunConfig] = ()
-) -> tuple[pl.DataFrame, dict[str, str]]:
-    """The ranks of a stage's test targets, computed once and kept; and what with.
+class Tested:
+    """The model of a stage, which is opened when its ranks are not kept yet.
 
     Args:
         stage: finished.
         trained: whether it has a checkpoint; without one the model is complete once it is made.
-        added: models that train nothing, whose scores are added.
     """
-    suffix = WITH_OTHERS if added else ""
-    path, record_path = stage.path(suffix + RANKS), stage.path(suffix + RECORD)
-    kept = _kept_ranks(path, record_path)
-    if kept is not None:
-        return kept
-    run = Run(stage.config)
-    if trained:  # loads the checkpoint
-        run.trainer.evaluate(run.splits.test, True, str(stage.path(".pth")))
-    if added:
-        evaluations = evaluate_added([run, *map(Run, added)])
-    else:
-        evaluations = {seen: evaluate_ranks(run, seen == MASKED) for seen in TREATMENTS}
-    ranks = pl.concat(
-        evaluation.ranks.select("user", "item", "rank").with_columns(seen=pl.lit(seen))
-        for seen, evaluation in evaluations.items()
-    )
-    made_with = environment(stage.config["device"])
-    write_table(ranks, path)
-    write_record(record_path, {"environment": made_with, "ranks": sha256_of_file(path)})
-    return ranks, made_with
+
+    def __init__(self, stage: Stage, trained: bool = True):
+        self.stage, self.trained = stage, trained
+
+    @cached_property
+    def _run(self) -> Run:
+        run = Run(self.stage.config)
+        if self.trained:  # loads the checkpoint
+            run.trainer.evaluate(run.splits.test, True, str(self.stage.path(".pth")))
+        return run
+
+    def ranks(self, added: Sequence[RunConfig] = ()) -> tuple[pl.DataFrame, dict[str, str]]:
+        """The ranks of the test targets, computed once and kept; and what with.
+
+        Args:
+            added: models that train nothing, whose scores are added.
+        """
+        suffix = WITH_OTHERS if added else ""
+        path, record_path = self.stage.path(suffix + RANKS), self.stage.path(suffix + RECORD)
+        kept = _kept_ranks(path, record_path)
+        if kept is not None:
+            return kept
+        if added:
+            evaluations = evaluate_added([self._run, *map(Run, added)])
+        else:
+            evaluations = {seen: evaluate_ranks(self._run, seen == MASKED) for seen in TREATMENTS}
+        ranks = pl.concat(
+            evaluation.ranks.select("user", "item", "rank").with_columns(seen=pl.lit(seen))
+            for seen, evaluation in evaluations.items()
+        )
+        made_with = environment(self.stage.config["device"])
+        write_table(ranks, path)
+        write_record(record_path, {"environment": made_with, "ranks": sha256_of_file(path)})
+        return ranks, made_with
 
 
 def _kept_ranks(path: Path, record_path: Path) -> tuple[pl.DataFrame, dict[str, str]] | None:

@@ -1,10 +1,9 @@
 """The study behind a report: its stages, run or found finished, and its baselines."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from recbole_mm.config.errors import ConfigError
-from recbole_mm.config.load import RunConfig
 from recbole_mm.config.plain import config_to_plain
 from recbole_mm.data.shared_users import SharedUsers, shared_users
 from recbole_mm.reporting.ranks import parse_metric
@@ -14,9 +13,9 @@ from recbole_mm.run.splits import find_or_make
 from recbole_mm.run.stages import Stage
 from recbole_mm.tools import processes
 from recbole_mm.tools.errors import RunFailed
-from recbole_mm.transfer_report.baselines import baseline_configs, neighbor_configs
+from recbole_mm.transfer_report.baselines import POPULARITY, baseline_configs
 from recbole_mm.transfer_report.budget import Description, describe, equal_steps
-from recbole_mm.transfer_report.outcomes import Outcome, ranks_of
+from recbole_mm.transfer_report.outcomes import Outcome, Tested
 from recbole_mm.transfer_report.settings import ALL, Condition, Settings, refuse_contradictions
 from recbole_mm.transfer_report.variants import (
     NOT_TRAINED,
@@ -107,11 +106,7 @@ def run_study(settings: Settings, log: Callable[[str], None]) -> Study:
             if trial.is_pretraining:
                 pretrainings[trial.target, seed] = result, config_to_plain(stage.config)
                 continue
-            outcomes.append(_outcome(trial, trial.start, seed, stage, result))
-            if trial.start in NOT_TRAINED:
-                neighbors = neighbor_configs(stage.config, modalities[trial.target])
-                start = WITH_NEIGHBORS[trial.start]
-                outcomes.append(_outcome(trial, start, seed, stage, result, neighbors))
+            outcomes += _outcomes(trial, seed, stage, result, modalities.get(trial.target, []))
     stages = plan(trials, settings, settings.seeds[0])
     outcomes += _baselines(_first_of_scratch(trials, stages), descriptions)
     hashes = {name: h for stage in stages for name, h in data_hashes(stage.config).items()}
@@ -243,19 +238,20 @@ def _is_chosen(trial: Trial, searched: dict[tuple[str, Condition, str], Scores])
     return scores is None or trial.learning_rate == best_rate(scores)
 
 
-def _outcome(
-    trial: Trial,
-    start: str,
-    seed: int,
-    stage: Stage,
-    result: Result,
-    added: Sequence[RunConfig] = (),
-) -> Outcome:
-    ranks, made_with = ranks_of(stage, added=added)
-    return Outcome(
-        trial.target, start, trial.condition, seed, config_to_plain(stage.config),
-        None if added else result, ranks, made_with,
-    )  # fmt: skip
+def _outcomes(
+    trial: Trial, seed: int, stage: Stage, result: Result, modalities: list[str]
+) -> list[Outcome]:
+    """Of a start; of one that is not trained also with the scores of neighbors added."""
+    tested, config = Tested(stage), config_to_plain(stage.config)
+    own = (trial.target, trial.start, trial.condition, seed, config, result)
+    outcomes = [Outcome(*own, *tested.ranks())]
+    if trial.start in NOT_TRAINED and modalities:
+        baselines = baseline_configs(stage.config, modalities)
+        neighbors = [config for name, config in baselines.items() if name != POPULARITY]
+        added = outcomes[0]._replace(start=WITH_NEIGHBORS[trial.start], result=None)
+        ranks, made_with = tested.ranks(neighbors)
+        outcomes.append(added._replace(ranks=ranks, environment=made_with))
+    return outcomes
 
 
 def _baselines(
@@ -269,7 +265,7 @@ def _baselines(
         for name, config in baseline_configs(stage.config, modalities).items():
             if (target, name, condition) in outcomes:
                 continue
-            ranks, made_with = ranks_of(Stage(config), trained=False)
+            ranks, made_with = Tested(Stage(config), trained=False).ranks()
             outcomes[target, name, condition] = Outcome(
                 target, name, condition, config["seed"], config_to_plain(config), None, ranks,
                 made_with,

@@ -18,6 +18,7 @@ from recbole_mm.config.values import parse_overrides, parse_value
         ("5,10", [5, 10]),
         ("[text, image]", ["text", "image"]),
         ("[*_layers.*, adapters.*]", ["*_layers.*", "adapters.*"]),
+        ("[a, *_layers.*,]", ["a", "*_layers.*"]),
         ("*_layers.*", "*_layers.*"),
         ("{'LS': 'valid_and_test'}", {"LS": "valid_and_test"}),
         ("{LS: valid_and_test}", {"LS": "valid_and_test"}),

@@ -5,9 +5,10 @@ import pytest
 import torch
 from recbole.data import data_preparation
 from recbole.data.dataset import SequentialDataset
+from recbole.data.interaction import Interaction
 
 from recbole_mm.config.load import load_config
-from recbole_mm.data.dataset import TARGET_LIST, DatasetError, MultiModalDataset
+from recbole_mm.data.dataset import TARGET_LIST, DatasetError, MultiModalDataset, take_rows
 from recbole_mm.data.feature_files import FeatureFileError, feature_path, write_item_features
 from recbole_mm.tools.errors import UserError
 
@@ -491,3 +492,32 @@ def test_of_repeated_events_the_first_or_the_last_in_time_is_kept(tmp_path, keep
 
     path = write_set(tmp_path, rows)
     assert last_items(path, modalities=[], rm_dup_inter=keep) == {"u": target}
+
+
+@pytest.mark.parametrize(
+    "index, users",
+    [
+        (np.array([2, 0]), [2, 0]),
+        (torch.tensor([1, 2]), [1, 2]),
+        ([0, 2], [0, 2]),
+        (slice(1, 3), [1, 2]),
+        (np.array([False, True, True]), [1, 2]),
+        (torch.tensor([True, False, True]), [0, 2]),
+        (np.array([], dtype=bool), []),
+        ([], []),
+    ],
+    ids=str,
+)
+def test_rows_are_taken_by_whatever_numpy_takes(index, users):
+    events = Interaction({"user_id": torch.arange(3), "time": torch.arange(6.0).view(3, 2)})
+    if len(users) == 0 and getattr(index, "dtype", None) == bool:
+        events = events[:0]
+    taken = take_rows(events, index)
+
+    assert taken["user_id"].tolist() == users
+    assert taken["time"].tolist() == events["time"][users].tolist()
+
+
+@pytest.mark.parametrize("index", [1, np.int64(1), torch.tensor(1)])
+def test_a_single_row_is_taken_by_a_number(index):
+    assert int(take_rows(Interaction({"user_id": torch.arange(3)}), index)["user_id"]) == 1

@@ -9,7 +9,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from recbole_mm.config.load import load_config
-from recbole_mm.run.run import run
+from recbole_mm.run.run import Run, run
 from recbole_mm.tools.errors import UserError
 from recbole_mm.tools.torch_files import read_torch
 from recbole_mm.training.low_rank import LowRankSteps, with_factors
@@ -32,7 +32,7 @@ class Encoder(nn.Module):
 
 def steps_of(model):
     groups = [{"params": list(model.parameters()), "lr": 0.05, "weight_decay": 0.01}]
-    groups, factors = with_factors(model, groups, RANK)
+    groups, factors = with_factors(model, groups, RANK, seed=0)
     return LowRankSteps(torch.optim.AdamW(groups), factors), factors
 
 
@@ -97,7 +97,7 @@ def test_who_waits_for_a_step_sees_the_matrices_after_it():
 def test_a_frozen_encoder_has_no_matrix_to_change():
     model = SimpleNamespace(encoder_parameters=("encoder.*",), named_parameters=list)
     with pytest.raises(UserError, match="lora_rank: 2: no trained matrix of the encoder"):
-        with_factors(model, [], RANK)
+        with_factors(model, [], RANK, seed=0)
 
 
 def test_fine_tuning_changes_the_encoder_by_low_rank_alone(toy):
@@ -115,6 +115,15 @@ def test_fine_tuning_changes_the_encoder_by_low_rank_alone(toy):
         assert change.abs().max() > 0
         assert torch.linalg.matrix_rank(change.double(), rtol=1e-2) <= RANK
     assert tuned.test_result
+    assert tuned.n_parameters < first.n_parameters
+
+
+@pytest.fixture
+def started(toy):
+    """Settings of a run that starts from a trained model."""
+    settings = {**toy, **TINY_MMM4REC, "epochs": 1}
+    first = run("MMM4Rec", config_dict=settings)
+    return {**settings, "pre_model_path": first.checkpoint, "lora_rank": RANK}
 
 
 @pytest.mark.parametrize(
@@ -122,17 +131,29 @@ def test_fine_tuning_changes_the_encoder_by_low_rank_alone(toy):
     [
         ({"gradient_accumulation_steps": 2}, "gradient_accumulation_steps 2"),
         ({"freeze": ["*_layers.*"]}, "no trained matrix"),
+        ({"pre_model_path": None}, "without pre_model_path"),
+        ({"train_stage": "pretrain", "use_item_id": False}, "in a stage of pre-training"),
     ],
 )
-def test_what_does_not_work_with_it_is_refused(settings, message, toy):
+def test_what_does_not_work_with_it_is_refused(settings, message, started):
     with pytest.raises(UserError, match=f"lora_rank.*{message}"):
-        run("MMM4Rec", config_dict={**toy, **TINY_MMM4REC, "lora_rank": RANK, **settings})
+        run("MMM4Rec", config_dict={**started, **settings})
 
 
-def test_sparse_updates_do_not_work_with_it(toy):
-    settings = {"softmax": "sampled", "sparse_id_updates": True, "lora_rank": RANK}
+def test_what_the_optimizer_refuses_is_known_before_the_first_stage(started):
+    with pytest.raises(UserError, match="lora_rank: 100: no trained matrix"):
+        Run.check(load_config("MMM4Rec", config_dict={**started, "lora_rank": 100}))
+
+
+def test_sparse_updates_do_not_work_with_it(started):
+    settings = {"softmax": "sampled", "sparse_id_updates": True}
     with pytest.raises(UserError, match="sparse_id_updates does not work with lora_rank"):
-        run("MMM4Rec", config_dict={**toy, **TINY_MMM4REC, **settings})
+        run("MMM4Rec", config_dict={**started, **settings})
+
+
+def test_recboles_own_models_refuse_it(toy):
+    with pytest.raises(UserError, match="lora_rank: only"):
+        run("SASRec", config_dict={**toy, "epochs": 1, "lora_rank": RANK})
 
 
 def test_a_negative_rank_is_refused(toy):

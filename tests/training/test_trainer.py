@@ -92,12 +92,22 @@ def test_on_a_gpu_mixed_precision_has_the_range_of_float32_unless_losses_are_sca
 
 @pytest.mark.parametrize("tf32, precision", [(True, "high"), (False, "highest")])
 def test_tf32_is_off_unless_it_is_set(tf32, precision, toy, monkeypatch):
+    trainer, train, valid, _ = trained(toy, tf32=tf32)
     seen = []
-    monkeypatch.setattr(torch, "set_float32_matmul_precision", seen.append)
+    monkeypatch.setattr(
+        "recbole.trainer.Trainer._train_epoch",
+        lambda *_, **__: seen.append(torch.get_float32_matmul_precision()) or 0.0,
+    )
+    monkeypatch.setattr(
+        "recbole.trainer.Trainer.evaluate",
+        lambda *_, **__: seen.append(torch.get_float32_matmul_precision()) or {},
+    )
 
-    trained(toy, tf32=tf32)
+    trainer._train_epoch(train, 0)
+    trainer.evaluate(valid)
 
-    assert seen == [precision]
+    assert seen == [precision] * 2
+    assert torch.get_float32_matmul_precision() == "highest"
 
 
 def test_rank_counts_better_items_and_half_of_the_equal_ones():

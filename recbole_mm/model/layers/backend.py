@@ -14,8 +14,8 @@ from recbole_mm.model.layers.ssd import ssd
 BACKENDS = ("auto", "torch", "mamba_ssm")
 PACKAGES = ("mamba_ssm", "causal_conv1d")
 SHORT = 200
-"""The length of histories up to which the fused kernels are not faster, while their choice takes a
-minute or two at the first step."""
+"""The length of histories up to which the fused kernels save at most an eighth of a step, while their
+choice takes a minute or two at the first one."""
 VECTOR = 8  # channels that the kernel of causal_conv1d reads at once
 INSTALL = "pip install 'recbole_mm[gpu]' (needs CUDA and its compiler)"
 

@@ -150,6 +150,7 @@ class MISSRec(MultiModalRecommender):
     implied_keys: ClassVar = {"causal": False}
     trains_on_windows = True
     positions_per_group = 1024
+    can_be_recorded = False
     contrasts_views = True
 
     def __init__(self, config, dataset):

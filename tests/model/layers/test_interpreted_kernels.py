@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from kernels import outputs_and_gradients
 from torch.testing import assert_close
 
 from recbole_mm.model.layers.backend import mamba_ssm_scan
@@ -55,14 +56,9 @@ def random_inputs(l, h=4, g=2, b=2, p=16, n=16, dtype=torch.float32):
     return x, draw(b, l, h).sigmoid(), -draw(h).exp(), B, C, skip
 
 
-def outputs_and_gradients(scan, inputs):
-    inputs = [value.clone().requires_grad_() for value in inputs]
-    y = scan(*inputs)
-    weight = torch.linspace(-1, 1, y.numel(), dtype=y.dtype).view_as(y)
-    (y * weight).sum().backward()
-    return {"y": y.detach()} | {
-        name: value.grad for name, value in zip(NAMES, inputs, strict=False)
-    }
+def named(scan, inputs):
+    """The output and the gradients by their names."""
+    return dict(zip(("y", *NAMES), outputs_and_gradients(scan, inputs), strict=False))
 
 
 def assert_equal_up_to(share, found, expected):
@@ -75,33 +71,33 @@ def assert_equal_up_to(share, found, expected):
 
 
 def exactly(inputs):
-    return outputs_and_gradients(ssd, [value.double() for value in inputs])
+    return named(ssd, [value.double() for value in inputs])
 
 
 @pytest.mark.parametrize("l", [1, 50, CHUNK, CHUNK + 1, 2 * CHUNK + 7])
 def test_the_kernels_compute_ssd_and_its_gradients_at_any_length(l):
     inputs = random_inputs(l)
 
-    assert_equal_up_to(FLOAT32, outputs_and_gradients(mamba_ssm_scan, inputs), exactly(inputs))
+    assert_equal_up_to(FLOAT32, named(mamba_ssm_scan, inputs), exactly(inputs))
 
 
 @pytest.mark.parametrize("g", [1, 4])
 def test_all_heads_may_share_a_group_and_each_may_have_one_of_its_own(g):
     inputs = random_inputs(20, h=4, g=g)
 
-    assert_equal_up_to(FLOAT32, outputs_and_gradients(mamba_ssm_scan, inputs), exactly(inputs))
+    assert_equal_up_to(FLOAT32, named(mamba_ssm_scan, inputs), exactly(inputs))
 
 
 def test_the_skip_may_be_left_out():
     inputs = random_inputs(20)[:-1]
 
-    assert_equal_up_to(FLOAT32, outputs_and_gradients(mamba_ssm_scan, inputs), exactly(inputs))
+    assert_equal_up_to(FLOAT32, named(mamba_ssm_scan, inputs), exactly(inputs))
 
 
 def test_half_precision_loses_no_more_than_its_own_rounding():
     """Of float16: NumPy, in which the interpreter computes, has no bfloat16."""
     inputs = random_inputs(CHUNK + 6, dtype=torch.float16)
-    found = outputs_and_gradients(mamba_ssm_scan, inputs)
+    found = named(mamba_ssm_scan, inputs)
 
     assert found["y"].dtype == torch.float16
     assert_equal_up_to(4e-3, found, exactly(inputs))
