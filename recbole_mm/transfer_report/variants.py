@@ -114,7 +114,7 @@ def variant_stages(config_files, overrides: dict) -> dict[tuple[str, str], dict]
             name = f"{config['dataset']} (pre-training)"
             if (name, config["model"]) in stages:
                 name = f"{name} (stage {number})"
-            stages[name, config["model"]] = {**overlay, **given, "lora_rank": 0}
+            stages[name, config["model"]] = {**overlay, **given}
             continue
         if stage.source is None and not config["pre_model_path"]:
             continue  # a control that the file lists itself
