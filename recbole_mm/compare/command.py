@@ -16,6 +16,7 @@ EPILOG = """\
 an entry of --models is [NAME=]MODEL[@FILE.yaml][+KEY=VALUE...]; MODEL@tuned takes properties/tuned/:
   recbole-mm compare --models=MMM4Rec,MMM4Rec+use_item_id=False,SASRec --dataset=demo --seeds=5
 A|B adds the scores of two entries that are listed too: --models='MMM4Rec,SASRecPlus,MMM4Rec|SASRecPlus'
+A|seeds adds the scores of the runs of A with all seeds: --models='MMM4Rec,MMM4Rec|seeds'
 
 Every entry runs with the first seed, then every entry with the second, and so on. A finished run is
 not repeated: the same command resumes. With --report_only it runs nothing and reports on what has

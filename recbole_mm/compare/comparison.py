@@ -63,7 +63,7 @@ def run_comparison(
     ]
     config = next(iter(configs.values()))
     judged = [write_lists_run(lists, settings, config) for lists in settings.lists]
-    members = _members(settings, runs)
+    members = members_of(settings, runs)
     ensembles = [
         find_ensemble_run(ensemble, trained, settings.out) for ensemble, trained in members
     ]
@@ -92,14 +92,17 @@ def run_comparison(
     return summarize(settings, runs, failures, background)
 
 
-def _members(settings: Settings, runs: list[EntryRun]) -> list[tuple[Ensemble, list[EntryRun]]]:
-    """Every ensemble with every seed, and the runs of its members."""
+def members_of(settings: Settings, runs: list[EntryRun]) -> list[tuple[Ensemble, list[EntryRun]]]:
+    """Every ensemble with every seed, or once with all, and the runs of its members."""
     by_label = {(run.label, run.seed): run for run in runs}
-    return [
-        (ensemble, [by_label[label, seed] for label in ensemble.members])
-        for seed in settings.seeds
-        for ensemble in settings.ensembles
-    ]
+    together: list[tuple[Ensemble, list[EntryRun]]] = []
+    for first, seed in enumerate(settings.seeds):
+        for ensemble in settings.ensembles:
+            seeds = settings.seeds if ensemble.over_seeds else [seed]
+            if first == 0 or not ensemble.over_seeds:
+                members = [by_label[label, each] for each in seeds for label in ensemble.members]
+                together.append((ensemble, members))
+    return together
 
 
 def conditions(settings: Settings, dataset: DatasetDescription, configs: Configs) -> str:

@@ -1,6 +1,7 @@
 r"""Models whose scores are added: late fusion of entries that were trained apart.
 
-An ensemble is written ``A|B`` in ``--models``, where ``A`` and ``B`` are entries too; see
+An ensemble is written ``A|B`` in ``--models``, where ``A`` and ``B`` are entries too, and has a run
+with every seed; ``A|seeds`` adds the scores of the runs of ``A`` with all seeds, as one run. See
 :mod:`recbole_mm.reporting.added_scores`.
 """
 
@@ -18,16 +19,22 @@ NO_LOGITS = ("HistoryKNN", "Popularity")
 """Models whose scores are no logits."""
 
 
+OVER_SEEDS = "seeds"
+"""The member that stands for the other seeds of the others."""
+
+
 class Ensemble(NamedTuple):
     """Entries whose scores are added.
 
     Attributes:
         label: its name in tables.
         members: labels of the entries.
+        over_seeds: whether their runs with all seeds are added, as one run.
     """
 
     label: str
     members: tuple[str, ...]
+    over_seeds: bool = False
 
 
 def open_members(folders: Sequence[Path], checkpoint: str, plan: str) -> list[Run]:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import recbole.data.dataset
 
-from recbole_mm.compare.ensembles import NO_LOGITS, SEPARATOR, Ensemble
+from recbole_mm.compare.ensembles import NO_LOGITS, OVER_SEEDS, SEPARATOR, Ensemble
 from recbole_mm.compare.item_columns import columns_for
 from recbole_mm.config.columns import ALL
 from recbole_mm.config.errors import ConfigError, files_named
@@ -136,6 +136,8 @@ def _is_ensemble(part: str) -> bool:
 
 def _parse_ensemble(text: str, label_of: dict[str, str]) -> Ensemble:
     name, members = _named_ensemble(text, label_of)
+    over_seeds = OVER_SEEDS in members and OVER_SEEDS not in label_of
+    members = [member for member in members if not over_seeds or member != OVER_SEEDS]
     for member in members:
         if member not in label_of:
             raise ConfigError(
@@ -145,11 +147,12 @@ def _parse_ensemble(text: str, label_of: dict[str, str]) -> Ensemble:
     labels = tuple(label_of[member] for member in members)
     if len(set(labels)) < len(labels):
         raise ConfigError(f"--models: {text}: the members of an ensemble must differ")
-    return Ensemble(name or SEPARATOR.join(labels), labels)
+    shown = (*labels, OVER_SEEDS) if over_seeds else labels
+    return Ensemble(name or SEPARATOR.join(shown), labels, over_seeds)
 
 
 def _refuse_sums(ensembles: list[Ensemble], sums: list[str]) -> None:
-    for label, members in ensembles:
+    for label, members, _ in ensembles:
         for member in set(members) & set(sums):
             raise ConfigError(
                 f"--models: {label} adds the scores of {member}, which are counts or sums and no "

@@ -93,6 +93,11 @@ def _check_options(settings: Settings, overlay: dict) -> None:
             raise ConfigError(f"--{key}: give {option} instead")
     if "held_out_items" in settings.overrides and "held_out_items" not in overlay:
         raise ConfigError("--held_out_items: give --protocol=cold_start with it")
+    for ensemble in settings.ensembles:
+        if ensemble.over_seeds and len(settings.seeds) < 2:
+            raise ConfigError(
+                f"--models: {ensemble.label} adds the scores of several seeds: give --seeds=3, say"
+            )
     for lists in settings.lists:
         if settings.labels.count(lists.label) > 1:
             raise ConfigError(f"--lists: {lists.label} is the name of an entry too: give another")

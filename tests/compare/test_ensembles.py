@@ -1,6 +1,8 @@
 """Entries whose scores are added."""
 
 import json
+from pathlib import Path
+from types import SimpleNamespace
 
 import polars as pl
 import pytest
@@ -8,7 +10,9 @@ import torch
 from tiny import TINY
 
 from recbole_mm.cli import main
+from recbole_mm.compare.comparison import members_of
 from recbole_mm.compare.entries import parse_ensembles, parse_entries
+from recbole_mm.compare.runs import EntryRun
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.reporting.added_scores import mean_log_probability
 
@@ -54,9 +58,21 @@ def test_entries_and_ensembles_have_the_names_that_the_user_gives():
     assert (second.label, second.model) == ("All", "MMM4Rec")
     assert second.files[0].endswith("tuned/MMM4Rec.yaml")
     assert [tuple(e) for e in parse_ensembles(text)] == [
-        ("ID|All", ("ID", "All")),
-        ("Both", ("All", "ID")),
+        ("ID|All", ("ID", "All"), False),
+        ("Both", ("All", "ID"), False),
     ]
+
+
+def test_an_ensemble_of_seeds_is_written_as_one_with_them():
+    text = "SASRec,All=GRU4Rec,SASRec|seeds,Five=All|seeds,SASRec|All|seeds"
+
+    assert [tuple(e) for e in parse_ensembles(text)] == [
+        ("SASRec|seeds", ("SASRec",), True),
+        ("Five", ("All",), True),
+        ("SASRec|All|seeds", ("SASRec", "All"), True),
+    ]
+    (of_entries,) = parse_ensembles("seeds=GRU4Rec,SASRec,SASRec|seeds")
+    assert of_entries.members == ("SASRec", "seeds")
 
 
 @pytest.mark.parametrize(
@@ -72,6 +88,30 @@ def test_entries_and_ensembles_have_the_names_that_the_user_gives():
 def test_an_ensemble_of_other_things_is_refused(text, message):
     with pytest.raises(ConfigError, match=message):
         parse_ensembles(text)
+
+
+def test_runs_of_all_seeds_are_the_members_of_one_run():
+    ensembles = parse_ensembles("SASRec,GRU4Rec,SASRec|GRU4Rec,SASRec|seeds")
+    runs = [EntryRun(name, seed, Path(name)) for seed in (3, 4) for name in ("SASRec", "GRU4Rec")]
+    settings = SimpleNamespace(seeds=[3, 4], ensembles=ensembles)
+
+    found = [
+        (ensemble.label, [(run.label, run.seed) for run in members])
+        for ensemble, members in members_of(settings, runs)
+    ]
+
+    assert found == [
+        ("SASRec|GRU4Rec", [("SASRec", 3), ("GRU4Rec", 3)]),
+        ("SASRec|seeds", [("SASRec", 3), ("SASRec", 4)]),
+        ("SASRec|GRU4Rec", [("SASRec", 4), ("GRU4Rec", 4)]),
+    ]
+
+
+def test_one_seed_is_no_ensemble_of_seeds(toy, capsys):
+    command = ["compare", "--models=SASRec,SASRec|seeds", f"--dataset={toy['dataset']}"]
+
+    assert main([*command, f"--data_path={toy['data_path']}", "--seeds=1", "--out=out"]) == 2
+    assert "SASRec|seeds adds the scores of several seeds" in capsys.readouterr().err
 
 
 @pytest.mark.slow
