@@ -93,6 +93,13 @@ def _check_options(settings: Settings, overlay: dict) -> None:
             raise ConfigError(f"--{key}: give {option} instead")
     if "held_out_items" in settings.overrides and "held_out_items" not in overlay:
         raise ConfigError("--held_out_items: give --protocol=cold_start with it")
+    _check_ensembles_and_lists(settings)
+    if settings.baseline not in settings.labels:
+        known = ", ".join(settings.labels)
+        raise ConfigError(f"--baseline={settings.baseline}: must be one of {known}")
+
+
+def _check_ensembles_and_lists(settings: Settings) -> None:
     for ensemble in settings.ensembles:
         if ensemble.over_seeds and len(settings.seeds) < 2:
             raise ConfigError(
@@ -101,9 +108,6 @@ def _check_options(settings: Settings, overlay: dict) -> None:
     for lists in settings.lists:
         if settings.labels.count(lists.label) > 1:
             raise ConfigError(f"--lists: {lists.label} is the name of an entry too: give another")
-    if settings.baseline not in settings.labels:
-        known = ", ".join(settings.labels)
-        raise ConfigError(f"--baseline={settings.baseline}: must be one of {known}")
 
 
 def _check_dataset(config: RunConfig) -> None:
