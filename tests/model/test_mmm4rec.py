@@ -188,8 +188,8 @@ def test_a_backend_that_is_not_available_is_refused_with_the_install_command():
     installed = all(find_spec(name) for name in PACKAGES)
     words = "CUDA only" if installed else r"pip install 'recbole_mm\[gpu\]'"
     with pytest.raises(ValueError, match=words):
-        choose_kernels("mamba_ssm", cpu, 20)
-    assert choose_kernels("auto", cpu, 1000) is TORCH
+        choose_kernels("mamba_ssm", cpu, 20, ())
+    assert choose_kernels("auto", cpu, 1000, ()) is TORCH
 
 
 @pytest.mark.parametrize("spread", [0.02, 0.2])
@@ -212,6 +212,17 @@ def test_auto_takes_the_fused_kernels_for_long_histories_only(monkeypatch):
     monkeypatch.setattr(backend, "find_spec", lambda _: "installed")
     cuda = torch.device("cuda")
 
-    assert choose_kernels("auto", cuda, backend.SHORT) is TORCH
+    assert choose_kernels("auto", cuda, backend.SHORT, (64, 32)) is TORCH
     for name, length in (("auto", backend.SHORT + 1), ("mamba_ssm", 20)):
-        assert choose_kernels(name, cuda, length).scan is backend.mamba_ssm_scan
+        kernels = choose_kernels(name, cuda, length, (64, 32))
+        assert kernels == (backend.mamba_ssm_scan, backend.fused_causal_conv1d)
+
+
+def test_torch_convolves_what_the_fused_convolution_does_not_take(monkeypatch, caplog):
+    caplog.set_level("INFO")
+    monkeypatch.setattr(backend, "find_spec", lambda _: "installed")
+
+    kernels = choose_kernels("mamba_ssm", torch.device("cuda"), 20, (64, 4))
+
+    assert kernels == (backend.mamba_ssm_scan, TORCH.conv)
+    assert "convolutions by torch, as 8 does not divide (64, 4)" in caplog.text

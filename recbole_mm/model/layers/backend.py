@@ -1,6 +1,6 @@
 r"""Implementations of the selective scan and of the causal convolution."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from importlib.util import find_spec
 from logging import getLogger
 from typing import NamedTuple
@@ -35,7 +35,9 @@ class Kernels(NamedTuple):
 TORCH = Kernels(ssd, causal_conv1d)
 
 
-def choose_kernels(backend: str, device: torch.device, max_length: int) -> Kernels:
+def choose_kernels(
+    backend: str, device: torch.device, max_length: int, channels: Collection[int]
+) -> Kernels:
     """The kernels of a backend; the choice is logged.
 
     Args:
@@ -44,6 +46,8 @@ def choose_kernels(backend: str, device: torch.device, max_length: int) -> Kerne
             :data:`SHORT` where it runs, else ``torch``.
         device: of the model.
         max_length: of a history.
+        channels: that are convolved together; the fused convolution takes multiples of
+            :data:`VECTOR` alone, and torch's is taken if there are others.
 
     Raises:
         ValueError: unknown name; ``mamba_ssm`` is not installed, or the device is not CUDA.
@@ -63,8 +67,13 @@ def choose_kernels(backend: str, device: torch.device, max_length: int) -> Kerne
         )
     long = backend == "mamba_ssm" or max_length > SHORT
     fused = on_cuda and not missing and backend != "torch" and long
-    getLogger().info(f"ssd_backend: {'mamba_ssm' if fused else 'torch'} (setting: {backend})")
-    return Kernels(mamba_ssm_scan, fused_causal_conv1d) if fused else TORCH
+    if not fused:
+        getLogger().info(f"ssd_backend: torch (setting: {backend})")
+        return TORCH
+    convolves = not any(width % VECTOR for width in channels)
+    by = "" if convolves else f"; convolutions by torch, as {VECTOR} does not divide {channels}"
+    getLogger().info(f"ssd_backend: mamba_ssm (setting: {backend}{by})")
+    return Kernels(mamba_ssm_scan, fused_causal_conv1d if convolves else causal_conv1d)
 
 
 def mamba_ssm_scan(
@@ -81,10 +90,8 @@ def mamba_ssm_scan(
 def fused_causal_conv1d(
     x: Tensor, weight: Tensor, bias: Tensor, before: Tensor | None = None
 ) -> Tensor:
-    """:func:`~recbole_mm.model.layers.conv.causal_conv1d` with the CUDA kernel of that name, where the
-    number of channels is one that it takes."""
-    if x.shape[-1] % VECTOR:
-        return causal_conv1d(x, weight, bias, before)
+    """:func:`~recbole_mm.model.layers.conv.causal_conv1d` with the CUDA kernel of that name; the number
+    of channels is a multiple of :data:`VECTOR`."""
     from causal_conv1d import causal_conv1d_fn
 
     x = x if before is None else x + before

@@ -151,7 +151,8 @@ class MMM4Rec(MultiModalRecommender):
 
     def _add_layers(self, config) -> None:
         n_layers, inner_size, size = config["n_layers"], config["inner_size"], self.size
-        kernels = choose_kernels(config["ssd_backend"], self.device, size.max_length)
+        channels = (size.inner_size, size.state_size)
+        kernels = choose_kernels(config["ssd_backend"], self.device, size.max_length, channels)
         self.input_norms = nn.ModuleDict(
             {m: nn.LayerNorm(size.hidden_size, size.norm_eps) for m in self.modalities}
         )
