@@ -11,11 +11,11 @@ from ray.exceptions import RayError
 
 from recbole_mm.compare.runs import EntryRun, run_in_process
 from recbole_mm.compare.worker import BEST_EPOCH, OUTPUT, PLAN, RANKS, RESULT
-from recbole_mm.run.jobs import GPU_VARIABLE
 from recbole_mm.run.ray_cluster import Places, connected, places
 from recbole_mm.tools.children import Children
 from recbole_mm.tools.files import whole_or_not
 from recbole_mm.tools.records import write_record
+from recbole_mm.tools.variables import GPU_VARIABLE
 
 MOST_RETRIES = 3
 """How often a run whose process or node died is run again."""

@@ -37,6 +37,7 @@ from recbole_mm.config.property_files import (
     users_dataset_files,
 )
 from recbole_mm.tools import processes
+from recbole_mm.tools.variables import GPU_VARIABLE, environment
 
 
 class Layer(NamedTuple):
@@ -73,18 +74,18 @@ class RunConfig(Config):
         return dict(config_dict or {})
 
     def _init_device(self):
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-        on_cpu = not self.final_config_dict["use_gpu"]  # which RecBole itself looks at nowhere
-        if on_cpu:
+        if not self.final_config_dict["use_gpu"]:  # which RecBole itself looks at nowhere
             self.final_config_dict["gpu_id"] = ""
+            # RecBole hides the GPUs, which what this process runs later may use
+            with environment({GPU_VARIABLE: os.environ.get(GPU_VARIABLE)}):
+                super()._init_device()
+            return
         if isinstance(self.final_config_dict["gpu_id"], list):
             self.final_config_dict["gpu_id"] = tuple(self.final_config_dict["gpu_id"])
         if processes.size() > 1 and self.final_config_dict["gpu_id"] != "":
             # one GPU for each process; RecBole would make this one visible to all
-            self.final_config_dict["gpu_id"] = os.environ["CUDA_VISIBLE_DEVICES"]
+            self.final_config_dict["gpu_id"] = os.environ[GPU_VARIABLE]
         super()._init_device()
-        if on_cpu:  # RecBole has hidden the GPUs, also from what this process runs later
-            _restore("CUDA_VISIBLE_DEVICES", visible)
 
     def _load_internal_config_dict(self, model, model_class, dataset):
         super()._load_internal_config_dict(model, model_class, dataset)
@@ -94,14 +95,6 @@ class RunConfig(Config):
         merged = {**self.internal_config_dict, **self.external_config_dict}
         if merged["MODEL_TYPE"] == ModelType.SEQUENTIAL and merged.get("loss_type") == "CE":
             self.internal_config_dict["train_neg_sample_args"] = None
-
-
-def _restore(variable: str, value: str | None) -> None:
-    """Set a variable of the environment to what it was."""
-    if value is None:
-        os.environ.pop(variable, None)
-    else:
-        os.environ[variable] = value
 
 
 def load_config(

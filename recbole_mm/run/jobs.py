@@ -1,16 +1,15 @@
 """How many independent runs go side by side, with which seeds, and on which GPUs."""
 
 import os
-from contextlib import contextmanager
 
 import torch
 
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.values import parse_value
+from recbole_mm.tools.variables import GPU_VARIABLE, environment
 
 MOST_JOBS = 4
 """The most processes at once where the user gives no number."""
-GPU_VARIABLE = "CUDA_VISIBLE_DEVICES"
 STARTED_WITH = os.environ.get(GPU_VARIABLE)  # a RecBole Config leaves one GPU in it
 
 
@@ -50,22 +49,3 @@ def parse_seeds(text: str) -> list[int]:
     if not plain or not seeds or len(set(seeds)) < len(seeds):
         raise ConfigError(f"--seeds={text}: give a number >= 1, or a list of different integers")
     return list(seeds)
-
-
-@contextmanager
-def environment(values: dict[str, str | None]):
-    """Environment variables within the block, the only way to some settings; ``None`` unsets."""
-    before = {key: os.environ.get(key) for key in values}
-    _set(values)
-    try:
-        yield
-    finally:
-        _set(before)
-
-
-def _set(values: dict[str, str | None]) -> None:
-    for key, value in values.items():
-        if value is None:
-            os.environ.pop(key, None)
-        else:
-            os.environ[key] = value

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import ray
 
-from recbole_mm.run.jobs import environment
 from recbole_mm.tools.errors import UserError
+from recbole_mm.tools.variables import environment
 
 SETTINGS: dict[str, str | None] = {"RAY_USAGE_STATS_ENABLED": "0"}  # nothing is reported home
 

@@ -17,15 +17,17 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from recbole_mm.tools.variables import GPU_VARIABLE
+
 
 def start() -> None:
     """Join the processes that torchrun started; nothing without it, or when that is done."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
         return
     local = int(os.environ["LOCAL_RANK"])
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    visible = os.environ.get(GPU_VARIABLE)
     devices = [str(local)] * (local + 1) if visible is None else visible.split(",")
-    os.environ["CUDA_VISIBLE_DEVICES"] = devices[local] if local < len(devices) else ""
+    os.environ[GPU_VARIABLE] = devices[local] if local < len(devices) else ""
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend)
 

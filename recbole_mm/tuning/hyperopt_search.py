@@ -3,7 +3,7 @@
 from recbole.trainer import HyperTuning
 
 from recbole_mm.config.plain import to_plain
-from recbole_mm.run.jobs import environment
+from recbole_mm.tools.variables import environment
 from recbole_mm.tuning.objective import Objective
 from recbole_mm.tuning.settings import SearchSettings
 from recbole_mm.tuning.trials import Trials

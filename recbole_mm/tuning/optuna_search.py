@@ -11,8 +11,8 @@ from pathlib import Path
 
 from optuna.trial import Trial
 
-from recbole_mm.run.jobs import GPU_VARIABLE, environment
 from recbole_mm.tools.children import ORPHANED, SECONDS_BETWEEN_SIGNALS
+from recbole_mm.tools.variables import GPU_VARIABLE, environment
 from recbole_mm.tuning.objective import Objective, Outcome
 from recbole_mm.tuning.trials import Trials
 

@@ -12,8 +12,8 @@ from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from recbole_mm.run.jobs import GPU_VARIABLE, environment
 from recbole_mm.run.ray_cluster import connected, places
+from recbole_mm.tools.variables import GPU_VARIABLE, environment
 from recbole_mm.tuning.objective import Objective, Outcome
 from recbole_mm.tuning.trials import Trials
 
