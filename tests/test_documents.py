@@ -7,16 +7,14 @@ import shlex
 import pytest
 
 from recbole_mm.cli import main
-from recbole_mm.commands import COMMANDS
 from recbole_mm.config.keys import known_keys
 from recbole_mm.config.property_files import find_config_file
-from recbole_mm.config.values import add_config_files_option, parse_overrides
+from recbole_mm.config.values import parse_overrides
 
 DOCUMENTS = ("README.md", "RESULTS.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md",
              "dataset_scripts/README.md")  # fmt: skip
 COMMAND = re.compile(r"^(?:recbole-mm|(?:python|torchrun .*) run_recbole_mm\.py) (.+)$")
-OPTIONS_OF_TRAIN = ("--model", "--dataset")
-OF_THE_READER = ("mine.yaml", "more.yaml", "then.yaml")
+OF_THE_READER = ("mine.yaml", "more.yaml", "then.yaml", "z.yaml")
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -25,7 +23,8 @@ def blocks(text: str, language: str) -> list[str]:
 
 def commands(text: str) -> list[list[str]]:
     """The arguments of every command in a document."""
-    lines = "\n".join(blocks(text, "")).replace("\\\n", " ").splitlines()
+    text = "\n".join(blocks(text, "")).replace("\\\n", " ")
+    lines = re.split(r"\n|; +(?=\S*recbole-mm)", text)
     found = [match.group(1) for line in lines if (match := COMMAND.match(line.strip()))]
     return [shlex.split(line, comments=True) for line in found]
 
@@ -48,21 +47,56 @@ def test_a_link_leads_to_a_file_and_a_heading(repository, name):
             assert heading in map(anchor, headings), f"{name}: {target}"
 
 
+class Parsed(BaseException):
+    """What a command made of its arguments, instead of running."""
+
+
+@pytest.fixture
+def parse(monkeypatch):
+    """A function from the arguments of a command to what it does not know itself: keys of the
+    configuration."""
+    original = argparse.ArgumentParser.parse_known_args
+
+    def parse_known_args(parser, arguments=None, namespace=None):
+        raise Parsed(original(parser, arguments, namespace)[1])
+
+    def parse_args(parser, arguments=None, namespace=None):
+        rest = original(parser, arguments, namespace)[1]
+        if rest:
+            parser.error(f"unrecognized arguments: {rest}")
+        raise Parsed([])
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_known_args", parse_known_args)
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse_args)
+
+    def rest_of(arguments: list[str]) -> list[str]:
+        with pytest.raises(Parsed) as parsed:
+            main(arguments)
+        return parsed.value.args[0]
+
+    return rest_of
+
+
 @pytest.mark.parametrize("name", DOCUMENTS)
-def test_a_command_of_a_document_exists_and_so_do_its_keys_and_files(repository, name):
+def test_a_command_of_a_document_is_one_that_its_parser_takes(repository, name, parse):
     for arguments in commands((repository / name).read_text(encoding="utf-8")):
-        if not arguments[0].startswith("-"):
-            assert arguments[0] in COMMANDS, arguments
-        elif arguments != ["--help"]:
-            parser = argparse.ArgumentParser(allow_abbrev=False)
-            add_config_files_option(parser)
-            for option in OPTIONS_OF_TRAIN:
-                parser.add_argument(option)
-            parser.add_argument("--download", action="store_true")
-            options, rest = parser.parse_known_args(arguments)
-            assert parse_overrides(rest).keys() <= known_keys(), arguments
-            for file in options.config_files:
-                assert file in OF_THE_READER or find_config_file(file).is_file()
+        if arguments == ["--help"]:
+            continue
+        assert parse_overrides(parse(arguments)).keys() <= known_keys(), arguments
+        for argument in arguments:
+            option, _, file = argument.partition("=")
+            if option == "--config_files" and file not in OF_THE_READER:
+                assert find_config_file(file).is_file(), arguments
+
+
+def test_a_command_in_a_property_file_is_one_that_its_parser_takes(repository, parse):
+    for path in sorted((repository / "properties").rglob("*.yaml")):
+        text = path.read_text(encoding="utf-8")
+        comments = re.findall(r"^#.*?\brecbole-mm (.+?)(?:;|\. |  |$)", text, re.MULTILINE)
+        for arguments in map(shlex.split, comments):
+            if arguments[0] == "accepts":  # a sentence
+                continue
+            assert parse_overrides(parse(arguments)).keys() <= known_keys(), (path, arguments)
 
 
 def test_the_table_of_rooms_has_every_room(repository):

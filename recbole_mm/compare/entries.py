@@ -35,8 +35,8 @@ TUNED = "tuned"
 COMMON_KEYS = (
     "ITEM_ID_FIELD", "RATING_FIELD", "TIME_FIELD", "USER_ID_FIELD", "benchmark_filename",
     "data_path", "dataset", "domains", "eval_args", "exclude_users_of",
-    "filter_inter_by_user_or_item", "held_out_items", "item_inter_num_interval", "metrics",
-    "rm_dup_inter", "seed", "tie_order", "topk", "train_users", "user_inter_num_interval",
+    "filter_inter_by_user_or_item", "held_out_domains", "held_out_items", "item_inter_num_interval", "metrics",
+    "rm_dup_inter", "same_domain_candidates", "seed", "tie_order", "topk", "train_users", "user_inter_num_interval",
     "val_interval", "valid_metric",
 )  # fmt: skip
 """Keys whose values entries must have in common to be compared."""

@@ -1,7 +1,7 @@
 r"""Sequential data sets with item features, exact times, and prefixes by index."""
 
 import os
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -91,7 +91,9 @@ class MultiModalDataset(PresplitDataset):
     - A set with ``domains`` is a mixture (:mod:`recbole_mm.data.mixture`): its interactions are
       those of its domains, unless it has a file of its own. A domain without times keeps the order
       of its file, the others are in order of time. ``domain_sampling: balanced`` draws
-      as many training examples from each, drawn again every epoch.
+      as many training examples from each, drawn again every epoch; with ``domain_curriculum`` the
+      domains join one after another. Domains can be kept for validation and test alone
+      (``held_out_domains``).
     - Users of other data sets, such as the target of a transfer, can be left out
       (``exclude_users_of``).
     - A prefix is two row numbers, and its items are looked up when a batch is made: memory is
@@ -409,17 +411,20 @@ class MultiModalDataset(PresplitDataset):
         return held_out
 
     def build(self):
-        """Training, validation and test; held-out items are only targets of the test, and the
-        training targets are those of a share of the users (``train_users``)."""
+        """Training, validation and test; held-out items are only targets of the test, held-out
+        domains of validation and test, and the training targets are those of a share of the users
+        (``train_users``)."""
         datasets = self._divide()
         self._refuse_settings_that_need_events()
+        if self.config["held_out_domains"]:
+            datasets = self._without_held_out_domains(datasets)
         if self.config["held_out_items"]:
             datasets = self._without_held_out(datasets)
         if self.config["train_users"] not in (None, 1):
             datasets[0] = self._of_training_users(datasets[0])
         self._refuse_leaking_features(datasets[0])
         self._train_on_windows(datasets[0])
-        self._balance_domains(datasets[0])
+        self._draw_by_domain(datasets[0])
         if self.config["model"] in READ_OTHER_HISTORIES:
             name, train = self.history_field(self.iid_field), datasets[0]
             train.inter_feat[name] = train[torch.arange(len(train))][name]
@@ -510,16 +515,15 @@ class MultiModalDataset(PresplitDataset):
                 "crop_share cuts windows: set loss_positions: all, or crop_share: 0."
             )
 
-    def _balance_domains(self, train) -> None:
-        sampling = self.config["domain_sampling"]
+    def _draw_by_domain(self, train) -> None:
+        sampling, pause = self.config["domain_sampling"], self.config["domain_curriculum"]
         if sampling not in DOMAIN_SAMPLINGS:
             raise DatasetError(f"domain_sampling must be one of {DOMAIN_SAMPLINGS}: {sampling!r}.")
-        if sampling == "proportional":
+        if sampling == "proportional" and not pause:
             return
         if not self.domains:
-            raise DatasetError(
-                f"domain_sampling: balanced needs a mixture; {self.dataset_name} has no domains"
-            )
+            key = f"domain_curriculum: {pause}" if pause else f"domain_sampling: {sampling}"
+            raise DatasetError(f"{key} needs a mixture; {self.dataset_name} has no domains")
         train.example_of_row = torch.arange(len(train))
         train.on_epoch_start(0)
 
@@ -553,22 +557,75 @@ class MultiModalDataset(PresplitDataset):
         return take_rows(users, np.arange(processes.rank(), len(users), processes.size()))
 
     def on_epoch_start(self, epoch: int) -> None:
-        """Draw the examples of an epoch, if domains are balanced: equally many of each domain, and
-        none is repeated before all others of its domain were drawn."""
+        """Draw the examples of an epoch, if domains are balanced or join one after another: none is
+        repeated before all others of its domain were drawn."""
         if self.example_of_row is None:
             return
         random = torch.Generator().manual_seed(self.config["seed"] + epoch)
         domain = self.item_domain[self.examples[self.iid_field]]
-        shares = torch.arange(len(self)).tensor_split(len(self.domains))
         drawn = []
-        for number, share in enumerate(shares):
+        for number, share in enumerate(self._domain_shares(epoch)):
             examples = (domain == number).nonzero().squeeze(1)
-            if len(examples) == 0:
-                raise DatasetError(f"domain {self.domains[number]} has no training example.")
-            rounds = -(-len(share) // len(examples))
+            rounds = -(-share // max(len(examples), 1))
             order = [torch.randperm(len(examples), generator=random) for _ in range(rounds)]
-            drawn.append(examples[torch.cat(order)[: len(share)]])
+            drawn += [examples[torch.cat(order)[:share]]] if share else []
         self.example_of_row = torch.cat(drawn)
+
+    def _domain_shares(self, epoch: int | None = None) -> list[int]:
+        """How many examples an epoch draws of each domain.
+
+        Args:
+            epoch: its number; ``None``: one after all domains have joined.
+        """
+        available = self._examples_by_domain(torch.arange(len(self))).tolist()
+        training = [n for n, d in enumerate(self.domains) if d not in self._held_out_domains()]
+        for number in training:
+            if not available[number]:
+                raise DatasetError(f"domain {self.domains[number]} has no training example.")
+        pause = self.config["domain_curriculum"]
+        if pause and epoch is not None:
+            training = training[: 1 + epoch // pause]
+        balanced = self.config["domain_sampling"] == "balanced"
+        weights = [1 if balanced else available[number] for number in training]
+        ends = [len(self) * total // sum(weights) for total in accumulate(weights)]
+        shares = [0] * len(self.domains)
+        for number, start, end in zip(training, [0, *ends], ends, strict=False):
+            shares[number] = end - start
+        return shares
+
+    def _held_out_domains(self) -> list[str]:
+        """The domains that are not trained on (``held_out_domains``).
+
+        Raises:
+            DatasetError: not domains of this mixture, or all of them.
+        """
+        names = self.config["held_out_domains"] or []
+        names = [names] if isinstance(names, str) else list(names)
+        unknown = [name for name in names if name not in self.domains]
+        if unknown:
+            raise DatasetError(
+                f"held_out_domains: {unknown[0]!r} is not a domain of {self.dataset_name}, which has "
+                f"{self.domains or 'none'}"
+            )
+        if names and set(names) == set(self.domains):
+            raise DatasetError(f"held_out_domains: {names} are all domains; leave one for training")
+        return names
+
+    def _without_held_out_domains(self, datasets):
+        """The other domains for training, these for validation and test."""
+        names = self._held_out_domains()
+        numbers = torch.tensor([self.domains.index(name) for name in names])
+        held_out = torch.isin(self.item_domain, numbers)
+        parts = []
+        for number, part in enumerate(datasets):
+            own = held_out[part.inter_feat[self.iid_field]].numpy()
+            rows = np.flatnonzero(own if number else ~own)
+            parts.append(self.copy(take_rows(part.inter_feat, rows)))
+        self.logger.info(
+            f"held_out_domains: {', '.join(names)}: {len(parts[0])} training targets of the other "
+            f"domains, {len(parts[1])} targets for validation and {len(parts[2])} for the test"
+        )
+        return parts
 
     def _without_held_out(self, datasets):
         held_out = self.held_out()
@@ -719,13 +776,13 @@ class MultiModalDataset(PresplitDataset):
     def item_shares(self) -> torch.Tensor:
         """Shares of the items among the targets that are drawn for training, ``(n_items,)``.
 
-        With balanced domains an item counts as often as an epoch draws an example of its domain, and
-        with shuffled ties as often as it is a target of its window, on average.
+        With balanced domains an item counts as often as an epoch draws an example of its domain (with a
+        curriculum, once all domains have joined), and with shuffled ties as often as it is a target of its window, on average.
         """
         counts = self._target_counts()
         if self.example_of_row is not None:
-            available = self._examples_by_domain(torch.arange(len(self)))
-            drawn = self._examples_by_domain(self.example_of_row)
+            available = self._examples_by_domain(torch.arange(len(self))).clamp(min=1)
+            drawn = torch.tensor(self._domain_shares())
             counts *= (drawn / available)[self.item_domain]  # of the padding item there are none
         return counts / counts.sum()
 

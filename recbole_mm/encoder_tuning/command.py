@@ -31,7 +31,7 @@ EXTRA = "tune-encoder"
 PACKAGES = ("sentence_transformers", "accelerate", "datasets")
 SPLIT_ALONE = {
     "modalities": [], "loss_positions": "last", "shuffle_ties": False, "crop_share": 0.0,
-    "train_stage": "finetune", "domain_sampling": "proportional",
+    "train_stage": "finetune", "domain_sampling": "proportional", "domain_curriculum": 0,
 }  # fmt: skip
 """Of a data set's settings, those that do not concern the split are left out."""
 ANY_MODEL = "SASRec"

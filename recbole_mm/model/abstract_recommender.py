@@ -27,6 +27,7 @@ from recbole_mm.model.layers.item_rows import (
 )
 from recbole_mm.model.layers.item_table import ItemTable, id_rows, take
 from recbole_mm.model.layers.neighbors import NeighborScores
+from recbole_mm.model.layers.per_domain import PerDomain
 from recbole_mm.model.layers.products import Linear
 from recbole_mm.model.layers.recomputed_softmax import RecomputedScores
 from recbole_mm.model.layers.repeat import REPEATS, RepeatPropensity
@@ -128,6 +129,7 @@ class MultiModalRecommender(SequentialRecommender):
     positions_per_group = 0
     can_be_recorded = True
     fixed_length = False
+    n_items: int
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
@@ -149,8 +151,12 @@ class MultiModalRecommender(SequentialRecommender):
         self.modalities = list(dataset.modalities)
         self.feature_info = dict(getattr(dataset, "feature_info", {}))
         self._refuse_unusable(config)
+        domain = self._refuse_or_find_domains(config, dataset)
         self.item_table = ItemTable(
-            dataset.features, self.item_counts > 0, self._make_transforms(config, dataset)
+            dataset.features,
+            self.item_counts > 0,
+            self._make_transforms(config, dataset, domain),
+            domain,
         )
         self.candidate_loss = self._make_loss(config, dataset)
         self.repeats = self._make_repeats(read_choice(config, "repeat_propensity", REPEATS))
@@ -160,8 +166,11 @@ class MultiModalRecommender(SequentialRecommender):
         )
         self.adapters = nn.ModuleDict()
         for modality in self.modalities:
-            n_features = self.feature(modality).shape[1]
-            self.adapters[modality] = self.make_adapter(n_features, config)
+            make = partial(self.make_adapter, self.feature(modality).shape[1], config)
+            by_domain = config["adapters_per_domain"] and domain is not None
+            self.adapters[modality] = (
+                PerDomain(make() for _ in dataset.domains) if by_domain else make()
+            )
 
     def _refuse_unusable(self, config) -> None:
         if self.use_item_id and self.train_stage == "pretrain":
@@ -188,15 +197,42 @@ class MultiModalRecommender(SequentialRecommender):
                 f"data set {config['dataset']!r} in 'modalities'."
             )
 
-    def _make_transforms(self, config, dataset) -> dict[str, FeatureTransform]:
+    def _refuse_or_find_domains(self, config, dataset) -> Tensor | None:
+        """The index of each item's domain, if adapters or transforms are those of a domain, which are
+        not transferred then."""
+        of_a_domain = {
+            "adapters.*": config["adapters_per_domain"],
+            "item_table.transforms.*": config["transform_per_domain"],
+        }
+        kept = tuple(pattern for pattern, wanted in of_a_domain.items() if wanted)
+        if config["transform_per_domain"] and config["feature_transform"] != "zca":
+            raise ValueError(
+                f"transform_per_domain needs feature_transform: zca, not {config['feature_transform']}: "
+                f"the axes of whiten and pca mean something else in every domain."
+            )
+        self.domain_parameters = (*self.domain_parameters, *kept)
+        return dataset.item_domain if kept and dataset.domains else None
+
+    def _make_transforms(
+        self, config, dataset, domain: Tensor | None
+    ) -> dict[str, FeatureTransform | PerDomain]:
         kind, dimension = config["feature_transform"], config["feature_dimension"]
         estimated = getattr(dataset, "transforms", None)  # of a catalog: never estimated again
         if not kind or estimated is not None:
             return estimated or {}
-        return {
-            modality: fit_transform(values[present], kind, dimension)
-            for modality, (values, present) in dataset.features.items()
-        }
+
+        def fitted(values: Tensor, present: Tensor) -> FeatureTransform:
+            return fit_transform(values[present], kind, dimension)
+
+        if domain is None or not config["transform_per_domain"]:
+            return {m: fitted(values, present) for m, (values, present) in dataset.features.items()}
+        transforms: dict[str, FeatureTransform | PerDomain] = {}
+        for modality, (values, present) in dataset.features.items():
+            parts = [present & (domain == number) for number in range(len(dataset.domains))]
+            transforms[modality] = PerDomain(
+                fitted(values, own if own.any() else present) for own in parts
+            )
+        return transforms
 
     def _make_loss(self, config, dataset) -> TableLoss | BatchLoss | SampledLoss:
         same_domain = bool(config["same_domain_negatives"])
@@ -376,7 +412,13 @@ class MultiModalRecommender(SequentialRecommender):
         Raises:
             ValueError: other modalities than those of the model, or a loss over the batch, which
                 has shares of the items.
+            UserError: the model has adapters or transforms of several domains.
         """
+        if self.item_table.domain is not None:
+            raise UserError(
+                "further items belong to no domain of a model that was trained with "
+                "adapters_per_domain or transform_per_domain; fine-tune it on one data set first."
+            )
         if self.softmax not in TABLE_CANDIDATES:
             raise ValueError(f"items cannot be added to a model with softmax: {self.softmax}.")
         self.item_table.append(features)

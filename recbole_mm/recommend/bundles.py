@@ -24,7 +24,7 @@ from recbole_mm.transfer.bundle import MANIFEST, Bundle, BundleError, is_bundle,
 KEPT_KEYS = (
     "modalities", "USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD", "LIST_SUFFIX",
     "ITEM_LIST_LENGTH_FIELD", "NEG_PREFIX", "MAX_ITEM_LIST_LENGTH", "eval_batch_size",
-    "feature_transform", "feature_dimension",
+    "feature_transform", "feature_dimension", "transform_per_domain", "domains",
 )  # fmt: skip
 """Keys that a bundle holds beside those of the model's property file."""
 

@@ -6,14 +6,14 @@ import numpy as np
 import polars as pl
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from recbole_mm.data.feature_files import (
     describe_features,
     read_feature_space,
 )
 from recbole_mm.data.features import ItemFeatures
-from recbole_mm.model.layers.feature_transform import FeatureTransform
+from recbole_mm.data.mixture import domain_of_items
 from recbole_mm.tools.errors import UserError
 
 SHOWN = 3
@@ -121,23 +121,34 @@ class CatalogDataset:
         catalog: the items.
         item_field: RecBole's name of the items' field.
         transforms: of modalities whose features are projected first, as they were estimated.
+        domains: names of the domains of a mixture whose model has modules of each; empty: it has
+            none, and what else depends on domains is for training.
 
     Attributes:
         features: see :class:`Catalog`.
         modalities: their names.
         has_time: True: histories may have times.
         field2id_token: of the items, as in RecBole's data set.
-        domains: empty; what depends on domains is for training.
+        domains: their names.
+        item_domain: index of each item's domain, ``(n_items,)``; there only with domains.
     """
 
     has_time = True
-    domains: tuple = ()
 
-    def __init__(self, catalog: Catalog, item_field: str, transforms: dict[str, FeatureTransform]):
+    def __init__(
+        self,
+        catalog: Catalog,
+        item_field: str,
+        transforms: dict[str, nn.Module],
+        domains: list[str],
+    ):
         self.catalog, self.item_field, self.transforms = catalog, item_field, transforms
         self.features = catalog.features
         self.modalities = list(catalog.features)
         self.field2id_token = {item_field: catalog.tokens.to_numpy()}
+        self.domains = domains
+        if domains:
+            self.item_domain = domain_of_items(catalog.tokens.to_list(), domains, "items")
 
     def num(self, field: str) -> int:
         """Number of items, the padding item included; see RecBole's data set.

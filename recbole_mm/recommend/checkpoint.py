@@ -5,13 +5,14 @@ from typing import NamedTuple
 
 import torch
 from recbole.utils import get_model
-from torch import Tensor
+from torch import Tensor, nn
 
 from recbole_mm.config.checks import refuse_wrong_values
 from recbole_mm.config.keys import refuse_unknown_keys
 from recbole_mm.config.plain import config_from_plain, with_release
 from recbole_mm.data.dataset import MultiModalDataset
 from recbole_mm.model.layers.feature_transform import FeatureTransform
+from recbole_mm.model.layers.per_domain import PerDomain
 from recbole_mm.recommend.catalog import SHOWN, Catalog, CatalogDataset
 from recbole_mm.run.splits import find_or_make
 from recbole_mm.tools.errors import UserError, user_errors
@@ -73,6 +74,7 @@ def open_checkpoint(path, device=None, data_path=None) -> Opened:
     if data_path is not None:
         plain["data_path"] = str(data_path)
     splits = _load_splits(plain, str(path))
+    plain["domains"] = list(splits[0].domains) or None
     _refuse_other_features(checkpoint.get("features"), splits[0], str(path))
     catalog = _as_trained(Catalog.of_dataset(splits[0]), checkpoint.get("other_parameter"))
     model = build_model(plain, catalog, state, device, str(path))
@@ -111,8 +113,13 @@ def build_model(plain: Mapping, catalog: Catalog, state: Mapping[str, Tensor], d
                 f"{origin}: {key} is {config[key]}, which its parameters do not fit"
             )
     config["device"] = _usable_device(device)
-    transforms = _transforms(catalog, state, origin) if config["feature_transform"] else {}
-    stand_in = CatalogDataset(catalog, config["ITEM_ID_FIELD"], transforms)
+    of_a_domain = config["adapters_per_domain"] or config["transform_per_domain"]
+    domains = (config["domains"] or []) if of_a_domain else []
+    transforms: dict[str, nn.Module] = {}
+    if config["feature_transform"]:
+        n_transforms = len(domains) if config["transform_per_domain"] else 0
+        transforms = _transforms(catalog, state, n_transforms, origin)
+    stand_in = CatalogDataset(catalog, config["ITEM_ID_FIELD"], transforms, domains)
     with torch.random.fork_rng(devices=[]), user_errors(f"{origin}: "):
         with torch.device("meta"):
             own = get_model(plain["model"])(config, stand_in).state_dict()
@@ -122,25 +129,35 @@ def build_model(plain: Mapping, catalog: Catalog, state: Mapping[str, Tensor], d
     return model.to(config["device"]).eval()
 
 
-def _transforms(catalog: Catalog, state: Mapping, origin: str) -> dict[str, FeatureTransform]:
-    """The transforms of the features, as they were estimated."""
-    transforms = {}
+def _transforms(
+    catalog: Catalog, state: Mapping, n_domains: int, origin: str
+) -> dict[str, nn.Module]:
+    """The transforms of the features as they were estimated; of each domain, if there are any."""
+    transforms: dict[str, nn.Module] = {}
     for modality, (values, _) in catalog.features.items():
-        mean, axes = (
-            state.get(f"item_table.transforms.{modality}.{part}") for part in ("mean", "axes")
-        )
-        if not (
-            isinstance(mean, Tensor)
-            and isinstance(axes, Tensor)
-            and axes.dim() == 2
-            and tuple(mean.shape) == (len(axes),) == (values.shape[1],)
-        ):
+        prefix = f"item_table.transforms.{modality}"
+        names = [f"{prefix}.{number}" for number in range(n_domains)] or [prefix]
+        found = [
+            transform
+            for name in names
+            if (transform := _transform(state, name, values.shape[1])) is not None
+        ]
+        if len(found) < len(names):
             raise CheckpointError(
                 f"{origin}: it has no axes that project {modality} features of width "
                 f"{values.shape[1]} (feature_transform)"
             )
-        transforms[modality] = FeatureTransform(mean, axes)
+        transforms[modality] = PerDomain(found) if n_domains else found[0]
     return transforms
+
+
+def _transform(state: Mapping, name: str, width: int) -> FeatureTransform | None:
+    """The transform of these parameters; ``None`` if they are none of features of this width."""
+    mean, axes = (state.get(f"{name}.{part}") for part in ("mean", "axes"))
+    if not (isinstance(mean, Tensor) and isinstance(axes, Tensor) and axes.dim() == 2):
+        return None
+    fits = tuple(mean.shape) == (len(axes),) == (width,)
+    return FeatureTransform(mean, axes) if fits else None
 
 
 def _usable_device(name) -> torch.device:

@@ -126,6 +126,19 @@ def pieces(batch: tuple, n_items: int) -> list[tuple]:
     ]
 
 
+def domains_of_items(dataset) -> torch.Tensor:
+    """The index of each item's domain, ``(n_items,)``, for ``same_domain_candidates``.
+
+    Raises:
+        ConfigError: the data set is no mixture.
+    """
+    if not getattr(dataset, "domains", None):
+        raise ConfigError(
+            f"same_domain_candidates needs a mixture, but {dataset.dataset_name!r} has no domains"
+        )
+    return dataset.item_domain
+
+
 def rank_by_counting(scores: torch.Tensor, positive: torch.Tensor) -> torch.Tensor:
     """0-based rank of one item per row: the number of better ones and half of the equal ones.
 

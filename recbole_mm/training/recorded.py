@@ -14,7 +14,7 @@ from recbole_mm.tools import processes
 from recbole_mm.tools.errors import RunFailed
 from recbole_mm.tools.files import remove_abandoned
 from recbole_mm.tools.torch_files import saving
-from recbole_mm.training.ranking import RankCollector, pieces, remedy_of_nan
+from recbole_mm.training.ranking import RankCollector, domains_of_items, pieces, remedy_of_nan
 from recbole_mm.training.tracking import NoWriter, Tracked, Tracker, finite, start_tracking
 from recbole_mm.transfer.pretrained import freeze_from_config, start_from_config
 
@@ -64,6 +64,7 @@ class RecordedTraining(AbstractTrainer):
         self._begun = time.perf_counter()
         self._started_from_config = False
         self._name, self._validating = path.stem, False
+        self._item_domain: torch.Tensor | None = None
         self._tool = (config["tracker"] or "tensorboard") if processes.is_first() else "none"
         if self._tool != "tensorboard":
             self.tensorboard = NoWriter()
@@ -116,10 +117,12 @@ class RecordedTraining(AbstractTrainer):
             self.save_pretrained_model(self.pretrain_epochs - 1, path)  # RecBole: every save_step
         return found
 
-    def evaluate(self, *args, **kwargs):
+    def evaluate(self, eval_data, *args, **kwargs):
         """See RecBole's; outside of training the first one is the test, which ends the run."""
+        if self.config["same_domain_candidates"]:
+            self._item_domain = domains_of_items(eval_data.dataset).to(self.device)
         with self._precision():
-            result = super().evaluate(*args, **kwargs)
+            result = super().evaluate(eval_data, *args, **kwargs)
         if not self._validating:
             best = finite(getattr(self, "best_valid_result", None), "best_valid")
             self.tracker.finish({**best, **finite(result, "test")})
@@ -130,10 +133,20 @@ class RecordedTraining(AbstractTrainer):
         """See RecBole's; all but the last piece of a large batch are collected here."""
         *others, last = pieces(batched_data, self.tot_item_num)
         for piece in others:
-            interaction, scores, *positive = super()._full_sort_batch_eval(piece)
+            interaction, scores, *positive = self._scored(piece)
             self.eval_collector.eval_batch_collect(scores, interaction, *positive)
             del scores
-        return super()._full_sort_batch_eval(last)
+        return self._scored(last)
+
+    def _scored(self, batched_data):
+        """A batch as RecBole scores it; with ``same_domain_candidates`` items of other domains than the
+        target's are no candidates."""
+        interaction, scores, row, target = super()._full_sort_batch_eval(batched_data)
+        if self._item_domain is not None:
+            domain = self._item_domain.new_zeros(len(scores))
+            domain[row.to(domain.device)] = self._item_domain[target.to(domain.device)]
+            scores = scores.masked_fill(self._item_domain != domain.unsqueeze(1), -torch.inf)
+        return interaction, scores, row, target
 
     def _add_train_loss_to_tensorboard(self, epoch_idx, losses, **kwargs):
         super()._add_train_loss_to_tensorboard(epoch_idx, losses, **kwargs)

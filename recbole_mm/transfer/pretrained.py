@@ -130,7 +130,7 @@ def refuse_another_function(
 
 
 def refuse_other_features(
-    model: MultiModalRecommender, pretrained: Pretrained, reset: Iterable[str], allowed: bool
+    model: MultiModalRecommender, pretrained: Pretrained, fresh: Iterable[str], allowed: bool
 ) -> None:
     """The adapters of a pre-trained model map the features of one encoder; those of another one mean
     nothing to them.
@@ -140,7 +140,7 @@ def refuse_other_features(
     Args:
         model: that is to start from it.
         pretrained: its parameters, and how the features were made that they know.
-        reset: patterns of parameters that keep their initial values.
+        fresh: patterns of parameters that keep their initial values.
         allowed: log different features, instead of refusing them.
 
     Raises:
@@ -150,7 +150,7 @@ def refuse_other_features(
         modality: [name for name in pretrained.state if name.startswith(f"adapters.{modality}.")]
         for modality in model.modalities
     }
-    taken = [m for m, own in names.items() if any(not _matches(name, reset) for name in own)]
+    taken = [m for m, own in names.items() if any(not _matches(name, fresh) for name in own)]
     match = match_features(pretrained.features, model.feature_info, taken)
     logger = getLogger()
     for modality, facts in match.unknown.items():
@@ -312,7 +312,8 @@ def start_from_config(model, config) -> Transferred | None:
         trained_with = {**model.implied_keys, **(pretrained.config or {})}
         changeable = config["allow_changed_keys"] or []
         refuse_another_function(type(model), trained_with, config, changeable)
-        refuse_other_features(model, pretrained, reset, bool(config["allow_other_features"]))
+        fresh = (*reset, *model.domain_parameters)
+        refuse_other_features(model, pretrained, fresh, bool(config["allow_other_features"]))
         fewer_layers = bool(config["allow_fewer_layers"])
         report = load_pretrained(model, pretrained.state, reset, fewer_layers)
     except TransferError as error:

@@ -15,6 +15,8 @@ from recbole_mm.data.domains import MixtureError, domains_of
 from recbole_mm.data.feature_files import FeatureFileError, feature_path, write_item_features
 from recbole_mm.prepare.catalog import require_dataset
 from recbole_mm.recommend.catalog import Catalog
+from recbole_mm.reporting.ranks import evaluate_ranks
+from recbole_mm.run.run import Run
 
 SMALL = {"hidden_size": 16, "head_dim": 8, "d_state": 4, "n_groups": 2, "inner_size": 16}
 
@@ -209,6 +211,88 @@ def test_balanced_domains_give_as_many_examples_each_and_none_is_forgotten(root)
     food = MultiModalDataset(config)
     with pytest.raises(DatasetError, match="balanced needs a mixture; Food has no domains"):
         data_preparation(config, food)
+
+
+@pytest.mark.parametrize("sampling", ["proportional", "balanced"])
+def test_domains_join_one_after_another(root, sampling):
+    write_domain(root, "Shops", 6)
+    given = {"domains": ["Homes", "Food", "Shops"], "domain_sampling": sampling}
+    config, both = load(root, **given, domain_curriculum=2)
+    train = data_preparation(config, both)[0]._dataset
+    drawn = []
+    for epoch in range(6):
+        train.on_epoch_start(epoch)
+        domain = both.item_domain[train[torch.arange(len(train))]["item_id"]]
+        drawn.append(torch.bincount(domain, minlength=3).tolist())
+
+    later = {"proportional": [[18, 0, 0], [4, 14, 0], [3, 9, 6]]}  # of 3, 9 and 6 users
+    later["balanced"] = [[18, 0, 0], [9, 9, 0], [6, 6, 6]]
+    assert drawn[::2] == drawn[1::2] == later[sampling]
+    shares = train.item_shares()
+    of_domain = [shares[both.item_domain == number].sum().item() for number in range(3)]
+    assert of_domain == pytest.approx([n / 18 for n in later[sampling][2]])
+    with pytest.raises(DatasetError, match="domain_curriculum: 1 needs a mixture; Food has no"):
+        settings = {"data_path": str(root), "domain_curriculum": 1, **SMALL}
+        food = load_config("MMM4Rec", "Food", (), settings)
+        data_preparation(food, MultiModalDataset(food))
+
+
+@pytest.mark.parametrize("sampling", ["proportional", "balanced"])
+def test_held_out_domains_are_validated_and_tested_and_not_trained_on(root, sampling):
+    write_domain(root, "Shops", 6)
+    given = {"domains": ["Homes", "Food", "Shops"], "domain_sampling": sampling}
+    config, both = load(root, **given, held_out_domains=["Shops"], **PRETRAIN)
+    train, valid, test = (loader._dataset for loader in data_preparation(config, both))
+
+    number = both.domains.index("Shops")
+    found = [both.item_domain[part.inter_feat["item_id"]] for part in (train, valid, test)]
+    assert [len(domain) for domain in found] == [12, 6, 6]
+    assert not (found[0] == number).any()
+    assert all((domain == number).all() for domain in found[1:])
+    counts = train.item_counts()
+    assert counts[both.item_domain == number].sum() == 0 < counts.sum()
+    assert train.item_shares()[both.item_domain == number].sum() == 0
+    get_model("MMM4Rec")(config, train).calculate_loss(train[torch.arange(12)]).backward()
+    for wrong, message in (
+        ("Shop", r"'Shop' is not a domain of Both, which has \['Homes', 'Food', 'Shops'\]"),
+        (given["domains"], "are all domains; leave one for training"),
+    ):
+        config, both = load(root, **given, held_out_domains=wrong)
+        with pytest.raises(DatasetError, match=message):
+            both.build()
+
+
+@pytest.mark.parametrize("name", ["MMM4Rec", "SASRec"])
+def test_the_target_is_ranked_among_the_items_of_its_domain(root, name):
+    ranks = {}
+    for same in (False, True):
+        own = SMALL if name == "MMM4Rec" else {"hidden_size": 16, "inner_size": 16}
+        given = {"data_path": str(root), "domains": ["Food", "Homes"], "epochs": 0, **own}
+        given |= {
+            "seed": 4,
+            "same_domain_candidates": same,
+            "topk": [1, 4],
+            "valid_metric": "NDCG@4",
+        }
+        run = Run(load_config(name, "Both", (), {**given, "checkpoint_dir": str(root)}))
+        found = evaluate_ranks(run)
+        ranks[same] = found.ranks["rank"].to_numpy()
+        recall = {k: (ranks[same] <= k).mean() for k in (1, 4)}
+        assert found.metrics["recall@1"] == pytest.approx(recall[1], abs=1e-4)
+        scores = torch.cat([run.model.full_sort_predict(batch[0]) for batch in run.splits.test])
+
+    target = run.splits.test.dataset.inter_feat["item_id"]
+    domain = run.splits.test.dataset.item_domain
+    others = domain != domain[target].unsqueeze(1)
+    own_score = scores.gather(1, target.unsqueeze(1))
+    better = (scores > own_score).masked_fill(others, False)
+    assert (ranks[True] == 1 + better.sum(dim=1).numpy()).all()
+    assert ranks[True].max() <= 4
+    assert (ranks[True] < ranks[False]).any()
+    given |= {"domains": None}
+    food = Run(load_config(name, "Food", (), {**given, "checkpoint_dir": str(root)}))
+    with pytest.raises(ConfigError, match="same_domain_candidates needs a mixture, but 'Food'"):
+        evaluate_ranks(food)
 
 
 def test_negatives_may_be_kept_to_the_domain(root):

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-TRANSFORMS = ("whiten", "pca")
+TRANSFORMS = ("whiten", "zca", "pca")
 
 
 class PrincipalAxes(NamedTuple):
@@ -53,7 +53,8 @@ def fit_transform(x: Tensor, kind: str, dimension: int | None = None) -> Feature
 
     Args:
         x: ``(n, F)``.
-        kind: ``whiten`` scales every axis to unit variance and drops those without variance; ``pca``
+        kind: ``whiten`` scales every axis to unit variance and drops those without variance; ``zca``
+            then turns the result back, so that it has the width and the directions of ``x``; ``pca``
             keeps the scale.
         dimension: how many axes to keep; all if ``None``.
 
@@ -67,8 +68,9 @@ def fit_transform(x: Tensor, kind: str, dimension: int | None = None) -> Feature
     mean, axes, scale = principal_axes(x.float())
     if kind == "pca":
         return FeatureTransform(mean, axes[:, :dimension])
-    if kind != "whiten":
+    if kind not in ("whiten", "zca"):
         raise ValueError(f"feature_transform must be one of {TRANSFORMS} or empty, not {kind!r}.")
     rank = int((scale > scale[0] * 1e-5).sum())
     keep = min(dimension or rank, rank)
-    return FeatureTransform(mean, axes[:, :keep] / scale[:keep])
+    scaled = axes[:, :keep] / scale[:keep]
+    return FeatureTransform(mean, scaled if kind == "whiten" else scaled @ axes[:, :keep].T)

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recbole_mm.model.layers.feature_transform import FeatureTransform
+from recbole_mm.model.layers.per_domain import PerDomain
 
 
 def keep_rows(embedding: Tensor, kept: Tensor) -> Tensor:
@@ -35,6 +36,8 @@ class ItemTable(nn.Module):
             whether an item has them, ``(V,)`` bool.
         trained: whether an item has a training interaction, ``(V,)`` bool.
         transforms: of the modalities whose features are projected first.
+        domain: of a mixture, the index of each item's domain ``(V,)``, for what is
+            :class:`~recbole_mm.model.layers.per_domain.PerDomain`; ``None``: nothing is.
 
     Attributes:
         is_complete: whether every item has every modality.
@@ -45,15 +48,17 @@ class ItemTable(nn.Module):
         self,
         features: Mapping[str, tuple[Tensor, Tensor]],
         trained: Tensor,
-        transforms: Mapping[str, FeatureTransform] | None = None,
+        transforms: Mapping[str, FeatureTransform | PerDomain] | None = None,
+        domain: Tensor | None = None,
     ):
         super().__init__()
         self.modalities = list(features)
         self.transforms = nn.ModuleDict(transforms)
+        self.register_buffer("domain", domain, persistent=False)
         for modality, (values, present) in features.items():
             if modality in self.transforms:
                 self.register_buffer(f"{modality}_raw", values, persistent=False)
-                values = self.transforms[modality](values, present)
+                values = self.through(self.transforms[modality], None, values, present)
             self.register_buffer(f"{modality}_feature", values, persistent=False)
             self.register_buffer(f"{modality}_present", present, persistent=False)
         self.register_load_state_dict_post_hook(ItemTable._project_again)
@@ -78,6 +83,18 @@ class ItemTable(nn.Module):
         """Which modalities items have, ``(n, M)`` bool."""
         return torch.stack([self.present(m, item_id) for m in self.modalities], dim=-1)
 
+    def through(self, module: nn.Module, item_id: Tensor | None, *inputs: Tensor) -> Tensor:
+        """What a module makes of some items, of each one that of its domain if there are several.
+
+        Args:
+            module: of all items, or :class:`~recbole_mm.model.layers.per_domain.PerDomain`.
+            item_id: see the module.
+            inputs: of the module, ``(n, ...)`` each.
+        """
+        if not isinstance(module, PerDomain):
+            return module(*inputs)
+        return module(_rows(self.domain, item_id), *inputs)
+
     def adapt(
         self, modality: str, adapter: nn.Module, item_id: Tensor | None = None, mask: bool = True
     ) -> Tensor:
@@ -93,7 +110,8 @@ class ItemTable(nn.Module):
             ``(n, d)`` in the dtype of the adapter.
         """
         dtype = next(adapter.parameters()).dtype
-        adapted = adapter(self.feature(modality, item_id).to(dtype))
+        feature = self.feature(modality, item_id).to(dtype)
+        adapted = self.through(adapter, item_id, feature)
         return keep_rows(adapted, self.present(modality, item_id)) if mask else adapted
 
     def trained_ids(self, item_id: Tensor | None = None) -> Tensor | None:
@@ -136,7 +154,8 @@ class ItemTable(nn.Module):
     def _project_again(self, _incompatible_keys) -> None:
         for modality, transform in self.transforms.items():
             raw = getattr(self, f"{modality}_raw")
-            setattr(self, f"{modality}_feature", transform(raw, self.present(modality)))
+            projected = self.through(transform, None, raw, self.present(modality))
+            setattr(self, f"{modality}_feature", projected)
 
     def append(self, features: Mapping[str, tuple[Tensor, Tensor]]) -> None:
         """Add items without a training interaction, behind the others.

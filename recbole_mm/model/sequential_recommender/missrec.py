@@ -602,11 +602,13 @@ class MISSRec(MultiModalRecommender):
         """The leading modality's embeddings of items, ``(n, D)``, with some features dropped."""
         leading = self.modalities[0]
         adapter = self.adapters[leading]
+        dtype = next(adapter.parameters()).dtype
         if self.word_dropped is not None:
-            embedding = adapter(self.word_dropped[item_id].to(adapter.weight.dtype))
+            feature = self.word_dropped[item_id].to(dtype)
         else:
-            feature = self.feature(leading)[item_id].to(adapter.weight.dtype)
-            embedding = adapter(drop_features(feature, self.feature_drop_ratio))
+            feature = self.feature(leading)[item_id].to(dtype)
+            feature = drop_features(feature, self.feature_drop_ratio)
+        embedding = self.item_table.through(adapter, item_id, feature)
         if not self.mask_missing:
             return embedding
         return keep_rows(embedding, self.present(leading)[item_id])

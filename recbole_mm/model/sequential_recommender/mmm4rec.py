@@ -106,8 +106,9 @@ class MMM4Rec(MultiModalRecommender):
         self.time_init = read_choice(config, "time_init", TIME_INITS)
         self.apply(self._init_weights)
         if read_choice(config, "adapter_bias_init", ADAPTER_BIAS_INITS) == "normal":
-            for adapter in self.adapters.values():
-                nn.init.normal_(adapter.bias, std=self.initializer_range)
+            for adapter in self.adapters.modules():
+                if isinstance(adapter, nn.Linear):
+                    nn.init.normal_(adapter.bias, std=self.initializer_range)
 
     def _refuse_unusable_time(self, config, dataset) -> None:
         if self.use_time and not dataset.has_time:

@@ -112,7 +112,8 @@ class UniSRec(MultiModalRecommender):
             if feature_drop:
                 feature = drop_features(feature, feature_drop)
             present = self.item_table.present(modality, item_id)
-            embedding = embedding + keep_rows(self.adapters[modality](feature), present)
+            adapted = self.item_table.through(self.adapters[modality], item_id, feature)
+            embedding = embedding + keep_rows(adapted, present)
         if self.use_item_id:
             embedding = embedding + self.id_rows(self.item_embedding.weight, item_id)
         return embedding
@@ -121,7 +122,8 @@ class UniSRec(MultiModalRecommender):
         parts = {}
         for m in self.modalities:
             feature = self.item_table.feature(m, item_id).to(seq_output.dtype)
-            parts[m] = keep_rows(self.adapters[m](feature), self.item_table.present(m, item_id))
+            adapted = self.item_table.through(self.adapters[m], item_id, feature)
+            parts[m] = keep_rows(adapted, self.item_table.present(m, item_id))
         if self.use_item_id:
             parts["id"] = self.id_rows(self.item_embedding.weight, item_id)
         norm = sum(parts.values()).norm(dim=-1).clamp(min=1e-12) * self.temperature

@@ -25,6 +25,21 @@ def test_whitened_features_have_unit_covariance(features):
     assert (white[[0, 3]] == 0).all()
 
 
+def test_zca_whitens_and_keeps_the_directions(features):
+    values, present = features
+    x = values[present]
+    transform = fit_transform(x, "zca")
+
+    white = transform(values, present)[present]
+
+    assert_close(white.T.cov(), torch.eye(6), atol=1e-3, rtol=0)
+    assert_close(transform.axes, transform.axes.T, atol=1e-4, rtol=0)
+    assert (torch.linalg.eigvalsh(transform.axes) > 0).all()  # stretches, and does not turn
+    fewer = fit_transform(x, "zca", 2)(values, present)[present]
+    assert torch.linalg.matrix_rank(fewer, rtol=1e-3) == 2
+    assert fewer.shape == white.shape
+
+
 def test_the_dimension_cuts_the_axes(features):
     values, present = features
     assert fit_transform(values[present], "whiten", 2)(values, present).shape == (200, 2)
@@ -46,7 +61,7 @@ def test_principal_axes_keep_distances(features):
     assert_close(first_two, rotated[:, :2], atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("kind", ["whiten", "pca"])
+@pytest.mark.parametrize("kind", ["whiten", "zca", "pca"])
 def test_a_table_that_loads_a_transform_projects_its_items_on_the_loaded_axes(features, kind):
     values, present = features
     trained = torch.ones(200, dtype=torch.bool)

@@ -1,0 +1,25 @@
+"""One module for each domain of a mixture."""
+
+import torch
+from torch import Tensor, nn
+
+
+class PerDomain(nn.ModuleList):
+    """Modules of one kind, each for the items of its domain."""
+
+    def forward(self, domain: Tensor, *inputs: Tensor) -> Tensor:
+        """Every row by the module of its domain.
+
+        Args:
+            domain: index of each item's domain, ``(n,)`` int64; -1, the padding item, counts as 0.
+            inputs: of the modules, ``(n, ...)`` each.
+
+        Returns:
+            what the modules return, ``(n, ...)``.
+        """
+        domain = domain.clamp(min=0)
+        rows = [(domain == number).nonzero().squeeze(1) for number in range(len(self))]
+        parts = [
+            module(*(each[own] for each in inputs)) for module, own in zip(self, rows, strict=True)
+        ]
+        return torch.cat(parts)[torch.cat(rows).argsort()]
