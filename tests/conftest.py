@@ -31,6 +31,8 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 
 # workers of ray would wait for every other test on a busy machine
 os.environ.setdefault("RAY_worker_niceness", "0")
+# of commands in processes of their own, as for one_thread
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 if sys.platform == "win32":
     collect_ignore = ["test_fuzz.py", "test_kills.py"]  # they fork, and limit memory

@@ -151,7 +151,7 @@ class MultiModalRecommender(SequentialRecommender):
         self.modalities = list(dataset.modalities)
         self.feature_info = dict(getattr(dataset, "feature_info", {}))
         self._refuse_unusable(config)
-        domain = self._refuse_or_find_domains(config, dataset)
+        domain = self._item_domain(config, dataset)
         self.item_table = ItemTable(
             dataset.features,
             self.item_counts > 0,
@@ -178,6 +178,11 @@ class MultiModalRecommender(SequentialRecommender):
                 "use_item_id is on in the pretrain stage, but item IDs are not transferred. "
                 "Set use_item_id: False for this stage."
             )
+        if config["transform_per_domain"] and config["feature_transform"] != "zca":
+            raise ValueError(
+                f"transform_per_domain needs feature_transform: zca, not {config['feature_transform']}: "
+                f"the axes of whiten and pca mean something else in every domain."
+            )
         windows = config["loss_positions"] == "all"
         if windows and self.contrasts_views and self.train_stage == "pretrain":
             raise ValueError(
@@ -197,7 +202,7 @@ class MultiModalRecommender(SequentialRecommender):
                 f"data set {config['dataset']!r} in 'modalities'."
             )
 
-    def _refuse_or_find_domains(self, config, dataset) -> Tensor | None:
+    def _item_domain(self, config, dataset) -> Tensor | None:
         """The index of each item's domain, if adapters or transforms are those of a domain, which are
         not transferred then."""
         of_a_domain = {
@@ -205,11 +210,6 @@ class MultiModalRecommender(SequentialRecommender):
             "item_table.transforms.*": config["transform_per_domain"],
         }
         kept = tuple(pattern for pattern, wanted in of_a_domain.items() if wanted)
-        if config["transform_per_domain"] and config["feature_transform"] != "zca":
-            raise ValueError(
-                f"transform_per_domain needs feature_transform: zca, not {config['feature_transform']}: "
-                f"the axes of whiten and pca mean something else in every domain."
-            )
         self.domain_parameters = (*self.domain_parameters, *kept)
         return dataset.item_domain if kept and dataset.domains else None
 
@@ -230,7 +230,7 @@ class MultiModalRecommender(SequentialRecommender):
         for modality, (values, present) in dataset.features.items():
             parts = [present & (domain == number) for number in range(len(dataset.domains))]
             transforms[modality] = PerDomain(
-                fitted(values, own if own.any() else present) for own in parts
+                fitted(values, own if own.sum() > 1 else present) for own in parts
             )
         return transforms
 

@@ -48,7 +48,7 @@ def batch_of(recommender):
     ("name", "settings"),
     [
         ("MMM4Rec-time", {"use_item_id": True}),
-        ("MMM4Rec-time", {"causal_time": True}),
+        ("MMM4Rec-time", {"causal_time": True, "n_layers": 1}),
         ("MMM4Rec", {"modalities": ["text"]}),
         ("MISSRec", {"use_item_id": True, "causal": True}),
         ("MISSRec", {"seq_mm_fusion": "contextual", "item_mm_fusion": "dynamic_instance"}),
