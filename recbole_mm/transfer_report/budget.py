@@ -61,10 +61,13 @@ def describe(config) -> Description:
 
 def equal_steps(config, steps_of_all: int, steps: int, wanted: int | None) -> dict:
     """The epochs of a training set with which a model takes as many optimizer steps as with all
-    users, and is validated as often; rounded to whole epochs, one at least.
+    users, and waits for a gain as long; rounded to whole epochs, one at least.
+
+    It is validated after as many of its own, shorter epochs: the best of a small training set comes
+    after few steps.
 
     Args:
-        config: with ``epochs`` and ``eval_step`` for all users.
+        config: with ``epochs`` and ``stopping_step`` for all users.
         steps_of_all: optimizer steps of an epoch with all users.
         steps: of an epoch with this training set.
         wanted: optimizer steps in all; ``None``: those of the configured epochs on all users.
@@ -73,8 +76,8 @@ def equal_steps(config, steps_of_all: int, steps: int, wanted: int | None) -> di
         the keys that change.
     """
     total = wanted or config["epochs"] * steps_of_all
-    between = config["eval_step"] * steps_of_all
-    values = {"epochs": max(1, round(total / steps))}
-    if between:
-        values["eval_step"] = min(values["epochs"], max(1, round(between / steps)))
+    values = {
+        "epochs": max(1, round(total / steps)),
+        "stopping_step": round(config["stopping_step"] * steps_of_all / steps),
+    }
     return {key: value for key, value in values.items() if value != config[key]}

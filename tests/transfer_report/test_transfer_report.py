@@ -270,8 +270,9 @@ def test_a_report_with_sizes_new_items_and_learning_rates(toy, capsys):
     assert Path("report/report.html").read_text() == page
 
 
-def test_small_training_sets_get_as_many_optimizer_steps(toy):
-    files = write_file(toy, "MISSRec", {"use_item_id": False}, train_batch_size=20, epochs=2)
+def test_small_training_sets_get_as_many_optimizer_steps_and_are_validated_after_every_epoch(toy):
+    keys = {"train_batch_size": 20, "epochs": 2, "stopping_step": 3}
+    files = write_file(toy, "MISSRec", {"use_item_id": False}, **keys)
 
     study = run_study(settings(files, sizes=[0.1, 1.0]), lambda _: None)
 
@@ -283,7 +284,10 @@ def test_small_training_sets_get_as_many_optimizer_steps(toy):
     }
     assert trained["scratch", 1.0]["epochs"] == trained["frozen", 1.0]["epochs"] == 2
     assert trained["scratch", 0.1]["epochs"] == trained["unfrozen", 0.1]["epochs"] == 16
-    assert trained["scratch", 0.1]["eval_step"] == 8
+    assert trained["scratch", 0.1]["eval_step"] == trained["scratch", 1.0]["eval_step"] == 1
+    # patience of as many steps
+    assert trained["scratch", 0.1]["stopping_step"] == 24
+    assert trained["scratch", 1.0]["stopping_step"] == 3
 
 
 def test_a_damaged_file_of_ranks_is_computed_again(toy):
