@@ -14,7 +14,7 @@ from recbole_mm.config.values import parse_overrides
 DOCUMENTS = ("README.md", "RESULTS.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md",
              "dataset_scripts/README.md")  # fmt: skip
 COMMAND = re.compile(r"^(?:recbole-mm|(?:python|torchrun .*) run_recbole_mm\.py) (.+)$")
-OF_THE_READER = ("mine.yaml", "more.yaml", "then.yaml", "z.yaml")
+OF_THE_READER = ("mine.yaml", "more.yaml", "then.yaml", "z.yaml", "study.yaml")
 
 
 def blocks(text: str, language: str) -> list[str]:
