@@ -317,9 +317,9 @@ def test_features_are_read_as_they_are_and_an_unknown_transform_is_refused(tmp_p
     values = MultiModalDataset(config(path, feature_transform="whiten")).features["text"].values
     assert values[1:].flatten().tolist() == [1, 2, 3, 4]
     with pytest.raises(
-        UserError, match="'feature_transform' is 'zca'; it must be one of whiten, pca"
+        UserError, match="'feature_transform' is 'ica'; it must be one of whiten, zca, pca"
     ):
-        MultiModalDataset(config(path, feature_transform="zca"))
+        MultiModalDataset(config(path, feature_transform="ica"))
 
 
 def test_a_global_split_is_temporal_and_keeps_moments_together(tmp_path):
