@@ -16,7 +16,7 @@ import torch
 from recbole_mm.data.feature_files import (
     ROWS_PER_CHUNK,
     content_of,
-    read_feature_info,
+    describe_features,
     read_feature_rows,
     read_feature_tokens,
 )
@@ -155,12 +155,13 @@ def _without(n: int, width: int) -> Encoded:
 
 
 def _of_file(modality: str, tokens: pl.Series, catalog: Catalog, file) -> ItemFeatures:
-    mine, theirs = catalog.info.get(modality, {}), read_feature_info(file)
-    for fact in ("encoder", "revision", "pooling", "prompt"):
+    mine, theirs = catalog.info.get(modality, {}), describe_features(file)
+    for fact in ("encoder", "revision", "pooling", "prompt", "space"):
         if mine.get(fact) and theirs.get(fact) and mine[fact] != theirs[fact]:
             raise CatalogError(
                 f"{file}: {modality} vectors of the {fact} {theirs[fact]!r}, but the model was "
-                f"trained with {mine[fact]!r}; extract them with that one"
+                f"trained with {mine[fact]!r}; extract them with that one, or give the texts or "
+                f"pictures themselves (--new-items)"
             )
     values, present = read_feature_rows(file, ["[PAD]", *tokens])
     features = ItemFeatures(torch.from_numpy(values[1:]), torch.from_numpy(present[1:]))

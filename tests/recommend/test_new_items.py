@@ -252,6 +252,23 @@ def test_raw_texts_and_pictures_get_the_vectors_of_the_training(demo, demo_recom
         np.testing.assert_allclose(feature[-5:][order], feature[ids], atol=5e-3)
 
 
+def test_vectors_of_another_space_of_the_embedded_extractor_are_refused(demo, demo_recommender):
+    files = {}
+    for modality in ("text", "image"):
+        with np.load(feature_path(Path(demo["data_path"], "demo"), "demo", modality)) as file:
+            arrays = dict(file)
+        arrays["item_id"] = np.array([f"new-{token}" for token in arrays["item_id"]])
+        files[modality] = f"{modality}.npz"
+        np.savez(files[modality], **arrays)
+
+    with pytest.raises(
+        UserError, match=r"image\.npz: text vectors of the space '\w+', but the model"
+    ):
+        demo_recommender.add_items(vectors={"text": files["image"]})
+
+    assert demo_recommender.add_items(vectors=files) > 100
+
+
 def test_the_command_adds_items_of_a_csv_with_pictures_beside_it(demo, trained, tmp_path, capsys):
     run = trained("UniSRec", **demo)
     shop = tmp_path / "shop"

@@ -1,11 +1,20 @@
 """One module for each domain of a mixture."""
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 
 
 class PerDomain(nn.ModuleList):
-    """Modules of one kind, each for the items of its domain."""
+    """Modules of one kind, each for the items of its domain.
+
+    Args:
+        modules: in the order of the domains.
+    """
+
+    def __init__(self, modules: Iterable[nn.Module]):
+        super().__init__(modules)
 
     def forward(self, domain: Tensor, *inputs: Tensor) -> Tensor:
         """Every row by the module of its domain.
