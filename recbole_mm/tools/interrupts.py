@@ -15,6 +15,8 @@ LONGEST_IMPORT = 30.0
 """Seconds that an import may delay an interruption."""
 PAUSE = 0.02
 """Seconds between two looks at whether an import has ended."""
+UNSEEN = 1.0
+"""Seconds after which a signal that the main thread has not seen is sent again."""
 
 
 class Terminated(KeyboardInterrupt):
@@ -64,17 +66,29 @@ class _Raise:
     def __init__(self, error: type[KeyboardInterrupt]):
         self.error = error
         self._since: float | None = None
+        self._seen = threading.Event()
 
     def __call__(self, number: int, frame) -> None:
+        self._seen.set()
         now = time.monotonic()
-        self._since = now if self._since is None else self._since
-        if is_importing(frame) and now - self._since < LONGEST_IMPORT:
-            again = threading.Timer(PAUSE, _send_to_main_thread, [number])
-            again.daemon = True
-            again.start()
+        is_first = self._since is None
+        since = now if self._since is None else self._since
+        if is_importing(frame) and now - since < LONGEST_IMPORT:
+            self._since = since
+            if is_first:
+                threading.Thread(target=self._repeat, args=[number], daemon=True).start()
             return
         self._since = None
         raise self.error
+
+    def _repeat(self, number: int) -> None:
+        """Send the signal again until it has been raised: one that comes right before a system call
+        does not end the call, so that the main thread would not see it."""
+        while self._since is not None:
+            time.sleep(PAUSE)
+            self._seen.clear()
+            _send_to_main_thread(number)
+            self._seen.wait(UNSEEN)
 
 
 def _send_to_main_thread(number: int) -> None:

@@ -1,11 +1,14 @@
 """Ctrl-C and SIGTERM end a process in one line, whatever it imports and waits for."""
 
+import signal
 import subprocess
 import sys
 import textwrap
+import threading
 
 import pytest
 
+from recbole_mm.tools import interrupts
 from recbole_mm.tools.interrupts import Terminated, ending, is_importing
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals between processes")
@@ -91,6 +94,27 @@ def test_a_module_that_loses_exceptions_does_not_lose_an_interruption(tmp_path):
     """)
 
     assert done.stdout == "interrupted\n", done.stderr
+
+
+def test_an_interruption_that_is_not_seen_is_sent_again(monkeypatch):
+    """As a signal that comes right before a system call."""
+    handler, sent, raised = interrupts._Raise(KeyboardInterrupt), [], threading.Event()
+
+    def send(number):
+        sent.append(number)
+        if len(sent) == 3:
+            with pytest.raises(KeyboardInterrupt):
+                handler(number, None)
+            raised.set()
+
+    monkeypatch.setattr(interrupts, "UNSEEN", 0.01)
+    monkeypatch.setattr(interrupts, "_send_to_main_thread", send)
+    monkeypatch.setattr(interrupts, "is_importing", lambda frame: frame is not None)
+
+    handler(signal.SIGINT, sys._getframe())
+
+    assert raised.wait(SECONDS)
+    assert sent == [signal.SIGINT] * 3
 
 
 @pytest.mark.parametrize(
