@@ -169,6 +169,20 @@ BEFORE_IMPORT = (
 )
 AFTER_IMPORT = (
     Patch(
+        patches.import_the_compiler_when_it_is_called,
+        (),
+        "a quick start: every training would import torch's compiler",
+        lambda: (
+            "torch._dynamo" in sys.modules or torch.optim.Adam.step.__code__.co_name != "_use_grad"
+        ),
+    ),
+    Patch(
+        register.look_among_sequential_models_first,
+        ("recbole.utils.utils:get_model uses import_module",),
+        "a quick start: every command would import all of RecBole's general models, and scikit-learn",
+        lambda: _has_mark("recbole.utils", "get_model", "__wrapped__"),
+    ),
+    Patch(
         patches.switch_off_anomaly_detection,
         ("recbole.model.sequential_recommender.sine:SINE",),
         "full speed: autograd would check every gradient for NaN",

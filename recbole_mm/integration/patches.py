@@ -31,6 +31,7 @@ from recbole_mm.tools.errors import UserError
 from recbole_mm.tools.torch_files import TorchFileError, check_archive, refuse_unusable
 
 METRICS = "recbole.evaluator.metrics"
+OPTIMIZER_METHODS = ("add_param_group", "load_state_dict", "state_dict", "zero_grad")
 NUMPY_ALIASES = {
     "float_": np.float64,
     "complex_": np.complex128,
@@ -323,6 +324,24 @@ def import_sklearn_when_it_is_called():
     """RecBole's metrics import scikit-learn, and so scipy's statistics, for AUC, MAE and RMSE alone."""
     if "sklearn" not in sys.modules:
         AroundImport.install(METRICS, _late_sklearn)
+
+
+def import_the_compiler_when_it_is_called():
+    """torch's optimizers import its compiler (torch._dynamo), 2 s of work, to exclude methods of theirs
+    from what it compiles, also where nothing is compiled.
+
+    Their steps still record no gradients; where the compiler is loaded already, nothing is changed.
+    """
+    if "torch._dynamo" in sys.modules:
+        return
+    for name in OPTIMIZER_METHODS:
+        method = getattr(getattr(torch.optim.Optimizer, name), "__wrapped__", None)
+        if method is not None:
+            vars(method).setdefault("__dynamo_disable", method)
+    for optimizer in vars(torch.optim).values():
+        step = vars(optimizer).get("step") if isinstance(optimizer, type) else None
+        if step is not None and step.__code__.co_name == "_use_grad":
+            optimizer.step = torch.no_grad()(step.__wrapped__)
 
 
 def _late_sklearn() -> AbstractContextManager[None]:

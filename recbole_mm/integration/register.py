@@ -31,6 +31,7 @@ from recbole_mm.integration.stand_ins import AroundImport
 def register():
     """Make RecBole find our models and the user's by name. Calling it again changes nothing."""
     answer_by_name()
+    look_among_sequential_models_first()
     layer_our_property_files()
     load_data_as_our_commands_did()
     send_run_functions_through_this_package()
@@ -45,6 +46,32 @@ def answer_by_name():
         sys.meta_path.append(lookup.ModelFinder())
     lookup.answer(recbole.trainer, lookup.find_trainer_class)
     lookup.answer(recbole.data.dataset, lookup.find_dataset_class)
+
+
+def look_among_sequential_models_first():
+    """RecBole's ``get_model`` finds a sequential model without importing the packages of all other
+    kinds, which it looks through first."""
+    from recbole.utils import utils
+
+    original = utils.get_model
+    if hasattr(original, "__wrapped__"):
+        return
+
+    @functools.wraps(original)
+    def get_model(model_name):
+        if model_name not in recbole_models("sequential") and source_of(model_name) is None:
+            return original(model_name)
+        module = importlib.import_module(f"{lookup.PACKAGE}.{model_name.lower()}")
+        return getattr(module, model_name)
+
+    _replace_everywhere("get_model", original, get_model)
+
+
+def _replace_everywhere(name: str, original, replacement) -> None:
+    """In all modules of RecBole that have imported a function."""
+    for module_name, module in list(sys.modules.items()):
+        if module_name.startswith("recbole.") and vars(module).get(name) is original:
+            setattr(module, name, replacement)
 
 
 def register_model(model: str | type) -> str:
@@ -101,9 +128,7 @@ def load_data_as_our_commands_did():
         with multi_modal_dataset_for(config["model"]) if ours else contextlib.nullcontext():
             return original(config)
 
-    for name, module in list(sys.modules.items()):
-        if name.startswith("recbole.") and vars(module).get("create_dataset") is original:
-            module.create_dataset = create_dataset
+    _replace_everywhere("create_dataset", original, create_dataset)
 
 
 def layer_our_property_files():

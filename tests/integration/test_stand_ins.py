@@ -1,4 +1,4 @@
-"""Packages that RecBole hardly uses are imported when they are called."""
+"""What RecBole and torch hardly use is imported when it is called."""
 
 import importlib
 import subprocess
@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from types import ModuleType
 
 import pytest
+import torch
 
 from recbole_mm.integration.stand_ins import AroundImport, stand_ins
 
@@ -63,3 +64,37 @@ def test_a_module_is_executed_in_its_context_once(monkeypatch, tmp_path):
     AroundImport.install("late_module", context)  # it is imported
     assert not AroundImport.waits_for("late_module")
     monkeypatch.delitem(sys.modules, "late_module")
+
+
+@pytest.mark.slow
+def test_neither_training_nor_recommending_imports_the_compiler_or_scikit_learn(toy):
+    program = f"""
+        import sys
+        from recbole_mm.config.load import load_config
+        from recbole_mm.recommend.recommender import Recommender
+        from recbole_mm.run.run import Run
+
+        for model in ("SASRec", "UniSRec"):
+            run = Run(load_config(model, config_dict={{**{toy!r}, "epochs": 1}}))
+            run.train()
+        Recommender.from_pretrained(run.test().checkpoint).recommend()
+        loaded = {{"torch._dynamo", "sklearn", "scipy.stats"}} & set(sys.modules)
+        assert not loaded, loaded
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=True)
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.Adam, torch.optim.SGD, torch.optim.AdamW])
+def test_a_step_of_an_optimizer_records_no_gradients(optimizer):
+    weight = torch.nn.Parameter(torch.tensor([1.0, 2.0]))
+    steps = optimizer([weight], lr=0.1, weight_decay=0)
+    (weight**2).sum().backward()
+
+    steps.step()
+
+    expected = [0.8, 1.6] if optimizer is torch.optim.SGD else [0.9, 1.9]
+    assert weight.tolist() == pytest.approx(expected)
+    assert weight.is_leaf and torch.is_grad_enabled()
+    steps.zero_grad()
+    steps.load_state_dict(steps.state_dict())
+    assert weight.grad is None
