@@ -4,6 +4,7 @@ import os
 import zipfile
 from collections.abc import Mapping
 from contextlib import contextmanager
+from pickle import UnpicklingError
 
 import torch
 from torch import Tensor
@@ -14,6 +15,10 @@ from recbole_mm.tools.files import whole_or_not
 
 class TorchFileError(UserError):
     """Why a file of torch cannot be read; the message does not name the file."""
+
+
+class NotPlainData(TorchFileError):
+    """A file whose pickle holds more than plain data, or is damaged."""
 
 
 class CannotSave(RunFailed):
@@ -29,7 +34,8 @@ def read_torch(path, pickle_module=None):
 
     Raises:
         TorchFileError: the file is not an archive of torch, is compressed (its content could have
-            any size), holds a program, is damaged, or names something that is not read.
+            any size), holds a program, is damaged, or holds more than plain data
+            (:class:`NotPlainData`).
     """
     try:
         check_archive(path)
@@ -39,7 +45,20 @@ def read_torch(path, pickle_module=None):
     except TorchFileError:
         raise
     except Exception as error:  # whatever a damaged file makes torch raise
+        if isinstance(error, UnpicklingError) and pickle_module is None:
+            # torch's own words advise to execute it
+            raise NotPlainData("its pickle holds more than plain data, or is damaged") from error
         raise TorchFileError(_first_line(error)) from error
+
+
+def pickle_has(path, text: bytes) -> bool:
+    """Whether a text is in the pickle of a file of torch, which is not executed."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [name for name in archive.namelist() if name.endswith("/data.pkl")]
+            return any(text in archive.read(name) for name in names)
+    except (OSError, zipfile.BadZipFile):
+        return False
 
 
 def save_torch(content, path) -> None:

@@ -99,10 +99,14 @@ class MultiModalTrainer(RecordedTraining, Trainer):
         path = kwargs.pop("saved_model_file", self.saved_model_file)
         if processes.is_first():
             with self._averaged():
-                save_torch(self._state(epoch), path)
+                save_torch(self._with_modalities(self._state(epoch)), path)
         processes.barrier()
         if verbose:
             self.logger.info(f"Saving current: {path}")
+
+    def _with_modalities(self, state: dict) -> dict:
+        """The state whose configuration names the modalities, whatever the data set has later."""
+        return {**state, "config": {**state["config"], "modalities": self.model.modalities}}
 
     def _state(self, epoch: int) -> dict:
         return {

@@ -4,7 +4,16 @@ from pathlib import Path
 
 from recbole_mm.config.models import known_models, source_of
 from recbole_mm.tools.errors import UserError
-from recbole_mm.tools.torch_files import TorchFileError, read_torch, refuse_unusable
+from recbole_mm.tools.torch_files import (
+    NotPlainData,
+    TorchFileError,
+    pickle_has,
+    read_torch,
+    refuse_unusable,
+)
+
+OF_RECBOLE = b"recbole.utils.enum_type"
+"""In the pickle of every checkpoint of RecBole's trainer."""
 
 
 class CheckpointError(UserError):
@@ -37,6 +46,13 @@ def read_checkpoint(path) -> dict:
     refusal = f"{path}: not a checkpoint of {known}"
     try:
         content = read_torch(path)
+    except NotPlainData as error:
+        if not pickle_has(path, OF_RECBOLE):
+            raise CheckpointError(f"{refusal}, or a damaged one ({error})") from error
+        raise CheckpointError(
+            f"{path}: a checkpoint of one of RecBole's own models, which RecBole opens "
+            f"(recbole.quick_start.load_data_and_model); only {known} can be opened here"
+        ) from error
     except TorchFileError as error:
         raise CheckpointError(f"{refusal}, or a damaged one ({error})") from error
     config = content.get("config") if isinstance(content, dict) else None

@@ -1,5 +1,6 @@
 import importlib
 import pickle
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -21,9 +22,12 @@ from recbole_mm.config.load import load_config
 from recbole_mm.config.models import MODELS
 from recbole_mm.config.property_files import properties_dir
 from recbole_mm.data.dataset import MultiModalDataset
+from recbole_mm.data.feature_files import feature_path
 from recbole_mm.integration import register
 from recbole_mm.integration.register import multi_modal_dataset_for
+from recbole_mm.recommend.recommender import Recommender
 from recbole_mm.run.run import Run, fit_and_evaluate
+from recbole_mm.tools.errors import UserError
 from recbole_mm.training.trainer import MultiModalTrainer
 
 TINY = {**TINY_MMM4REC, "epochs": 1, "valid_metric": "NDCG@5", "topk": [5]}
@@ -137,6 +141,20 @@ def test_a_checkpoint_of_recboles_model_by_our_command_has_its_data_and_splits_a
     # RecBole's trainer breaks ties of scores in another way, which may move a rank
     again = trainer.evaluate(loaders[2], load_best_model=False)
     assert again["ndcg@5"] == pytest.approx(result.test_result["ndcg@5"], abs=1e-3)
+    with pytest.raises(UserError, match="a checkpoint of one of RecBole's own models"):
+        Recommender.from_pretrained(result.checkpoint)
+
+
+def test_features_that_are_added_later_do_not_change_what_a_checkpoint_opens(toy):
+    run = Run(load_config("UniSRec", config_dict={**toy, "epochs": 1}))
+    run.train()
+    checkpoint = run.test().checkpoint
+    folder = Path(toy["data_path"], "toy")
+    shutil.copy(feature_path(folder, "toy", "text"), feature_path(folder, "toy", "audio"))
+
+    _, model, dataset, *_ = load_data_and_model(checkpoint)
+
+    assert model.modalities == dataset.modalities == ["text", "image"]
 
 
 def test_a_checkpoint_of_recboles_own_run_keeps_recboles_data_set(tmp_path):
