@@ -56,7 +56,7 @@ def inside(folder: Path, beside: Path, paths: pl.Series) -> pl.Series:
     Returns:
         null where a path leads out of the folder, which is reported.
     """
-    relative = [_relative(folder, beside, (path or "").strip()) for path in paths]
+    relative = [relative_path(folder, beside, (path or "").strip()) for path in paths]
     outside = [path for path, name in zip(paths, relative, strict=True) if path and name is None]
     if outside:
         parents = {os.path.dirname(_absolute(beside, path)) for path in outside}
@@ -67,8 +67,12 @@ def inside(folder: Path, beside: Path, paths: pl.Series) -> pl.Series:
     return pl.Series([name or None for name in relative], dtype=pl.String)
 
 
-def _relative(folder: Path, beside: Path, path: str) -> str | None:
-    """The path from the folder, ``""`` without a path, ``None`` if it leads out of the folder."""
+def relative_path(folder: Path, beside: Path, path: str) -> str | None:
+    """The path of a picture from its folder; arguments as for :func:`inside`.
+
+    Returns:
+        ``""`` without a path, ``None`` if it leads out of the folder.
+    """
     if not path:
         return ""
     for start in (folder, beside):

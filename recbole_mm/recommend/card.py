@@ -1,9 +1,10 @@
 """The model card of a bundle, README.md in the layout of the Hugging Face hub."""
 
+from pathlib import PurePath
+
 from huggingface_hub import EvalResult, ModelCardData
 
 from recbole_mm.config.models import MODELS
-from recbole_mm.tools.recbole_version import INSTALL
 
 TASK = "sequential-recommendation"
 
@@ -72,8 +73,9 @@ def _use(described: dict, n_items: int) -> str:
     k = min(10, n_items)
     return f"""## How to use
 
+With recbole_mm installed, as its README says:
+
 ```
-pip install recbole_mm && {INSTALL}
 recbole-mm recommend --model=THIS_FOLDER --histories=today.csv --k={k} --output=top.csv
 ```
 
@@ -133,7 +135,7 @@ def _features(described: dict) -> str:
     lines = []
     for modality in described["config"]["modalities"]:
         info = described["features"].get(modality, {})
-        encoder, revision = info.get("encoder", "unknown"), info.get("revision", "unknown")
+        encoder, revision = _shown_name(info.get("encoder")), info.get("revision", "unknown")
         width = info.get("dimension", "unknown")
         pooling, scale = info.get("pooling", "-"), info.get("normalization", "unknown")
         prompt = f"`{info['prompt']!r}`" if info.get("prompt") else "-"
@@ -142,6 +144,12 @@ def _features(described: dict) -> str:
     heads = ("modality", "encoder", "revision", "width", "pooling", "normalization", "prompt")
     table = "\n".join([f"| {' | '.join(heads)} |", "|---" * len(heads) + "|", *lines])
     return f"## Features of the items\n\n{table}"
+
+
+def _shown_name(encoder) -> str:
+    """The name of an encoder; of a folder on this machine the last part."""
+    name = str(encoder or "unknown")
+    return PurePath(name).name if PurePath(name).is_absolute() else name
 
 
 def _contents() -> str:

@@ -36,6 +36,8 @@ class Catalog(NamedTuple):
             space, see :class:`recbole_mm.data.extractor.Space`.
         offered: whether an item may be recommended, ``(n_items,)`` bool.
         titles: ``(n_items,)`` strings or null; ``None``: not read.
+        pictures: paths of those of added items, ``(n_items,)`` strings or null; ``None``: none was
+            added.
     """
 
     tokens: pl.Series
@@ -45,6 +47,7 @@ class Catalog(NamedTuple):
     spaces: dict[str, dict[str, np.ndarray]]
     offered: Tensor
     titles: pl.Series | None = None
+    pictures: pl.Series | None = None
 
     @classmethod
     def of_dataset(cls, train) -> "Catalog":
@@ -61,7 +64,11 @@ class Catalog(NamedTuple):
         return cls(tokens, dict(train.features), train.item_counts(), info, spaces, offered)
 
     def with_items(
-        self, tokens: list[str], features: dict[str, ItemFeatures], titles: list[str | None]
+        self,
+        tokens: list[str],
+        features: dict[str, ItemFeatures],
+        titles: list[str | None],
+        pictures: list[str | None],
     ) -> "Catalog":
         """The catalog with further items, which have no training interaction.
 
@@ -69,18 +76,21 @@ class Catalog(NamedTuple):
             tokens: outside ids, none of them in the catalog.
             features: of every modality, those of all items, the new ones last.
             titles: of the new items, or null.
+            pictures: paths of theirs, or null.
         """
         n = len(tokens)
-        before = self.titles
-        if before is None:
-            before = pl.Series([None] * len(self.tokens), dtype=pl.String)
         return self._replace(
             tokens=pl.concat([self.tokens, pl.Series(tokens, dtype=pl.String)]),
             features=features,
             counts=F.pad(self.counts, (0, n)),
             offered=F.pad(self.offered, (0, n), value=True),
-            titles=pl.concat([before, pl.Series(titles, dtype=pl.String)]),
+            titles=self._longer(self.titles, titles),
+            pictures=self._longer(self.pictures, pictures),
         )
+
+    def _longer(self, before: pl.Series | None, new: list[str | None]) -> pl.Series:
+        known = [None] * len(self.tokens) if before is None else before.to_list()
+        return pl.Series(known + new, dtype=pl.String)
 
     def ids(self, tokens, what: str) -> Tensor:
         """Ids of some items, without duplicates; arguments as for :meth:`ids_in_order`.

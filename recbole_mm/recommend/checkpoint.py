@@ -1,11 +1,13 @@
 """Opening a checkpoint: its model, built again, and the data set that it was trained on."""
 
+import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
 from recbole.utils import get_model
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from recbole_mm.config.checks import refuse_wrong_values
 from recbole_mm.config.keys import refuse_unknown_keys
@@ -32,6 +34,12 @@ WITHOUT_TRAINING = {
     "freeze": [],
 }
 """Keys that matter to training alone, at values that need neither a data set nor a package."""
+
+
+INITIALIZATIONS = {"normal_", "uniform_"} | {
+    x for x in vars(torch.nn.init) if re.match("[a-z].*_$", x)
+}
+"""Functions and methods that give a tensor its first values."""
 
 
 class Opened(NamedTuple):
@@ -121,12 +129,23 @@ def build_model(plain: Mapping, catalog: Catalog, state: Mapping[str, Tensor], d
         transforms = _transforms(catalog, state, n_transforms, origin)
     stand_in = CatalogDataset(catalog, config["ITEM_ID_FIELD"], transforms, domains)
     with torch.random.fork_rng(devices=[]), user_errors(f"{origin}: "):
-        with torch.device("meta"):
+        with torch.device("meta"), _WithoutInitialization():
             own = get_model(plain["model"])(config, stand_in).state_dict()
         _refuse_other_parameters(own, state, origin)
         model = get_model(plain["model"])(config, stand_in)
     model.load_state_dict(state)
     return model.to(config["device"]).eval()
+
+
+class _WithoutInitialization(TorchFunctionMode):
+    """Within the block random initialization does nothing: of tensors without values it would only
+    import torch's compiler, 2 s of work."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if function.__name__ in INITIALIZATIONS:
+            return args[0] if args else kwargs["tensor"]
+        return function(*args, **kwargs)
 
 
 def _transforms(

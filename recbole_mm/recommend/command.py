@@ -6,9 +6,9 @@
 
 Histories are a table with one event per row (columns user, item and, if there are any, timestamp),
 or with one history per row (user, items and timestamps: lists, or cells like: a b c, or ["a", "b"]).
-They are whole: the list of a user is what comes after her last event. Users need not be known; those
-without a known item get the most popular items (source: popular). Without --histories every user of
-the data set gets a list. An interrupted command resumes when it is repeated; torchrun shares the
+They are whole: the list of a user is what comes after her last event (--stored-events completes them
+by those of the data set). Users need not be known; those without a known item get the most popular
+items (source: popular). Without --histories every user of the data set gets a list. An interrupted command resumes when it is repeated; torchrun shares the
 users out (torchrun --nproc_per_node=2 -m recbole_mm recommend ...), and so does --tool=ray, among
 workers on a ray cluster (RAY_ADDRESS, or one that runs on this machine) or, without a cluster, on
 this machine. All nodes of a cluster need the model, its data set and the folder of the output under
@@ -29,8 +29,8 @@ from recbole_mm.prepare.formats import (
     refuse_unreadable,
 )
 from recbole_mm.recommend.item_options import add_item_options, change_items, read_item_options
-from recbole_mm.recommend.paths import require_new
-from recbole_mm.tools.command_lines import path_argument
+from recbole_mm.recommend.paths import require_model, require_new
+from recbole_mm.tools.command_lines import path_argument, with_dashes
 from recbole_mm.tools.errors import UserError
 from recbole_mm.tools.extras import require_installed
 
@@ -68,6 +68,7 @@ def main(arguments: list[str]) -> int:
             show_progress=not options.no_progress,
             workers=workers,
             filter_seen=options.filter_seen,
+            stored_events=options.stored_events,
             users=options.users and read_ids(options.users, "user", form),
             items=options.items and read_ids(options.items, "item", form),
             exclude=options.exclude and read_ids(options.exclude, "item", form),
@@ -111,11 +112,10 @@ def read_arguments(arguments: list[str]):
     Raises:
         UserError: a file does not exist or cannot be used by its name.
     """
-    options = _parser().parse_args([_with_dashes(argument) for argument in arguments])
+    options = _parser().parse_args(with_dashes(arguments))
     _check_tool(options)
     options.text = TextFormat(options.separator, options.encoding, not options.no_quotes)
-    if not options.model.exists():
-        raise UserError(f"--model: {options.model} does not exist")
+    require_model(options.model)
     for path in (options.histories, options.candidates):
         if path is not None:
             refuse_unreadable(path, options.text)
@@ -148,21 +148,14 @@ def _check_tool(options) -> None:
     require_installed("recommend --tool=ray", "tune", ["ray"])
 
 
-def _with_dashes(argument: str) -> str:
-    """``--filter_seen`` is ``--filter-seen``: keys of a training have underscores."""
-    name, equals, value = argument.partition("=")
-    return f"{name.replace('_', '-')}{equals}{value}" if name.startswith("--") else argument
-
-
 def _parser():
     parser = parser_of("recommend", __doc__)
     add = parser.add_argument
     add(
         "--model",
         required=True,
-        type=path_argument,
         metavar="PATH",
-        help="a checkpoint or a bundle",
+        help="a checkpoint or a bundle, or OWNER/NAME of a bundle on the Hugging Face hub",
     )
     add("--output", required=True, metavar="FILE", help=".parquet, .csv, .tsv or .jsonl")
     add("--overwrite", action="store_true", help="replace an output that exists")
@@ -174,6 +167,8 @@ def _parser():
     )
     add("--k", type=int, default=10, help="items per user [10]")
     add("--filter-seen", action="store_true", help="leave out what a user has had")
+    add("--stored-events", action="store_true", help="put the events of the data set of the training before "
+        "those of the histories of the same users")  # fmt: skip
     add("--strict", action="store_true", help="unknown items are an error [they are skipped]")
     add(
         "--users",

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -30,8 +31,27 @@ class Encoded(NamedTuple):
     problems: list[tuple[int, str]]
 
 
+class EncoderChoice(NamedTuple):
+    """Where to find the encoders of a model's features.
+
+    Attributes:
+        device: ``None``: a GPU if there is one.
+        folders: with the same weights, by modality; others are where they were, or on the Hugging
+            Face hub.
+    """
+
+    device: object = None
+    folders: Mapping[str, str | Path] = MappingProxyType({})
+
+
+AS_RECORDED = EncoderChoice()
+
+
 def encode(
-    modality: str, content: Sequence[str | Path | None], catalog: Catalog, device=None
+    modality: str,
+    content: Sequence[str | Path | None],
+    catalog: Catalog,
+    encoder: EncoderChoice = AS_RECORDED,
 ) -> Encoded:
     """Encode texts or pictures as the features of the catalog were encoded.
 
@@ -39,7 +59,7 @@ def encode(
         modality: ``text``, ``image``, or one of another name that is made of texts or pictures.
         content: texts or paths; ``None`` or empty: the item lacks the modality.
         catalog: whose features they are put beside.
-        device: of the encoder; ``None``: a GPU if there is one.
+        encoder: where it is.
 
     Raises:
         CatalogError: the features were made elsewhere, or by an encoder that is not here in the
@@ -55,7 +75,7 @@ def encode(
             f"recbole-mm extract did not run: give ready vectors of the new items, as lists in a "
             f"column {modality!r} or as a feature file (--new-vectors {modality}=FILE.npz)"
         )
-    return _encode(modality, content, info, device, catalog.features[modality].values.shape[1])
+    return _encode(modality, content, info, encoder, catalog.features[modality].values.shape[1])
 
 
 def _embed(modality: str, content: Sequence, catalog: Catalog) -> Encoded:
@@ -83,11 +103,13 @@ def _embed(modality: str, content: Sequence, catalog: Catalog) -> Encoded:
     return Encoded(_aligned(rows, vectors, len(content)), problems)
 
 
-def _encode(modality: str, content: Sequence, info: Mapping, device, width: int) -> Encoded:
+def _encode(
+    modality: str, content: Sequence, info: Mapping, choice: EncoderChoice, width: int
+) -> Encoded:
     from recbole_mm.prepare.batches import encode_batch, unit_length
     from recbole_mm.prepare.chunks import in_batches
 
-    encoder = _encoder_of(modality, info, device)
+    encoder = _encoder_of(modality, info, choice)
     part = [(row, source) for row, source in enumerate(content) if source]
     kind = content_of(modality, info) or modality
     found = in_batches(part, BATCH, partial(encode_batch, encoder, kind))
@@ -97,7 +119,7 @@ def _encode(modality: str, content: Sequence, info: Mapping, device, width: int)
     return Encoded(_aligned(found.rows, vectors, len(content)), found.problems)
 
 
-def _encoder_of(modality: str, info: Mapping, device):
+def _encoder_of(modality: str, info: Mapping, choice: EncoderChoice):
     """The encoder of the features, in its revision and with its pooling, prompt and precision.
 
     Raises:
@@ -113,6 +135,13 @@ def _encoder_of(modality: str, info: Mapping, device):
                 f"the record of the {modality} features is damaged: {fact} is not text"
             )
     name, revision = info["encoder"], info.get("revision", "")
+    folder = choice.folders.get(modality)
+    if folder is None and Path(name).is_absolute() and not Path(name).is_dir():
+        raise CatalogError(
+            f"{modality} features are by the encoder in the folder {name}, which is not here: give a "
+            f"folder with the same weights, --encoder={modality}=FOLDER (in Python encoders=...), or "
+            f"ready vectors"
+        )
     loader = info.get("loader", TRANSFORMERS)
     if loader not in LOADERS:
         raise CatalogError(
@@ -121,10 +150,10 @@ def _encoder_of(modality: str, info: Mapping, device):
         )
     dtype = getattr(torch, str(info.get("precision", "")).removeprefix("torch."), None)
     encoder = open_encoder(
-        name,
+        name if folder is None else str(folder),
         info["pooling"] if loader == TRANSFORMERS and info["pooling"] in POOLINGS else None,
         dtype if isinstance(dtype, torch.dtype) else None,
-        device,
+        choice.device,
         prompt=info.get("prompt", ""),
         revision=revision if COMMIT.fullmatch(revision) else None,
         loader=loader,

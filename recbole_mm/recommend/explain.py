@@ -16,6 +16,7 @@ from recbole_mm.recommend.ranking import Ranker
 from recbole_mm.recommend.recommender import Recommender
 
 REPEATS = "repeats"
+BIAS = "bias"
 NEIGHBORS = "{} neighbors"
 
 
@@ -39,8 +40,9 @@ class Reason(NamedTuple):
         title: or ``None``.
         score: of the model.
         parts: what each modality, the ID (``id``), the neighbors of the history by a modality
-            (``text neighbors``) and the learned propensity to repeat items (``repeats``) add to the
-            score; empty for a model that does not tell.
+            (``text neighbors``), the learned propensity to repeat items (``repeats``) and what the
+            model adds for modalities that no item has (``bias``) add to the score; empty for a model
+            that does not tell.
         shares: of the sum of their sizes.
         nearest: by modality; none where the item lacks it.
     """
@@ -76,23 +78,36 @@ def with_modalities(recommender: Recommender, modalities: Sequence[str]) -> Reco
 
 
 @torch.no_grad()
-def explain(recommender: Recommender, history: Sequence[str], k: int) -> list[Reason]:
+def explain(
+    recommender: Recommender,
+    history: Sequence[str],
+    k: int,
+    filter_seen: bool = False,
+    times: Sequence[float] | None = None,
+) -> list[Reason]:
     """The ``k`` best items after a history, best first, with reasons.
 
     Args:
         recommender: a trained model with its items.
         history: outside ids, in their order.
         k: how many.
+        filter_seen: leave out the items of the history.
+        times: of its events, unix seconds, in their order.
 
     Raises:
-        CatalogError: an item of the history is not in the catalog, or ``k`` is too large.
+        CatalogError: an item of the history is not in the catalog, ``k`` is too large, or the times
+            are not as many as the items.
     """
     model, catalog = recommender.model, recommender.catalog
     ids = catalog.ids_in_order(history, "history").numpy()
     if len(ids) == 0:
         raise CatalogError("the history is empty: choose at least one item")
-    part = Part(pl.Series(["user"]), np.array([len(ids)]), ids, None)
-    ranker = Ranker(model, catalog, k)
+    if times is not None and len(times) != len(ids):
+        raise CatalogError(f"{len(ids)} items, but {len(times)} times: each event needs both")
+    seconds = None if times is None else np.array(times, dtype=np.float64)
+    part = Part(pl.Series(["user"]), np.array([len(ids)]), ids, seconds)
+    last = 0.0 if seconds is None else float(seconds.max())
+    ranker = Ranker(model, catalog, k, filter_seen=filter_seen, request_time=last)
     ranked = ranker.rank(part)
     kept = ranked.item_id[0] > 0
     best, scores = ranked.item_id[0][kept], ranked.score[0][kept]
@@ -122,6 +137,11 @@ def _parts(model, batch, items: torch.Tensor) -> dict[str, np.ndarray]:
         profile = model.neighbors.profile(batch[model.ITEM_SEQ], batch[model.ITEM_SEQ_LEN])
         for name, part in model.neighbors.parts(profile, items).items():
             parts[NEIGHBORS.format(name)] = part
+    for absent in [m for m in model.modalities if not bool(model.present(m).any())]:
+        parts.pop(NEIGHBORS.format(absent), None)
+        bias = parts.pop(absent)
+        if bool(bias.any()):
+            parts[BIAS] = parts.get(BIAS, 0) + bias
     values = {name: part[0].cpu().numpy() for name, part in parts.items()}
     added = model.history_additions(batch)
     if added is not None:

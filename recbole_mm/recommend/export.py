@@ -17,7 +17,8 @@ The command prints how far onnxruntime agrees with torch and how much the index 
 from recbole_mm.prepare.commands.options import parser_of
 from recbole_mm.prepare.formats import PLAIN
 from recbole_mm.recommend.item_options import add_item_options, change_items, read_item_options
-from recbole_mm.tools.command_lines import path_argument
+from recbole_mm.recommend.paths import require_model
+from recbole_mm.tools.command_lines import path_argument, with_dashes
 from recbole_mm.tools.errors import UserError
 from recbole_mm.tools.extras import require_installed
 
@@ -29,7 +30,10 @@ def main(arguments: list[str]) -> int:
         UserError: the checkpoint or its data set cannot be used, or the folder exists.
     """
     parser = parser_of("export", __doc__)
-    parser.add_argument("checkpoint", type=path_argument, help="of a training, or a bundle")
+    parser.add_argument(
+        "checkpoint",
+        help="of a training, or a bundle, or OWNER/NAME of one on the Hugging Face hub",
+    )
     parser.add_argument("folder", type=path_argument, help="of the new bundle")
     parser.add_argument("--overwrite", action="store_true", help="replace a bundle that exists")
     parser.add_argument("--no-test", action="store_true", help="do not test the model")
@@ -44,10 +48,9 @@ def main(arguments: list[str]) -> int:
         "--data-path", metavar="FOLDER", help="of the data sets [that of the training]"
     )
     add_item_options(parser)
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(with_dashes(arguments))
     read_item_options(options, PLAIN)
-    if not options.checkpoint.exists():
-        raise UserError(f"{options.checkpoint} does not exist")
+    require_model(options.checkpoint)
     if options.folder.exists() and not options.overwrite:
         raise UserError(
             f"{options.folder} exists; give another folder, or --overwrite to replace it"

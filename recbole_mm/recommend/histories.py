@@ -136,7 +136,12 @@ class Histories:
 
 
 def read_histories(
-    source, tokens: pl.Series, form: TableForm = USUAL, users=None, scratch: Path | None = None
+    source,
+    tokens: pl.Series,
+    form: TableForm = USUAL,
+    users=None,
+    scratch: Path | None = None,
+    stored=None,
 ) -> Histories:
     """Histories of a table, with the catalog's ids in the place of the items.
 
@@ -148,15 +153,17 @@ def read_histories(
             too; ``None``: all users of the table, in the order of their first row.
         scratch: a file for the events, which the first process writes and all read; ``None`` keeps
             them in memory.
+        stored: a data set, as for :func:`histories_of_dataset`, whose events of the same users come
+            before those of the table; ``None``: none do.
 
     Raises:
-        TableError: a column is missing, a row has no user or a malformed time, a user has two
+        TableError: a column is missing, only one of table and ``stored`` has times, a row has no user or a malformed time, a user has two
             rows of lists, or ``users`` has duplicates.
         InputError: the file cannot be read.
     """
     origin = str(source) if isinstance(source, (str, Path)) else "the frame of histories"
     if scratch is None:
-        events, n_users = _read(source, tokens, form, users, origin, _in_memory)
+        events, n_users = _read(source, tokens, form, users, origin, _in_memory, stored)
         return Histories(events, n_users, origin)
 
     def on_disk(events: pl.LazyFrame) -> None:
@@ -165,7 +172,7 @@ def read_histories(
 
     n_users = None
     if processes.is_first():
-        _, n_users = _read(source, tokens, form, users, origin, on_disk)
+        _, n_users = _read(source, tokens, form, users, origin, on_disk, stored)
     return Histories(pl.scan_parquet(scratch), processes.of_first(n_users), origin)
 
 
@@ -173,7 +180,7 @@ def _in_memory(events: pl.LazyFrame) -> pl.LazyFrame:
     return events.collect(engine="streaming").lazy()
 
 
-def _read(source, tokens: pl.Series, form: TableForm, users, origin: str, keep: Callable):
+def _read(source, tokens: pl.Series, form: TableForm, users, origin: str, keep: Callable, stored):
     """What ``keep`` makes of the events, and how many users there are."""
     ids = pl.LazyFrame({"item": tokens[1:], "item_id": np.arange(1, len(tokens), dtype=np.int32)})
     with (
@@ -184,8 +191,29 @@ def _read(source, tokens: pl.Series, form: TableForm, users, origin: str, keep: 
         _check_rows(events, origin)
         events = events.join(ids, on="item", how="left")
         known = pl.when(pl.col("item").is_not_null()).then(pl.col("item_id").fill_null(0))
-        placed, n_users = _placed(events.with_columns(item_id=known).drop("item"), users)
+        events = events.with_columns(item_id=known).drop("item")
+        if stored is not None:
+            if users is None:  # in the order of the table
+                asked = events.select("user").unique(maintain_order=True)
+                users = asked.collect(engine="streaming")["user"].to_list()
+            events = _after_stored(events, _events_of_dataset(stored, tokens), origin)
+        placed, n_users = _placed(events, users)
         return keep(placed), n_users
+
+
+def _after_stored(events: pl.LazyFrame, stored: pl.LazyFrame, origin: str) -> pl.LazyFrame:
+    """Events, and before them those of the same users that are stored."""
+    has_time = ["time" in each.collect_schema() for each in (events, stored)]
+    if has_time[0] != has_time[1]:
+        raise TableError(
+            f"{origin} has {'times' if has_time[0] else 'no times'}, unlike the data set of the training, "
+            f"so that the events cannot be put in order: give both times, or leave stored_events out"
+        )
+    users = events.select("user").unique()
+    n_stored = stored.select(pl.len()).collect().item()
+    same = stored.join(users, on="user", how="semi")
+    later = events.with_columns(row=pl.col("row") + n_stored)
+    return pl.concat([same, later], how="diagonal_relaxed")
 
 
 def histories_of_dataset(train, tokens: pl.Series, users=None) -> Histories:
@@ -199,6 +227,12 @@ def histories_of_dataset(train, tokens: pl.Series, users=None) -> Histories:
     Raises:
         TableError: the data set has histories in its files, not events.
     """
+    placed, n_users = _placed(_events_of_dataset(train, tokens), users)
+    return Histories(placed.collect().lazy(), n_users, f"data set {train.dataset_name}")
+
+
+def _events_of_dataset(train, tokens: pl.Series) -> pl.LazyFrame:
+    """``user``, ``row``, ``item_id`` and, if there are any, ``time`` of all events."""
     _refuse_histories(train)
     events = train.events
     names = pl.Series([str(token) for token in train.field2id_token[train.uid_field]])
@@ -212,9 +246,7 @@ def histories_of_dataset(train, tokens: pl.Series, users=None) -> Histories:
     }
     if train.has_time:
         columns["time"] = events[train.time_field].numpy()
-    origin = f"data set {train.dataset_name}"
-    placed, n_users = _placed(pl.LazyFrame(columns), users)
-    return Histories(placed.collect().lazy(), n_users, origin)
+    return pl.LazyFrame(columns)
 
 
 def hash_of_dataset(train) -> str:

@@ -10,7 +10,7 @@ from recbole_mm.tools.errors import UserError
 
 
 def add_item_options(parser: argparse.ArgumentParser) -> None:
-    """``--new-items``, ``--new-vectors``, ``--catalog``, ``--remove-items`` and ``--images``."""
+    """``--new-items``, ``--new-vectors``, ``--catalog``, ``--remove-items``, ``--images``, ``--encoder``."""
     add = parser.add_argument_group("items").add_argument
     add("--new-items", type=path_argument, metavar="FILE", help="table of items to add: vectors (lists in "
         "columns named like the modalities), or texts and pictures")  # fmt: skip
@@ -22,8 +22,14 @@ def add_item_options(parser: argparse.ArgumentParser) -> None:
     )
     add("--new-vectors", action="append", default=[], metavar="MODALITY=FILE.npz",
         help="feature file of a modality of the new items; may be repeated")  # fmt: skip
-    add("--images", type=path_argument, metavar="FOLDER", help="that paths of pictures start from [that of "
-        "the table]")  # fmt: skip
+    add(
+        "--images",
+        type=path_argument,
+        metavar="FOLDER",
+        help="that all pictures are in [that of the table]",
+    )
+    add("--encoder", action="append", default=[], metavar="MODALITY=FOLDER",
+        help="encoder of texts or pictures, if it is no longer where it was; may be repeated")  # fmt: skip
     add("--remove-items", type=path_argument, metavar="FILE", help="items to recommend no longer")
 
 
@@ -44,6 +50,10 @@ def read_item_options(options, text: TextFormat) -> None:
             raise UserError(
                 f"--new-vectors={modality}={path}: no such file; write MODALITY=FILE.npz"
             )
+    options.encoder = dict(pairs(options.encoder))
+    for modality, folder in options.encoder.items():
+        if not folder or not Path(folder).is_dir():
+            raise UserError(f"--encoder={modality}={folder}: no such folder; write MODALITY=FOLDER")
     removed = options.remove_items
     if removed is not None and not (removed.suffix.lower() == ".txt" and removed.is_file()):
         refuse_unreadable(removed, text)
@@ -56,7 +66,7 @@ def change_items(recommender, options, form) -> None:
         UserError: see :class:`~recbole_mm.recommend.recommender.Recommender`.
     """
     given = {"vectors": options.new_vectors, "form": form, "pictures": options.images}
-    given["device"] = options.device
+    given |= {"device": options.device, "encoders": options.encoder}
     if options.catalog:
         n_new = recommender.replace_catalog(options.catalog, **given)
         n_offered = int(recommender.catalog.offered[1:].sum())

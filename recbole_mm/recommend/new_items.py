@@ -1,33 +1,28 @@
 """Items that the model was not trained with, from a table: ready vectors, or texts and pictures.
 
-A column that is named like a modality and has lists has vectors. Otherwise texts and pictures are
-encoded as those of the training were: the text is that of the same columns (``title``, ``brand``,
-...), or of a column ``text``; ``image`` is the path of the picture, from the folder of the table.
+A column that is named like a modality and has lists of numbers (in a csv cells like ``[0.1, 0.2]``)
+has vectors. Otherwise texts and pictures are encoded as those of the training were: the text is that
+of the same columns (``title``, ``brand``, ...), or of a column ``text``; ``image`` is the path of the
+picture: absolute, from the folder of the pictures, or from that of the table.
 """
 
+import contextlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import polars as pl
 import torch
 
-from recbole_mm.data.feature_files import (
-    ROWS_PER_CHUNK,
-    content_of,
-    describe_features,
-    read_feature_rows,
-    read_feature_tokens,
-)
-from recbole_mm.data.features import ItemFeatures, all_finite
+from recbole_mm.data.feature_files import content_of, read_feature_tokens
+from recbole_mm.data.features import ItemFeatures
+from recbole_mm.prepare.item_pictures import relative_path
 from recbole_mm.recommend.catalog import SHOWN, Catalog, CatalogError
-from recbole_mm.recommend.encoding import Encoded, encode
+from recbole_mm.recommend.encoding import AS_RECORDED, Encoded, EncoderChoice, encode
+from recbole_mm.recommend.ready_vectors import vectors_of_file, vectors_of_table
 from recbole_mm.recommend.tables import USUAL, TableForm, read_items_table
-from recbole_mm.tools.file_names import UnsafeName, path_inside
-
-LENGTH_TOLERANCE = 0.02
-"""Of vectors that should have length 1; float16 is far within."""
+from recbole_mm.tools.file_names import UnsafeName
 
 
 class NewItems(NamedTuple):
@@ -37,13 +32,43 @@ class NewItems(NamedTuple):
         tokens: outside ids.
         features: by modality; an item may lack some.
         titles: or null.
+        pictures: paths, or null.
         problems: texts and pictures that could not be read, in words.
     """
 
     tokens: list[str]
     features: dict[str, ItemFeatures]
     titles: list[str | None]
+    pictures: list[str | None]
     problems: list[str]
+
+
+class PictureFolders(NamedTuple):
+    """Where the pictures of a table of items are.
+
+    Attributes:
+        inside: all pictures are in this folder, or below.
+        beside: folder of the table; a path may start from here, too.
+    """
+
+    inside: Path
+    beside: Path
+
+    def find(self, name: str | None) -> Path | None:
+        """The picture of this name; ``None`` without a name.
+
+        Raises:
+            UnsafeName: it leads out of the folder.
+        """
+        name = (name or "").strip()
+        relative = relative_path(self.inside, self.beside, name)
+        if relative is None:
+            folder = os.path.dirname(os.path.abspath(os.path.join(self.beside, name)))
+            raise UnsafeName(
+                f"picture {name!r} is not in the folder {self.inside.absolute()} (if it is to be read, "
+                f"name its folder: --images={folder}; in Python pictures=...)"
+            )
+        return self.inside / relative if relative else None
 
 
 def read_new_items(
@@ -52,7 +77,7 @@ def read_new_items(
     vectors: Mapping[str, str | Path] | None = None,
     form: TableForm = USUAL,
     pictures=None,
-    device=None,
+    encoder: EncoderChoice = AS_RECORDED,
 ) -> tuple[NewItems, list[str]]:
     """Read the items of a table that a catalog does not have.
 
@@ -62,7 +87,7 @@ def read_new_items(
         vectors: feature files of modalities; without a table its items are theirs.
         form: the column of the items, and how the table is written.
         pictures: folder that paths of pictures start from; ``None``: that of the table.
-        device: of an encoder; ``None``: a GPU if there is one.
+        encoder: where the encoder of texts and pictures is.
 
     Returns:
         the new items; and all items of the table, in its order.
@@ -76,14 +101,14 @@ def read_new_items(
     vectors = dict(vectors or {})
     files = [str(path) for path in (table, *vectors.values()) if isinstance(path, (str, Path))]
     try:
-        return _read(catalog, table, vectors, form, pictures, device)
+        return _read(catalog, table, vectors, form, pictures, encoder)
     except CatalogError as error:
         if not files or any(file in str(error) for file in files):
             raise
         raise CatalogError(f"{', '.join(files)}: {error}") from error
 
 
-def _read(catalog: Catalog, table, vectors: dict, form: TableForm, pictures, device):
+def _read(catalog: Catalog, table, vectors: dict, form: TableForm, pictures, encoder):
     unknown = sorted(vectors.keys() - catalog.features.keys())
     if unknown:
         raise CatalogError(f"the model has no modality {unknown}; it has {list(catalog.features)}")
@@ -93,10 +118,11 @@ def _read(catalog: Catalog, table, vectors: dict, form: TableForm, pictures, dev
     new = rows.filter(pl.Series([token not in known for token in tokens], dtype=pl.Boolean))
     if not catalog.features:
         raise CatalogError("the model knows items by their ID alone: new items need a training")
-    folder = Path(pictures) if pictures else _folder_of(table)
+    beside = Path(table).parent if isinstance(table, (str, Path)) else Path()
+    source = _Source(new, catalog, PictureFolders(Path(pictures or beside), beside), encoder)
     features, problems = {}, []
     for modality in catalog.features:
-        found = _features(modality, new, catalog, vectors.get(modality), folder, device)
+        found = _features(modality, source, vectors.get(modality))
         features[modality] = found.features
         problems += [f"{new['item'][row]}: {why}" for row, why in found.problems]
     if len(new) and not any(bool(each.present.any()) for each in features.values()):
@@ -106,7 +132,18 @@ def _read(catalog: Catalog, table, vectors: dict, form: TableForm, pictures, dev
         )
     titles = new["title"].to_list() if "title" in new.columns else [None] * len(new)
     titles = [None if title is None else str(title) for title in titles]
-    return NewItems(new["item"].to_list(), features, titles, problems), tokens
+    return NewItems(
+        new["item"].to_list(), features, titles, _shown_pictures(source), problems
+    ), tokens
+
+
+class _Source(NamedTuple):
+    """New items, and what their content is read with."""
+
+    rows: pl.DataFrame
+    catalog: Catalog
+    folders: PictureFolders
+    encoder: EncoderChoice
 
 
 def _rows(table, vectors: Mapping, form: TableForm) -> pl.DataFrame:
@@ -128,25 +165,24 @@ def _rows(table, vectors: Mapping, form: TableForm) -> pl.DataFrame:
     return rows
 
 
-def _folder_of(table) -> Path:
-    return Path(table).parent if isinstance(table, (str, Path)) else Path()
-
-
-def _features(modality: str, new: pl.DataFrame, catalog: Catalog, file, folder, device) -> Encoded:
+def _features(modality: str, source: _Source, file) -> Encoded:
+    new, catalog = source.rows, source.catalog
+    info = catalog.info.get(modality, {})
     width = catalog.features[modality].values.shape[1]
     if len(new) == 0:
         return _without(0, width)
     if file is not None:
-        return Encoded(_of_file(modality, new["item"], catalog, file), [])
-    if modality in new.columns and isinstance(new.schema[modality], (pl.List, pl.Array)):
-        return Encoded(_of_lists(modality, new, catalog), [])
-    content = content_of(modality, catalog.info.get(modality, {}))
+        return Encoded(vectors_of_file(modality, new["item"], catalog, file), [])
+    vectors = vectors_of_table(modality, new, catalog)
+    if vectors is not None:
+        return Encoded(vectors, [])
+    content = content_of(modality, info)
     if content == "image" and "image" in new.columns:
-        return _of_pictures(modality, new["image"], catalog, folder, device)
+        return _of_pictures(modality, source)
     if content == "text":
-        texts = _texts(new, catalog.info.get(modality, {}))
+        texts = _texts(new, info)
         if any(texts):
-            return encode(modality, texts, catalog, device)
+            return encode(modality, texts, catalog, source.encoder)
     return _without(len(new), width)
 
 
@@ -154,77 +190,34 @@ def _without(n: int, width: int) -> Encoded:
     return Encoded(ItemFeatures(torch.zeros(n, width), torch.zeros(n, dtype=torch.bool)), [])
 
 
-def _of_file(modality: str, tokens: pl.Series, catalog: Catalog, file) -> ItemFeatures:
-    mine, theirs = catalog.info.get(modality, {}), describe_features(file)
-    for fact in ("encoder", "revision", "pooling", "prompt", "space"):
-        if mine.get(fact) and theirs.get(fact) and mine[fact] != theirs[fact]:
-            raise CatalogError(
-                f"{file}: {modality} vectors of the {fact} {theirs[fact]!r}, but the model was "
-                f"trained with {mine[fact]!r}; extract them with that one, or give the texts or "
-                f"pictures themselves (--new-items)"
-            )
-    values, present = read_feature_rows(file, ["[PAD]", *tokens])
-    features = ItemFeatures(torch.from_numpy(values[1:]), torch.from_numpy(present[1:]))
-    return _checked(modality, features, catalog, str(file))
-
-
-def _of_lists(modality: str, new: pl.DataFrame, catalog: Catalog) -> ItemFeatures:
-    width = catalog.features[modality].values.shape[1]
-    present = new[modality].is_not_null()
-    lists = new[modality].filter(present).cast(pl.List(pl.Float32), strict=False)
-    widths = lists.list.len().unique().to_list()
-    if widths not in ([], [width]):
-        raise CatalogError(
-            f"{modality} vectors of width {', '.join(map(str, widths))}, but the model was trained "
-            f"with width {width}"
-        )
-    values = torch.zeros(len(new), width)
-    has_it = torch.from_numpy(present.to_numpy().copy())
-    flat = lists.explode().fill_null(float("nan")).to_numpy().reshape(-1, width)
-    values[has_it] = torch.from_numpy(np.array(flat, dtype=np.float32))
-    return _checked(modality, ItemFeatures(values, has_it), catalog, "the new items")
-
-
-def _checked(modality: str, features: ItemFeatures, catalog: Catalog, origin: str) -> ItemFeatures:
-    width = catalog.features[modality].values.shape[1]
-    if features.values.shape[1] != width:
-        raise CatalogError(
-            f"{origin}: {modality} vectors of width {features.values.shape[1]}, but the model was "
-            f"trained with width {width}"
-        )
-    features = features._replace(values=features.values.to(catalog.features[modality].values))
-    if not all_finite(features.values):
-        raise CatalogError(
-            f"{origin}: {modality} vectors with NaN, infinite or too large values; leave them out"
-        )
-    blocks = features.values.split(ROWS_PER_CHUNK)
-    length = torch.cat([rows.float().norm(dim=1) for rows in blocks])[features.present]
-    is_off = (length - 1).abs() > LENGTH_TOLERANCE
-    if catalog.info.get(modality, {}).get("normalization") == "l2" and bool(is_off.any()):
-        raise CatalogError(
-            f"{origin}: {modality} vectors have lengths like {float(length[is_off][0]):.3g}, but the "
-            f"model was trained with vectors of length 1: divide them by their length"
-        )
-    return features
-
-
-def _of_pictures(
-    modality: str, paths: pl.Series, catalog: Catalog, folder: Path, device
-) -> Encoded:
+def _of_pictures(modality: str, source: _Source) -> Encoded:
     content: list[Path | None] = []
     refused = []
-    for row, name in enumerate(paths.cast(pl.String)):
+    for row, name in enumerate(source.rows["image"].cast(pl.String)):
         try:
-            content.append(path_inside(folder, name) if name else None)
+            content.append(source.folders.find(name))
         except UnsafeName as error:
             content.append(None)
             refused.append((row, str(error)))
     if not any(content):
-        return _without(len(content), catalog.features[modality].values.shape[1])._replace(
-            problems=refused
-        )
-    found = encode(modality, content, catalog, device)
+        width = source.catalog.features[modality].values.shape[1]
+        return _without(len(content), width)._replace(problems=refused)
+    found = encode(modality, content, source.catalog, source.encoder)
     return found._replace(problems=refused + found.problems)
+
+
+def _shown_pictures(source: _Source) -> list[str | None]:
+    """Paths of the pictures that are there."""
+    new = source.rows
+    if "image" not in new.columns or not isinstance(new.schema["image"], (pl.String, pl.Null)):
+        return [None] * len(new)
+    shown: list[str | None] = []
+    for name in new["image"]:
+        path = None
+        with contextlib.suppress(UnsafeName):
+            path = source.folders.find(name)
+        shown.append(str(path) if path is not None and path.is_file() else None)
+    return shown
 
 
 def _texts(new: pl.DataFrame, info: Mapping) -> list[str]:

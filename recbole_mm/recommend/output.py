@@ -5,6 +5,7 @@ of ray send theirs to the process that started them.
 """
 
 import json
+import logging
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -25,6 +26,7 @@ from recbole_mm.tools.locks import locked
 from recbole_mm.tools.records import read_record, write_record
 
 PLAN = "plan.json"
+logger = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -38,7 +40,14 @@ def partial_output(path: Path, plan: dict, workers: Workers) -> Iterator["Partia
     refusal = f"{path}: another command is writing it: wait for it, end it, or name another file"
     place = path.with_name(f".{path.name}.partial.lock")
     with locked(place, refusal) if processes.is_first() else nullcontext():
-        yield PartialOutput(path, plan, workers)
+        partial = PartialOutput(path, plan, workers)
+        try:
+            yield partial
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt) and partial.n_finished:
+                logger.warning(partial.hint)
+            partial.clean()
+            raise
 
 
 class PartialOutput:
@@ -48,18 +57,36 @@ class PartialOutput:
         path: of the file.
         plan: everything that the answer depends on, JSON-able. Parts of another plan are deleted.
         workers: who computes the parts.
+
+    Attributes:
+        n_finished: users of this process whose lists are in finished parts.
     """
 
     def __init__(self, path: Path, plan: dict, workers: Workers):
         self.path, self.workers = path, workers
         self.folder = path.with_name(f".{path.name}.partial")
-        self.hint = f"Finished parts are kept in {self.folder}: the same command resumes"
+        self.n_finished = 0
         plan = json.loads(json.dumps({**plan, "processes": workers.size}))
         if processes.is_first() and _read_json(self.folder / PLAN) != plan:
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder.mkdir()
             write_json(self.folder / PLAN, plan)
         processes.barrier()
+
+    @property
+    def hint(self) -> str:
+        """What becomes of the work of a run that ends early; empty if there is none."""
+        if not self.n_finished:
+            return ""
+        return (
+            f"The lists of {self.n_finished:,} users are finished and kept in {self.folder}: the same "
+            f"command resumes"
+        )
+
+    def clean(self) -> None:
+        """Delete what is of no use to another run: the folder, if nothing in it is finished."""
+        if not self.n_finished and processes.size() == 1:  # others may have finished parts
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def scratch(self, name: str) -> Path:
         """A file for what is too large for memory."""
@@ -83,9 +110,11 @@ class PartialOutput:
                 else:
                     bar.update(own.users)
                     summary += own
+                    self.n_finished += own.users
             for number, table, own in self.workers.compute(answer, missing, bar.update):
                 self._write(number, table, own)
                 summary += own
+                self.n_finished += own.users
         return sum(processes.of_all(summary), Summary())
 
     def _files(self, number: int) -> tuple[Path, Path]:

@@ -1,11 +1,34 @@
-"""Which file can be written; looked at before anything heavy is imported."""
+"""What can be opened and written; looked at before anything heavy is imported."""
 
+import re
 from pathlib import Path
 
 from recbole_mm.tools.errors import UserError
 from recbole_mm.tools.files import require_writable
 
 WRITTEN = (".parquet", ".csv", ".tsv", ".jsonl")
+
+
+REPOSITORY = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}")
+"""A repository on the Hugging Face hub: OWNER/NAME."""
+
+
+def require_model(model) -> None:
+    """Check that a model is there, or may be on the hub.
+
+    Args:
+        model: a checkpoint, the folder of a bundle, or ``OWNER/NAME`` of a repository on the hub.
+
+    Raises:
+        UserError: it is none of these.
+    """
+    if not str(model).strip():
+        raise UserError("the path of the model is empty; is a variable of your shell not set?")
+    if not Path(model).exists() and not REPOSITORY.fullmatch(str(model)):
+        raise UserError(
+            f"{model} does not exist; give a checkpoint, the folder of a bundle, or OWNER/NAME of one on "
+            f"the Hugging Face hub"
+        )
 
 
 def require_new(path, overwrite: bool) -> Path:

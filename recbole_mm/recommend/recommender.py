@@ -2,22 +2,22 @@
 
 import dataclasses
 import logging
-import re
 import secrets
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import torch
 from huggingface_hub import ModelHubMixin, snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+from huggingface_hub.errors import HFValidationError, HTTPError
 
 from recbole_mm.data.features import ItemFeatures
 from recbole_mm.recommend.bundles import bundle_of, open_bundle, whole_folder_or_not
 from recbole_mm.recommend.card import model_card
 from recbole_mm.recommend.catalog import Catalog, CatalogError
 from recbole_mm.recommend.checkpoint import Opened, open_checkpoint
-from recbole_mm.recommend.evaluation import metrics_of_targets
+from recbole_mm.recommend.encoding import EncoderChoice
 from recbole_mm.recommend.histories import (
     Histories,
     hash_of_dataset,
@@ -27,8 +27,15 @@ from recbole_mm.recommend.histories import (
 from recbole_mm.recommend.item_details import item_details
 from recbole_mm.recommend.new_items import NewItems, read_new_items
 from recbole_mm.recommend.output import partial_output
-from recbole_mm.recommend.paths import require_new
-from recbole_mm.recommend.request import Answer, Request, Summary, ThisProcess, Workers
+from recbole_mm.recommend.paths import require_model, require_new
+from recbole_mm.recommend.request import (
+    Answer,
+    Request,
+    Summary,
+    ThisProcess,
+    Workers,
+    request_of,
+)
 from recbole_mm.recommend.serving_files import ServingReport, write_serving_files
 from recbole_mm.recommend.similar import similar_items
 from recbole_mm.recommend.tables import USUAL, TableError, TableForm
@@ -41,9 +48,6 @@ from recbole_mm.transfer.bundle import CARD, HASHED, MANIFEST, write_bundle
 
 FILES = (*HASHED, MANIFEST, CARD)
 logger = logging.getLogger(__name__)
-
-REPOSITORY = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}")
-"""A repository on the hub: OWNER/NAME."""
 
 
 class Recommender(ModelHubMixin, library_name="recbole_mm"):
@@ -107,17 +111,11 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
             return cls(open_checkpoint(path, device, data_path))
         if path.is_dir():
             return cls(open_bundle(path, device))
-        if not REPOSITORY.fullmatch(str(pretrained_model_name_or_path)):
-            raise UserError(f"{path}: no checkpoint and no bundle; it does not exist")
-        try:
+        require_model(pretrained_model_name_or_path)
+        with hub_errors(f"{path}: no checkpoint and no bundle here, and not on the hub"):
             return super().from_pretrained(
                 pretrained_model_name_or_path, device=device, **hub_options
             )
-        except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-            reason = str(error).strip().partition("\n")[0]
-            raise UserError(
-                f"{path}: no checkpoint and no bundle here, and not on the hub: {reason}"
-            ) from error
 
     @classmethod
     def _from_pretrained(cls, *, model_id, device=None, **hub_options) -> "Recommender":
@@ -128,6 +126,22 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
         bundle = bundle_of(self._opened._replace(catalog=self._with_titles()))
         card = model_card(bundle.config, len(self.catalog.tokens) - 1)
         write_bundle(save_directory, bundle, card)
+
+    def push_to_hub(self, repo_id: str, **options) -> str:
+        """Upload the bundle to the Hugging Face hub; see :class:`huggingface_hub.ModelHubMixin`.
+
+        Args:
+            repo_id: ``OWNER/NAME``.
+            options: see there.
+
+        Returns:
+            the address of the commit.
+
+        Raises:
+            UserError: the hub is out of reach, or refuses it.
+        """
+        with hub_errors(f"{repo_id}: cannot be uploaded to the hub"):
+            return super().push_to_hub(repo_id, **options)
 
     def export(
         self, folder, overwrite: bool = False, onnx: bool = False, index: str | None = None
@@ -160,6 +174,8 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
         Raises:
             UserError: a bundle has no test targets.
         """
+        from recbole_mm.recommend.evaluation import metrics_of_targets  # scipy's statistics
+
         if self._opened.splits is None:
             raise UserError("a bundle has no data set, so it cannot be evaluated")
         *_, targets = self._opened.splits
@@ -169,7 +185,13 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
         return test
 
     def add_items(
-        self, items=None, vectors=None, form: TableForm = USUAL, pictures=None, device=None
+        self,
+        items=None,
+        vectors=None,
+        form: TableForm = USUAL,
+        pictures=None,
+        device=None,
+        encoders=None,
     ) -> int:
         """Recommend items that the model was not trained with, by their features.
 
@@ -182,8 +204,9 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
             vectors: feature files of some modalities, by name; without a table, its items are
                 theirs.
             form: the column of the items (``TableForm(item=...)``), and how the table is written.
-            pictures: folder that paths of pictures start from; ``None``: that of the table.
+            pictures: folder that all pictures are in; ``None``: that of the table.
             device: of an encoder of texts and pictures; ``None``: a GPU if there is one.
+            encoders: folders of encoders, by modality, that are no longer where they were.
 
         Returns:
             how many items are new.
@@ -192,17 +215,25 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
             UserError: features of another width or encoder, duplicate items, ...; nothing is added
                 then.
         """
-        return len(self._add_items(items, vectors, form, pictures, device)[0].tokens)
+        encoder = EncoderChoice(device, encoders or {})
+        return len(self._add_items(items, vectors, form, pictures, encoder)[0].tokens)
 
     def replace_catalog(
-        self, items=None, vectors=None, form: TableForm = USUAL, pictures=None, device=None
+        self,
+        items=None,
+        vectors=None,
+        form: TableForm = USUAL,
+        pictures=None,
+        device=None,
+        encoders=None,
     ) -> int:
         """Recommend the items of a table and no others from now on; new ones are added.
 
         Items that are not in it still count in histories. The arguments are those of
         :meth:`add_items`.
         """
-        new, tokens = self._add_items(items, vectors, form, pictures, device)
+        encoder = EncoderChoice(device, encoders or {})
+        new, tokens = self._add_items(items, vectors, form, pictures, encoder)
         offered = torch.zeros_like(self.catalog.offered)
         offered[self.catalog.ids(tokens, "items")] = True
         self._offer(offered)
@@ -221,8 +252,10 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
         offered[self.catalog.ids(items, "items")] = False
         self._offer(offered)
 
-    def _add_items(self, items, vectors, form, pictures, device) -> tuple[NewItems, list[str]]:
-        new, tokens = read_new_items(self.catalog, items, vectors, form, pictures, device)
+    def _add_items(
+        self, items, vectors, form, pictures, encoder: EncoderChoice
+    ) -> tuple[NewItems, list[str]]:
+        new, tokens = read_new_items(self.catalog, items, vectors, form, pictures, encoder)
         if new.problems:
             logger.warning(
                 f"{len(new.problems)} texts or pictures of new items cannot be read, e.g. "
@@ -241,7 +274,7 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
                 modality: ItemFeatures(table.stored(modality).cpu(), table.present(modality).cpu())
                 for modality in before.features
             }
-            catalog = before.with_items(new.tokens, features, new.titles)
+            catalog = before.with_items(new.tokens, features, new.titles, new.pictures)
             self._changed(catalog, *(each.values for each in new.features.values()))
         return new, tokens
 
@@ -250,7 +283,10 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
 
     def _changed(self, catalog: Catalog, *tensors: torch.Tensor) -> None:
         """Another catalog; answers depend on it."""
-        text = f"{self._opened.identity} {catalog.tokens.to_list()}"
+        shown = [
+            None if each is None else each.to_list() for each in (catalog.titles, catalog.pictures)
+        ]
+        text = f"{self._opened.identity} {catalog.tokens.to_list()} {shown}"
         arrays = [tensor.contiguous().flatten().numpy().view(np.uint8).data for tensor in tensors]
         identity = sha256_of_parts([text, *arrays])
         self._opened = self._opened._replace(catalog=catalog, identity=identity)
@@ -304,7 +340,7 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
         Raises:
             UserError: histories or options that cannot be used.
         """
-        answer = self._answer(histories, Request(k=k, **options))
+        answer = self._answer(histories, request_of(k=k, **options))
         table = pl.concat([answer.part(number)[0] for number in range(answer.n_parts)])
         if not _is_pandas(histories):
             return table
@@ -341,7 +377,7 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
             RunFailed: the output cannot be written.
         """
         path = require_new(output, overwrite)
-        request = Request(k=k, **options)
+        request = request_of(k=k, **options)
         workers = workers or ThisProcess()
         plan = processes.of_first(self._plan(histories, request))
         with partial_output(path, plan, workers) as partial:
@@ -361,7 +397,8 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
         else:
             file = scratch("histories")
             form = request.form._replace(trained=self._columns())
-            read = read_histories(histories, tokens, form, request.users, file)
+            stored = self._stored() if request.stored_events else None
+            read = read_histories(histories, tokens, form, request.users, file, stored)
         details = self._details(request)
         candidates = scratch("candidates")
         return Answer(
@@ -373,35 +410,55 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
         return tuple((role, self.config[key]) for role, key in keys.items() if self.config.get(key))
 
     def _histories_of_data(self, request: Request) -> Histories:
+        return histories_of_dataset(self._stored(), self.catalog.tokens, request.users)
+
+    def _stored(self):
+        """The data set of the training, with all events."""
         if self._opened.splits is None:
-            raise TableError("a bundle has no users of its own: give histories")
-        return histories_of_dataset(self._opened.splits[0], self.catalog.tokens, request.users)
+            raise TableError("a bundle has no users and no events of its own: give whole histories")
+        return self._opened.splits[0]
 
     def _details(self, request: Request) -> pl.DataFrame | None:
         wanted = {"title": request.titles, "image": request.pictures}
         names = [name for name, is_wanted in wanted.items() if is_wanted]
         if not names:
             return None
-        titles = self.catalog.titles
-        known = titles.to_frame("title") if titles is not None and request.titles else None
-        of_data = [name for name in names if known is None or name not in known.columns]
-        if not of_data:
-            return known
-        if not self.has_data:
-            raise CatalogError(f"the bundle has no {of_data[-1]}s of its items: leave them out")
-        details = item_details(self.config, self.catalog.tokens, of_data)
-        return details if known is None else known.hstack(details)
+        known = {"title": self.catalog.titles, "image": self.catalog.pictures}
+        of_data = [name for name in names if name == "image" or known[name] is None]
+        if of_data and self.has_data:
+            details = item_details(self.config, self.catalog.tokens, of_data)
+            for name in of_data:
+                mine = known[name]
+                known[name] = details[name] if mine is None else mine.fill_null(details[name])
+        missing = [name for name in names if known[name] is None]
+        if missing:
+            raise CatalogError(f"the bundle has no {missing[-1]}s of its items: leave them out")
+        return pl.DataFrame({name: known[name] for name in names})
 
     def _plan(self, histories, request: Request) -> dict:
         """Everything that an answer depends on."""
         given = {**dataclasses.asdict(request), "histories": histories}
-        if histories is None and self._opened.splits is not None:
-            given["histories"] = hash_of_dataset(self._opened.splits[0])
+        if self._opened.splits is not None and (histories is None or request.stored_events):
+            given["stored"] = hash_of_dataset(self._opened.splits[0])
         return {
             "version": package_version("recbole_mm"),
             "model": self._opened.identity,
             **{name: _identity_of(value) for name, value in given.items()},
         }
+
+
+@contextmanager
+def hub_errors(refusal: str):
+    """Turn what huggingface_hub raises of a hub that is out of reach, or refuses, into one line.
+
+    Raises:
+        UserError: the hub is out of reach, or refuses.
+    """
+    try:
+        yield
+    except (HTTPError, HFValidationError, OSError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise UserError(f"{refusal}: {reason}") from error
 
 
 def _identity_of(value):

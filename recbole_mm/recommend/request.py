@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -15,11 +15,14 @@ from recbole_mm.recommend.ranking import BATCH_SIZE, Ranked, Ranker
 from recbole_mm.recommend.tables import SHOWN, USUAL, TableError, TableForm
 from recbole_mm.tools import processes
 from recbole_mm.tools.errors import UserError
+from recbole_mm.tools.names import nearest
 
 RESULT_COLUMNS = ("user", "item", "score", "rank", "source")
 """Columns of every result."""
 SOURCES = ("model", "popular")
-USERS_PER_PART = 65_536
+USERS_PER_PART = (4_096, 65_536)
+"""At least and at most: a part is what an interrupted run loses, and every part reads all histories."""
+USUAL_PARTS = 64
 ROWS_PER_PART = 4_000_000
 
 logger = logging.getLogger(__name__)
@@ -32,6 +35,8 @@ class Request:
     Attributes:
         k: items per user.
         filter_seen: leave out what a user has had.
+        stored_events: put the events of a user in the data set of the training before those of the
+            histories.
         items: outside ids of the items that may be recommended; ``None``: all of the catalog.
         exclude: outside ids of items that are not recommended.
         candidates: the items that each user may get: a table in any form that histories may have.
@@ -52,6 +57,7 @@ class Request:
 
     k: int = 10
     filter_seen: bool = False
+    stored_events: bool = False
     items: Iterable[str] | None = None
     exclude: Iterable[str] | None = None
     candidates: object = None
@@ -84,6 +90,21 @@ class Request:
         names = [self.result_columns.get(name, name) for name in known]
         if len(set(names)) < len(names):
             raise UserError(f"result_columns: two columns would have the same name in {names}")
+
+
+def request_of(**options) -> Request:
+    """The :class:`Request` of some options.
+
+    Raises:
+        UserError: there is no such option, or it has a value that is not possible.
+    """
+    known = [field.name for field in fields(Request)]
+    unknown = [name for name in options if name not in known]
+    if unknown:
+        near = nearest(unknown[0], known)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        raise UserError(f"no option {unknown[0]!r}{hint}; there are {', '.join(known)}")
+    return Request(**options)
 
 
 class Summary(NamedTuple):
@@ -151,8 +172,11 @@ class Answer:
         time = request.request_time
         self.request_time = histories.last_time() if time is None else time
         self.rank_with(model, catalog)
+        _report_unranked_items(model, len(self.ranker.candidates), request.k)
+        least, most = USERS_PER_PART
+        usual = min(max(least, -(-histories.n_users // USUAL_PARTS)), most)
         share = -(-histories.n_users // n_workers)
-        self.users_per_part = max(1, min(USERS_PER_PART, ROWS_PER_PART // request.k, share))
+        self.users_per_part = max(1, min(usual, ROWS_PER_PART // request.k, share))
         self.n_parts = -(-histories.n_users // self.users_per_part)
 
     def __getstate__(self) -> dict:
@@ -255,6 +279,14 @@ def _report_unknown_items(histories: Histories, strict: bool, what: str) -> None
     if strict:
         raise TableError(f"{message}; add them with new_items, or leave strict out to skip them")
     logger.warning(f"{message}: they are skipped")
+
+
+def _report_unranked_items(model, n_ranked: int, k: int) -> None:
+    if n_ranked < k:
+        logger.warning(
+            f"k is {k}, but {type(model).__name__} can rank only {n_ranked:,} of the candidates: the "
+            f"others have no features and no trained ID"
+        )
 
 
 def _report_missing_times(model, histories: Histories) -> None:

@@ -6,8 +6,8 @@
 
 Choose or type the items of a history; the page shows the best next items with titles and pictures,
 what each modality and the ID add to their scores, and the nearest items of the history. Modalities
-can be switched off. The same over HTTP: gradio_client.Client(URL).predict(["item"], 10, None,
-api_name="/recommend").
+can be switched off, and the items of the history left out. The same over HTTP, with times for models
+that read them: gradio_client.Client(URL).predict(["item"], k=10, api_name="/recommend").
 
 demo trains a UniSRec on the generated data set demo the first time, about a minute, and keeps it as
 saved/serve-demo.pth. The server listens on this machine only, unless --host says otherwise, and sends
@@ -17,7 +17,8 @@ nothing anywhere.
 from pathlib import Path
 
 from recbole_mm.prepare.commands.options import parser_of
-from recbole_mm.tools.command_lines import path_argument
+from recbole_mm.recommend.paths import require_model
+from recbole_mm.tools.command_lines import path_argument, with_dashes
 from recbole_mm.tools.errors import UserError
 from recbole_mm.tools.extras import extra_needed, require_installed
 
@@ -33,16 +34,19 @@ def main(arguments: list[str]) -> int:
     """
     parser = parser_of("serve", __doc__)
     add = parser.add_argument
-    add("model", help="a bundle, a checkpoint, or demo")
+    add(
+        "model",
+        help="a bundle, a checkpoint, OWNER/NAME of a bundle on the Hugging Face hub, or demo",
+    )
     add("--host", default="127.0.0.1", help="address to listen on [127.0.0.1]; 0.0.0.0: all")
     add("--port", type=int, default=7860, help="[7860]")
     add("--pictures", type=path_argument, metavar="FOLDER", help="with pictures that are named after their "
         "item [those of a checkpoint's data set]")  # fmt: skip
     add("--device", help="cpu, cuda, cuda:1, ... [a GPU if there is one]")
     add("--data-path", metavar="FOLDER", help="of the data sets [that of the training]")
-    options = parser.parse_args(arguments)
-    if options.model != DEMO and not Path(options.model).exists():
-        raise UserError(f"{options.model} does not exist; give a bundle, a checkpoint, or demo")
+    options = parser.parse_args(with_dashes(arguments))
+    if options.model != DEMO:
+        require_model(options.model)
     if options.pictures is not None and not options.pictures.is_dir():
         raise UserError(f"--pictures: {options.pictures} is not a folder")
     require_installed("serve", "serve", ["gradio"])

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from recbole_mm.data.feature_files import ROWS_PER_CHUNK
-from recbole_mm.recommend.catalog import Catalog
+from recbole_mm.recommend.catalog import Catalog, CatalogError
 
 FUSED = "fused"
 
@@ -29,8 +29,10 @@ def similar_items(model, catalog: Catalog, items: Iterable[str], k: int) -> pl.D
         neighbors by it, and is none.
 
     Raises:
-        CatalogError: an item is not in the catalog.
+        CatalogError: an item is not in the catalog, or ``k`` is not a whole number >= 1.
     """
+    if type(k) is not int or k < 1:
+        raise CatalogError(f"k is {k!r}; it has to be a whole number >= 1")
     tables = {name: (model.feature(name), model.present(name)) for name in model.modalities}
     fused = model.item_vectors(model.all_items())
     tables[FUSED] = fused, ~model.never_recommended()

@@ -21,6 +21,7 @@ USUAL_NAMES = {
 """Names of columns that are recognized."""
 NAMES_OF_LISTS = ("items", "item_id_list")
 """Names of columns that hold a whole history."""
+OTHER_SEPARATORS = (";", "\t", "|", ",")
 SHOWN = 3
 
 
@@ -119,6 +120,9 @@ def open_table(source, form: TableForm, folder) -> pl.LazyFrame:
         source: see :func:`read_items_table`, or a lazy polars frame.
         form: how it is written.
         folder: for a copy in UTF-8 of a file in another encoding.
+
+    Raises:
+        TableError: it is something else.
     """
     if isinstance(source, (str, Path)):
         return scan_table(source, form.text, folder)
@@ -127,6 +131,11 @@ def open_table(source, form: TableForm, folder) -> pl.LazyFrame:
     if isinstance(source, Mapping):
         return pl.LazyFrame(source, strict=False)
     if not isinstance(source, pl.DataFrame):
+        if not (hasattr(source, "items") and hasattr(source, "columns")):
+            raise TableError(
+                f"{type(source).__name__!r} is no table: give the path of a file, a polars or pandas "
+                f"frame, or a dict of columns like {{'user': ['ann'], 'item': ['lamp']}}"
+            )
         source = _from_pandas(source)
     return source.lazy()
 
@@ -156,12 +165,15 @@ def column_of(names: list[str], role: str, form: TableForm, origin: str) -> str:
         if name in names:
             return name
     named = getattr(form, role)
-    near = nearest(named or role, names)
-    hint = f" (did you mean {near[0]!r}?)" if near else ""
     missing = f"no column {named!r}" if named else f"no column of {role}s"
-    raise TableError(
-        f"{origin}: {missing}: name it with {OPTIONS[role]}{hint}. The table has {names}"
-    )
+    near = nearest(named, names) if named else [name for name in names if role in name.lower()]
+    meant = f"; did you mean {near[0]!r}?" if near else ""
+    fix = f"name it with {OPTIONS[role]} (in Python TableForm({role}=...){meant})"
+    others = [character for character in OTHER_SEPARATORS if character in names[0]]
+    if len(names) == 1 and others:
+        separator = "tab" if others[0] == "\t" else others[0]
+        fix = f"the table has one column, which looks like several: --separator='{separator}'"
+    raise TableError(f"{origin}: {missing}: {fix}. The table has {names}")
 
 
 def as_text(name: str) -> pl.Expr:

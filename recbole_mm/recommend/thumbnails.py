@@ -24,7 +24,7 @@ class Thumbnails:
     Args:
         recommender: whose items they are of.
         folder: with pictures that are named after their item; ``None``: those of the data set that
-            the recommender was trained on, if it is loaded and has some.
+            the recommender was trained on, if it is loaded and has some, and those of added items.
 
     Raises:
         UserError: the folder has no such picture.
@@ -36,7 +36,7 @@ class Thumbnails:
             names, folder = find_pictures(folder, tokens), folder.resolve()
             paths = [name and _inside(folder, name) for name in names]
         else:
-            paths = _of_dataset(recommender, tokens)
+            paths = _known(recommender, tokens)
         self.paths = {t: path for t, path in zip(tokens, paths, strict=True) if path}
         self._data_uri = lru_cache(KEPT)(_data_uri)
 
@@ -50,6 +50,16 @@ def _inside(folder: Path, name: str) -> str | None:
     """The path, unless it is a link that leads out of the folder."""
     path = (folder / name).resolve()
     return str(path) if path.is_relative_to(folder) else None
+
+
+def _known(recommender, tokens: pl.Series) -> list[str | None]:
+    of_data = _of_dataset(recommender, tokens)
+    added = recommender.catalog.pictures
+    return (
+        of_data
+        if added is None
+        else added[1:].fill_null(pl.Series(of_data, dtype=pl.String)).to_list()
+    )
 
 
 def _of_dataset(recommender, tokens: pl.Series) -> list[str | None]:

@@ -1,8 +1,8 @@
 """The page of ``recbole-mm serve``, by Gradio: a form, cards, and the same over HTTP."""
 
 import html
+import math
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +82,7 @@ class Service:
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise CatalogError(f"no item {text[:60]!r} in the catalog.{hint}")
 
-    def reasons(self, history, k, modalities) -> list[Reason]:
+    def reasons(self, history, k, modalities, filter_seen=False, times=None) -> list[Reason]:
         """The best items with reasons, of arguments from outside.
 
         Raises:
@@ -96,8 +96,12 @@ class Service:
         names = self.modalities if modalities is None else modalities
         if not isinstance(names, list):
             raise UserError(f"modalities: give a list of {self.modalities}")
+        if not isinstance(filter_seen, bool):
+            raise UserError("filter_seen: give true or false")
+        if times is not None and not _are_numbers(times):
+            raise UserError("times: give a list of unix seconds, one for each item of the history")
         items = [self.item(text) for text in history]
-        return explain(self._with(tuple(map(str, names))), items, int(k))
+        return explain(self._with(tuple(map(str, names))), items, int(k), filter_seen, times)
 
     def _with(self, modalities: tuple[str, ...]) -> Recommender:
         known, recommender = self._of_some
@@ -107,27 +111,49 @@ class Service:
         return recommender
 
 
+class _Page(gr.Blocks):
+    """A page whose HTTP interface gives arguments that a call leaves out their defaults."""
+
+    def validate_inputs(self, block_fn, inputs: list) -> None:
+        inputs.extend(block.value for block in block_fn.inputs[len(inputs) :])
+
+
 def page_of(service: Service) -> gr.Blocks:
     """The page with its HTTP interface ``/recommend``."""
     model = type(service.recommender.model).__name__
     data = service.recommender.facts.get("data", {}).get("name", "")
     heading = f"# {model}{f' on {data}' if data else ''}\n{len(service.titles):,} items."
+    if service.recommender.model.use_time:
+        heading += (
+            "\nThe model reads times; histories on this page have none, so every interval counts as 0 "
+            "days (over HTTP: `times`)."
+        )
 
     def recommend(
-        history: list[str], k: int = 10, modalities: list[str] | None = None
+        history: list[str] | None = None,
+        k: int = 10,
+        modalities: list[str] | None = None,
+        filter_seen: bool = False,
+        times: list[float] | None = None,
     ) -> list[dict[str, Any]]:
-        reasons = _or_message(lambda: service.reasons(history, k, modalities))
+        try:
+            reasons = service.reasons(history, k, modalities, filter_seen, times)
+        except UserError as error:
+            raise gr.Error(str(error), print_exception=False) from error
         return [
             {**reason._asdict(), "nearest": {m: n._asdict() for m, n in reason.nearest.items()}}
             for reason in reasons
         ]
 
-    def show(history, k, modalities) -> str:
-        reasons = _or_message(lambda: service.reasons(history or [], k, modalities))
+    def show(history, k, modalities, filter_seen) -> str:
+        try:
+            reasons = service.reasons(history or [], k, modalities, filter_seen)
+        except UserError as error:  # the page shows it as HTML
+            raise gr.Error(html.escape(str(error)), print_exception=False) from error
         items = [service.item(text) for text in history]
         return _history(service, items) + _cards(service, reasons)
 
-    with gr.Blocks(analytics_enabled=False, title=f"{model} recommends") as page:
+    with _Page(analytics_enabled=False, title=f"{model} recommends") as page:
         gr.Markdown(heading)
         history = gr.Dropdown(
             service.choices,
@@ -146,9 +172,12 @@ def page_of(service: Service) -> gr.Blocks:
                 label="Modalities",
                 elem_id="modalities",
             )
+            filter_seen = gr.Checkbox(
+                label="Leave out the items of the history", elem_id="filter_seen"
+            )
         button = gr.Button("Recommend", variant="primary", elem_id="recommend")
         result = gr.HTML(elem_id="result")
-        button.click(show, [history, k, modalities], result, api_visibility="private")
+        button.click(show, [history, k, modalities, filter_seen], result, api_visibility="private")
         gr.api(recommend, api_name="recommend")
     return page
 
@@ -189,14 +218,15 @@ def launch(page: gr.Blocks, host: str, port: int):
             css=STYLE,
         )
     except OSError as error:
-        raise UserError(f"cannot listen on {host}:{port} ({error}); give another --port") from error
+        reason = error.strerror or "the port is in use, or the address is not of this machine"
+        raise UserError(f"cannot listen on {host}:{port}: {reason}; give another --port") from error
 
 
-def _or_message(function: Callable[[], list[Reason]]) -> list[Reason]:
-    try:
-        return function()
-    except UserError as error:
-        raise gr.Error(html.escape(str(error)), print_exception=False) from error
+def _are_numbers(values) -> bool:
+    return isinstance(values, list) and all(
+        isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        for value in values
+    )
 
 
 def _history(service: Service, items: list[str]) -> str:

@@ -24,3 +24,14 @@ def path_argument(text: str) -> Path:
     if not text.strip():
         raise argparse.ArgumentTypeError("the path is empty; is a variable of your shell not set?")
     return Path(text)
+
+
+def with_dashes(arguments: Iterable[str]) -> list[str]:
+    """Arguments with ``--filter_seen`` as ``--filter-seen``, for commands whose options have dashes:
+    keys of a training have underscores."""
+
+    def dashed(argument: str) -> str:
+        name, equals, value = argument.partition("=")
+        return f"{name.replace('_', '-')}{equals}{value}" if name.startswith("--") else argument
+
+    return list(map(dashed, arguments))

@@ -113,7 +113,9 @@ def test_a_bundle_has_no_users_and_names_no_folder(bundle, tmp_path):
     texts = [path.read_bytes() for path in bundle.iterdir()]
 
     assert not any(b"u0" in text or str(tmp_path).encode() in text for text in texts)
-    with pytest.raises(UserError, match="a bundle has no users of its own: give histories"):
+    with pytest.raises(
+        UserError, match="a bundle has no users and no events of its own: give whole histories"
+    ):
         Recommender.from_pretrained(bundle).recommend()
 
 
@@ -344,7 +346,9 @@ def test_facts_of_another_form_are_left_out_of_the_card(facts, bundle, tmp_path)
 def test_a_folder_that_is_not_a_bundle_is_refused(tmp_path):
     with pytest.raises(UserError, match="is not a bundle of recbole_mm"):
         Recommender.from_pretrained(tmp_path)
-    with pytest.raises(UserError, match="no checkpoint and no bundle; it does not exist"):
+    with pytest.raises(
+        UserError, match="does not exist; give a checkpoint, the folder of a bundle"
+    ):
         Recommender.from_pretrained(tmp_path / "nothing")
 
 
@@ -398,11 +402,14 @@ def test_it_goes_to_the_hub_and_back(bundle, tmp_path, monkeypatch):
     assert again.recommend(HISTORIES).equals(original.recommend(HISTORIES))
 
 
-def test_a_repository_that_cannot_be_reached_is_one_line(monkeypatch):
+def test_a_repository_that_cannot_be_reached_is_one_line(bundle, monkeypatch):
     def offline(*_, **__):
         raise OSError("no network")
 
     monkeypatch.setattr("huggingface_hub.hub_mixin.hf_hub_download", offline)
+    monkeypatch.setattr("huggingface_hub.hub_mixin.HfApi.create_repo", offline)
 
     with pytest.raises(UserError, match="shop/toys: no checkpoint and no bundle here.*no network"):
         Recommender.from_pretrained("shop/toys")
+    with pytest.raises(UserError, match="shop/toys: cannot be uploaded to the hub: no network"):
+        Recommender.from_pretrained(bundle).push_to_hub("shop/toys")

@@ -11,9 +11,10 @@ import polars as pl
 import pytest
 
 from recbole_mm.cli import main
+from recbole_mm.recommend.histories import Histories
 from recbole_mm.recommend.output import PartialOutput
 from recbole_mm.recommend.recommender import Recommender
-from recbole_mm.recommend.request import Answer
+from recbole_mm.recommend.request import Answer, Request
 from recbole_mm.tools.locks import locked
 
 ONE_USER = "user,item\nanna,i1\nanna,i2\n"
@@ -154,14 +155,15 @@ def test_a_command_that_is_interrupted_at_its_end_can_be_repeated(
     assert "top.csv exists; give another output, or --overwrite" in capsys.readouterr().err
 
 
-def test_an_interrupted_command_resumes(checkpoint, tmp_path, monkeypatch, capsys):
+def test_an_interrupted_command_resumes(checkpoint, tmp_path, monkeypatch, capsys, caplog):
     output, whole = tmp_path / "top.parquet", tmp_path / "whole.parquet"
-    monkeypatch.setattr("recbole_mm.recommend.request.USERS_PER_PART", 10)
+    monkeypatch.setattr("recbole_mm.recommend.request.USERS_PER_PART", (10, 10))
     assert recommend(f"--model={checkpoint}", f"--output={whole}") == 0
     with monkeypatch.context() as patched:
         assert parts_computed(patched, stop_before=2) == []
         assert recommend(f"--model={checkpoint}", f"--output={output}") == 130
     assert not output.exists()
+    assert "The lists of 20 users are finished and kept in " in caplog.text
 
     computed = parts_computed(monkeypatch)
     assert recommend(f"--model={checkpoint}", f"--output={output}") == 0
@@ -174,7 +176,7 @@ def test_an_interrupted_command_resumes(checkpoint, tmp_path, monkeypatch, capsy
 
 @pytest.mark.parametrize("changed", ["--k=9", "--histories"])
 def test_another_request_starts_from_scratch(changed, checkpoint, histories, tmp_path, monkeypatch):
-    monkeypatch.setattr("recbole_mm.recommend.request.USERS_PER_PART", 1)
+    monkeypatch.setattr("recbole_mm.recommend.request.USERS_PER_PART", (1, 1))
     histories.write_text(ONE_USER + "bert,i4\n")
     command = [
         f"--model={checkpoint}",
@@ -218,7 +220,7 @@ def test_a_full_disk_is_one_line_and_keeps_what_is_finished(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--model=no.pth"], "--model: no.pth does not exist"),
+        (["--model=no.pth"], "no.pth does not exist; give a checkpoint, the folder of a bundle, or OWNER/NAME"),
         (["--histories=no.csv"], "no.csv: no such file"),
         (["--histories=today.xls2"], "format '.xls2' is unknown; known are"),
         (["--output=top.xls"], "the format '.xls' is unknown; use .parquet"),
@@ -228,7 +230,7 @@ def test_a_full_disk_is_one_line_and_keeps_what_is_finished(
         (["--request_time=noon"], "--request-time=noon: give unix seconds, or a date like"),
         (["--result_columns=user"], "--result-columns=user: write NAME=NEW"),
         (["--titles"], "no column 'title'"),
-        (["--user_column=use"], "no column 'use': name it with --user-column (did you mean 'user'?)"),
+        (["--user_column=use"], "no column 'use': name it with --user-column (in Python TableForm(user=...); did you mean 'user'?)"),
         (["--device=tpu"], "device 'tpu' cannot be used"),
     ],
 )  # fmt: skip
@@ -276,6 +278,27 @@ def test_a_file_that_is_not_a_checkpoint_is_one_line(kind, checkpoint, tmp_path,
     error = capsys.readouterr().err
     assert "bad.pth: not a checkpoint of " in error and "or a damaged one" in error
     assert error.count("\n") == 1
+
+
+def test_a_refused_command_leaves_nothing_behind(checkpoint, tmp_path, capsys):
+    (tmp_path / "today.csv").write_text("user,item\nanna,i1\n")
+
+    command = [f"--model={checkpoint}", f"--output={tmp_path}/top.csv", "--k=50"]
+    assert recommend(*command, f"--histories={tmp_path}/today.csv") == 2
+
+    assert "k is 50, but there are 12 candidates" in capsys.readouterr().err
+    assert not [path for path in tmp_path.glob(".top.csv*") if path.suffix != ".lock"]
+
+
+def test_a_part_holds_enough_users_to_be_worthwhile_and_few_enough_to_lose(checkpoint):
+    recommender = Recommender.from_pretrained(checkpoint)
+    sizes = {}
+    for n_users in (10, 5_000, 500_000, 10_000_000):
+        histories = Histories(pl.LazyFrame({"item_id": [], "place": []}), n_users, "a table")
+        answer = Answer(recommender.model, recommender.catalog, histories, Request(k=5))
+        sizes[n_users] = answer.users_per_part
+
+    assert sizes == {10: 10, 5_000: 4_096, 500_000: 7_813, 10_000_000: 65_536}
 
 
 def test_processes_of_torchrun_share_the_users(checkpoint, tmp_path):

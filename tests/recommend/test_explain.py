@@ -103,3 +103,33 @@ def test_what_cannot_be_explained_is_an_error(opened):
         with_modalities(recommender, ["sound"])
     with pytest.raises(CatalogError, match="at least one modality"):
         with_modalities(recommender, [])
+
+
+def test_what_a_switched_off_modality_leaves_is_called_bias(opened):
+    recommender = opened("MMM4Rec", use_item_id=True)
+
+    reasons = explain(with_modalities(recommender, ["text"]), ["i1", "i2"], 5)
+
+    assert all(set(reason.parts) == {"text", "id", "bias"} for reason in reasons)
+    assert all(
+        sum(reason.parts.values()) == pytest.approx(reason.score, abs=1e-4) for reason in reasons
+    )
+
+
+def test_times_and_the_items_of_the_history_count_as_in_recommend(opened):
+    import polars as pl
+
+    recommender = opened("MMM4Rec-time")
+    history, times = ["i1", "i2", "i3"], [1.4e9, 1.4e9 + 86_400.0, 1.4e9 + 9 * 86_400.0]
+    frame = pl.DataFrame({"user": ["u"], "items": [history], "timestamps": [times]})
+    expected = recommender.recommend(frame, k=5, filter_seen=True)
+
+    reasons = explain(recommender, history, 5, filter_seen=True, times=times)
+
+    assert [reason.item for reason in reasons] == expected["item"].to_list()
+    scores = [reason.score for reason in reasons]
+    assert scores == pytest.approx(expected["score"].to_list(), rel=1e-4)
+    without = explain(recommender, history, 5, filter_seen=True)
+    assert scores != [reason.score for reason in without]
+    with pytest.raises(CatalogError, match="3 items, but 1 times"):
+        explain(recommender, history, 5, times=[1.0])

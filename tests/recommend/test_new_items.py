@@ -186,7 +186,7 @@ def test_vectors_of_another_encoder_or_scale_are_refused(trained, toy, tmp_path)
     recommender = Recommender.from_pretrained(trained("UniSRec").result.checkpoint)
     file = write_item_features(tmp_path / "n.npz", ["n"], values[:1], {**info, "revision": "2"})
 
-    with pytest.raises(UserError, match="of the revision '2', but the model was trained with '1'"):
+    with pytest.raises(UserError, match="revision '1' in the checkpoint, '2' here"):
         recommender.add_items(vectors={"text": file})
     with pytest.raises(UserError, match="lengths like 3, but .* vectors of length 1"):
         recommender.add_items(pl.DataFrame({"item": ["n"], "text": [(3 * values[0]).tolist()]}))
@@ -262,7 +262,8 @@ def test_vectors_of_another_space_of_the_embedded_extractor_are_refused(demo, de
         np.savez(files[modality], **arrays)
 
     with pytest.raises(
-        UserError, match=r"image\.npz: text vectors of the space '\w+', but the model"
+        UserError,
+        match=r"image\.npz: other text vectors than .* embedded extractor in another space",
     ):
         demo_recommender.add_items(vectors={"text": files["image"]})
 
@@ -301,7 +302,49 @@ def test_a_picture_outside_its_folder_is_left_out(demo_recommender, caplog):
 
     assert not demo_recommender.model.present("image")[-1]
     assert demo_recommender.model.present("text")[-1]
-    assert "is not a file in the folder photos" in caplog.text
+    assert (
+        f"is not in the folder {Path.cwd() / 'photos'} (if it is to be read, name its folder: --images="
+        in (caplog.text)
+    )
+
+
+def test_an_absolute_path_inside_the_folder_is_a_picture_which_results_show(demo_recommender):
+    Path("photos").mkdir()
+    picture = Path("photos", "a.png").absolute()
+    Image.new("RGB", (40, 40), "red").save(picture)
+    new = pl.DataFrame({"item": ["n"], "title": ["Brass lamp"], "image": [str(picture)]})
+
+    demo_recommender.save_pretrained("bundle")
+    for recommender in (demo_recommender, Recommender.from_pretrained("bundle")):
+        recommender.add_items(new, pictures="photos")
+
+        assert recommender.model.present("image")[-1]
+        table = recommender.recommend(
+            pl.DataFrame({"user": ["a"], "item": ["n"]}), k=1, items=["n"], pictures=True
+        )
+        assert Path(table["image"][0]).samefile(picture)
+
+
+def test_vectors_in_the_cells_of_a_csv_are_vectors(trained, toy, tmp_path):
+    recommender = Recommender.from_pretrained(trained("UniSRec").result.checkpoint)
+    vectors = vectors_of(toy, "i2")["text"][0]
+    table = pl.DataFrame({"item": ["n1", "n2"], "text": [json.dumps(vectors), None]})
+    table.write_csv(tmp_path / "new.csv")
+
+    recommender.add_items(tmp_path / "new.csv")
+
+    item = recommender.catalog.ids(["i2"], "items")
+    feature = recommender.model.feature("text")
+    np.testing.assert_allclose(feature[-2], feature[item][0], rtol=1e-6)
+    assert recommender.model.present("text")[-2:].tolist() == [True, False]
+
+
+def test_a_column_with_vectors_and_texts_is_refused(trained):
+    recommender = Recommender.from_pretrained(trained("UniSRec").result.checkpoint)
+    table = pl.DataFrame({"item": ["n1", "n2"], "text": ["[0.1, 0.2, 1, 0]", "[New] lamp"]})
+
+    with pytest.raises(UserError, match=r"'text' has vectors, .* 'n2' has '\[New\] lamp'"):
+        recommender.add_items(table)
 
 
 def test_a_broken_picture_ends_no_other(demo_recommender, caplog):
@@ -384,9 +427,26 @@ def test_raw_texts_go_through_the_encoder_of_the_training(demo, trained, small_e
     weights.write_bytes(weights.read_bytes()[:-1] + b"\0")
     with pytest.raises(UserError, match="in the revision model.safetensors:.*, but here it is"):
         recommender.add_items(pl.DataFrame({"item": ["n"], "title": ["Brass lamp"]}))
-    shutil.rmtree(small_encoder)
-    with pytest.raises(UserError, match="bert' cannot be loaded"):
-        recommender.add_items(pl.DataFrame({"item": ["n"], "title": ["Brass lamp"]}))
+
+
+def test_an_encoder_that_has_moved_is_asked_for(demo, trained, small_encoder):
+    command = ["extract", "demo", f"--output={demo['data_path']}", f"--encoder={small_encoder}"]
+    assert not main([*command, "--modalities", "text"])
+    recommender = recommender_of_texts(demo, trained)
+    moved = small_encoder.rename(small_encoder.with_name("moved"))
+    new = pl.DataFrame({"item": ["n"], "title": ["Brass lamp"]})
+
+    with pytest.raises(UserError, match="bert, which is not here: .* --encoder=text=FOLDER"):
+        recommender.add_items(new)
+
+    recommender.export("bundle")
+    assert recommender.add_items(new, encoders={"text": moved}) == 1
+    new.write_csv("new.csv")
+    Path("today.csv").write_text("user,item\nanna,n\n")
+    command = ["recommend", "--no-progress", "--model=bundle", "--output=top.csv",
+               "--histories=today.csv", "--new-items=new.csv", "--k=1"]  # fmt: skip
+    assert main([*command, f"--encoder=text={moved}"]) == 0
+    assert main([*command, "--overwrite", "--encoder=text=nowhere"]) == 2
 
 
 @pytest.fixture

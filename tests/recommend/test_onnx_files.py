@@ -47,9 +47,9 @@ def batch_of(recommender):
 @pytest.mark.parametrize(
     ("name", "settings"),
     [
-        ("MMM4Rec-time", {"use_item_id": True}),
-        ("MMM4Rec-time", {"causal_time": True, "n_layers": 1}),
-        ("MMM4Rec", {"modalities": ["text"]}),
+        ("MMM4Rec-time", {"use_item_id": True, "n_layers": 1}),
+        ("MMM4Rec-time", {"causal_time": True, "modalities": ["text"]}),
+        ("MMM4Rec", {}),
         ("MISSRec", {"use_item_id": True, "causal": True}),
         ("MISSRec", {"seq_mm_fusion": "contextual", "item_mm_fusion": "dynamic_instance"}),
         ("SASRecPlus", {}),

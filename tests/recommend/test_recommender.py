@@ -299,7 +299,7 @@ def test_each_user_may_have_candidates_of_her_own(recommender):
 def test_lists_do_not_depend_on_batches_blocks_and_parts(recommender, monkeypatch):
     expected = recommender.recommend(k=3)
     monkeypatch.setattr("recbole_mm.recommend.ranking.BLOCKS", {"cpu": (3, 5)})
-    monkeypatch.setattr("recbole_mm.recommend.request.USERS_PER_PART", 7)
+    monkeypatch.setattr("recbole_mm.recommend.request.USERS_PER_PART", (7, 7))
 
     table = recommender.recommend(k=3, batch_size=5)
 
@@ -350,9 +350,9 @@ ONE = pl.DataFrame({"user": ["a"], "item": ["i1"]})
 @pytest.mark.parametrize(
     ("histories", "options", "message"),
     [
-        (ONE.drop("item"), {}, r"no column of items: name it with --item-column. The table has \['user'\]"),
+        (ONE.drop("item"), {}, r"no column of items: name it with --item-column \(in Python TableForm\(item=...\)\). The table has \['user'\]"),
         (ONE.drop("user"), {}, r"no column of users"),
-        (ONE, {"form": TableForm(item="sku")}, r"no column 'sku': name it with --item-column. The table has \['user', 'item'\]"),
+        (ONE, {"form": TableForm(item="sku")}, r"no column 'sku': name it with --item-column \(in Python TableForm\(item=...\)\). The table has \['user', 'item'\]"),
         (ONE.head(0), {}, "no rows"),
         (pl.DataFrame({"user": ["a", None], "item": ["i1", "i2"]}), {}, "row 2 has no user"),
         (
@@ -381,11 +381,38 @@ ONE = pl.DataFrame({"user": ["a"], "item": ["i1"]})
         (ONE, {"result_columns": {"users": "x"}}, r"\['users'\] are not among user, item"),
         (ONE, {"result_columns": {"user": "item"}}, "two columns would have the same name"),
         ("no.csv", {}, "no.csv"),
+        ([("a", ["i1"])], {}, "'list' is no table: give the path of a file"),
+        (ONE.rename({"item": "sku"}).with_columns(title=1), {}, r"no column of items: name it with --item-column \(in Python TableForm\(item=...\)\)\. The table"),
+        (ONE.rename({"item": "itemId"}), {}, "did you mean 'itemId'?"),
+        (pl.DataFrame({"user;item": ["a;i1"]}), {}, "the table has one column, which looks like several: --separator=';'"),
+        (ONE, {"filter_seem": True}, r"no option 'filter_seem' \(did you mean 'filter_seen'\?\)"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_used_is_a_clear_error(histories, options, message, recommender):
     with pytest.raises(UserError, match=message):
         recommender.recommend(histories, **options)
+
+
+def test_stored_events_come_before_those_of_the_histories(trained, toy):
+    recommender = Recommender.from_pretrained(trained("MMM4Rec-time").result.checkpoint)
+    stored = toy_events(toy)
+    user = stored["user"][0]
+    later = stored["timestamp"].max() + 86_400
+    today = pl.DataFrame({"user": ["new", user], "item": ["i3", "i9"], "timestamp": [later, later]})
+    whole = pl.concat([stored.filter(user=user), today.cast(dict(stored.schema))])
+    expected = recommender.recommend(whole, k=5, users=["new", user], request_time=later)
+
+    table = recommender.recommend(today, k=5, stored_events=True, request_time=later)
+
+    assert table["user"].unique(maintain_order=True).to_list() == ["new", user]
+    for one in ("new", user):
+        mine, wanted = (t.filter(user=one) for t in (table, expected))
+        assert mine.drop("score").equals(wanted.drop("score"))
+        np.testing.assert_allclose(mine["score"], wanted["score"], rtol=1e-5)
+    alone = recommender.recommend(today, k=5, request_time=later).filter(user=user)
+    assert not alone.equals(table.filter(user=user))
+    with pytest.raises(UserError, match="has no times, unlike the data set of the training"):
+        recommender.recommend(today.drop("timestamp"), stored_events=True)
 
 
 def test_scores_that_are_not_numbers_are_no_recommendation(recommender, toy, monkeypatch):

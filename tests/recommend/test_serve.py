@@ -86,12 +86,14 @@ def test_a_client_gets_what_the_recommender_recommends_and_why(address, recommen
     rows = client.predict(["i1", "i2"], 3, None, api_name="/recommend")
     by_title = client.predict(["thing 1", "i2"], 3, ["text", "image"], api_name="/recommend")
     by_text = client.predict(["i1", "i2"], 3, ["text"], api_name="/recommend")
+    others = client.predict(["i1", "i2"], k=12, filter_seen=True, api_name="/recommend")
 
     assert [row["item"] for row in rows] == expected["item"].to_list()
     assert rows == by_title
     assert set(rows[0]["parts"]) == {"text", "image", "id"}
     assert set(rows[0]["nearest"]) == {"text", "image"}
     assert set(by_text[0]["nearest"]) == {"text"}
+    assert len(others) == 10 and {"i1", "i2"}.isdisjoint(row["item"] for row in others)
 
 
 @pytest.mark.parametrize(
@@ -105,13 +107,17 @@ def test_a_client_gets_what_the_recommender_recommends_and_why(address, recommen
         (["i1", 3, None], "history: give a list"),
         ([[{"a": 1}], 3, None], "no item"),
         ([["i1"] * 2000, 3, None], "at most 1000 items"),
+        ([], "history: give a list"),
+        ([["i1"], 3, None, "no"], "filter_seen: give true or false"),
+        ([["i1"], 3, None, False, ["noon"]], "times: give a list of unix seconds"),
+        ([["i1"], 3, None, False, [1.0, 2.0]], "1 items, but 2 times"),
     ],
 )
 def test_input_that_cannot_be_used_gets_a_message(address, capfd, data, message):
     name, text = call(address, *data)
 
     assert name == "error"
-    assert message in json.loads(text)["error"].replace("&#x27;", "'")
+    assert message in json.loads(text)["error"]
     assert "Traceback" not in text + "".join(capfd.readouterr())
 
 
@@ -132,8 +138,10 @@ def test_no_file_is_sent(address, pictures, tmp_path):
 
 
 @pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
-def test_a_click_shows_titles_pictures_and_reasons(address, tmp_path):
+def test_a_click_shows_titles_pictures_and_reasons(address, recommender, tmp_path):
     sync_api = pytest.importorskip("playwright.sync_api")
+    from recbole_mm.recommend.web_page import Service
+
     messages, hosts = [], set()
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=BROWSER, args=list(OPTIONS))
@@ -157,9 +165,12 @@ def test_a_click_shows_titles_pictures_and_reasons(address, tmp_path):
         page.screenshot(path=screenshot, full_page=True)
         assert screenshot.stat().st_size > 10_000
 
+        page.get_by_label("Leave out the items of the history").check()
         page.get_by_label("image", exact=True).uncheck()
         page.get_by_role("button", name="Recommend").click()
         page.wait_for_function("!document.querySelector('#result').innerText.includes('image: ')")
+        for _, item in Service(recommender).choices[:2]:  # the history of the page
+            assert page.locator(f"#result .card[data-item='{item}']").count() == 0
         browser.close()
     assert messages == []
     assert hosts - {None} == {"127.0.0.1"}
@@ -192,13 +203,14 @@ def test_a_port_that_is_in_use_is_named(recommender, tmp_path, capsys):
 
         assert main(["serve", str(tmp_path / "bundle"), f"--port={port}"]) == 2
 
-    assert f"cannot listen on 127.0.0.1:{port}" in capsys.readouterr().err
+    message = f"cannot listen on 127.0.0.1:{port}: the port is in use, or the address is not of this machine"
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["no.pth"], "no.pth does not exist; give a bundle, a checkpoint, or demo"),
+        (["no.pth"], "no.pth does not exist; give a checkpoint, the folder of a bundle"),
         (["demo", "--pictures=nowhere"], "--pictures: nowhere is not a folder"),
     ],
 )

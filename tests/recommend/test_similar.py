@@ -59,3 +59,11 @@ def test_items_that_lack_a_modality_or_are_removed_are_no_neighbors(trained):
     assert "i4" not in set(table["similar"])
     with pytest.raises(UserError, match=r"not in the catalog of 13 items, e.g. \['ix'\]"):
         recommender.similar_items("ix")
+
+
+@pytest.mark.parametrize("k", [0, -1, 2.5, True])
+def test_a_number_of_neighbors_is_a_whole_one(k, trained):
+    recommender = Recommender.from_pretrained(trained("UniSRec").result.checkpoint)
+
+    with pytest.raises(UserError, match=f"k is {k}; it has to be a whole number >= 1"):
+        recommender.similar_items("i5", k=k)

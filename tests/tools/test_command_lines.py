@@ -21,8 +21,8 @@ def test_on_windows_words_with_blanks_have_double_quotes(monkeypatch):
 @pytest.mark.parametrize(
     "command",
     [
-        ["recommend", "--model=", "--output=top.csv"],
-        ["export", "", "bundle"],
+        ["prepare", "shop.csv", "--images="],
+        ["export", "a.pth", ""],
         ["prepare", " "],
         ["extract", "Toys", "--output="],
     ],
