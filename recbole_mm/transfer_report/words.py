@@ -2,7 +2,7 @@
 
 from statistics import median
 
-from recbole_mm.reporting.statistics import LEVEL, Interval
+from recbole_mm.reporting.statistics import LEVEL, Comparison, Interval
 from recbole_mm.transfer_report.convergence import Reached
 from recbole_mm.transfer_report.summary import Block, Row
 from recbole_mm.transfer_report.variants import SCRATCH
@@ -21,7 +21,7 @@ def sentence(block: Block, metric: str) -> str:
     text = (
         f"On {block.target} ({block.condition.text}), starting from the pre-trained model changes "
         f"{metric} by {difference.value:+.4f}{change}{_interval(difference)}): "
-        f"{_verdict(difference)}."
+        f"{_verdict(row.comparison)}."
     )
     if not row.comparison.includes_seeds:
         text += " This is about these trained models: other seeds may differ."
@@ -34,15 +34,18 @@ def _interval(difference: Interval) -> str:
     return f"{LEVEL:.0%} interval {difference.low:+.4f} to {difference.high:+.4f}"
 
 
-def _verdict(difference: Interval) -> str:
-    low, high = difference.low, difference.high
+def _verdict(comparison: Comparison) -> str:
+    low, high = comparison.difference.low, comparison.difference.high
     if low is None or high is None:
         return "too few users, or all alike, to tell it from scratch"
-    if low > 0:
-        return "better than scratch"
-    return (
-        "worse than scratch, pre-training hurts here" if high < 0 else "not told apart from scratch"
-    )
+    if low <= 0 <= high:
+        return "not told apart from scratch"
+    if comparison.corrected_p >= 1 - LEVEL:
+        return (
+            f"not told apart from scratch once the number of starts is corrected for "
+            f"(p {comparison.corrected_p:.2g})"
+        )
+    return "better than scratch" if low > 0 else "worse than scratch, pre-training hurts here"
 
 
 def _pace(row: Row, scratch: Row) -> str:

@@ -27,18 +27,18 @@ def result(*scores):
     return Result(**unknown | {"history": history, **best})
 
 
-def row(start, value, difference=None, steps=(30, 30), seeds=True):
+def row(start, value, difference=None, steps=(30, 30), seeds=True, corrected_p=0.02):
     times = [Reached(share, list(steps), [s and s / 10 for s in steps]) for share in (0.95, 1.0)]
-    comparison = Comparison(difference, 0.01, 0.02, seeds) if difference else None
+    comparison = Comparison(difference, 0.01, corrected_p, seeds) if difference else None
     span = Interval(value, value - 0.01, value + 0.01)
     return Row(start, [value, value], span, difference, comparison, [0.2, 0.3], times)
 
 
-def block(difference, steps=(10, None), seeds=True, condition=ALL):
+def block(difference, steps=(10, None), seeds=True, condition=ALL, corrected_p=0.02):
     rows = [
         row("scratch", 0.125),
         row("frozen", 0.1, Interval(-0.025, -0.03, -0.02)),
-        row("unfrozen", 0.125 + difference.value, difference, steps, seeds),
+        row("unfrozen", 0.125 + difference.value, difference, steps, seeds, corrected_p),
         Row(
             "popularity",
             [0.02],
@@ -89,6 +89,13 @@ def test_a_sentence_says_what_pre_training_brought_and_when_it_hurts(difference,
     assert text.startswith("On A, toy (all users), starting from the pre-trained model changes")
     assert words in text
     assert "with 1 of 2 seeds, after 10 optimizer steps (median of these; scratch: 30)" in text
+
+
+def test_a_difference_that_does_not_survive_the_correction_is_none():
+    text = sentence(block(Interval(0.0031, 0.001, 0.0072), corrected_p=0.08), "NDCG@10")
+
+    assert "to +0.0072): not told apart from scratch once the number of starts is" in text
+    assert "corrected for (p 0.08)." in text
 
 
 def test_a_sentence_about_one_seed_says_so_and_never_is_said():
