@@ -15,7 +15,7 @@ from recbole_mm.prepare.making import made_whole
 from recbole_mm.prepare.prepared import PreparedDataset, write_dataset
 from recbole_mm.prepare.ready_made import write_vectors
 from recbole_mm.prepare.table_files import pick_columns, reading, scan_table
-from recbole_mm.tools.files import scratch_folder
+from recbole_mm.tools.files import kept_if_filled, scratch_folder
 from recbole_mm.tools.hashing import sha256_of_file
 
 OPTIONS = {
@@ -33,7 +33,11 @@ def prepare(args) -> PreparedDataset:
         InputError: an input cannot be used; nothing has been written then.
     """
     encoder = _encoder(args)
-    args.output.mkdir(parents=True, exist_ok=True)
+    with kept_if_filled(args.output):
+        return _prepare(args, encoder)
+
+
+def _prepare(args, encoder) -> PreparedDataset:
     with scratch_folder(args.output, ".prepare-") as scratch:
         interactions, facts = _read_interactions(args, scratch)
         items = read_items(

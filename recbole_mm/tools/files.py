@@ -140,3 +140,17 @@ def require_writable(folder, fix: str) -> None:
         raise UserError(
             f"cannot write to the folder {str(Path(folder).absolute())!r}: {error.strerror}. {fix}"
         ) from None
+
+
+@contextlib.contextmanager
+def kept_if_filled(folder: Path):
+    """Within the block a folder exists; if the block fails, a new one that is still empty is removed."""
+    is_new = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        if is_new:
+            with contextlib.suppress(OSError):  # something is in it
+                folder.rmdir()
+        raise

@@ -54,6 +54,8 @@ class MultiModalTrainer(RecordedTraining, Trainer):
         self.graphed_loss = None
         if config["cuda_graphs"] and self.device.type == "cuda":
             self.graphed_loss = GraphedLoss(model, config)
+        elif config["cuda_graphs"]:
+            self.logger.info("cuda_graphs: True needs a GPU, and changes nothing on the CPU")
         self.average: WeightAverage | None = None
         self.steps_per_epoch = 1
         if config["ema_epochs"]:

@@ -161,6 +161,7 @@ def test_items_of_another_data_set_are_refused(shop, tmp_path):
 def test_a_core_that_leaves_nothing_says_so(shop, tmp_path):
     with pytest.raises(InputError, match="lower --core"):
         prepare.main([str(shop), "--output", str(tmp_path / "out"), "--core=9"])
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("content", ["user,item\nu,i,3,4,5\n", "", "\x00\x01"])

@@ -1,5 +1,7 @@
 """Which losses can be recorded as CUDA graphs; that they are replayed rightly is in test_gpu."""
 
+import logging
+
 import pytest
 import torch
 from recbole.data import data_preparation
@@ -110,9 +112,12 @@ def test_accumulated_gradients_are_refused(toy):
         GraphedLoss(model, config)
 
 
-def test_without_a_gpu_it_has_no_effect(toy):
+def test_without_a_gpu_it_has_no_effect_and_says_so(toy, caplog):
     from recbole_mm.training.trainer import MultiModalTrainer
 
     config, model, _ = prepared("MMM4Rec", toy, cuda_graphs=True, use_gpu=False)
 
+    caplog.set_level(logging.INFO)
+
     assert MultiModalTrainer(config, model).graphed_loss is None
+    assert "cuda_graphs: True needs a GPU" in caplog.text
