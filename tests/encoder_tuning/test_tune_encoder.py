@@ -23,6 +23,7 @@ from recbole_mm.data.feature_files import feature_path, read_feature_info, read_
 from recbole_mm.encoder_tuning import trainer
 from recbole_mm.prepare.open_encoder import open_encoder
 from recbole_mm.recommend.catalog import Catalog
+from recbole_mm.recommend.encoding import EncoderChoice
 from recbole_mm.recommend.new_items import read_new_items
 from recbole_mm.run.run import Run
 from recbole_mm.tools import extras
@@ -133,9 +134,8 @@ def test_both_texts_are_modalities_of_one_model_with_the_split_of_the_tuning(
     assert cli.main([*leaking, "--modalities=[text]", "--epochs=0"]) == cli.OK
 
     catalog = Catalog.of_dataset(run.splits.train.dataset)
-    new, _ = read_new_items(
-        catalog, pl.DataFrame({"item": ["like-i3"], "title": ["3"]}), device="cpu"
-    )
+    table = pl.DataFrame({"item": ["like-i3"], "title": ["3"]})
+    new, _ = read_new_items(catalog, table, encoder=EncoderChoice("cpu"))
     _, present = read_feature_rows(
         feature_path("dataset/toy", "toy", "tuned_text"), ["[PAD]", "i3"]
     )

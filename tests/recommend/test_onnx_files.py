@@ -49,7 +49,7 @@ def batch_of(recommender):
     [
         ("MMM4Rec-time", {"use_item_id": True, "n_layers": 1}),
         ("MMM4Rec-time", {"causal_time": True, "modalities": ["text"]}),
-        ("MMM4Rec", {}),
+        ("MMM4Rec", {"modalities": ["text"]}),
         ("MISSRec", {"use_item_id": True, "causal": True}),
         ("MISSRec", {"seq_mm_fusion": "contextual", "item_mm_fusion": "dynamic_instance"}),
         ("SASRecPlus", {}),

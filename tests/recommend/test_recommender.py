@@ -405,8 +405,8 @@ def test_stored_events_come_before_those_of_the_histories(trained, toy):
     table = recommender.recommend(today, k=5, stored_events=True, request_time=later)
 
     assert table["user"].unique(maintain_order=True).to_list() == ["new", user]
-    for one in ("new", user):
-        mine, wanted = (t.filter(user=one) for t in (table, expected))
+    for name in ("new", user):
+        mine, wanted = (t.filter(user=name) for t in (table, expected))
         assert mine.drop("score").equals(wanted.drop("score"))
         np.testing.assert_allclose(mine["score"], wanted["score"], rtol=1e-5)
     alone = recommender.recommend(today, k=5, request_time=later).filter(user=user)
