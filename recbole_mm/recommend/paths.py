@@ -24,7 +24,11 @@ def require_model(model) -> None:
     """
     if not str(model).strip():
         raise UserError("the path of the model is empty; is a variable of your shell not set?")
-    if not Path(model).exists() and not REPOSITORY.fullmatch(str(model)):
+    path = Path(model)
+    may_be_on_hub = (
+        REPOSITORY.fullmatch(str(model)) and not path.parent.exists() and path.suffix != ".pth"
+    )
+    if not path.exists() and not may_be_on_hub:
         raise UserError(
             f"{model} does not exist; give a checkpoint, the folder of a bundle, or OWNER/NAME of one on "
             f"the Hugging Face hub"

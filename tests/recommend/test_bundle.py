@@ -350,6 +350,10 @@ def test_a_folder_that_is_not_a_bundle_is_refused(tmp_path):
         UserError, match="does not exist; give a checkpoint, the folder of a bundle"
     ):
         Recommender.from_pretrained(tmp_path / "nothing")
+    Path("bundles").mkdir()
+    for name in ("bundles/Toys", "saved/Toys.pth"):  # the hub is not asked for these
+        with pytest.raises(UserError, match=f"{name} does not exist; give a checkpoint"):
+            Recommender.from_pretrained(name)
 
 
 def test_a_bundle_is_a_pre_model_path(bundle, toy, caplog):
