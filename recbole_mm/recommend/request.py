@@ -20,7 +20,7 @@ from recbole_mm.tools.names import nearest
 RESULT_COLUMNS = ("user", "item", "score", "rank", "source")
 """Columns of every result."""
 SOURCES = ("model", "popular")
-USERS_PER_PART = (4_096, 65_536)
+USERS_PER_PART = (16_384, 65_536)
 """At least and at most: a part is what an interrupted run loses, and every part reads all histories."""
 USUAL_PARTS = 64
 ROWS_PER_PART = 4_000_000

@@ -293,12 +293,12 @@ def test_a_refused_command_leaves_nothing_behind(checkpoint, tmp_path, capsys):
 def test_a_part_holds_enough_users_to_be_worthwhile_and_few_enough_to_lose(checkpoint):
     recommender = Recommender.from_pretrained(checkpoint)
     sizes = {}
-    for n_users in (10, 5_000, 500_000, 10_000_000):
+    for n_users in (10, 50_000, 2_000_000, 10_000_000):
         histories = Histories(pl.LazyFrame({"item_id": [], "place": []}), n_users, "a table")
         answer = Answer(recommender.model, recommender.catalog, histories, Request(k=5))
         sizes[n_users] = answer.users_per_part
 
-    assert sizes == {10: 10, 5_000: 4_096, 500_000: 7_813, 10_000_000: 65_536}
+    assert sizes == {10: 10, 50_000: 16_384, 2_000_000: 31_250, 10_000_000: 65_536}
 
 
 def test_processes_of_torchrun_share_the_users(checkpoint, tmp_path):
