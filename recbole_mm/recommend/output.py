@@ -84,8 +84,9 @@ class PartialOutput:
         )
 
     def clean(self) -> None:
-        """Delete what is of no use to another run: the folder, if nothing in it is finished."""
-        if not self.n_finished and processes.size() == 1:  # others may have finished parts
+        """Delete what is of no use to another run: the folder, if no run has finished a part in it."""
+        finished = [path for path in self.folder.glob("*.json") if path.name != PLAN]
+        if not finished and processes.size() == 1:  # others may be finishing parts
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def scratch(self, name: str) -> Path:

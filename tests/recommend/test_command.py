@@ -280,6 +280,27 @@ def test_a_file_that_is_not_a_checkpoint_is_one_line(kind, checkpoint, tmp_path,
     assert error.count("\n") == 1
 
 
+def test_an_interruption_before_the_first_list_keeps_what_an_earlier_run_has_finished(
+    checkpoint, tmp_path, monkeypatch
+):
+    command = f"--model={checkpoint}", f"--output={tmp_path / 'top.csv'}"
+    monkeypatch.setattr("recbole_mm.recommend.request.USERS_PER_PART", (10, 10))
+    with monkeypatch.context() as patched:
+        parts_computed(patched, stop_before=2)
+        assert recommend(*command) == 130
+
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Recommender, "_answer", interrupt)
+        assert recommend(*command) == 130
+
+    computed = parts_computed(monkeypatch)
+    assert recommend(*command) == 0
+    assert computed == [2, 3]
+
+
 def test_a_refused_command_leaves_nothing_behind(checkpoint, tmp_path, capsys):
     (tmp_path / "today.csv").write_text("user,item\nanna,i1\n")
 
