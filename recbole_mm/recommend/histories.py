@@ -157,7 +157,8 @@ def read_histories(
             before those of the table; ``None``: none do.
 
     Raises:
-        TableError: a column is missing, only one of table and ``stored`` has times, a row has no user or a malformed time, a user has two
+        TableError: a column is missing, only one of table and ``stored`` has times, a row has no
+            user or a malformed time, a user has two
             rows of lists, or ``users`` has duplicates.
         InputError: the file cannot be read.
     """

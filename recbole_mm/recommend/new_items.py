@@ -109,7 +109,7 @@ def read_new_items(
 
 
 def _read(catalog: Catalog, table, vectors: dict, form: TableForm, pictures, encoder):
-    unknown = sorted(vectors.keys() - catalog.features.keys())
+    unknown = sorted((vectors.keys() | encoder.folders.keys()) - catalog.features.keys())
     if unknown:
         raise CatalogError(f"the model has no modality {unknown}; it has {list(catalog.features)}")
     rows = _rows(table, vectors, form)

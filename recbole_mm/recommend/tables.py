@@ -169,8 +169,9 @@ def column_of(names: list[str], role: str, form: TableForm, origin: str) -> str:
     near = nearest(named, names) if named else [name for name in names if role in name.lower()]
     meant = f"; did you mean {near[0]!r}?" if near else ""
     fix = f"name it with {OPTIONS[role]} (in Python TableForm({role}=...){meant})"
-    others = [character for character in OTHER_SEPARATORS if character in names[0]]
-    if len(names) == 1 and others:
+    only = names[0] if len(names) == 1 else ""
+    others = [character for character in OTHER_SEPARATORS if character in only]
+    if others:
         separator = "tab" if others[0] == "\t" else others[0]
         fix = f"the table has one column, which looks like several: --separator='{separator}'"
     raise TableError(f"{origin}: {missing}: {fix}. The table has {names}")

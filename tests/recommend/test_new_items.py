@@ -192,6 +192,8 @@ def test_vectors_of_another_encoder_or_scale_are_refused(trained, toy, tmp_path)
         recommender.add_items(pl.DataFrame({"item": ["n"], "text": [(3 * values[0]).tolist()]}))
     with pytest.raises(UserError, match=r"no modality \['audio'\]; it has \['text', 'image'\]"):
         recommender.add_items(vectors={"audio": file})
+    with pytest.raises(UserError, match="the model has no modality"):
+        recommender.add_items(pl.DataFrame({"item": ["n"]}), encoders={"audio": "anywhere"})
 
 
 def test_a_model_of_ids_alone_needs_a_training(trained):

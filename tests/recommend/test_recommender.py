@@ -381,6 +381,7 @@ ONE = pl.DataFrame({"user": ["a"], "item": ["i1"]})
         (ONE, {"result_columns": {"users": "x"}}, r"\['users'\] are not among user, item"),
         (ONE, {"result_columns": {"user": "item"}}, "two columns would have the same name"),
         ("no.csv", {}, "no.csv"),
+        ({}, {}, r"no column of users: name it with --user-column .* The table has \[\]"),
         ([("a", ["i1"])], {}, "'list' is no table: give the path of a file"),
         (ONE.rename({"item": "sku"}).with_columns(title=1), {}, r"no column of items: name it with --item-column \(in Python TableForm\(item=...\)\)\. The table"),
         (ONE.rename({"item": "itemId"}), {}, "did you mean 'itemId'?"),
