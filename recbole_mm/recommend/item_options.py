@@ -44,19 +44,21 @@ def read_item_options(options, text: TextFormat) -> None:
     for path in (options.new_items, options.catalog):
         if path is not None:
             refuse_unreadable(path, text)
-    options.new_vectors = dict(pairs(options.new_vectors))
-    for modality, path in options.new_vectors.items():
-        if not path or not Path(path).is_file():
-            raise UserError(
-                f"--new-vectors={modality}={path}: no such file; write MODALITY=FILE.npz"
-            )
-    options.encoder = dict(pairs(options.encoder))
-    for modality, folder in options.encoder.items():
-        if not folder or not Path(folder).is_dir():
-            raise UserError(f"--encoder={modality}={folder}: no such folder; write MODALITY=FOLDER")
+    options.new_vectors = _by_modality("new-vectors", options.new_vectors, Path.is_file, "FILE.npz")
+    options.encoder = _by_modality("encoder", options.encoder, Path.is_dir, "FOLDER")
     removed = options.remove_items
     if removed is not None and not (removed.suffix.lower() == ".txt" and removed.is_file()):
         refuse_unreadable(removed, text)
+
+
+def _by_modality(option: str, given: list[str], is_there, kind: str) -> dict[str, str]:
+    """The paths of ``MODALITY=PATH`` options, which exist."""
+    paths = dict(pairs(given))
+    for modality, path in paths.items():
+        if not path or not is_there(Path(path)):
+            what = kind.partition(".")[0].lower()
+            raise UserError(f"--{option}={modality}={path}: no such {what}; write MODALITY={kind}")
+    return paths
 
 
 def change_items(recommender, options, form) -> None:

@@ -6,7 +6,6 @@ of the same columns (``title``, ``brand``, ...), or of a column ``text``; ``imag
 picture: absolute, from the folder of the pictures, or from that of the table.
 """
 
-import contextlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -119,12 +118,13 @@ def _read(catalog: Catalog, table, vectors: dict, form: TableForm, pictures, enc
     if not catalog.features:
         raise CatalogError("the model knows items by their ID alone: new items need a training")
     beside = Path(table).parent if isinstance(table, (str, Path)) else Path()
-    source = _Source(new, catalog, PictureFolders(Path(pictures or beside), beside), encoder)
+    found, refused = _find_pictures(new, PictureFolders(Path(pictures or beside), beside))
+    source = _Source(new, catalog, found, refused, encoder)
     features, problems = {}, []
     for modality in catalog.features:
-        found = _features(modality, source, vectors.get(modality))
-        features[modality] = found.features
-        problems += [f"{new['item'][row]}: {why}" for row, why in found.problems]
+        encoded = _features(modality, source, vectors.get(modality))
+        features[modality] = encoded.features
+        problems += [f"{new['item'][row]}: {why}" for row, why in encoded.problems]
     if len(new) and not any(bool(each.present.any()) for each in features.values()):
         raise CatalogError(
             f"the new items have neither vectors nor content of {list(catalog.features)}: the "
@@ -132,17 +132,25 @@ def _read(catalog: Catalog, table, vectors: dict, form: TableForm, pictures, enc
         )
     titles = new["title"].to_list() if "title" in new.columns else [None] * len(new)
     titles = [None if title is None else str(title) for title in titles]
-    return NewItems(
-        new["item"].to_list(), features, titles, _shown_pictures(source), problems
-    ), tokens
+    shown = [str(path) if path and path.is_file() else None for path in source.pictures]
+    return NewItems(new["item"].to_list(), features, titles, shown, problems), tokens
 
 
 class _Source(NamedTuple):
-    """New items, and what their content is read with."""
+    """New items, and what their content is read with.
+
+    Attributes:
+        rows: one per item.
+        catalog: that they are put beside.
+        pictures: path of each item's, or ``None``.
+        refused: rows whose picture is outside its folder, and why.
+        encoder: of texts and pictures.
+    """
 
     rows: pl.DataFrame
     catalog: Catalog
-    folders: PictureFolders
+    pictures: list[Path | None]
+    refused: list[tuple[int, str]]
     encoder: EncoderChoice
 
 
@@ -190,34 +198,28 @@ def _without(n: int, width: int) -> Encoded:
     return Encoded(ItemFeatures(torch.zeros(n, width), torch.zeros(n, dtype=torch.bool)), [])
 
 
-def _of_pictures(modality: str, source: _Source) -> Encoded:
-    content: list[Path | None] = []
-    refused = []
-    for row, name in enumerate(source.rows["image"].cast(pl.String)):
+def _find_pictures(
+    new: pl.DataFrame, folders: PictureFolders
+) -> tuple[list[Path | None], list[tuple[int, str]]]:
+    """Of each item the path of its picture, or ``None``; rows whose picture is refused, and why."""
+    found: list[Path | None] = [None] * len(new)
+    refused: list[tuple[int, str]] = []
+    if "image" not in new.columns or isinstance(new.schema["image"], (pl.List, pl.Array)):
+        return found, refused
+    for row, name in enumerate(new["image"].cast(pl.String)):
         try:
-            content.append(source.folders.find(name))
+            found[row] = folders.find(name)
         except UnsafeName as error:
-            content.append(None)
             refused.append((row, str(error)))
-    if not any(content):
+    return found, refused
+
+
+def _of_pictures(modality: str, source: _Source) -> Encoded:
+    if not any(source.pictures):
         width = source.catalog.features[modality].values.shape[1]
-        return _without(len(content), width)._replace(problems=refused)
-    found = encode(modality, content, source.catalog, source.encoder)
-    return found._replace(problems=refused + found.problems)
-
-
-def _shown_pictures(source: _Source) -> list[str | None]:
-    """Paths of the pictures that are there."""
-    new = source.rows
-    if "image" not in new.columns or not isinstance(new.schema["image"], (pl.String, pl.Null)):
-        return [None] * len(new)
-    shown: list[str | None] = []
-    for name in new["image"]:
-        path = None
-        with contextlib.suppress(UnsafeName):
-            path = source.folders.find(name)
-        shown.append(str(path) if path is not None and path.is_file() else None)
-    return shown
+        return _without(len(source.pictures), width)._replace(problems=source.refused)
+    found = encode(modality, source.pictures, source.catalog, source.encoder)
+    return found._replace(problems=source.refused + found.problems)
 
 
 def _texts(new: pl.DataFrame, info: Mapping) -> list[str]:

@@ -215,8 +215,7 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
             UserError: features of another width or encoder, duplicate items, ...; nothing is added
                 then.
         """
-        encoder = EncoderChoice(device, encoders or {})
-        return len(self._add_items(items, vectors, form, pictures, encoder)[0].tokens)
+        return len(self._add_items(items, vectors, form, pictures, device, encoders)[0].tokens)
 
     def replace_catalog(
         self,
@@ -232,8 +231,7 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
         Items that are not in it still count in histories. The arguments are those of
         :meth:`add_items`.
         """
-        encoder = EncoderChoice(device, encoders or {})
-        new, tokens = self._add_items(items, vectors, form, pictures, encoder)
+        new, tokens = self._add_items(items, vectors, form, pictures, device, encoders)
         offered = torch.zeros_like(self.catalog.offered)
         offered[self.catalog.ids(tokens, "items")] = True
         self._offer(offered)
@@ -253,8 +251,9 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
         self._offer(offered)
 
     def _add_items(
-        self, items, vectors, form, pictures, encoder: EncoderChoice
+        self, items, vectors, form, pictures, device, encoders
     ) -> tuple[NewItems, list[str]]:
+        encoder = EncoderChoice(device, encoders or {})
         new, tokens = read_new_items(self.catalog, items, vectors, form, pictures, encoder)
         if new.problems:
             logger.warning(
