@@ -136,7 +136,8 @@ def _encoder_of(modality: str, info: Mapping, choice: EncoderChoice):
             )
     name, revision = info["encoder"], info.get("revision", "")
     folder = choice.folders.get(modality)
-    if folder is None and Path(name).is_absolute() and not Path(name).is_dir():
+    is_folder = Path(name).is_absolute() or bool(revision and not COMMIT.fullmatch(revision))
+    if folder is None and is_folder and not Path(name).is_dir():
         raise CatalogError(
             f"{modality} features are by the encoder in the folder {name}, which is not here: give a "
             f"folder with the same weights, --encoder={modality}=FOLDER (in Python encoders=...), or "

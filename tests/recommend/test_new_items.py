@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import shutil
 from pathlib import Path
 
@@ -431,8 +432,10 @@ def test_raw_texts_go_through_the_encoder_of_the_training(demo, trained, small_e
         recommender.add_items(pl.DataFrame({"item": ["n"], "title": ["Brass lamp"]}))
 
 
-def test_an_encoder_that_has_moved_is_asked_for(demo, trained, small_encoder):
-    command = ["extract", "demo", f"--output={demo['data_path']}", f"--encoder={small_encoder}"]
+@pytest.mark.parametrize("named", [str, lambda folder: os.path.relpath(folder)])
+def test_an_encoder_that_has_moved_is_asked_for(named, demo, trained, small_encoder):
+    encoder = named(small_encoder)
+    command = ["extract", "demo", f"--output={demo['data_path']}", f"--encoder={encoder}"]
     assert not main([*command, "--modalities", "text"])
     recommender = recommender_of_texts(demo, trained)
     moved = small_encoder.rename(small_encoder.with_name("moved"))
