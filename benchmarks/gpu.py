@@ -15,14 +15,13 @@ Random data. What fails, or would begin after ``--seconds``, is named at the end
 """
 
 import argparse
-import contextlib
 import os
 import subprocess
 import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
@@ -39,6 +38,7 @@ from recbole_mm.integration.lookup import model_class
 from recbole_mm.model.layers.backend import PACKAGES, fused_causal_conv1d, mamba_ssm_scan
 from recbole_mm.model.layers.conv import causal_conv1d
 from recbole_mm.model.layers.ssd import ssd
+from recbole_mm.tools.precision import matmul_precision
 from recbole_mm.training.cuda_graphs import GraphedLoss
 from recbole_mm.training.trainer import MultiModalTrainer
 
@@ -54,7 +54,7 @@ ROWS = {"MMM4Rec": 1024, "MISSRec": 512, "UniSRec": 1024, "SASRecPlus": 128, "HS
 TORCH = {"ssd_backend": "torch"}
 FUSED = {"ssd_backend": "mamba_ssm"}
 GRAPHS = {"cuda_graphs": True}
-TF32 = {"tf32": True}
+TF32 = {"matmul_precision": "high"}
 
 
 class Bench(NamedTuple):
@@ -95,23 +95,12 @@ class Bench(NamedTuple):
         return median(found)
 
 
-@contextlib.contextmanager
-def products(tf32: bool) -> Iterator[None]:
-    """Products of float32 matrices within the block, by TF32 units or not."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("high" if tf32 else "highest")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
-
-
 def machine(bench: Bench) -> None:
     n = 8192 if bench.on_gpu else 256
     a, b = torch.randn(2, n, n, device=bench.device)
     for name in ("float32", "tf32", "bfloat16"):
         x, y = (a.bfloat16(), b.bfloat16()) if name == "bfloat16" else (a, b)
-        with products(name == "tf32"):
+        with matmul_precision("high" if name == "tf32" else "highest"):
             seconds = bench.seconds(lambda x=x, y=y: x @ y)
         print(f"matrix product, {name:9s} {2 * n**3 / seconds / 1e12:8.1f} TFLOP/s")
     source = torch.randn(16 * n * n, device=bench.device)
@@ -210,16 +199,15 @@ def line_of(bench: Bench, row: Row) -> str:
     loss_of = GraphedLoss(model, config) if config["cuda_graphs"] and bench.on_gpu else None
     if bench.on_gpu:
         torch.cuda.reset_peak_memory_stats()
-    with products(config["tf32"]):
+    start = bench.now()
+    model.on_epoch_start(0)
+    step = training_step(model, config, loss_of)
+    step(batches[0])
+    first, seconds = bench.now() - start, []
+    for batch in batches[1:]:
         start = bench.now()
-        model.on_epoch_start(0)
-        step = training_step(model, config, loss_of)
-        step(batches[0])
-        first, seconds = bench.now() - start, []
-        for batch in batches[1:]:
-            start = bench.now()
-            step(batch)
-            seconds.append(bench.now() - start)
+        step(batch)
+        seconds.append(bench.now() - start)
     peak = torch.cuda.max_memory_allocated() / 2**20 if bench.on_gpu else float("nan")
     return f"{n_rows:5d} {first:7.2f} {1e3 * median(seconds):8.2f} {peak:8.0f}"
 

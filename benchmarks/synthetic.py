@@ -13,6 +13,7 @@ from recbole_mm.config.load import RunConfig, load_config
 from recbole_mm.data.dataset import TARGET_LIST
 from recbole_mm.data.feature_files import feature_path, write_item_features
 from recbole_mm.data.features import ItemFeatures
+from recbole_mm.tools.precision import matmul_precision
 from recbole_mm.training.averaging import WeightAverage
 from recbole_mm.training.optimizers import build_optimizer
 
@@ -133,9 +134,10 @@ def training_step(model, config, loss_of: Callable | None = None) -> Callable[[d
 
     def step(batch: dict) -> None:
         optimizer.zero_grad()
-        with autocast():
-            loss = loss_of(batch)
-        loss.backward()
+        with matmul_precision(config["matmul_precision"]):
+            with autocast():
+                loss = loss_of(batch)
+            loss.backward()
         optimizer.step()
 
     return step

@@ -160,7 +160,9 @@ def test_what_a_gpu_trained_recommends_the_same_on_a_cpu(name, toy, tmp_path):
     assert_close(*(torch.tensor(each["score"].to_list()) for each in lists), atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("settings", [{"enable_amp": True}, {"tf32": True}], ids=["amp", "tf32"])
+@pytest.mark.parametrize(
+    "settings", [{"enable_amp": True}, {"matmul_precision": "high"}], ids=["amp", "tf32"]
+)
 @pytest.mark.parametrize("name", SMALL)
 def test_it_trains_with_lower_precision(name, settings, toy):
     result = run(name, config_dict={**toy, **SMALL[name], **settings})

@@ -13,6 +13,7 @@ from recbole_mm.config.plain import config_to_plain
 from recbole_mm.tools import processes
 from recbole_mm.tools.errors import RunFailed
 from recbole_mm.tools.files import remove_abandoned
+from recbole_mm.tools.precision import matmul_precision
 from recbole_mm.tools.torch_files import saving
 from recbole_mm.training.ranking import RankCollector, domains_of_items, pieces, remedy_of_nan
 from recbole_mm.training.tracking import NoWriter, Tracked, Tracker, finite, start_tracking
@@ -37,8 +38,8 @@ class RecordedTraining(AbstractTrainer):
     - A loss that is not a number, and parameters that are not finite, are an error of their own
       type, which names the epoch.
     - Checkpoints are written as a whole or not at all.
-    - On a GPU ``enable_amp`` computes in bfloat16, whose range is that of float32, and ``tf32`` is
-      heeded.
+    - ``matmul_precision`` is heeded in training, and ``enable_amp`` on a GPU computes in bfloat16,
+      whose range is that of float32. Validation and test are exact.
     - The run is tracked (``tracker``, :mod:`recbole_mm.training.tracking`) until its first test.
 
     Attributes:
@@ -121,8 +122,7 @@ class RecordedTraining(AbstractTrainer):
         """See RecBole's; outside of training the first one is the test, which ends the run."""
         if self.config["same_domain_candidates"]:
             self._item_domain = domains_of_items(eval_data.dataset).to(self.device)
-        with self._precision():
-            result = super().evaluate(eval_data, *args, **kwargs)
+        result = super().evaluate(eval_data, *args, **kwargs)
         if not self._validating:
             best = finite(getattr(self, "best_valid_result", None), "best_valid")
             self.tracker.finish({**best, **finite(result, "test")})
@@ -160,7 +160,7 @@ class RecordedTraining(AbstractTrainer):
         self._epoch = epoch_idx
         begun = time.perf_counter()
         try:
-            with self._precision():
+            with self._training_precision():
                 loss = super()._train_epoch(train_data, epoch_idx, *args, **kwargs)
         finally:
             self.training_seconds.append(time.perf_counter() - begun)
@@ -168,18 +168,16 @@ class RecordedTraining(AbstractTrainer):
         return loss
 
     @contextmanager
-    def _precision(self):
-        """Within the block ``tf32`` is heeded, and ``enable_amp`` computes in bfloat16 on a GPU, unless
-        ``enable_scaler`` makes up for the range of float16, torch's own default."""
-        products, autocast = torch.get_float32_matmul_precision(), torch.get_autocast_dtype("cuda")
-        torch.set_float32_matmul_precision("high" if self.config["tf32"] else products)
-        wanted = torch.float16 if self.enable_scaler else torch.bfloat16
-        torch.set_autocast_dtype("cuda", wanted)
+    def _training_precision(self):
+        """Within the block ``matmul_precision`` is heeded, and ``enable_amp`` computes in bfloat16 on a
+        GPU, unless ``enable_scaler`` makes up for the range of float16, torch's own default."""
+        before = torch.get_autocast_dtype("cuda")
+        torch.set_autocast_dtype("cuda", torch.float16 if self.enable_scaler else torch.bfloat16)
         try:
-            yield
+            with matmul_precision(self.config["matmul_precision"]):
+                yield
         finally:
-            torch.set_float32_matmul_precision(products)
-            torch.set_autocast_dtype("cuda", autocast)
+            torch.set_autocast_dtype("cuda", before)
 
     def _warn_of_emulated_bfloat16(self) -> None:
         on_gpu = self.device.type == "cuda" and self.enable_amp and not self.enable_scaler
