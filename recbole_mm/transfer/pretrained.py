@@ -234,8 +234,8 @@ def load_pretrained(
         raise TransferError(
             f"the checkpoint does not fit this {type(model).__name__}; only in the checkpoint: "
             f"{_listing(surplus)}; only in the model: {_listing(wanted - given)}; with another "
-            f"shape: {_listing(shapes)}.{hint} Make the settings equal, or name the "
-            f"parameters that start from scratch in 'reset'."
+            f"shape: {_listing(shapes)}.{hint} Make the settings equal, or name in "
+            f"'reset' the parameters that are not taken over."
         )
     loaded = sorted(wanted & given)
     model.load_state_dict({**own, **{name: state[name] for name in loaded}})
