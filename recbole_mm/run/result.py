@@ -26,7 +26,7 @@ class Result:
         best_valid_score: ``None`` where the split has no validation targets.
         best_valid_result: every validation metric of that epoch.
         test_result: every test metric, of the best epoch; ``None`` without test targets.
-        best_epoch: from 0; ``None`` if nothing was validated on the way.
+        best_epoch: from 0, -1 is the start; ``None`` if nothing was validated on the way.
         epochs: how many were trained, those before an interruption included.
         history: of each validated epoch ``epoch``, ``valid_score`` and ``seconds`` since the start.
         seconds: from the start of training to the end of the test.

@@ -28,7 +28,9 @@ def result_table(result: Result) -> str:
         row = [f"{part[name]:9.4f}" if name in part else f"{'-':>9}" for part in (valid, test)]
         lines.append(f"{name:{width}}{''.join(row)}")
     best = "-"
-    if result.best_epoch is not None:  # the log counts as RecBole does
+    if result.best_epoch == -1:
+        best = "0, the model as it was before training"
+    elif result.best_epoch is not None:  # the log counts as RecBole does
         best = f"{result.best_epoch + 1}, 'epoch {result.best_epoch}' in the log"
     memory = f"{result.peak_memory / 2**20:.0f} MiB"
     if result.peak_gpu_memory:

@@ -33,6 +33,8 @@ class RecordedTraining(AbstractTrainer):
       would share.
     - ``pre_model_path``, ``reset``, ``allow_fewer_layers`` and ``freeze``, also where RecBole's own
       functions make the trainer.
+    - The start is validated, and kept if no epoch is better (``validate_start``; by default where it
+      is a pre-trained model).
     - Ranks are counted (:class:`~recbole_mm.training.ranking.RankCollector`), in memory that does
       not grow with ``eval_batch_size`` times the number of items.
     - A loss that is not a number, and parameters that are not finite, are an error of their own
@@ -44,7 +46,7 @@ class RecordedTraining(AbstractTrainer):
 
     Attributes:
         history: of each validated epoch ``epoch``, ``valid_score`` and ``seconds`` since the start
-            of training, the time before an interruption included.
+            of training, the time before an interruption included; epoch -1 is the start.
         training_seconds: of each epoch that this process has trained.
         validation_seconds: of each of its validations.
     """
@@ -101,8 +103,7 @@ class RecordedTraining(AbstractTrainer):
         self._begun = time.perf_counter() - before
 
         def record(epoch, score):
-            entry = {"epoch": epoch, "valid_score": float(score), "seconds": self.elapsed()}
-            self.history.append(entry)
+            self._remember(epoch, score)
             if callback_fn:
                 callback_fn(epoch, score)
 
@@ -110,6 +111,9 @@ class RecordedTraining(AbstractTrainer):
         run = Tracked(self.config["wandb_project"], self._name, config_to_plain(self.config))
         self.tracker = start_tracking(self._tool, run, self.tensorboard)
         try:
+            if valid_data and self._validates_start():
+                self.eval_collector.data_collect(train_data)
+                self._validate_start(valid_data, verbose, saved, show_progress)
             found = super().fit(train_data, valid_data, verbose, saved, show_progress, record)
         except BaseException:
             self.tracker.close()
@@ -117,6 +121,29 @@ class RecordedTraining(AbstractTrainer):
         if saved and isinstance(self, PretrainTrainer) and self.model.train_stage == "pretrain":
             self.save_pretrained_model(self.pretrain_epochs - 1, path)  # RecBole: every save_step
         return found
+
+    def _validates_start(self) -> bool:
+        if self.start_epoch or self.history or not self.epochs or self.eval_step <= 0:
+            return False
+        if isinstance(self, PretrainTrainer) and self.model.train_stage == "pretrain":
+            return False
+        wanted = self.config["validate_start"]
+        return bool(self.config["pre_model_path"]) if wanted is None else wanted
+
+    def _remember(self, epoch: int, score: float) -> None:
+        entry = {"epoch": epoch, "valid_score": float(score), "seconds": self.elapsed()}
+        self.history.append(entry)
+
+    def _validate_start(self, valid_data, verbose, saved, show_progress) -> None:
+        """Make the untrained model the best so far."""
+        self._epoch = -1
+        score, result = self._valid_epoch(valid_data, show_progress=show_progress)
+        self.best_valid_score, self.best_valid_result = score, result
+        if verbose:
+            self.logger.info(f"before the first epoch [valid_score: {score:f}]")
+        if saved:
+            self._save_checkpoint(self._epoch, verbose=verbose)
+        self._remember(self._epoch, score)
 
     def evaluate(self, eval_data, *args, **kwargs):
         """See RecBole's; outside of training the first one is the test, which ends the run."""
@@ -195,7 +222,8 @@ class RecordedTraining(AbstractTrainer):
         finally:
             self._validating = False
             self.validation_seconds.append(time.perf_counter() - begun)
-        self.tracker.log(finite(result, "valid"), self._epoch)
+        if self._epoch >= 0:
+            self.tracker.log(finite(result, "valid"), self._epoch)
         return score, result
 
     def _check_nan(self, loss):
