@@ -79,7 +79,7 @@ class Summary(NamedTuple):
         knockouts: label -> what was removed or shuffled -> value with interval.
         valid_metric: what early stopping watches.
         configs: label -> the configuration of its first run; empty for what is not a model.
-        best_epochs: label -> of each seed, counted from 1.
+        best_epochs: label -> of each seed, counted from 1; 0 is the start.
         curves: label -> per seed, that metric on the validation targets by epoch.
         failures: runs that did not finish.
         unfinished_curves: runs whose best epoch is the last that they were allowed.

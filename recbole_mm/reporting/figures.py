@@ -22,7 +22,7 @@ HANDLE_LENGTH = 9
 """Of the line or box beside a label, with the space around it, in characters."""
 
 Curve = list[tuple[int, float]]
-"""Epochs, counted from 1, or steps, and a score after each."""
+"""Epochs, counted from 1 (0: before training), or steps, and a score after each."""
 
 
 def learning_curves(

@@ -30,6 +30,7 @@ def result_table(result: Result) -> str:
     best = "-"
     if result.best_epoch == -1:
         best = "0, the model as it was before training"
+        best += ", its item IDs untrained" if result.use_item_id else ""
     elif result.best_epoch is not None:  # the log counts as RecBole does
         best = f"{result.best_epoch + 1}, 'epoch {result.best_epoch}' in the log"
     memory = f"{result.peak_memory / 2**20:.0f} MiB"

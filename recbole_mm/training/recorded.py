@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from recbole.trainer import AbstractTrainer, PretrainTrainer
+from recbole.utils import dict2str
 
 from recbole_mm.config.plain import config_to_plain
 from recbole_mm.tools import processes
@@ -41,7 +42,7 @@ class RecordedTraining(AbstractTrainer):
       type, which names the epoch.
     - Checkpoints are written as a whole or not at all.
     - ``matmul_precision`` is heeded in training, and ``enable_amp`` on a GPU computes in bfloat16,
-      whose range is that of float32. Validation and test are exact.
+      whose range is that of float32. In validation and test products of matrices are in float32.
     - The run is tracked (``tracker``, :mod:`recbole_mm.training.tracking`) until its first test.
 
     Attributes:
@@ -111,9 +112,9 @@ class RecordedTraining(AbstractTrainer):
         run = Tracked(self.config["wandb_project"], self._name, config_to_plain(self.config))
         self.tracker = start_tracking(self._tool, run, self.tensorboard)
         try:
-            if valid_data and self._validates_start():
+            if saved and valid_data and self._validates_start():
                 self.eval_collector.data_collect(train_data)
-                self._validate_start(valid_data, verbose, saved, show_progress)
+                self._validate_start(valid_data, verbose, show_progress)
             found = super().fit(train_data, valid_data, verbose, saved, show_progress, record)
         except BaseException:
             self.tracker.close()
@@ -134,22 +135,23 @@ class RecordedTraining(AbstractTrainer):
         entry = {"epoch": epoch, "valid_score": float(score), "seconds": self.elapsed()}
         self.history.append(entry)
 
-    def _validate_start(self, valid_data, verbose, saved, show_progress) -> None:
+    def _validate_start(self, valid_data, verbose, show_progress) -> None:
         """Make the untrained model the best so far."""
         self._epoch = -1
         score, result = self._valid_epoch(valid_data, show_progress=show_progress)
         self.best_valid_score, self.best_valid_result = score, result
         if verbose:
             self.logger.info(f"before the first epoch [valid_score: {score:f}]")
-        if saved:
-            self._save_checkpoint(self._epoch, verbose=verbose)
+            self.logger.info(f"valid result: \n{dict2str(result)}")
+        self._save_checkpoint(self._epoch, verbose=verbose)
         self._remember(self._epoch, score)
 
     def evaluate(self, eval_data, *args, **kwargs):
         """See RecBole's; outside of training the first one is the test, which ends the run."""
         if self.config["same_domain_candidates"]:
             self._item_domain = domains_of_items(eval_data.dataset).to(self.device)
-        result = super().evaluate(eval_data, *args, **kwargs)
+        with matmul_precision("highest"):
+            result = super().evaluate(eval_data, *args, **kwargs)
         if not self._validating:
             best = finite(getattr(self, "best_valid_result", None), "best_valid")
             self.tracker.finish({**best, **finite(result, "test")})

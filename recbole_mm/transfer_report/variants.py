@@ -140,14 +140,13 @@ def variant_stages(config_files, overrides: dict) -> dict[tuple[str, str], dict]
 
 
 def _changes(config) -> dict[str, dict]:
-    """The keys that define each start; the trained ones are all validated before they are trained, or
-    none is."""
-    trained = {"validate_start": config["validate_start"] is not False}
+    """The keys that define each start; scratch is validated before it is trained if the others are."""
+    start = {"validate_start": config["validate_start"] is not False}
     frozen = config["freeze"] or list(get_model(config["model"]).encoder_parameters)
     return {
-        SCRATCH: {**trained, **FROM_SCRATCH, "freeze": []},
-        "frozen": {**trained, "freeze": frozen, "lora_rank": 0},
-        "unfrozen": {**trained, "freeze": []},
+        SCRATCH: {**FROM_SCRATCH, **start, "freeze": []},
+        "frozen": {"freeze": frozen, "lora_rank": 0},
+        "unfrozen": {"freeze": []},
         "zero-shot": WITHOUT_TRAINING,
         "untrained": {**FROM_SCRATCH, **WITHOUT_TRAINING},
     }

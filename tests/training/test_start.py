@@ -1,9 +1,10 @@
 """The start of training is validated, and kept if no epoch is better."""
 
 import pytest
-from tiny import PRETRAIN, TINY_MMM4REC
+from tiny import PRETRAIN, TINY, TINY_MMM4REC
 
 from recbole_mm.config.load import load_config
+from recbole_mm.model.layers.interest import Interests
 from recbole_mm.run.result_tables import result_table
 from recbole_mm.run.run import Run
 
@@ -51,6 +52,14 @@ def test_no_start_is_validated_without_need(toy, pretrained, settings):
     assert [entry["epoch"] for entry in result.history] == [0]
 
 
+def test_a_start_that_cannot_be_kept_is_not_validated(toy, pretrained):
+    run = Run(load_config("MMM4Rec", config_dict={**toy, **TINY_MMM4REC, **pretrained}))
+
+    run.train(saved=False, verbose=False)
+
+    assert [entry["epoch"] for entry in run.trainer.history] == [0, 1]
+
+
 def test_an_interrupted_training_remembers_its_start(toy, pretrained, tmp_path):
     settings = {**pretrained, **HARMFUL, "checkpoint_dir": str(tmp_path)}
 
@@ -76,3 +85,18 @@ def test_an_interrupted_training_remembers_its_start(toy, pretrained, tmp_path):
     assert result.test_result == expected.test_result
     curves = [[(e["epoch"], e["valid_score"]) for e in r.history] for r in (result, expected)]
     assert curves[0] == curves[1]
+
+
+@pytest.mark.parametrize("validate_start", [False, True])
+def test_the_interests_of_the_first_epoch_are_clustered_once(validate_start, toy, monkeypatch):
+    clusterings, update = [], Interests.update
+
+    def counted(*arguments):
+        clusterings.append(0)
+        update(*arguments)
+
+    monkeypatch.setattr(Interests, "update", counted)
+    settings = {**toy, **TINY, "n_heads": 2, "epochs": 3, "validate_start": validate_start}
+    Run(load_config("MISSRec", config_dict=settings)).train(verbose=False)
+
+    assert len(clusterings) == 3

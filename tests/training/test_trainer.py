@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
+from recbole_mm.tools.precision import matmul_precision
 from recbole_mm.training.optimizers import OPTIMIZERS, AccumulatedSteps, fused_on
 from recbole_mm.training.ranking import rank_by_counting
 
@@ -93,7 +94,7 @@ def test_on_a_gpu_mixed_precision_has_the_range_of_float32_unless_losses_are_sca
 @pytest.mark.parametrize("precision", ["highest", "high", "medium"])
 def test_products_are_less_precise_in_training_alone(precision, toy, monkeypatch):
     trainer, train, valid, _ = trained(toy, matmul_precision=precision)
-    seen = []
+    seen, before = [], torch.get_float32_matmul_precision()
     monkeypatch.setattr(
         "recbole.trainer.Trainer._train_epoch",
         lambda *_, **__: seen.append(torch.get_float32_matmul_precision()) or 0.0,
@@ -103,11 +104,13 @@ def test_products_are_less_precise_in_training_alone(precision, toy, monkeypatch
         lambda *_, **__: seen.append(torch.get_float32_matmul_precision()) or {},
     )
 
-    trainer._train_epoch(train, 0)
-    trainer.evaluate(valid)
+    for of_the_process in ("highest", "medium"):
+        with matmul_precision(of_the_process):
+            trainer._train_epoch(train, 0)
+            trainer.evaluate(valid)
 
-    assert seen == [precision, "highest"]
-    assert torch.get_float32_matmul_precision() == "highest"
+    assert seen == [precision, "highest"] * 2
+    assert torch.get_float32_matmul_precision() == before
 
 
 def test_rank_counts_better_items_and_half_of_the_equal_ones():

@@ -51,6 +51,8 @@ def test_every_target_gets_its_controls_once(toy):
     assert {target for target, _ in labels[6:]} == {"MISSRec, toy without ID"}
     assert overlays[1]["pre_model_path"] is None
     assert overlays[2]["freeze"] == ["position_embedding.*", "transformer.*"]
+    validated = [overlay.get("validate_start") for overlay in overlays[1:4]]
+    assert validated == [True, None, None], "a stage that the file has is not run again"
     with pytest.raises(ConfigError, match="no finetune stage starts from a pre-trained model"):
         variant_stages(write_file(toy, "MISSRec", {"pre_model_path": None}), {})
 

@@ -258,7 +258,7 @@ class MISSRec(MultiModalRecommender):
     # interests
 
     def on_epoch_start(self, epoch: int) -> None:
-        due = self.recluster_every > 0 and epoch % self.recluster_every == 0
+        due = epoch > 0 and self.recluster_every > 0 and epoch % self.recluster_every == 0
         if due or not self.interests.filled:
             start = perf_counter()
             self.update_interests()
