@@ -104,7 +104,7 @@ def cost_table(summary: Summary) -> Table:
     rows = [
         [
             row.label,
-            ", ".join(str(epoch) for epoch in summary.best_epochs[row.label]) or "-",
+            ", ".join(summary.best_epochs[row.label]) or "-",
             *(format(row.cost[key], form) if row.cost else "-" for key, form in COSTS.items()),
         ]
         for row in summary.rows

@@ -22,6 +22,7 @@ from recbole_mm.reporting.statistics import (
     seed_values,
     user_table,
 )
+from recbole_mm.run.result import epoch_in_words
 
 COMMON_METRICS = ("Recall", "NDCG", "MRR")
 
@@ -79,7 +80,7 @@ class Summary(NamedTuple):
         knockouts: label -> what was removed or shuffled -> value with interval.
         valid_metric: what early stopping watches.
         configs: label -> the configuration of its first run; empty for what is not a model.
-        best_epochs: label -> of each seed, counted from 1; 0 is the start.
+        best_epochs: label -> of each seed, in words.
         curves: label -> per seed, that metric on the validation targets by epoch.
         failures: runs that did not finish.
         unfinished_curves: runs whose best epoch is the last that they were allowed.
@@ -95,7 +96,7 @@ class Summary(NamedTuple):
     knockouts: dict[str, dict[str, Interval]]
     valid_metric: str
     configs: dict[str, dict]
-    best_epochs: dict[str, list[int]]
+    best_epochs: dict[str, list[str]]
     curves: dict[str, list[Curve]]
     failures: list[Failure]
     unfinished_curves: list[EntryRun]
@@ -262,11 +263,11 @@ def _configs(finished: list[EntryRun]) -> dict[str, dict]:
     }
 
 
-def _best_epochs(finished: list[EntryRun]) -> dict[str, list[int]]:
-    epochs: dict[str, list[int]] = {}
+def _best_epochs(finished: list[EntryRun]) -> dict[str, list[str]]:
+    epochs: dict[str, list[str]] = {}
     for run in finished:
         best = run.result()["best_epoch"]
-        epochs.setdefault(run.label, []).extend([] if best is None else [best + 1])
+        epochs.setdefault(run.label, []).extend([] if best is None else [epoch_in_words(best)])
     return epochs
 
 

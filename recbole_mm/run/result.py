@@ -9,6 +9,16 @@ from recbole_mm.tools.errors import UserError
 from recbole_mm.tools.json_files import fits
 from recbole_mm.tools.records import read_record, write_record
 
+START = -1
+"""As an epoch: the model as it was before the first one."""
+
+
+def epoch_in_words(epoch: int | None) -> str:
+    """An epoch of a :class:`Result`, for a table: counted from 1."""
+    if epoch is None:
+        return "-"
+    return "start" if epoch == START else str(epoch + 1)
+
 
 @dataclass(frozen=True)
 class Result:
@@ -26,7 +36,7 @@ class Result:
         best_valid_score: ``None`` where the split has no validation targets.
         best_valid_result: every validation metric of that epoch.
         test_result: every test metric, of the best epoch; ``None`` without test targets.
-        best_epoch: from 0, -1 is the start; ``None`` if nothing was validated on the way.
+        best_epoch: from 0, :data:`START` is the start; ``None`` if nothing was validated on the way.
         epochs: how many were trained, those before an interruption included.
         history: of each validated epoch ``epoch``, ``valid_score`` and ``seconds`` since the start.
         seconds: from the start of training to the end of the test.

@@ -3,7 +3,7 @@
 from logging import getLogger
 
 from recbole_mm.run.logs import PRINTED
-from recbole_mm.run.result import Result
+from recbole_mm.run.result import START, Result, epoch_in_words
 from recbole_mm.tools import processes
 
 
@@ -28,8 +28,8 @@ def result_table(result: Result) -> str:
         row = [f"{part[name]:9.4f}" if name in part else f"{'-':>9}" for part in (valid, test)]
         lines.append(f"{name:{width}}{''.join(row)}")
     best = "-"
-    if result.best_epoch == -1:
-        best = "0, the model as it was before training"
+    if result.best_epoch == START:
+        best = "start, the model as it was before training"
         best += ", its item IDs untrained" if result.use_item_id else ""
     elif result.best_epoch is not None:  # the log counts as RecBole does
         best = f"{result.best_epoch + 1}, 'epoch {result.best_epoch}' in the log"
@@ -57,7 +57,7 @@ def stages_table(results: list[Result]) -> str:
                 _stage_in_words(result),
                 _score(result.best_valid_score),
                 _score((result.test_result or {}).get(result.valid_metric)),
-                "-" if result.best_epoch is None else str(result.best_epoch + 1),
+                epoch_in_words(result.best_epoch),
                 str(result.epochs),
                 f"{result.seconds:.1f}",
             )

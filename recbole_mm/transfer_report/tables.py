@@ -11,6 +11,7 @@ from recbole_mm.reporting.tables import (
     mean_cell,
     p_value_cell,
 )
+from recbole_mm.run.result import epoch_in_words
 from recbole_mm.transfer_report.convergence import SHARES, Reached
 from recbole_mm.transfer_report.settings import ALL
 from recbole_mm.transfer_report.study import Study, best_rate
@@ -116,7 +117,7 @@ def pretraining_table(study: Study) -> Table:
             name,
             str(seed),
             "-" if result.best_valid_score is None else f"{result.best_valid_score:.4f}",
-            "-" if result.best_epoch is None else str(result.best_epoch + 1),
+            epoch_in_words(result.best_epoch),
             str(result.epochs),
             f"{result.seconds:.0f}",
             f"{result.n_parameters:,}",

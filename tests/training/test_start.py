@@ -5,6 +5,7 @@ from tiny import PRETRAIN, TINY, TINY_MMM4REC
 
 from recbole_mm.config.load import load_config
 from recbole_mm.model.layers.interest import Interests
+from recbole_mm.run.result import START
 from recbole_mm.run.result_tables import result_table
 from recbole_mm.run.run import Run
 
@@ -30,11 +31,11 @@ def test_training_that_harms_leaves_the_pre_trained_model(toy, pretrained):
     result = run.test()
 
     start = trained(toy, **pretrained, **WITHOUT_ID, epochs=0).test()
-    assert result.best_epoch == -1
+    assert result.best_epoch == START
     assert [entry["epoch"] for entry in result.history] == [-1, 0, 1]
     assert result.best_valid_result == start.best_valid_result
     assert result.test_result == start.test_result
-    assert "best: 0, the model as it was before training" in result_table(result)
+    assert "best: start, the model as it was before training" in result_table(result)
 
 
 def test_an_epoch_that_is_better_is_kept(toy):
