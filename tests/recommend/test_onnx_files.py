@@ -54,7 +54,6 @@ def batch_of(recommender):
         ("MISSRec", {"seq_mm_fusion": "contextual", "item_mm_fusion": "dynamic_instance"}),
         ("SASRecPlus", {}),
         ("HSTU", {}),
-        ("UniSRec-repeats", {}),
     ],
 )
 def test_onnxruntime_scores_as_torch_does(name, settings, trained, tmp_path):
