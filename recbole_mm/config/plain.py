@@ -9,7 +9,7 @@ import torch
 from recbole.config import Config
 
 from recbole_mm.config.errors import ConfigError
-from recbole_mm.config.keys import SET_BY_RECBOLE, keys_of_model
+from recbole_mm.config.keys import REPLACED, SET_BY_RECBOLE, keys_of_model
 from recbole_mm.config.load import RunConfig
 from recbole_mm.config.models import INSTEAD, MODELS, model_name
 from recbole_mm.config.property_files import release_values
@@ -71,7 +71,9 @@ def with_release(plain: dict) -> dict:
 
     :func:`config_to_plain` writes the values themselves. A configuration that holds the key was
     stored when ``released: True`` replaced the values beside it, all but a softmax over the batch.
+    Keys that this version has replaced are left out.
     """
+    plain = {key: value for key, value in plain.items() if key not in REPLACED}
     if not plain.get("released") or plain["model"] not in MODELS:
         return plain
     release = release_values(plain["model"])

@@ -158,8 +158,7 @@ def read_histories(
 
     Raises:
         TableError: a column is missing, only one of table and ``stored`` has times, a row has no
-            user or a malformed time, a user has two
-            rows of lists, or ``users`` has duplicates.
+            user or a malformed time, a user has two rows of lists, or ``users`` has duplicates.
         InputError: the file cannot be read.
     """
     origin = str(source) if isinstance(source, (str, Path)) else "the frame of histories"

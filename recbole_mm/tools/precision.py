@@ -12,8 +12,8 @@ def matmul_precision(precision: str) -> Iterator[None]:
 
     Args:
         precision: ``highest``, ``high`` or ``medium``, see
-            :func:`torch.set_float32_matmul_precision`, which knows less of the CPU than torch does:
-            there ``medium`` is bfloat16 with sums in float32, where the processor has it.
+            :func:`torch.set_float32_matmul_precision`; on a CPU that has bfloat16, ``medium`` is
+            bfloat16 with sums in float32.
     """
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision(precision)

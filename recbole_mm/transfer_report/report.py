@@ -224,8 +224,8 @@ def _notes(study: Study) -> dict[str, str]:
         about = "over users, for these trained models (bootstrap; paired randomization test)"
     return {
         "starts": f"{spread} scratch: random initial weights. frozen and unfrozen: from the "
-        f"pre-trained model, the sequence encoder fixed or trained; each is validated before its first "
-        f"epoch, too, and stays as it was if no epoch is better. zero-shot: the pre-trained model "
+        f"pre-trained model, the sequence encoder fixed or trained. With validate_start, as by default, each "
+        f"stays as it was if no epoch is better. zero-shot: the pre-trained model "
         f"without IDs and without training on the target; untrained: the same with random weights; "
         f"with neighbors: their scores and those of the neighbors are added. "
         f"neighbors: the items most similar to the last ones of the history, by one modality. "

@@ -145,6 +145,12 @@ def test_a_stored_configuration_without_the_release_is_not_changed():
     assert with_release(stored) == stored
 
 
+def test_a_key_that_has_been_replaced_is_left_out():
+    stored = {"model": "MMM4Rec", "tf32": False, "layer_norm_eps": 1e-5}
+
+    assert with_release(stored) == {"model": "MMM4Rec", "layer_norm_eps": 1e-5}
+
+
 @pytest.mark.parametrize("model", ["SASRec", "../released/MMM4Rec"])
 def test_only_models_of_this_package_have_a_release(model):
     stored = {"model": model, "released": True}
