@@ -10,7 +10,7 @@ import polars as pl
 import torch
 
 from recbole_mm.config.load import RunConfig, load_config
-from recbole_mm.data.dataset import TARGET_LIST
+from recbole_mm.data.examples import TARGET_LIST
 from recbole_mm.data.feature_files import feature_path, write_item_features
 from recbole_mm.data.features import ItemFeatures
 from recbole_mm.tools.precision import matmul_precision

@@ -11,7 +11,7 @@ import polars as pl
 from recbole.data import create_dataset
 
 from recbole_mm.data.atomic_files import read_atomic_file
-from recbole_mm.data.dataset import LAST_ROW
+from recbole_mm.data.prefixes import LAST_ROW
 from recbole_mm.integration.register import multi_modal_dataset_for
 from recbole_mm.prepare.cards import read_card
 from recbole_mm.prepare.inputs import InputError

@@ -8,7 +8,7 @@ import torch
 from recbole.model.abstract_recommender import SequentialRecommender
 from torch import Tensor, nn
 
-from recbole_mm.data.dataset import TARGET_LIST
+from recbole_mm.data.examples import TARGET_LIST
 from recbole_mm.model.layers.bucketing import LengthGroup, group_by_length
 from recbole_mm.model.layers.candidate_loss import (
     TABLE_CANDIDATES,
@@ -477,7 +477,7 @@ class MultiModalRecommender(SequentialRecommender):
         """Users after each of their events.
 
         Args:
-            interaction: a batch of windows, see :class:`~recbole_mm.data.dataset.MultiModalDataset`.
+            interaction: a batch of windows, see :class:`~recbole_mm.data.examples.ExampleDataset`.
             items: see :meth:`encode`.
             rows: see :meth:`encode`.
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.plain import config_from_plain, config_to_plain
-from recbole_mm.data.dataset import EVENT_ROW, LAST_ROW
+from recbole_mm.data.prefixes import EVENT_ROW, LAST_ROW
 from recbole_mm.model.layers.top_k import top_k
 from recbole_mm.run.run import Run
 from recbole_mm.tools.files import whole_or_not

@@ -5,7 +5,8 @@ import pytest
 
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.load import load_config
-from recbole_mm.data.dataset import DatasetError, MultiModalDataset
+from recbole_mm.data.dataset import MultiModalDataset
+from recbole_mm.data.errors import DatasetError
 
 
 def write(

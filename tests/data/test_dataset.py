@@ -8,8 +8,11 @@ from recbole.data.dataset import SequentialDataset
 from recbole.data.interaction import Interaction
 
 from recbole_mm.config.load import load_config
-from recbole_mm.data.dataset import TARGET_LIST, DatasetError, MultiModalDataset, take_rows
+from recbole_mm.data.dataset import MultiModalDataset
+from recbole_mm.data.errors import DatasetError
+from recbole_mm.data.examples import TARGET_LIST
 from recbole_mm.data.feature_files import FeatureFileError, feature_path, write_item_features
+from recbole_mm.data.prefixes import take_rows
 from recbole_mm.tools.errors import UserError
 
 BASE = 1_700_000_000

@@ -10,8 +10,10 @@ from torch.testing import assert_close
 from recbole_mm.compare.dataset_description import describe_dataset
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.load import load_config
-from recbole_mm.data.dataset import TARGET_LIST, DatasetError, MultiModalDataset
+from recbole_mm.data.dataset import MultiModalDataset
 from recbole_mm.data.domains import MixtureError, domains_of
+from recbole_mm.data.errors import DatasetError
+from recbole_mm.data.examples import TARGET_LIST
 from recbole_mm.data.feature_files import FeatureFileError, feature_path, write_item_features
 from recbole_mm.prepare.catalog import require_dataset
 from recbole_mm.recommend.catalog import Catalog

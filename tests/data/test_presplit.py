@@ -8,7 +8,8 @@ from recbole.utils import get_model
 
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.load import load_config
-from recbole_mm.data.dataset import DatasetError, MultiModalDataset
+from recbole_mm.data.dataset import MultiModalDataset
+from recbole_mm.data.errors import DatasetError
 from recbole_mm.run.run import fit_and_evaluate
 
 USERS = [f"u{number}" for number in range(6)]

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from recbole_mm.config.load import load_config
-from recbole_mm.data.dataset import DatasetError
+from recbole_mm.data.errors import DatasetError
 from recbole_mm.data.feature_files import feature_path, write_item_features
 from recbole_mm.run.splits import load_dataset
 

@@ -5,8 +5,9 @@ import pytest
 from tiny import PRETRAIN, TINY_MMM4REC
 
 from recbole_mm.config.load import load_config
-from recbole_mm.data.dataset import DatasetError, MultiModalDataset
+from recbole_mm.data.dataset import MultiModalDataset
 from recbole_mm.data.domains import MixtureError
+from recbole_mm.data.errors import DatasetError
 from recbole_mm.data.feature_files import feature_path, write_item_features
 from recbole_mm.data.shared_users import SharedUsers, shared_users
 from recbole_mm.prepare.catalog import LackingData, require_dataset

@@ -11,7 +11,7 @@ from parity import RUNNERS, Vectors
 from torch.testing import assert_close
 
 from recbole_mm.config.load import load_config
-from recbole_mm.data.dataset import TARGET_LIST
+from recbole_mm.data.examples import TARGET_LIST
 from recbole_mm.data.features import ItemFeatures
 from recbole_mm.model.sequential_recommender.missrec import MISSRec
 
