@@ -28,6 +28,7 @@ ROOMS = (
     "config.",
     "model.sequential_recommender.",
     "model.abstract_recommender",
+    "model.item_recommender",
     "model.layers.",
     "data.",
     "tools.",

@@ -1,14 +1,14 @@
 r"""Base class of the multi-modal sequential recommenders."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar
 
 import torch
-from recbole.model.abstract_recommender import SequentialRecommender
-from torch import Tensor, nn
+from torch import Tensor
 
 from recbole_mm.data.examples import TARGET_LIST
+from recbole_mm.model.item_recommender import ItemRecommender
 from recbole_mm.model.layers.bucketing import LengthGroup, group_by_length
 from recbole_mm.model.layers.candidate_loss import (
     TABLE_CANDIDATES,
@@ -16,25 +16,14 @@ from recbole_mm.model.layers.candidate_loss import (
     SampledLoss,
     TableLoss,
 )
-from recbole_mm.model.layers.feature_transform import FeatureTransform, fit_transform
 from recbole_mm.model.layers.item_blocks import in_blocks
-from recbole_mm.model.layers.item_rows import (
-    OtherItems,
-    append_zeros,
-    reorder,
-    stored_rows,
-    tables_of_items,
-)
-from recbole_mm.model.layers.item_table import ItemTable, id_rows, take
+from recbole_mm.model.layers.item_table import take
 from recbole_mm.model.layers.neighbors import NeighborScores
-from recbole_mm.model.layers.per_domain import PerDomain
-from recbole_mm.model.layers.products import Linear
 from recbole_mm.model.layers.recomputed_softmax import RecomputedScores
 from recbole_mm.model.layers.repeat import REPEATS, RepeatPropensity
 from recbole_mm.model.layers.screening import Screen, is_fast
 from recbole_mm.model.layers.softmax import Additions, Scores
 from recbole_mm.tools import processes
-from recbole_mm.tools.errors import UserError
 
 TRAIN_STAGES = ("pretrain", "finetune")
 OF_ONE_DATA_SET = ("neighbors.transforms.*",)
@@ -59,118 +48,71 @@ def read_choice(config, key: str, choices: tuple):
     return config[key]
 
 
-class MultiModalRecommender(SequentialRecommender):
-    """Base of recommenders that read frozen features of items.
+class MultiModalRecommender(ItemRecommender):
+    """Base of recommenders that read frozen features of items: their loss and their ranking.
 
-    The features of every modality are looked up in the model: batches carry ids only. A subclass
-    gives :meth:`embed_items`, :meth:`encode` and :meth:`scores`, and reads its own config.
+    A subclass gives :meth:`embed_items`, :meth:`encode` and :meth:`scores`, and reads its own config.
 
     Attributes:
-        modalities: names, in the order of the configuration; the first is the leading one.
-        feature_info: per modality, how its features were made, as far as it is recorded.
-        adapters: per modality, the map from its features to ``hidden_size``, see
-            :meth:`make_adapter`.
         train_stage: ``pretrain`` or ``finetune``.
-        use_item_id: whether items also have learned embeddings.
-        item_table: features of all items, and which of their IDs are trained.
-        item_counts: training interactions of each item, ``(n_items,)`` int64.
+        softmax: which items are the candidates of the loss.
         candidate_loss: cross entropy over the candidates that ``softmax`` names.
-        domain_parameters: glob patterns of the parameters that belong to one data set and are not
-            transferred to another.
-        item_tables: names of parameters with an entry per item, and on which axis.
-        modality_parameters: glob patterns of the parameters that do not exist with fewer
-            modalities.
         encoder_parameters: glob patterns of the sequence encoder, frozen in the transfer report.
         layer_stacks: glob patterns of lists of layers; a shallower model lacks the upper layers.
         function_keys: keys of the configuration that change how items are ranked with the same
             parameters, other than those that determine shapes.
         implied_keys: values of those that a checkpoint of the authors, or of an earlier version,
             does not record.
-        sparse_id_updates: whether a step changes the ID embeddings of a batch's items alone.
-        mask_missing: whether missing features and untrained IDs are left out; an item that has
-            neither features nor a trained ID is then never recommended.
-        reads_features: always true: the data set reads its feature files.
         use_time: whether the model reads when events happened.
         times_shuffled: read the intervals of a history in another order, to see what time is worth.
-        works_on_ids_alone: whether the model works without any modality.
         trains_on_windows: whether the loss can be computed at every event of a history at once
             (``loss_positions: all``), see :meth:`encode_positions`.
         contrasts_views: whether pre-training contrasts two views of a history, up to one target.
         repeats: learned propensity to repeat items of the history, or ``None``.
         neighbors: similarity to the items of the history as a part of the score, or ``None``.
+        neighbors_alone: share of the training targets that are left to the neighbors.
         positions_per_group: maximum number of positions that are computed together, see
             :func:`~recbole_mm.model.layers.bucketing.group_by_length`; of the class, that of a CPU
             without ``length_group_size``.
         can_be_recorded: whether a training step has no shape that depends on the data with
             ``fixed_length``; see :mod:`recbole_mm.training.cuda_graphs`.
-        items_per_block: items that are embedded at once where there are more.
         fixed_length: compute every history at the full length, so that no shape depends on the data:
             for an exported graph and for CUDA graphs.
 
     Raises:
-        ValueError: no modality; ``use_item_id`` in pre-training; settings of the loss that do not
-            work together.
+        ValueError: ``use_item_id`` in pre-training; settings of the loss that do not work together.
     """
 
-    domain_parameters: tuple[str, ...] = ()
-    item_tables: ClassVar[dict[str, int]] = {}
-    modality_parameters: tuple[str, ...] = ("adapters.*",)
     encoder_parameters: tuple[str, ...] = ()
     layer_stacks: tuple[str, ...] = ()
     function_keys: tuple[str, ...] = ()
     implied_keys: ClassVar[dict[str, Any]] = {}
-    mask_missing = True
-    reads_features = True
     use_time = False
     times_shuffled = False
-    works_on_ids_alone = False
     trains_on_windows = False
     contrasts_views = False
     positions_per_group = 0
     can_be_recorded = True
     fixed_length = False
-    n_items: int
 
     def __init__(self, config, dataset):
         super().__init__(config, dataset)
         self._kept_in_evaluation: dict = {}
-        self.hidden_size = config["hidden_size"]
         if config["length_group_size"] is not None:
             self.positions_per_group = config["length_group_size"]
         elif self.device.type != "cpu":  # where a group takes as long as the whole batch
             self.positions_per_group = 0
         self.train_stage = read_choice(config, "train_stage", TRAIN_STAGES)
-        self.use_item_id = bool(config["use_item_id"])
         self.softmax = read_choice(config, "softmax", SOFTMAXES)
-        self.items_per_block = config["items_per_block"]
-        self.sparse_id_updates = bool(config["sparse_id_updates"])
         self.TIME_SEQ = config["TIME_FIELD"] + config["LIST_SUFFIX"]
         self.TIME = config["TIME_FIELD"]
-        self.item_tokens = dataset.field2id_token[self.ITEM_ID]
-        self.item_counts = dataset.item_counts()
-        self.modalities = list(dataset.modalities)
-        self.feature_info = dict(getattr(dataset, "feature_info", {}))
         self._refuse_unusable(config)
-        domain = self._item_domain(config, dataset)
-        self.item_table = ItemTable(
-            dataset.features,
-            self.item_counts > 0,
-            self._make_transforms(config, dataset, domain),
-            domain,
-        )
         self.candidate_loss = self._make_loss(config, dataset)
         self.repeats = self._make_repeats(read_choice(config, "repeat_propensity", REPEATS))
         self.neighbors_alone = config["neighbors_alone"]
         self.neighbors = self._make_neighbors(
             bool(config["neighbor_scores"]), config["neighbor_dimension"]
         )
-        self.adapters = nn.ModuleDict()
-        for modality in self.modalities:
-            make = partial(self.make_adapter, self.feature(modality).shape[1], config)
-            by_domain = config["adapters_per_domain"] and domain is not None
-            self.adapters[modality] = (
-                PerDomain(make() for _ in dataset.domains) if by_domain else make()
-            )
 
     def _refuse_unusable(self, config) -> None:
         if self.use_item_id and self.train_stage == "pretrain":
@@ -178,61 +120,17 @@ class MultiModalRecommender(SequentialRecommender):
                 "use_item_id is on in the pretrain stage, but item IDs are not transferred. "
                 "Set use_item_id: False for this stage."
             )
-        if config["transform_per_domain"] and config["feature_transform"] != "zca":
-            raise ValueError(
-                f"transform_per_domain needs feature_transform: zca, not {config['feature_transform']}: "
-                f"the axes of whiten and pca mean something else in every domain."
-            )
         windows = config["loss_positions"] == "all"
         if windows and self.contrasts_views and self.train_stage == "pretrain":
             raise ValueError(
                 "loss_positions: all does not work with train_stage: pretrain, which contrasts two "
                 "views of a history up to one target. Change one of them."
             )
-        if self.sparse_id_updates and not self.use_item_id:
-            raise ValueError("sparse_id_updates needs use_item_id: True.")
         if self.sparse_id_updates and self.softmax in TABLE_CANDIDATES:
             raise ValueError(
                 f"sparse_id_updates does not work with softmax: {self.softmax}, whose gradient has "
                 f"every row. Set softmax: sampled, gbce or in_batch."
             )
-        if not self.modalities and not self.works_on_ids_alone:
-            raise ValueError(
-                f"{type(self).__name__} needs at least one modality: name the feature files of "
-                f"data set {config['dataset']!r} in 'modalities'."
-            )
-
-    def _item_domain(self, config, dataset) -> Tensor | None:
-        """The index of each item's domain, if adapters or transforms are those of a domain, which are
-        not transferred then."""
-        of_a_domain = {
-            "adapters.*": config["adapters_per_domain"],
-            "item_table.transforms.*": config["transform_per_domain"],
-        }
-        kept = tuple(pattern for pattern, wanted in of_a_domain.items() if wanted)
-        self.domain_parameters = (*self.domain_parameters, *kept)
-        return dataset.item_domain if kept and dataset.domains else None
-
-    def _make_transforms(
-        self, config, dataset, domain: Tensor | None
-    ) -> dict[str, FeatureTransform | PerDomain]:
-        kind, dimension = config["feature_transform"], config["feature_dimension"]
-        estimated = getattr(dataset, "transforms", None)  # of a catalog: never estimated again
-        if not kind or estimated is not None:
-            return estimated or {}
-
-        def fitted(values: Tensor, present: Tensor) -> FeatureTransform:
-            return fit_transform(values[present], kind, dimension)
-
-        if domain is None or not config["transform_per_domain"]:
-            return {m: fitted(values, present) for m, (values, present) in dataset.features.items()}
-        transforms: dict[str, FeatureTransform | PerDomain] = {}
-        for modality, (values, present) in dataset.features.items():
-            parts = [present & (domain == number) for number in range(len(dataset.domains))]
-            transforms[modality] = PerDomain(
-                fitted(values, own if own.sum() > 1 else present) for own in parts
-            )
-        return transforms
 
     def _make_loss(self, config, dataset) -> TableLoss | BatchLoss | SampledLoss:
         same_domain = bool(config["same_domain_negatives"])
@@ -278,100 +176,6 @@ class MultiModalRecommender(SequentialRecommender):
             raise ValueError("neighbor_scores needs features: name them in 'modalities'.")
         return NeighborScores(self.item_table, dimension)
 
-    def other_parameter(self) -> dict[str, Any]:
-        """What a checkpoint holds beside the parameters: which item each row of a table is, and how
-        often training has met it."""
-        tokens = [str(token) for token in self.item_tokens]
-        return {"item_tokens": tokens, "item_counts": self.item_counts}
-
-    def load_state_dict(self, state_dict, strict: bool = True, assign: bool = False):
-        """As torch's, which does not know the items.
-
-        Raises:
-            UserError: the parameters were trained with another number of items.
-        """
-        for name, (_, axis) in tables_of_items(self, self.item_tables, self.n_items).items():
-            stored = state_dict.get(name)
-            if stored is not None and stored.shape[axis : axis + 1] != (self.n_items,):
-                raise UserError(
-                    f"the checkpoint was trained with other items: {name} is {list(stored.shape)} for "
-                    f"them, and the data have {self.n_items - 1} items and the padding; use the data "
-                    f"that it was trained with, or use_item_id: False."
-                )
-        loaded = super().load_state_dict(state_dict, strict=strict, assign=assign)
-        self._items_changed()
-        return loaded
-
-    def load_other_parameter(self, para: dict | None) -> None:
-        """Bring the tables of the items, which have been loaded, into the order of the data here.
-
-        Args:
-            para: what :meth:`other_parameter` gave when the parameters were saved.
-
-        Raises:
-            UserError: the parameters were trained with other items.
-        """
-        stored = (para or {}).get("item_tokens")
-        own = [str(token) for token in self.item_tokens]
-        tables = tables_of_items(self, self.item_tables, self.n_items)
-        if stored is None or stored == own or not tables:
-            return
-        try:
-            reorder(tables, stored_rows(stored, own))
-        except OtherItems as error:
-            raise UserError(
-                f"the checkpoint was trained with other items: {error}; use the data that it was "
-                f"trained with, or use_item_id: False."
-            ) from None
-
-    def make_adapter(self, n_features: int, config) -> nn.Module:  # noqa: ARG002  UniSRec's reads it
-        """The map of one modality, ``(n, n_features)`` to ``(n, hidden_size)``: linear."""
-        return Linear(n_features, self.hidden_size)
-
-    def feature(self, modality: str) -> Tensor:
-        """Frozen features ``(n_items, F)``, in the dtype of the file."""
-        return self.item_table.feature(modality)
-
-    def present(self, modality: str) -> Tensor:
-        """Whether an item has the modality, ``(n_items,)`` bool."""
-        return self.item_table.present(modality)
-
-    @property
-    def trained(self) -> Tensor:
-        """Whether an item has a training interaction, ``(n_items,)`` bool."""
-        return self.item_table.trained
-
-    def adapt(self, modality: str, item_id: Tensor | None = None, mask: bool = True) -> Tensor:
-        """Adapted features of some items, or of all.
-
-        Args:
-            modality: its name.
-            item_id: ``(n,)``; ``None`` for the whole table.
-            mask: give 0 for items without the modality, instead of the adapter's bias.
-
-        Returns:
-            ``(n, hidden_size)``
-        """
-        return self.item_table.adapt(modality, self.adapters[modality], item_id, mask)
-
-    def id_available(self, item_id: Tensor | None = None) -> Tensor | None:
-        """Whether the IDs of some items, or of all, are trained: ``(n,)`` bool; ``None`` when all
-        count."""
-        uses_some = self.use_item_id and self.mask_missing
-        return self.item_table.trained_ids(item_id) if uses_some else None
-
-    def id_rows(self, table: Tensor, item_id: Tensor | None = None) -> Tensor:
-        """Rows of an ID table for some items, or all; zero where :meth:`id_available` is not."""
-        return id_rows(table, item_id, self.id_available(item_id), self.has_sparse_gradients)
-
-    def id_tables(self) -> list[nn.Parameter]:
-        """The learned embeddings of the items, ``(n_items, hidden_size)`` each."""
-        return [
-            parameter
-            for name, parameter in self.named_parameters()
-            if name.startswith(("item_embedding.", "item_embeddings."))
-        ]
-
     @property
     def has_sparse_gradients(self) -> bool:
         """Whether rows that are picked from a table of item IDs have a sparse gradient, which takes no
@@ -379,58 +183,18 @@ class MultiModalRecommender(SequentialRecommender):
         adds_to_dense = self.has_many_items and self.softmax in TABLE_CANDIDATES
         return self.sparse_id_updates or adds_to_dense
 
-    def keep_modalities(self, modalities: Collection[str]) -> None:
-        """Remove all other modalities from the items; nothing is trained again.
+    def append_items(self, tokens, features) -> None:
+        """See :meth:`~recbole_mm.model.item_recommender.ItemRecommender.append_items`.
 
         Raises:
-            ValueError: the model does not have one of them.
+            ValueError: a loss over the batch, which has shares of the items.
         """
-        self.item_table.keep_modalities(modalities)
-        self._items_changed()
-
-    def permute_features(self, source: Tensor) -> None:
-        """Give item ``i`` the features of item ``source[i]``, in every modality.
-
-        Args:
-            source: ``(n_items,)``, a permutation that keeps the padding item 0.
-        """
-        self.item_table.permute_features(source)
-        self._items_changed()
-
-    def append_items(
-        self, tokens: Sequence[str], features: Mapping[str, tuple[Tensor, Tensor]]
-    ) -> None:
-        """Rank further items by their features, as items without a training interaction.
-
-        Entries of theirs in parameters, such as ID embeddings, are zero.
-
-        Args:
-            tokens: outside ids, ``n``.
-            features: of each modality, values ``(n, F)`` before its transform, and whether an item
-                has them, ``(n,)`` bool.
-
-        Raises:
-            ValueError: other modalities than those of the model, or a loss over the batch, which
-                has shares of the items.
-            UserError: the model has adapters or transforms of several domains.
-        """
-        if self.item_table.domain is not None:
-            raise UserError(
-                "further items belong to no domain of a model that was trained with "
-                "adapters_per_domain or transform_per_domain; fine-tune it on one data set first."
-            )
         if self.softmax not in TABLE_CANDIDATES:
             raise ValueError(f"items cannot be added to a model with softmax: {self.softmax}.")
-        self.item_table.append(features)
-        append_zeros(self, tables_of_items(self, self.item_tables, self.n_items), len(tokens))
-        self.item_tokens = [*self.item_tokens, *tokens]
-        self.item_counts = nn.functional.pad(self.item_counts, (0, len(tokens)))
-        self.n_items = len(self.item_tokens)
+        super().append_items(tokens, features)
         self.candidate_loss = TableLoss(self.softmax, self.item_table.trained)
-        self._items_changed()
 
     def _items_changed(self) -> None:
-        """Forget what was computed of the items of the table."""
         self._kept_in_evaluation = {}
         if self.neighbors is not None:
             self.neighbors.refresh(self.item_table)
@@ -591,11 +355,6 @@ class MultiModalRecommender(SequentialRecommender):
         if mode:
             self._kept_in_evaluation = {}
         return super().train(mode)
-
-    @property
-    def has_many_items(self) -> bool:
-        """Whether there are so many items that they are embedded in blocks."""
-        return 0 < self.items_per_block < self.n_items
 
     def all_items(self):
         """:meth:`embed_items` of the whole table; in evaluation it is kept until a parameter
@@ -794,9 +553,3 @@ class MultiModalRecommender(SequentialRecommender):
             scores = scores + (own * history.value).sum(dim=1)
         never = self.never_recommended()[interaction[self.ITEM_ID]]
         return scores.masked_fill(never, -torch.inf)
-
-    def never_recommended(self) -> Tensor:
-        """Items without any modality and without a trained ID, except the padding item,
-        ``(n_items,)`` bool; none without ``mask_missing``."""
-        unknown = self.item_table.unknown(by_id=self.use_item_id)
-        return unknown if self.mask_missing else torch.zeros_like(unknown)

@@ -26,7 +26,11 @@ SETTINGS = {
 SMALL = {"hidden_size": 16, "inner_size": 16, "n_groups": 1, "d_state": 4, "head_dim": 16}
 READ_WHILE_A_CONFIG_IS_MADE = {"loss_type", "released"}  # the kind of its batches, a layer
 SHARED = properties_dir() / MULTI_MODAL
-MODEL_CODE = ("recbole_mm.model.abstract_recommender", "recbole_mm.model.sequential_recommender.")
+MODEL_CODE = (
+    "recbole_mm.model.abstract_recommender",
+    "recbole_mm.model.item_recommender",
+    "recbole_mm.model.sequential_recommender.",
+)
 
 
 @pytest.fixture
