@@ -16,6 +16,7 @@ import torch
 
 from recbole_mm.integration import lookup, patches, register
 from recbole_mm.integration.lookup import QUICK_START, RUN_FUNCTIONS
+from recbole_mm.integration.recbole_checkpoints import load_checkpoints_of_recbole
 from recbole_mm.integration.stand_ins import AroundImport
 from recbole_mm.tools.recbole_version import INSTALL, RecBoleError
 
@@ -195,7 +196,7 @@ AFTER_IMPORT = (
         lambda: _has_mark("recbole.evaluator", "Collector.get_data_struct", "leaves_numbers"),
     ),
     Patch(
-        patches.load_checkpoints_of_recbole,
+        load_checkpoints_of_recbole,
         (
             "recbole.trainer:Trainer.resume_checkpoint uses load",
             "recbole.trainer:Trainer.evaluate uses load",

@@ -1,6 +1,4 @@
-import io
 import os
-import pickle
 import types
 import warnings
 from collections import Counter
@@ -11,38 +9,16 @@ import recbole.trainer.trainer
 import recbole.utils.logger
 import scipy.sparse
 import torch
+from as_if_in import as_if_in
 from recbole.config import Config
 from recbole.data import create_dataset
 from recbole.evaluator import Collector
 from recbole.sampler import RepeatableSampler
-from recbole.trainer import HyperTuning, Trainer
+from recbole.trainer import HyperTuning
 
-from recbole_mm.config.load import RunConfig, load_config
-from recbole_mm.config.plain import config_to_plain
+from recbole_mm.config.load import load_config
 from recbole_mm.integration import patch_list
 from recbole_mm.integration import patches as compat
-
-
-def as_if_in(module, function):
-    """The function, as if it stood in another module."""
-    names = {"__name__": module, "torch": torch}
-    return types.FunctionType(function.__code__, names, argdefs=function.__defaults__)
-
-
-def load(path, weights_only=None):
-    if weights_only is None:
-        return torch.load(path)
-    return torch.load(path, weights_only=weights_only)
-
-
-load_in_recbole = as_if_in("recbole.trainer.trainer", load)
-
-
-class Bomb:
-    """Runs code when it is unpickled."""
-
-    def __reduce__(self):
-        return eval, ("__import__('pathlib').Path('exploded').touch()",)
 
 
 def test_numpy_has_the_names_that_recbole_reads():
@@ -109,11 +85,6 @@ def test_the_collector_keeps_counts_beside_tensors():
     assert "rec.items" not in struct
 
 
-def checkpoint(config, path, **more):
-    torch.save({"config": config, "state_dict": {"w": torch.ones(2)}, **more}, path)
-    return path
-
-
 @pytest.mark.parametrize("module", [recbole.trainer.trainer, recbole.utils.logger])
 def test_a_folder_that_another_process_made_meanwhile_is_no_error(module, tmp_path, monkeypatch):
     folder = tmp_path / "saved"
@@ -123,89 +94,6 @@ def test_a_folder_that_another_process_made_meanwhile_is_no_error(module, tmp_pa
     module.ensure_dir(str(folder))
     with pytest.raises(FileExistsError):
         module.ensure_dir(__file__)
-
-
-def test_recbole_reads_its_own_pickled_checkpoint(tmp_path):
-    config = load_config("SASRec", "demo")
-    trainer = Trainer(config, torch.nn.Linear(2, 2))
-    trainer.model.other_parameter = lambda: None
-    trainer.best_valid_score = np.float64(0.5)
-    trainer._save_checkpoint(3, verbose=False, saved_model_file=tmp_path / "recbole.pth")
-
-    loaded = load_in_recbole(tmp_path / "recbole.pth")
-
-    assert loaded["config"].final_config_dict == config.final_config_dict
-    assert loaded["epoch"] == 3
-    assert loaded["best_valid_score"] == 0.5
-    torch.testing.assert_close(loaded["state_dict"]["weight"], trainer.model.weight.detach())
-
-
-def test_recbole_gets_a_config_from_our_plain_checkpoint(tmp_path):
-    config = load_config("SASRec", "demo", overrides={"seed": 5})
-    path = checkpoint(config_to_plain(config), tmp_path / "ours.pth")
-
-    loaded = load_in_recbole(path)["config"]
-
-    assert isinstance(loaded, RunConfig)
-    assert loaded.final_config_dict == config.final_config_dict
-
-
-def test_recbole_does_not_execute_a_foreign_pickle(tmp_path):
-    path = checkpoint(load_config("SASRec", "demo"), tmp_path / "bad.pth", other=Bomb())
-
-    with pytest.raises(
-        pickle.UnpicklingError, match=r"would import __builtin__.eval.*trust its origin"
-    ):
-        load_in_recbole(path)
-
-    assert not (tmp_path / "exploded").exists()
-
-
-class ConfigBomb:
-    """A Config evaluates the strings of the dict that it is made of."""
-
-    def __reduce__(self):
-        code = "__import__('pathlib').Path('exploded').touch()"
-        return Config, (None, None, None, {"x": code})
-
-
-@pytest.mark.parametrize("key", ["config", "other"])
-def test_recbole_makes_no_config_out_of_a_pickle(tmp_path, key):
-    path = tmp_path / "bad.pth"
-    torch.save({"config": load_config("SASRec", "demo"), key: ConfigBomb()}, path)
-
-    with pytest.raises(pickle.UnpicklingError, match="would make a Config, which executes code"):
-        load_in_recbole(path)
-
-    assert not (tmp_path / "exploded").exists()
-
-
-def test_what_a_module_of_recbole_imports_is_not_recboles():
-    unpickler = compat._RecBoleUnpickler(io.BytesIO(b"\x80\x04N."))
-    unpickler.load()  # a dotted name is looked up under protocol 4
-
-    with pytest.raises(pickle.UnpicklingError, match="recbole.utils.utils.os.system"):
-        unpickler.find_class("recbole.utils.utils", "os.system")
-    with pytest.raises(pickle.UnpicklingError, match="recbole.trainer.Trainer"):
-        unpickler.find_class("recbole.trainer", "Trainer")
-    assert issubclass(unpickler.find_class("recbole.config.configurator", "Config"), Config)
-
-
-@pytest.mark.parametrize("module", ["somebody.else", "recbole_mm.transfer.pretrained"])
-def test_torch_load_is_as_strict_as_ever_outside_recbole(tmp_path, module):
-    config = load_config("SASRec", "demo")
-    pickled = checkpoint(config, tmp_path / "pickled.pth")
-    plain = checkpoint(config_to_plain(config), tmp_path / "plain.pth")
-
-    with pytest.raises(pickle.UnpicklingError):
-        as_if_in(module, load)(pickled)
-    assert type(as_if_in(module, load)(plain)["config"]) is dict
-
-
-def test_a_caller_in_recbole_that_says_what_it_wants_gets_it(tmp_path):
-    path = checkpoint(config_to_plain(load_config("SASRec", "demo")), tmp_path / "plain.pth")
-
-    assert type(load_in_recbole(path, weights_only=True)["config"]) is dict
 
 
 def test_importing_recbole_does_not_leave_anomaly_detection_on():

@@ -1,0 +1,177 @@
+"""Checkpoints that RecBole's own functions load: plain data, or a pickle that names nothing else than
+what RecBole's trainer puts into one."""
+
+import functools
+import os
+import pickle
+import sys
+import warnings
+from enum import Enum
+
+import torch
+
+from recbole_mm.config.checks import refuse_wrong_values
+from recbole_mm.config.keys import SET_BY_RECBOLE, keys_of_model
+from recbole_mm.config.models import model_name
+from recbole_mm.config.own_models import own_models
+from recbole_mm.integration.lookup import QUICK_START
+from recbole_mm.tools.errors import UserError
+from recbole_mm.tools.torch_files import TorchFileError, check_archive, refuse_unusable
+
+PACKAGES_WITH_MODELS = ("recbole", "recbole_mm")
+CONFIG_CLASS = ("recbole.config.configurator", "Config")
+RUN_CONFIG_CLASSES = {("recbole_mm.config", "RunConfig"), ("recbole_mm.config.load", "RunConfig")}
+IN_RECBOLE_CHECKPOINTS = {
+    ("collections", "OrderedDict"),
+    ("numpy", "dtype"),
+    ("numpy._core.multiarray", "scalar"),
+    ("numpy.core.multiarray", "scalar"),
+    ("torch", "device"),
+    ("torch._utils", "_rebuild_parameter"),
+    ("torch._utils", "_rebuild_tensor_v2"),
+    ("yaml.loader", "FullLoader"),
+}
+
+
+def load_checkpoints_of_recbole():
+    """torch >= 2.6 refuses the pickled Config in a checkpoint of RecBole's trainer.
+
+    ``torch.load`` is wrapped; only calls from inside ``recbole`` that do not say ``weights_only``
+    differ from before. They load plain data (our checkpoints, whose config they get as a Config),
+    and else a pickle that names nothing but what RecBole's trainer puts into one.
+    """
+    original = torch.load
+    if getattr(original, "loads_recbole", False):
+        return
+
+    @functools.wraps(original)
+    def load(f, *args, **kwargs):
+        caller = sys._getframe(1).f_globals.get("__name__", "")
+        if not caller.startswith("recbole.") or "weights_only" in kwargs:
+            return original(f, *args, **kwargs)
+        is_path = isinstance(f, (str, os.PathLike))
+        try:
+            if is_path:
+                check_archive(f)
+            return _load_for_recbole(original, caller, f, *args, **kwargs)
+        except FileNotFoundError:
+            raise
+        except Exception as error:  # whatever a damaged file makes torch and RecBole raise
+            if isinstance(error, UserError) and not isinstance(error, TorchFileError):
+                raise  # it names the file or the key
+            reason = str(error).strip().partition("\n")[0] or type(error).__name__
+            raise UserError(
+                f"{f if is_path else getattr(f, 'name', 'the file')}: not a checkpoint of a model that is known here, or a "
+                f"damaged one ({reason})"
+            ) from error
+
+    load.loads_recbole = True
+    torch.load = load
+
+
+def _load_for_recbole(original, caller: str, f, *args, **kwargs):
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Detected pickle protocol 4", UserWarning)
+            checkpoint = original(f, *args, weights_only=True, **kwargs)
+    except pickle.UnpicklingError:
+        checkpoint = original(f, *args, weights_only=False, pickle_module=_RecBolePickle, **kwargs)
+        read = _config_to_read()
+        if isinstance(checkpoint, dict) and isinstance(checkpoint.get("config"), read):
+            config = checkpoint["config"]
+            kind = _run_config() if isinstance(config, _run_config_to_read()) else read.__base__
+            config.__class__ = kind
+            if caller == QUICK_START:  # which runs what the configuration says
+                refuse_unusable(checkpoint["state_dict"], str(f), UserError)
+                checkpoint["config"] = _checked(config)
+                checkpoint["config"].__class__ = kind
+        return checkpoint
+    if isinstance(checkpoint, dict) and isinstance(checkpoint.get("config"), dict):
+        from recbole_mm.config.plain import config_from_plain
+
+        refuse_unusable(checkpoint["state_dict"], str(f), UserError)
+        plain = checkpoint["config"]
+        refuse_wrong_values(plain, str(f), model_name(plain["model"]))
+        checkpoint["config"] = config_from_plain(plain)
+    return checkpoint
+
+
+def _checked(config):
+    """The Config of a checkpoint, of an admitted model and with the keys that this model reads."""
+    from recbole_mm.config.plain import config_from_plain, config_to_plain
+
+    model = model_name(config.final_config_dict["model"])
+    kept = {*keys_of_model(model, config.final_config_dict), *SET_BY_RECBOLE}
+    values = config.final_config_dict.items()
+    config.final_config_dict = {key: value for key, value in values if key in kept}
+    return config_from_plain(config_to_plain(config))
+
+
+class RefusedPickle(UserError, pickle.UnpicklingError):
+    """A checkpoint that names what no checkpoint of RecBole's has to."""
+
+
+@functools.cache
+def _config_to_read() -> type:
+    """RecBole's Config for a file, which sets its state; making a new one evaluates strings."""
+    from recbole.config import Config
+
+    def refuse(*_, **__):
+        raise RefusedPickle("the checkpoint would make a Config, which executes code")
+
+    return type("Config", (Config,), {"__init__": refuse})
+
+
+class _ClassOfAModel:
+    """Takes the place of the class that a Config names; a file cannot make a model."""
+
+    def __init__(self, *_, **__):
+        raise RefusedPickle("the checkpoint would make a model, which may execute code")
+
+
+@functools.cache
+def _run_config_to_read() -> type:
+    """Ours, which a checkpoint of our commands has, likewise."""
+    return type("RunConfig", (_config_to_read(),), {})
+
+
+def _run_config() -> type:
+    from recbole_mm.config.load import RunConfig
+
+    return RunConfig
+
+
+class _RecBoleUnpickler(pickle.Unpickler):
+    """Imports only the names that a checkpoint of RecBole's trainer needs."""
+
+    def find_class(self, module, name):
+        if (module, name) in IN_RECBOLE_CHECKPOINTS:
+            return super().find_class(module, name)
+        if (module, name) == CONFIG_CLASS:
+            return _config_to_read()
+        if (module, name) in RUN_CONFIG_CLASSES:
+            return _run_config_to_read()
+        if module == "recbole.utils.enum_type":
+            found = super().find_class(module, name)
+            if isinstance(found, type) and issubclass(found, Enum):
+                return found
+        package, _, inside = module.partition(".")
+        own = own_models().get(name)
+        if package in PACKAGES_WITH_MODELS and inside.startswith("model."):
+            return _ClassOfAModel
+        if own is not None and own.module == module:
+            return _ClassOfAModel
+        raise RefusedPickle(
+            f"the checkpoint would import {module}.{name}, which RecBole's trainer puts into none. "
+            "If you trust its origin, load it with torch.load(..., weights_only=False)"
+        )
+
+
+class _RecBolePickle:
+    """What ``torch.load(pickle_module=...)`` asks of a pickle module."""
+
+    Unpickler = _RecBoleUnpickler
+
+    @staticmethod
+    def load(file, **kwargs):
+        return _RecBoleUnpickler(file, **kwargs).load()
