@@ -15,6 +15,7 @@ from recbole_mm.prepare.inputs import today
 from recbole_mm.prepare.open_encoder import open_encoder
 from recbole_mm.prepare.tuned_encoders import read_tuning, write_tuning
 from recbole_mm.tools.errors import UserError
+from recbole_mm.tools.files import give_usual_modes
 from recbole_mm.tools.locks import locked
 from recbole_mm.tools.records import read_record, write_record
 
@@ -143,4 +144,5 @@ def _tune_and_save(
     shutil.rmtree(model, ignore_errors=True)
     encoder.model.save_pretrained(str(model), create_model_card=False)
     write_tuning(model, {**plan, "result": result, "date": today()})
+    give_usual_modes(model)
     model.replace(target)

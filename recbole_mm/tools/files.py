@@ -45,6 +45,18 @@ def whole_or_not(path):
             raise
 
 
+def give_usual_modes(folder) -> None:
+    """Let those read the files of a folder whom the user's umask allows to, where a library has written
+    private ones."""
+    probe = Path(folder, f".mode{UNFINISHED}")
+    probe.touch()
+    mode = stat.S_IMODE(probe.stat().st_mode)
+    probe.unlink()
+    for path in Path(folder).rglob("*"):
+        if path.is_file():
+            path.chmod(mode)
+
+
 def move_onto(source, target) -> None:
     """Rename a file, over another one if there is one.
 

@@ -32,6 +32,19 @@ def test_a_file_is_as_readable_as_any_other_also_if_a_library_writes_a_private_o
     assert (tmp_path / "a").stat().st_mode == (tmp_path / "other").stat().st_mode
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions")
+def test_private_files_of_a_folder_become_what_the_umask_allows(tmp_path):
+    (tmp_path / "model" / "part").mkdir(parents=True)
+    private = tmp_path / "model" / "part" / "weights"
+    private.touch(mode=0o600)
+    (tmp_path / "other").touch()
+
+    files.give_usual_modes(tmp_path / "model")
+
+    assert private.stat().st_mode == (tmp_path / "other").stat().st_mode
+    assert [path.name for path in (tmp_path / "model").rglob("*")] == ["part", "weights"]
+
+
 def test_a_block_that_fails_leaves_the_file_as_it_was(tmp_path):
     path = tmp_path / "a.txt"
     write_text(path, "old")
