@@ -9,6 +9,7 @@ import hypothesis
 import numpy as np
 import pytest
 import torch
+from fork_server import ADDRESS, FORKS, ForkServer
 
 from recbole_mm.data.feature_files import feature_path, write_item_features
 
@@ -76,6 +77,24 @@ def almost_full_disk():
 def one_thread():
     """Tiny tensors are fastest on one thread, and the other cores run other tests."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def fork_server():
+    """A process of which commands are forks; ``None`` on systems that do not fork."""
+    if sys.platform == "win32":
+        yield None
+        return
+    with ForkServer() as server:
+        yield server
+
+
+@pytest.fixture
+def forked_children(fork_server, monkeypatch):
+    """The processes that a command starts and waits for import nothing."""
+    if fork_server is not None:
+        monkeypatch.setenv(ADDRESS, fork_server.address)
+        monkeypatch.setattr("recbole_mm.tools.children.subprocess", FORKS)
 
 
 @pytest.fixture(scope="session")

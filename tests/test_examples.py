@@ -12,11 +12,14 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def run_example(repository, tmp_path):
+def run_example(repository, tmp_path, fork_server):
     """Runs a script of the examples in a folder, with this checkout as the installed command."""
     commands = tmp_path / "bin"
     commands.mkdir()
-    for name, script in (("recbole-mm", f'"{repository}/run_recbole_mm.py"'), ("python", "")):
+    command = f'"{repository}/run_recbole_mm.py"'
+    if fork_server is not None:
+        command = f'-S "{repository}/tests/fork_server.py" "{fork_server.address}" {command}'
+    for name, script in (("recbole-mm", command), ("python", "")):
         path = commands / name
         path.write_text(f'#!/bin/sh\nexec "{sys.executable}" {script} "$@"\n')
         path.chmod(0o755)

@@ -1,6 +1,7 @@
 """Commands that are killed or interrupted, and run again; ``python tests/kills.py`` kills more often."""
 
 import pytest
+from fork_server import ADDRESS
 from kills import CASES, Undisturbed, points_of
 from readers import Shelf
 from zygote import Zygote
@@ -20,9 +21,11 @@ def shelf(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def zygote():
-    with Zygote() as zygote:
-        yield zygote
+def zygote(fork_server):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(ADDRESS, fork_server.address)
+        with Zygote() as zygote:
+            yield zygote
 
 
 @pytest.mark.slow

@@ -13,6 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
+from fork_server import ADDRESS, FORKS, Forked
+
 KILLED = 137
 COUNTED = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir"}
 NOT_COUNTED = ("log", "log_tensorboard", ".matplotlib")
@@ -23,7 +25,8 @@ IMPORTED = (
     "recbole_mm.prepare.own_tables", "recbole_mm.recommend.export",
     "recbole_mm.recommend.recommender", "recbole_mm.run.command", "recbole_mm.run.stages",
     "recbole_mm.tuning.command", "recbole_mm.tuning.optuna_search", "recbole_mm.tuning.report",
-    "recbole_mm.tuning.search", "sklearn.decomposition",
+    "recbole_mm.tuning.search", "sklearn.decomposition", "matplotlib.backends.backend_svg",
+    "torch.fx.experimental.symbolic_shapes",  # by the first gradient that is given to torch
 )  # fmt: skip
 
 TUNING = "recbole_mm.encoder_tuning.trainer"
@@ -50,16 +53,22 @@ def can_tune_encoders() -> bool:
 
 
 class Zygote:
-    """The process from which commands are forked; a context."""
+    """The process from which commands are forked; a context.
+
+    Where there is a fork server, it is a fork of it, and so are the processes that the commands start.
+    """
 
     def __enter__(self):
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "POLARS_MAX_THREADS": "2"}
         environment["SOURCE_DATE_EPOCH"] = "1700000000"
         environment["MPLCONFIGDIR"] = "/tmp"
-        self._process = subprocess.Popen(
-            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        start = Forked if ADDRESS in os.environ else subprocess.Popen
+        self._process = start(
+            [sys.executable, __file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
             env=environment,
-        )  # fmt: skip
+        )
         return self
 
     def run(
@@ -74,7 +83,7 @@ class Zygote:
             by: name of the signal that it gets there.
         """
         job = {"folder": str(folder), "arguments": arguments, "kill_at": kill_at, "by": by}
-        self._process.stdin.write(json.dumps(job) + "\n")
+        self._process.stdin.write(json.dumps(job).encode() + b"\n")
         self._process.stdin.flush()
         answer = json.loads(self._process.stdout.readline())
         return Ended(**answer)
@@ -82,6 +91,7 @@ class Zygote:
     def __exit__(self, *_):
         self._process.stdin.close()
         self._process.wait()
+        self._process.stdout.close()
 
 
 class Counter:
@@ -118,7 +128,11 @@ def _serve() -> None:
         importlib.import_module(TUNING).SECONDS_BETWEEN_CHECKPOINTS = 0
     import torch
 
+    from recbole_mm.tools import children
+
     torch.set_num_threads(1)
+    if ADDRESS in os.environ:
+        children.subprocess = FORKS
     answers = os.fdopen(os.dup(1), "w")
     for line in sys.stdin:
         job = json.loads(line)
@@ -143,6 +157,7 @@ def _run_in_child(job: dict, report: Path, output: Path) -> None:
         stream = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(stream, 1)
         os.dup2(stream, 2)
+        sys.stdout.reconfigure(line_buffering=True)  # its lines are where they belong among errors
         os.chdir(job["folder"])
         sys.argv = ["recbole-mm", *job["arguments"]]
         counter = Counter(job["kill_at"], job["by"])

@@ -1,4 +1,4 @@
-"""The whole command on the toy set; every run is a process of its own."""
+"""The whole command on the toy set; every run is a process of its own, forked."""
 
 import json
 from pathlib import Path
@@ -22,6 +22,7 @@ def options(**values):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked_children")
 def test_a_comparison_runs_resumes_and_survives_a_failing_run(toy, tmp_path, capsys):
     models = "MMM4Rec,SASRec+learning_rate=1e30,SASRec"  # whose loss is soon not a number
     command = options(models=models, **toy, **TINY, seeds=1, jobs=2, out="out")
@@ -67,6 +68,7 @@ def test_a_comparison_runs_resumes_and_survives_a_failing_run(toy, tmp_path, cap
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked_children")
 def test_baselines_that_train_nothing_are_compared_on_the_same_targets(toy, tmp_path, capsys):
     models = "SASRec,ItemKNN+k=3,Pop"
 
@@ -141,6 +143,7 @@ def test_entries_that_read_other_events_are_refused_before_anything_runs(toy, tm
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked_children")
 def test_a_baseline_that_fails_is_no_reason_to_run_the_others_again(toy, capsys):
     command = options(
         models="SASRec,SASRec+learning_rate=1e30", **toy, **TINY, seeds=1, jobs=2, out="out"
@@ -192,6 +195,7 @@ def test_a_folder_that_cannot_be_made_is_wrong_input(toy, tmp_path, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked_children")
 def test_a_report_is_made_while_the_runs_go_on(toy, capsys):
     shared = dict(toy, **TINY, seeds=2, jobs=1, out="out")
     assert main(options(models="SASRec", **dict(shared, seeds=1))) == 0
@@ -214,6 +218,7 @@ def test_a_report_is_made_while_the_runs_go_on(toy, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked_children")
 @pytest.mark.parametrize(
     ("protocol", "sentence"),
     [
@@ -233,6 +238,7 @@ def test_the_conditions_name_protocol_and_masking(toy, capsys, protocol, sentenc
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked_children")
 def test_masked_and_unmasked_numbers_come_from_one_run(toy, tmp_path, capsys):
     data = Path(toy["data_path"], "toy", "toy.inter")
     lines = data.read_text().splitlines()
@@ -253,6 +259,7 @@ def test_masked_and_unmasked_numbers_come_from_one_run(toy, tmp_path, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked_children")
 def test_the_conditions_count_targets_that_depend_on_the_order_of_ties(toy, capsys):
     data = Path(toy["data_path"], "toy", "toy.inter")
     header, *rows = data.read_text().splitlines()

@@ -115,6 +115,7 @@ def test_one_seed_is_no_ensemble_of_seeds(toy, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked_children")
 def test_an_ensemble_is_tested_after_its_members_and_reported_with_them(toy, tmp_path, capsys):
     models = "SASRec+n_heads=1,SASRecPlus+n_heads=1,SASRec+n_heads=1|SASRecPlus+n_heads=1"
     shared = {**toy, **TINY, "topk": "[5,10]", "seeds": 1, "jobs": 2, "out": "out"}

@@ -114,6 +114,7 @@ def test_lists_are_named(options):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked_children")
 def test_lists_of_a_model_have_its_numbers(toy, tmp_path, capsys):
     """The head of every list, as another tool would give it."""
     shared = {**toy, **TINY, "n_heads": 1, "topk": "[5,10]", "metric": "NDCG@5"}

@@ -22,6 +22,7 @@ TINY = {**TINY_MMM4REC, "epochs": 4}
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked_children")
 def test_a_killed_run_resumes_as_if_it_had_not_been_killed(toy, tmp_path, monkeypatch):
     config = load_config("MMM4Rec", config_dict={**toy, **TINY})
     entry = Entry("MMM4Rec", "MMM4Rec", files=[], settings={})

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from fork_server import ADDRESS
 from kills import Case, Undisturbed, points_of
 from small_amazon import mirrors_file, publish
 from web_server import serving
@@ -29,10 +30,13 @@ def bytes_of(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
-def test_killed_anywhere_and_run_again_it_gives_the_same_bytes(server, tmp_path):
+def test_killed_anywhere_and_run_again_it_gives_the_same_bytes(
+    server, tmp_path, fork_server, monkeypatch
+):
     def make(_, folder):
         mirrors_file(server, folder / "mine.yaml")
 
+    monkeypatch.setenv(ADDRESS, fork_server.address)
     with Zygote() as zygote:
         amazon = Undisturbed(Case("amazon", make, COMMAND), zygote, None, tmp_path / "amazon")
         for points in points_of(amazon, KILLS, seed=1):

@@ -15,7 +15,7 @@ def recommend(*options):
     return main(["recommend", "--no-progress", *map(str, options)])
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def cluster():
     ray = pytest.importorskip("ray", reason="--tool=ray needs recbole_mm[tune]")
     ray.init(
