@@ -107,11 +107,12 @@ def members_of(settings: Settings, runs: list[EntryRun]) -> list[tuple[Ensemble,
 
 def conditions(settings: Settings, dataset: DatasetDescription, configs: Configs) -> str:
     """How the numbers were made, in a few sentences."""
-    order = next(iter(configs.values()))["tie_order"]
+    config = next(iter(configs.values()))
+    same_domain = bool(config["same_domain_candidates"])
     sentences = [
         find_protocol(settings.protocol).description,
-        *ranking_conditions(dataset.counts["items"], settings.mask_seen),
-        *tie_conditions(order, dataset.tied_targets, dataset.counts["test targets"]),
+        *ranking_conditions(dataset.counts["items"], settings.mask_seen, same_domain),
+        *tie_conditions(config["tie_order"], dataset.tied_targets, dataset.counts["test targets"]),
     ]
     timed = dict.fromkeys(label for (label, _), c in configs.items() if knows_query_time(c))
     if timed:

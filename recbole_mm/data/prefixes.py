@@ -250,6 +250,11 @@ class PrefixDataset(PresplitDataset):
             take_rows(part, np.flatnonzero(~held_out[part[self.iid_field]].numpy()))
             for part in (train, valid)
         )
+        if len(train) == 0:
+            raise DatasetError(
+                f"{self.dataset_path}: held_out_items: {self.config['held_out_items']} leaves no training "
+                f"target, {int(held_out.sum())} of {self.item_num - 1} items are held out; give a smaller share"
+            )
         n_cold = int(held_out[test[self.iid_field]].sum())
         self.logger.info(
             f"{int(held_out.sum())} items are held out: they are the targets of {n_cold} of "

@@ -10,13 +10,22 @@ TIES = {
 LEAVE_ONE_OUT = "Leave-one-out: each user's last event is for test, the one before for validation."
 
 
-def ranking_conditions(n_items: int, mask_seen: bool) -> list[str]:
-    """What a target is ranked among."""
+def ranking_conditions(n_items: int, mask_seen: bool, same_domain: bool = False) -> list[str]:
+    """What a target is ranked among.
+
+    Args:
+        n_items: of the data set.
+        mask_seen: whether items of the history are no candidates at test.
+        same_domain: whether only items of the target's domain are candidates.
+    """
+    candidates = f"all {n_items:,} items"
+    if same_domain:
+        candidates = f"the items of its domain, of {n_items:,} in all"
     history = "are candidates too (not masked)"
     if mask_seen:
         history = "are not candidates at test (in validation they are)"
     return [
-        f"Each target is ranked among all {n_items:,} items; items in the user's history {history}.",
+        f"Each target is ranked among {candidates}; items in the user's history {history}.",
         "Of the other items with the same score, half count as ranked higher.",
     ]
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,14 +49,17 @@ def best_two(columns: dict[int, list[float]]) -> dict[tuple[int, int], str]:
     return marks
 
 
-def settings_table(configs: dict[str, dict]) -> Table:
+def settings_table(configs: dict[str, dict], further: Sequence[str] = ()) -> Table:
     """One row per hyper-parameter that an entry reads, one column per entry.
 
     Args:
         configs: label -> configuration; empty for what is not a model.
+        further: keys beside these.
     """
     configs = {label: config for label, config in configs.items() if config}
-    read = {label: hyper_parameters(config["model"]) for label, config in configs.items()}
+    read = {
+        label: [*hyper_parameters(config["model"]), *further] for label, config in configs.items()
+    }
     keys = dict.fromkeys(key for label in configs for key in read[label] if key in configs[label])
     rows = [
         [

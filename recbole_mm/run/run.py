@@ -11,6 +11,7 @@ from torch import nn
 from recbole_mm.config.keys import keys_of_other_models
 from recbole_mm.config.load import load_config
 from recbole_mm.config.models import MODELS
+from recbole_mm.config.plain import config_to_plain
 from recbole_mm.config.values import parse_value
 from recbole_mm.model.abstract_recommender import MultiModalRecommender
 from recbole_mm.run.logs import start_logging
@@ -25,7 +26,12 @@ from recbole_mm.tools.torch_files import TorchFileError
 from recbole_mm.training.optimizers import build_optimizer, trained_numbers
 from recbole_mm.training.recorded import recorded
 from recbole_mm.training.trainer import MultiModalTrainer
-from recbole_mm.transfer.pretrained import freeze_from_config
+from recbole_mm.transfer.pretrained import (
+    Pretrained,
+    freeze_from_config,
+    start_from,
+    start_from_config,
+)
 
 
 class Run:
@@ -71,17 +77,33 @@ class Run:
             torch.manual_seed(config["seed"] + processes.rank())
 
     @staticmethod
-    def check(config) -> None:
+    def check(config, source: Pretrained | None = None) -> None:
         """Load the data and make the model, to know now what would end the run later.
+
+        Args:
+            config: of the run.
+            source: what it will start from, if that is not trained yet, see :meth:`untrained`;
+                ``None``: ``pre_model_path``.
 
         Raises:
             UserError: what would.
         """
         _, model = _load(config)
         with user_errors():
+            if source is None:
+                start_from_config(model, config)
+            else:
+                start_from(model, config, source, "the pretrain stage that it starts from")
             freeze_from_config(model, config)
             if isinstance(model, MultiModalRecommender):
                 build_optimizer(config, model)
+
+    @staticmethod
+    def untrained(config) -> Pretrained:
+        """What a run will leave to another one to start from, before it is trained."""
+        _, model = _load(config)
+        assert isinstance(model, MultiModalRecommender)
+        return Pretrained(model.state_dict(), config_to_plain(config), model.feature_info)
 
     def keep_progress(self, best: Path, latest: Path) -> None:
         """Keep the best and the latest epoch in these files, and resume from them if they exist.

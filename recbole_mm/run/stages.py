@@ -39,6 +39,7 @@ from recbole_mm.tools.files import remove_abandoned, require_writable, set_aside
 from recbole_mm.tools.locks import Locked, locked
 from recbole_mm.tools.records import read_record, write_record
 from recbole_mm.transfer.checkpoints import CheckpointError, read_checkpoint
+from recbole_mm.transfer.pretrained import Pretrained
 
 
 class Stage:
@@ -97,14 +98,23 @@ class Stage:
             return None
         return replace(result, checkpoint=str(checkpoint))
 
-    def check(self, called: str) -> None:
+    def check(self, called: str, source: "Stage | None" = None) -> None:
         """Load its data and make its model, to know now what would end it later.
+
+        Args:
+            called: its name in messages.
+            source: the stage that it starts from, if that is not finished.
 
         Raises:
             UserError: what would, and the stage.
         """
         with user_errors(f"{called}: "):
-            Run.check(self.config)
+            Run.check(self.config, None if source is None else source.untrained)
+
+    @cached_property
+    def untrained(self) -> Pretrained:
+        """What it leaves to a stage that starts from it, before it is trained."""
+        return Run.untrained(self.config)
 
     def run(self, called: str = "stage", note: str = "") -> Result:
         """Run the stage, the rest of it, or nothing if it is finished.
@@ -195,7 +205,8 @@ def _run_in_order(stages: list[Stage]) -> list[Result]:
             stage.config["pre_model_path"] = results[stage.source].checkpoint
         if not checked and stage.result() is None:
             for later, coming in enumerate(stages[number:], number + 1):
-                coming.check(f"stage {later} ({coming})")
+                source = None if coming.source is None else stages[coming.source]
+                coming.check(f"stage {later} ({coming})", source)
             checked = True
         results.append(stage.run(f"stage {number} of {len(stages)}", _note(stage, stages)))
     return results

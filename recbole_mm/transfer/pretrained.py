@@ -228,9 +228,11 @@ def load_pretrained(
         if state[name].shape != own[name].shape
     }
     if surplus or wanted - given or shapes:
-        hint = ""
+        hint = _other_modalities(model, state)
         if above and not allow_fewer_layers:
-            hint = " The checkpoint has more layers: allow_fewer_layers: True takes the lower ones."
+            hint += (
+                " The checkpoint has more layers: allow_fewer_layers: True takes the lower ones."
+            )
         raise TransferError(
             f"the checkpoint does not fit this {type(model).__name__}; only in the checkpoint: "
             f"{_listing(surplus)}; only in the model: {_listing(wanted - given)}; with another "
@@ -242,6 +244,19 @@ def load_pretrained(
     if lacked:
         getLogger().info(f"the data lack the modalities {lacked} of the pre-trained model")
     return Transferred(loaded, sorted(set(state) - set(loaded)), sorted(set(own) - set(loaded)))
+
+
+def _other_modalities(model: MultiModalRecommender, state: Mapping[str, Tensor]) -> str:
+    """A hint, if the model reads modalities that the pre-trained model does not know."""
+    known = modalities_of(state)
+    if set(model.modalities) <= known:
+        return ""
+    common = [name for name in model.modalities if name in known]
+    fix = f"set modalities: {common}" if common else "they have none in common"
+    return (
+        f" The pre-trained model reads the modalities {sorted(known)}, this model "
+        f"{sorted(model.modalities)}: {fix}."
+    )
 
 
 def freeze(model: torch.nn.Module, patterns: Iterable[str]) -> list[str]:
@@ -308,6 +323,27 @@ def start_from_config(model, config) -> Transferred | None:
             "checkpoint on its own data."
         )
     pretrained = read_pretrained(path, type(model).__name__)
+    report = start_from(model, config, pretrained, f"pre_model_path {path}")
+    getLogger().info(
+        f"started from {path}: {len(report.loaded)} parameters are transferred; left out: "
+        f"{_listing(report.left_out)}; new: {_listing(report.fresh)}"
+    )
+    return report
+
+
+def start_from(model, config, pretrained: Pretrained, origin: str) -> Transferred:
+    """Start from pre-trained parameters with ``reset`` and ``allow_fewer_layers``.
+
+    Args:
+        model: of this package; it gets the parameters.
+        config: of its run.
+        pretrained: what it starts from.
+        origin: names it in messages.
+
+    Raises:
+        TransferError: see :func:`load_pretrained`, or it would compute something else with them.
+    """
+    reset = config["reset"] or []
     try:
         trained_with = {**model.implied_keys, **(pretrained.config or {})}
         changeable = config["allow_changed_keys"] or []
@@ -315,14 +351,9 @@ def start_from_config(model, config) -> Transferred | None:
         fresh = (*reset, *model.domain_parameters)
         refuse_other_features(model, pretrained, fresh, bool(config["allow_other_features"]))
         fewer_layers = bool(config["allow_fewer_layers"])
-        report = load_pretrained(model, pretrained.state, reset, fewer_layers)
+        return load_pretrained(model, pretrained.state, reset, fewer_layers)
     except TransferError as error:
-        raise TransferError(f"pre_model_path {path}: {error}") from error
-    getLogger().info(
-        f"started from {path}: {len(report.loaded)} parameters are transferred; left out: "
-        f"{_listing(report.left_out)}; new: {_listing(report.fresh)}"
-    )
-    return report
+        raise TransferError(f"{origin}: {error}") from error
 
 
 def _require_ours(model, keys: list[str]) -> None:

@@ -9,8 +9,8 @@ POPULARITY = "popularity"
 COMMON_KEYS = (
     *dataset_arguments, "benchmark_filename", "checkpoint_dir", "data_cache", "data_path", "domains",
     "encoding", "eval_args", "eval_batch_size", "exclude_users_of", "feature_path", "gpu_id",
-    "held_out_items", "metrics", "min_feature_coverage", "seed", "show_progress", "tie_order", "topk",
-    "train_users", "use_gpu", "valid_metric",
+    "held_out_domains", "held_out_items", "metrics", "min_feature_coverage", "same_domain_candidates",
+    "seed", "show_progress", "tie_order", "topk", "train_users", "use_gpu", "valid_metric",
 )  # fmt: skip
 """Keys that decide what a model is trained and tested on."""
 

@@ -13,7 +13,8 @@ class Description(NamedTuple):
     """A target under a condition.
 
     Attributes:
-        counts: users, items, interactions, and users and targets of each part.
+        counts: users, items, interactions, and users and targets of each part; with items that are
+            left out, test targets are these.
         modalities: of the model.
         held_out: tokens of the items that are left out of training.
         tied_targets: test targets of leave-one-out that depend on the order of ties.
@@ -38,6 +39,8 @@ def describe(config) -> Description:
     tokens = np.asarray(train.field2id_token[train.iid_field]).astype(str)
     events = None if train.has_histories else train.events
     parts = (train, valid, test)
+    held_out = train.held_out()
+    tested = test.inter_feat[test.iid_field]
     counts = {
         "users": train.user_num - 1,
         "items": train.item_num - 1,
@@ -45,7 +48,7 @@ def describe(config) -> Description:
         "training users": len(np.unique(train.inter_feat[train.uid_field].numpy())),
         "training targets": len(train.inter_feat),
         "validation targets": len(valid.inter_feat),
-        "test targets": len(test.inter_feat),
+        "test targets": int(held_out[tested].sum()) if config["held_out_items"] else len(tested),
     }
     tied = 0
     if events is not None and train.has_time and "LS" in config["eval_args"]["split"]:
@@ -53,7 +56,7 @@ def describe(config) -> Description:
     return Description(
         counts=counts,
         modalities=list(train.modalities),
-        held_out=tokens[train.held_out().numpy()].tolist(),
+        held_out=tokens[held_out.numpy()].tolist(),
         tied_targets=tied,
         steps_per_epoch=math.ceil(len(splits.train) / (config["gradient_accumulation_steps"] or 1)),
     )

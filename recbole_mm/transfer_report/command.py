@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from recbole_mm.config.data_settings import data_settings
+from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.values import add_config_files_option, parse_flag, parse_overrides
 from recbole_mm.prepare.provide import add_download_options, provide_datasets
 from recbole_mm.tools.command_lines import shell_line
@@ -37,6 +38,8 @@ def main(arguments: list[str]) -> int:
     overrides = parse_overrides(rest)
     settings = data_settings(config_files=options.config_files, overrides=overrides)
     provide_datasets(settings, options)
+    if not options.out:
+        raise ConfigError("--out=: give the name of a folder for the report")
     require_writable(Path(options.out), "Give another --out")
     with extra_needed("transfer-report", "report"):
         from recbole_mm.run.jobs import parse_seeds

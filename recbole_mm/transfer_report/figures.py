@@ -9,7 +9,7 @@ from recbole_mm.reporting.figures import (
     draw_levels,
     learning_curves,
 )
-from recbole_mm.transfer_report.summary import Block
+from recbole_mm.transfer_report.summary import UNTRAINED_ROWS, Block
 from recbole_mm.transfer_report.variants import TRAINED
 
 
@@ -23,7 +23,7 @@ def curves_figure(block: Block) -> Figure:
 
 def sizes_figure(blocks: list[Block], metric: str) -> Figure:
     """A metric by the share of the users that are trained on: with intervals over users for what is
-    trained, level lines for the rest.
+    trained, gray lines for baselines, level lines for what is the same for all sizes.
 
     Args:
         blocks: of one target, by size.
@@ -52,7 +52,13 @@ def sizes_figure(blocks: list[Block], metric: str) -> Figure:
             capsize=2,
             label=start,
         )
-    draw_levels(axes, {r.start: r.mean for r in blocks[-1].rows if r.start not in TRAINED})
+    draw_levels(axes, {r.start: r.mean for r in blocks[-1].rows if r.start in UNTRAINED_ROWS})
+    for number, start in enumerate(_baselines(blocks)):
+        rows = [row for row in (block.row(start) for block in blocks) if row is not None]
+        axes.plot(
+            shares, [row.mean for row in rows], color="0.6", linestyle=DASHES[number % len(DASHES)],
+            linewidth=1, label=start,
+        )  # fmt: skip
     axes.set_xscale("log")
     axes.set_xticks(shares, [f"{share:.4g}%" for share in shares])
     axes.set_xticks([], minor=True)
@@ -60,3 +66,8 @@ def sizes_figure(blocks: list[Block], metric: str) -> Figure:
     axes.set_ylabel(metric)
     add_legend(figure, axes)
     return figure
+
+
+def _baselines(blocks: list[Block]) -> list[str]:
+    starts = [row.start for row in blocks[-1].rows]
+    return [start for start in starts if start not in (*TRAINED, *UNTRAINED_ROWS)]

@@ -27,8 +27,15 @@ from recbole_mm.transfer_report.numbers import numbers
 from recbole_mm.transfer_report.settings import ALL
 from recbole_mm.transfer_report.study import Study
 from recbole_mm.transfer_report.summary import Block
-from recbole_mm.transfer_report.variants import SCRATCH
+from recbole_mm.transfer_report.variants import UNFROZEN
 from recbole_mm.transfer_report.words import sentence
+
+TRANSFER_KEYS = (
+    "domains", "exclude_users_of", "held_out_domains", "domain_sampling", "domain_curriculum",
+    "same_domain_negatives", "same_domain_candidates", "adapters_per_domain", "transform_per_domain",
+    "pre_model_path", "validate_start", "reset", "freeze", "lora_rank", "group_learning_rates",
+)  # fmt: skip
+"""Keys that say what was pre-trained on, and how a target starts from it."""
 
 
 class Section(NamedTuple):
@@ -123,7 +130,7 @@ def _shared_tables(study: Study, blocks: list[Block]) -> dict[str, Table]:
     configs |= {
         outcome.target: outcome.config
         for outcome in reversed(study.outcomes)
-        if outcome.start == SCRATCH and outcome.condition == ALL
+        if outcome.start == UNFROZEN and outcome.condition == ALL
     }
     made_with: list[tuple[dict[str, str], list[str]]] = []
     for outcome in study.outcomes:
@@ -135,7 +142,7 @@ def _shared_tables(study: Study, blocks: list[Block]) -> dict[str, Table]:
     return {
         "searched": tables.searched_table(study),
         "pretraining": tables.pretraining_table(study),
-        "settings": settings_table(dict(reversed(configs.items()))),
+        "settings": settings_table(dict(reversed(configs.items())), TRANSFER_KEYS),
         "data": tables.data_table(blocks),
         "hashes": tables.hashes_table(study),
         "environment": environment_table(made_with),
@@ -165,6 +172,16 @@ def conditions(study: Study, blocks: list[Block]) -> str:
         sentences = ["The files of the data set are split already."]
     sentences += _conditions_of_targets(study, blocks)
     sentences += [f"{users}." for users in study.shared]
+    given = dict.fromkeys(
+        outcome.config["pre_model_path"]
+        for outcome in study.outcomes
+        if outcome.start == UNFROZEN and not study.pretrainings
+    )
+    sentences += [
+        f"All seeds start from the same pre-trained model, {path}: no interval holds what another "
+        f"pre-training would change."
+        for path in given
+    ]
     if len(settings.sizes) > 1:
         sentences.append(
             "Smaller training sets are shares of the users, drawn with a fixed seed, each a part of "
@@ -188,12 +205,15 @@ def _conditions_of_targets(study: Study, blocks: list[Block]) -> list[str]:
     """What targets are ranked among, and ties; with the names of the targets where they differ."""
     settings = study.settings
     targets: dict[str, list[str]] = {}
-    order_of = {outcome.target: outcome.config["tie_order"] for outcome in study.outcomes}
+    config_of = {outcome.target: outcome.config for outcome in study.outcomes}
     for target, group in groupby(blocks, key=lambda block: block.target):
         description = next(group).description
         counts = description.counts
-        ties = tie_conditions(order_of[target], description.tied_targets, counts["test targets"])
-        text = " ".join([*ranking_conditions(counts["items"], settings.mask_seen), *ties])
+        config = config_of[target]
+        same_domain = bool(config["same_domain_candidates"])
+        ranking = ranking_conditions(counts["items"], settings.mask_seen, same_domain)
+        ties = tie_conditions(config["tie_order"], description.tied_targets, counts["test targets"])
+        text = " ".join([*ranking, *ties])
         targets.setdefault(text, []).append(target)
     if len(targets) == 1:
         return list(targets)
@@ -223,9 +243,10 @@ def _notes(study: Study) -> dict[str, str]:
         spread = "One seed: the spread over seeds is not known."
         about = "over users, for these trained models (bootstrap; paired randomization test)"
     return {
-        "starts": f"{spread} scratch: random initial weights. frozen and unfrozen: from the "
-        f"pre-trained model, the sequence encoder fixed or trained. With validate_start, as by default, each "
-        f"stays as it was if no epoch is better. zero-shot: the pre-trained model "
+        "starts": f"{spread} scratch: random initial weights, all trained at one learning rate. frozen "
+        f"and unfrozen: from the pre-trained model, the sequence encoder fixed or trained (with lora_rank, "
+        f"by changes of low rank). With validate_start, as by default, each stays as it was if no epoch is "
+        f"better: its best epoch is then the start. zero-shot: the pre-trained model "
         f"without IDs and without training on the target; untrained: the same with random weights; "
         f"with neighbors: their scores and those of the neighbors are added. "
         f"neighbors: the items most similar to the last ones of the history, by one modality. "

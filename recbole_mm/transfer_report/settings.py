@@ -77,7 +77,7 @@ def parse_sizes(text: str) -> list[float]:
     Raises:
         ConfigError: one is not in (0, 1], or is a duplicate, or 1 is missing.
     """
-    sizes = _parse_numbers("--sizes", text, "shares of the users in (0, 1]", 1.0)
+    sizes = _parse_numbers("--sizes", text, "shares of the users in (0, 1], e.g. 0.1,1", 1.0)
     if 1 not in sizes:
         raise ConfigError(f"--sizes={text}: add 1, all users, which the smaller sizes follow")
     return sizes
@@ -91,7 +91,7 @@ def parse_learning_rates(text: str | None) -> list[float]:
     """
     if text is None:
         return []
-    return _parse_numbers("--learning_rates", text, "numbers > 0", math.inf)
+    return _parse_numbers("--learning_rates", text, "numbers > 0, e.g. 3e-4,1e-3", math.inf)
 
 
 def refuse_contradictions(settings: Settings) -> None:
@@ -121,5 +121,5 @@ def _parse_numbers(option: str, text: str, form: str, most: float) -> list[float
     numbers = list(value) if isinstance(value, (list, tuple)) else [value]
     plain = all(type(n) in (int, float) and 0 < n <= most and n < math.inf for n in numbers)
     if not plain or not numbers or len(set(numbers)) < len(numbers):
-        raise ConfigError(f"{option}={text}: give different {form}, e.g. {option}=0.1,1")
+        raise ConfigError(f"{option}={text}: give different {form}")
     return [float(n) for n in numbers]

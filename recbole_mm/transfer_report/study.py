@@ -83,6 +83,7 @@ def run_study(settings: Settings, log: Callable[[str], None]) -> Study:
         (trial.target, trial.condition): describe(stage.config)
         for trial, stage in _first_of_scratch(trials, stages)
     }
+    _refuse_untested(descriptions)
     trials = [
         _with_equal_steps(trial, stage.config, descriptions, settings.steps)
         for trial, stage in zip(trials, stages, strict=True)
@@ -111,6 +112,16 @@ def run_study(settings: Settings, log: Callable[[str], None]) -> Study:
     outcomes += _baselines(_first_of_scratch(trials, stages), descriptions)
     hashes = {name: h for stage in stages for name, h in data_hashes(stage.config).items()}
     return Study(settings, pretrainings, outcomes, searched, descriptions, hashes, shared)
+
+
+def _refuse_untested(descriptions: dict[Place, Description]) -> None:
+    for (target, condition), description in descriptions.items():
+        if condition.held_out_items and not description.counts["test targets"]:
+            raise ConfigError(
+                f"--new_items={condition.held_out_items:g}: {len(description.held_out)} of the "
+                f"{description.counts['items']} items of {target} are left out, and no test target is "
+                f"any of them; give a larger share"
+            )
 
 
 class Runner:
@@ -142,7 +153,7 @@ class Runner:
                 source = results[stage.source]
                 assert source is not None  # a pretrain stage does not fail silently
                 stage.config["pre_model_path"] = source.checkpoint
-            self._check_once(trials[number:], stages[number:])
+            self._check_once(trials, stages, number)
             name = f"{trial.text}, seed {seed}"
             try:
                 result = stage.run(name)
@@ -156,15 +167,15 @@ class Runner:
             self.log(f"[{number + 1}/{len(trials)}] {name}: {_reached(result)}")
             yield trial, stage, result
 
-    def _check_once(self, trials: list[Trial], stages: list[Stage]) -> None:
+    def _check_once(self, trials: list[Trial], stages: list[Stage], number: int) -> None:
         """Before the first stage is trained: every later one with other data or another start."""
-        if self._checked or stages[0].result() is not None:
+        if self._checked or stages[number].result() is not None:
             return
         self._checked = True
         known = set()
-        for trial, stage in zip(trials[1:], stages[1:], strict=True):
+        for trial, stage in zip(trials[number + 1 :], stages[number + 1 :], strict=True):
             if (trial.target, trial.start) not in known:
-                stage.check(trial.text)
+                stage.check(trial.text, None if stage.source is None else stages[stage.source])
             known.add((trial.target, trial.start))
 
 

@@ -47,6 +47,7 @@ class Row(NamedTuple):
             the starts on the target under the condition.
         valid: best validation score of each seed.
         reached: when it reaches scratch's best validation score; empty for what is not trained.
+        best_epochs: of each seed, see :class:`~recbole_mm.run.result.Result`; likewise.
     """
 
     start: str
@@ -56,6 +57,7 @@ class Row(NamedTuple):
     comparison: Comparison | None
     valid: list[float]
     reached: list[Reached]
+    best_epochs: list[int | None]
 
     @property
     def mean(self) -> float:
@@ -187,6 +189,7 @@ def _rows(
                 comparison=tested.get(start),
                 valid=scores,
                 reached=times if start in TRAINED else [],
+                best_epochs=[r.best_epoch for r in own.values()] if start in TRAINED else [],
             )
         )
     return rows

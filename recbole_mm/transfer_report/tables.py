@@ -29,7 +29,8 @@ def starts_table(blocks: list[Block], metric: str) -> Table:
         best = best_two({2: [row.mean for row in block.rows]})
         marks |= {(first + row, column): mark for (row, column), mark in best.items()}
     head = ["", "seeds", metric, "interval over users", f"minus {SCRATCH}", "change"]
-    return Table([*head, "p", "p (Holm)", f"validation {_valid_metric(blocks)}"], rows, marks)
+    ends = ["p", "p (Holm)", f"validation {_valid_metric(blocks)}", "best epochs"]
+    return Table([*head, *ends], rows, marks)
 
 
 def _valid_metric(blocks: list[Block]) -> str:
@@ -53,6 +54,7 @@ def _start_cells(row: Row, block: Block, metric: str) -> list[str]:
         p_value_cell(compared.p) if compared else "",
         p_value_cell(compared.corrected_p) if compared else "",
         _mean(row.valid),
+        ", ".join(map(epoch_in_words, row.best_epochs)),
     ]
 
 

@@ -11,7 +11,8 @@ from recbole_mm.run.stages import Stage, plan_stages
 from recbole_mm.transfer_report.settings import ALL, Condition, Settings
 
 SCRATCH = "scratch"
-TRAINED = (SCRATCH, "frozen", "unfrozen")
+UNFROZEN = "unfrozen"
+TRAINED = (SCRATCH, "frozen", UNFROZEN)
 """Starts that are trained on the target."""
 
 NOT_TRAINED = ("zero-shot", "untrained")
@@ -28,6 +29,7 @@ WITHOUT_TRAINING: dict = {
 }  # fmt: skip
 FROM_SCRATCH: dict = {
     "pre_model_path": None, "reset": [], "allow_fewer_layers": False, "lora_rank": 0,
+    "group_learning_rates": {},
 }  # fmt: skip
 WITH_ID, WITHOUT_ID = " with ID", " without ID"
 OF_THE_REPORT = ("seed", LEAVE_ONE_OUT)
@@ -120,6 +122,7 @@ def variant_stages(config_files, overrides: dict) -> dict[tuple[str, str], dict]
             continue  # a control that the file lists itself
         transferred = True
         _refuse_conditions(config)
+        _refuse_no_training(config)
         origin = config["pre_model_path"] or stage.source
         starts = {start: {**overlay, **given, **new} for start, new in _changes(config).items()}
         name = f"{config['model']}, {config['dataset']}"
@@ -146,7 +149,7 @@ def _changes(config) -> dict[str, dict]:
     return {
         SCRATCH: {**FROM_SCRATCH, **start, "freeze": []},
         "frozen": {"freeze": frozen, "lora_rank": 0},
-        "unfrozen": {"freeze": []},
+        UNFROZEN: {"freeze": []},
         "zero-shot": WITHOUT_TRAINING,
         "untrained": {**FROM_SCRATCH, **WITHOUT_TRAINING},
     }
@@ -161,6 +164,14 @@ def _keys(name: str, use_item_id: bool) -> list[tuple[str, str]]:
     """Target and start of every start; those that are not trained have no ID."""
     trained = name + (WITH_ID if use_item_id else WITHOUT_ID)
     return [(name if start in NOT_TRAINED else trained, start) for start in STARTS]
+
+
+def _refuse_no_training(config) -> None:
+    if config["epochs"] == 0:
+        raise ConfigError(
+            f"epochs: 0 in the stage on {config['dataset']}: what starts from the pre-trained model "
+            f"has to be trained there; zero-shot and untrained are in every report. Give epochs >= 1"
+        )
 
 
 def _refuse_conditions(config) -> None:

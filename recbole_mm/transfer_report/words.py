@@ -3,17 +3,14 @@
 from statistics import median
 
 from recbole_mm.reporting.statistics import LEVEL, Comparison, Interval
-from recbole_mm.transfer_report.convergence import Reached
+from recbole_mm.run.result import START
 from recbole_mm.transfer_report.summary import Block, Row
-from recbole_mm.transfer_report.variants import SCRATCH
-
-PRE_TRAINED = "unfrozen"
-"""The start that a sentence is about."""
+from recbole_mm.transfer_report.variants import SCRATCH, UNFROZEN
 
 
 def sentence(block: Block, metric: str) -> str:
     """What starting from the pre-trained model changed on a target under a condition."""
-    scratch, row = block.row(SCRATCH), block.row(PRE_TRAINED)
+    scratch, row = block.row(SCRATCH), block.row(UNFROZEN)
     assert scratch is not None and row is not None and row.comparison is not None
     difference = row.comparison.difference
     change = f" ({difference.value / scratch.mean:+.1%}" if scratch.mean else " ("
@@ -25,7 +22,21 @@ def sentence(block: Block, metric: str) -> str:
     )
     if not row.comparison.includes_seeds:
         text += " This is about these trained models: other seeds may differ."
-    return f"{text} {_pace(row, scratch)}".strip()
+    parts = [text, *(_kept(each) for each in (scratch, row)), _pace(row, scratch)]
+    return " ".join(part for part in parts if part)
+
+
+def _kept(row: Row) -> str:
+    """How many seeds stay as they were before the first epoch, because no epoch was better."""
+    kept, seeds = row.best_epochs.count(START), len(row.best_epochs)
+    if not kept:
+        return ""
+    what = "no epoch was better than the pre-trained model as it is, which was kept"
+    if row.start == SCRATCH:
+        what = "no epoch from scratch was better than random weights, which were kept"
+    return (
+        f"With {kept} of {seeds} seeds {what}: more steps or another learning rate may change this."
+    )
 
 
 def _interval(difference: Interval) -> str:
@@ -38,7 +49,7 @@ def _verdict(comparison: Comparison) -> str:
     low, high = comparison.difference.low, comparison.difference.high
     if low is None or high is None:
         return "too few users, or all alike, to tell it from scratch"
-    if low <= 0 <= high:
+    if low <= 0 <= high or comparison.p >= 1 - LEVEL:
         return "not told apart from scratch"
     if comparison.corrected_p >= 1 - LEVEL:
         return (
@@ -55,13 +66,13 @@ def _pace(row: Row, scratch: Row) -> str:
         return ""
     seeds = len(own.steps)
     if not own.times:
-        return f"It never reaches scratch's best validation score ({seeds} of {seeds} seeds)."
+        return "It never reaches scratch's best validation score, with any seed."
+    both = [pair for pair in zip(own.steps, base.steps, strict=True) if pair[0] is not None]
+    medians = [
+        median(step for step in steps if step is not None) for steps in zip(*both, strict=True)
+    ]
     return (
         f"It reaches scratch's best validation score with {own.times} of {seeds} seeds, after "
-        f"{_median(own)} optimizer steps (median of these; scratch: {_median(base)})."
+        f"{medians[0]:,.0f} optimizer steps (median of these; scratch with the same seeds: "
+        f"{medians[1]:,.0f})."
     )
-
-
-def _median(times: Reached) -> str:
-    known = [step for step in times.steps if step is not None]
-    return f"{median(known):,.0f}" if known else "-"

@@ -164,6 +164,14 @@ def test_held_out_items_are_targets_of_the_test_alone(tmp_path):
     assert not cold & set(matrix.col.tolist())
 
 
+def test_a_share_of_held_out_items_that_leaves_nothing_to_train_on_is_refused(tmp_path):
+    path = write_set(tmp_path, random_rows())
+    with pytest.raises(
+        DatasetError, match="held_out_items: 0.99 leaves no training target, 17 of 17"
+    ):
+        split(path, held_out_items=0.99, modalities=[])
+
+
 def test_the_history_of_a_held_out_target_is_what_came_before_it(tmp_path):
     rows = [("u", item, BASE + step) for step, item in enumerate("abcdefghij")]
     rows += [("v", item, BASE + step) for step, item in enumerate("jihgfedcba")]

@@ -160,8 +160,12 @@ def test_a_target_may_lack_a_modality_and_that_is_said(name, toy, caplog):
     load_pretrained(target, source.state_dict())
 
     assert "the data lack the modalities ['image']" in caplog.text
-    with pytest.raises(TransferError, match=r"only in the model: adapters.image"):
+    with pytest.raises(TransferError, match=r"only in the model: adapters.image") as error:
         load_pretrained(source, target.state_dict())
+    assert (
+        "reads the modalities ['text'], this model ['image', 'text']: set modalities: ['text']"
+        in (str(error.value))
+    )
 
 
 def test_patterns_that_match_nothing_are_refused(toy):

@@ -27,24 +27,30 @@ def result(*scores):
     return Result(**unknown | {"history": history, **best})
 
 
-def row(start, value, difference=None, steps=(30, 30), seeds=True, corrected_p=0.02):
+def row(
+    start, value, difference=None, steps=(30, 30), seeds=True, corrected_p=0.02, p=0.01, best=(4, 5)
+):
     times = [Reached(share, list(steps), [s and s / 10 for s in steps]) for share in (0.95, 1.0)]
-    comparison = Comparison(difference, 0.01, corrected_p, seeds) if difference else None
+    comparison = Comparison(difference, p, corrected_p, seeds) if difference else None
     span = Interval(value, value - 0.01, value + 0.01)
-    return Row(start, [value, value], span, difference, comparison, [0.2, 0.3], times)
+    return Row(start, [value, value], span, difference, comparison, [0.2, 0.3], times, list(best))
 
 
-def block(difference, steps=(10, None), seeds=True, condition=ALL, corrected_p=0.02):
+def block(
+    difference, steps=(10, None), seeds=True, condition=ALL, corrected_p=0.02, p=0.01, best=(4, 5)
+):
+    own = (difference, steps, seeds, corrected_p, p, best)
     rows = [
-        row("scratch", 0.125),
+        row("scratch", 0.125, steps=(30, 70), best=best),
         row("frozen", 0.1, Interval(-0.025, -0.03, -0.02)),
-        row("unfrozen", 0.125 + difference.value, difference, steps, seeds, corrected_p),
+        row("unfrozen", 0.125 + difference.value, *own),
         Row(
             "popularity",
             [0.02],
             Interval(0.02, None, None),
             Interval(-0.1, -0.2, -0.05),
             None,
+            [],
             [],
             [],
         ),
@@ -88,7 +94,8 @@ def test_a_sentence_says_what_pre_training_brought_and_when_it_hurts(difference,
 
     assert text.startswith("On A, toy (all users), starting from the pre-trained model changes")
     assert words in text
-    assert "with 1 of 2 seeds, after 10 optimizer steps (median of these; scratch: 30)" in text
+    assert "with 1 of 2 seeds, after 10 optimizer steps (median of these; scratch with the" in text
+    assert text.endswith("same seeds: 30).")
 
 
 def test_a_difference_that_does_not_survive_the_correction_is_none():
@@ -102,7 +109,23 @@ def test_a_sentence_about_one_seed_says_so_and_never_is_said():
     text = sentence(block(Interval(0.1, 0.05, 0.2), (None, None), seeds=False), "NDCG@10")
 
     assert "This is about these trained models: other seeds may differ." in text
-    assert "It never reaches scratch's best validation score (2 of 2 seeds)." in text
+    assert "It never reaches scratch's best validation score, with any seed." in text
+
+
+def test_a_difference_that_was_none_before_the_correction_is_not_blamed_on_it():
+    text = sentence(block(Interval(0.0031, 0.001, 0.0072), corrected_p=0.18, p=0.09), "NDCG@10")
+
+    assert "to +0.0072): not told apart from scratch." in text
+
+
+def test_what_was_kept_as_it_was_is_said_and_shown():
+    blocks = [block(Interval(0.1, 0.05, 0.2), best=(-1, 5))]
+
+    text = sentence(blocks[0], "NDCG@10")
+
+    assert "With 1 of 2 seeds no epoch from scratch was better than random weights, which" in text
+    assert "With 1 of 2 seeds no epoch was better than the pre-trained model as it is" in text
+    assert starts_table(blocks, "NDCG@10").rows[0][-1] == "start, 6"
 
 
 def test_the_tables_have_every_start_and_how_many_seeds_reach_a_score():
@@ -120,7 +143,7 @@ def test_the_tables_have_every_start_and_how_many_seeds_reach_a_score():
         "0.0100",
         "0.0200",
     ]
-    assert starts.rows[3][5:] == ["-80.0%", "", "", "-"]
+    assert starts.rows[3][5:] == ["-80.0%", "", "", "-", ""]
     assert starts.marks == {(2, 2): "best", (0, 2): "second", (6, 2): "best", (4, 2): "second"}
     assert pace.rows[2][2:5] == ["10", "1.0", "1 of 2"]
     assert len({*pace.head}) == len(pace.head)

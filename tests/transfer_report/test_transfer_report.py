@@ -91,6 +91,21 @@ def test_low_rank_is_for_what_is_trained_from_the_pre_trained_model_alone(toy):
         variant_stages(files, {"lora_rank": 2})
 
 
+def test_rates_that_spare_what_was_pre_trained_are_not_those_of_random_weights(toy):
+    files = write_file(toy, "MISSRec", {"group_learning_rates": {"transformer.*": 1e-6}})
+
+    stages = variant_stages(files, {})
+
+    rates = {start: overlay.get("group_learning_rates") for (_, start), overlay in stages.items()}
+    assert rates["unfrozen"] == rates["frozen"] == {"transformer.*": 1e-6}
+    assert rates["scratch"] == {}
+
+
+def test_a_stage_without_an_epoch_is_refused(toy):
+    with pytest.raises(ConfigError, match="epochs: 0 in the stage on toy: .*Give epochs >= 1"):
+        variant_stages(write_file(toy, "MISSRec", {"epochs": 0}), {})
+
+
 def test_targets_that_start_from_other_weights_are_told_apart(toy):
     files = write_file(
         toy, "MISSRec", {}, PRETRAIN | {"epochs": 2}, {}, {"freeze": ["transformer.*"]}
@@ -119,6 +134,28 @@ def test_baselines_read_the_files_as_the_target_is_read(toy):
 
     for baseline in baseline_configs(config, ["text"]).values():
         assert (baseline["field_separator"], baseline["data_cache"]) == (",", "none")
+
+
+def test_baselines_have_the_candidates_of_the_target(toy):
+    mixture = {
+        "same_domain_candidates": True,
+        "domains": ["toy", "toy2"],
+        "held_out_domains": ["toy2"],
+    }
+    config = load_config("MISSRec", "Both", (), {**toy, **mixture, "dataset": "Both"})
+
+    for baseline in baseline_configs(config, ["text"]).values():
+        assert mixture.items() <= baseline.final_config_dict.items()
+
+
+def test_new_items_without_a_test_target_are_refused_before_training(toy):
+    files = write_file(toy, "MISSRec", {"use_item_id": False}, epochs=1)
+
+    with pytest.raises(
+        ConfigError, match=r"--new_items=0.001: 0 of the \d+ items of .* larger share"
+    ):
+        run_study(settings(files, new_items=0.001), lambda _: None)
+    assert not Path("saved").exists()
 
 
 def test_every_pretraining_keeps_its_place(toy):

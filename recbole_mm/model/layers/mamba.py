@@ -153,7 +153,9 @@ class SelectiveStateSpace(nn.Module):
     def __init__(self, size: MambaSize, kernels: Kernels = TORCH):
         super().__init__()
         self.size, self.scan = size, kernels.scan
-        cpu = {"device": "cpu"}  # arithmetic on the meta device imports torch's compiler, 2 s of work
+        cpu = {
+            "device": "cpu"
+        }  # arithmetic on the meta device imports torch's compiler, 2 s of work
         dt = torch.rand(size.n_heads, **cpu) * math.log(DT_MAX / DT_MIN) + math.log(DT_MIN)
         dt = dt.exp()
         self.dt_bias = nn.Parameter(dt + torch.log(-torch.expm1(-dt)))  # softplus gives dt again
