@@ -137,6 +137,21 @@ def read_parameters(folder) -> tuple[dict, dict[str, Tensor], dict]:
     return config, _tensors(folder / MODEL), features
 
 
+def what_is_missing(path) -> str:
+    """Why nothing can start from a path, in words that follow it; empty for a file, and for a folder
+    with the manifest of a bundle."""
+    path = Path(path)
+    if path.is_file() or (path / MANIFEST).is_file():
+        return ""
+    if not path.is_dir():
+        return "does not exist"
+    missing = [name for name in (MANIFEST, *HASHED) if not (path / name).is_file()]
+    return (
+        f"is a folder without the files of a bundle: it lacks {', '.join(missing)}; give a checkpoint "
+        f"(.pth), or a folder that recbole-mm export has written"
+    )
+
+
 def hashed_file(path) -> Path:
     """The file whose content tells a checkpoint, or a bundle, from every other."""
     return Path(path) / MANIFEST if is_bundle(path) else Path(path)

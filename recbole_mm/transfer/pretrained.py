@@ -20,7 +20,7 @@ from recbole_mm.model.abstract_recommender import (
 from recbole_mm.tools.errors import UserError
 from recbole_mm.tools.torch_files import refuse_unusable
 from recbole_mm.transfer.authors import FEATURES, import_authors_checkpoint
-from recbole_mm.transfer.bundle import is_bundle, read_parameters
+from recbole_mm.transfer.bundle import is_bundle, read_parameters, what_is_missing
 from recbole_mm.transfer.checkpoints import CheckpointError, UnusableCheckpoint, read_checkpoint
 from recbole_mm.transfer.feature_match import match_features
 
@@ -67,14 +67,15 @@ def read_pretrained(path, model: str) -> Pretrained:
         model: name of the model that is to start from it.
 
     Raises:
-        TransferError: the file does not exist, or it is a checkpoint of another model.
+        TransferError: the file does not exist, it is a folder but no bundle, or it is a checkpoint of
+            another model.
         BundleError: a damaged bundle.
         UnusableCheckpoint: NaN or infinite parameters.
         AuthorsCheckpointError: it is neither ours nor a released one.
     """
     path = Path(path)
-    if not path.is_file() and not is_bundle(path):
-        raise TransferError(f"pre_model_path: the checkpoint {str(path)!r} does not exist.")
+    if missing := what_is_missing(path):
+        raise TransferError(f"pre_model_path: the checkpoint {str(path)!r} {missing}.")
     features: dict | None
     if is_bundle(path):
         config, state, features = read_parameters(path)
