@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from recbole_mm.config.errors import ConfigError
-from recbole_mm.prepare.cards import read_card
+from recbole_mm.data.cards import read_card
 from recbole_mm.prepare.catalog import (
     Lacking,
     LackingData,

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from recbole_mm.config.models import MODELS
 from recbole_mm.config.plain import with_release
+from recbole_mm.data.training_data import UNKNOWN, Record, recorded
 from recbole_mm.model.abstract_recommender import (
     OF_ONE_DATA_SET,
     OF_ONE_MODALITY,
@@ -40,20 +41,25 @@ class Pretrained(NamedTuple):
             does not have it.
         features: how the features were made that they know, by modality; ``None`` if it was not
             recorded.
+        training_data: records of the data that they were trained on
+            (:mod:`recbole_mm.data.training_data`).
     """
 
     state: dict[str, Tensor]
     config: dict | None
     features: dict | None
+    training_data: list[Record]
 
 
 class Transferred(NamedTuple):
     """Names of the parameters that were taken over, those of the checkpoint that were left out,
-    and those of the model that keep their initial values."""
+    and those of the model that keep their initial values; and what is recorded of the data of the
+    checkpoint."""
 
     loaded: list[str]
     left_out: list[str]
     fresh: list[str]
+    training_data: tuple[Record, ...] = ()
 
 
 def read_pretrained(path, model: str) -> Pretrained:
@@ -78,7 +84,7 @@ def read_pretrained(path, model: str) -> Pretrained:
         raise TransferError(f"pre_model_path: the checkpoint {str(path)!r} {missing}.")
     features: dict | None
     if is_bundle(path):
-        config, state, features = read_parameters(path)
+        config, state, features, data = read_parameters(path)
         refuse_unusable(state, str(path), TransferError)
     else:
         try:
@@ -86,16 +92,18 @@ def read_pretrained(path, model: str) -> Pretrained:
         except UnusableCheckpoint:
             raise
         except CheckpointError:
-            return Pretrained(import_authors_checkpoint(path, model), None, FEATURES[model])
+            state = import_authors_checkpoint(path, model)
+            return Pretrained(state, None, FEATURES[model], [UNKNOWN])
         config, state = checkpoint["config"], checkpoint["state_dict"]
         features = checkpoint.get("features")  # absent in files of earlier versions
         features = features if isinstance(features, dict) else None
+        data = recorded(checkpoint.get("training_data"), config)
     if config["model"] != model:
         raise TransferError(
             f"{path} is a checkpoint of {config['model']} and cannot start a {model}. Give a checkpoint "
             f"of {model}, or leave pre_model_path empty."
         )
-    return Pretrained(state, with_release(config), features)
+    return Pretrained(state, with_release(config), features, data)
 
 
 def refuse_another_function(
@@ -323,7 +331,7 @@ def start_from_config(model, config) -> Transferred | None:
         f"started from {path}: {len(report.loaded)} parameters are transferred; left out: "
         f"{_listing(report.left_out)}; new: {_listing(report.fresh)}"
     )
-    return report
+    return report._replace(training_data=tuple(pretrained.training_data))
 
 
 def _require_ours(model, keys: list[str]) -> None:
