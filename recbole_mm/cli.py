@@ -6,9 +6,12 @@ Only the command that is asked for is imported: help and mistakes need neither R
 import importlib
 import sys
 import traceback
+from types import ModuleType
 
 from recbole_mm import __version__
 from recbole_mm.commands import COMMANDS
+from recbole_mm.config.errors import UnknownKey
+from recbole_mm.tools.command_lines import near_options
 from recbole_mm.tools.errors import RunFailed, UserError, is_lack_of_memory
 from recbole_mm.tools.extras import unfit_package
 from recbole_mm.tools.interrupts import ending
@@ -105,7 +108,20 @@ def _run(arguments: list[str]) -> int:
             f"unknown command {first!r}: {hint}The commands are {', '.join(COMMANDS)}; to train a "
             f"model write recbole-mm --model=MODEL --dataset=DATASET"
         )
-    return importlib.import_module(COMMANDS[name].module).main(rest) or OK
+    module = importlib.import_module(COMMANDS[name].module)
+    try:
+        return module.main(rest) or OK
+    except UnknownKey as error:
+        if options := _meant_options(module, error.key, rest):
+            raise UnknownKey("command line", error.key, [*options, *error.near]) from error
+        raise
+
+
+def _meant_options(module: ModuleType, key: str, arguments: list[str]) -> list[str]:
+    """Options of a command that look like a key which was given in their place."""
+    given = {argument.partition("=")[0] for argument in arguments}
+    parser = getattr(module, "_parser", None)
+    return near_options(parser(), key) if parser and f"--{key}" in given else []
 
 
 def _close_progress_bars() -> None:

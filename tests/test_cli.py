@@ -197,6 +197,35 @@ def test_a_wrong_command_ends_with_status_2_before_any_work(capsys, tmp_path, ar
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["transfer-report", "--config_files=transfer/MMM4Rec_demo.yaml", "--size=0.5,1"],
+            "error: command line: unknown key 'size'; did you mean --sizes?",
+        ),
+        (
+            ["transfer-report", "--config_files=transfer/MMM4Rec_demo.yaml", "--new-item=0.5"],
+            "--new_items",
+        ),
+        (["compare", "--models=SASRec", "--dataset=toy", "--baselines=SASRec"], "--baseline"),
+        (["tune", "--model=SASRec", "--dataset=toy", "--budgets=3"], "--budget"),
+        (["tune", "--model=SASRec", "--dataset=toy", "--epoch=3"], "'epochs'"),
+    ],
+)
+def test_an_option_that_is_misspelled_is_told_from_a_key(capsys, toy, arguments, message):
+    assert message in fails(capsys, 2, *arguments, f"--data_path={toy['data_path']}")
+
+
+def test_options_are_not_meant_by_a_key_in_a_file(capsys, toy, tmp_path):
+    (tmp_path / "mine.yaml").write_text("budgets: 3\n")
+    arguments = ["--model=SASRec", "--dataset=toy", f"--data_path={toy['data_path']}"]
+
+    message = fails(capsys, 2, "tune", *arguments, f"--config_files={tmp_path / 'mine.yaml'}")
+
+    assert "mine.yaml: unknown key 'budgets'" in message and "--budget" not in message
+
+
 def test_features_that_cannot_be_used_end_with_status_2(capsys, toy, tmp_path):
     (tmp_path / "dataset/toy/toy.text.npz").write_bytes(b"no archive")
 

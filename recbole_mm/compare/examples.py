@@ -11,10 +11,9 @@ import polars as pl
 from recbole.data import create_dataset
 
 from recbole_mm.data.atomic_files import read_atomic_file
+from recbole_mm.data.cards import CardError, read_card
 from recbole_mm.data.prefixes import LAST_ROW
 from recbole_mm.integration.register import multi_modal_dataset_for
-from recbole_mm.prepare.cards import read_card
-from recbole_mm.prepare.inputs import InputError
 from recbole_mm.tools.file_names import UnsafeName, path_inside
 from recbole_mm.tools.pictures import PictureError, read_picture
 
@@ -101,7 +100,7 @@ def _picture_folder(card: Path) -> str:
     """Where the data set's card says that its pictures are; its own folder without a card."""
     try:
         return read_card(card).get("pictures", ".")
-    except InputError:
+    except CardError:
         return "."
 
 

@@ -11,6 +11,26 @@ class ConfigError(UserError):
     """A configuration that cannot be run; the message names the key, its source and the fix."""
 
 
+class UnknownKey(ConfigError):
+    """A key that nothing reads.
+
+    Args:
+        source: where it is set.
+        key: as it is written there.
+        near: what may be meant, in the form in which messages show it.
+        otherwise: the hint where nothing is near.
+
+    Attributes:
+        key: as given.
+        near: as given.
+    """
+
+    def __init__(self, source: str, key: str, near: list[str], otherwise: str = ""):
+        self.key, self.near = key, near
+        hint = f"did you mean {' or '.join(near)}?" if near else otherwise
+        super().__init__(f"{source}: unknown key {key!r}; {hint}")
+
+
 @contextmanager
 def files_named(files: Mapping[str, Mapping]) -> Iterator[None]:
     """Add to an error about values that may come from any of several files the files concerned.
@@ -30,4 +50,5 @@ def files_named(files: Mapping[str, Mapping]) -> Iterator[None]:
             raise
         words = set(re.findall(r"\w+", message))
         concerned = [file for file, values in files.items() if words & values.keys()]
-        raise type(error)(f"{', '.join(concerned or files)}: {message}") from error
+        error.args = (f"{', '.join(concerned or files)}: {message}",)
+        raise

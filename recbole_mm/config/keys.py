@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from functools import cache
 from pathlib import Path
 
-from recbole_mm.config.errors import ConfigError
+from recbole_mm.config.errors import ConfigError, UnknownKey
 from recbole_mm.config.own_models import own_models
 from recbole_mm.config.property_files import (
     MULTI_MODAL,
@@ -68,7 +68,7 @@ def refuse_unknown_keys(keys: Iterable[str], source: str) -> None:
     """Raise when a key is known neither to RecBole nor to us nor to a model of the user's.
 
     Raises:
-        ConfigError: names the source, the key and the nearest known keys.
+        UnknownKey: names the source, the key and the nearest known keys.
     """
     known = known_keys() | _keys_of_own_models()
     for key in keys:
@@ -78,10 +78,8 @@ def refuse_unknown_keys(keys: Iterable[str], source: str) -> None:
             continue
         near = nearest(str(key), (known | keys_read_by_recbole()) - RETIRED.keys(), n=3)
         near = [REPLACED[key]] if key in REPLACED else near
-        hint = f"the keys and what they do are in {properties_dir()}"
-        if near:
-            hint = f"did you mean {' or '.join(map(repr, near))}?"
-        raise ConfigError(f"{source}: unknown key {key!r}; {hint}")
+        described = f"the keys and what they do are in {properties_dir()}"
+        raise UnknownKey(source, key, list(map(repr, near)), described)
 
 
 def refuse_saved_data(values: dict, source: str) -> None:

@@ -59,8 +59,8 @@ def stage_overlays(common: dict) -> list[dict]:
 def _without_users_of_targets(overlays: list[dict], common: dict) -> list[dict]:
     """The stages with the names of the data sets that :data:`TARGETS` stands for."""
     finetuned = [overlay for overlay in overlays if overlay.get("train_stage") == "finetune"]
-    names = [overlay.get("dataset", common.get("dataset")) for overlay in finetuned]
-    targets = list(dict.fromkeys(name for name in names if name))
+    names = [name for overlay in finetuned for name in _data_sets({**common, **overlay})]
+    targets = list(dict.fromkeys(names))
     changed = []
     for overlay in overlays:
         if overlay.get(EXCLUDE) == TARGETS:
@@ -69,9 +69,33 @@ def _without_users_of_targets(overlays: list[dict], common: dict) -> list[dict]:
                     f"{EXCLUDE}: {TARGETS} stands for the data sets of the finetune stages, in a "
                     f"pretrain stage: name data sets instead, e.g. [ToysGames]"
                 )
+            _refuse_target_as_source({**common, **overlay}, targets)
             overlay = {**overlay, EXCLUDE: targets}
         changed.append(overlay)
     return changed
+
+
+def _data_sets(stage: dict) -> list[str]:
+    """The data sets of a stage: its domains if it lists some, else the named one, if it is named."""
+    names = stage.get("domains") or stage.get("dataset") or []
+    names = names if isinstance(names, list) else [names]
+    return [str(name) for name in names if isinstance(name, (str, int))]
+
+
+def _refuse_target_as_source(pretraining: dict, targets: list[str]) -> None:
+    """A pre-training cannot leave out the users of its own data."""
+    sources = _data_sets(pretraining)
+    both = [target for target in targets if target in sources]
+    if not both:
+        return
+    what, fix = "the data set of the pre-training", "pre-train on another one"
+    if pretraining.get("domains"):
+        what = f"a domain of {pretraining.get('dataset')}, the pre-training mixture"
+        fix = f"take {both[0]} out of the domains"
+    raise ConfigError(
+        f"{EXCLUDE}: {TARGETS}: the target {both[0]} is {what}, so its users cannot be left out: "
+        f"{fix}, or name other data sets in {EXCLUDE}"
+    )
 
 
 def _placed(overlay: dict, target: str, domains: list[str]) -> dict:

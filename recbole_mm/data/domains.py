@@ -88,11 +88,16 @@ def excluded_data_sets(config) -> list[str]:
         raise MixtureError(
             f"exclude_users_of: {names!r:.200} must be a list of names of data sets, e.g. [ToysGames]"
         )
-    own = [name for name in names if name in (config["dataset"], *domains_of(config))]
+    if config["dataset"] in names:
+        raise MixtureError(
+            f"exclude_users_of: {config['dataset']!r} is the data set itself, so no user of it would be "
+            f"left: name other data sets"
+        )
+    own = [name for name in domains_of(config) if name in names]
     if own:
         raise MixtureError(
-            f"exclude_users_of: {own[0]!r} is the data set {config['dataset']} itself or one of its "
-            f"domains, so no user of it would be left; remove it"
+            f"exclude_users_of: {own[0]!r} is a domain of the mixture {config['dataset']}, so no user of "
+            f"this domain would be left: take {own[0]} out of the domains, or name other data sets"
         )
     return names
 

@@ -36,12 +36,14 @@ class Lacking(NamedTuple):
         root: folder of the data sets.
         missing: file that does not exist, or ``None``.
         resume: command that finishes what an interruption left, or ``None``.
+        key: of the configuration that names it, if that is not ``dataset`` or ``domains``.
     """
 
     name: str
     root: Path
     missing: Path | None
     resume: str | None
+    key: str | None = None
 
 
 def described_datasets() -> dict[str, str]:
@@ -82,7 +84,10 @@ def needed_datasets(config) -> list[str]:
 
 def lacking_datasets(config) -> list[Lacking]:
     """Those of :func:`needed_datasets` that do not exist or are not complete."""
+    from recbole_mm.data.domains import excluded_data_sets
+
     root = Path(config["data_path"]).parent
+    excluded = excluded_data_sets(config)
     found = []
     for name in needed_datasets(config):
         parts = config["benchmark_filename"]
@@ -90,7 +95,8 @@ def lacking_datasets(config) -> list[Lacking]:
         missing = [root / name / file for file in files if not (root / name / file).is_file()]
         resume = command_to_resume(root, name)
         if missing or resume:
-            found.append(Lacking(name, root, missing[0] if missing else None, resume))
+            key = "exclude_users_of" if name in excluded else None
+            found.append(Lacking(name, root, missing[0] if missing else None, resume, key))
     return found
 
 
@@ -114,12 +120,13 @@ def how_to_create(lacking: Lacking, folder_option: str = "--data_path") -> list[
         folder_option: names another folder of data sets on the command line.
     """
     name, root = lacking.name, lacking.root
+    key = f"{lacking.key}: " if lacking.key else ""
     existing = ", ".join(datasets_in(root)) or "none"
     existing_sets = f"Data sets in {root}: {existing} (another folder: {folder_option}=FOLDER)"
     if lacking.resume:
-        begun = f"data set {name!r}: its creation was interrupted. Resume it with:"
+        begun = f"{key}data set {name!r}: its creation was interrupted. Resume it with:"
         return [begun, f"  {lacking.resume}"]
-    first = f"data set {name!r}: {lacking.missing} does not exist"
+    first = f"{key}data set {name!r}: {lacking.missing} does not exist"
     described, mirrors = described_datasets(), Mirrors()
     source = mirrors.source_of_any_year(name)
     if source is not None:
@@ -133,6 +140,10 @@ def how_to_create(lacking: Lacking, folder_option: str = "--data_path") -> list[
             f"  {_with_output(described[name], root)}",
             existing_sets,
         ]
+    if key:
+        near = nearest(name, datasets_in(root), n=3)
+        meant = f"; did you mean {' or '.join(map(repr, near))}?" if near else "."
+        return [f"{first}{meant}", f"Name data sets that exist, or create it. {existing_sets}"]
     near = nearest(name, [*datasets_in(root), *described, *mirrors.dataset_names()])
     others = [other for other in mirrors.dataset_names() if other not in described]
     own = shell_line(["recbole-mm", "prepare", "FOLDER", f"--name={name}", *_output(root)])

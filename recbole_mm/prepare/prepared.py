@@ -11,6 +11,7 @@ import polars as pl
 from recbole_mm.config.columns import FIELDS, usual_names
 from recbole_mm.config.property_files import joined, users_dataset_files, values_in
 from recbole_mm.data.atomic_files import read_atomic_file
+from recbole_mm.data.cards import read_card
 from recbole_mm.data.event_times import check_times
 from recbole_mm.data.feature_files import (
     feature_path,
@@ -18,7 +19,6 @@ from recbole_mm.data.feature_files import (
     read_feature_info,
     read_feature_rows,
 )
-from recbole_mm.prepare.cards import read_card
 from recbole_mm.prepare.fields import TEXT_FIELDS
 from recbole_mm.prepare.folders import dataset_folder
 from recbole_mm.prepare.inputs import InputError
@@ -76,7 +76,7 @@ class PreparedDataset:
         """Facts on record, ``{}`` if there are none.
 
         Raises:
-            InputError: see :func:`~recbole_mm.prepare.cards.read_card`.
+            CardError: see :func:`~recbole_mm.data.cards.read_card`.
         """
         return read_card(self.path("card.json"))
 

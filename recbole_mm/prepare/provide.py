@@ -8,10 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from recbole_mm.config.errors import ConfigError
-from recbole_mm.prepare.cards import read_card
+from recbole_mm.data.cards import read_card
 from recbole_mm.prepare.catalog import (
     Lacking,
     LackingData,
+    how_to_create,
     lacking_datasets,
     needed_datasets,
     require_dataset,
@@ -64,7 +65,7 @@ def provide_datasets(
     if not options.download:
         _refuse_without_download(options)
         try:
-            for config in settings:
+            for config in [{**config, "exclude_users_of": None} for config in settings] + settings:
                 require_dataset(config)
             return []
         except LackingData as error:
@@ -105,10 +106,8 @@ def _recipe(lacking: Lacking, settings: list[dict], options, mirrors: Mirrors) -
     name, root = lacking.name, lacking.root
     source = mirrors.source(name, options.layout)
     if source is None:
-        config = next(config for config in settings if lacking in lacking_datasets(config))
         if options.layout is None and mirrors.source(name) is None:
-            alone = {"dataset": name, "data_path": str(root / name)}
-            require_dataset(config | alone | {"domains": [], "exclude_users_of": None})
+            raise LackingData("\n".join(how_to_create(lacking)), [lacking])
         source = mirrors.require_source(name, options.layout)
     users = [config for config in settings if name in needed_datasets(config)]
     return Recipe(

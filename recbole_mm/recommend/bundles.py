@@ -13,6 +13,7 @@ from recbole_mm.config.models import known_models, source_of
 from recbole_mm.config.property_files import keys_in, model_files
 from recbole_mm.data.feature_files import SPACE
 from recbole_mm.data.features import ItemFeatures, all_finite
+from recbole_mm.data.training_data import well_formed
 from recbole_mm.recommend.catalog import Catalog
 from recbole_mm.recommend.checkpoint import WITHOUT_TRAINING, Opened, build_model
 from recbole_mm.run.identity import package_version
@@ -124,11 +125,13 @@ def well_formed_facts(facts) -> dict:
             for row in value.values()
         ),
     }
-    return {
+    found = {
         key: facts[key]
         for key, is_well_formed in known.items()
         if isinstance(facts.get(key), dict) and is_well_formed(facts[key])
     }
+    records = well_formed(facts.get("training_data"))
+    return found | ({"training_data": records} if records else {})
 
 
 def _is_interval(low, high) -> bool:

@@ -5,6 +5,7 @@ from pathlib import PurePath
 from huggingface_hub import EvalResult, ModelCardData
 
 from recbole_mm.config.models import MODELS
+from recbole_mm.recommend.card_of_data import terms_of_data
 
 TASK = "sequential-recommendation"
 
@@ -27,6 +28,7 @@ def model_card(described: dict, n_items: int) -> str:
         _title(described),
         _use(described, n_items),
         _data(described, n_items),
+        terms_of_data(described["facts"].get("training_data", [])),
         _metrics(described),
         _features(described),
         _contents(),

@@ -13,6 +13,7 @@ from recbole_mm.config.checks import refuse_wrong_values
 from recbole_mm.config.keys import refuse_unknown_keys
 from recbole_mm.config.plain import config_from_plain, with_release
 from recbole_mm.data.dataset import MultiModalDataset
+from recbole_mm.data.training_data import UNKNOWN, Record, training_data, well_formed
 from recbole_mm.model.layers.feature_transform import FeatureTransform
 from recbole_mm.model.layers.per_domain import PerDomain
 from recbole_mm.recommend.catalog import SHOWN, Catalog, CatalogDataset
@@ -242,7 +243,13 @@ def _facts(checkpoint: Mapping, plain: dict, train: MultiModalDataset) -> dict:
         "protocol": {key: str(plain["eval_args"][key]) for key in protocol},
         "validation": {plain["valid_metric"].lower(): float(checkpoint["best_valid_score"])},
         "epoch": int(checkpoint["epoch"]) + 1,
+        "training_data": well_formed(checkpoint.get("training_data")) or _known_today(plain, train),
     }
+
+
+def _known_today(plain: dict, train: MultiModalDataset) -> list[Record]:
+    """For a checkpoint of an earlier version: what the data set on disk says of itself."""
+    return [UNKNOWN] * bool(plain.get("pre_model_path")) + [training_data(train.config)]
 
 
 def _refuse_other_parameters(own: Mapping[str, Tensor], given: Mapping, origin: str) -> None:

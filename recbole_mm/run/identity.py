@@ -16,7 +16,7 @@ from recbole_mm.data.domains import (
     excluded_data_sets,
 )
 from recbole_mm.tools.hashing import sha256_of_file, sha256_of_parts, sha256_of_tree
-from recbole_mm.transfer.bundle import hashed_file
+from recbole_mm.transfer.bundle import hashed_file, what_is_missing
 
 WITHOUT_EFFECT = (
     "checkpoint_dir", "config_files", "data_cache", "gpu_id", "log_wandb", "pre_model_path", "show_progress",
@@ -40,19 +40,17 @@ def digest(config, without=(), **more) -> str:
         more: what else the run depends on, JSON-able.
 
     Raises:
-        ConfigError: the checkpoint does not exist.
+        ConfigError: the checkpoint does not exist, or is a folder but no bundle.
     """
     left_out = {*WITHOUT_EFFECT, *without}
     values = {key: value for key, value in config_to_plain(config).items() if key not in left_out}
     text = json.dumps([values, more, package_version("recbole_mm")], sort_keys=True)
     source = _own_model(config["model"])
     if config["pre_model_path"]:
-        start = hashed_file(config["pre_model_path"])
-        if not start.is_file():
-            raise ConfigError(
-                f"pre_model_path: the checkpoint {str(config['pre_model_path'])!r} does not exist"
-            )
-        source.append(sha256_of_file(start))
+        start = str(config["pre_model_path"])
+        if missing := what_is_missing(start):
+            raise ConfigError(f"pre_model_path: the checkpoint {start!r} {missing}")
+        source.append(sha256_of_file(hashed_file(start)))
     return sha256_of_parts([text, *source])
 
 

@@ -103,7 +103,7 @@ class Run:
         """What a run will leave to another one to start from, before it is trained."""
         _, model = _load(config)
         assert isinstance(model, MultiModalRecommender)
-        return Pretrained(model.state_dict(), config_to_plain(config), model.feature_info)
+        return Pretrained(model.state_dict(), config_to_plain(config), model.feature_info, [])
 
     def keep_progress(self, best: Path, latest: Path) -> None:
         """Keep the best and the latest epoch in these files, and resume from them if they exist.

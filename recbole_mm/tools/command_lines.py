@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from subprocess import list2cmdline
 
+from recbole_mm.tools.names import nearest
+
 
 def shell_line(words: Iterable[str]) -> str:
     """One line that the shell of this system splits into these words."""
@@ -35,3 +37,18 @@ def with_dashes(arguments: Iterable[str]) -> list[str]:
         return f"{name.replace('_', '-')}{equals}{value}" if name.startswith("--") else argument
 
     return list(map(dashed, arguments))
+
+
+def near_options(parser: argparse.ArgumentParser, name: str) -> list[str]:
+    """The options of a parser that look like an option that it does not have.
+
+    Args:
+        parser: of a command.
+        name: of the option that is not known, without its dashes.
+    """
+    known = {
+        option.lstrip("-").replace("-", "_"): option
+        for option in parser._option_string_actions
+        if option.startswith("--")
+    }
+    return [known[near] for near in nearest(name.replace("-", "_"), known, n=2)]

@@ -11,6 +11,7 @@ from recbole.trainer import AbstractTrainer, PretrainTrainer
 from recbole.utils import dict2str
 
 from recbole_mm.config.plain import config_to_plain
+from recbole_mm.data.training_data import Record
 from recbole_mm.tools import processes
 from recbole_mm.tools.errors import RunFailed
 from recbole_mm.tools.files import remove_abandoned
@@ -50,6 +51,7 @@ class RecordedTraining(AbstractTrainer):
             of training, the time before an interruption included; epoch -1 is the start.
         training_seconds: of each epoch that this process has trained.
         validation_seconds: of each of its validations.
+        pretrained_on: records of the data of ``pre_model_path``.
     """
 
     def __init__(self, config, model):
@@ -64,6 +66,7 @@ class RecordedTraining(AbstractTrainer):
         self.history: list[dict] = []
         self.training_seconds: list[float] = []
         self.validation_seconds: list[float] = []
+        self.pretrained_on: list[Record] = []
         self._epoch = 0
         self._begun = time.perf_counter()
         self._started_from_config = False
@@ -85,7 +88,8 @@ class RecordedTraining(AbstractTrainer):
             TransferError: see :func:`~recbole_mm.transfer.pretrained.start_from_config`.
         """
         if not self._started_from_config:
-            start_from_config(self.model, self.config)
+            report = start_from_config(self.model, self.config)
+            self.pretrained_on = list(report.training_data) if report else []
         self._started_from_config = True
 
     def fit(

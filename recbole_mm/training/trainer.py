@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from recbole_mm.config.plain import config_to_plain
+from recbole_mm.data.training_data import training_data
 from recbole_mm.tools import processes
 from recbole_mm.tools.torch_files import (
     TorchFileError,
@@ -40,12 +41,14 @@ class MultiModalTrainer(RecordedTraining, Trainer):
     - passes that are replayed as CUDA graphs (``cuda_graphs``);
     - several processes (:mod:`recbole_mm.tools.processes`): gradients are those of the common batch,
       every process ranks its share of the users, the first one writes;
-    - checkpoints of plain data, written whole or not at all.
+    - checkpoints of plain data, written whole or not at all, with a record of the data of the training
+      and of its pre-training (:mod:`recbole_mm.data.training_data`).
     """
 
     def __init__(self, config, model):
         super().__init__(config, model)
         self.progress_file: Path | None = None
+        self.trained_on = training_data(config)
         self.parallel_loss = None
         if processes.size() > 1:
             self.parallel_loss = DistributedDataParallel(
@@ -119,6 +122,7 @@ class MultiModalTrainer(RecordedTraining, Trainer):
             "state_dict": self.model.state_dict(),
             "other_parameter": self.model.other_parameter(),
             "features": self.model.feature_info,
+            "training_data": [*self.pretrained_on, self.trained_on],
             "optimizer": self.optimizer.state_dict(),
         }
 

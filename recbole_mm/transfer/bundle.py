@@ -24,6 +24,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from recbole_mm.data.training_data import Record, recorded
 from recbole_mm.tools.errors import UserError
 from recbole_mm.tools.files import whole_or_not, write_json
 from recbole_mm.tools.hashing import sha256_of_file
@@ -125,16 +126,39 @@ def read_bundle(folder) -> Bundle:
     return Bundle(_read_config(folder), _tensors(folder / MODEL), _tensors(folder / ITEMS), tokens)
 
 
-def read_parameters(folder) -> tuple[dict, dict[str, Tensor], dict]:
-    """Configuration, with the name of the ``model``, parameters, and how the features were made; see
-    :func:`read_bundle`."""
+def read_parameters(folder) -> tuple[dict, dict[str, Tensor], dict, list[Record]]:
+    """Configuration, with the name of the ``model``, parameters, how the features were made, and the
+    records of the data of the training; see :func:`read_bundle`."""
     folder = Path(folder)
     _check_files(folder)
     described = _read_config(folder)
     config = {**described["config"], "model": described["model"]}
     features = described.get("features")
     features = features if isinstance(features, dict) else {}
-    return config, _tensors(folder / MODEL), features
+    return config, _tensors(folder / MODEL), features, _training_data(described)
+
+
+def _training_data(described: dict) -> list[Record]:
+    facts = described.get("facts")
+    facts = facts if isinstance(facts, dict) else {}
+    data = facts.get("data")
+    name = data.get("name") if isinstance(data, dict) else None
+    return recorded(facts.get("training_data"), described["config"], name)
+
+
+def what_is_missing(path) -> str:
+    """Why nothing can start from a path, in words that follow it; empty for a file, and for a folder
+    with the manifest of a bundle."""
+    path = Path(path)
+    if path.is_file() or (path / MANIFEST).is_file():
+        return ""
+    if not path.is_dir():
+        return "does not exist"
+    missing = [name for name in (MANIFEST, *HASHED) if not (path / name).is_file()]
+    return (
+        f"is a folder without the files of a bundle: it lacks {', '.join(missing)}; give a checkpoint "
+        f"(.pth), or a folder that recbole-mm export has written"
+    )
 
 
 def hashed_file(path) -> Path:

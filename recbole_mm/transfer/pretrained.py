@@ -11,6 +11,7 @@ from torch import Tensor
 
 from recbole_mm.config.models import MODELS
 from recbole_mm.config.plain import with_release
+from recbole_mm.data.training_data import UNKNOWN, Record, recorded
 from recbole_mm.model.abstract_recommender import (
     OF_ONE_DATA_SET,
     OF_ONE_MODALITY,
@@ -20,7 +21,7 @@ from recbole_mm.model.abstract_recommender import (
 from recbole_mm.tools.errors import UserError
 from recbole_mm.tools.torch_files import refuse_unusable
 from recbole_mm.transfer.authors import FEATURES, import_authors_checkpoint
-from recbole_mm.transfer.bundle import is_bundle, read_parameters
+from recbole_mm.transfer.bundle import is_bundle, read_parameters, what_is_missing
 from recbole_mm.transfer.checkpoints import CheckpointError, UnusableCheckpoint, read_checkpoint
 from recbole_mm.transfer.feature_match import match_features
 
@@ -40,20 +41,25 @@ class Pretrained(NamedTuple):
             does not have it.
         features: how the features were made that they know, by modality; ``None`` if it was not
             recorded.
+        training_data: records of the data that they were trained on
+            (:mod:`recbole_mm.data.training_data`).
     """
 
     state: dict[str, Tensor]
     config: dict | None
     features: dict | None
+    training_data: list[Record]
 
 
 class Transferred(NamedTuple):
     """Names of the parameters that were taken over, those of the checkpoint that were left out,
-    and those of the model that keep their initial values."""
+    and those of the model that keep their initial values; and what is recorded of the data of the
+    checkpoint."""
 
     loaded: list[str]
     left_out: list[str]
     fresh: list[str]
+    training_data: tuple[Record, ...] = ()
 
 
 def read_pretrained(path, model: str) -> Pretrained:
@@ -67,17 +73,18 @@ def read_pretrained(path, model: str) -> Pretrained:
         model: name of the model that is to start from it.
 
     Raises:
-        TransferError: the file does not exist, or it is a checkpoint of another model.
+        TransferError: the file does not exist, it is a folder but no bundle, or it is a checkpoint of
+            another model.
         BundleError: a damaged bundle.
         UnusableCheckpoint: NaN or infinite parameters.
         AuthorsCheckpointError: it is neither ours nor a released one.
     """
     path = Path(path)
-    if not path.is_file() and not is_bundle(path):
-        raise TransferError(f"pre_model_path: the checkpoint {str(path)!r} does not exist.")
+    if missing := what_is_missing(path):
+        raise TransferError(f"pre_model_path: the checkpoint {str(path)!r} {missing}.")
     features: dict | None
     if is_bundle(path):
-        config, state, features = read_parameters(path)
+        config, state, features, data = read_parameters(path)
         refuse_unusable(state, str(path), TransferError)
     else:
         try:
@@ -85,16 +92,18 @@ def read_pretrained(path, model: str) -> Pretrained:
         except UnusableCheckpoint:
             raise
         except CheckpointError:
-            return Pretrained(import_authors_checkpoint(path, model), None, FEATURES[model])
+            state = import_authors_checkpoint(path, model)
+            return Pretrained(state, None, FEATURES[model], [UNKNOWN])
         config, state = checkpoint["config"], checkpoint["state_dict"]
         features = checkpoint.get("features")  # absent in files of earlier versions
         features = features if isinstance(features, dict) else None
+        data = recorded(checkpoint.get("training_data"), config)
     if config["model"] != model:
         raise TransferError(
             f"{path} is a checkpoint of {config['model']} and cannot start a {model}. Give a checkpoint "
             f"of {model}, or leave pre_model_path empty."
         )
-    return Pretrained(state, with_release(config), features)
+    return Pretrained(state, with_release(config), features, data)
 
 
 def refuse_another_function(
@@ -328,7 +337,7 @@ def start_from_config(model, config) -> Transferred | None:
         f"started from {path}: {len(report.loaded)} parameters are transferred; left out: "
         f"{_listing(report.left_out)}; new: {_listing(report.fresh)}"
     )
-    return report
+    return report._replace(training_data=tuple(pretrained.training_data))
 
 
 def start_from(model, config, pretrained: Pretrained, origin: str) -> Transferred:

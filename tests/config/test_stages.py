@@ -37,6 +37,36 @@ def test_the_targets_of_a_file_are_those_whose_users_a_source_leaves_out():
     assert overlays == [{**pretrain, "exclude_users_of": ["B", "C"]}, finetune, again, finetune]
 
 
+def test_a_target_that_is_a_mixture_is_its_domains():
+    pretrain = {"train_stage": "pretrain", "dataset": "A", "exclude_users_of": "targets"}
+    mixture = {"train_stage": "finetune", "dataset": "CD", "domains": ["C", "D"]}
+    another = {"train_stage": "finetune", "dataset": "D"}
+
+    overlays = stage_overlays({"stages": [pretrain, mixture, another]})
+
+    assert overlays[0]["exclude_users_of"] == ["C", "D"]
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (
+            {"dataset": "AC", "domains": ["A", "C"]},
+            "the target C is a domain of AC, .*: take C out of the domains, or name other data sets",
+        ),
+        (
+            {"dataset": "C"},
+            "the target C is the data set of the pre-training, .*: pre-train on another",
+        ),
+    ],
+)
+def test_a_target_that_is_a_source_too_cannot_be_left_out(source, message):
+    pretrain = {"train_stage": "pretrain", "exclude_users_of": "targets", **source}
+
+    with pytest.raises(ConfigError, match=message):
+        stage_overlays({"stages": [pretrain, {"train_stage": "finetune", "dataset": "C"}]})
+
+
 def test_the_left_out_domain_is_the_target_whose_users_are_left_out():
     pretrain, finetune = {**STAGES[0], "exclude_users_of": "targets"}, STAGES[1]
 

@@ -104,10 +104,10 @@ def test_nothing_changes_without_shared_users(root):
 @pytest.mark.parametrize(
     ("names", "error", "message"),
     [
-        (["Source"], MixtureError, "'Source' is the data set Source itself"),
+        (["Source"], MixtureError, "'Source' is the data set itself, .*: name other data sets"),
         (["../Source"], MixtureError, "must be a list of names of data sets"),
         (["Whole"], DatasetError, r"all 3 users of Source are users of \['Whole'\]"),
-        (["None"], LackingData, "None.inter does not exist"),
+        (["None"], LackingData, "exclude_users_of: data set 'None': .*None.inter does not exist"),
         (["Named"], DatasetError, "no column 'user_id' of users; it has session, item_id"),
     ],
 )
@@ -118,6 +118,14 @@ def test_what_cannot_be_left_out_is_refused(root, names, error, message):
     with pytest.raises(error, match=message):
         config = config_of(root, "Source", exclude_users_of=names)
         require_dataset(config)
+        MultiModalDataset(config)
+
+
+def test_a_domain_whose_users_would_be_left_out_of_its_own_mixture_is_refused(root):
+    config = config_of(root, "Both", domains=["Source", "Other"], exclude_users_of=["Other"])
+
+    message = "'Other' is a domain of the mixture Both, .*: take Other out of the domains, or name"
+    with pytest.raises(MixtureError, match=message):
         MultiModalDataset(config)
 
 

@@ -1,4 +1,5 @@
 import shlex
+from pathlib import Path
 
 import pytest
 
@@ -66,6 +67,17 @@ def test_the_command_that_creates_it_is_for_the_folder_of_the_run(name, command)
 
 def test_of_a_mixture_the_lacking_domain_is_named():
     assert "'Food': dataset/Food/Food.inter does" in message_about("Mix", domains=["Food", "Home"])
+
+
+def test_a_wrong_name_among_those_whose_users_are_left_out_is_told_by_its_key(toy):
+    (Path(toy["data_path"]) / "Pantrees").mkdir()
+    (Path(toy["data_path"]) / "Pantrees" / "Pantrees.inter").touch()
+
+    lines = message_about("toy", root=toy["data_path"], exclude_users_of=["Pantris"]).splitlines()
+
+    assert lines[0].startswith("exclude_users_of: data set 'Pantris': ")
+    assert lines[0].endswith("Pantris.inter does not exist; did you mean 'Pantrees'?")
+    assert len(lines) == 2 and f"Data sets in {toy['data_path']}: Pantrees, toy" in lines[1]
 
 
 def test_the_files_of_a_given_split_are_those_that_are_looked_for():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from recbole_mm.data.cards import CardError
 from recbole_mm.data.feature_files import read_feature_info
 from recbole_mm.data.features import read_item_features
 from recbole_mm.prepare import chunks
@@ -186,7 +187,7 @@ def test_a_picture_that_cannot_be_used_ends_no_other(dataset, shop, encoder, nam
 def test_a_card_that_is_not_one_is_named(dataset):
     dataset.path("card.json").write_text("[1, 2]")
 
-    with pytest.raises(InputError, match="shop.card.json: not the card of a data set. Delete it"):
+    with pytest.raises(CardError, match="shop.card.json: not the card of a data set. Delete it"):
         extract([PreparedDataset(dataset.folder.parent, "shop")])
 
 

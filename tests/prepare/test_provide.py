@@ -236,3 +236,18 @@ def test_other_commands_that_train_create_their_data_too(server, command):
     assert main([command, "--download", mirrors, *COMMANDS_WITH_DATA[command]]) == 2  # seeds, space
 
     assert Path("dataset/Pantry/Pantry.image.npz").is_file()
+
+
+def test_a_target_that_does_not_exist_is_missed_by_its_stage_not_as_a_name_to_leave_out(
+    tmp_path, capsys
+):
+    stages = tmp_path / "stages.yaml"
+    stages.write_text(
+        "model: MMM4Rec\nstages:\n"
+        "  - {train_stage: pretrain, dataset: demo, exclude_users_of: targets}\n"
+        "  - {train_stage: finetune, dataset: Nowhere}\n"
+    )
+
+    assert main([f"--config_files={stages}"]) == 2
+
+    assert "error: data set 'Nowhere': " in capsys.readouterr().err

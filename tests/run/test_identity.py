@@ -64,6 +64,9 @@ def test_a_digest_follows_settings_and_the_checkpoint_but_not_places(toy, tmp_pa
         ConfigError, match=r"pre_model_path: the checkpoint '.*start.pth' does not exist"
     ):
         digest_of()
+    start.mkdir()
+    with pytest.raises(ConfigError, match="start.pth' is a folder without the files of a bundle"):
+        digest_of()
 
 
 def test_the_mixture_whose_users_are_left_out_counts_by_its_domains(toy, tmp_path):

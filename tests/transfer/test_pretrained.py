@@ -193,6 +193,8 @@ def test_a_checkpoint_of_another_model_is_refused(pretrained, tmp_path):
         read_pretrained(pretrained, "MISSRec")
     with pytest.raises(TransferError, match="the checkpoint 'nowhere.pth' does not exist"):
         read_pretrained("nowhere.pth", "MISSRec")
+    with pytest.raises(TransferError, match="is a folder without .*: it lacks manifest.json, "):
+        read_pretrained(tmp_path, "MISSRec")
     torch.save({"state_dict": {"a": torch.ones(1)}}, tmp_path / "other.pth")
     with pytest.raises(AuthorsCheckpointError, match="neither a checkpoint .* MISSRec's authors"):
         read_pretrained(tmp_path / "other.pth", "MISSRec")

@@ -1,0 +1,88 @@
+"""What is recorded of the data that a model is trained on: names, domains, users left out, and terms.
+
+A record is plain data, which checkpoints and bundles hold. A list of records begins with the first
+pre-training.
+"""
+
+from collections.abc import Mapping
+from logging import getLogger
+from pathlib import Path
+from typing import Any
+
+from recbole_mm.data.cards import CardError, read_card
+from recbole_mm.data.domains import domains_of, excluded_data_sets
+from recbole_mm.tools.json_files import fits
+
+Record = dict[str, Any]
+
+KINDS: dict[str, Any] = {
+    "name": str | None,
+    "stage": str | None,
+    "domains": list[str],
+    "without_users_of": list[str],
+    "terms": dict[str, str | None],
+}
+"""Of the entries of a record: the data set, ``train_stage``, its domains if it is a mixture, data sets
+whose users are left out, and the terms of the data set or of each domain, as its card has them."""
+
+UNKNOWN: Record = {
+    "name": None, "stage": "pretrain", "domains": [], "without_users_of": [], "terms": {},
+}  # fmt: skip
+"""A pre-training on data that nothing is known of."""
+
+
+def training_data(config) -> Record:
+    """The record of the data set of a configuration, with the terms in the cards beside its files."""
+    root, domains = Path(config["data_path"]).parent, domains_of(config)
+    return {
+        "name": str(config["dataset"]),
+        "stage": config["train_stage"],
+        "domains": list(domains),
+        "without_users_of": list(excluded_data_sets(config)),
+        "terms": {name: _terms(root, name) for name in domains or [str(config["dataset"])]},
+    }
+
+
+def recorded(records, config: Mapping, name=None) -> list[Record]:
+    """The records of a checkpoint or a bundle; one of an earlier version has names alone.
+
+    Args:
+        records: as they are stored.
+        config: the configuration beside them.
+        name: of the data set, if the configuration does not have it.
+    """
+    known = well_formed(records)
+    if known:
+        return known
+    name = config.get("dataset", name)
+    if not isinstance(name, str):
+        return [UNKNOWN]
+    domains = config.get("domains")
+    domains = domains if fits(domains, list[str]) else []
+    named = {**UNKNOWN, "name": name, "stage": config.get("train_stage"), "domains": domains}
+    named["terms"] = dict.fromkeys(domains or [name])
+    excluded = config.get("exclude_users_of")
+    named["without_users_of"] = [excluded] if isinstance(excluded, str) else excluded or []
+    return well_formed([named]) or [UNKNOWN]
+
+
+def well_formed(records) -> list[Record]:
+    """The records if all have the form that we write; an empty list otherwise."""
+    if not isinstance(records, list) or not all(map(_is_record, records)):
+        return []
+    return [{key: record[key] for key in KINDS} for record in records]
+
+
+def _is_record(record) -> bool:
+    if not isinstance(record, dict) or not record.keys() >= KINDS.keys():
+        return False
+    fitting = all(fits(record[key], kind) for key, kind in KINDS.items())
+    return fitting and all(isinstance(name, str) for name in record["terms"])
+
+
+def _terms(root: Path, name: str) -> str | None:
+    try:
+        return read_card(root / name / f"{name}.card.json").get("terms")
+    except CardError as error:
+        getLogger().warning(f"the terms of {name} are not recorded with the model: {error}")
+        return None
