@@ -27,18 +27,26 @@ class SharedUsers(NamedTuple):
         target: name of the target.
         n_shared: users with the same token.
         n_target: users of the target.
+        n_source: users of the source, with those that are left out.
+        n_left_out: how many of them are left out (``exclude_users_of``).
     """
 
     source: str
     target: str
     n_shared: int
     n_target: int
+    n_source: int
+    n_left_out: int
 
     def __str__(self) -> str:
         text = (
             f"{self.n_shared:,} of the {self.n_target:,} users of {self.target} have the token of a "
             f"user of {self.source}, the data of the pre-training"
         )
+        if self.n_left_out:
+            text += (
+                f", of whose {self.n_source:,} users {self.n_left_out:,} are left out (exclude_users_of)"
+            )
         remedy = "; exclude_users_of: targets in the pretrain stage leaves these users out of it"
         return text + (remedy if self.n_shared else "")
 
@@ -56,10 +64,16 @@ def shared_users(source, target) -> SharedUsers | None:
     needed += [(target, name) for name in names[1]]
     if not all(interaction_files(config, name) for config, name in needed):
         return None
-    users = users_of(source, names[0]) - users_of(source, excluded)
+    users, left_out = users_of(source, names[0]), users_of(source, excluded)
     targets = users_of(target, names[1])
-    shared = len(users & targets)
-    return SharedUsers(source["dataset"], target["dataset"], shared, len(targets))
+    return SharedUsers(
+        source=source["dataset"],
+        target=target["dataset"],
+        n_shared=len((users - left_out) & targets),
+        n_target=len(targets),
+        n_source=len(users),
+        n_left_out=len(users & left_out),
+    )
 
 
 def users_of(config, names: list[str]) -> set[str]:

@@ -159,8 +159,11 @@ def test_shared_users_are_counted_in_mixtures_and_without_those_left_out(root):
     def shared(**settings):
         return shared_users(config_of(root, "Both", **source, **settings), target)
 
-    assert shared() == SharedUsers("Both", "Target", 2, 3)
-    assert shared(exclude_users_of=["Target"]) == SharedUsers("Both", "Target", 0, 3)
+    n_source = shared().n_source
+    without = shared(exclude_users_of=["Target"])
+    assert shared() == SharedUsers("Both", "Target", 2, 3, n_source, 0)
+    assert without == SharedUsers("Both", "Target", 0, 3, n_source, 2)
+    assert f"of whose {n_source} users 2 are left out (exclude_users_of)" in str(without)
     assert "2 of the 3 users of Target have the token of a user of Both" in str(shared())
     assert "exclude_users_of: targets" in str(shared())
     assert shared_users(config_of(root, "Nowhere"), target) is None
