@@ -44,9 +44,7 @@ class SharedUsers(NamedTuple):
             f"user of {self.source}, the data of the pre-training"
         )
         if self.n_left_out:
-            text += (
-                f", of whose {self.n_source:,} users {self.n_left_out:,} are left out (exclude_users_of)"
-            )
+            text += f", of whose {self.n_source:,} users {self.n_left_out:,} are left out (exclude_users_of)"
         remedy = "; exclude_users_of: targets in the pretrain stage leaves these users out of it"
         return text + (remedy if self.n_shared else "")
 
