@@ -15,6 +15,7 @@ from recbole_mm.prepare.making import made_whole
 from recbole_mm.prepare.prepared import PreparedDataset, write_dataset
 from recbole_mm.prepare.ready_made import write_vectors
 from recbole_mm.prepare.table_files import pick_columns, reading, scan_table
+from recbole_mm.prepare.times import Times
 from recbole_mm.tools.files import kept_if_filled, scratch_folder
 from recbole_mm.tools.hashing import sha256_of_file
 
@@ -119,7 +120,7 @@ def _read_interactions(args, scratch) -> tuple[pl.DataFrame, dict]:
     with reading(path, args.text):
         raw = pick_columns(scan_table(path, args.text, scratch), columns, path, OPTIONS)
         typed, bad_rows = check_interactions(
-            raw, path, args.time_unit, args.drop_bad_rows, args.time_format
+            raw, path, Times(args.time_unit, args.time_format), args.drop_bad_rows
         )
         interactions, dropped = core_of(typed, args.core, args.core, args.repeats, scratch)
     if len(interactions) == 0:
