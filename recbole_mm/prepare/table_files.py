@@ -40,6 +40,8 @@ def scan_table(path, text: TextFormat = PLAIN, scratch=None) -> pl.LazyFrame:
         InputError: the file is missing, empty or of an unknown format, or a column is a duplicate.
     """
     refuse_unreadable(path, text)
+    if Path(path).stat().st_size == 0 and ending_of(path) in (*PARQUET, EXCEL):
+        raise InputError(f"{path}: it is empty; expected a table. Get it again.")
     with reading(path, text):
         if text.lines != "columns":
             return scan_lines(path, text, scratch)

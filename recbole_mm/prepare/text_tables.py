@@ -145,14 +145,16 @@ def first_fault(path, text: TextFormat) -> str | None:
 
 
 def _fault_of_json(file: IO[str]) -> str | None:
+    is_empty = True
     for number, line in enumerate(file, 1):
+        is_empty = is_empty and not line.strip()
         try:
             value = parse_json(line) if line.strip() else {}
         except ValueError as error:
             return f"line {number} is not JSON ({error}); fix it, or get the file again."
         if not isinstance(value, dict):
             return f'line {number} is not a JSON object, as in {{"item": "a", "title": ...}}.'
-    return None
+    return "it is empty; expected a JSON object in every line." if is_empty else None
 
 
 def _fault_of_records(file: IO[str], separator: str, text: TextFormat) -> str | None:

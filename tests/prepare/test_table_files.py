@@ -65,14 +65,14 @@ def test_the_first_sheet_of_excel_is_text_with_dates_in_iso(tmp_path):
 
 
 def test_excel_without_its_reader_names_the_extra(tmp_path, monkeypatch):
-    (tmp_path / "a.xlsx").write_bytes(b"")
+    (tmp_path / "a.xlsx").write_bytes(b"hello")
     monkeypatch.setitem(sys.modules, "fastexcel", None)
 
     with pytest.raises(InputError, match=r"a.xlsx: .*pip install 'recbole_mm\[excel\]'"):
         read(tmp_path / "a.xlsx")
 
 
-@pytest.mark.parametrize("content", [b"", b"hello"])
+@pytest.mark.parametrize("content", [b"PK", b"hello"])
 def test_a_damaged_excel_file_is_named(tmp_path, content):
     pytest.importorskip("fastexcel")
     (tmp_path / "a.xlsx").write_bytes(content)
@@ -218,3 +218,17 @@ def test_json_in_another_encoding_has_no_option(tmp_path):
 
     with pytest.raises(InputError, match="Save it in UTF-8; it is perhaps in latin-1"):
         read(tmp_path / "a.jsonl")
+
+
+TEXTS = ("a.csv", "a.tsv", "a.jsonl", "a.jsonl.gz")
+
+
+@pytest.mark.parametrize(
+    "name, content",
+    [(name, b"") for name in (*TEXTS, "a.parquet", "a.xlsx")] + [(name, b"\n\n") for name in TEXTS],
+)
+def test_an_empty_file_is_said_to_be_empty(tmp_path, name, content):
+    (tmp_path / name).write_bytes(packed(content) if name.endswith(".gz") else content)
+
+    with pytest.raises(InputError, match=f"{name}: .*it is empty"):
+        read(tmp_path / name, scratch=tmp_path)
