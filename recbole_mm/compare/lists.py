@@ -17,6 +17,7 @@ from recbole_mm.compare.worker import COSTS, PLAN, RANKS, RESULT
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.load import RunConfig
 from recbole_mm.config.plain import config_to_plain
+from recbole_mm.prepare.formats import FIXED
 from recbole_mm.prepare.table_files import pick_columns, reading, scan_table
 from recbole_mm.reporting.ranks import (
     CANDIDATES,
@@ -79,13 +80,13 @@ def read_lists(path: Path) -> pl.DataFrame:
 
 
 def _read_table(path: Path) -> pl.DataFrame:
-    with reading(path):
-        lists = scan_table(path)
+    with reading(path, FIXED):
+        lists = scan_table(path, FIXED)
         names = lists.collect_schema().names()
         columns: dict[str, str | None] = {name: None for name in COLUMNS}
         for ours in ("user", "item"):
             columns[ours] = next((n for n in (ours, f"{ours}_id") if n in names), ours)
-        table = pick_columns(lists, columns, path, OPTIONS).collect()
+        table = pick_columns(lists, columns, path, OPTIONS, FIXED).collect()
     ids = [pl.col(name).cast(pl.String).str.strip_chars() for name in ("user", "item")]
     table = table.with_columns(ids)
     lacking = table.filter(pl.any_horizontal(pl.col("user", "item").is_null()))

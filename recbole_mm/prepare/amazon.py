@@ -6,10 +6,11 @@ from pathlib import Path
 
 import polars as pl
 
-from recbole_mm.prepare.amazon_files import TIME_UNIT, read_meta, scan_reviews
+from recbole_mm.prepare.amazon_files import read_meta, scan_reviews, times_of
 from recbole_mm.prepare.core import core_of, on_disk
 from recbole_mm.prepare.download import DownloadError, fetch
 from recbole_mm.prepare.extract import extract
+from recbole_mm.prepare.formats import FIXED
 from recbole_mm.prepare.inputs import InputError
 from recbole_mm.prepare.interactions import check_interactions
 from recbole_mm.prepare.making import Making
@@ -124,12 +125,10 @@ def read_interactions(recipe: Recipe, path: Path) -> tuple[pl.DataFrame, dict]:
     recipe.output.mkdir(parents=True, exist_ok=True)
     with (
         scratch_folder(recipe.output, ".amazon-") as scratch,
-        reading(path),
+        reading(path, FIXED),
     ):
         raw = scan_reviews(path, recipe.layout, scratch)
-        typed, bad_rows = check_interactions(
-            raw, path, TIME_UNIT[recipe.layout], drop_bad_rows=True
-        )
+        typed, bad_rows = check_interactions(raw, path, times_of(recipe.layout), drop_bad_rows=True)
         typed = on_disk(typed, scratch / "typed.parquet")
         interactions, dropped = core_of(typed, recipe.core, recipe.core, recipe.repeats, scratch)
     if len(interactions) == 0:

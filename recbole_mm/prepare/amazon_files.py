@@ -7,13 +7,14 @@ import io
 import itertools
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import polars as pl
 from tqdm import tqdm
 
 from recbole_mm.prepare.inputs import InputError
+from recbole_mm.prepare.times import YEAR_1995, Times
 from recbole_mm.tools.json_text import parse_json
 
 COLUMNS = ("user_id", "item_id", "rating", "timestamp")
@@ -29,6 +30,7 @@ REVIEW_KEYS = {
     2018: ("reviewerID", "asin", "overall", "unixReviewTime"),
     2023: ("user_id", "parent_asin", "rating", "timestamp"),
 }
+META_KEYS = {2014: ("asin",), 2018: ("asin",), 2023: ("parent_asin",)}
 ITEM_COLUMNS = ("item_id", "title", "brand", "categories", "description", "url")
 """Of the metadata; ``url`` is the address of the first picture."""
 
@@ -37,6 +39,17 @@ CHUNK_BYTES = 64 << 20
 LONGEST_LINE = 64 << 20
 LONGEST_LITERAL = 1 << 20
 ASIN = r"^[0-9A-Z]{10}$"
+LOOKED_AT = 1000
+"""Lines from which the keys of a file are known."""
+
+
+def times_of(layout: int) -> Times:
+    """How the reviews of a collection are dated."""
+    fix = (
+        f"name the year of the collection with --layout (reviews of {layout} have times in "
+        f"{TIME_UNIT[layout]})"
+    )
+    return Times(TIME_UNIT[layout], since=YEAR_1995, fix=fix)
 
 
 def scan_reviews(path, layout: int, scratch) -> pl.LazyFrame:
@@ -63,6 +76,8 @@ def scan_reviews(path, layout: int, scratch) -> pl.LazyFrame:
     if is_csv and not is_packed:
         table = pl.scan_csv(path, **_csv_options(path, layout))
     else:
+        if not is_csv:
+            _check_keys(path, layout, REVIEW_KEYS)
         for number, part in enumerate(_tables(path, layout, is_csv)):
             part.write_parquet(Path(scratch) / f"reviews-{number:06d}.parquet")
         table = pl.scan_parquet(Path(scratch) / "reviews-*.parquet")
@@ -82,8 +97,12 @@ def read_meta(path, wanted: set[str], layout: int) -> tuple[pl.DataFrame, dict[s
     Returns:
         :data:`ITEM_COLUMNS`, each item once (its first line), and counts of repeated and
         unreadable lines.
+
+    Raises:
+        InputError: the file is empty, damaged, or its items have not the key of the layout.
     """
-    key = "parent_asin" if layout == 2023 else "asin"
+    _check_keys(path, layout, META_KEYS)
+    (key,) = META_KEYS[layout]
     find = re.compile(rf"""['"]{key}['"]: *['"]([^'"]+)['"]""")
     rows, counts = {}, {"lines": 0, "repeated": 0, "unreadable": 0}
     for line in tqdm(_lines(path), Path(path).name, unit=" items", mininterval=5, disable=None):
@@ -133,13 +152,38 @@ def _review_columns(table: pl.LazyFrame, path, layout: int) -> pl.LazyFrame:
         return table.select(COLUMNS)
     keys = REVIEW_KEYS[layout]
     if not set(keys) <= set(columns):
-        raise InputError(
-            f"{path}: it has the columns {columns}, reviews of {layout} have {list(keys)}; name the "
-            f"year of the collection with --layout."
-        )
+        raise InputError(f"{path}: {_other_layout(columns, layout, REVIEW_KEYS)}")
     return table.select(
         pl.col(theirs).alias(ours) for theirs, ours in zip(keys, COLUMNS, strict=True)
     )
+
+
+def _check_keys(path, layout: int, keys: Mapping[int, tuple[str, ...]]) -> None:
+    """Refuse records of another layout: without its keys, they would all be left out.
+
+    Raises:
+        InputError: the file is empty, or none of its first records has all keys of the layout.
+    """
+    found: dict[str, None] = {}
+    line = ""
+    for line in itertools.islice(_lines(path), LOOKED_AT):
+        found |= dict.fromkeys(_parsed(line) or {})
+        if found.keys() >= set(keys[layout]):
+            return
+    if not line:
+        raise InputError(f"{path}: it is empty. Download it again.")
+    if not found:
+        raise InputError(
+            f"{path}: none of its first {LOOKED_AT} lines is a record in JSON, the last is "
+            f"{line.strip()[:80]!r}. Name another file, or get it again."
+        )
+    raise InputError(f"{path}: {_other_layout(list(found), layout, keys)}")
+
+
+def _other_layout(found: list[str], layout: int, keys: Mapping[int, tuple[str, ...]]) -> str:
+    fitting = [f"--layout={year}" for year, theirs in keys.items() if set(theirs) <= set(found)]
+    fix = f"Add {' or '.join(fitting)}" if fitting else "No --layout fits: name another file"
+    return f"its records have {found}, --layout={layout} expects {list(keys[layout])}. {fix}."
 
 
 def _check_layout(table: pl.LazyFrame, path, layout: int) -> None:

@@ -16,6 +16,10 @@ TABLE_ENDINGS = (*TEXT_ENDINGS, *(f"{ending}{PACKED}" for ending in TEXT_ENDINGS
 """Suffixes of the files that are read as tables without further options."""
 
 
+TEXT_OPTIONS = ("--separator", "--encoding", "--no-quotes")
+"""Options of a command by which a user says how separated text is written."""
+
+
 class TextFormat(NamedTuple):
     """How separated text (csv, tsv) is written; JSON lines are always UTF-8.
 
@@ -26,6 +30,7 @@ class TextFormat(NamedTuple):
         header: names of the columns, if the first line of the file is a row already.
         lines: what a line holds: ``columns``; ``sequences``, a user and all items of this user; or
             ``titles``, an item and its title (:mod:`recbole_mm.prepare.line_tables`).
+        options: those of :data:`TEXT_OPTIONS` that the command accepts; messages advise no others.
     """
 
     separator: str | None = None
@@ -33,9 +38,12 @@ class TextFormat(NamedTuple):
     quotes: bool = True
     header: tuple[str, ...] = ()
     lines: Literal["columns", "sequences", "titles"] = "columns"
+    options: tuple[str, ...] = TEXT_OPTIONS
 
 
 PLAIN = TextFormat()
+FIXED = TextFormat(options=())
+"""Of commands that have no option for it."""
 
 
 def ending_of(path) -> str:
@@ -65,6 +73,11 @@ def separator_of(path, text: TextFormat) -> str:
     return SEPARATORS[ending] if ending == ".tsv" else text.separator or SEPARATORS[ending]
 
 
+def encoding_of(path, text: TextFormat) -> str:
+    """The encoding of a file; JSON lines are always in UTF-8."""
+    return "utf-8" if ending_of(path) in JSON_LINES else text.encoding
+
+
 def refuse_unreadable(path, text: TextFormat = PLAIN) -> None:
     """Check that the file exists and that its format is known.
 
@@ -76,9 +89,10 @@ def refuse_unreadable(path, text: TextFormat = PLAIN) -> None:
         raise InputError(f"{path}: no such file.")
     known = path.name.lower().endswith(TABLE_ENDINGS)
     if not known and (not is_separated(path, text) or ending_of(path) in TABLE_ENDINGS):
+        others = ", and other text files whose separator is given (--separator)"
         raise InputError(
             f"{path}: format {''.join(path.suffixes[-2:])!r} is unknown; known are "
-            f"{', '.join(TABLE_ENDINGS)}, and other text files whose separator is given (--separator)."
+            f"{', '.join(TABLE_ENDINGS)}{others if '--separator' in text.options else ''}."
         )
 
 

@@ -7,21 +7,17 @@ import polars as pl
 
 from recbole_mm.data.event_times import YEAR_2100
 from recbole_mm.prepare.inputs import InputError
-from recbole_mm.prepare.times import unix_seconds
+from recbole_mm.prepare.times import NAME_THEM, Times, unix_seconds, why_too_early
 
 OPTIONAL = ("rating", "timestamp")
-OTHER_FIXES = {
-    "rating": " (decimals are written with a point)",
-    "timestamp": ", name the unit or the form of its times (--time-unit, --time-format)",
-}
+OWN = Times()
 
 
 def check_interactions(
     table: pl.LazyFrame,
     path,
-    time_unit: str | None = None,
+    times: Times = OWN,
     drop_bad_rows: bool = False,
-    time_format: str | None = None,
 ) -> tuple[pl.LazyFrame, dict[str, int]]:
     """Give the columns their types: tokens, float32 rating, timestamp in unix seconds (float64).
 
@@ -31,19 +27,19 @@ def check_interactions(
     Args:
         table: ``user_id, item_id[, rating][, timestamp]`` of any type.
         path: for the messages.
-        time_unit: of numeric times, one of ``s, ms, us, ns``; dates and ISO texts need none.
+        times: how they are written.
         drop_bad_rows: leave bad rows out and count them, instead of refusing the file.
-        time_format: of times as text, see :func:`recbole_mm.prepare.times.unix_seconds`.
 
     Returns:
         The typed table, and how many bad rows it leaves out, by reason.
 
     Raises:
         InputError: no rows; or rows without user or item, with a token that RecBole cannot read, a
-            rating or time that is not a number, a time before 1970 or after the year 2100.
+            rating or time that is not a number, a time before 1970 or after the year 2100; or all
+            rows are bad, or all times before ``times.since``.
     """
     optional = [name for name in OPTIONAL if name in table.collect_schema()]
-    typed = _typed(table, path, optional, time_unit, time_format)
+    typed = _typed(table, path, optional, times)
     reasons = _reasons(optional)
     counted = typed.select(
         pl.len(),
@@ -60,14 +56,20 @@ def check_interactions(
         reasons[reason] = ~pl.col(f"{name}_given")
         counts[reason] = counts["len"] - counts[f"{name}_given"]
     bad_rows = {reason: counts[reason] for reason in reasons if counts[reason]}
-    if bad_rows and not drop_bad_rows:
-        reason = next(iter(bad_rows))
-        _refuse_bad_rows(
-            path, bad_rows, counts["len"], reason, table, typed.filter(reasons[reason])
-        )
+    good = typed
     for reason in bad_rows:
-        typed = typed.filter(~reasons[reason].fill_null(False))
-    return typed.select("row", "user_id", "item_id", *used), bad_rows
+        good = good.filter(~reasons[reason].fill_null(False))
+    if bad_rows and (not drop_bad_rows or _is_empty(good)):
+        reason = max(bad_rows, key=lambda reason: bad_rows[reason])
+        example = _row(table, typed.filter(reasons[reason]))
+        fix = _fix(reason, times, drop_bad_rows)
+        raise InputError(
+            f"{path}: bad rows: {bad_rows} of {counts['len']}; the first with '{reason}' is {example}. "
+            f"{fix}."
+        )
+    if times.since is not None and "timestamp" in used:
+        _refuse_early(path, good, table, times)
+    return good.select("row", "user_id", "item_id", *used), bad_rows
 
 
 def unusable_tokens(name: str) -> dict[str, pl.Expr]:
@@ -83,12 +85,13 @@ def as_tokens(name: str) -> pl.Expr:
     return pl.col(name).cast(pl.String).str.strip_chars()
 
 
-def _typed(table, path, optional, time_unit, time_format) -> pl.LazyFrame:
+def _typed(table, path, optional, times: Times) -> pl.LazyFrame:
     typed = [as_tokens("user_id"), as_tokens("item_id")]
     if "rating" in optional:
         typed.append(_number("rating", table.collect_schema()["rating"]).cast(pl.Float32))
     if "timestamp" in optional:
-        typed.append(unix_seconds(table, path, time_unit, time_format).alias("timestamp"))
+        seconds = unix_seconds(table, path, times.unit, times.form, times.fix)
+        typed.append(seconds.alias("timestamp"))
     given = [(as_tokens(name).fill_null("") != "").alias(f"{name}_given") for name in optional]
     return table.select(*typed, *given).with_row_index("row")
 
@@ -105,14 +108,32 @@ def _reasons(optional: list[str]) -> dict[str, pl.Expr]:
     return reasons
 
 
-def _refuse_bad_rows(path, bad_rows, n_rows: int, reason: str, table, bad: pl.LazyFrame) -> None:
-    example = bad.select("row").head(1).collect().item()
-    raw = table.slice(example, 1).collect().row(0, named=True)
-    column = reason.removeprefix("no ").partition(" ")[0]
-    raise InputError(
-        f"{path}: bad rows: {bad_rows} of {n_rows}; the first with '{reason}' is row {example + 1}: "
-        f"{raw}. Fix the file{OTHER_FIXES.get(column, '')} or leave such rows out with --drop-bad-rows."
-    )
+def _is_empty(table: pl.LazyFrame) -> bool:
+    return table.select("row").head(1).collect(engine="streaming").is_empty()
+
+
+def _row(table: pl.LazyFrame, chosen: pl.LazyFrame) -> str:
+    """The first of the chosen rows, as the file has it."""
+    number = chosen.select("row").head(1).collect().item()
+    return f"row {number + 1}: {table.slice(number, 1).collect().row(0, named=True)}"
+
+
+def _fix(reason: str, times: Times, drop_bad_rows: bool) -> str:
+    fix = "Fix the file"
+    if reason.startswith("rating"):
+        fix += " (decimals are written with a point)"
+    if reason.startswith("timestamp"):
+        fix += f"{' or' if drop_bad_rows else ','} {times.fix or NAME_THEM}"
+    return fix if drop_bad_rows else f"{fix} or leave such rows out with --drop-bad-rows"
+
+
+def _refuse_early(path, good: pl.LazyFrame, table: pl.LazyFrame, times: Times) -> None:
+    latest = good.select(pl.col("timestamp").max()).collect(engine="streaming").item()
+    if latest < times.since:
+        raise InputError(
+            f"{path}: {why_too_early(latest, times)}; the first is {_row(table, good)}. Fix the file or "
+            f"{times.fix or NAME_THEM}."
+        )
 
 
 def _number(name: str, dtype) -> pl.Expr:

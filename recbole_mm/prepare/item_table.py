@@ -7,12 +7,11 @@ import polars as pl
 from recbole_mm.prepare.formats import PLAIN, TextFormat, is_separated
 from recbole_mm.prepare.inputs import InputError
 from recbole_mm.prepare.interactions import as_tokens, unusable_tokens
+from recbole_mm.prepare.layouts import own_option
 from recbole_mm.prepare.table_files import pick_columns, reading, scan_table
 from recbole_mm.prepare.text_tables import short_rows
 
-OPTIONS = {
-    "item_id": "--item-column=COLUMN (or --key-column=COLUMN, if this table has another name for it)"
-}
+ITEM_COLUMN = "--item-column=COLUMN (or --key-column=COLUMN, if this table has another name for it)"
 
 
 class ItemTable(NamedTuple):
@@ -37,6 +36,7 @@ def read_items(
     text: TextFormat = PLAIN,
     scratch=None,
     only_ordered: bool = False,
+    layout: str | None = None,
 ) -> ItemTable:
     """All items: those of the table, with interactions or without, and those of the interactions.
 
@@ -52,9 +52,11 @@ def read_items(
         text: how separated text is written.
         scratch: a folder for copies.
         only_ordered: leave out items without interactions.
+        layout: of a public data set, which excludes options of own tables.
 
     Raises:
-        InputError: an item has two different rows, or none of the items with interactions has one.
+        InputError: the table has no rows, an item has two different ones, or none of the items with
+            interactions has one.
     """
     wanted = pl.DataFrame({"item_id": ordered.unique().sort()})
     if path is None:
@@ -63,7 +65,7 @@ def read_items(
     columns = columns | {name: column for name, (column, _) in kept.items()}
     with reading(path, text):
         table = pick_columns(
-            scan_table(path, text, scratch), columns, path, _options(columns, kept)
+            scan_table(path, text, scratch), columns, path, _options(columns, kept, layout), text
         )
         types = table.collect_schema()
         table = table.with_columns(as_text(name, dtype) for name, dtype in types.items())
@@ -73,7 +75,7 @@ def read_items(
         items = table.collect(engine="streaming").unique(maintain_order=True)
     _report_short_rows(path, text)
     items, left_out = _with_usable_tokens(items)
-    _check_rows(path, items, wanted)
+    _check_rows(path, items, wanted, only_ordered, layout)
     lacking = wanted.join(items, on="item_id", how="anti")
     items = pl.concat([items, lacking], how="diagonal").sort("item_id")
     kinds = {name: kind or type_by_content(items[name]) for name, (_, kind) in kept.items()}
@@ -117,9 +119,10 @@ def _numbers(path, values: pl.Series) -> pl.Series:
     return numbers
 
 
-def _options(columns: dict, kept: dict) -> dict[str, str]:
+def _options(columns: dict, kept: dict, layout: str | None) -> dict[str, str]:
     options = {name: f"--item-text {name}=COLUMN" for name in columns}
-    return options | {name: f"--keep {name}=COLUMN" for name in kept} | OPTIONS
+    options |= {name: f"--keep {name}=COLUMN" for name in kept}
+    return options | {"item_id": own_option(ITEM_COLUMN, layout)}
 
 
 def _report_short_rows(path, text: TextFormat) -> None:
@@ -143,7 +146,11 @@ def _with_usable_tokens(items: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, in
     return items, left_out
 
 
-def _check_rows(path, items: pl.DataFrame, wanted: pl.DataFrame) -> None:
+def _check_rows(
+    path, items: pl.DataFrame, wanted: pl.DataFrame, only_ordered: bool, layout: str | None
+) -> None:
+    if len(items) == 0 and not only_ordered:
+        raise InputError(f"{path}: it has no rows; expected a row per item. Get it again.")
     repeated = items.filter(items["item_id"].is_duplicated())["item_id"].unique().sort()
     if len(repeated):
         raise InputError(
@@ -155,5 +162,5 @@ def _check_rows(path, items: pl.DataFrame, wanted: pl.DataFrame) -> None:
             f"{path}: none of the {len(wanted)} items of the interactions is in it; theirs look like "
             f"{wanted['item_id'].head(3).to_list()}, those of this table like "
             f"{items['item_id'].head(3).to_list()}. Does it belong to another data set, or is its item "
-            f"column another one (--key-column=COLUMN)?"
+            f"column another one ({own_option('--key-column=COLUMN', layout)})?"
         )

@@ -7,7 +7,8 @@ The layouts are those of the authors' descriptions and code.
 in ``Baseline``), here for QB:
 
 - ``QB_pair.csv``: three columns without a header. The README has user, item, time; the code reads
-  item, user, time. Which of the first two holds items is looked up in ``QB_item.csv``.
+  item, user, time. Which of the first two holds items is looked up in ``QB_item.csv``; if both do, it is
+  the second. A header decides, if someone has added it.
 - ``QB_behaviour.tsv``: a user, a tab, and the items in order of time, separated by blanks; taken if the
   pairs have no times (QB and TN).
 - ``QB_item.csv``: item, text in Chinese, text in English; csv without a header.
@@ -35,21 +36,21 @@ Times are numbers; those from 100,000,000,000 on are milliseconds (seconds would
 
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatchcase
-from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from recbole_mm.prepare.formats import TextFormat
+from recbole_mm.prepare.formats import TextFormat, ending_of
 from recbole_mm.prepare.inputs import InputError
-from recbole_mm.prepare.text_tables import first_record, read_records
+from recbole_mm.prepare.pair_columns import columns_of_items, columns_of_pairs, items_in_pairs
+from recbole_mm.prepare.text_tables import first_record
 
-LOOKED_AT = 10_000
-"""Pairs from which the column of the items is recognized."""
+TIE = 100
+"""A difference in one of so many pairs does not tell items from users."""
 
-FIRST_MILLISECONDS = 1e11
-HEADERS = ("user", "userid", "user_id", "item", "itemid", "item_id", "video", "videoid", "video_id")
-"""First fields of a line that names the columns, in lower case."""
-
+AMBIGUOUS = (
+    "both of its first columns look like items: read in the order of the README, user before item; if it "
+    "is the other way round, put the line item,user,timestamp (without times item,user) at its top"
+)
 PLAIN_TERMS = (
     "the authors ask for a citation, and forbid modifying the data set privately and then offering it "
     "for download; their repository states no other license of the data"
@@ -70,6 +71,7 @@ class Tables(NamedTuple):
         key_column: the item column of the table of items.
         item_text: columns of an item's texts that have other names.
         items_text: how the table of items is written.
+        remark: on the columns, where they are not certain.
     """
 
     interactions: Path
@@ -78,6 +80,7 @@ class Tables(NamedTuple):
     key_column: str
     item_text: dict[str, str]
     items_text: TextFormat
+    remark: str = ""
 
 
 class Layout(NamedTuple):
@@ -155,111 +158,63 @@ def _paths_in(folder: Path) -> Iterator[Path]:
             yield from sorted(path.iterdir())
 
 
-def time_unit(tables: Tables) -> str | None:
-    """The unit of times, by the size of the first; ``None`` without times.
-
-    Raises:
-        InputError: there is no such column, or the first time is not a number.
-    """
-    column = tables.columns.get("time_column")
-    if column is None:
-        return None
-    header = tables.text.header or first_record(tables.interactions, tables.text)
-    names = [name.strip() for name in header]
-    if column not in names:
-        raise InputError(f"{tables.interactions}: no column {column!r} of times; it has {names}.")
-    first = next(_rows(tables.interactions, tables.text), [])
-    try:
-        return "ms" if float(first[names.index(column)]) >= FIRST_MILLISECONDS else "s"
-    except (ValueError, IndexError) as error:
-        raise InputError(
-            f"{tables.interactions}: the first row is {first}; expected a number as its time."
-        ) from error
+def own_option(option: str, layout: str | None) -> str:
+    """How a message advises an option of own tables, which a layout excludes."""
+    return f"{option} in place of --layout={layout}" if layout else option
 
 
 def _ninerec(interactions: Path, items: Path, encoding: str) -> Tables:
-    item_names, items_text = _by_position(items, ("item", "text_zh", "text_en"), encoding)
-    key, texts = item_names[0], {"title": item_names[2]}
-    has_times = len(first_record(interactions, TextFormat(encoding=encoding))) > 2
-    if not _is_sequences(interactions) and not has_times:
+    plain = _text(encoding)
+    known = columns_of_items(items, plain)
+    key, texts = known.names["item"], {"title": known.names["text_en"]}
+    n_columns = min(len(first_record(interactions, plain)), 3)
+    if not _is_sequences(interactions) and n_columns == 2:
         interactions = _sequences_of(interactions)
     if _is_sequences(interactions):
-        return Tables(interactions, *_sequences(encoding), key, texts, items_text)
-    expected = ("first", "second", "timestamp") if has_times else ("first", "second")
-    names, text = _by_position(interactions, expected, encoding)
-    item, user, *time = names
-    if _items_are_second(interactions, text, items, items_text):
-        item, user = user, item
-    columns = {"user_column": user, "item_column": item}
-    columns |= {"time_column": time[0]} if time else {}
-    return Tables(interactions, columns, text, key, texts, items_text)
+        return Tables(interactions, *_sequences(encoding), key, texts, known.text)
+    pairs = columns_of_pairs(interactions, plain, max(n_columns, 2))
+    columns, remark = pairs.names, ""
+    if not pairs.has_header:
+        first, second, looked_at = items_in_pairs(interactions, pairs.text, items, known.text)
+        if abs(first - second) <= looked_at // TIE:
+            remark = AMBIGUOUS
+        elif first > second:
+            user, item = columns["user_column"], columns["item_column"]
+            columns = columns | {"user_column": item, "item_column": user}
+    return Tables(interactions, columns, pairs.text, key, texts, known.text, remark)
 
 
 def _microlens(interactions: Path, _items: Path, encoding: str) -> Tables:
-    titles = TextFormat(encoding=encoding, lines="titles")
+    titles = _text(encoding)._replace(lines="titles")
     if _is_sequences(interactions):
         return Tables(interactions, *_sequences(encoding), "item", {}, titles)
-    names, text = _by_position(interactions, ("user", "item", "timestamp"), encoding)
-    columns = dict(zip(("user_column", "item_column", "time_column"), names, strict=True))
-    return Tables(interactions, columns, text, "item", {}, titles)
+    pairs = columns_of_pairs(interactions, _text(encoding), 3)
+    return Tables(interactions, pairs.names, pairs.text, "item", {}, titles)
 
 
 def _pixelrec(interactions: Path, _items: Path, encoding: str) -> Tables:
     columns = {"user_column": "user_id", "item_column": "item_id", "time_column": "timestamp"}
-    plain = TextFormat(encoding=encoding)
+    plain = _text(encoding)
     return Tables(interactions, columns, plain, "item_id", {"categories": "tag"}, plain)
 
 
 def _is_sequences(path: Path) -> bool:
-    return path.suffix.lower() == ".tsv"
+    return ending_of(path) == ".tsv"
 
 
 def _sequences(encoding: str) -> tuple[dict[str, str], TextFormat]:
     columns = {"user_column": "user", "item_column": "item"}
-    return columns, TextFormat(encoding=encoding, lines="sequences")
+    return columns, _text(encoding)._replace(lines="sequences")
+
+
+def _text(encoding: str) -> TextFormat:
+    return TextFormat(encoding=encoding, options=("--encoding",))
 
 
 def _sequences_of(pairs: Path) -> Path:
     """The file of sequences beside pairs without times; without one, the pairs."""
     sequences = pairs.with_name(pairs.name.replace("_pair.csv", "_behaviour.tsv"))
     return sequences if sequences.is_file() else pairs
-
-
-def _by_position(path: Path, names: tuple[str, ...], encoding: str) -> tuple[list[str], TextFormat]:
-    """Names of the first columns, those of the file if it has a header; and how it is written.
-
-    Raises:
-        InputError: the file has a header, but fewer columns.
-    """
-    text = TextFormat(encoding=encoding)
-    first = first_record(path, text)
-    if not first or first[0].strip().lower() not in HEADERS:
-        return list(names), text._replace(header=names)
-    if len(first) < len(names):
-        raise InputError(f"{path}: it has the columns {first}, expected {len(names)}: {names}.")
-    return [name.strip() for name in first[: len(names)]], text
-
-
-def _items_are_second(pairs: Path, text: TextFormat, items: Path, items_text: TextFormat) -> bool:
-    """Whether the second column of the pairs has the items, not the first.
-
-    Raises:
-        InputError: neither of them has any.
-    """
-    known = {record[0].strip() for record in _rows(items, items_text) if record}
-    rows = [record for record in islice(_rows(pairs, text), LOOKED_AT) if len(record) > 1]
-    first, second = (sum(row[place].strip() in known for row in rows) for place in (0, 1))
-    if not first and not second:
-        raise InputError(
-            f"{pairs}: neither of its first two columns has items of {items}: its first rows are "
-            f"{rows[:2]}. Do the files belong together?"
-        )
-    return second > first
-
-
-def _rows(path: Path, text: TextFormat) -> Iterator[list[str]]:
-    """The records without that of the header."""
-    return islice(read_records(path, text), 0 if text.header else 1, None)
 
 
 LAYOUTS = {

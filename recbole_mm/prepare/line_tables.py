@@ -84,7 +84,7 @@ def _titles(path, text: TextFormat) -> Iterator[tuple[str, str]]:
 
 
 def _numbered(path, text: TextFormat) -> Iterator[tuple[int, str]]:
-    with open_text(path, text.encoding) as file:
+    with open_text(path, text) as file:
         for number, line in enumerate(file, 1):
             yield number, line.rstrip("\r\n")
 

@@ -10,11 +10,12 @@ from recbole_mm.prepare.inputs import InputError
 from recbole_mm.prepare.interactions import check_interactions
 from recbole_mm.prepare.item_pictures import find_pictures, inside
 from recbole_mm.prepare.item_table import ItemTable, read_items
-from recbole_mm.prepare.layouts import LAYOUTS
+from recbole_mm.prepare.layouts import LAYOUTS, own_option
 from recbole_mm.prepare.making import made_whole
 from recbole_mm.prepare.prepared import PreparedDataset, write_dataset
 from recbole_mm.prepare.ready_made import write_vectors
 from recbole_mm.prepare.table_files import pick_columns, reading, scan_table
+from recbole_mm.prepare.times import YEAR_1995, Times
 from recbole_mm.tools.files import kept_if_filled, scratch_folder
 from recbole_mm.tools.hashing import sha256_of_file
 
@@ -48,6 +49,7 @@ def _prepare(args, encoder) -> PreparedDataset:
             args.items_text,
             scratch,
             args.only_items_with_interactions,
+            args.layout,
         )
     if items.left_out:
         print(f"{args.items}: rows left out: {items.left_out}")
@@ -117,10 +119,10 @@ def _read_interactions(args, scratch) -> tuple[pl.DataFrame, dict]:
     }
     path = args.interactions
     with reading(path, args.text):
-        raw = pick_columns(scan_table(path, args.text, scratch), columns, path, OPTIONS)
-        typed, bad_rows = check_interactions(
-            raw, path, args.time_unit, args.drop_bad_rows, args.time_format
-        )
+        options = {name: own_option(option, args.layout) for name, option in OPTIONS.items()}
+        table = scan_table(path, args.text, scratch)
+        raw = pick_columns(table, columns, path, options, args.text)
+        typed, bad_rows = check_interactions(raw, path, _times(args), args.drop_bad_rows)
         interactions, dropped = core_of(typed, args.core, args.core, args.repeats, scratch)
     if len(interactions) == 0:
         raise InputError(
@@ -129,11 +131,19 @@ def _read_interactions(args, scratch) -> tuple[pl.DataFrame, dict]:
     if bad_rows:
         print(f"{path}: rows left out: {bad_rows}")
     if "timestamp" not in interactions.columns:
+        fix = f" If it has a column of times, name it with {OPTIONS['timestamp']}."
         print(
-            f"{path}: no times; the order of its rows is taken as the order of events. If it has a "
-            f"column of times, name it with {OPTIONS['timestamp']}."
+            f"{path}: no times; the order of its rows is taken as the order of events."
+            f"{'' if args.layout else fix}"
         )
     return interactions, {"repeats_dropped": dropped, "rows_left_out": bad_rows}
+
+
+def _times(args) -> Times:
+    """How the times are written; those of a public data set are known."""
+    if not args.layout:
+        return Times(args.time_unit, args.time_format)
+    return Times(args.time_unit, since=YEAR_1995, fix="name the unit of its times (--time-unit)")
 
 
 def _with_pictures(args, items: ItemTable) -> tuple[Path, ItemTable]:

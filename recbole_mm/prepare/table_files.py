@@ -40,6 +40,8 @@ def scan_table(path, text: TextFormat = PLAIN, scratch=None) -> pl.LazyFrame:
         InputError: the file is missing, empty or of an unknown format, or a column is a duplicate.
     """
     refuse_unreadable(path, text)
+    if Path(path).stat().st_size == 0 and ending_of(path) in (*PARQUET, EXCEL):
+        raise InputError(f"{path}: it is empty; expected a table. Get it again.")
     with reading(path, text):
         if text.lines != "columns":
             return scan_lines(path, text, scratch)
@@ -100,7 +102,11 @@ def reading(path, text: TextFormat = PLAIN) -> Iterator[None]:
 
 
 def pick_columns(
-    table: pl.LazyFrame, columns: dict[str, str | None], path, options: dict[str, str]
+    table: pl.LazyFrame,
+    columns: dict[str, str | None],
+    path,
+    options: dict[str, str],
+    text: TextFormat = PLAIN,
 ) -> pl.LazyFrame:
     """Take columns under our names; rows that have none of them, such as blank lines, are left out.
 
@@ -109,6 +115,7 @@ def pick_columns(
         columns: our name -> the file's; ``None`` takes the column of our own name, if there is one.
         path: for the message.
         options: our name -> how a user names this column on the command line.
+        text: how separated text is written, for the message.
 
     Raises:
         InputError: a named column is not in the file.
@@ -119,24 +126,26 @@ def pick_columns(
     }
     absent = {ours: theirs for ours, theirs in wanted.items() if theirs not in existing}
     if absent:
-        raise InputError(f"{path}: {_absent(absent, existing, options)}")
+        raise InputError(f"{path}: {_absent(absent, existing, options, text)}")
     picked = table.select(pl.col(theirs).alias(ours) for ours, theirs in wanted.items())
     return picked.filter(~pl.all_horizontal(pl.all().is_null()))
 
 
-def _absent(absent: dict[str, str], existing: list[str], options: dict[str, str]) -> str:
+def _absent(
+    absent: dict[str, str], existing: list[str], options: dict[str, str], text: TextFormat
+) -> str:
     lines = []
     for ours, theirs in absent.items():
         near = nearest(theirs, existing)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
         lines.append(f"no column {theirs!r}: name it with {options.get(ours, '--' + ours)}{hint}")
-    text = f"{'; '.join(lines)}. The file has {existing}."
+    message = f"{'; '.join(lines)}. The file has {existing}."
     others = [name for mark, name in OTHER_SEPARATORS.items() if mark in existing[0]]
-    if len(existing) == 1 and others:
-        text += (
+    if len(existing) == 1 and others and "--separator" in text.options:
+        message += (
             f" Are its columns separated by {others[0]!r}? Add --separator={_quoted(others[0])}."
         )
-    return text
+    return message
 
 
 def _quoted(separator: str) -> str:

@@ -13,7 +13,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
-from recbole_mm.prepare.formats import JSON_LINES, TextFormat, ending_of, is_packed, separator_of
+from recbole_mm.prepare.formats import (
+    JSON_LINES,
+    TextFormat,
+    encoding_of,
+    ending_of,
+    is_packed,
+    separator_of,
+)
 from recbole_mm.prepare.inputs import InputError
 from recbole_mm.tools.json_text import parse_json
 
@@ -22,31 +29,32 @@ LONGEST_FIELD = min(sys.maxsize, 2**31 - 1)
 
 
 @contextlib.contextmanager
-def open_text(path, encoding: str = "utf-8") -> Iterator[IO[str]]:
+def open_text(path, text: TextFormat) -> Iterator[IO[str]]:
     """A text file, packed or not, without the mark of its encoding.
 
     Raises:
         InputError: it is not in this encoding, or the packed file is damaged.
     """
     opened = gzip.open if is_packed(path) else open
+    encoding = encoding_of(path, text)
     try:
         name = "utf-8-sig" if encoding == "utf-8" else encoding
         with opened(path, "rt", encoding=name, newline="") as file:
             yield file
     except UnicodeError as error:
-        raise InputError(f"{path}: {_not_in(encoding, path, error)}") from error
+        raise InputError(f"{path}: {_not_in(encoding, path, text, error)}") from error
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise InputError(f"{path}: damaged or truncated .gz ({error}). Get it again.") from error
     except csv.Error as error:
         raise InputError(f"{path}: not a readable table ({error}).") from error
 
 
-def _not_in(encoding: str, path, error: UnicodeError) -> str:
+def _not_in(encoding: str, path, text: TextFormat, error: UnicodeError) -> str:
     guess = MARKS.get(first_bytes(path, 2), "latin-1 or cp1252")
-    return (
-        f"not in {encoding} ({error}). Name its encoding with --encoding, perhaps {guess}, or save the "
-        f"file in UTF-8."
-    )
+    fix = "Name its encoding with --encoding, perhaps {}, or save the file in UTF-8."
+    if "--encoding" not in text.options or ending_of(path) in JSON_LINES:
+        fix = "Save it in UTF-8; it is perhaps in {}."
+    return f"not in {encoding} ({error}). {fix.format(guess)}"
 
 
 def first_bytes(path, n: int) -> bytes:
@@ -59,12 +67,13 @@ def in_utf8(path, text: TextFormat, scratch) -> Path:
     """The file itself, or a copy in the folder ``scratch``, in UTF-8 that polars reads."""
     path = Path(path)
     is_json = ending_of(path) in JSON_LINES
-    encoding = "utf-8" if is_json else text.encoding
-    if encoding == "utf-8" and not (is_json and MARKS.get(first_bytes(path, 3)) == "utf-8"):
+    if encoding_of(path, text) == "utf-8" and not (
+        is_json and MARKS.get(first_bytes(path, 3)) == "utf-8"
+    ):
         return path
     copy = Path(scratch) / f"utf8-{path.stem if is_packed(path) else path.name}"
     with (
-        open_text(path, encoding) as source,
+        open_text(path, text) as source,
         open(copy, "w", encoding="utf-8", newline="") as target,
     ):
         shutil.copyfileobj(source, target, 1 << 20)
@@ -104,7 +113,7 @@ def read_records(path, text: TextFormat) -> Iterator[list[str]]:
     Raises:
         InputError: the file is in another encoding, or damaged.
     """
-    with open_text(path, text.encoding) as file:
+    with open_text(path, text) as file:
         yield from _records(file, separator_of(path, text), text.quotes)
 
 
@@ -127,7 +136,7 @@ def checked_header(path, names: Sequence[str | None]) -> list[str]:
 def first_fault(path, text: TextFormat) -> str | None:
     """What is wrong with the first line that cannot be read, and what helps; ``None``: nothing is."""
     try:
-        with open_text(path, "utf-8" if ending_of(path) in JSON_LINES else text.encoding) as file:
+        with open_text(path, text) as file:
             if ending_of(path) in JSON_LINES:
                 return _fault_of_json(file)
             return _fault_of_records(file, separator_of(path, text), text)
@@ -136,14 +145,16 @@ def first_fault(path, text: TextFormat) -> str | None:
 
 
 def _fault_of_json(file: IO[str]) -> str | None:
+    is_empty = True
     for number, line in enumerate(file, 1):
+        is_empty = is_empty and not line.strip()
         try:
             value = parse_json(line) if line.strip() else {}
         except ValueError as error:
             return f"line {number} is not JSON ({error}); fix it, or get the file again."
         if not isinstance(value, dict):
             return f'line {number} is not a JSON object, as in {{"item": "a", "title": ...}}.'
-    return None
+    return "it is empty; expected a JSON object in every line." if is_empty else None
 
 
 def _fault_of_records(file: IO[str], separator: str, text: TextFormat) -> str | None:
@@ -156,18 +167,26 @@ def _fault_of_records(file: IO[str], separator: str, text: TextFormat) -> str | 
         for record in records:
             if len(record) > width:
                 return (
-                    f"line {records.line_num} has {len(record)} fields, {limit}. Quote "
-                    f"fields that hold the separator {separator!r}, or name another --separator."
+                    f"line {records.line_num} has {len(record)} fields, {limit}. "
+                    f"{_separator_fix(separator, text)}"
                 )
             if text.quotes and lines.quotes % 2:
-                return f"line {records.line_num}: a quote inside a field without quotes. {_ADVICE}"
+                fix = _quotes_fix(text)
+                return f"line {records.line_num}: a quote inside a field without quotes. {fix}"
             lines.quotes = 0
     except csv.Error as error:
-        return _malformed(records.line_num, error)
+        return _malformed(records.line_num, error, text)
     return None
 
 
-_ADVICE = "Fix the quotes, or read them as plain characters with --no-quotes."
+def _separator_fix(separator: str, text: TextFormat) -> str:
+    other = ", or name another --separator" if "--separator" in text.options else ""
+    return f"Quote fields that hold the separator {separator!r}{other}."
+
+
+def _quotes_fix(text: TextFormat) -> str:
+    other = ", or read them as plain characters with --no-quotes"
+    return f"Fix the quotes{other if '--no-quotes' in text.options else ''}."
 
 
 class _CountedQuotes:
@@ -189,7 +208,7 @@ def short_rows(path, text: TextFormat) -> tuple[int, int]:
         InputError: quotes are malformed.
     """
     count = first = 0
-    with open_text(path, text.encoding) as file:
+    with open_text(path, text) as file:
         records = _records(file, separator_of(path, text), text.quotes, strict=True)
         width = len(text.header or next(records, []))
         try:
@@ -198,12 +217,12 @@ def short_rows(path, text: TextFormat) -> tuple[int, int]:
                     count += 1
                     first = first or records.line_num
         except csv.Error as error:
-            raise InputError(f"{path}: {_malformed(records.line_num, error)}") from error
+            raise InputError(f"{path}: {_malformed(records.line_num, error, text)}") from error
     return count, first
 
 
-def _malformed(line: int, error: csv.Error) -> str:
-    return f"line {line}: {error}: is a quote not closed? {_ADVICE}"
+def _malformed(line: int, error: csv.Error, text: TextFormat) -> str:
+    return f"line {line}: {error}: is a quote not closed? {_quotes_fix(text)}"
 
 
 def _records(lines: Iterable[str], separator: str, quotes: bool, strict: bool = False):

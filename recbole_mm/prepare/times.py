@@ -1,10 +1,12 @@
 """Times of any form as unix seconds. A form that can be read in two ways is not guessed."""
 
 import re
-from datetime import datetime
+from datetime import datetime, timezone
+from typing import NamedTuple
 
 import polars as pl
 
+from recbole_mm.data.event_times import YEAR_2100
 from recbole_mm.prepare.fields import SECONDS_PER_UNIT
 from recbole_mm.prepare.inputs import InputError
 
@@ -24,8 +26,56 @@ COMMON_FORMATS = (
 )  # fmt: skip
 
 
+YEAR_1995 = 788918400
+"""The first shops on the web; no public data set has an earlier event."""
+
+
+NAME_THEM = "name the unit or the form of its times (--time-unit, --time-format)"
+
+
+class Times(NamedTuple):
+    """How the times of a table are written.
+
+    Attributes:
+        unit: of times as numbers, see :func:`unix_seconds`.
+        form: of times as text, likewise.
+        since: unix seconds before which not all times can lie; ``None``: they can.
+        fix: what the user can do if times are read wrongly, where it is not to name their unit or
+            form (:data:`NAME_THEM`).
+    """
+
+    unit: str | None = None
+    form: str | None = None
+    since: float | None = None
+    fix: str = ""
+
+
+def why_too_early(latest: float, times: Times) -> str:
+    """What is wrong with times of which the latest is before ``times.since``."""
+    unit = times.unit or "s"
+    value = latest / SECONDS_PER_UNIT[unit]
+    fitting = [
+        f"{other} ({_day(value * seconds)})"
+        for other, seconds in SECONDS_PER_UNIT.items()
+        if (times.since or 0) <= value * seconds <= YEAR_2100
+    ]
+    hint = f"; the latest time would fit in {' or '.join(fitting)}" if fitting else ""
+    return (
+        f"all times are before {_day(times.since or 0)}, the latest is {_day(latest)}. Expected times "
+        f"in {unit} since 1970{hint}"
+    )
+
+
+def _day(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, timezone.utc).date().isoformat()
+
+
 def unix_seconds(
-    table: pl.LazyFrame, path, unit: str | None = None, time_format: str | None = None
+    table: pl.LazyFrame,
+    path,
+    unit: str | None = None,
+    time_format: str | None = None,
+    fix: str = "",
 ) -> pl.Expr:
     """The column ``timestamp`` as unix seconds, float64; null where a value is not a time.
 
@@ -38,6 +88,7 @@ def unix_seconds(
         path: for the messages.
         unit: of numbers: ``s`` (default), ``ms``, ``us`` or ``ns``.
         time_format: as for :func:`time.strptime`, as in ``%d/%m/%Y``.
+        fix: what to do about another form, where ``time_format`` cannot be given.
 
     Raises:
         InputError: the form is not known, or is not that of the column; the message has those that
@@ -64,7 +115,7 @@ def unix_seconds(
         )
         return number * SECONDS_PER_UNIT[unit or "s"]
     if not re.match(ISO + ZONE, values[0]):
-        raise InputError(f"{path}: {_unknown_form(values)}")
+        raise InputError(f"{path}: {_unknown_form(values, fix)}")
     return _parsed_iso(text)
 
 
@@ -101,7 +152,9 @@ def _fits(value: str, form: str) -> bool:
         return False
 
 
-def _unknown_form(values: list[str]) -> str:
+def _unknown_form(values: list[str], fix: str) -> str:
+    if fix:
+        return f"times such as {values[0]!r} are not numbers. Get the file again, or {fix}."
     fitting = [form for form in COMMON_FORMATS if all(_fits(value, form) for value in values)]
     text = (
         f"times such as {values[0]!r} do not start with the year, and their form is not guessed. "

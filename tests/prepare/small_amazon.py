@@ -13,8 +13,11 @@ from recbole_mm.prepare import amazon_files
 
 DAY = 86400
 # user, item, rating, day: u0..u5 each review i0..i5; one repeat, one loner
-REVIEWS = [(f"A{u:013d}", f"B{i:09d}", 5.0, 10 + u + i) for u in range(6) for i in range(6)]
-REVIEWS += [("A0000000000000", "B000000000", 1.0, 3), ("A0000000000099", "B000000000", 1.0, 3)]
+REVIEWS = [(f"A{u:013d}", f"B{i:09d}", 5.0, 10_010 + u + i) for u in range(6) for i in range(6)]
+REVIEWS += [
+    ("A0000000000000", "B000000000", 1.0, 10_003),
+    ("A0000000000099", "B000000000", 1.0, 10_003),
+]
 
 
 def write(path, lines):

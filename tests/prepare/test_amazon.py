@@ -38,8 +38,8 @@ def test_every_layout_gives_the_same_interactions(tmp_path, monkeypatch, layout,
 
     rows = read(tmp_path / "x" / "x.inter").to_numpy().tolist()
     assert len(rows) == 36
-    assert rows[0] == ["A0000000000000", "B000000000", "1", f"{3 * DAY}"]
-    assert rows[1] == ["A0000000000000", "B000000001", "5", f"{11 * DAY}"]
+    assert rows[0] == ["A0000000000000", "B000000000", "1", f"{10_003 * DAY}"]
+    assert rows[1] == ["A0000000000000", "B000000001", "5", f"{10_011 * DAY}"]
     assert not list(tmp_path.glob(".amazon*"))
 
 
@@ -48,6 +48,78 @@ def test_a_wrong_layout_is_noticed(tmp_path):
 
     with pytest.raises(InputError, match="--layout"):
         main([f"--reviews={path}", "--layout=2014", "--name=x", f"--output={tmp_path}"])
+
+
+def refusal(path, *options):
+    """What is said of reviews that cannot be used."""
+    with pytest.raises(InputError) as error:
+        main([f"--reviews={path}", "--name=x", f"--output={path.parent / 'out'}", *options])
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    "layout, lines, words",
+    [
+        (2023, ["u,i,5,1600000000"] * 2, ["before 1995", "fit in s (2020-09-13)", "is row 1: {"]),
+        (2014, ["u,i,5,1600000000000"] * 2, ["after 2100", "2014 have times in s)", "is row 1: {"]),
+        (2018, ["i,u,5,July"] * 2, ["'July' are not numbers"]),
+    ],
+)
+def test_times_of_another_unit_are_refused(tmp_path, layout, lines, words):
+    path = write(tmp_path / "a.csv", lines)
+
+    message = refusal(path, f"--layout={layout}", "--core=0")
+
+    assert "--layout" in message and "--time-format" not in message
+    assert [word for word in words if word not in message] == []
+
+
+def test_reviews_of_another_year_name_the_year(tmp_path):
+    path = reviews_of(2023, "jsonl.gz", tmp_path)
+
+    message = refusal(path, "--layout=2018")
+
+    assert "['text', 'user_id', 'parent_asin', 'rating', 'timestamp', 'n']" in message
+    assert "expects ['reviewerID', 'asin', 'overall', 'unixReviewTime']" in message
+    assert message.endswith("Add --layout=2023.")
+
+
+def test_records_of_no_layout_are_refused(tmp_path):
+    path = write(tmp_path / "a.jsonl", ['{"user_id": "u", "rating": 1}'] * 3)
+
+    assert "have ['user_id', 'rating'], --layout=2023 expects" in refusal(path, "--layout=2023")
+
+
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        (META[2023], "--layout=2018 expects \\['asin'\\]. Add --layout=2023"),
+        ("", "meta.json: it is empty"),
+        ("B000000000,A red train", "none of its first 1000 lines is a record in JSON"),
+    ],
+)
+def test_metadata_without_a_usable_record_are_refused(tmp_path, content, words):
+    path = reviews_of(2018, "csv", tmp_path)
+    (tmp_path / "meta.json").write_text(content)
+
+    with pytest.raises(InputError, match=words):
+        main([f"--reviews={path}", f"--meta={tmp_path}/meta.json", "--name=x", "--no-features"])
+
+
+@pytest.mark.parametrize(
+    "name, content",
+    [("a.jsonl", b'{"user_id": "caf\xe9"}\n'), ("a.csv", b"u,i,5,9\ncaf\xe9,i,5,9\n")],
+)
+def test_text_that_is_not_utf_8_is_named_without_an_option_for_it(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    if name == "a.jsonl":
+        keys = b'"parent_asin": "i", "rating": 5, "timestamp": 900000000000, "user_id"'
+        (tmp_path / name).write_bytes(content.replace(b'"user_id"', keys))
+
+    message = refusal(tmp_path / name, "--layout=2023")
+
+    assert "not in utf-8" in message and "Save it in UTF-8" in message
+    assert "--encoding" not in message
 
 
 def test_a_cut_archive_is_named(tmp_path):

@@ -5,6 +5,7 @@ from recbole_mm.prepare.inputs import InputError
 from recbole_mm.prepare.interactions import check_interactions
 from recbole_mm.prepare.own_tables import OPTIONS
 from recbole_mm.prepare.table_files import pick_columns, scan_table
+from recbole_mm.prepare.times import YEAR_1995, Times
 
 HEADER = "user,item,rating,timestamp\n"
 COLUMNS = {"user_id": "user", "item_id": "item", "rating": None, "timestamp": None}
@@ -81,3 +82,34 @@ def test_a_file_without_rows_is_refused(tmp_path):
     (tmp_path / "a.csv").write_text(HEADER)
     with pytest.raises(InputError, match="no interactions"):
         checked(tmp_path / "a.csv")
+
+
+def test_a_file_of_bad_rows_alone_is_refused_even_if_they_are_left_out(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text(HEADER + ",i,5,1\nu,i,5,1600000000000\nu,j,5,1600000000001\n")
+
+    with pytest.raises(
+        InputError, match=r"'timestamp after 2100' is row 2: .*--time-unit"
+    ) as error:
+        checked(path, drop_bad_rows=True)
+
+    assert "--drop-bad-rows" not in str(error.value)
+
+
+def test_advice_on_times_is_given_for_times_alone(tmp_path):
+    (tmp_path / "a.csv").write_text(HEADER + "u,i,5,1\nu,j,5,\n")
+
+    with pytest.raises(InputError, match="no timestamp") as error:
+        checked(tmp_path / "a.csv")
+
+    assert "--time" not in str(error.value)
+
+
+def test_times_that_all_lie_before_what_is_known_are_refused(tmp_path):
+    (tmp_path / "a.csv").write_text(HEADER + "u,i,5,1600000000\nu,j,5,900000000000\n")
+    times = Times("ms", since=YEAR_1995)
+
+    assert len(checked(tmp_path / "a.csv", times=times)[0]) == 2
+    (tmp_path / "a.csv").write_text(HEADER + "u,i,5,1600000000\n")
+    with pytest.raises(InputError, match=r"before 1995-01-01, .*1970-01-19.*fit in s \(2020-09-13"):
+        checked(tmp_path / "a.csv", times=times)

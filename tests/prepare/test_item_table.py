@@ -145,3 +145,10 @@ def test_a_table_in_another_encoding_is_read(tmp_path):
     )
 
     assert items.rows["title"].to_list() == ["Café", None]
+
+
+def test_a_table_of_a_header_alone_has_no_rows(tmp_path):
+    (tmp_path / "a.csv").write_text("item,title\n")
+
+    with pytest.raises(InputError, match=r"a\.csv: it has no rows; expected a row per item"):
+        read_items(tmp_path / "a.csv", COLUMNS, ORDERED)

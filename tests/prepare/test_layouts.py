@@ -103,6 +103,50 @@ def test_the_item_column_of_pairs_is_found_by_the_items(ninerec, item_first):
     assert sorted(events(dataset)) == sorted((u, i, t) for i, u, t in rows)
 
 
+NUMBERED = "1,2,1650000100\n2,3,1650000200\n3,1,1650000300\n"
+
+
+@pytest.mark.parametrize("header", ["", "item,user,timestamp\n", "user,item,timestamp\n"])
+def test_columns_that_are_both_of_items_keep_their_order_unless_a_header_names_them(
+    ninerec, capsys, header
+):
+    (ninerec / "KU_item.csv").write_text("1,一,one\n2,二,two\n3,三,three\n4,四,four\n")
+    (ninerec / "KU_pair.csv").write_text(header + NUMBERED)
+    pictures(ninerec / "more_cover", 4)
+
+    dataset = prepared(ninerec, "ninerec", f"--images={ninerec}/more_cover")
+
+    rows = [("2", "1"), ("3", "2"), ("1", "3")] if header.startswith("item") else [
+        ("1", "2"), ("2", "3"), ("3", "1"),
+    ]  # fmt: skip
+    assert sorted(row[:2] for row in events(dataset)) == sorted(rows)
+    remark = (
+        "read in the order of the README, user before item; if it is the other way round, put the"
+    )
+    assert (remark in capsys.readouterr().out) == (not header)
+
+
+def test_a_few_items_that_are_lacking_do_not_turn_the_columns(ninerec):
+    (ninerec / "KU_item.csv").write_text("".join(f"{n},一,one\n" for n in range(300)))
+    (ninerec / "KU_pair.csv").write_text(
+        "".join(f"{n},{n + 1},1650000000\n" for n in range(300))  # the item 300 has no row
+    )
+
+    pictures(ninerec / "more_cover", 1)
+
+    dataset = prepared(ninerec, "ninerec", f"--images={ninerec}/more_cover")
+
+    assert ("0", "1") in [row[:2] for row in events(dataset)]
+
+
+def test_texts_of_items_are_taken_by_the_names_of_their_header(ninerec):
+    (ninerec / "KU_item.csv").write_text("item,text_en,text_zh\nv1,A dog,狗\nv2,A cat,猫\n")
+
+    dataset = prepared(ninerec, "ninerec")
+
+    assert dataset.items["title"].to_list() == ["A dog", "A cat", None]
+
+
 def test_the_other_language_of_ninerec_can_be_chosen(ninerec):
     dataset = prepared(
         ninerec, "ninerec", "--item-text", "title=text_zh", "--item-text", "description=text_en"
@@ -183,6 +227,24 @@ def test_pairs_without_a_header_are_read_by_position(microlens):
     assert (user, item, time) == ("7", "2", pytest.approx(1583378629.552, abs=1e-6))
 
 
+@pytest.mark.parametrize(
+    "header, row",
+    [
+        ("item,user,timestamp", "2,7,1583378629552"),
+        ("timestamp,video_id,UserID", "1583378629552,2,7"),
+        ("who,item,when", "7,2,1583378629552"),
+        ("item,who,when", "2,7,1583378629552"),
+        ("user,rating,item,timestamp", "7,5,2,1583378629552"),
+    ],
+)
+def test_pairs_with_a_header_are_read_by_its_names(microlens, header, row):
+    (microlens / "MicroLens-50k_pairs.csv").write_text(f"{header}\n{row}\n")
+
+    ((user, item, time),) = events(prepared(microlens, "microlens"))
+
+    assert (user, item, time) == ("7", "2", pytest.approx(1583378629.552, abs=1e-6))
+
+
 def test_pixelrec_becomes_a_data_set(pixelrec):
     dataset = prepared(pixelrec, "pixelrec", "--name=Pixel200K")
 
@@ -214,7 +276,12 @@ def test_features_of_a_layout_are_made_of_its_texts_and_pictures(ninerec):
         ("ninerec", {"KU_pair.csv": "v1,u1,1\nv2,u1\n"}, r"no timestamp .* is row 2"),
         ("ninerec", {"KU_pair.csv": "v1,u1,soon\n"}, r"first row is \['v1', 'u1', 'soon'\]"),
         ("ninerec", {"KU_pair.csv": "x1,u1,1\n"}, "neither of its first two columns has items of"),
-        ("ninerec", {"KU_pair.csv": ""}, "neither of its first two columns has items of"),
+        ("ninerec", {"KU_pair.csv": ""}, r"KU_pair\.csv: it is empty"),
+        ("ninerec", {"KU_pair.csv": "user,item,time\n"}, r"KU_pair\.csv: it has a header and no rows"),
+        ("ninerec", {"KU_item.csv": ""}, r"KU_item\.csv: it is empty"),
+        ("microlens", {"MicroLens-50k_pairs.csv": ""}, r"pairs\.csv: it is empty"),
+        ("microlens", {"MicroLens-50k_pairs.csv": "user,item,timestamp\n\n"}, "header and no rows"),
+        ("microlens", {"MicroLens-50k_titles.csv": "item,title\n"}, "expected item and title in"),
         ("ninerec", {"KU_item.csv": "v1,狗\n"}, r"KU_item\.csv: line 1 has 2 fields, expected 3"),
         ("ninerec", {"KU_item.csv": 'v1,狗,a\nv2,"猫,b\n'}, r"KU_item\.csv.* line 2"),
         ("ninerec", {"KU_item.csv": None}, r"no items in the layout of ninerec \(\*_item\.csv\)"),
@@ -262,6 +329,74 @@ def test_interactions_of_another_layout_are_refused(pixelrec):
 
     with pytest.raises(InputError, match=r"no column 'timestamp' of times; it has \['item_id', "):
         prepared(pixelrec, "pixelrec", "--name=Pixel200K")
+
+
+@pytest.mark.parametrize("kind", ["interaction", "iteminfo"])
+def test_a_file_of_a_header_alone_has_no_rows(pixelrec, kind):
+    path = pixelrec / f"pixelrec_{kind}" / "Pixel200K.csv"
+    path.write_text(path.read_text().partition("\n")[0] + "\n")
+
+    with pytest.raises(InputError, match=rf"{kind}/Pixel200K\.csv: it has (a header and )?no rows"):
+        prepared(pixelrec, "pixelrec", "--name=Pixel200K")
+
+
+@pytest.mark.parametrize(
+    "kind, header, advice",
+    [
+        ("interaction", "item_id,timestamp\ni1,1600000000", "--user-column=COLUMN"),
+        ("iteminfo", "id,title,tag\ni1,A dog,Pets", "--item-column=COLUMN"),
+        ("iteminfo", "item_id,title,tag\nx,A dog,Pets", "--key-column=COLUMN"),
+    ],
+)
+def test_an_option_that_the_layout_excludes_is_advised_in_its_place(pixelrec, kind, header, advice):
+    (pixelrec / f"pixelrec_{kind}" / "Pixel200K.csv").write_text(header + "\n")
+
+    with pytest.raises(InputError, match=f"{advice}.* in place of --layout=pixelrec"):
+        prepared(pixelrec, "pixelrec", "--name=Pixel200K")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "v1,u1,1650000000\nv2,u1,99999999999\n",
+        'v1,u1,1650000000\nv2,"u,1650000000\n',
+        "v1,u1,1650000000\nv2,u1,1650000000,1\n",
+        "v1,u1,1650000000\nv2,u1\n",
+    ],
+)
+def test_damage_in_a_layout_is_reported_without_options_that_it_excludes(ninerec, content):
+    (ninerec / "KU_pair.csv").write_text(content)
+
+    with pytest.raises(InputError) as error:
+        prepared(ninerec, "ninerec")
+
+    words = str(error.value)
+    assert not [
+        option for option in prepare.OF_OWN_TABLES if f"--{option.replace('_', '-')}" in words
+    ]
+
+
+def test_sequences_have_no_times_to_name(microlens, capsys):
+    (microlens / "MicroLens-50k_pairs.csv").unlink()
+
+    prepared(microlens, "microlens")
+
+    out = capsys.readouterr().out
+    assert "no times; the order of its rows" in out and "--time-column" not in out
+
+
+def test_times_of_a_layout_that_are_named_in_another_unit_are_refused(ninerec):
+    with pytest.raises(InputError, match=r"before 1995.* fit in s \(2022-04-15\).*\(--time-unit\)"):
+        prepared(ninerec, "ninerec", "--time-unit=ms")
+
+
+def test_a_table_of_another_format_is_not_of_a_layout(ninerec):
+    (ninerec / "pairs.jsonl").write_text("{}\n")
+
+    with pytest.raises(
+        InputError, match=r"pairs\.jsonl: files of --layout=ninerec end in \.csv or"
+    ):
+        prepared(ninerec, "ninerec", f"--interactions={ninerec}/pairs.jsonl")
 
 
 def test_a_layout_knows_its_columns(ninerec):

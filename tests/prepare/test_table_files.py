@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 from xlsx import write_xlsx
 
-from recbole_mm.prepare.formats import TextFormat, parse_encoding, parse_separator
+from recbole_mm.prepare.formats import FIXED, TextFormat, parse_encoding, parse_separator
 from recbole_mm.prepare.inputs import InputError
 from recbole_mm.prepare.table_files import pick_columns, reading, scan_table
 
@@ -65,14 +65,14 @@ def test_the_first_sheet_of_excel_is_text_with_dates_in_iso(tmp_path):
 
 
 def test_excel_without_its_reader_names_the_extra(tmp_path, monkeypatch):
-    (tmp_path / "a.xlsx").write_bytes(b"")
+    (tmp_path / "a.xlsx").write_bytes(b"hello")
     monkeypatch.setitem(sys.modules, "fastexcel", None)
 
     with pytest.raises(InputError, match=r"a.xlsx: .*pip install 'recbole_mm\[excel\]'"):
         read(tmp_path / "a.xlsx")
 
 
-@pytest.mark.parametrize("content", [b"", b"hello"])
+@pytest.mark.parametrize("content", [b"PK", b"hello"])
 def test_a_damaged_excel_file_is_named(tmp_path, content):
     pytest.importorskip("fastexcel")
     (tmp_path / "a.xlsx").write_bytes(content)
@@ -192,3 +192,43 @@ def test_separators_and_encodings_are_checked_by_name():
     for text in ("banana", "", "base64"):
         with pytest.raises(ValueError):
             parse_encoding(text)
+
+
+@pytest.mark.parametrize(
+    "name, content",
+    [
+        ("a.csv", b"a,b\ncaf\xe9,y\n"),
+        ("a.csv", b'a,b\n1,x\n2,"foo\n3,bar\n'),
+        ("a.csv", b'a,b\n1,5" x\n2,6" x\n'),
+        ("a.csv", b"a,b\n1,2,3\n"),
+        ("a.jsonl", b'{"a": "caf\xe9"}\n'),
+    ],
+)
+def test_options_that_a_command_does_not_accept_are_not_advised(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+
+    with pytest.raises(InputError, match="UTF-8|uote") as error:
+        read(tmp_path / name, FIXED)
+
+    assert "--" not in str(error.value)
+
+
+def test_json_in_another_encoding_has_no_option(tmp_path):
+    (tmp_path / "a.jsonl").write_bytes(b'{"a": "caf\xe9"}\n')
+
+    with pytest.raises(InputError, match="Save it in UTF-8; it is perhaps in latin-1"):
+        read(tmp_path / "a.jsonl")
+
+
+TEXTS = ("a.csv", "a.tsv", "a.jsonl", "a.jsonl.gz")
+
+
+@pytest.mark.parametrize(
+    "name, content",
+    [(name, b"") for name in (*TEXTS, "a.parquet", "a.xlsx")] + [(name, b"\n\n") for name in TEXTS],
+)
+def test_an_empty_file_is_said_to_be_empty(tmp_path, name, content):
+    (tmp_path / name).write_bytes(packed(content) if name.endswith(".gz") else content)
+
+    with pytest.raises(InputError, match=f"{name}: .*it is empty"):
+        read(tmp_path / name, scratch=tmp_path)

@@ -15,7 +15,8 @@ also as .gz, parquet or xlsx, under any name and with columns of any name.
 --layout reads a public data set as its authors lay it out: NineRec (one folder with QB_pair.csv or
 QB_behaviour.tsv, QB_item.csv, QB_cover/), MicroLens (MicroLens-50k_pairs.csv or .tsv,
 MicroLens-50k_titles.csv, MicroLens-50k_covers/) and PixelRec (pixelrec_interaction/,
-pixelrec_iteminfo/, cover/). Of several data sets in the folder, --name chooses.
+pixelrec_iteminfo/, cover/). Of several data sets in the folder, --name chooses. A first line
+such as item,user,timestamp, which you may add to pairs, says what their columns hold.
 
 This writes dataset/NAME/NAME.{inter,item,text.npz,image.npz,card.json}. Items without interactions
 are kept: they have features and can be recommended as new items.
@@ -34,14 +35,18 @@ from recbole_mm.prepare.commands.options import (
 from recbole_mm.prepare.fields import FIELD_TYPES, ITEM_FIELDS, SECONDS_PER_UNIT
 from recbole_mm.prepare.folders import refuse_unusable_name
 from recbole_mm.prepare.formats import (
+    PACKED,
+    SEPARATORS,
     TABLE_ENDINGS,
     TextFormat,
+    ending_of,
     parse_encoding,
     parse_separator,
     refuse_unreadable,
 )
 from recbole_mm.prepare.inputs import InputError
-from recbole_mm.prepare.layouts import LAYOUTS, find_files, time_unit
+from recbole_mm.prepare.layouts import LAYOUTS, find_files
+from recbole_mm.prepare.pair_columns import time_unit
 from recbole_mm.tools.command_lines import path_argument
 
 VECTORS_NAME = "clip_vit_b32.npz"
@@ -200,6 +205,11 @@ def _look_for_layout(args) -> None:
     for table in (found["interactions"], found["items"]):
         if not table.is_file():
             raise InputError(f"{table}: no such file.")
+        if ending_of(table) not in SEPARATORS:
+            raise InputError(
+                f"{table}: files of --layout={args.layout} end in {' or '.join(SEPARATORS)}, also packed "
+                f"({PACKED}). Name another file, or leave out --layout."
+            )
     layout = LAYOUTS[args.layout]
     tables = layout.tables(found["interactions"], found["items"], args.encoding)
     args.interactions, args.items, args.images = (
@@ -213,11 +223,13 @@ def _look_for_layout(args) -> None:
         field: args.item_text[field] or name for field, name in tables.item_text.items()
     }
     args.text, args.items_text = tables.text, tables.items_text
-    args.time_unit = args.time_unit or time_unit(tables)
+    if args.time_column:
+        unit = time_unit(args.interactions, args.time_column, args.text)
+        args.time_unit = args.time_unit or unit
     print(
         f"{args.interactions}: user {args.user_column!r}, item {args.item_column!r}, "
         f"time {args.time_column or 'none'!r}{f' in {args.time_unit}' if args.time_unit else ''}; items "
-        f"{args.items}; pictures {args.images or 'none'}\nTerms of the data set: {layout.terms}."
+        f"{args.items}; pictures {args.images or 'none'}{tables.remark and f'; {tables.remark}'}\nTerms of the data set: {layout.terms}."
     )
 
 
