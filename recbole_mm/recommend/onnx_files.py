@@ -204,12 +204,7 @@ def _write_graph(path: Path, graph: Graph) -> dict[str, np.ndarray]:
             graph.module,
             given,
             dynamic_shapes=(rows, axes),
-        )
-        inverse = torch.ops.aten.fft_irfft.default
-        if any(
-            node.target is inverse for node in traced.graph.nodes
-        ):  # tracing again takes a while
-            traced = traced.run_decompositions({inverse: inverse_rfft})
+        ).run_decompositions({torch.ops.aten.fft_irfft.default: inverse_rfft})
         program = torch.onnx.export(
             traced,
             dynamo=True,
