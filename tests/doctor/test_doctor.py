@@ -14,7 +14,7 @@ import recbole
 
 from recbole_mm.cli import main
 from recbole_mm.doctor import requirements
-from recbole_mm.integration import patches, register
+from recbole_mm.integration import patches, recbole_checkpoints, register
 from recbole_mm.integration.patch_list import AFTER_IMPORT, BEFORE_IMPORT, Patch
 
 PATCHES = (*BEFORE_IMPORT, *AFTER_IMPORT)
@@ -158,8 +158,9 @@ def test_a_patch_that_fails_or_does_not_act_says_so():
 def test_every_patch_is_on_the_list():
     written = [
         name
-        for name, function in inspect.getmembers(patches, inspect.isfunction)
-        if function.__module__ == patches.__name__ and not name.startswith("_")
+        for module in (patches, recbole_checkpoints)
+        for name, function in inspect.getmembers(module, inspect.isfunction)
+        if function.__module__ == module.__name__ and not name.startswith("_")
     ]
     names = [patch.name for patch in PATCHES]
 
