@@ -172,15 +172,15 @@ def conditions(study: Study, blocks: list[Block]) -> str:
         sentences = ["The files of the data set are split already."]
     sentences += _conditions_of_targets(study, blocks)
     sentences += [f"{users}." for users in study.shared]
-    given = dict.fromkeys(
-        outcome.config["pre_model_path"]
-        for outcome in study.outcomes
-        if outcome.start == UNFROZEN and not study.pretrainings
+    own = {result.checkpoint for result, _ in study.pretrainings.values()}
+    started = dict.fromkeys(
+        o.config["pre_model_path"] for o in study.outcomes if o.start == UNFROZEN
     )
     sentences += [
         f"All seeds start from the same pre-trained model, {path}: no interval holds what another "
         f"pre-training would change."
-        for path in given
+        for path in started
+        if path not in own
     ]
     if len(settings.sizes) > 1:
         sentences.append(

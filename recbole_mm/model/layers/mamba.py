@@ -153,13 +153,12 @@ class SelectiveStateSpace(nn.Module):
     def __init__(self, size: MambaSize, kernels: Kernels = TORCH):
         super().__init__()
         self.size, self.scan = size, kernels.scan
-        cpu = {
-            "device": "cpu"
-        }  # arithmetic on the meta device imports torch's compiler, 2 s of work
-        dt = torch.rand(size.n_heads, **cpu) * math.log(DT_MAX / DT_MIN) + math.log(DT_MIN)
+        # on the CPU: arithmetic on the meta device imports torch's compiler, 2 s of work
+        dt = torch.rand(size.n_heads, device="cpu") * math.log(DT_MAX / DT_MIN) + math.log(DT_MIN)
         dt = dt.exp()
         self.dt_bias = nn.Parameter(dt + torch.log(-torch.expm1(-dt)))  # softplus gives dt again
-        self.A_log = nn.Parameter(torch.empty(size.n_heads, **cpu).uniform_(A_MIN, A_MAX).log())
+        A = torch.empty(size.n_heads, device="cpu").uniform_(A_MIN, A_MAX)
+        self.A_log = nn.Parameter(A.log())
         self.D = nn.Parameter(torch.ones(size.n_heads))
 
     def forward(
