@@ -89,7 +89,9 @@ class RecordedTraining(AbstractTrainer):
         """
         if not self._started_from_config:
             report = start_from_config(self.model, self.config)
-            self.pretrained_on = list(report.training_data) if report else []
+            if report is not None:
+                self.logger.info(f"started from {self.config['pre_model_path']}: {report}")
+                self.pretrained_on = list(report.training_data)
         self._started_from_config = True
 
     def fit(

@@ -61,6 +61,12 @@ class Transferred(NamedTuple):
     fresh: list[str]
     training_data: tuple[Record, ...] = ()
 
+    def __str__(self) -> str:
+        return (
+            f"{len(self.loaded)} parameters are transferred; left out: {_listing(self.left_out)}; new: "
+            f"{_listing(self.fresh)}"
+        )
+
 
 def read_pretrained(path, model: str) -> Pretrained:
     """The parameters in a checkpoint of ours, a bundle or a file of the papers' authors, without
@@ -333,10 +339,6 @@ def start_from_config(model, config) -> Transferred | None:
         )
     pretrained = read_pretrained(path, type(model).__name__)
     report = start_from(model, config, pretrained, f"pre_model_path {path}")
-    getLogger().info(
-        f"started from {path}: {len(report.loaded)} parameters are transferred; left out: "
-        f"{_listing(report.left_out)}; new: {_listing(report.fresh)}"
-    )
     return report._replace(training_data=tuple(pretrained.training_data))
 
 
