@@ -71,7 +71,7 @@ def needed_datasets(config) -> list[str]:
         MixtureError: its domains cannot be one data set.
     """
     from recbole_mm.data.builtin import BUILTIN
-    from recbole_mm.data.domains import domains_of, excluded_data_sets
+    from recbole_mm.data.domains import domains_of
 
     name = config["dataset"]
     names = [name]
@@ -79,23 +79,33 @@ def needed_datasets(config) -> list[str]:
     if domains and not (Path(config["data_path"]) / f"{name}.inter").is_file():
         names = domains
     found_later = {*BUILTIN, *_downloaded_by_recbole()}
-    return [name for name in (*names, *excluded_data_sets(config)) if name not in found_later]
+    return [name for name in (*names, *_excluded(config)) if name not in found_later]
+
+
+def _excluded(config) -> list[str]:
+    """Data sets whose users are left out, without mixtures: their domains instead."""
+    from recbole_mm.data.domains import domains_of_data_set, excluded_data_sets
+
+    excluded = excluded_data_sets(config)
+    return [part for name in excluded for part in domains_of_data_set(config, name) or [name]]
 
 
 def lacking_datasets(config) -> list[Lacking]:
     """Those of :func:`needed_datasets` that do not exist or are not complete."""
-    from recbole_mm.data.domains import excluded_data_sets
+    from recbole_mm.data.domains import interaction_files
 
     root = Path(config["data_path"]).parent
-    excluded = excluded_data_sets(config)
+    excluded = _excluded(config)
     found = []
     for name in needed_datasets(config):
+        key = "exclude_users_of" if name in excluded else None
         parts = config["benchmark_filename"]
         files = [f"{name}.{part}.inter" for part in parts] if parts else [f"{name}.inter"]
+        if key and interaction_files(config, name):
+            files = []  # whole or split: all of them are read for their users
         missing = [root / name / file for file in files if not (root / name / file).is_file()]
         resume = command_to_resume(root, name)
         if missing or resume:
-            key = "exclude_users_of" if name in excluded else None
             found.append(Lacking(name, root, missing[0] if missing else None, resume, key))
     return found
 

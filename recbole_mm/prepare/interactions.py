@@ -45,6 +45,7 @@ def check_interactions(
         pl.len(),
         *(pl.col(f"{name}_given").sum() for name in optional),
         *(bad.fill_null(False).sum().alias(reason) for reason, bad in reasons.items()),
+        *_latest_time(optional),
     )
     counts = counted.collect(engine="streaming").row(0, named=True)
     if counts["len"] == 0:
@@ -67,8 +68,8 @@ def check_interactions(
             f"{path}: bad rows: {bad_rows} of {counts['len']}; the first with '{reason}' is {example}. "
             f"{fix}."
         )
-    if times.since is not None and "timestamp" in used:
-        _refuse_early(path, good, table, times)
+    if "timestamp" in used:
+        _refuse_early(path, counts["latest"], good, table, times)
     return good.select("row", "user_id", "item_id", *used), bad_rows
 
 
@@ -127,9 +128,17 @@ def _fix(reason: str, times: Times, drop_bad_rows: bool) -> str:
     return fix if drop_bad_rows else f"{fix} or leave such rows out with --drop-bad-rows"
 
 
-def _refuse_early(path, good: pl.LazyFrame, table: pl.LazyFrame, times: Times) -> None:
-    latest = good.select(pl.col("timestamp").max()).collect(engine="streaming").item()
-    if latest < times.since:
+def _latest_time(optional: list[str]) -> list[pl.Expr]:
+    if "timestamp" not in optional:
+        return []
+    time = pl.col("timestamp")
+    return [time.filter(_finite("timestamp") & (time <= YEAR_2100)).max().alias("latest")]
+
+
+def _refuse_early(
+    path, latest: float, good: pl.LazyFrame, table: pl.LazyFrame, times: Times
+) -> None:
+    if times.since is not None and latest < times.since:
         raise InputError(
             f"{path}: {why_too_early(latest, times)}; the first is {_row(table, good)}. Fix the file or "
             f"{times.fix or NAME_THEM}."

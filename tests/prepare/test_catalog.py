@@ -3,7 +3,12 @@ from pathlib import Path
 
 import pytest
 
-from recbole_mm.prepare.catalog import LackingData, described_datasets, require_dataset
+from recbole_mm.prepare.catalog import (
+    LackingData,
+    described_datasets,
+    lacking_datasets,
+    require_dataset,
+)
 from recbole_mm.prepare.commands import amazon, prepare
 from recbole_mm.prepare.mirrors import Mirrors
 
@@ -78,6 +83,24 @@ def test_a_wrong_name_among_those_whose_users_are_left_out_is_told_by_its_key(to
     assert lines[0].startswith("exclude_users_of: data set 'Pantris': ")
     assert lines[0].endswith("Pantris.inter does not exist; did you mean 'Pantrees'?")
     assert len(lines) == 2 and f"Data sets in {toy['data_path']}: Pantrees, toy" in lines[1]
+
+
+def test_data_sets_whose_users_are_left_out_may_be_split_or_mixtures(tmp_path):
+    for name, file in (
+        ("Split", "Split.train.inter"),
+        ("Whole", "Whole.inter"),
+        ("Own", "Own.inter"),
+    ):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / file).touch()
+    (tmp_path / "Mix").mkdir()
+    (tmp_path / "Mix" / "Mix.yaml").write_text("domains: [Whole, Absent]\n")
+    config = {"dataset": "Own", "data_path": str(tmp_path / "Own"), "domains": None}
+    config |= {"benchmark_filename": None, "exclude_users_of": ["Split", "Mix"]}
+
+    lacking = lacking_datasets(config)
+
+    assert [(each.name, each.key) for each in lacking] == [("Absent", "exclude_users_of")]
 
 
 def test_the_files_of_a_given_split_are_those_that_are_looked_for():
