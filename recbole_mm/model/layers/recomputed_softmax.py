@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from recbole_mm.model.layers.known_gradient import known_gradient
 from recbole_mm.model.layers.softmax import LOGITS_PER_BLOCK, ROWS_PER_BLOCK, Additions, Scores
 from recbole_mm.tools.blocks import numbers_at_once
 
@@ -192,7 +193,7 @@ def _send_back(batch: _Batch, block: Scores, first: int, log_total: Tensor, n_ro
     grad = (logits.detach() - log_total.unsqueeze(1)).exp_()
     place, inside = batch.targets(first, grad.shape[1])
     grad.scatter_add_(1, place, -inside.to(grad.dtype))
-    logits.backward(grad.div_(n_rows))
+    known_gradient([logits], [grad.div_(n_rows)]).backward()
 
 
 def _add_to_parameters(sums: list, parameters, tables, leaves) -> None:
@@ -207,7 +208,7 @@ def _add_to_parameters(sums: list, parameters, tables, leaves) -> None:
         return
     outputs, gradients = zip(*pairs, strict=True)
     own = [parameters[place] for place in wanted]
-    found = torch.autograd.grad(outputs, own, gradients, allow_unused=True)
+    found = torch.autograd.grad(known_gradient(outputs, gradients), own, allow_unused=True)
     for place, gradient in zip(wanted, found, strict=True):
         if gradient is None:
             continue

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from recbole_mm.model.layers.known_gradient import known_gradient
 from recbole_mm.model.layers.products import linear
 from recbole_mm.tools.blocks import numbers_at_once
 
@@ -157,7 +158,8 @@ class _CandidateCrossEntropy(torch.autograd.Function):
             loss -= (own if counts is None else own * counts[rows].unsqueeze(1)).sum()
             if logits.requires_grad:
                 grad.exp_().scatter_add_(1, t, grad.new_full(t.shape, -1))
-                logits.backward(grad if counts is None else grad * counts[rows].unsqueeze(1))
+                grad = grad if counts is None else grad * counts[rows].unsqueeze(1)
+                known_gradient([logits], [grad]).backward()
                 query_grads.append(q.grad)
                 value_grads.append(None if v is None else v.grad)
         query_grad = torch.cat(query_grads) if query_needed else None
