@@ -16,7 +16,12 @@ from recbole_mm.config.checks import forms_for, refuse_wrong_values
 from recbole_mm.config.columns import follow_fields
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.forms import lay_over
-from recbole_mm.config.keys import OF_A_RUN, refuse_unknown_keys
+from recbole_mm.config.keys import (
+    OF_A_RUN,
+    OF_THIS_MACHINE,
+    SAVED_DATA,
+    refuse_unknown_keys,
+)
 from recbole_mm.config.property_files import (
     joined,
     model_files,
@@ -30,10 +35,11 @@ DATA_PATH = "dataset/"
 """RecBole's default folder of data sets."""
 
 NOT_OF_A_DATASET = (
-    *OF_A_RUN, "checkpoint_dir", "data_path", "dataloaders_save_path", "dataset_save_path",
-    "pre_model_path", "teacher", "warm_up",
+    *OF_A_RUN, *SAVED_DATA, *OF_THIS_MACHINE, "checkpoint_dir", "data_path", "feature_path", "log_wandb",
+    "mf_pretrain_path", "mlp_pretrain_path", "pre_model_path", "pretrain_path", "teacher", "tracker",
+    "wandb_project", "warm_up",
 )  # fmt: skip
-"""What runs, from which files, and where it writes; a file beside data may not set these."""
+"""What runs, from which files, where it writes and what it sends; a file beside data may not set these."""
 
 
 def our_defaults(

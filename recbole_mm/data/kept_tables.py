@@ -41,6 +41,9 @@ keeps nothing that is parsed at once."""
 MOST_KEPT = 20
 """Tables on disk; those that were not opened for the longest time are removed."""
 
+LETTERS_OF_KEY = 24
+"""In the name of a table on disk."""
+
 SWITCH_OFF = "data_cache: none keeps nothing"
 
 _in_memory: dict[str, CodedTable] | None = None
@@ -130,7 +133,7 @@ def kept_table(source: Source, folder: Path | None, read: Callable[[], CodedTabl
 
 
 def _place(folder: Path, source: Source, key: str) -> Path:
-    return folder / f"{Path(source.path).name}-{key[:24]}.npz"
+    return folder / f"{Path(source.path).name}-{key[:LETTERS_OF_KEY]}.npz"
 
 
 def _open(folder: Path | None, source: Source, key: str) -> CodedTable | None:
@@ -170,8 +173,10 @@ def _keep(place: Path, key: str, table: CodedTable, source: Source, seconds: flo
 
 
 def _remove_oldest(folder: Path) -> None:
-    remove_abandoned(folder, "*.npz")
-    tables = [path for path in folder.glob("*.npz*") if not path.name.startswith(".")]
+    """Of the files that have names as :func:`_place` gives them."""
+    of_tables = f"*-{'[0-9a-f]' * LETTERS_OF_KEY}.npz"
+    remove_abandoned(folder, of_tables)
+    tables = [path for path in folder.glob(f"{of_tables}*") if not path.name.startswith(".")]
     for path in sorted(tables, key=_last_opened, reverse=True)[MOST_KEPT:]:
         with suppress(OSError):
             path.unlink()

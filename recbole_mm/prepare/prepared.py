@@ -1,5 +1,6 @@
 """A prepared data set: its folder, its items' texts and pictures, its card."""
 
+import glob
 import os
 from datetime import datetime, timezone
 from functools import cached_property
@@ -139,7 +140,7 @@ class PreparedDataset:
             name: read_feature_info(feature_path(self.folder, self.name, name))
             for name in self.modalities()
         }
-        files = sorted(self.folder.glob(f"{self.name}.*"))
+        files = sorted(self.folder.glob(f"{glob.escape(self.name)}.*"))
         hashes = {path.name: sha256_of_file(path) for path in files if ".card." not in path.name}
         facts = {**self.card, **facts, "features": features, "files": hashes}
         write_json(self.path("card.json"), facts)

@@ -1,11 +1,13 @@
 """Identity of a run: a hash of everything that it depends on, so that no finished run is repeated."""
 
+import glob
 import json
 import sys
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from recbole_mm.config.checks import FILES
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.models import source_of
 from recbole_mm.config.plain import config_to_plain
@@ -27,7 +29,7 @@ WITHOUT_EFFECT = (
 PLACES = ("data_path", "feature_path")
 """Keys that say where data lie; :func:`data_hashes` says what they are."""
 
-TABLES, FEATURES = (".inter", ".item"), (".npz",)
+FEATURES = (".npz",)
 
 
 def digest(config, without=(), **more) -> str:
@@ -64,20 +66,21 @@ def _own_model(model: str) -> list[str]:
 
 
 def data_hashes(config) -> dict[str, str]:
-    """SHA-256 of the interactions, the items and the feature files of a data set, by file name; of
-    a mixture those of its domains; and the interactions of data sets whose users are left out."""
+    """SHA-256 of the atomic files and the feature files of a data set, by file name; of a mixture those
+    of its domains; and the interactions of data sets whose users are left out."""
     name, folder = config["dataset"], Path(config["data_path"])
     features = Path(config["feature_path"] or folder)
-    places = [(folder, name, TABLES), (features, name, FEATURES)]
+    tables = tuple(f".{suffix}" for suffix in (*FILES, *(config["additional_feat_suffix"] or ())))
+    places = [(folder, name, tables), (features, name, FEATURES)]
     for domain in domains_of(config):
-        places.append((domain_folder(config, domain), domain, TABLES + FEATURES))
+        places.append((domain_folder(config, domain), domain, tables + FEATURES))
     for excluded in excluded_data_sets(config):
         for part in domains_of_data_set(config, excluded) or [excluded]:
             places.append((domain_folder(config, part), part, (".inter",)))
     used = [
         file
         for folder, stem, suffixes in places
-        for file in folder.glob(f"{stem}.*")
+        for file in folder.glob(f"{glob.escape(stem)}.*")
         if file.is_file() and file.suffix in suffixes
     ]
     return {file.name: sha256_of_file(file) for file in sorted(used, key=lambda file: file.name)}

@@ -1,9 +1,11 @@
+import re
 from pathlib import Path
 
 import pytest
 
-from recbole_mm.config.defaults import our_defaults
+from recbole_mm.config.defaults import NOT_OF_A_DATASET, our_defaults
 from recbole_mm.config.errors import ConfigError
+from recbole_mm.config.keys import known_keys
 from recbole_mm.config.load import load_config
 from recbole_mm.config.plain import config_from_plain, config_to_plain
 from recbole_mm.config.property_files import properties_dir
@@ -68,6 +70,16 @@ def test_what_its_file_cannot_hold_is_refused_by_file_and_key(place, text, messa
 
     with pytest.raises(ConfigError, match=message):
         load_config("MMM4Rec", "Mine")
+
+
+def test_no_key_that_names_a_place_or_a_service_is_of_a_data_set():
+    elsewhere = re.compile(r"path|dir$|folder|cache|file|save_data|track|wandb|upload|url")
+    inside = {"benchmark_filename"}  # ends of names of files in its own folder
+
+    keys = {key for key in known_keys() if elsewhere.search(key)} - inside
+
+    assert {"data_cache", "tracker", "feature_path", "save_dataset"} <= keys
+    assert keys - {*NOT_OF_A_DATASET, "config_file"} == set()
 
 
 def test_a_damaged_file_is_named():

@@ -16,6 +16,7 @@ from recbole_mm.data.atomic_files import AtomicFile, Column
 from recbole_mm.data.coded import CodedTable, CodedTexts
 from recbole_mm.data.dataset import MultiModalDataset
 from recbole_mm.data.kept_tables import Source, cache_folder, kept_table, tables_in_memory
+from recbole_mm.tools.files import UNFINISHED
 
 ROWS = [("u", "ä", 1), ("u", "b", 2), ("", "b", 3), ("v", "ä", 4), ("v", "c", 5), ("w", "b", 6)]
 HEADER = "user_id:token\titem_id:token\ttimestamp:float"
@@ -289,6 +290,19 @@ def test_tables_that_were_not_opened_for_longest_are_removed(tmp_path, source, m
 
     kept = [kept_tables._place(folder, s, s.key()).name for s in (sources[0], sources[2])]
     assert kept_files(folder) == sorted(kept)
+
+
+def test_files_of_others_in_the_folder_stay(tmp_path, monkeypatch, source):
+    monkeypatch.setattr(kept_tables, "MOST_KEPT", 0)
+    folder = tmp_path / "features"
+    folder.mkdir()
+    others = {"Shop.text.npz", "Shop.inter-2024.npz", f".Shop.image.npz{UNFINISHED}"}
+    for name in others:
+        (folder / name).touch()
+
+    kept_table(source, folder, table)
+
+    assert {path.name for path in folder.iterdir()} == others
 
 
 def test_in_memory_no_file_is_parsed_twice_and_it_is_forgotten_afterwards(source):

@@ -23,6 +23,23 @@ def test_hashes_follow_the_content_of_the_files(toy, tmp_path):
     assert [name for name in before if before[name] != after[name]] == ["toy.inter"]
 
 
+def test_every_file_that_recbole_reads_counts_whatever_the_name_of_the_data_set(tmp_path):
+    folder = tmp_path / "shop[1]"
+    folder.mkdir()
+    suffixes = ("inter", "item", "user", "kg", "link", "net", "useremb", "text.npz")
+    for suffix in (*suffixes, "card.json"):
+        (folder / f"{folder.name}.{suffix}").touch()
+    config = {
+        "dataset": folder.name,
+        "data_path": str(folder),
+        "feature_path": None,
+        "domains": None,
+    }
+    config |= {"exclude_users_of": None, "additional_feat_suffix": ["useremb"]}
+
+    assert set(data_hashes(config)) == {f"{folder.name}.{suffix}" for suffix in suffixes}
+
+
 def test_features_are_hashed_where_they_are_read(toy, tmp_path):
     own = tmp_path / "own"
     own.mkdir()
