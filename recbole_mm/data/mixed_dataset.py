@@ -9,7 +9,12 @@ import torch
 from recbole_mm.data.domains import domain_folder, domains_of, excluded_data_sets
 from recbole_mm.data.errors import DatasetError
 from recbole_mm.data.examples import ExampleDataset
-from recbole_mm.data.mixture import domain_of_items, one_below_another, with_domain
+from recbole_mm.data.mixture import (
+    domain_of_items,
+    one_below_another,
+    refuse_users_without_domain,
+    with_domain,
+)
 from recbole_mm.data.prefixes import take_rows
 from recbole_mm.data.shared_users import plain_tokens, users_of
 from recbole_mm.data.token_ids import categorical
@@ -46,8 +51,9 @@ class MixtureDataset(ExampleDataset):
     def _data_processing(self):
         super()._data_processing()
         if self.domains:
-            tokens, origin = self.field2id_token[self.iid_field], f"mixture {self.dataset_path}"
-            self.item_domain = domain_of_items(tokens, self.domains, origin)
+            origin, tokens = f"mixture {self.dataset_path}", self.field2id_token
+            refuse_users_without_domain(tokens[self.uid_field], self.domains, origin)
+            self.item_domain = domain_of_items(tokens[self.iid_field], self.domains, origin)
 
     def _download(self):
         if not self.domains:  # a mixture needs no folder of its own
@@ -126,12 +132,12 @@ class MixtureDataset(ExampleDataset):
         if not self.domains:
             key = f"domain_curriculum: {pause}" if pause else f"domain_sampling: {sampling}"
             raise DatasetError(f"{key} needs a mixture; {self.dataset_name} has no domains")
-        train.example_of_row = torch.arange(len(train))
-        train.on_epoch_start(0)
+        train.example_of_row = torch.arange(len(train))  # what trains nothing reads them all
+        train._domain_shares()
 
     def on_epoch_start(self, epoch: int) -> None:
         """Draw the examples of an epoch, if domains are balanced or join one after another: none is
-        repeated before all others of its domain were drawn."""
+        repeated before all others of its domain were drawn. Every trainer calls it."""
         if self.example_of_row is None:
             return
         random = torch.Generator().manual_seed(self.config["seed"] + epoch)
@@ -148,7 +154,10 @@ class MixtureDataset(ExampleDataset):
         """How many examples an epoch draws of each domain.
 
         Args:
-            epoch: its number; ``None``: one after all domains have joined.
+            epoch: its number; ``None``: an epoch after all domains have joined.
+
+        Raises:
+            DatasetError: a domain that is trained on has none.
         """
         available = self._examples_by_domain(torch.arange(len(self))).tolist()
         training = [n for n, d in enumerate(self.domains) if d not in self._held_out_domains()]

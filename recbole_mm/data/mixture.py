@@ -52,15 +52,29 @@ def domain_of_items(item_tokens, domains: list[str], origin: str = "mixture") ->
     Raises:
         MixtureError: a token does not begin with the name of a domain.
     """
-    names = pd.Series([str(token) for token in item_tokens[1:]]).str.partition(SEPARATOR)[0]
+    index = _domain_of_tokens(item_tokens[1:], domains, f"{origin}: item")
+    return torch.from_numpy(np.concatenate([[-1], index]).astype(np.int64))
+
+
+def refuse_users_without_domain(user_tokens, domains: list[str], origin: str) -> None:
+    """The users of a mixture belong to a domain, as its items do.
+
+    Raises:
+        MixtureError: a token, the padding user apart, does not begin with the name of a domain.
+    """
+    _domain_of_tokens(user_tokens[1:], domains, f"{origin}: user")
+
+
+def _domain_of_tokens(tokens, domains: list[str], called: str) -> np.ndarray:
+    names = pd.Series([str(token) for token in tokens], dtype=object).str.partition(SEPARATOR)[0]
     index = pd.Index(domains).get_indexer(names)
     if (index < 0).any():
-        token = item_tokens[1 + int(np.flatnonzero(index < 0)[0])]
+        token = tokens[int(np.flatnonzero(index < 0)[0])]
         raise MixtureError(
-            f"{origin}: item {str(token)!r} does not begin with the name of a domain, {domains}; create the "
+            f"{called} {str(token)!r} does not begin with the name of a domain, {domains}; create the "
             "mixture again with recbole-mm mix"
         )
-    return torch.from_numpy(np.concatenate([[-1], index]).astype(np.int64))
+    return index
 
 
 def read_mixture_features(

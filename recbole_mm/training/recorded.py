@@ -11,6 +11,7 @@ from recbole.trainer import AbstractTrainer, PretrainTrainer
 from recbole.utils import dict2str
 
 from recbole_mm.config.plain import config_to_plain
+from recbole_mm.data.mixed_dataset import MixtureDataset
 from recbole_mm.data.training_data import Record
 from recbole_mm.tools import processes
 from recbole_mm.tools.errors import RunFailed
@@ -37,6 +38,7 @@ class RecordedTraining(AbstractTrainer):
       functions make the trainer.
     - The start is validated, and kept if no epoch is better (``validate_start``; by default where it
       is a pre-trained model).
+    - A mixture draws the examples of each epoch (``domain_sampling``, ``domain_curriculum``).
     - Ranks are counted (:class:`~recbole_mm.training.ranking.RankCollector`), in memory that does
       not grow with ``eval_batch_size`` times the number of items.
     - A loss that is not a number, and parameters that are not finite, are an error of their own
@@ -193,6 +195,8 @@ class RecordedTraining(AbstractTrainer):
 
     def _train_epoch(self, train_data, epoch_idx, *args, **kwargs):
         self._epoch = epoch_idx
+        if isinstance(train_data._dataset, MixtureDataset):
+            train_data._dataset.on_epoch_start(epoch_idx)
         begun = time.perf_counter()
         try:
             with self._training_precision():

@@ -35,7 +35,7 @@ class MultiModalTrainer(RecordedTraining, Trainer):
     - gradient accumulation (``gradient_accumulation_steps``, ``accumulation_mean``);
     - weights that are an average over the last steps (``ema_epochs``) wherever they are validated,
       tested and saved;
-    - a hook before each epoch (``on_epoch_start`` of the model and of its data set);
+    - a hook of the model before each epoch (``on_epoch_start``);
     - the state before each epoch in a file, if one is named (``progress_file``), from which an
       interrupted run resumes and gives what the uninterrupted one would have given;
     - passes that are replayed as CUDA graphs (``cuda_graphs``);
@@ -92,7 +92,6 @@ class MultiModalTrainer(RecordedTraining, Trainer):
             len(train_data) / (self.config["gradient_accumulation_steps"] or 1)
         )
         self.model.on_epoch_start(epoch_idx)
-        train_data._dataset.on_epoch_start(epoch_idx)
         loss_func = loss_func or self.parallel_loss or self.graphed_loss
         loss = super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)
         loss = processes.mean(loss, self.device)

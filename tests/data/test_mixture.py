@@ -193,9 +193,21 @@ def test_domains_that_do_not_go_together_are_refused(root):
         load(root, domains=["Food", "Nowhere"])
 
 
+def test_users_without_a_domain_are_refused(root):
+    (root / "Both").mkdir()
+    rows = [f"u{user}\tFood:{item}\t1" for user in range(3) for item in "abcd"]
+    text = "user_id:token\titem_id:token\ttimestamp:float\n" + "\n".join(rows) + "\n"
+    (root / "Both" / "Both.inter").write_text(text)
+
+    message = r"Both: user 'u0' does not begin with the name of a domain, \['Food', 'Homes'\]"
+    with pytest.raises(MixtureError, match=message):
+        load(root, modalities=[])
+
+
 def test_balanced_domains_give_as_many_examples_each_and_none_is_forgotten(root):
     config, both = load(root, domain_sampling="balanced")
     train, _, _ = data_preparation(config, both)
+    train._dataset.on_epoch_start(0)
     domain = both.item_domain[torch.cat([batch["item_id"] for batch in train])]
     assert torch.bincount(domain).tolist() == [6, 6]  # 9 and 3 users with one example each
     shares = train._dataset.item_shares()[1:]
@@ -237,6 +249,45 @@ def test_domains_join_one_after_another(root, sampling):
         settings = {"data_path": str(root), "domain_curriculum": 1, **SMALL}
         food = load_config("MMM4Rec", "Food", (), settings)
         data_preparation(food, MultiModalDataset(food))
+
+
+@pytest.mark.parametrize("model", ["SASRec", "MMM4Rec"])
+def test_every_trainer_draws_the_examples_of_each_epoch(root, model, monkeypatch):
+    settings = {
+        "data_path": str(root),
+        "domains": ["Food", "Homes"],
+        "domain_curriculum": 1,
+        "epochs": 3,
+    }
+    run = Run(load_config(model, "Both", (), {**settings, **(SMALL if model == "MMM4Rec" else {})}))
+    drawn = [0, 0]
+    loss = get_model(model).calculate_loss
+
+    def counted(self, interaction):
+        domain = run.splits.train._dataset.item_domain[interaction["item_id"]]
+        drawn[:] = (torch.tensor(drawn) + torch.bincount(domain, minlength=2)).tolist()
+        return loss(self, interaction)
+
+    monkeypatch.setattr(get_model(model), "calculate_loss", counted)
+    run.train()
+
+    assert drawn == [12 + 9 + 9, 3 + 3]  # Food alone, then 9 and 3 users with an example each
+
+
+def test_what_trains_nothing_reads_the_examples_of_all_domains(root):
+    settings = {
+        "data_path": str(root),
+        "domains": ["Food", "Homes"],
+        "modalities": [],
+        "feature_share": 0,
+    }
+    config = load_config("TransitionGraph", "Both", (), {**settings, "domain_curriculum": 1})
+    dataset = MultiModalDataset(config)
+    train = data_preparation(config, dataset)[0]._dataset
+
+    counts = torch.bincount(dataset.item_domain[train[torch.arange(len(train))]["item_id"]])
+
+    assert counts.tolist() == [9, 3]
 
 
 @pytest.mark.parametrize("sampling", ["proportional", "balanced"])

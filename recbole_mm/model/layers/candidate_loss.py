@@ -46,7 +46,7 @@ class TableLoss(nn.Module):
             picked = picked[numbers.argsort(stable=True)]
             sizes = numbers.bincount()
             starts = sizes.cumsum(0) - sizes
-            column = torch.zeros_like(trained, dtype=torch.int64)
+            column = torch.full_like(trained, -1, dtype=torch.int64)
             column[picked] = torch.arange(len(picked), device=picked.device)
             column[picked] -= starts.repeat_interleave(sizes)
             self.sizes = sizes.tolist()
@@ -75,7 +75,7 @@ class TableLoss(nn.Module):
                 yield group, rows
 
     def columns(self, item_id: Tensor) -> Tensor:
-        """Where items are among the candidates (of their domain)."""
+        """Where items are among the candidates (of their domain); negative if they are none."""
         return item_id - self.first if self.column is None else self.column[item_id]
 
     def forward(
@@ -92,17 +92,25 @@ class TableLoss(nn.Module):
             scores: of the candidates, those of one of :meth:`groups`.
             seq_output: users ``(b, d)``.
             target: item IDs ``(b,)``.
-            history: what is added to the scores of some items, by item ID; 0 for the padding item.
+            history: what is added to the scores of some items, by item ID, where these are
+                candidates of the row; 0 for the padding item.
             counts: which rows the mean is over, ``(b,)`` bool, not of recomputed scores; ``None``:
                 all. The target of the others may be the padding item.
         """
         if history is not None:
-            history = history._replace(column=self.columns(history.column).clamp(min=0))
+            history = self._among_candidates(history, target)
         target = self.columns(target)
         if isinstance(scores, RecomputedScores):
             return recomputed_cross_entropy(scores, seq_output, target, history)
         target = target if counts is None else target.clamp(min=0)
         return candidate_cross_entropy(scores, seq_output, target, history, counts)
+
+    def _among_candidates(self, history: Additions, target: Tensor) -> Additions:
+        column = self.columns(history.column)
+        known = column >= 0
+        if self.domain is not None:
+            known &= self.domain[history.column] == self.domain[target].unsqueeze(1)
+        return Additions(column.where(known, 0), history.value.where(known, 0))
 
 
 class BatchLoss(nn.Module):
@@ -231,7 +239,8 @@ class SampledLoss(nn.Module):
             candidates: see :meth:`draw`.
             drawn: likewise.
             target: item IDs ``(b,)``.
-            history: what is added to the scores of some items, by item ID; 0 for the padding item.
+            history: what is added to the scores of some items, by item ID, where these are
+                candidates of the row; 0 for the padding item.
         """
         if history is not None:
             column = torch.searchsorted(candidates, history.column).clamp(max=len(candidates) - 1)

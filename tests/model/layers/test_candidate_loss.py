@@ -40,7 +40,8 @@ def test_additions_for_items_of_a_history_go_to_their_logits(candidates):
     torch.manual_seed(0)
     loss = TableLoss(candidates, TRAINED)
     items, users, target = torch.randn(5, 3), torch.randn(2, 3), torch.tensor([1, 3])
-    history = Additions(torch.tensor([[4, 1], [3, 0]]), torch.tensor([[0.5, 2.0], [-1.0, 0.0]]))
+    value = torch.tensor([[0.5, 2.0, 3.0], [-1.0, 0.0, 4.0]])
+    history = Additions(torch.tensor([[4, 1, 2], [3, 0, 2]]), value)
     ((_, rows),) = loss.groups(target)
     chosen = items if rows is None else take(items, rows)
 
@@ -57,7 +58,8 @@ def test_the_candidates_of_a_domain(candidates):
     domain = torch.tensor([-1, 1, 0, 0, 1])  # the items 1, 4 and 2, 3
     loss = TableLoss(candidates, TRAINED, domain)
     items, users, target = torch.randn(5, 3), torch.randn(3, 3), torch.tensor([1, 3, 4])
-    history = Additions(torch.tensor([[4, 0], [3, 0], [1, 4]]), torch.randn(3, 2))
+    column = torch.tensor([[4, 0, 2], [3, 0, 4], [1, 4, 3]])  # some of the other domain
+    history = Additions(column, torch.randn(3, 3))
     history.value[:2, 1] = 0
 
     parts, found = [], torch.zeros(3)
