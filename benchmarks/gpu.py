@@ -196,7 +196,7 @@ def line_of(bench: Bench, row: Row) -> str:
     batches = [Interaction(batch).to(bench.device) for batch in batches]
     if row.compiled:
         compile_blocks(model)
-    loss_of = GraphedLoss(model, config) if config["cuda_graphs"] and bench.on_gpu else None
+    loss_of = GraphedLoss(model) if config["cuda_graphs"] and bench.on_gpu else None
     if bench.on_gpu:
         torch.cuda.reset_peak_memory_stats()
     start = bench.now()

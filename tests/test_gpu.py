@@ -201,20 +201,20 @@ def test_cuda_graphs_train_the_same_parameters(name, backend, more, toy):
 
 
 def test_dropout_is_drawn_again_at_every_replay(toy):
-    config, model, (train, *_) = prepared(
+    _, model, (train, *_) = prepared(
         "MMM4Rec", toy, cuda_graphs=True, ssd_backend="torch", hidden_dropout_prob=0.5
     )
-    loss_of, batch = GraphedLoss(model.train(), config), next(iter(train)).to("cuda")
+    loss_of, batch = GraphedLoss(model.train()), next(iter(train)).to("cuda")
 
     assert len({loss_of(batch).item() for _ in range(4)}) == 4
 
 
 @pytest.mark.parametrize("name, settings", [("MMM4Rec", {"softmax": "sampled"}), ("MISSRec", {})])
 def test_what_cannot_be_recorded_trains_without(name, settings, toy, caplog):
-    config, model, (train, *_) = prepared(name, toy, cuda_graphs=True, **settings)
+    _, model, (train, *_) = prepared(name, toy, cuda_graphs=True, **settings)
     model.train().on_epoch_start(0)
 
-    loss = GraphedLoss(model, config)(next(iter(train)).to("cuda"))
+    loss = GraphedLoss(model)(next(iter(train)).to("cuda"))
 
     assert loss.isfinite()
     assert "is not recorded" in caplog.text
@@ -222,15 +222,15 @@ def test_what_cannot_be_recorded_trains_without(name, settings, toy, caplog):
 
 def test_recording_draws_no_random_numbers(toy):
     """So that an interrupted run, which records again, resumes as if nothing had been."""
-    config, model, (train, *_) = prepared("MMM4Rec", toy, cuda_graphs=True, hidden_dropout_prob=0.5)
+    _, model, (train, *_) = prepared("MMM4Rec", toy, cuda_graphs=True, hidden_dropout_prob=0.5)
     batch, losses = next(iter(train)).to("cuda"), []
     for _ in range(2):
         torch.manual_seed(0)
-        loss_of = GraphedLoss(model.train(), config)
+        loss_of = GraphedLoss(model.train())
         losses.append([loss_of(batch).item() for _ in range(3)])
 
     assert losses[0] == losses[1]
-    loss_of = GraphedLoss(model, config)
+    loss_of = GraphedLoss(model)
     state = torch.cuda.get_rng_state()
     loss_of._record(dict(batch.interaction))
     assert torch.equal(torch.cuda.get_rng_state(), state)

@@ -94,7 +94,8 @@ def refuse_contradictions(config) -> None:
         ConfigError: ``valid_metric`` is not measured, two of the columns for users, items and times
             are one, columns are named of a file that RecBole does not read, there are neither two nor
             three files that are split already, a loss of pairs has no negative samples, pre-training is
-            of low rank, or a package that a key asks for is not installed.
+            of low rank, gradients would be changed in two ways that do not go together, or a package that
+            a key asks for is not installed.
     """
     _refuse_unmeasured_valid_metric(config)
     _refuse_one_column_for_two(config)
@@ -107,6 +108,7 @@ def refuse_contradictions(config) -> None:
             "empty: leave that key out, or set loss_type: CE"
         )
     _refuse_unequal_heads(config)
+    _refuse_two_changes_of_gradients(config)
     needed = TRANSFORMS.get(config["transform"])
     if needed and config[needed] is None:
         raise ConfigError(
@@ -122,6 +124,22 @@ def refuse_contradictions(config) -> None:
     tracker = config["tracker"]
     if tracker in PACKAGES_OF_TRACKERS and find_spec(tracker) is None:
         raise ConfigError(f"tracker: {tracker} needs {tracker}: pip install {tracker}")
+
+
+def _refuse_two_changes_of_gradients(config) -> None:
+    steps = config["gradient_accumulation_steps"] or 1
+    accumulated = f"gradient_accumulation_steps: {steps}" if steps > 1 else ""
+    clipped = "clip_grad_norm" if config["clip_grad_norm"] else ""
+    scaled = "enable_scaler: True" if config["enable_scaler"] else ""
+    graphs = "cuda_graphs: True" if config["cuda_graphs"] else ""
+    for first, second, why in (
+        (accumulated, scaled, "which rescales the gradients at every batch"),
+        (accumulated, clipped, "which clips the sum so far after every batch"),
+        (accumulated, graphs, "which overwrites the gradients at every batch"),
+        (scaled, clipped, "which clips the gradients while they are scaled"),
+    ):
+        if first and second:
+            raise ConfigError(f"{first} does not work with {second}, {why}: leave one of them out")
 
 
 def _refuse_unequal_heads(config) -> None:

@@ -29,7 +29,7 @@ RECBOLE_KEYS = "recbole_keys.yaml"
 """Our file of forms for RecBole's keys; it holds no values."""
 
 MULTI_MODAL = "multi_modal.yaml"
-"""Our file of what all models but RecBole's read."""
+"""Our file of what every multi-modal model reads, SASRecPlus and HSTU on IDs alone too."""
 
 _LINE = re.compile(r"^(?P<indent> *)(?P<key>[\w-]+):(?:.*?\s# *\((?P<form>.*?)\)(?=\s|$))?")
 

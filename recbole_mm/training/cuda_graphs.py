@@ -75,17 +75,13 @@ class GraphedLoss:
 
     Args:
         model: of ours, on a GPU.
-        config: its settings.
 
     Raises:
-        UserError: settings that do not work with it; recording has failed.
+        UserError: there are several processes; recording has failed.
     """
 
-    def __init__(self, model, config):
-        steps = config["gradient_accumulation_steps"] or 1
-        refused = {"several processes": processes.size() > 1}
-        refused[f"gradient_accumulation_steps {steps}"] = steps > 1
-        refuse_together("cuda_graphs", refused)
+    def __init__(self, model):
+        refuse_together("cuda_graphs", {"several processes": processes.size() > 1})
         self.model = model
         self.shapes: dict[str, torch.Size] | None = None
         self.replay: Callable | None = None

@@ -28,21 +28,20 @@ FUSED = {
 }
 
 
-def build_optimizer(config, model: nn.Module, enable_scaler: bool = False, **changes):
+def build_optimizer(config, model: nn.Module, **changes):
     """The optimizer of ``config['learner']`` over the trainable parameters.
 
     Args:
         config: ``learner``, ``learning_rate``, ``weight_decay``, ``no_weight_decay``,
             ``group_learning_rates``, ``gradient_accumulation_steps``, ``accumulation_mean``,
-            ``clip_grad_norm``, ``sparse_id_updates``, ``lora_rank``.
+            ``clip_grad_norm``, ``enable_scaler``, ``sparse_id_updates``, ``lora_rank``.
         model: whose parameters are trained.
-        enable_scaler: whether RecBole's gradient scaler is on.
         changes: ``params``, ``learner``, ``learning_rate`` or ``weight_decay`` in place of these.
 
     Raises:
         UserError: unknown learner; a pattern of ``no_weight_decay`` or ``group_learning_rates``
-            that matches nothing; gradient accumulation with the scaler or with clipping;
-            settings that do not work with ``sparse_id_updates`` or ``lora_rank``.
+            that matches nothing; settings that do not work with ``sparse_id_updates`` or
+            ``lora_rank``.
     """
     learner = changes.get("learner", config["learner"]).lower()
     if learner not in OPTIMIZERS:
@@ -58,7 +57,7 @@ def build_optimizer(config, model: nn.Module, enable_scaler: bool = False, **cha
     )
     steps = config["gradient_accumulation_steps"] or 1
     refused = {
-        "enable_scaler: True": enable_scaler,
+        "enable_scaler: True": bool(config["enable_scaler"]),
         f"gradient_accumulation_steps {steps}": steps > 1,
     }
     if config["sparse_id_updates"]:
@@ -73,16 +72,6 @@ def build_optimizer(config, model: nn.Module, enable_scaler: bool = False, **cha
         return LowRankSteps(optimizer, factors)
     if steps == 1:
         return optimizer
-    if enable_scaler:
-        raise UserError(
-            f"gradient_accumulation_steps {steps} does not work with enable_scaler: True, which "
-            f"rescales the gradients at every batch. Switch one of them off."
-        )
-    if config["clip_grad_norm"]:
-        raise UserError(
-            f"gradient_accumulation_steps {steps} does not work with clip_grad_norm, which clips "
-            f"the sum so far after every batch. Leave one of them out."
-        )
     return AccumulatedSteps(optimizer, steps, mean=bool(config["accumulation_mean"]))
 
 

@@ -56,7 +56,7 @@ class MultiModalTrainer(RecordedTraining, Trainer):
             )
         self.graphed_loss = None
         if config["cuda_graphs"] and self.device.type == "cuda":
-            self.graphed_loss = GraphedLoss(model, config)
+            self.graphed_loss = GraphedLoss(model)
         elif config["cuda_graphs"]:
             self.logger.info("cuda_graphs: True needs a GPU, and changes nothing on the CPU")
         self.average: WeightAverage | None = None
@@ -83,7 +83,7 @@ class MultiModalTrainer(RecordedTraining, Trainer):
             return super()._valid_epoch(valid_data, show_progress)
 
     def _build_optimizer(self, **kwargs):
-        return build_optimizer(self.config, self.model, enable_scaler=self.enable_scaler, **kwargs)
+        return build_optimizer(self.config, self.model, **kwargs)
 
     def _train_epoch(self, train_data, epoch_idx, loss_func=None, show_progress=False):
         if self.progress_file:

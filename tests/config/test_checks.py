@@ -6,6 +6,7 @@ from recbole_mm.config.checks import forms_for, refuse_wrong_values
 from recbole_mm.config.defaults import defaults_for
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.forms import fault
+from recbole_mm.config.load import load_config
 from recbole_mm.config.models import MODELS, recbole_models
 from recbole_mm.config.values import parse_overrides
 
@@ -97,6 +98,32 @@ def test_a_value_that_its_key_cannot_have_is_refused_with_what_it_must_be(model,
 )
 def test_a_value_with_a_meaning_passes(model, options):
     refuse_wrong_values(parse_overrides(options), "command line", model)
+
+
+@pytest.mark.parametrize(
+    ("settings", "first", "second"),
+    [
+        ("accumulated scaled", "gradient_accumulation_steps: 2", "enable_scaler: True"),
+        ("accumulated clipped", "gradient_accumulation_steps: 2", "clip_grad_norm"),
+        ("accumulated graphs", "gradient_accumulation_steps: 2", "cuda_graphs: True"),
+        ("scaled clipped", "enable_scaler: True", "clip_grad_norm"),
+    ],
+)
+def test_changes_of_gradients_that_do_not_go_together_are_refused_beforehand(
+    settings, first, second
+):
+    values = {
+        "accumulated": {"gradient_accumulation_steps": 2},
+        "scaled": {"enable_scaler": True},
+        "clipped": {"clip_grad_norm": {"max_norm": 1}},
+        "graphs": {"cuda_graphs": True},
+    }
+    given = [values[name] for name in settings.split()]
+    for alone in given:
+        load_config("MMM4Rec", "toy", config_dict=alone)
+
+    with pytest.raises(ConfigError, match=f"{first} does not work with {second}, which"):
+        load_config("MMM4Rec", "toy", config_dict=given[0] | given[1])
 
 
 def test_a_long_value_is_cut_in_the_message():

@@ -11,8 +11,7 @@ from torch.testing import assert_close
 
 from recbole_mm.config.load import load_config
 from recbole_mm.data.dataset import MultiModalDataset
-from recbole_mm.tools.errors import UserError
-from recbole_mm.training.cuda_graphs import DependsOnData, GraphedLoss, refuse_dependence_on_data
+from recbole_mm.training.cuda_graphs import DependsOnData, refuse_dependence_on_data
 
 SMALL = {
     "MMM4Rec": TINY_MMM4REC,
@@ -101,15 +100,6 @@ def test_numbers_for_the_program_and_unknown_shapes_are_refused(work):
 
     with pytest.raises(DependsOnData):
         refuse_dependence_on_data(Model(3, 2), torch.ones(4, 3))
-
-
-def test_accumulated_gradients_are_refused(toy):
-    config, model, _ = prepared("MMM4Rec", toy, gradient_accumulation_steps=2)
-
-    with pytest.raises(
-        UserError, match="cuda_graphs does not work with gradient_accumulation_steps 2"
-    ):
-        GraphedLoss(model, config)
 
 
 def test_without_a_gpu_it_has_no_effect_and_says_so(toy, caplog):
