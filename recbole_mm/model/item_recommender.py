@@ -119,16 +119,19 @@ class ItemRecommender(SequentialRecommender):
         if not kind or estimated is not None:
             return estimated or {}
 
-        def fitted(values: Tensor, present: Tensor) -> FeatureTransform:
-            return fit_transform(values[present], kind, dimension)
+        def fitted(modality: str, values: Tensor, present: Tensor) -> FeatureTransform:
+            try:
+                return fit_transform(values[present], kind, dimension)
+            except ValueError as error:
+                raise ValueError(f"modality {modality!r}: {error}") from error
 
         if domain is None or not config["transform_per_domain"]:
-            return {m: fitted(values, present) for m, (values, present) in dataset.features.items()}
+            return {m: fitted(m, *features) for m, features in dataset.features.items()}
         transforms: dict[str, FeatureTransform | PerDomain] = {}
         for modality, (values, present) in dataset.features.items():
             parts = [present & (domain == number) for number in range(len(dataset.domains))]
             transforms[modality] = PerDomain(
-                fitted(values, own if own.sum() > 1 else present) for own in parts
+                fitted(modality, values, own if own.sum() > 1 else present) for own in parts
             )
         return transforms
 

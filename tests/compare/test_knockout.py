@@ -107,7 +107,8 @@ def test_only_what_differs_takes_memory(name, what, toy):
         )
         if ours.data_ptr() != theirs.data_ptr()
     }
-    assert own and all(key.endswith(("_feature", "_present", "interests.lookup")) for key in own)
+    changes = ("_feature", "_present", "interests.lookup", "interests.present")
+    assert own and all(key.endswith(changes) for key in own)
     assert all(torch.equal(value, state[key]) for key, value in model.named_buffers())
 
 

@@ -16,9 +16,20 @@ class PrincipalAxes(NamedTuple):
     axes: Tensor
     scale: Tensor
 
+    @property
+    def varied(self) -> Tensor:
+        """Along which axes the rows differ, ``(F,)`` bool."""
+        return self.scale > self.scale[0] * 1e-5
+
+    def whitening(self) -> Tensor:
+        """The axes divided by the standard deviations, ``(F, F)``; zero where these are."""
+        return torch.where(self.varied, self.axes / self.scale.where(self.varied, 1), 0)
+
 
 def principal_axes(x: Tensor) -> PrincipalAxes:
-    """Estimate the principal axes of rows ``(n, F)`` float32."""
+    """Estimate the principal axes of rows ``(n, F)`` float32; fewer than two do not differ."""
+    if len(x) < 2:
+        x = torch.cat([x, x.mean(0, keepdim=True).nan_to_num().expand(2 - len(x), -1)])
     variance, axes = torch.linalg.eigh(torch.cov(x.T.double()).reshape(x.shape[1], x.shape[1]))
     scale = variance.flip(0).clamp(min=0).sqrt().float()
     return PrincipalAxes(x.mean(0), axes.flip(1).float(), scale)
@@ -59,18 +70,23 @@ def fit_transform(x: Tensor, kind: str, dimension: int | None = None) -> Feature
         dimension: how many axes to keep; all if ``None``.
 
     Raises:
-        ValueError: ``kind`` is not one of :data:`TRANSFORMS`.
+        ValueError: ``kind`` is not one of :data:`TRANSFORMS`, or the rows do not differ.
 
     Reference:
         Jianlin Su et al. "Whitening Sentence Representations for Better Semantics and Faster
         Retrieval." arXiv 2103.15316.
     """
-    mean, axes, scale = principal_axes(x.float())
-    if kind == "pca":
-        return FeatureTransform(mean, axes[:, :dimension])
-    if kind not in ("whiten", "zca"):
+    if kind not in TRANSFORMS:
         raise ValueError(f"feature_transform must be one of {TRANSFORMS} or empty, not {kind!r}.")
-    rank = int((scale > scale[0] * 1e-5).sum())
+    found = principal_axes(x.float())
+    rank = int(found.varied.sum())
+    if not rank:
+        raise ValueError(
+            f"feature_transform: {kind} needs features that differ; {len(x)} items have the same"
+        )
+    if kind == "pca":
+        return FeatureTransform(found.mean, found.axes[:, :dimension])
     keep = min(dimension or rank, rank)
-    scaled = axes[:, :keep] / scale[:keep]
-    return FeatureTransform(mean, scaled if kind == "whiten" else scaled @ axes[:, :keep].T)
+    scaled = found.whitening()[:, :keep]
+    turned = scaled if kind == "whiten" else scaled @ found.axes[:, :keep].T
+    return FeatureTransform(found.mean, turned)

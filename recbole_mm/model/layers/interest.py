@@ -257,6 +257,23 @@ class Interests(nn.Module):
             first = last
         return taken
 
+    def keep_modalities(self, kept: Tensor) -> None:
+        """Take the vectors of the other modalities away.
+
+        Args:
+            kept: ``(M,)`` bool.
+        """
+        self.present = self.present & kept.unsqueeze(1)
+        self.lookup = self.lookup * kept.unsqueeze(1)
+
+    def permute_items(self, source: Tensor) -> None:
+        """Give every item the vectors of another one.
+
+        Args:
+            source: of which, ``(V,)`` int64.
+        """
+        self.present, self.lookup = self.present[:, source], self.lookup[:, source]
+
     @torch.no_grad()
     def append(self, vectors: Tensor, present: Tensor) -> None:
         """Add items, which get the interest nearest to their vector; the interests stay as they are.

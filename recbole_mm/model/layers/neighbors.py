@@ -140,9 +140,5 @@ def whitening(x: Tensor, dimension: int) -> FeatureTransform:
 
     Its shape depends on ``F`` alone: axes without variance become zero.
     """
-    if len(x) < 2:
-        x = torch.cat([x, x.new_zeros(2 - len(x), x.shape[1])])
-    mean, axes, scale = principal_axes(x.float())
-    usable = scale > scale[0] * 1e-5
-    axes = torch.where(usable, axes / torch.where(usable, scale, 1), 0)
-    return FeatureTransform(mean, axes[:, :dimension])
+    found = principal_axes(x.float())
+    return FeatureTransform(found.mean, found.whitening()[:, :dimension])

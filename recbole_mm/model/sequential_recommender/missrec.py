@@ -288,13 +288,13 @@ class MISSRec(MultiModalRecommender):
     def keep_modalities(self, modalities: Collection[str]) -> None:
         """See the base class; interests lose the items of the other modalities."""
         super().keep_modalities(modalities)
-        kept = [[modality in modalities] for modality in self.modalities]
-        self.interests.lookup = self.interests.lookup * torch.tensor(kept, device=self.device)
+        kept = [modality in modalities for modality in self.modalities]
+        self.interests.keep_modalities(torch.tensor(kept, device=self.device))
 
     def permute_features(self, source: Tensor) -> None:
         """See the base class; interests are permuted with the features."""
         super().permute_features(source)
-        self.interests.lookup = self.interests.lookup[:, source]
+        self.interests.permute_items(source)
 
     def append_items(
         self, tokens: Sequence[str], features: Mapping[str, tuple[Tensor, Tensor]]

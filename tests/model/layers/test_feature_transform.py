@@ -50,6 +50,13 @@ def test_whitening_keeps_no_axis_without_variance():
     assert fit_transform(x, "whiten").axes.shape == (5, 2)
 
 
+@pytest.mark.parametrize("kind", ["whiten", "zca", "pca"])
+@pytest.mark.parametrize("rows", [0, 1, 5])
+def test_features_that_do_not_differ_have_no_axes(kind, rows):
+    with pytest.raises(ValueError, match=f"{kind} needs features that differ; {rows} items"):
+        fit_transform(torch.ones(rows, 3), kind)
+
+
 def test_principal_axes_keep_distances(features):
     values, present = features
     x = values[present]

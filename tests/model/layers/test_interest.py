@@ -276,3 +276,18 @@ def test_two_padded_positions_represent_all_in_expectation():
     )
 
     assert_close(two / n_draws, every_one, rtol=0.02, atol=0)
+
+
+def test_what_is_taken_from_items_is_not_clustered_again():
+    present = torch.tensor([[0, 1, 1, 1], [0, 1, 1, 0]]).bool()
+    interests = Interests(present, 2, 3)
+    interests.lookup = torch.tensor([[0, 1, 1, 2], [0, 2, 2, 0]])
+
+    interests.permute_items(torch.tensor([0, 3, 1, 2]))
+    interests.keep_modalities(torch.tensor([False, True]))
+
+    assert interests.present.tolist() == [[False] * 4, [False, False, True, True]]
+    assert interests.lookup.tolist() == [[0, 0, 0, 0], [0, 0, 2, 2]]
+    interests.update(torch.randn(2, 4, 3), kmeans)
+    assert (interests.lookup > 0).equal(interests.present)
+    assert present.sum() == 5  # of the caller
