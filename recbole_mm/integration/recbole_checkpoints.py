@@ -6,8 +6,11 @@ import os
 import pickle
 import sys
 import warnings
+from collections import OrderedDict
 from enum import Enum
+from typing import ClassVar
 
+import numpy as np
 import torch
 
 from recbole_mm.config.checks import refuse_wrong_values
@@ -141,8 +144,21 @@ def _run_config() -> type:
     return RunConfig
 
 
-class _RecBoleUnpickler(pickle.Unpickler):
-    """Imports only the names that a checkpoint of RecBole's trainer needs."""
+class _RecBoleUnpickler(pickle._Unpickler):
+    """Imports only the names that a checkpoint of RecBole's trainer needs, and gives a state only to
+    the objects of a checkpoint: what is imported stays as it is.
+
+    It is Python's own unpickler, because the one in C does not let a class decide about states.
+    """
+
+    def load_build(self):
+        inst = self.stack[-2]
+        if not isinstance(inst, (_config_to_read(), OrderedDict, np.dtype)):
+            called = getattr(inst, "__qualname__", type(inst).__name__)
+            raise RefusedPickle(f"the checkpoint would change {called}, which it does not hold")
+        super().load_build()
+
+    dispatch: ClassVar = {**pickle._Unpickler.dispatch, pickle.BUILD[0]: load_build}
 
     def find_class(self, module, name):
         if (module, name) in IN_RECBOLE_CHECKPOINTS:

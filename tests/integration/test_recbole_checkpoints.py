@@ -89,6 +89,25 @@ def test_recbole_makes_no_config_out_of_a_pickle(tmp_path, key):
     assert not (tmp_path / "exploded").exists()
 
 
+@pytest.mark.parametrize(
+    ("made", "changed"),
+    [
+        (b"cyaml.loader\nFullLoader\n", "FullLoader"),
+        (b"crecbole.utils.enum_type\nModelType\n", "ModelType"),
+        (b"crecbole.utils.enum_type\nModelType\nK\x01\x85R", "ModelType"),  # a member
+        (b"ctorch._utils\n_rebuild_tensor_v2\n", "_rebuild_tensor_v2"),
+        (b"crecbole.config.configurator\nConfig\n", "Config"),
+    ],
+)
+def test_a_pickle_changes_nothing_that_the_process_shares(made, changed):
+    state = b"N}X\x05\x00\x00\x00hellos\x86b."  # (None, {"hello": ...}) sets attributes
+    state = state.replace(b"hello", b"helloX\x01\x00\x00\x00x")
+    unpickler = recbole_checkpoints._RecBoleUnpickler(io.BytesIO(b"\x80\x02" + made + state))
+
+    with pytest.raises(pickle.UnpicklingError, match=f"would change {changed}, which"):
+        unpickler.load()
+
+
 def test_what_a_module_of_recbole_imports_is_not_recboles():
     unpickler = recbole_checkpoints._RecBoleUnpickler(io.BytesIO(b"\x80\x04N."))
     unpickler.load()  # a dotted name is looked up under protocol 4
