@@ -21,11 +21,10 @@ from types import SimpleNamespace
 import torch
 from process_memory import OwnMemory, own, peak
 from recommend import LARGE, write_large_dataset
-from synthetic import dataset_of, model_settings, random_batch
+from synthetic import dataset_of, model_settings, random_batch, training_step
 
 from recbole_mm.data.features import ItemFeatures
 from recbole_mm.integration.lookup import model_class
-from recbole_mm.training.optimizers import build_optimizer
 
 BATCH, LENGTH, WIDTH = 1024, 20, 256
 WIDTHS = {"text": 384, "image": 512}
@@ -73,14 +72,12 @@ def step(name: str, task: str, n_items: int) -> dict:
     model = model_class(name_of_model)(config, large_dataset(n_items, modalities)).train()
     before = own()
     model.on_epoch_start(0)
-    optimizer = build_optimizer(config, model)
+    take = training_step(model, config)
     seconds = []
     for rows in (8, BATCH) if model.use_item_id else (BATCH,):
         batch = random_batch(rows, n_items, LENGTH, 0.5)
         begun = time.perf_counter()
-        optimizer.zero_grad()
-        model.calculate_loss(batch).backward()
-        optimizer.step()
+        take(batch)
         seconds.append(time.perf_counter() - begun)
     return {"seconds": round(seconds[-1], 1), "MB before": round(before / 1e6)}
 

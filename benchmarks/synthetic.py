@@ -14,7 +14,7 @@ from recbole_mm.data.examples import TARGET_LIST
 from recbole_mm.data.feature_files import feature_path, write_item_features
 from recbole_mm.data.features import ItemFeatures
 from recbole_mm.tools.precision import matmul_precision
-from recbole_mm.training.averaging import WeightAverage
+from recbole_mm.training.averaging import averaging
 from recbole_mm.training.optimizers import build_optimizer
 
 STEPS_PER_EPOCH = 100
@@ -122,9 +122,8 @@ def training_step(model, config, loss_of: Callable | None = None) -> Callable[[d
     loss_of = loss_of or model.calculate_loss
     optimizer = build_optimizer(config, model)
     if config["ema_epochs"]:
-        average = WeightAverage(model.parameters())
         window = max(1.0, config["ema_epochs"] * STEPS_PER_EPOCH)
-        optimizer.register_step_post_hook(lambda *_: average.update(window))
+        averaging(optimizer, model.parameters(), lambda: window)
     autocast = partial(
         torch.autocast,
         torch.device(config["device"]).type,

@@ -1,11 +1,16 @@
 r"""Weights averaged over the last steps of training."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Collection, Iterable
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from recbole_mm.training.optimizers import JointOptimizer
+
+ROWS_PER_BLOCK = 65_536
 
 
 class WeightAverage:
@@ -18,6 +23,8 @@ class WeightAverage:
 
     Args:
         parameters: of the model; the frozen ones are left out.
+        tables: those of which a step changes the rows of a sparse gradient alone, and of which
+            :meth:`update` reads no other rows; :meth:`before_step` has to be called.
 
     Reference:
         Boris Polyak and Anatoli Juditsky. "Acceleration of stochastic approximation by averaging."
@@ -25,10 +32,28 @@ class WeightAverage:
         (arXiv 1412.6980).
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter]):
+    def __init__(self, parameters: Iterable[nn.Parameter], tables: Collection[nn.Parameter] = ()):
         self.parameters: list[Tensor] = [p for p in parameters if p.requires_grad]
         self.average = [p.detach().clone() for p in self.parameters]
         self.total_weight = 0.0
+        self._log_decay = 0.0
+        by_row = {id(table) for table in tables}
+        places = range(len(self.parameters))
+        self._dense = [place for place in places if id(self.parameters[place]) not in by_row]
+        self._tables = {
+            place: _ChangedRows(self.parameters[place])
+            for place in places
+            if id(self.parameters[place]) in by_row
+        }
+
+    @torch.no_grad()
+    def before_step(self, *_) -> None:
+        """Note the rows that the step will change; the rest of the last steps reaches them first."""
+        for place, table in self._tables.items():
+            gradient = self.parameters[place].grad
+            table.rows = table.rows[:0] if gradient is None else gradient._indices()[0].unique()
+            if self.total_weight:
+                table.catch_up(*self._pair(place), table.rows, self._mark)
 
     @torch.no_grad()
     def update(self, window: float) -> None:
@@ -37,29 +62,103 @@ class WeightAverage:
         Args:
             window: ``w >= 1`` steps; 1 keeps the last step alone.
         """
-        self.total_weight = 1 + (1 - 1 / window) * self.total_weight
-        torch._foreach_lerp_(self.average, self.parameters, 1 / self.total_weight)
+        decay = 1 - 1 / window
+        self.total_weight = 1 + decay * self.total_weight
+        self._log_decay += math.log(decay or 1e-300)
+        weight = 1 / self.total_weight
+        averages = [self.average[place] for place in self._dense]
+        torch._foreach_lerp_(averages, [self.parameters[place] for place in self._dense], weight)
+        for place, table in self._tables.items():
+            average, parameter = self._pair(place)
+            average[table.rows] = average[table.rows].lerp(parameter[table.rows], weight)
+            table.mark[table.rows] = self._mark
 
     @torch.no_grad()
     def apply(self) -> None:
         """Put the average in the place of the parameters; before the first step nothing changes."""
         if self.total_weight:
+            self._complete()
             torch._foreach_copy_(self.parameters, self.average)
 
     @contextmanager
     def applied(self):
-        """The average in the place of the parameters within the block."""
-        latest = [p.detach().clone() for p in self.parameters]
-        self.apply()
+        """The average in the place of the parameters within the block, without a copy of either."""
+        exchanged = bool(self.total_weight)
+        if exchanged:
+            self._complete()
+            self._exchange()
         try:
             yield
         finally:
-            with torch.no_grad():
-                torch._foreach_copy_(self.parameters, latest)
+            if exchanged:
+                self._exchange()
 
     def state_dict(self) -> dict[str, Any]:
+        if self.total_weight:
+            self._complete()
         return {"average": self.average, "total_weight": self.total_weight}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         torch._foreach_copy_(self.average, state["average"])
-        self.total_weight = state["total_weight"]
+        self.total_weight, self._log_decay = state["total_weight"], 0.0
+        for table in self._tables.values():
+            table.mark.fill_(self._mark)
+
+    def _pair(self, place: int) -> tuple[Tensor, Tensor]:
+        return self.average[place], self.parameters[place].detach()
+
+    @property
+    def _mark(self) -> float:
+        """See :class:`_ChangedRows`."""
+        return math.log(self.total_weight) - self._log_decay if self.total_weight else -math.inf
+
+    @torch.no_grad()
+    def _complete(self) -> None:
+        """Bring all rows of the tables up to the last step."""
+        for place, table in self._tables.items():
+            for first in range(0, len(table.mark), ROWS_PER_BLOCK):
+                rows = slice(first, first + ROWS_PER_BLOCK)
+                table.catch_up(*self._pair(place), rows, self._mark)
+
+    def _exchange(self) -> None:
+        for place, parameter in enumerate(self.parameters):
+            self.average[place], parameter.data = parameter.data, self.average[place]
+
+
+def averaging(
+    optimizer, parameters: Iterable[nn.Parameter], window: Callable[[], float]
+) -> WeightAverage:
+    """An average that takes in every step of an optimizer.
+
+    Args:
+        optimizer: of :func:`~recbole_mm.training.optimizers.build_optimizer`.
+        parameters: of the model.
+        window: called at each step, see :meth:`WeightAverage.update`.
+    """
+    tables = optimizer.tables if isinstance(optimizer, JointOptimizer) else []
+    average = WeightAverage(parameters, tables)
+    if tables:
+        optimizer.register_step_pre_hook(average.before_step)
+    optimizer.register_step_post_hook(lambda *_: average.update(window()))
+    return average
+
+
+class _ChangedRows:
+    r"""Up to which step each row of a table's average is known.
+
+    While a parameter :math:`\theta` rests from step :math:`s` to :math:`t`, the distance of its average
+    shrinks by :math:`\prod_{k=s+1}^{t} (1 - 1/W_k) = \beta^{t-s} W_s / W_t`, where :math:`W` is the
+    total weight. So the step of a row is held as :math:`\log W_s - s \log \beta`, its mark.
+    """
+
+    def __init__(self, table: Tensor):
+        self.mark = torch.full((len(table),), -torch.inf, dtype=torch.float64, device=table.device)
+        self.rows = torch.empty(0, dtype=torch.int64, device=table.device)
+
+    def catch_up(
+        self, average: Tensor, parameter: Tensor, rows: Tensor | slice, mark: float
+    ) -> None:
+        """Bring rows up to the step with this mark, since when the parameter has rested."""
+        share = (self.mark[rows] - mark).exp().to(average.dtype).unsqueeze(1)
+        average[rows] = torch.lerp(parameter[rows], average[rows], share)
+        self.mark[rows] = mark

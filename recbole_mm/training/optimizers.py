@@ -183,6 +183,15 @@ class JointOptimizer:
         self.dense.step()
         self.sparse.step()
 
+    @property
+    def tables(self) -> list[nn.Parameter]:
+        """Parameters of which a step changes some rows."""
+        return [table for group in self.sparse.param_groups for table in group["params"]]
+
+    def register_step_pre_hook(self, hook):
+        """Call ``hook`` before each step changes the tables."""
+        return self.sparse.register_step_pre_hook(hook)
+
     def register_step_post_hook(self, hook):
         """Call ``hook`` after each step."""
         return self.sparse.register_step_post_hook(hook)

@@ -2,7 +2,6 @@
 
 import math
 from contextlib import nullcontext
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,7 +18,7 @@ from recbole_mm.tools.torch_files import (
     refuse_unusable,
     save_torch,
 )
-from recbole_mm.training.averaging import WeightAverage
+from recbole_mm.training.averaging import WeightAverage, averaging
 from recbole_mm.training.cuda_graphs import GraphedLoss
 from recbole_mm.training.optimizers import AccumulatedSteps, build_optimizer
 from recbole_mm.training.recorded import RecordedTraining
@@ -62,8 +61,7 @@ class MultiModalTrainer(RecordedTraining, Trainer):
         self.average: WeightAverage | None = None
         self.steps_per_epoch = 1
         if config["ema_epochs"]:
-            self.average = WeightAverage(model.parameters())
-            self.optimizer.register_step_post_hook(partial(self._take_step_in, self.average))
+            self.average = averaging(self.optimizer, model.parameters(), self._window)
 
     def fit(self, *args, **kwargs):
         """See RecBole's; the model is left with its averaged weights."""
@@ -72,8 +70,9 @@ class MultiModalTrainer(RecordedTraining, Trainer):
             self.average.apply()
         return results
 
-    def _take_step_in(self, average: WeightAverage, *_):
-        average.update(max(1.0, self.config["ema_epochs"] * self.steps_per_epoch))
+    def _window(self) -> float:
+        """Steps that the average is about."""
+        return max(1.0, self.config["ema_epochs"] * self.steps_per_epoch)
 
     def _averaged(self):
         return self.average.applied() if self.average else nullcontext()
