@@ -42,7 +42,7 @@ examples:
   recbole-mm transfer-report --config_files=transfer/MMM4Rec_toys.yaml --seeds=3
 
 exit status: 0 done, 1 the run failed, 2 the command, the configuration or the data is wrong,
-130 interrupted, 70 a bug, which is shown with a request to report it"""
+130 after Ctrl-C, 143 after SIGTERM, 70 a bug, which is shown with a request to report it"""
 
 
 def main(arguments: list[str]) -> int:

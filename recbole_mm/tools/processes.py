@@ -7,7 +7,8 @@ examples of one process. gloo connects CPUs, nccl GPUs, one GPU for each process
 
 Losses that are means over rows, the in-batch softmax among them, are those of the common batch.
 What compares or sums rows in another way (MISSRec's regularizer, contrasts of sequences with their
-augmented views) sees the rows of its own process.
+augmented views, sampled softmax and gBCE with the negatives that they draw) sees the rows of its own
+process.
 """
 
 import os

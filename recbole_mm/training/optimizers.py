@@ -105,6 +105,12 @@ def _with_sparse_rows(config, model, learner: str, groups: list[dict], refused: 
         "several processes": processes.size() > 1,
     }
     refuse_together("sparse_id_updates", refused)
+    if not sparse or not dense:
+        left = "no item IDs" if not sparse else "nothing but item IDs"
+        raise UserError(
+            f"sparse_id_updates: True, but freeze: {config['freeze']} leaves {left} to train. Set "
+            f"sparse_id_updates: False."
+        )
     if any(group["weight_decay"] for group in sparse):
         raise UserError(
             f"sparse_id_updates does not work with weight_decay {sparse[0]['weight_decay']} on the "

@@ -108,3 +108,18 @@ def test_what_would_touch_every_row_is_refused(message, toy):
     with pytest.raises((UserError, ValueError), match=f"sparse_id_updates .*{message}"):
         config, model, _ = prepare("MMM4Rec", toy, **settings)
         build_optimizer(config, model)
+
+
+@pytest.mark.parametrize(
+    ("frozen", "left"),
+    [("item_embeddings.*", "no item IDs"), ("*_layers.*", "nothing but item IDs")],
+)
+def test_sparse_steps_need_item_ids_and_other_parameters(frozen, left, toy):
+    settings = {"softmax": "sampled", "sparse_id_updates": True, "freeze": [frozen]}
+    config, model, _ = prepare("MMM4Rec", toy, **settings)
+    for name, parameter in model.named_parameters():
+        of_ids = name.startswith("item_embeddings.")
+        parameter.requires_grad = of_ids if left.startswith("nothing") else not of_ids
+
+    with pytest.raises(UserError, match=f"sparse_id_updates: True, but freeze: .* leaves {left}"):
+        build_optimizer(config, model)

@@ -1,4 +1,4 @@
-r"""A learned propensity to repeat: how much users want an item again that they have had."""
+r"""A learned propensity to repeat: how likely users are to choose an item of their history again."""
 
 import torch
 from torch import Tensor, nn

@@ -1,4 +1,4 @@
-r"""HistoryKNN: items are recommended that users have had together with those of the history."""
+r"""HistoryKNN: items are recommended that users interacted with together with those of the history."""
 
 import numpy as np
 from recbole.model.abstract_recommender import SequentialRecommender

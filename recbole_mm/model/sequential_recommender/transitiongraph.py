@@ -1,4 +1,4 @@
-r"""TransitionGraph: what users have had next, and what looks or reads alike."""
+r"""TransitionGraph: transitions from item to next item, and items that look or read alike."""
 
 import numpy as np
 import torch
