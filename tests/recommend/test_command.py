@@ -329,7 +329,15 @@ def test_processes_of_torchrun_share_the_users(checkpoint, tmp_path, python):
         "user,item\n" + "".join(f"u{i},i{i % 12}\n" for i in range(25))
     )
     command = [*python, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"]
-    command += ["--no_python", *python, "-m", "recbole_mm", "recommend", f"--model={checkpoint}", "--no-progress"]
+    command += [
+        "--no_python",
+        *python,
+        "-m",
+        "recbole_mm",
+        "recommend",
+        f"--model={checkpoint}",
+        "--no-progress",
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
 
     done = subprocess.run(
