@@ -89,6 +89,15 @@ def fork_server():
         yield server
 
 
+@pytest.fixture(scope="session")
+def python(fork_server) -> list[str]:
+    """The first words of a command of Python that has everything imported; for programs that have no
+    need of an interpreter of their own."""
+    if fork_server is None:
+        return [sys.executable]
+    return [sys.executable, "-S", str(REPOSITORY / "tests/fork_server.py"), fork_server.address]
+
+
 @pytest.fixture
 def forked_children(fork_server, monkeypatch):
     """The processes that a command starts and waits for import nothing."""

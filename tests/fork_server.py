@@ -178,14 +178,19 @@ def _become(connection: socket.socket) -> list[str]:
     os.chdir(job["folder"])
     os.environ.clear()
     os.environ.update(job["environment"])
+    paths = job["environment"].get("PYTHONPATH", "").split(os.pathsep)
+    sys.path[1:1] = [path for path in paths if path and path not in sys.path]
     return job["arguments"]
 
 
 def _run(arguments: list[str]) -> None:
-    """What ``python ARGUMENT...`` does, for ``-m MODULE`` and for a script."""
+    """What ``python ARGUMENT...`` does, for ``-c PROGRAM``, ``-m MODULE`` and a script."""
     import runpy
 
-    if arguments[0] == "-m":
+    if arguments[0] == "-c":
+        sys.argv, sys.path[0] = ["-c", *arguments[2:]], ""
+        exec(compile(arguments[1], "<string>", "exec"), {"__name__": "__main__"})  # noqa: S102
+    elif arguments[0] == "-m":
         sys.argv, sys.path[0] = arguments[1:], os.getcwd()
         runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
     else:

@@ -72,9 +72,9 @@ def test_a_model_of_recbole_that_reads_item_columns_runs_or_names_the_one_it_lac
     assert main(options(model=model, **toy, **more)) == 0
 
 
-def test_what_the_command_prints(toy, tmp_path, repository):
+def test_what_the_command_prints(toy, tmp_path, repository, python):
     """In a process of its own: under pytest the console is pytest's."""
-    command = [sys.executable, repository / SCRIPT, *options(model="MMM4Rec", **toy)]
+    command = [*python, repository / SCRIPT, *options(model="MMM4Rec", **toy)]
     done = subprocess.run(
         command + options(**TINY_MMM4REC), capture_output=True, text=True, check=True
     )
@@ -99,8 +99,8 @@ def test_what_the_command_prints(toy, tmp_path, repository):
     assert table in log.read_text()
 
 
-def test_progress_bars_are_shown_unless_switched_off(toy, repository):
-    command = [sys.executable, repository / SCRIPT, *options(model="MMM4Rec", **toy)]
+def test_progress_bars_are_shown_unless_switched_off(toy, repository, python):
+    command = [*python, repository / SCRIPT, *options(model="MMM4Rec", **toy)]
     tiny = {**TINY_MMM4REC, "epochs": 1}
     for show in (True, False):
         done = subprocess.run(

@@ -1,6 +1,7 @@
 """The examples run as they stand, and show what they claim."""
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -12,16 +13,14 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def run_example(repository, tmp_path, fork_server):
+def run_example(repository, tmp_path, python):
     """Runs a script of the examples in a folder, with this checkout as the installed command."""
     commands = tmp_path / "bin"
     commands.mkdir()
-    command = f'"{repository}/run_recbole_mm.py"'
-    if fork_server is not None:
-        command = f'-S "{repository}/tests/fork_server.py" "{fork_server.address}" {command}'
-    for name, script in (("recbole-mm", command), ("python", "")):
+    command = [*python, str(repository / "run_recbole_mm.py")]
+    for name, words in (("recbole-mm", command), ("python", [sys.executable])):
         path = commands / name
-        path.write_text(f'#!/bin/sh\nexec "{sys.executable}" {script} "$@"\n')
+        path.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
         path.chmod(0o755)
     environment = {
         **os.environ,

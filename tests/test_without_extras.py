@@ -13,6 +13,7 @@ EXTRAS = (
 PROGRAM = """
 import sys
 from importlib.machinery import PathFinder
+from pathlib import Path
 
 find = PathFinder.find_spec
 
@@ -21,20 +22,18 @@ def find_spec(name, path=None, target=None):
 
 PathFinder.find_spec = staticmethod(find_spec)
 from recbole_mm.cli import main
-sys.exit(main(sys.argv[1:]))
+
+for command in {commands!r}:
+    assert main(command) == 0, command
+(checkpoint,) = Path("saved").glob("*.pth")
+assert main(["recommend", f"--model={{checkpoint}}", "--k=3", "--output=top.csv"]) == 0
 """
-
-
-def run_without_extras(*arguments):
-    """The output of a command in a process that cannot import the packages of the extras."""
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM.format(blocked=EXTRAS), *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+COMMANDS = [
+    ["prepare", "Shop"],
+    ["inspect", "Shop"],
+    ["--model=UniSRec", "--dataset=Shop", "--hidden_size=8", "--inner_size=8", "--n_heads=2",
+     "--n_experts=2", "--epochs=1", "--show_progress=False"],
+]  # fmt: skip
 
 
 @pytest.mark.slow
@@ -49,12 +48,15 @@ def test_from_a_csv_to_recommendations_without_any_extra(tmp_path):
     titles = [f'{{"item": "i{i}", "title": "thing number {i} of kind {i % 3}"}}' for i in range(9)]
     (shop / "items.jsonl").write_text("\n".join(titles) + "\n")
 
-    assert "30 users, 9 items" in run_without_extras("prepare", str(shop))
-    assert "nearest by text" in run_without_extras("inspect", "Shop")
-    small = ("--hidden_size=8", "--inner_size=8", "--n_heads=2", "--n_experts=2", "--epochs=1")
-    run_without_extras("--model=UniSRec", "--dataset=Shop", *small, "--show_progress=False")
-    (checkpoint,) = (tmp_path / "saved").glob("*.pth")
-    run_without_extras("recommend", f"--model={checkpoint}", "--k=3", "--output=top.csv")
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM.format(blocked=EXTRAS, commands=COMMANDS)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "30 users, 9 items" in done.stdout
+    assert "nearest by text" in done.stdout
     _, *lists = (tmp_path / "top.csv").read_text().splitlines()
     assert len(lists) == 30 * 3

@@ -10,6 +10,7 @@ The layers, later ones win::
 """
 
 import os
+from copy import deepcopy
 from typing import NamedTuple
 
 from recbole.config import Config
@@ -46,6 +47,10 @@ class Layer(NamedTuple):
     source: str
     values: dict
     is_file: bool = False
+
+
+_RECBOLES_FILES: dict[tuple[str, int], dict | None] = {}
+"""Values of RecBole's yaml files, by path and time of change."""
 
 
 class RunConfig(Config):
@@ -86,6 +91,15 @@ class RunConfig(Config):
             # one GPU for each process; RecBole would make this one visible to all
             self.final_config_dict["gpu_id"] = os.environ[GPU_VARIABLE]
         super()._init_device()
+
+    def _update_internal_config_dict(self, file):
+        """RecBole's, which reads the same files for every configuration: each is read once."""
+        key = (file, os.stat(file).st_mtime_ns)
+        if key not in _RECBOLES_FILES:
+            _RECBOLES_FILES[key] = deepcopy(super()._update_internal_config_dict(file))
+        values = deepcopy(_RECBOLES_FILES[key])
+        self.internal_config_dict.update(values or {})
+        return values
 
     def _load_internal_config_dict(self, model, model_class, dataset):
         super()._load_internal_config_dict(model, model_class, dataset)

@@ -34,11 +34,13 @@ MULTI_MODAL = "multi_modal.yaml"
 _LINE = re.compile(r"^(?P<indent> *)(?P<key>[\w-]+):(?:.*?\s# *\((?P<form>.*?)\)(?=\s|$))?")
 
 
+PACKAGE_DIR = Path(__file__).resolve().parents[1]
+
+
 def properties_dir() -> Path:
     """The folder of our yaml files: installed inside the package, in a checkout beside it."""
-    package = Path(__file__).resolve().parents[1]
-    installed = package / "properties"
-    return installed if installed.is_dir() else package.parent / "properties"
+    installed = PACKAGE_DIR / "properties"
+    return installed if installed.is_dir() else PACKAGE_DIR.parent / "properties"
 
 
 def recbole_property_files(model: str) -> list[Path]:

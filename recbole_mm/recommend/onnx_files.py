@@ -25,7 +25,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnxruntime
 import torch
-from onnx_ir.passes.common import ClearMetadataAndDocStringPass
+from onnx_ir.passes.common import (
+    ClearMetadataAndDocStringPass,
+    CommonSubexpressionEliminationPass,
+    IdentityEliminationPass,
+    InlinePass,
+    RemoveUnusedNodesPass,
+)
+from onnxscript.optimizer import fold_constants
 from torch import Tensor, nn
 from torch.export import Dim
 from torch.func import functional_call
@@ -211,8 +218,10 @@ def _write_graph(path: Path, graph: Graph) -> dict[str, np.ndarray]:
             verbose=False,
             input_names=[*graph.batch, *graph.items],
             output_names=graph.outputs,
+            optimize=False,
         )
-    assert program is not None  # it is when a file is named
+        assert program is not None  # it is when a file is named
+        _optimize(program)
     inputs = program.model.graph.inputs
     for value in [value for value in inputs if not value.uses()]:
         inputs.remove(value)
@@ -221,6 +230,21 @@ def _write_graph(path: Path, graph: Graph) -> dict[str, np.ndarray]:
     program.save(str(path))
     used = {value.name for value in inputs}
     return {name: table.numpy() for name, (table, _) in graph.items.items() if name in used}
+
+
+def _optimize(program) -> None:
+    """The exporter tries all its rules on every node, so that it takes a third of the time when nodes
+    that are constant, or the same as another one, are gone before."""
+    InlinePass()(program.model)
+    for _ in range(2):
+        fold_constants(program.model)
+        for simplify in (
+            IdentityEliminationPass(),
+            CommonSubexpressionEliminationPass(),
+            RemoveUnusedNodesPass(),
+        ):
+            simplify(program.model)
+    program.optimize()
 
 
 def inverse_rfft(

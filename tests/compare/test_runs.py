@@ -103,6 +103,7 @@ def test_a_folder_is_locked_by_one_comparison(tmp_path):
         pass
 
 
+@pytest.mark.usefixtures("forked_children")
 def test_a_worker_leaves_the_files_of_another_one_alone(tmp_path):
     (tmp_path / "half.pth").write_bytes(b"half")
     command = [sys.executable, "-m", "recbole_mm.compare.worker", str(tmp_path)]
@@ -116,6 +117,7 @@ def test_a_worker_leaves_the_files_of_another_one_alone(tmp_path):
     assert (tmp_path / "half.pth").is_file()
 
 
+@pytest.mark.usefixtures("forked_children")
 def test_a_run_that_the_system_refuses_does_not_end_the_others(tmp_path):
     runs = [EntryRun("gone", 1, tmp_path / "gone"), EntryRun("crashes", 1, tmp_path / "crashes")]
     runs[1].folder.mkdir()

@@ -90,6 +90,7 @@ def test_it_is_tuned_and_the_best_file_runs(toy):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked_children")
 def test_it_is_compared_in_processes_of_their_own(toy):
     pytest.importorskip("matplotlib", reason="a comparison needs recbole_mm[report]")
     entries = f"--models={MODEL},{MODEL}+n_recent=1"
@@ -123,7 +124,7 @@ def test_a_class_can_be_registered_itself(toy):
     assert load_config("RecentMean", config_dict=toy)["n_recent"] == 3
 
 
-def test_a_checkpoint_imports_no_module(toy):
+def test_a_checkpoint_imports_no_module(toy, python):
     """In a process that has not named the model, and by a checkpoint that names its module."""
     run_recbole(MODEL, toy["dataset"], config_dict={**toy, **TINY})
     (path,) = Path("saved").glob("RecentMean-*.pth")
@@ -143,7 +144,7 @@ def test_a_checkpoint_imports_no_module(toy):
 
         environment = {"PYTHONPATH": ":".join(filter(None, [*sys.path, "."]))}
         done = subprocess.run(
-            [sys.executable, "-c", program],
+            [*python, "-c", program],
             env=environment,
             capture_output=True,
             text=True,

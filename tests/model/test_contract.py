@@ -335,8 +335,8 @@ def test_an_unknown_fusion_is_refused(name, toy):
 def test_planted_order_is_found_and_noise_is_not(name, use_item_id, toy, tmp_path):
     settings = {
         "use_item_id": use_item_id,
-        "epochs": 60,
-        "stopping_step": 60,
+        "epochs": 30,
+        "stopping_step": 30,
         "learning_rate": 0.01,
         "train_batch_size": 64,
         "topk": [10],

@@ -3,7 +3,6 @@
 import io
 import os
 import subprocess
-import sys
 import zipfile
 from pathlib import Path
 
@@ -322,14 +321,22 @@ def test_a_part_holds_enough_users_to_be_worthwhile_and_few_enough_to_lose(check
     assert sizes == {10: 10, 50_000: 16_384, 2_000_000: 31_250, 10_000_000: 65_536}
 
 
-def test_processes_of_torchrun_share_the_users(checkpoint, tmp_path):
+def test_processes_of_torchrun_share_the_users(checkpoint, tmp_path, python):
     output, alone = tmp_path / "top.parquet", tmp_path / "alone.parquet"
     assert recommend(f"--model={checkpoint}", f"--output={alone}") == 0
     (tmp_path / "histories.csv").write_text(
         "user,item\n" + "".join(f"u{i},i{i % 12}\n" for i in range(25))
     )
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"]
-    command += ["-m", "recbole_mm", "recommend", f"--model={checkpoint}", "--no-progress"]
+    command = [*python, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"]
+    command += [
+        "--no_python",
+        *python,
+        "-m",
+        "recbole_mm",
+        "recommend",
+        f"--model={checkpoint}",
+        "--no-progress",
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
 
     done = subprocess.run(

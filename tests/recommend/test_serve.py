@@ -4,6 +4,7 @@ import json
 import shutil
 import socket
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlparse
 
@@ -15,9 +16,11 @@ from PIL import Image
 from recbole_mm.cli import main
 from recbole_mm.recommend.recommender import Recommender
 
-gradio = pytest.importorskip("gradio")
-
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    # not imported to find out, for it takes long in every process that collects the tests
+    pytest.mark.skipif(find_spec("gradio") is None, reason="serve needs recbole_mm[serve]"),
+]
 
 HOSTILE = "<img src=x onerror=\"document.title='broken'\"> ${alert(1)} {{value}}"
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")

@@ -63,15 +63,15 @@ def curve(model, settings):
     }
 
 
-def torchrun(repository, *command):
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2"]
+def torchrun(repository, python, *command):
+    launcher = [*python, "-m", "torch.distributed.run", "--nproc_per_node=2"]
     environment = {
         **os.environ,
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": str(repository),
     }
     done = subprocess.run(
-        [*launcher, "--master_port=0", "--standalone", *command],
+        [*launcher, "--master_port=0", "--standalone", "--no_python", *python, *command],
         env=environment,
         capture_output=True,
         text=True,
@@ -84,12 +84,14 @@ def torchrun(repository, *command):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model, stage", [("MMM4Rec", "pretrain"), ("MISSRec", "finetune")])
-def test_two_processes_are_one_with_the_double_batch(model, stage, toy, tmp_path, repository):
+def test_two_processes_are_one_with_the_double_batch(
+    model, stage, toy, tmp_path, repository, python
+):
     # the last batch is smaller than the others
     settings = {**toy, **SMALL, **MODELS[model], **STAGES[stage], "checkpoint_dir": "two"}
     (tmp_path / "worker.py").write_text(WORKER)
     two = {**settings, "train_batch_size": 26, "length_group_size": 0}
-    torchrun(repository, "worker.py", json.dumps([model, two]))
+    torchrun(repository, python, "worker.py", json.dumps([model, two]))
     both = json.loads((tmp_path / "curve.json").read_text())
 
     single = curve(model, {**two, "train_batch_size": 52, "checkpoint_dir": "single"})
@@ -101,14 +103,14 @@ def test_two_processes_are_one_with_the_double_batch(model, stage, toy, tmp_path
 
 
 @pytest.mark.slow
-def test_the_command_runs_stages_under_torchrun(toy, repository):
+def test_the_command_runs_stages_under_torchrun(toy, repository, python):
     stages = [STAGES["pretrain"], {"freeze": ["encoder_layers.*"]}]
     common = {"model": "MMM4Rec", **toy, **SMALL, **MODELS["MMM4Rec"], "stages": stages}
     Path("transfer.yaml").write_text(yaml.safe_dump(common))
     command = ["-m", "recbole_mm", "--config_files=transfer.yaml"]
 
-    first = torchrun(repository, *command)
-    again = torchrun(repository, *command)
+    first = torchrun(repository, python, *command)
+    again = torchrun(repository, python, *command)
 
     assert len(list(Path("saved").glob("*.json"))) == 2
     assert first.stdout.count("finetune on toy") == 1
@@ -162,7 +164,7 @@ def start_on(node, rank, repository, *command):
 
 @pytest.mark.slow
 def test_a_run_on_two_nodes_with_a_shared_folder_is_that_of_two_processes_on_one(
-    nodes, repository, toy, tmp_path
+    nodes, repository, python, toy, tmp_path
 ):
     (tmp_path / "worker.py").write_text(WORKER)
     settings = {**toy, **SMALL, **MODELS["MMM4Rec"], "checkpoint_dir": "shared"}
@@ -175,7 +177,7 @@ def test_a_run_on_two_nodes_with_a_shared_folder_is_that_of_two_processes_on_one
     apart = json.loads((tmp_path / "curve.json").read_text())
     assert len(list(Path("shared").glob("*.pth"))) == 1
 
-    torchrun(repository, *command)
+    torchrun(repository, python, *command)
     assert json.loads((tmp_path / "curve.json").read_text()) == apart
 
 

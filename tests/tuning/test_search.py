@@ -35,7 +35,8 @@ ONE_BY_ONE = pytest.mark.parametrize("tool", [HYPEROPT, OPTUNA], ids=["hyperopt"
 
 @pytest.fixture
 def played(monkeypatch):
-    """Trials without training: the score is known, every call is on record."""
+    """Trials without training: the score is known, every call is on record. The figures of the report,
+    which take as long as all the rest, are those of other tests."""
     calls = []
 
     def play(config_dict, _files, **_):
@@ -46,6 +47,7 @@ def played(monkeypatch):
         return {"best_valid_score": score, "epochs": 1, "seconds": 1.0}
 
     monkeypatch.setattr(objective, "objective_function", play)
+    monkeypatch.setattr("recbole_mm.tuning.report.svg_text", lambda _: "<svg/>")
     return calls
 
 
