@@ -2,6 +2,7 @@ r"""A comparison for other programs: all numbers as csv, lists as TREC runs."""
 
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import polars as pl
 
@@ -78,8 +79,14 @@ def write_trec(ranks: pl.DataFrame, folder: Path) -> list[Path]:
         folder: of the files.
 
     Returns:
-        the paths.
+        the paths. Blanks in names of users and items, which end a column, are ``%20`` there, and ``%``
+        is ``%25``.
     """
+    ranks = ranks.with_columns(
+        _without_blanks(pl.col("user")),
+        _without_blanks(pl.col("item")),
+        pl.col("recommended").list.eval(_without_blanks(pl.element())),
+    )
     number = pl.int_range(pl.len()).over("label", "seed", "user") + 1
     several = ranks.select(pl.struct("label", "seed", "user").is_duplicated().any()).item()
     user = pl.format("{}/{}", "user", number) if several else pl.col("user")
@@ -101,6 +108,13 @@ def write_trec(ranks: pl.DataFrame, folder: Path) -> list[Path]:
         )
         paths.append(_write_columns(lists, folder / f"{name}.run"))
     return paths
+
+
+def _without_blanks(text: pl.Expr) -> pl.Expr:
+    escaped = text.str.replace_all("%", "%25", literal=True)
+    for blank in (" ", "\t"):
+        escaped = escaped.str.replace_all(blank, quote(blank), literal=True)
+    return escaped
 
 
 def _write_columns(table: pl.DataFrame, path: Path) -> Path:

@@ -32,6 +32,7 @@ from recbole_mm.tools.file_names import label_as_name
 from recbole_mm.tools.files import require_writable, set_aside
 from recbole_mm.tools.hashing import sha256_of_file, sha256_of_parts
 from recbole_mm.tools.locks import locked
+from recbole_mm.tools.path_patterns import pattern_of
 from recbole_mm.tools.records import read_record, write_record
 
 LOCK = "lock"
@@ -72,7 +73,9 @@ class EntryRun(NamedTuple):
 
     def ranks(self) -> pl.LazyFrame:
         """The ranks of the finished run, under its label in this comparison."""
-        return pl.scan_parquet(self.folder / RANKS).with_columns(label=pl.lit(self.label))
+        return pl.scan_parquet(pattern_of(self.folder / RANKS)).with_columns(
+            label=pl.lit(self.label)
+        )
 
     def set_aside_if_damaged(self) -> None:
         """A finished run whose files are damaged is not finished any more; the files stay as
@@ -82,7 +85,7 @@ class EntryRun(NamedTuple):
         try:
             self.plan()
             known = self.result().get(RANKS)
-            pl.read_parquet_schema(self.folder / RANKS)
+            pl.read_parquet_schema(pattern_of(self.folder / RANKS))
             if known not in (None, sha256_of_file(self.folder / RANKS)):
                 raise ConfigError(f"{RANKS} has changed since it was written")
         except (OSError, UserError, pl.exceptions.PolarsError) as error:

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from recbole_mm.prepare.inputs import InputError
 from recbole_mm.prepare.times import YEAR_1995, Times
 from recbole_mm.tools.json_text import parse_json
+from recbole_mm.tools.path_patterns import pattern_of
 
 COLUMNS = ("user_id", "item_id", "rating", "timestamp")
 """Of the reviews, whatever their layout."""
@@ -74,13 +75,13 @@ def scan_reviews(path, layout: int, scratch) -> pl.LazyFrame:
     endings = [ending.lower() for ending in path.suffixes]
     is_csv, is_packed = ".csv" in endings, endings[-1] == ".gz"
     if is_csv and not is_packed:
-        table = pl.scan_csv(path, **_csv_options(path, layout))
+        table = pl.scan_csv(pattern_of(path), **_csv_options(path, layout))
     else:
         if not is_csv:
             _check_keys(path, layout, REVIEW_KEYS)
         for number, part in enumerate(_tables(path, layout, is_csv)):
             part.write_parquet(Path(scratch) / f"reviews-{number:06d}.parquet")
-        table = pl.scan_parquet(Path(scratch) / "reviews-*.parquet")
+        table = pl.scan_parquet(Path(pattern_of(scratch)) / "reviews-*.parquet")
     table = _review_columns(table, path, layout)
     _check_layout(table, path, layout)
     return table

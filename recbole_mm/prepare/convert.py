@@ -25,7 +25,7 @@ def read_tab_lines(path: Path, width: int) -> list[list[str]]:
     Raises:
         InputError: it is missing, not in UTF-8, or a line has fewer fields.
     """
-    lines = [line.split("\t") for line in _text(path).splitlines()]
+    lines = [line.split("\t") for line in _text(path).split("\n")]
     for number, fields in enumerate(lines, 1):
         if fields != [""] and len(fields) < width:
             raise InputError(f"{path}: line {number} has {len(fields)} fields, expected {width}.")
@@ -39,7 +39,7 @@ def read_json_lines(path: Path) -> list[Any]:
         InputError: it is missing, or a line is not JSON.
     """
     values = []
-    for number, line in enumerate(_text(path).splitlines(), 1):
+    for number, line in enumerate(_text(path).split("\n"), 1):
         try:
             values += [parse_json(line)] if line.strip() else []
         except ValueError as error:

@@ -6,6 +6,8 @@ from typing import Literal
 
 import polars as pl
 
+from recbole_mm.tools.path_patterns import pattern_of
+
 EAGER_ROWS = 5_000_000
 Repeats = Literal["keep", "first", "last"]
 
@@ -13,7 +15,7 @@ Repeats = Literal["keep", "first", "last"]
 def on_disk(table: pl.LazyFrame, path) -> pl.LazyFrame:
     """The same table, streamed into a parquet file that later passes read."""
     table.sink_parquet(path)
-    return pl.scan_parquet(path)
+    return pl.scan_parquet(pattern_of(path))
 
 
 def core_of(

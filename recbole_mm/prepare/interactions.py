@@ -81,15 +81,29 @@ def unusable_tokens(name: str) -> dict[str, pl.Expr]:
     }
 
 
-def as_tokens(name: str) -> pl.Expr:
-    """A column of any type as text without blanks around it."""
-    return pl.col(name).cast(pl.String).str.strip_chars()
+def as_tokens(name: str, dtype: pl.DataType | None = None) -> pl.Expr:
+    """A column of any type as text without blanks around it.
+
+    Args:
+        name: of the column.
+        dtype: its type; pandas makes floats of integers where one is missing, which are written as
+            integers.
+    """
+    column = pl.col(name)
+    text = column.cast(pl.String)
+    if dtype is not None and dtype.is_float():
+        whole = column == column.cast(pl.Int64, strict=False)
+        text = (
+            pl.when(whole).then(column.cast(pl.Int64, strict=False).cast(pl.String)).otherwise(text)
+        )
+    return text.str.strip_chars().alias(name)
 
 
 def _typed(table, path, optional, times: Times) -> pl.LazyFrame:
-    typed = [as_tokens("user_id"), as_tokens("item_id")]
+    schema = table.collect_schema()
+    typed = [as_tokens(name, schema[name]) for name in ("user_id", "item_id")]
     if "rating" in optional:
-        typed.append(_number("rating", table.collect_schema()["rating"]).cast(pl.Float32))
+        typed.append(_number("rating", schema["rating"]).cast(pl.Float32))
     if "timestamp" in optional:
         seconds = unix_seconds(table, path, times.unit, times.form, times.fix)
         typed.append(seconds.alias("timestamp"))

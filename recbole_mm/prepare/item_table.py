@@ -68,8 +68,10 @@ def read_items(
             scan_table(path, text, scratch), columns, path, _options(columns, kept, layout), text
         )
         types = table.collect_schema()
-        table = table.with_columns(as_text(name, dtype) for name, dtype in types.items())
-        table = table.with_columns(as_tokens("item_id"))
+        table = table.with_columns(
+            as_tokens(name, dtype) if name == "item_id" else as_text(name, dtype)
+            for name, dtype in types.items()
+        )
         if only_ordered:
             table = table.join(wanted.lazy(), on="item_id", how="semi")
         items = table.collect(engine="streaming").unique(maintain_order=True)

@@ -17,6 +17,7 @@ import polars as pl
 from recbole_mm.prepare.formats import TextFormat
 from recbole_mm.prepare.inputs import InputError
 from recbole_mm.prepare.text_tables import open_text
+from recbole_mm.tools.path_patterns import pattern_of
 
 ROWS_PER_PART = 500_000
 NUMBERED = re.compile(r"\d+,")
@@ -48,7 +49,7 @@ def scan_lines(path, text: TextFormat, scratch) -> pl.LazyFrame:
         pl.DataFrame(part, dict.fromkeys(names, pl.String), orient="row").write_parquet(parts[-1])
     if not parts:
         raise InputError(f"{path}: it is empty; expected {' and '.join(names)} in every line.")
-    return pl.scan_parquet(parts)
+    return pl.scan_parquet(list(map(pattern_of, parts)))
 
 
 def _events(path, text: TextFormat) -> Iterator[tuple[str, str]]:

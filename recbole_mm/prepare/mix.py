@@ -12,7 +12,7 @@ from recbole_mm.data.domains import (
 from recbole_mm.prepare.inputs import InputError
 from recbole_mm.prepare.prepared import PreparedDataset, write_dataset
 from recbole_mm.tools.command_lines import shell_line
-from recbole_mm.tools.files import whole_or_not
+from recbole_mm.tools.files import write_text
 
 
 def mix(domains: list[PreparedDataset], root, name: str) -> PreparedDataset:
@@ -41,9 +41,8 @@ def mix(domains: list[PreparedDataset], root, name: str) -> PreparedDataset:
     items = pl.concat(_prefixed(domain.items.select("item_id"), domain.name) for domain in domains)
     dataset = write_dataset(root, name, interactions, items, root, domains=names)
     settings = {"domains": names, "modalities": modalities}
-    with whole_or_not(dataset.path("yaml")) as temporary:
-        first = f"# Created by: recbole-mm mix {shell_line([name, *names])}\n"
-        temporary.write_text(first + yaml.safe_dump(settings, default_flow_style=None))
+    first = f"# Created by: recbole-mm mix {shell_line([name, *names])}\n"
+    write_text(dataset.path("yaml"), first + yaml.safe_dump(settings, default_flow_style=None))
     dataset.write_card()
     return dataset
 

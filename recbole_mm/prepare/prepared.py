@@ -4,6 +4,7 @@ import glob
 import os
 from datetime import datetime, timezone
 from functools import cached_property
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -199,12 +200,19 @@ def _set_features_aside(folder: Path, name: str) -> None:
     interruption: they go before the items come."""
     for modality in find_modalities(folder, name):
         path = feature_path(folder, name, modality)
-        path.replace(f"{path}.old")
+        aside = _free_name(f"{path}.old")
+        path.replace(aside)
         (folder / f"{name}.{modality}.problems.jsonl").unlink(missing_ok=True)
         print(
             f"{path}: created for other items than {folder / name}.item now has, renamed to "
-            f"{path.name}.old; extract it again, or rename it back if its vectors still fit"
+            f"{aside.name}; extract it again, or rename it back if its vectors still fit"
         )
+
+
+def _free_name(path: str) -> Path:
+    """The path, or with a number from 2 behind it, at which there is no file."""
+    names = (Path(f"{path}{number if number > 1 else ''}") for number in count(1))
+    return next(name for name in names if not name.exists())
 
 
 def unit_rows(values: np.ndarray) -> np.ndarray:

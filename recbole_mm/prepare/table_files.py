@@ -21,6 +21,7 @@ from recbole_mm.prepare.inputs import InputError
 from recbole_mm.prepare.line_tables import scan_lines
 from recbole_mm.prepare.text_tables import checked_header, first_fault, in_utf8, read_header
 from recbole_mm.tools.names import nearest
+from recbole_mm.tools.path_patterns import pattern_of
 
 OTHER_SEPARATORS = {";": ";", "\t": "tab", "|": "|", ",": ","}
 
@@ -46,7 +47,7 @@ def scan_table(path, text: TextFormat = PLAIN, scratch=None) -> pl.LazyFrame:
         if text.lines != "columns":
             return scan_lines(path, text, scratch)
         if ending_of(path) in PARQUET:
-            return pl.scan_parquet(path)
+            return pl.scan_parquet(pattern_of(path))
         if ending_of(path) == EXCEL:
             return _first_sheet(path).lazy()
         if ending_of(path) in JSON_LINES:
@@ -56,7 +57,7 @@ def scan_table(path, text: TextFormat = PLAIN, scratch=None) -> pl.LazyFrame:
 
 def _scan_separated(path, text: TextFormat, scratch) -> pl.LazyFrame:
     return pl.scan_csv(
-        in_utf8(path, text, scratch),
+        pattern_of(in_utf8(path, text, scratch)),
         separator=separator_of(path, text),
         has_header=not text.header,
         quote_char='"' if text.quotes else None,
@@ -67,9 +68,9 @@ def _scan_separated(path, text: TextFormat, scratch) -> pl.LazyFrame:
 
 def _scan_json_lines(path) -> pl.LazyFrame:
     """A first pass finds the types; numbers then stay as they are written: an id of 7 is ``7``."""
-    types = pl.scan_ndjson(path, infer_schema_length=None).collect_schema()
+    types = pl.scan_ndjson(pattern_of(path), infer_schema_length=None).collect_schema()
     single = {name: pl.String for name, dtype in types.items() if not dtype.is_nested()}
-    return pl.scan_ndjson(path, infer_schema_length=None, schema_overrides=single)
+    return pl.scan_ndjson(pattern_of(path), infer_schema_length=None, schema_overrides=single)
 
 
 def _first_sheet(path) -> pl.DataFrame:
@@ -78,7 +79,10 @@ def _first_sheet(path) -> pl.DataFrame:
     except ModuleNotFoundError as error:
         raise InputError(f"{path}: Excel files need pip install 'recbole_mm[excel]'") from error
     try:
-        sheet = pl.read_excel(path, has_header=False, infer_schema_length=0, drop_empty_cols=False)
+        with open(path, "rb") as file:  # polars expands patterns in a path
+            sheet = pl.read_excel(
+                file, has_header=False, infer_schema_length=0, drop_empty_cols=False
+            )
     except Exception as error:  # readers of damaged files raise whatever they like
         reason = str(error).strip().partition("\n")[0]
         raise InputError(f"{path}: not a readable Excel file ({reason}). Save it again.") from error

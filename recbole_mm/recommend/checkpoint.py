@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -12,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 from recbole_mm.config.checks import refuse_wrong_values
 from recbole_mm.config.keys import refuse_unknown_keys
 from recbole_mm.config.plain import config_from_plain, with_release
+from recbole_mm.data.builtin import BUILTIN
 from recbole_mm.data.dataset import MultiModalDataset
 from recbole_mm.data.training_data import UNKNOWN, Record, training_data, well_formed
 from recbole_mm.model.layers.feature_transform import FeatureTransform
@@ -198,9 +200,31 @@ def _stored_config(plain: dict, origin: str):
 
 def _load_splits(plain: dict, origin: str) -> list[MultiModalDataset]:
     config = _stored_config(plain, origin)
+    _refuse_files_elsewhere(config, origin)
     find_or_make(config)
     with user_errors():
         return MultiModalDataset(config).build()
+
+
+def _refuse_files_elsewhere(config, origin: str) -> None:
+    """A checkpoint names folders, and data sets that make themselves: files are made in the working
+    directory alone."""
+    name = config["dataset"]
+    if name not in BUILTIN:
+        return
+    data = Path(config["data_path"])
+    features = Path(config["feature_path"] or data)
+    here = Path.cwd().resolve()
+    for folder, there in (
+        (data, (data / f"{name}.inter").is_file()),
+        (features, any(features.glob(f"{name}.*.npz"))),
+    ):
+        if not there and not folder.resolve().is_relative_to(here):
+            raise CheckpointError(
+                f"{origin}: it was trained on {name!r} in {folder}, where its files are not. A checkpoint "
+                f"makes files in the working directory alone: make these with recbole-mm "
+                f"--dataset={name} --data_path={data.parent}, or start where they are"
+            )
 
 
 def _refuse_other_features(known, train: MultiModalDataset, origin: str) -> None:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
+from recbole_mm.prepare.interactions import as_tokens
 from recbole_mm.prepare.table_files import reading
 from recbole_mm.prepare.times import unix_seconds
 from recbole_mm.recommend.disk import disk_errors
@@ -23,12 +24,12 @@ from recbole_mm.recommend.tables import (
     USUAL,
     TableError,
     TableForm,
-    as_text,
     column_of,
     open_table,
 )
 from recbole_mm.tools import processes
 from recbole_mm.tools.hashing import sha256_of_parts
+from recbole_mm.tools.path_patterns import pattern_of
 
 KEPT = ("user", "row", "item_id", "time")
 
@@ -95,7 +96,7 @@ class Histories:
         return "time" in self.events.collect_schema()
 
     def last_time(self) -> float:
-        """Time of the latest event of all users; 0 without times or events."""
+        """Time of the latest event of these users; 0 without times or events."""
         if not self.has_time:
             return 0.0
         return self.events.select(pl.col("time").max()).collect().item() or 0.0
@@ -173,7 +174,7 @@ def read_histories(
     n_users = None
     if processes.is_first():
         _, n_users = _read(source, tokens, form, users, origin, on_disk, stored)
-    return Histories(pl.scan_parquet(scratch), processes.of_first(n_users), origin)
+    return Histories(pl.scan_parquet(pattern_of(scratch)), processes.of_first(n_users), origin)
 
 
 def _in_memory(events: pl.LazyFrame) -> pl.LazyFrame:
@@ -285,14 +286,14 @@ def _explode(table: pl.LazyFrame, form: TableForm, origin: str) -> pl.LazyFrame:
     lists = has_lists or item in NAMES_OF_LISTS if form.lists is None else form.lists
     if has_lists and not lists:
         raise TableError(f"{origin}: column {item!r} has lists: a row is a whole history")
-    picked = [as_text(user).alias("user"), pl.col(item).alias("item")]
+    picked = [as_tokens(user, schema[user]).alias("user"), pl.col(item).alias("item")]
     picked += [pl.col(time).alias("timestamp")] if time else []
     table = table.select(picked).with_row_index("line")
     table = table.filter(~pl.all_horizontal(pl.exclude("line").is_null()))  # blank lines
     if lists:
         _refuse_duplicate_users(table, origin)
         table = _explode_lists(table, origin)
-    token = as_text("item")
+    token = as_tokens("item", table.collect_schema()["item"])
     table = table.with_columns(item=pl.when(token != "").then(token))
     if time:
         seconds = unix_seconds(table, origin, form.time_unit, form.time_format)
@@ -320,7 +321,7 @@ def _explode_lists(table: pl.LazyFrame, origin: str) -> pl.LazyFrame:
 
 def _as_list(name: str) -> pl.Expr:
     """Cells of JSON, or of words with blanks between them."""
-    cell = as_text(name)
+    cell = as_tokens(name)
     words = cell.str.extract_all(r"\S+")
     is_json = cell.str.starts_with("[")
     of_json = pl.when(is_json).then(cell).str.json_decode(pl.List(pl.String))

@@ -41,6 +41,10 @@ def read_item_options(options, text: TextFormat) -> None:
     """
     if options.new_items and options.catalog:
         raise UserError("--new-items and --catalog: give one of them")
+    if (options.encoder or options.images) and not (options.new_items or options.catalog):
+        raise UserError(
+            "--encoder and --images are for texts and pictures of new items: give --new-items or --catalog"
+        )
     for path in (options.new_items, options.catalog):
         if path is not None:
             refuse_unreadable(path, text)

@@ -23,6 +23,7 @@ from recbole_mm.tools.hashing import sha256_of_file
 from recbole_mm.tools.json_files import fits
 from recbole_mm.tools.json_text import parse_json
 from recbole_mm.tools.locks import locked
+from recbole_mm.tools.path_patterns import pattern_of
 from recbole_mm.tools.records import read_record, write_record
 
 PLAN = "plan.json"
@@ -140,7 +141,7 @@ class PartialOutput:
             RunFailed: the file cannot be written.
         """
         if processes.is_first():
-            table = pl.scan_parquet([self._files(number)[0] for number in range(n_parts)])
+            table = pl.scan_parquet([pattern_of(self._files(n)[0]) for n in range(n_parts)])
             with disk_errors(self.path, self.hint), whole_or_not(self.path) as temporary:
                 _sink(table, self.path.suffix.lower(), temporary)
                 shutil.rmtree(self.folder, ignore_errors=True)

@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 import secrets
+from collections.abc import Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -39,7 +40,7 @@ from recbole_mm.recommend.request import (
 from recbole_mm.recommend.serving_files import ServingReport, write_serving_files
 from recbole_mm.recommend.similar import similar_items
 from recbole_mm.recommend.tables import USUAL, TableError, TableForm
-from recbole_mm.run.identity import package_version
+from recbole_mm.run.identity import data_hashes, package_version
 from recbole_mm.tools import processes
 from recbole_mm.tools.errors import UserError
 from recbole_mm.tools.hashing import sha256_of_file, sha256_of_parts
@@ -437,8 +438,16 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
     def _plan(self, histories, request: Request) -> dict:
         """Everything that an answer depends on."""
         given = {**dataclasses.asdict(request), "histories": histories}
-        if self._opened.splits is not None and (histories is None or request.stored_events):
-            given["stored"] = hash_of_dataset(self._opened.splits[0])
+        for name in ("histories", "candidates"):
+            if isinstance(given[name], Mapping):  # columns
+                given[name] = secrets.token_hex()
+        if self._opened.splits is not None:
+            train = self._opened.splits[
+                0
+            ]  # a checkpoint leaves features and titles to its data set
+            given["data"] = data_hashes(train.config)
+            if histories is None or request.stored_events:
+                given["stored"] = hash_of_dataset(train)
         return {
             "version": package_version("recbole_mm"),
             "model": self._opened.identity,

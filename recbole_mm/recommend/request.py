@@ -44,7 +44,7 @@ class Request:
             ``None``: all that have one.
         form: how to read histories and candidates.
         request_time: unix seconds at which the recommendations are asked for, for models that read
-            it (``query_time: request``); ``None``: the time of the latest event of all users.
+            it (``query_time: request``); ``None``: the time of the latest event of those who are asked for.
         strict: items of histories and candidates that the catalog does not have are an error.
         batch_size: histories that the model reads at once; ``None``: as in evaluation.
         result_columns: other names for some of :data:`RESULT_COLUMNS`, ``title`` and ``image``.

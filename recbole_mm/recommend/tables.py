@@ -8,6 +8,7 @@ from typing import NamedTuple
 import polars as pl
 
 from recbole_mm.prepare.formats import PLAIN, TextFormat
+from recbole_mm.prepare.interactions import as_tokens
 from recbole_mm.prepare.table_files import reading, scan_table
 from recbole_mm.tools.errors import UserError
 from recbole_mm.tools.names import nearest
@@ -78,7 +79,7 @@ def read_ids(path, role: str, form: TableForm = USUAL) -> list[str]:
     """
     path = Path(path)
     if path.suffix.lower() == ".txt":
-        lines = read_text(path, TableError).splitlines()
+        lines = read_text(path, TableError).split("\n")
         return [line.strip() for line in lines if line.strip()]
     with (
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
@@ -87,7 +88,8 @@ def read_ids(path, role: str, form: TableForm = USUAL) -> list[str]:
         table = open_table(path, form, folder)
         names = table.collect_schema().names()
         name = column_of(names, role, form, str(path))
-        return table.select(as_text(name)).collect().to_series().drop_nulls().to_list()
+        ids = table.select(as_tokens(name, table.collect_schema()[name]))
+        return ids.collect().to_series().drop_nulls().to_list()
 
 
 def read_items_table(source, form: TableForm = USUAL) -> pl.DataFrame:
@@ -110,7 +112,8 @@ def read_items_table(source, form: TableForm = USUAL) -> pl.DataFrame:
         table = open_table(source, form, folder)
         name = column_of(table.collect_schema().names(), "item", form, origin)
         table = table.filter(~pl.all_horizontal(pl.all().is_null()))  # blank lines
-        return table.with_columns(as_text(name).alias("item")).collect()
+        ids = as_tokens(name, table.collect_schema()[name])
+        return table.with_columns(ids.alias("item")).collect()
 
 
 def open_table(source, form: TableForm, folder) -> pl.LazyFrame:
@@ -175,8 +178,3 @@ def column_of(names: list[str], role: str, form: TableForm, origin: str) -> str:
         separator = "tab" if others[0] == "\t" else others[0]
         fix = f"the table has one column, which looks like several: --separator='{separator}'"
     raise TableError(f"{origin}: {missing}: {fix}. The table has {names}")
-
-
-def as_text(name: str) -> pl.Expr:
-    """A column as text without blanks around it."""
-    return pl.col(name).cast(pl.String).str.strip_chars()

@@ -52,7 +52,7 @@ def learning_curves(
                 markevery=max(1, len(curve) // 8),
                 markersize=4,
                 linewidth=1,
-                label=label if repeat == 0 else None,
+                label=as_plain_text(label) if repeat == 0 else None,
             )
     draw_levels(axes, levels or {})
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -66,8 +66,18 @@ def draw_levels(axes, levels: dict[str, float]) -> None:
     """Thin level lines, by label."""
     for number, (label, value) in enumerate(levels.items(), 1):
         axes.axhline(
-            value, color="0.5", linestyle=DASHES[number % len(DASHES)], linewidth=0.7, label=label
+            value,
+            color="0.5",
+            linestyle=DASHES[number % len(DASHES)],
+            linewidth=0.7,
+            label=as_plain_text(label),
         )
+
+
+def as_plain_text(label: str) -> str:
+    """A label that matplotlib shows as it is: no formula between ``$``, and not hidden for a ``_``."""
+    text = label.replace("$", r"\$")
+    return f" {text}" if text.startswith("_") else text
 
 
 def grouped_bars(groups: dict[str, dict[str, Interval]], labels: list[str], metric: str) -> Figure:
@@ -94,7 +104,7 @@ def grouped_bars(groups: dict[str, dict[str, Interval]], labels: list[str], metr
             heights,
             width,
             yerr=errors if spans else None,
-            label=label,
+            label=as_plain_text(label),
             color=GRAYS[number % len(GRAYS)],
             hatch=HATCHES[number % len(HATCHES)],
             edgecolor="black",
@@ -102,7 +112,7 @@ def grouped_bars(groups: dict[str, dict[str, Interval]], labels: list[str], metr
             error_kw={"elinewidth": 1, "capsize": 2},
         )
     axes.set_xlim(-0.5, len(groups) - 0.5)
-    axes.set_xticks(range(len(groups)), list(groups), fontsize=8)
+    axes.set_xticks(range(len(groups)), list(map(as_plain_text, groups)), fontsize=8)
     axes.set_ylabel(metric)
     add_legend(figure, axes)
     return figure

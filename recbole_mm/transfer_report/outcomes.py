@@ -17,6 +17,7 @@ from recbole_mm.run.stages import Stage
 from recbole_mm.tools.errors import UserError
 from recbole_mm.tools.files import set_aside
 from recbole_mm.tools.hashing import sha256_of_file
+from recbole_mm.tools.path_patterns import pattern_of
 from recbole_mm.tools.records import read_record, write_record
 from recbole_mm.transfer_report.settings import Condition
 
@@ -99,7 +100,7 @@ def _kept_ranks(path: Path, record_path: Path) -> tuple[pl.DataFrame, dict[str, 
             return None
         if sha256_of_file(path) != record["ranks"]:
             raise UserError(f"{path} has changed since it was written")
-        return pl.read_parquet(path), record["environment"]
+        return pl.read_parquet(pattern_of(path)), record["environment"]
     except (OSError, UserError, KeyError, pl.exceptions.PolarsError) as error:
         set_aside(record_path, error)
         return None

@@ -204,7 +204,9 @@ class Trials:
         return point or self._failed_before()
 
     def _is_over(self) -> bool:
-        """Whether the last trials were no better, as many as ``patience``."""
+        """Whether the last trials were no better, as many as ``patience``; a grid is run as a whole."""
+        if self.settings.algorithm == "exhaustive":
+            return False
         ended = [t for t in self.ended if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
         if self.settings.patience is None or not any(t.state.name == "COMPLETE" for t in ended):
             return False

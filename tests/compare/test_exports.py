@@ -91,6 +91,21 @@ def test_lists_are_trec_runs_with_their_targets(tmp_path):
     ]
 
 
+def test_blanks_in_names_do_not_end_a_column(tmp_path):
+    row = {
+        "label": "A",
+        "seed": 1,
+        "user": "Ann Lee",
+        "item": "50% lamp",
+        "recommended": ["big\tlamp"],
+    }
+
+    qrels, run = write_trec(pl.DataFrame([row]), tmp_path)
+
+    assert qrels.read_text() == "Ann%20Lee 0 50%25%20lamp 1\n"
+    assert run.read_text() == "Ann%20Lee Q0 big%09lamp 1 -1 A-seed1\n"
+
+
 def test_a_user_with_several_targets_has_a_topic_for_each(tmp_path):
     ranks = pl.DataFrame(
         {

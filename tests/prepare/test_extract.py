@@ -356,7 +356,23 @@ def test_a_file_that_holds_no_arrays_is_named(dataset, tmp_path, ending):
 def test_an_encoder_and_ready_made_vectors_exclude_each_other(capsys):
     with pytest.raises(SystemExit):
         extract_features.main(["shop", "--modality=audio=a.npy", "--encoder=some"])
+
     assert "give one" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--modality=audio=a.npy", "--normalize"], "--normalize has no effect: --modality adds"),
+        (["--modality=audio=a.npy", "--prompt=x"], "--prompt has no effect: --modality adds"),
+        (["--prompt=x"], "--prompt has no effect: it needs --encoder"),
+    ],
+)
+def test_an_option_that_would_have_no_effect_is_refused(options, message, capsys):
+    with pytest.raises(SystemExit):
+        extract_features.main(["shop", *options])
+
+    assert message in capsys.readouterr().err
 
 
 def test_a_data_set_that_is_not_prepared_names_the_command(tmp_path):

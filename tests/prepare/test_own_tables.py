@@ -123,6 +123,50 @@ def test_features_of_other_items_are_set_aside(shop, tmp_path, capsys):
     assert PreparedDataset(out, "shop").modalities() == []
     assert PreparedDataset(out, "shop").card["features"] == {}
 
+    prepare.main([str(shop), f"--output={out}"])
+    again = (out / "shop/shop.text.npz").read_bytes()
+    items.write_text(items.read_text().replace("Blue boat", "Red boat"))
+    prepare.main([str(shop), f"--output={out}", "--no-features"])
+
+    assert "renamed to shop.text.npz.old2" in capsys.readouterr().out
+    kept = [(out / f"shop/shop.text.npz.{name}").read_bytes() for name in ("old", "old2")]
+    assert kept == [before, again]
+
+
+def test_options_win_over_vectors_that_only_lie_in_the_folder(shop, tmp_path):
+    np.savez(shop / "clip_vit_b32.npz", item=np.array(["c"]), text=np.ones((1, 2), np.float16))
+
+    prepare.main([str(shop), f"--output={tmp_path}", "--modalities", "text"])
+
+    assert read_item_features(tmp_path / "shop/shop.text.npz", ["[PAD]", "c"]).values.shape[1] > 2
+    prepare.main([str(shop), f"--output={tmp_path / 'tables'}", "--no-features"])
+    assert PreparedDataset(tmp_path / "tables", "shop").modalities() == []
+    with pytest.raises(InputError, match="--vectors has the features: leave out"):
+        prepare.main(
+            [str(shop), f"--output={tmp_path / 'x'}", f"--vectors={shop}", "--no-features"]
+        )
+
+
+@pytest.mark.parametrize("role", ["user", "item"])
+def test_ids_that_pandas_made_floats_of_are_integers(tmp_path, role):
+    rows = pd.DataFrame(
+        {"user": [1, 1, 2, 2], "item": [7, 8, 7, 8], "timestamp": [1e9, 2e9, 1e9, 2e9]}
+    )
+    rows[role] = rows[role].astype(float)
+    pl.DataFrame(rows.to_dict("list")).write_parquet(tmp_path / "events.parquet")
+
+    prepare.main(
+        [
+            f"--interactions={tmp_path}/events.parquet",
+            "--name=Shop",
+            f"--output={tmp_path}",
+            "--no-features",
+        ]
+    )
+
+    table = read(tmp_path / "Shop/Shop.inter")
+    assert {*table["user_id:token"], *table["item_id:token"]} == {"1", "2", "7", "8"}
+
 
 def test_vectors_that_are_no_archive_are_refused(shop, tmp_path):
     np.save(tmp_path / "v.npy", np.eye(4))

@@ -6,6 +6,7 @@ import subprocess
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -173,7 +174,7 @@ def test_an_interrupted_command_resumes(checkpoint, tmp_path, monkeypatch, capsy
     assert not list(tmp_path.glob(".top*"))
 
 
-@pytest.mark.parametrize("changed", ["--k=9", "--histories"])
+@pytest.mark.parametrize("changed", ["--k=9", "--histories", "features"])
 def test_another_request_starts_from_scratch(changed, checkpoint, histories, tmp_path, monkeypatch):
     monkeypatch.setattr("recbole_mm.recommend.request.USERS_PER_PART", (1, 1))
     histories.write_text(ONE_USER + "bert,i4\n")
@@ -188,6 +189,10 @@ def test_another_request_starts_from_scratch(changed, checkpoint, histories, tmp
 
     if changed == "--histories":
         histories.write_text(ONE_USER + "bert,i5\n")
+    elif changed == "features":  # which a checkpoint leaves to its data set
+        path = tmp_path / "dataset/toy/toy.text.npz"
+        arrays = dict(np.load(path))
+        np.savez(path, **{**arrays, "feature": arrays["feature"][::-1]})
     else:
         command.append(changed)
     computed = parts_computed(monkeypatch)
@@ -231,6 +236,7 @@ def test_a_full_disk_is_one_line_and_keeps_what_is_finished(
         (["--titles"], "no column 'title'"),
         (["--user_column=use"], "no column 'use': name it with --user-column (in Python TableForm(user=...); did you mean 'user'?)"),
         (["--device=tpu"], "device 'tpu' cannot be used"),
+        (["--images=."], "--encoder and --images are for texts and pictures of new items"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_line(options, message, checkpoint, histories, tmp_path, capsys):

@@ -30,6 +30,19 @@ def test_figures_are_told_apart_without_color_and_load_nothing():
     assert "<pattern" in texts[1]
 
 
+def test_labels_are_shown_as_they_are():
+    labels = [r"cost $\alpha_{x$", "_b"]
+    curves = learning_curves({label: [[(1, 0.1), (2, 0.2)]] for label in labels}, "NDCG@10")
+    bars = grouped_bars({label: {"all": SPAN} for label in labels}, ["all"], "NDCG@10")
+
+    for figure in (curves, bars):
+        svg_text(figure)  # draws them
+    assert [text.get_text().strip() for text in curves.legends[0].get_texts()] == [
+        r"cost \$\alpha_{x\$",
+        "_b",
+    ]
+
+
 def test_a_figure_is_written_as_svg_and_pdf_and_again_as_the_same_bytes(tmp_path):
     def write(name):
         figure = grouped_bars({"A": {"all": SPAN}}, ["all"], "NDCG@10")

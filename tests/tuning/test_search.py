@@ -74,7 +74,7 @@ def trials_of(path="out/journal.log"):
 def test_a_grid_runs_to_its_end_and_the_best_is_written(tmp_path, toy, played, tool):
     grid = "learning_rate choice [" + ",".join(str(0.001 * i) for i in range(20, 0, -1)) + "]\n"
 
-    best = search(tmp_path, toy, grid, algorithm="exhaustive", budget=1, **tool)
+    best = search(tmp_path, toy, grid, algorithm="exhaustive", budget=1, patience=1, **tool)
 
     assert len(played) == 20  # RecBole alone would stop after ten trials without a better one
     assert best["learning_rate"] == pytest.approx(0.02)

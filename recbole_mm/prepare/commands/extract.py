@@ -30,6 +30,9 @@ from recbole_mm.prepare.fields import TEXT_FIELDS
 from recbole_mm.prepare.folders import require_finished
 from recbole_mm.tools.command_lines import path_argument
 
+OF_MADE_FEATURES = ("--save-as", "--normalize", "--dimension", "--text-fields", "--batch-size")
+"""Options that say how features are made."""
+
 
 def read_arguments(arguments=None):
     parser = parser_of("extract", __doc__)
@@ -94,6 +97,19 @@ def read_arguments(arguments=None):
         parser.error("--modality takes NAME=FILE, as in audio=feats.npy")
     if args.modality and args.encoder:
         parser.error("--modality adds vectors of your own, --encoder creates them: give one")
+    of_encoders = ["--pooling", "--prompt", "--prompt-name"]
+    without_effect = []
+    if args.modality:
+        without_effect = [*of_encoders, *OF_MADE_FEATURES]
+    elif not args.encoder:
+        without_effect = of_encoders
+    for option in without_effect:
+        name = option[2:].replace("-", "_")
+        if getattr(args, name) != parser.get_default(name):
+            reason = (
+                "--modality adds vectors as they are" if args.modality else "it needs --encoder"
+            )
+            parser.error(f"{option} has no effect: {reason}")
     return args
 
 

@@ -26,6 +26,7 @@ import re
 from pathlib import Path
 
 from recbole_mm.prepare.commands.options import (
+    MODALITIES,
     add_encoder,
     add_output,
     command_line,
@@ -183,6 +184,10 @@ def _check_features(args) -> None:
         args.vectors = args.vectors / VECTORS_NAME
     if args.vectors and not args.vectors.is_file():
         raise InputError(f"{args.vectors}: no such file.")
+    if args.vectors and _chooses_features(args):
+        raise InputError(
+            "--vectors has the features: leave out --encoder, --modalities and --no-features"
+        )
     if args.images and not args.images.is_dir():
         raise InputError(f"{args.images}: no such folder.")
 
@@ -246,7 +251,15 @@ def _look_into(args) -> None:
     args.interactions = args.interactions or _table_in(args.folder, "interactions")
     args.items = args.items or _table_in(args.folder, "items", required=False)
     vectors = args.folder / VECTORS_NAME
-    args.vectors = args.vectors or (vectors if vectors.is_file() else None)
+    if args.vectors is None and not _chooses_features(args) and vectors.is_file():
+        args.vectors = vectors
+        print(
+            f"{vectors}: its vectors are the features, unless --encoder, --modalities or --no-features is given"
+        )
+
+
+def _chooses_features(args) -> bool:
+    return bool(args.no_features or args.encoder or args.modalities != list(MODALITIES))
 
 
 def _table_in(folder: Path, stem: str, required: bool = True) -> Path | None:
