@@ -215,11 +215,11 @@ def _refuse_files_elsewhere(config, origin: str) -> None:
     data = Path(config["data_path"])
     features = Path(config["feature_path"] or data)
     here = Path.cwd().resolve()
-    for folder, there in (
+    for folder, is_made in (
         (data, (data / f"{name}.inter").is_file()),
         (features, any(features.glob(f"{name}.*.npz"))),
     ):
-        if not there and not folder.resolve().is_relative_to(here):
+        if not is_made and not folder.resolve().is_relative_to(here):
             raise CheckpointError(
                 f"{origin}: it was trained on {name!r} in {folder}, where its files are not. A checkpoint "
                 f"makes files in the working directory alone: make these with recbole-mm "
