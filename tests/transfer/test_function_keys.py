@@ -34,7 +34,7 @@ OTHER = {
 }
 OF_THE_SETTING = {
     "modalities", "use_item_id", "train_stage", "released", "word_drop_features", "MAX_ITEM_LIST_LENGTH",
-    "train_neg_sample_args", "loss_type", "no_weight_decay", "same_domain_negatives",
+    "train_neg_sample_args", "loss_type", "no_weight_decay", "group_learning_rates", "same_domain_negatives",
 }  # fmt: skip
 """What is learned or read, or how: named by every stage, or without a second value here."""
 OF_ONE_DATA_SET = {
