@@ -12,6 +12,7 @@ import torch
 from recbole_mm.data.feature_files import FeatureFileError
 from recbole_mm.data.features import read_item_features
 from recbole_mm.prepare.commands import convert
+from recbole_mm.prepare.convert import read_json_lines, read_tab_lines
 from recbole_mm.prepare.convert_missrec import convert_missrec
 from recbole_mm.prepare.inputs import InputError
 from recbole_mm.tools.errors import UserError
@@ -250,3 +251,12 @@ def test_a_damaged_folder_is_converted_or_refused(tmp_path, layout):
         finally:
             file.write_bytes(whole)
     assert refused > 30
+
+
+def test_only_the_end_of_a_line_ends_it(tmp_path):
+    path = tmp_path / "texts"
+    path.write_bytes("a\tb\u2028c\r\nd\te\x0c\n".encode())
+    assert read_tab_lines(path, 2) == [["a", "b\u2028c"], ["d", "e\x0c"]]
+
+    path.write_bytes('{"title": "x\x85y\u2028"}\n\n'.encode())
+    assert read_json_lines(path) == [{"title": "x\x85y\u2028"}]
