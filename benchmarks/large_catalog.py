@@ -72,12 +72,12 @@ def step(name: str, task: str, n_items: int) -> dict:
     model = model_class(name_of_model)(config, large_dataset(n_items, modalities)).train()
     before = own()
     model.on_epoch_start(0)
-    take = training_step(model, config)
+    train_on = training_step(model, config)
     seconds = []
     for rows in (8, BATCH) if model.use_item_id else (BATCH,):
         batch = random_batch(rows, n_items, LENGTH, 0.5)
         begun = time.perf_counter()
-        take(batch)
+        train_on(batch)
         seconds.append(time.perf_counter() - begun)
     return {"seconds": round(seconds[-1], 1), "MB before": round(before / 1e6)}
 

@@ -11,6 +11,7 @@ The layers, later ones win::
 
 import os
 from copy import deepcopy
+from pathlib import Path
 from typing import NamedTuple
 
 from recbole.config import Config
@@ -36,6 +37,7 @@ from recbole_mm.config.property_files import (
     joined,
     read_yaml,
     users_dataset_files,
+    values_in,
 )
 from recbole_mm.tools import processes
 from recbole_mm.tools.variables import GPU_VARIABLE, environment
@@ -47,10 +49,6 @@ class Layer(NamedTuple):
     source: str
     values: dict
     is_file: bool = False
-
-
-_RECBOLES_FILES: dict[tuple[str, int], dict | None] = {}
-"""Values of RecBole's yaml files, by path and time of change."""
 
 
 class RunConfig(Config):
@@ -93,12 +91,9 @@ class RunConfig(Config):
         super()._init_device()
 
     def _update_internal_config_dict(self, file):
-        """RecBole's, which reads the same files for every configuration: each is read once."""
-        key = (file, os.stat(file).st_mtime_ns)
-        if key not in _RECBOLES_FILES:
-            _RECBOLES_FILES[key] = deepcopy(super()._update_internal_config_dict(file))
-        values = deepcopy(_RECBOLES_FILES[key])
-        self.internal_config_dict.update(values or {})
+        """RecBole's, which reads the same files again for every configuration."""
+        values = deepcopy(values_in(Path(file)))
+        self.internal_config_dict.update(values)
         return values
 
     def _load_internal_config_dict(self, model, model_class, dataset):

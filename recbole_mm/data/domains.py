@@ -102,6 +102,12 @@ def excluded_data_sets(config) -> list[str]:
     return names
 
 
+def excluded_parts(config) -> list[str]:
+    """Those of :func:`excluded_data_sets`, with its domains in place of a mixture."""
+    excluded = excluded_data_sets(config)
+    return [part for name in excluded for part in domains_of_data_set(config, name) or [name]]
+
+
 def interaction_files(config, name: str) -> list[Path]:
     """The file of interactions of a data set beside that of a configuration, or its parts if it is
     split already."""

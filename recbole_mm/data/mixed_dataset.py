@@ -51,9 +51,8 @@ class MixtureDataset(ExampleDataset):
     def _data_processing(self):
         super()._data_processing()
         if self.domains:
-            origin, tokens = f"mixture {self.dataset_path}", self.field2id_token
-            refuse_users_without_domain(tokens[self.uid_field], self.domains, origin)
-            self.item_domain = domain_of_items(tokens[self.iid_field], self.domains, origin)
+            tokens, origin = self.field2id_token[self.iid_field], f"mixture {self.dataset_path}"
+            self.item_domain = domain_of_items(tokens, self.domains, origin)
 
     def _download(self):
         if not self.domains:  # a mixture needs no folder of its own
@@ -65,6 +64,9 @@ class MixtureDataset(ExampleDataset):
             self._load_domains()
         else:
             super()._load_inter_feat(token, dataset_path)
+            if self.domains:
+                users = categorical(self.inter_feat[self.uid_field]).categories
+                refuse_users_without_domain(users, self.domains, f"mixture {dataset_path}")
             self._leave_users_out(token)
             self.has_time = self._has_time_or_order(path)
 
@@ -133,7 +135,7 @@ class MixtureDataset(ExampleDataset):
             key = f"domain_curriculum: {pause}" if pause else f"domain_sampling: {sampling}"
             raise DatasetError(f"{key} needs a mixture; {self.dataset_name} has no domains")
         train.example_of_row = torch.arange(len(train))  # what trains nothing reads them all
-        train._domain_shares()
+        train._domain_shares()  # refuses a domain without examples now
 
     def on_epoch_start(self, epoch: int) -> None:
         """Draw the examples of an epoch, if domains are balanced or join one after another: none is

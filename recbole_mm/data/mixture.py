@@ -60,9 +60,9 @@ def refuse_users_without_domain(user_tokens, domains: list[str], origin: str) ->
     """The users of a mixture belong to a domain, as its items do.
 
     Raises:
-        MixtureError: a token, the padding user apart, does not begin with the name of a domain.
+        MixtureError: a token does not begin with the name of a domain.
     """
-    _domain_of_tokens(user_tokens[1:], domains, f"{origin}: user")
+    _domain_of_tokens(user_tokens, domains, f"{origin}: user")
 
 
 def _domain_of_tokens(tokens, domains: list[str], called: str) -> np.ndarray:

@@ -13,7 +13,7 @@ from recbole_mm.data.domains import (
     domain_folder,
     domains_of,
     domains_of_data_set,
-    excluded_data_sets,
+    excluded_parts,
     interaction_files,
 )
 from recbole_mm.data.errors import DatasetError
@@ -57,7 +57,7 @@ def shared_users(source, target) -> SharedUsers | None:
         target: of a finetune stage.
     """
     names = [domains_of(config) or [config["dataset"]] for config in (source, target)]
-    excluded = excluded_data_sets(source)
+    excluded = excluded_parts(source)
     needed = [(source, name) for name in [*names[0], *excluded]]
     needed += [(target, name) for name in names[1]]
     if not all(interaction_files(config, name) for config, name in needed):

@@ -71,7 +71,7 @@ def needed_datasets(config) -> list[str]:
         MixtureError: its domains cannot be one data set.
     """
     from recbole_mm.data.builtin import BUILTIN
-    from recbole_mm.data.domains import domains_of
+    from recbole_mm.data.domains import domains_of, excluded_parts
 
     name = config["dataset"]
     names = [name]
@@ -79,23 +79,15 @@ def needed_datasets(config) -> list[str]:
     if domains and not (Path(config["data_path"]) / f"{name}.inter").is_file():
         names = domains
     found_later = {*BUILTIN, *_downloaded_by_recbole()}
-    return [name for name in (*names, *_excluded(config)) if name not in found_later]
-
-
-def _excluded(config) -> list[str]:
-    """Data sets whose users are left out, without mixtures: their domains instead."""
-    from recbole_mm.data.domains import domains_of_data_set, excluded_data_sets
-
-    excluded = excluded_data_sets(config)
-    return [part for name in excluded for part in domains_of_data_set(config, name) or [name]]
+    return [name for name in (*names, *excluded_parts(config)) if name not in found_later]
 
 
 def lacking_datasets(config) -> list[Lacking]:
     """Those of :func:`needed_datasets` that do not exist or are not complete."""
-    from recbole_mm.data.domains import interaction_files
+    from recbole_mm.data.domains import excluded_parts, interaction_files
 
     root = Path(config["data_path"]).parent
-    excluded = _excluded(config)
+    excluded = excluded_parts(config)
     found = []
     for name in needed_datasets(config):
         key = "exclude_users_of" if name in excluded else None

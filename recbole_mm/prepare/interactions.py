@@ -6,6 +6,7 @@ They have the columns ``user_id, item_id, rating, timestamp``; the last two may 
 import polars as pl
 
 from recbole_mm.data.event_times import YEAR_2100
+from recbole_mm.prepare.cells import text_of
 from recbole_mm.prepare.inputs import InputError
 from recbole_mm.prepare.times import NAME_THEM, Times, unix_seconds, why_too_early
 
@@ -81,22 +82,9 @@ def unusable_tokens(name: str) -> dict[str, pl.Expr]:
     }
 
 
-def as_tokens(name: str, dtype: pl.DataType | None = None) -> pl.Expr:
-    """A column of any type as text without blanks around it.
-
-    Args:
-        name: of the column.
-        dtype: its type; pandas makes floats of integers where one is missing, which are written as
-            integers.
-    """
-    column = pl.col(name)
-    text = column.cast(pl.String)
-    if dtype is not None and dtype.is_float():
-        whole = column == column.cast(pl.Int64, strict=False)
-        text = (
-            pl.when(whole).then(column.cast(pl.Int64, strict=False).cast(pl.String)).otherwise(text)
-        )
-    return text.str.strip_chars().alias(name)
+def as_tokens(name: str, dtype: pl.DataType) -> pl.Expr:
+    """A column of ids of any type, of this name, as they are in RecBole's files."""
+    return text_of(pl.col(name), dtype).alias(name)
 
 
 def _typed(table, path, optional, times: Times) -> pl.LazyFrame:
@@ -107,7 +95,10 @@ def _typed(table, path, optional, times: Times) -> pl.LazyFrame:
     if "timestamp" in optional:
         seconds = unix_seconds(table, path, times.unit, times.form, times.fix)
         typed.append(seconds.alias("timestamp"))
-    given = [(as_tokens(name).fill_null("") != "").alias(f"{name}_given") for name in optional]
+    given = [
+        (as_tokens(name, schema[name]).fill_null("") != "").alias(f"{name}_given")
+        for name in optional
+    ]
     return table.select(*typed, *given).with_row_index("row")
 
 

@@ -210,7 +210,7 @@ def _set_features_aside(folder: Path, name: str) -> None:
 
 
 def _free_name(path: str) -> Path:
-    """The path, or with a number from 2 behind it, at which there is no file."""
+    """The first of ``path``, ``path2``, ``path3``, ... that does not exist."""
     names = (Path(f"{path}{number if number > 1 else ''}") for number in count(1))
     return next(name for name in names if not name.exists())
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import polars as pl
 
 from recbole_mm.data.event_times import YEAR_2100
+from recbole_mm.prepare.cells import text_of
 from recbole_mm.prepare.fields import SECONDS_PER_UNIT
 from recbole_mm.prepare.inputs import InputError
 
@@ -101,7 +102,7 @@ def unix_seconds(
         raise InputError(
             f"{path}: the times are of type {dtype}, expected dates, numbers or texts."
         )
-    text = _as_text(column, dtype)
+    text = text_of(column, dtype)
     shown = table.select(text).filter(column.fill_null("") != "").head(LOOKED_AT).collect()
     values = shown.to_series().to_list()
     if time_format:
@@ -117,14 +118,6 @@ def unix_seconds(
     if not re.match(ISO + ZONE, values[0]):
         raise InputError(f"{path}: {_unknown_form(values, fix)}")
     return _parsed_iso(text)
-
-
-def _as_text(column: pl.Expr, dtype) -> pl.Expr:
-    if dtype.is_float():
-        whole = column.is_finite() & (column == column.round())
-        integer = column.cast(pl.Int64, strict=False).cast(pl.String)
-        return pl.when(whole).then(integer).otherwise(column.cast(pl.String))
-    return column.cast(pl.String).str.strip_chars()
 
 
 def _is_number(text: str) -> bool:

@@ -28,7 +28,6 @@ from recbole_mm.recommend.tables import (
     open_table,
 )
 from recbole_mm.tools import processes
-from recbole_mm.tools.hashing import sha256_of_parts
 from recbole_mm.tools.path_patterns import pattern_of
 
 KEPT = ("user", "row", "item_id", "time")
@@ -250,22 +249,6 @@ def _events_of_dataset(train, tokens: pl.Series) -> pl.LazyFrame:
     return pl.LazyFrame(columns)
 
 
-def hash_of_dataset(train) -> str:
-    """SHA-256 of the events of a data set, by outside ids.
-
-    Raises:
-        TableError: see :func:`histories_of_dataset`.
-    """
-    _refuse_histories(train)
-
-    def parts():
-        for field in (train.uid_field, train.iid_field, train.time_field):
-            yield train.events[field].numpy().tobytes()
-            yield from (f"{token}\0" for token in train.field2id_token.get(field, ()))
-
-    return sha256_of_parts(parts())
-
-
 def _refuse_histories(train) -> None:
     if train.has_histories:
         raise TableError(
@@ -321,7 +304,7 @@ def _explode_lists(table: pl.LazyFrame, origin: str) -> pl.LazyFrame:
 
 def _as_list(name: str) -> pl.Expr:
     """Cells of JSON, or of words with blanks between them."""
-    cell = as_tokens(name)
+    cell = as_tokens(name, pl.String())
     words = cell.str.extract_all(r"\S+")
     is_json = cell.str.starts_with("[")
     of_json = pl.when(is_json).then(cell).str.json_decode(pl.List(pl.String))

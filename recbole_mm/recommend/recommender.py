@@ -21,7 +21,6 @@ from recbole_mm.recommend.checkpoint import Opened, open_checkpoint
 from recbole_mm.recommend.encoding import EncoderChoice
 from recbole_mm.recommend.histories import (
     Histories,
-    hash_of_dataset,
     histories_of_dataset,
     read_histories,
 )
@@ -441,13 +440,8 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
         for name in ("histories", "candidates"):
             if isinstance(given[name], Mapping):  # columns
                 given[name] = secrets.token_hex()
-        if self._opened.splits is not None:
-            train = self._opened.splits[
-                0
-            ]  # a checkpoint leaves features and titles to its data set
-            given["data"] = data_hashes(train.config)
-            if histories is None or request.stored_events:
-                given["stored"] = hash_of_dataset(train)
+        if self._opened.splits is not None:  # a bundle has all that it reads
+            given["data"] = data_hashes(self._opened.splits[0].config)
         return {
             "version": package_version("recbole_mm"),
             "model": self._opened.identity,

@@ -14,8 +14,7 @@ from recbole_mm.config.plain import config_to_plain
 from recbole_mm.data.domains import (
     domain_folder,
     domains_of,
-    domains_of_data_set,
-    excluded_data_sets,
+    excluded_parts,
 )
 from recbole_mm.tools.hashing import sha256_of_file, sha256_of_parts, sha256_of_tree
 from recbole_mm.transfer.bundle import hashed_file, what_is_missing
@@ -74,9 +73,8 @@ def data_hashes(config) -> dict[str, str]:
     places = [(folder, name, tables), (features, name, FEATURES)]
     for domain in domains_of(config):
         places.append((domain_folder(config, domain), domain, tables + FEATURES))
-    for excluded in excluded_data_sets(config):
-        for part in domains_of_data_set(config, excluded) or [excluded]:
-            places.append((domain_folder(config, part), part, (".inter",)))
+    for part in excluded_parts(config):
+        places.append((domain_folder(config, part), part, (".inter",)))
     used = [
         file
         for folder, stem, suffixes in places

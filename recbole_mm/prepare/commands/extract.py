@@ -30,6 +30,9 @@ from recbole_mm.prepare.fields import TEXT_FIELDS
 from recbole_mm.prepare.folders import require_finished
 from recbole_mm.tools.command_lines import path_argument
 
+OF_ENCODERS = ("--pooling", "--prompt", "--prompt-name")
+"""Options that say how an encoder is used."""
+
 OF_MADE_FEATURES = ("--save-as", "--normalize", "--dimension", "--text-fields", "--batch-size")
 """Options that say how features are made."""
 
@@ -97,20 +100,21 @@ def read_arguments(arguments=None):
         parser.error("--modality takes NAME=FILE, as in audio=feats.npy")
     if args.modality and args.encoder:
         parser.error("--modality adds vectors of your own, --encoder creates them: give one")
-    of_encoders = ["--pooling", "--prompt", "--prompt-name"]
-    without_effect = []
     if args.modality:
-        without_effect = [*of_encoders, *OF_MADE_FEATURES]
+        _refuse(
+            parser, args, (*OF_ENCODERS, *OF_MADE_FEATURES), "--modality adds vectors as they are"
+        )
     elif not args.encoder:
-        without_effect = of_encoders
-    for option in without_effect:
+        _refuse(parser, args, OF_ENCODERS, "it needs --encoder")
+    return args
+
+
+def _refuse(parser, args, options: tuple[str, ...], reason: str) -> None:
+    """End with a message if one of these options is given, which would have no effect."""
+    for option in options:
         name = option[2:].replace("-", "_")
         if getattr(args, name) != parser.get_default(name):
-            reason = (
-                "--modality adds vectors as they are" if args.modality else "it needs --encoder"
-            )
             parser.error(f"{option} has no effect: {reason}")
-    return args
 
 
 def main(arguments=None) -> None:

@@ -1,0 +1,20 @@
+"""Cells of a table as text."""
+
+import polars as pl
+
+
+def text_of(column: pl.Expr, dtype) -> pl.Expr:
+    """A column of any type as text without blanks around it.
+
+    Whole numbers in a column of floats are written as integers: pandas makes floats of integers where
+    one is missing.
+
+    Args:
+        column: of the table.
+        dtype: its type.
+    """
+    text = column.cast(pl.String).str.strip_chars()
+    if not dtype.is_float():
+        return text
+    integer = column.cast(pl.Int64, strict=False)
+    return pl.when(column == integer).then(integer.cast(pl.String)).otherwise(text)
