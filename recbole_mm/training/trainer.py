@@ -1,6 +1,7 @@
 """Training of multi-modal recommenders: RecBole's trainer with a few of its methods extended."""
 
 import math
+import warnings
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -50,9 +51,7 @@ class MultiModalTrainer(RecordedTraining, Trainer):
         self.trained_on = training_data(config)
         self.parallel_loss = None
         if processes.size() > 1:
-            self.parallel_loss = DistributedDataParallel(
-                LossModule(model), broadcast_buffers=False, find_unused_parameters=True
-            )
+            self.parallel_loss = _of_all_processes(LossModule(model))
         self.graphed_loss = None
         if config["cuda_graphs"] and self.device.type == "cuda":
             self.graphed_loss = GraphedLoss(model)
@@ -177,6 +176,14 @@ class MultiModalTrainer(RecordedTraining, Trainer):
         torch.set_rng_state(cpu)
         if self.device.type == "cuda":
             torch.cuda.set_rng_state_all(cuda)
+
+
+def _of_all_processes(module: nn.Module) -> DistributedDataParallel:
+    """The module with the mean of the processes' gradients. All have read the same buffers, which are
+    not sent: what replaces the setting in torch 2.13 sends them once."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+        return DistributedDataParallel(module, broadcast_buffers=False, find_unused_parameters=True)
 
 
 class LossModule(nn.Module):

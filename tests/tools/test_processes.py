@@ -115,6 +115,7 @@ def test_the_command_runs_stages_under_torchrun(toy, repository, python):
     assert len(list(Path("saved").glob("*.json"))) == 2
     assert first.stdout.count("finetune on toy") == 1
     assert "finetune on toy" not in first.stderr
+    assert "deprecated" not in first.stdout + first.stderr
     assert "is finished" in again.stdout + again.stderr
 
 
