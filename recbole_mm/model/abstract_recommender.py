@@ -15,6 +15,7 @@ from recbole_mm.model.layers.candidate_loss import (
     BatchLoss,
     SampledLoss,
     TableLoss,
+    Targets,
 )
 from recbole_mm.model.layers.item_blocks import in_blocks
 from recbole_mm.model.layers.item_table import take
@@ -23,7 +24,6 @@ from recbole_mm.model.layers.recomputed_softmax import RecomputedScores
 from recbole_mm.model.layers.repeat import REPEATS, RepeatPropensity
 from recbole_mm.model.layers.screening import Screen, is_fast
 from recbole_mm.model.layers.softmax import Additions, Scores
-from recbole_mm.tools import processes
 
 TRAIN_STAGES = ("pretrain", "finetune")
 OF_ONE_DATA_SET = ("neighbors.transforms.*",)
@@ -459,27 +459,9 @@ class MultiModalRecommender(ItemRecommender):
             history: see :meth:`history_additions`.
             counts: which rows the mean is over, ``(b,)`` bool; ``None``: all.
         """
-        whole_table = isinstance(self.candidate_loss, TableLoss) and not self.has_many_items
-        if counts is not None and (not whole_table or self.candidate_loss.domain is not None):
-            users, target = users[counts], target[counts]
-            history = None if history is None else Additions(*(part[counts] for part in history))
-            counts = None
-        if isinstance(self.candidate_loss, BatchLoss):
-            candidates, own = processes.gather_rows(target)
-            logits = self.score_items(users, candidates)
-            return self.candidate_loss(logits, candidates, own)
-        if isinstance(self.candidate_loss, SampledLoss):
-            candidates, drawn = self.candidate_loss.draw(target)
-            logits = self.score_items(users, candidates)
-            return self.candidate_loss(logits, candidates, drawn, target, history)
-        total = users.new_zeros(())
-        for group, rows in self.candidate_loss.groups(target):
-            added = None if history is None else Additions(*(part[group] for part in history))
-            wanted = target[group]
-            scores = self._candidate_scores(items, rows)
-            loss = self.candidate_loss(scores, users[group], wanted, added, counts)
-            total = total + loss * (len(wanted) / len(target))
-        return total
+        of_table = self.softmax in TABLE_CANDIDATES
+        scores_of = partial(self._candidate_scores, items) if of_table else self._scores_of_block
+        return self.candidate_loss(scores_of, Targets(users, target, history, counts))
 
     def _candidate_scores(self, items, rows: slice | Tensor | None) -> Scores | RecomputedScores:
         """The scores of some rows of the table, the candidates of a softmax; ``None``: of all."""

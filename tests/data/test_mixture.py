@@ -356,7 +356,9 @@ def test_negatives_may_be_kept_to_the_domain(root):
         train, _, _ = data_preparation(config, both)
         model = get_model("MMM4Rec")(config, train._dataset)
         target = torch.tensor([both.token2id("item_id", t) for t in ("Food:a", "Homes:a")])
-        losses.append(model.candidate_loss(torch.zeros(2, 2), target, torch.arange(2)).item())
+        losses.append(
+            model.candidate_loss.of_logits(torch.zeros(2, 2), target, torch.arange(2)).item()
+        )
     assert losses == [pytest.approx(np.log(2)), 0.0]
     with pytest.raises(ValueError, match="needs one of softmax: trained, full, in_batch, not gbce"):
         load_and_make(root, same_domain_negatives=True, softmax="gbce")

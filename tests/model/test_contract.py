@@ -261,7 +261,7 @@ def test_logq_correction_makes_the_loss_that_of_uniform_sampling(toy):
     own = torch.randperm(len(candidates))[:5]
     scores = torch.randn(5, len(counts), requires_grad=True)
 
-    loss = model.candidate_loss(scores[:, candidates], candidates, own)
+    loss = model.candidate_loss.of_logits(scores[:, candidates], candidates, own)
     full = torch.nn.functional.cross_entropy(
         scores.masked_fill(counts == 0, -torch.inf), candidates[own]
     )

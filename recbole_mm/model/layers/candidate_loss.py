@@ -5,7 +5,8 @@ candidates.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -13,8 +14,38 @@ from torch import Tensor, nn
 
 from recbole_mm.model.layers.recomputed_softmax import RecomputedScores, recomputed_cross_entropy
 from recbole_mm.model.layers.softmax import Additions, Scores, candidate_cross_entropy
+from recbole_mm.tools import processes
 
 TABLE_CANDIDATES = ("trained", "full", "all_rows")
+
+
+class Targets(NamedTuple):
+    """What the users of a batch are to choose.
+
+    Attributes:
+        users: ``(b, d)``.
+        item: ids ``(b,)``.
+        history: what is added to the scores of some items, by item ID, where these are candidates
+            of the row; 0 for the padding item.
+        counts: which rows the mean is over, ``(b,)`` bool; ``None``: all. The item of the others may
+            be the padding item.
+    """
+
+    users: Tensor
+    item: Tensor
+    history: Additions | None = None
+    counts: Tensor | None = None
+
+    def take(self, rows: slice | Tensor) -> "Targets":
+        """Some rows."""
+        history = self.history
+        history = None if history is None else Additions(*(part[rows] for part in history))
+        counts = None if self.counts is None else self.counts[rows]
+        return Targets(self.users[rows], self.item[rows], history, counts)
+
+    def counted(self) -> "Targets":
+        """The rows that count."""
+        return self if self.counts is None else self.take(self.counts)._replace(counts=None)
 
 
 class TableLoss(nn.Module):
@@ -80,30 +111,35 @@ class TableLoss(nn.Module):
 
     def forward(
         self,
-        scores: Scores | RecomputedScores,
-        seq_output: Tensor,
-        target: Tensor,
-        history: Additions | None = None,
-        counts: Tensor | None = None,
+        scores_of: Callable[[slice | Tensor | None], Scores | RecomputedScores],
+        targets: Targets,
     ) -> Tensor:
         """The loss, 0-d.
 
         Args:
-            scores: of the candidates, those of one of :meth:`groups`.
-            seq_output: users ``(b, d)``.
-            target: item IDs ``(b,)``.
-            history: what is added to the scores of some items, by item ID, where these are
-                candidates of the row; 0 for the padding item.
-            counts: which rows the mean is over, ``(b,)`` bool, not of recomputed scores; ``None``:
-                all. The target of the others may be the padding item.
+            scores_of: rows of the table, as candidates; ``None``: all.
+            targets: of a batch.
         """
-        if history is not None:
-            history = self._among_candidates(history, target)
-        target = self.columns(target)
+        if self.domain is not None:
+            targets = targets.counted()
+        total = targets.users.new_zeros(())
+        for group, rows in self.groups(targets.item):
+            own = targets.take(group)
+            loss = self._of_group(scores_of(rows), own)
+            total = total + loss * (len(own.item) / len(targets.item))
+        return total
+
+    def _of_group(self, scores: Scores | RecomputedScores, targets: Targets) -> Tensor:
         if isinstance(scores, RecomputedScores):
-            return recomputed_cross_entropy(scores, seq_output, target, history)
-        target = target if counts is None else target.clamp(min=0)
-        return candidate_cross_entropy(scores, seq_output, target, history, counts)
+            targets = targets.counted()
+        users, item, history, counts = targets
+        if history is not None:
+            history = self._among_candidates(history, item)
+        column = self.columns(item)
+        if isinstance(scores, RecomputedScores):
+            return recomputed_cross_entropy(scores, users, column, history)
+        column = column if counts is None else column.clamp(min=0)
+        return candidate_cross_entropy(scores, users, column, history, counts)
 
     def _among_candidates(self, history: Additions, target: Tensor) -> Additions:
         column = self.columns(history.column)
@@ -138,7 +174,18 @@ class BatchLoss(nn.Module):
         self.register_buffer("log_share", log_share, persistent=False)
         self.register_buffer("domain", domain, persistent=False)
 
-    def forward(self, logits: Tensor, candidates: Tensor, own: Tensor) -> Tensor:
+    def forward(self, scores_of: Callable[[Tensor], Scores], targets: Targets) -> Tensor:
+        """The loss, 0-d.
+
+        Args:
+            scores_of: item IDs.
+            targets: of a batch, without history.
+        """
+        users, item, *_ = targets.counted()
+        candidates, own = processes.gather_rows(item)
+        return self.of_logits(scores_of(candidates)(users), candidates, own)
+
+    def of_logits(self, logits: Tensor, candidates: Tensor, own: Tensor) -> Tensor:
         """The loss, 0-d.
 
         Args:
@@ -224,13 +271,20 @@ class SampledLoss(nn.Module):
         candidates = torch.unique(torch.cat([target, negatives]))
         return candidates, torch.isin(candidates, negatives)
 
-    def forward(
-        self,
-        logits: Tensor,
-        candidates: Tensor,
-        drawn: Tensor,
-        target: Tensor,
-        history: Additions | None = None,
+    def forward(self, scores_of: Callable[[Tensor], Scores], targets: Targets) -> Tensor:
+        """The loss, 0-d.
+
+        Args:
+            scores_of: item IDs.
+            targets: of a batch.
+        """
+        targets = targets.counted()
+        candidates, drawn = self.draw(targets.item)
+        logits = scores_of(candidates)(targets.users)
+        return self.of_logits(logits, candidates, drawn, targets)
+
+    def of_logits(
+        self, logits: Tensor, candidates: Tensor, drawn: Tensor, targets: Targets
     ) -> Tensor:
         """The loss, 0-d.
 
@@ -238,10 +292,9 @@ class SampledLoss(nn.Module):
             logits: of the candidates, ``(b, n)``.
             candidates: see :meth:`draw`.
             drawn: likewise.
-            target: item IDs ``(b,)``.
-            history: what is added to the scores of some items, by item ID, where these are
-                candidates of the row; 0 for the padding item.
+            targets: of a batch.
         """
+        _, target, history, _ = targets
         if history is not None:
             column = torch.searchsorted(candidates, history.column).clamp(max=len(candidates) - 1)
             value = history.value.where(candidates[column] == history.column, 0)

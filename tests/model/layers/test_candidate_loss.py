@@ -12,6 +12,7 @@ from recbole_mm.model.layers.candidate_loss import (
     BatchLoss,
     SampledLoss,
     TableLoss,
+    Targets,
 )
 from recbole_mm.model.layers.item_table import take
 from recbole_mm.model.layers.softmax import Additions, dot_products
@@ -21,18 +22,21 @@ ELIGIBLE = TRAINED.nonzero().squeeze(1)
 COUNTED = {"trained": [1, 3, 4], "full": [1, 2, 3, 4], "all_rows": [0, 1, 2, 3, 4]}
 
 
+def scores_of(items):
+    return lambda rows: dot_products(items if rows is None else take(items, rows))
+
+
 @pytest.mark.parametrize("candidates", TABLE_CANDIDATES)
 def test_the_candidates_are_the_named_items_of_the_table(candidates):
     torch.manual_seed(0)
     loss = TableLoss(candidates, TRAINED)
     items, users, target = torch.randn(5, 3), torch.randn(4, 3), torch.tensor([1, 3, 4, 1])
-    ((_, rows),) = loss.groups(target)
-    chosen = items if rows is None else take(items, rows)
 
     logits = torch.full((4, 5), -torch.inf)
     logits[:, COUNTED[candidates]] = (users @ items.T)[:, COUNTED[candidates]]
 
-    assert_close(loss(dot_products(chosen), users, target), F.cross_entropy(logits, target))
+    found = loss(scores_of(items), Targets(users, target))
+    assert_close(found, F.cross_entropy(logits, target))
 
 
 @pytest.mark.parametrize("candidates", TABLE_CANDIDATES)
@@ -42,13 +46,11 @@ def test_additions_for_items_of_a_history_go_to_their_logits(candidates):
     items, users, target = torch.randn(5, 3), torch.randn(2, 3), torch.tensor([1, 3])
     value = torch.tensor([[0.5, 2.0, 3.0], [-1.0, 0.0, 4.0]])
     history = Additions(torch.tensor([[4, 1, 2], [3, 0, 2]]), value)
-    ((_, rows),) = loss.groups(target)
-    chosen = items if rows is None else take(items, rows)
 
     logits = (users @ items.T).scatter_add(1, *history)[:, COUNTED[candidates]]
     column = torch.tensor([COUNTED[candidates].index(item) for item in target.tolist()])
 
-    found = loss(dot_products(chosen), users, target, history)
+    found = loss(scores_of(items), Targets(users, target, history))
     assert_close(found, F.cross_entropy(logits, column))
 
 
@@ -62,22 +64,18 @@ def test_the_candidates_of_a_domain(candidates):
     history = Additions(column, torch.randn(3, 3))
     history.value[:2, 1] = 0
 
-    parts, found = [], torch.zeros(3)
-    for group, rows in loss.groups(target):
-        parts += group.tolist()
-        for row in group.tolist():
-            own = slice(row, row + 1)
-            added = Additions(history.column[own], history.value[own])
-            scores = dot_products(take(items, rows))
-            found[row] = loss(scores, users[own], target[own], added)
+    found = loss(scores_of(items), Targets(users, target, history))
+    counts = torch.tensor([True, False, True])
+    counted = loss(scores_of(items), Targets(users, target, history, counts))
 
     logits = (users @ items.T).scatter_add(1, *history)
     others = domain != domain[target].unsqueeze(1)
     if candidates == "trained":
         others |= ~TRAINED
     logits = logits.masked_fill(others, -torch.inf)
-    assert parts == [1, 0, 2]
-    assert_close(found, F.cross_entropy(logits, target, reduction="none"))
+    assert [group.tolist() for group, _ in loss.groups(target)] == [[1], [0, 2]]
+    assert_close(found, F.cross_entropy(logits, target))
+    assert_close(counted, F.cross_entropy(logits[counts], target[counts]))
 
 
 def test_the_padding_item_has_no_domain():
@@ -104,13 +102,13 @@ CANDIDATES, OWN = torch.tensor([4, 2, 4, 3]), torch.tensor([0, 1, 2, 3])
 def test_targets_of_the_batch_are_the_candidates():
     logits = torch.randn(4, 4)
 
-    assert_close(BatchLoss(False)(logits, CANDIDATES, OWN), F.cross_entropy(logits, OWN))
+    assert_close(BatchLoss(False).of_logits(logits, CANDIDATES, OWN), F.cross_entropy(logits, OWN))
 
 
 def test_rows_of_one_process_are_among_those_of_all():
     logits = torch.randn(2, 4)
 
-    found = BatchLoss(False)(logits, CANDIDATES, OWN[2:])
+    found = BatchLoss(False).of_logits(logits, CANDIDATES, OWN[2:])
 
     assert_close(found, F.cross_entropy(logits, torch.tensor([2, 3])))
 
@@ -120,14 +118,14 @@ def test_a_duplicate_of_a_target_is_not_a_negative():
     expected = logits.clone()
     expected[0, 2] = expected[2, 0] = -torch.inf
 
-    assert_close(BatchLoss(True)(logits, CANDIDATES, OWN), F.cross_entropy(expected, OWN))
+    assert_close(BatchLoss(True).of_logits(logits, CANDIDATES, OWN), F.cross_entropy(expected, OWN))
 
 
 def test_targets_of_another_domain_are_not_negatives():
     domain, logits = torch.tensor([-1, 0, 0, 1, 0]), torch.randn(4, 4)
     others = domain[CANDIDATES] != domain[CANDIDATES].unsqueeze(1)
 
-    found = BatchLoss(False, domain=domain)(logits, CANDIDATES, OWN)
+    found = BatchLoss(False, domain=domain).of_logits(logits, CANDIDATES, OWN)
 
     assert_close(found, F.cross_entropy(logits.masked_fill(others, -torch.inf), OWN))
 
@@ -140,13 +138,14 @@ def test_with_shares_a_batch_of_all_interactions_has_the_gradients_of_the_full_s
     own = torch.tensor([0, 3, 7])
     scores = torch.randn(3, 4, requires_grad=True)
 
-    loss = BatchLoss(False, counts / counts.sum())(scores[:, candidates], candidates, own)
+    loss = BatchLoss(False, counts / counts.sum()).of_logits(scores[:, candidates], candidates, own)
     full = F.cross_entropy(scores[:, 1:], candidates[own] - 1)
 
     assert_close(*(torch.autograd.grad(each, scores)[0] for each in (loss, full)))
 
 
 SHARES = torch.tensor([0, 0.5, 0, 0.3, 0.2])
+USERS = torch.empty(0)  # whose logits are given
 
 
 def test_a_sample_has_the_targets_and_items_that_can_be_drawn():
@@ -176,9 +175,8 @@ def test_over_many_samples_the_loss_has_the_gradient_of_all_items():
         target = torch.cat([torch.tensor([3]), other])
         candidates, drawn = loss.draw(target)
         chosen = given[:, candidates - 1].expand(2, -1)
-        row = loss(chosen, candidates, drawn, target) * 2 - loss(
-            chosen[1:], candidates, drawn, other
-        )
+        row = 2 * loss.of_logits(chosen, candidates, drawn, Targets(USERS, target))
+        row = row - loss.of_logits(chosen[1:], candidates, drawn, Targets(USERS, other))
         (grad,) = torch.autograd.grad(row, given)
         mean += grad[0] / 4000
     # an estimate with so few negatives is biased; the order of the pushes is right
@@ -197,7 +195,7 @@ def test_all_items_in_the_sample_give_the_full_softmax():
 
     assert candidates.tolist() == [1, 3, 4]
     expected = F.cross_entropy(logits, torch.tensor([0, 2]))
-    assert_close(loss(logits, candidates, drawn, target), expected)
+    assert_close(loss.of_logits(logits, candidates, drawn, Targets(USERS, target)), expected)
 
 
 @pytest.mark.parametrize("t", [0.0, 0.75, 1.0])
@@ -211,7 +209,9 @@ def test_gbce_is_the_binary_cross_entropy_with_a_power_of_the_targets_probabilit
     p = (logits - math.log(9)).sigmoid()  # nine other items
     first = -power * p[0, 0].log() - (1 - p[0, [2, 3]]).log().sum()  # drawn, but its own target
     second = -power * p[1, 1].log() - (1 - p[1, [0, 2, 3]]).log().sum()
-    assert_close(loss(logits, candidates, drawn, target), (first + second) / 2)
+    assert_close(
+        loss.of_logits(logits, candidates, drawn, Targets(USERS, target)), (first + second) / 2
+    )
 
 
 @pytest.mark.parametrize("calibration", [None, 0.75])
@@ -225,9 +225,9 @@ def test_additions_go_to_the_sampled_items_of_the_history(calibration):
     changed[0, 2] += 0.5
     changed[1, 1] -= 1.0
 
-    found = loss(logits, candidates, drawn, target, history)
+    found = loss.of_logits(logits, candidates, drawn, Targets(USERS, target, history))
 
-    assert_close(found, loss(changed, candidates, drawn, target))
+    assert_close(found, loss.of_logits(changed, candidates, drawn, Targets(USERS, target)))
 
 
 def test_a_sample_of_one_item_is_refused():
