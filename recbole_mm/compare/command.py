@@ -63,7 +63,7 @@ def main(arguments: list[str]) -> int:
         out=Path(options.out or f"compare/{options.dataset}-{options.protocol}"),
     )
     logging.disable(logging.INFO)  # RecBole's lines on every configuration
-    gpus = visible_gpus(overrides.get("gpu_id"))
+    gpus = visible_gpus(overrides)
     jobs = number_of_jobs(options.jobs, gpus)
     configs = configurations(settings)
     with _remote(options) as remote:

@@ -1,6 +1,7 @@
 """How many independent runs go side by side, with which seeds, and on which GPUs."""
 
 import os
+from collections.abc import Mapping
 
 import torch
 
@@ -13,14 +14,17 @@ MOST_JOBS = 4
 STARTED_WITH = os.environ.get(GPU_VARIABLE)  # a RecBole Config leaves one GPU in it
 
 
-def visible_gpus(gpu_id=None) -> list[str]:
+def visible_gpus(given: Mapping) -> list[str]:
     """The GPUs that runs may be given, as RecBole's ``gpu_id`` names them.
 
     Args:
-        gpu_id: the user's choice; ``None``: all that this process was started with.
+        given: values of the user's, of which ``use_gpu`` and ``gpu_id`` count; without ``gpu_id``
+            all that this process was started with.
     """
-    if gpu_id is not None:
-        return [name.strip() for name in str(gpu_id).split(",") if name.strip()]
+    if not given.get("use_gpu", True):
+        return []
+    if given.get("gpu_id") is not None:
+        return [name.strip() for name in str(given["gpu_id"]).split(",") if name.strip()]
     with environment({GPU_VARIABLE: STARTED_WITH}):
         n_gpus = torch.cuda.device_count()
     return STARTED_WITH.split(",")[:n_gpus] if STARTED_WITH else [str(i) for i in range(n_gpus)]

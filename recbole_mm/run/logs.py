@@ -1,7 +1,11 @@
 """The log of a run: RecBole's file and console, one run after another in a process."""
 
 import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+from colorama import initialise
 from recbole.utils import init_logger
 
 from recbole_mm.tools import processes
@@ -11,10 +15,24 @@ PRINTED = "printed"
 """Marks a record that the console already has from stdout."""
 
 _handlers: list[logging.Handler] = []
+_least_on_console = logging.NOTSET
+
+
+@contextmanager
+def quiet_console() -> Iterator[None]:
+    """Within the block the console shows warnings alone of runs that start; their files have all."""
+    global _least_on_console
+    before, _least_on_console = _least_on_console, logging.WARNING
+    try:
+        yield
+    finally:
+        _least_on_console = before
 
 
 def start_logging(config) -> None:
     """Log into RecBole's file and console, in place of those of the run before.
+
+    A program that has handlers of its own keeps them, and gets the file alone.
 
     Raises:
         UserError: a folder that the run writes to cannot be written.
@@ -34,9 +52,16 @@ def start_logging(config) -> None:
     for handler in _handlers:
         root.removeHandler(handler)
         handler.close()
-    before = list(root.handlers)
-    init_logger(config)
-    _handlers[:] = [handler for handler in root.handlers if handler not in before]
-    for handler in _handlers:
-        if not isinstance(handler, logging.FileHandler):
-            handler.addFilter(lambda record: not hasattr(record, PRINTED))
+    if initialise.wrapped_stdout is sys.stdout:  # by the run before: each time would add a layer
+        initialise.deinit()
+    others, root.handlers = root.handlers, []  # beside which RecBole's basicConfig adds none
+    try:
+        init_logger(config)
+        files = [each for each in root.handlers if isinstance(each, logging.FileHandler)]
+        consoles = [each for each in root.handlers if each not in files and not others]
+        _handlers[:] = [*files, *consoles]
+    finally:
+        root.handlers = [*others, *_handlers]
+    for console in consoles:
+        console.addFilter(lambda record: not hasattr(record, PRINTED))
+        console.setLevel(max(console.level, _least_on_console))

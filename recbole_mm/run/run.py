@@ -1,6 +1,6 @@
 """One run: a configuration with its data, its model and its trainer, trained and tested."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from logging import getLogger
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from recbole_mm.run.splits import Splits, find_or_make, load_splits
 from recbole_mm.tools import processes
 from recbole_mm.tools.errors import UserError, user_errors
 from recbole_mm.tools.files import set_aside
+from recbole_mm.tools.interrupts import leaving
 from recbole_mm.tools.memory import keep_freed_memory, peak_memory
 from recbole_mm.tools.torch_files import TorchFileError
 from recbole_mm.training.optimizers import build_optimizer, trained_numbers
@@ -32,6 +33,9 @@ from recbole_mm.transfer.pretrained import (
     start_from,
     start_from_config,
 )
+
+NAMES = ("model", "dataset")
+"""Keys whose values are text, whatever they look like."""
 
 
 class Run:
@@ -158,7 +162,7 @@ class Run:
         Call :meth:`train` before.
         """
         config, trainer = self.config, self.trainer
-        best_score, valid_result = self._best_validation()
+        best_score, valid_result = self.best_validation()
         test_result = trainer.evaluate(
             self.splits.test,
             load_best_model=self._saved and config["epochs"] > 0,
@@ -179,7 +183,7 @@ class Run:
             test_result=_floats(test_result),
             # RecBole keeps the later one of two equal scores
             best_epoch=max((e for e in scores if scores[e] == best_score), default=None),
-            epochs=trainer.start_epoch + len(trainer.training_seconds),
+            epochs=self.n_epochs,
             history=trainer.history,
             seconds=trainer.elapsed(),
             seconds_per_epoch=_mean(trainer.training_seconds),
@@ -190,7 +194,22 @@ class Run:
             checkpoint=trainer.saved_model_file if self._saved else None,
         )
 
-    def _best_validation(self) -> tuple[float | None, dict | None]:
+    def what_is_kept(self) -> str:
+        """In words, where the run is interrupted."""
+        best = Path(self.trainer.saved_model_file)
+        kept = f"the best epoch so far is {best}" if best.is_file() else "no epoch is kept"
+        return f"{kept}; the same command starts over"
+
+    @property
+    def n_epochs(self) -> int:
+        """How many epochs have been trained, those before an interruption included."""
+        return self.trainer.start_epoch + len(self.trainer.training_seconds)
+
+    def best_validation(self) -> tuple[float | None, dict | None]:
+        """Score and metrics of the best epoch, ``None`` without validation targets.
+
+        Call :meth:`train` before.
+        """
         if len(self.splits.valid) == 0:  # a split without validation targets
             return None, None
         if self._valid_result is None:  # not validated on the way: epochs or eval_step is 0
@@ -215,10 +234,18 @@ def run(
     config = load_config(model, dataset, config_files, config_dict, overrides=overrides)
     find_or_make(config)
     start_logging(config)
-    unread = keys_of_other_models(config["model"], overrides or ())
+    warn_of_unread_keys(config["model"], overrides or ())
+    opened = Run(config)
+    with leaving(opened.what_is_kept):
+        opened.train()
+        return opened.test()
+
+
+def warn_of_unread_keys(model: str, given: Iterable[str]) -> None:
+    """Log which keys a model does not read, of those that a user gives for one run."""
+    unread = keys_of_other_models(model, given)
     if unread:
-        getLogger().warning(f"{config['model']} does not read {', '.join(unread)}: no effect")
-    return fit_and_evaluate(config)
+        getLogger().warning(f"{model} does not read {', '.join(unread)}: no effect")
 
 
 def fit_and_evaluate(
@@ -249,7 +276,7 @@ def objective_function(
     """The function that RecBole's HyperTuning minimizes or maximizes, for any model.
 
     Unlike RecBole's it needs no ray, refuses unknown keys and compares all models on the same
-    split. Strings are read like values of the command line.
+    split. Strings are read like values of the command line, where names are text.
 
     Args:
         config_dict: one point of the search space.
@@ -261,7 +288,7 @@ def objective_function(
         the :class:`~recbole_mm.run.result.Result` as a dict.
     """
     values = {
-        key: parse_value(value) if isinstance(value, str) else value
+        key: parse_value(value) if isinstance(value, str) and key not in NAMES else value
         for key, value in (config_dict or {}).items()
     }
     config = load_config(config_files=config_file_list or (), config_dict=values)

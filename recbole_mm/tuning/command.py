@@ -9,9 +9,11 @@ import argparse
 from pathlib import Path
 
 from recbole_mm.config.data_settings import data_settings
+from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.values import add_config_files_option, parse_overrides
 from recbole_mm.prepare.provide import add_download_options, provide_datasets
-from recbole_mm.tools.command_lines import shell_line
+from recbole_mm.tools.command_lines import path_argument, shell_line
+from recbole_mm.tuning.settings import SearchSettings, check_settings
 
 
 def main(arguments: list[str]) -> int:
@@ -22,33 +24,22 @@ def main(arguments: list[str]) -> int:
     """
     options, rest = _parser().parse_known_args(arguments)
     overrides = parse_overrides(rest)
+    settings = _settings(options)
     layers = (options.model, options.dataset, options.config_files)
     provide_datasets(data_settings(*layers, overrides), options)
     from recbole_mm.config.load import load_config
     from recbole_mm.config.models import model_name
-    from recbole_mm.run.splits import find_or_make
     from recbole_mm.tuning.search import tune
     from recbole_mm.tuning.search_space import search_space_of
-    from recbole_mm.tuning.settings import SearchSettings
 
-    fixed = {"model": options.model, "dataset": options.dataset, "show_progress": False}
-    fixed |= overrides
+    fixed = {"model": options.model, "dataset": options.dataset, **overrides}
     model = model_name(options.model)
-    config = load_config(config_files=options.config_files, config_dict=fixed)
-    find_or_make(config)
+    config = load_config(config_files=options.config_files, overrides=fixed)
     best, report = tune(
         fixed,
-        Path(options.space or search_space_of(model)),
-        Path(options.out or f"tuning/{model}-{options.dataset}"),
-        SearchSettings(
-            algorithm=options.algorithm,
-            budget=options.budget,
-            patience=options.patience,
-            seed=config["seed"],
-            tool=options.tool,
-            jobs=options.jobs,
-            pruner=options.pruner,
-        ),
+        options.space or search_space_of(model),
+        options.out or Path(f"tuning/{model}-{options.dataset}"),
+        settings._replace(seed=config["seed"]),
         options.config_files,
         shell_line(["recbole-mm", "tune", *arguments]),
     )
@@ -56,6 +47,23 @@ def main(arguments: list[str]) -> int:
     again = shell_line(["recbole-mm", f"--config_files={best}"])
     print(f"written: {best}\nwritten: {report}\nrun it: {again}")
     return 0
+
+
+def _settings(options: argparse.Namespace) -> SearchSettings:
+    if options.tool == "hyperopt" and options.pruner not in (None, "none"):
+        raise ConfigError(f"--pruner={options.pruner}: --tool=hyperopt prunes nothing")
+    if options.algorithm == "exhaustive" and options.patience is not None:
+        raise ConfigError("--patience: --algorithm=exhaustive runs the whole grid")
+    settings = SearchSettings(
+        algorithm=options.algorithm,
+        budget=options.budget,
+        patience=options.patience,
+        tool=options.tool,
+        jobs=options.jobs,
+        pruner=options.pruner or SearchSettings().pruner,
+    )
+    check_settings(settings)
+    return settings
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -90,14 +98,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--pruner",
-        default="median",
         help="ends trials that lag behind: median (default), asha (successive halving), or none",
     )
     parser.add_argument(
         "--patience", type=int, help="end after so many trials without a better one"
     )
-    parser.add_argument("--space", help="file of the search space (properties/tuning/MODEL.hyper)")
-    parser.add_argument("--out", help="folder of the trials (tuning/MODEL-DATASET)")
+    parser.add_argument(
+        "--space",
+        type=path_argument,
+        help="file of the search space (properties/tuning/MODEL.hyper)",
+    )
+    parser.add_argument(
+        "--out", type=path_argument, help="folder of the trials (tuning/MODEL-DATASET)"
+    )
     add_config_files_option(parser)
     add_download_options(parser)
     return parser

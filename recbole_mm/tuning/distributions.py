@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 
 from recbole_mm.config.kinds import is_number
+from recbole_mm.tuning.search_space import multiple, multiples
 
 Space = dict[str, dict[str, list]]
 """What :func:`~recbole_mm.tuning.search_space.read_search_space` returns."""
@@ -25,7 +26,7 @@ def distributions_of(space: Space) -> dict[str, BaseDistribution]:
                 distributions[key] = CategoricalDistribution(list(_choices(values)))
             elif kind == "quniform":
                 low, high, step = values
-                first, last = math.ceil(low / step) * step, math.floor(high / step) * step
+                first, last = (multiple(n, step) for n in multiples(low, high, step))
                 distributions[key] = FloatDistribution(first, last, step=step)
             elif kind == "uniform":
                 distributions[key] = FloatDistribution(*values)
@@ -38,7 +39,16 @@ def distributions_of(space: Space) -> dict[str, BaseDistribution]:
 def to_point(params: dict, space: Space) -> dict:
     """The values that Optuna's parameters mean."""
     choices = {key: _choices(values) for key, values in space.get("choice", {}).items()}
-    return {key: choices[key][value] if key in choices else value for key, value in params.items()}
+    steps = {key: values[2] for key, values in space.get("quniform", {}).items()}
+    point = {}
+    for key, value in params.items():
+        if key in choices:
+            point[key] = choices[key][value]
+        elif key in steps:
+            point[key] = multiple(round(value / steps[key]), steps[key])
+        else:
+            point[key] = value
+    return point
 
 
 def to_params(point: dict, space: Space) -> dict:

@@ -11,7 +11,10 @@ from logging import getLogger
 from typing import NamedTuple
 
 from recbole_mm.config.errors import ConfigError
-from recbole_mm.run.run import objective_function
+from recbole_mm.config.load import load_config
+from recbole_mm.config.values import parse_value
+from recbole_mm.run.logs import start_logging
+from recbole_mm.run.run import Run
 from recbole_mm.tools.errors import is_lack_of_memory
 
 Judge = Callable[[int, float], bool]
@@ -41,6 +44,26 @@ class Outcome(NamedTuple):
 
 class Pruned(Exception):
     """Raised within the training of a trial that is not worth its time."""
+
+
+def best_validation(
+    values: dict, files: list[str], on_validation: Callable[[int, float], None]
+) -> tuple[float | None, int]:
+    """Train one configuration, without a checkpoint and without a test.
+
+    Args:
+        values: of its keys.
+        files: yaml files below them.
+        on_validation: called with the epoch, from 0, and its score.
+
+    Returns:
+        the best validation score, ``None`` without validation targets; how many epochs were trained.
+    """
+    config = load_config(config_files=files, config_dict=values)
+    start_logging(config)
+    run = Run(config)
+    run.train(saved=False, verbose=False, on_validation=on_validation)
+    return run.best_validation()[0], run.n_epochs
 
 
 @dataclass(frozen=True)
@@ -80,21 +103,25 @@ class Objective:
             seconds = round(time.perf_counter() - begun, 1)
             return Outcome(state, **{"epochs": validated[-1], "seconds": seconds, **details})
 
-        values = {**self.fixed, **point, **place}
+        drawn = {key: _read(value) for key, value in point.items()}
+        values = {**self.fixed, **drawn, "show_progress": False, **place}
         try:
-            result = objective_function(
-                values, self.files, saved=False, on_validation=on_validation
-            )
+            score, epochs = best_validation(values, self.files, on_validation)
         except Pruned:
             return ended("pruned")
         except (MemoryError, RuntimeError, TypeError, ValueError) as error:
             getLogger().warning(f"trial {point} failed: {error}")
+            getLogger().info("where it failed:", exc_info=True)
             reason = str(error) or type(error).__name__
             return ended("failed", reason=reason, again=is_lack_of_memory(error))
-        score = result["best_valid_score"]
         if score is None:
             raise ConfigError(
                 "nothing to tune by: eval_args leave no validation targets; give a split that has "
                 "some"
             )
-        return ended("complete", score=float(score), epochs=result["epochs"])
+        return ended("complete", score=float(score), epochs=epochs)
+
+
+def _read(value):
+    """A value of a point; text is read like that of the command line."""
+    return parse_value(value) if isinstance(value, str) else value

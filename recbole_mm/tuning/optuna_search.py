@@ -6,12 +6,14 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 from optuna.trial import Trial
 
 from recbole_mm.tools.children import ORPHANED, SECONDS_BETWEEN_SIGNALS
+from recbole_mm.tools.errors import RunFailed, UserError
 from recbole_mm.tools.variables import GPU_VARIABLE, environment
 from recbole_mm.tuning.objective import Objective, Outcome
 from recbole_mm.tuning.trials import Trials
@@ -166,5 +168,7 @@ def work(pipe: Connection, objective: Objective, place: dict, output: Path) -> N
 def _outcome(objective: Objective, point: dict, judge, place: dict) -> Outcome | Exception:
     try:
         return objective(point, judge, **place)
-    except Exception as error:  # noqa: BLE001 the process that draws raises it
+    except UserError as error:
         return error
+    except Exception:  # noqa: BLE001 the process that draws raises it, whatever it is
+        return RunFailed(f"trial {point}: {traceback.format_exc().rstrip()}")

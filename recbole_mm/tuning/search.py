@@ -1,20 +1,26 @@
 """A search, from the settings to a yaml file that runs and a report."""
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
 import yaml
 
 from recbole_mm.config.checks import forms_for
+from recbole_mm.config.defaults import merge
+from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.load import RunConfig, load_config
 from recbole_mm.config.plain import to_plain
 from recbole_mm.config.property_files import read_layers
 from recbole_mm.run.identity import PLACES, data_hashes, digest
 from recbole_mm.run.jobs import number_of_jobs, visible_gpus
+from recbole_mm.run.logs import quiet_console
 from recbole_mm.run.splits import find_or_make
+from recbole_mm.tools.command_lines import shell_line
 from recbole_mm.tools.extras import extra_needed
 from recbole_mm.tools.files import require_writable, write_text
 from recbole_mm.tools.locks import locked
+from recbole_mm.tools.text_files import read_text
 from recbole_mm.tuning.objective import Objective
 from recbole_mm.tuning.search_space import read_search_space, refuse_ranges, searched
 from recbole_mm.tuning.settings import SearchSettings, check_settings
@@ -47,7 +53,7 @@ def tune(
         Locked: another search runs in the folder.
     """
     check_settings(settings)
-    gpus = visible_gpus(fixed.get("gpu_id"))
+    gpus = visible_gpus({**read_layers(files), **fixed})
     jobs = number_of_jobs(settings.jobs, gpus)  # refuses what is no number of jobs
     parameters = read_search_space(space, fixed)
     if settings.algorithm == "exhaustive":
@@ -60,7 +66,7 @@ def tune(
         from recbole_mm.tuning.report import write_report
         from recbole_mm.tuning.trials import Trials
     refusal = f"another search is running in {out}: wait for it, end it, or give another --out"
-    with locked(out / LOCK, refusal), extra_needed("tune", "tune"):
+    with locked(out / LOCK, refusal), extra_needed("tune", "tune"), quiet_console():
         trials = Trials(
             out / JOURNAL,
             digest(config, PLACES, data=data_hashes(config))[:12],
@@ -73,6 +79,8 @@ def tune(
         )
         print("\n".join(["searched:", *searched(parameters)]), flush=True)
         _run(trials, objective, settings, jobs, gpus, out)
+        if replaced := _of_another_search(out / BEST, trials):
+            print(replaced)
         best = _write_best(out / BEST, trials, objective, config, settings.algorithm)
         return best, write_report(trials, config, best, command)
 
@@ -106,17 +114,34 @@ def whole_keys(model: str, keys: Iterable[str]) -> frozenset[str]:
     )
 
 
+def _of_another_search(path: Path, trials) -> str | None:
+    """What a user is told if the file is that of another search."""
+    if not path.is_file():
+        return None
+    text = read_text(path, ConfigError)
+    if trials.name in text:
+        return None
+    score = re.search(r"validation \S+ -?[\d.]+\d", text)
+    return (
+        f"{path} is replaced; it was the best of another search{f' ({score[0]})' if score else ''}, "
+        f"whose command writes it again without training; --out=FOLDER keeps both"
+    )
+
+
 def _write_best(
     path: Path, trials, objective: Objective, config: RunConfig, algorithm: str
 ) -> Path:
     ended, best = trials.ended, trials.best()
     seconds = sum(trial.user_attrs["seconds"] for trial in ended)
-    values = {**read_layers(objective.files), **objective.fixed, **best.user_attrs["point"]}
+    layers = [*(read_layers([file]) for file in objective.files), objective.fixed]
+    values = merge([*layers, best.user_attrs["point"]], config["model"])
+    run_it = shell_line(["recbole-mm", f"--config_files={path}"])
     text = (
-        f"# recbole-mm --config_files={path}\n"
+        f"# {run_it}\n"
         f"# Best of {algorithm} search, {len(ended)} trials on {objective.fixed['dataset']}, "
         f"{seconds:.0f} s of training in all; "
         f"validation {config['valid_metric']} {best.value:.4f}.\n"
+        f"# Search {trials.name} in {path.with_name(JOURNAL)}.\n"
     ) + yaml.safe_dump(values, sort_keys=False)
     write_text(path, text)
     return path

@@ -2,11 +2,13 @@
 
 import ast
 import math
+import sys
+from decimal import Decimal
 from pathlib import Path
 
 from recbole_mm.config.checks import refuse_wrong_values
 from recbole_mm.config.errors import ConfigError
-from recbole_mm.config.keys import refuse_unknown_keys
+from recbole_mm.config.keys import keys_of_other_models, refuse_unknown_keys
 from recbole_mm.config.models import model_name
 from recbole_mm.config.own_models import own_models
 from recbole_mm.config.property_files import properties_dir
@@ -15,6 +17,9 @@ from recbole_mm.tools.text_files import read_text
 
 NUMBERS = {"uniform": 2, "loguniform": 2, "quniform": 3}
 """How many numbers give a range."""
+
+ROUNDING = 1e-9
+"""Of a quotient: 0.3 / 0.1 is a little less than 3."""
 
 SPACE_FORMAT = (
     "`key choice [a,b]`, `key uniform low,high`, `key loguniform low,high`, "
@@ -35,14 +40,15 @@ def read_search_space(path: Path, fixed: dict) -> dict[str, dict[str, list]]:
 
     Args:
         path: lines ``key choice [a,b]``, ``key uniform low,high``, ``key loguniform low,high`` (of
-            natural logarithms) or ``key quniform low,high,step``; shorter lines are skipped.
+            natural logarithms) or ``key quniform low,high,step``; empty lines and those that begin with ``#`` are skipped.
         fixed: ``model`` and all other keys that are not searched.
 
     Returns:
         ``{type: {key: values}}``, HyperTuning's ``params_dict``.
 
     Raises:
-        ConfigError: no such file, a line in another format, a duplicate or unknown key, a value
+        ConfigError: no such file, a line in another format, a duplicate or unknown key, one that the
+            model does not read, a value
             or an end of a range that its key cannot have, a range without extent, one of ``loguniform``
             that is not of logarithms, or nothing to search.
     """
@@ -58,40 +64,68 @@ def read_search_space(path: Path, fixed: dict) -> dict[str, dict[str, list]]:
     lines: dict[str, int] = {}
     for number, line in enumerate(read_text(path, ConfigError).splitlines(), 1):
         words = line.split(maxsplit=2)
-        if len(words) < 3 or words[0] in fixed:
+        if not words or words[0].startswith("#") or words[0] in fixed:
             continue
-        key, kind, text = words
         where = f"search space {str(path)!r}, line {number}"
+        key = words[0]
         if key in lines:
             raise ConfigError(f"{where}: duplicate key {key!r}, first in line {lines[key]}")
         lines[key] = number
-        refuse_unknown_keys([key], where)
-        values = _read_values(kind, text)
-        if values is None:
-            raise ConfigError(f"{where}: {line!r} is none of {SPACE_FORMAT}")
-        _refuse_impossible_range(kind, values, f"{where}: {line!r}")
-        for value in values if kind == "choice" else values[:2]:
-            refuse_wrong_values({key: DRAWN[kind](value)}, where, model)
+        kind, values = _read_line(line, where)
+        _refuse_impossible_values(model, key, kind, values, where)
         space.setdefault(kind, {})[key] = values
     if not space:
         raise ConfigError(f"search space {str(path)!r}: every key is given, nothing to search")
     return space
 
 
+def _read_line(line: str, where: str) -> tuple[str, list]:
+    """Type and values of a key."""
+    words = line.split(maxsplit=2)
+    values = _read_values(words[1], words[2]) if len(words) == 3 else None
+    if values is None:
+        raise ConfigError(f"{where}: {line!r} is none of {SPACE_FORMAT}")
+    return words[1], values
+
+
+def _refuse_impossible_values(model: str, key: str, kind: str, values: list, where: str) -> None:
+    refuse_unknown_keys([key], where)
+    if keys_of_other_models(model, [key]):
+        raise ConfigError(f"{where}: {model} does not read {key}: leave the line out")
+    if kind in NUMBERS:
+        given = ",".join(map(str, values))
+        _refuse_impossible_range(kind, values, f"{where}: '{key} {kind} {given}'")
+    for value in values if kind == "choice" else values[:2]:
+        refuse_wrong_values({key: DRAWN[kind](value)}, where, model)
+
+
 def _refuse_impossible_range(kind: str, values: list, line: str) -> None:
-    if kind not in NUMBERS:
-        return
     low, high = values[:2]
+    largest = math.log(sys.float_info.max) if kind == "loguniform" else sys.float_info.max
+    if not all(abs(value) <= largest for value in values):
+        raise ConfigError(f"{line}: give numbers from {-largest:.4g} to {largest:.4g}")
     if low >= high or min(values[2:], default=1) <= 0:
         raise ConfigError(f"{line}: write the lower end first, and a step > 0")
-    if kind == "quniform" and math.ceil(low / values[2]) > math.floor(high / values[2]):
-        raise ConfigError(f"{line}: no multiple of {values[2]} lies between {low} and {high}")
+    if kind == "quniform":
+        first, last = multiples(*values)
+        if first > last:
+            raise ConfigError(f"{line}: no multiple of {values[2]} lies between {low} and {high}")
     if kind == "loguniform" and 0 < low < high <= 1:
         raise ConfigError(
             f"{line} searches from exp({low}) = {math.exp(low):.5g} to exp({high}) = "
             f"{math.exp(high):.5g}, as RecBole's loguniform takes natural logarithms; for {low} to "
             f"{high} write `loguniform {math.log(low):.4g},{math.log(high):.4g}`"
         )
+
+
+def multiples(low: float, high: float, step: float) -> tuple[int, int]:
+    """The first and the last multiple of a step from ``low`` to ``high``, as numbers of steps."""
+    return math.ceil(low / step - ROUNDING), math.floor(high / step + ROUNDING)
+
+
+def multiple(number: int, step: float) -> float:
+    """So many steps, with the decimals of the step: 0.3 for 3 and 0.1."""
+    return float(number * Decimal(str(step)))
 
 
 def searched(space: dict[str, dict[str, list]]) -> list[str]:

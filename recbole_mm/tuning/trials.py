@@ -34,7 +34,8 @@ PRUNERS: dict[str, Callable[[], BasePruner]] = {
     "median": lambda: MedianPruner(n_startup_trials=5, n_warmup_steps=4),
     "none": NopPruner,
 }
-"""By ``--pruner``. Steps are epochs; no trial is pruned before it has been trained for four."""
+"""By ``--pruner``. Steps are epochs; no trial is pruned before it has been trained for four. asha also
+counts the epochs of trials that an interruption ended."""
 
 MOST_DRAWS = 20
 """How often the sampler may draw a point that is known before the grid gives one."""
@@ -98,6 +99,11 @@ class Trials:
             for trial in optuna.load_study(study_name=name, storage=storage).trials
             if trial.state == TrialState.COMPLETE
         }
+
+    @property
+    def name(self) -> str:
+        """Of this search, among those of the journal."""
+        return self.study.study_name
 
     @property
     def _all(self) -> list[FrozenTrial]:
@@ -176,7 +182,10 @@ class Trials:
         complete = [trial for trial in self.ended if trial.state == TrialState.COMPLETE]
         if not complete:
             reasons = sorted({trial.user_attrs["reason"] for trial in self.ended})
-            raise ConfigError(f"all {len(self.ended)} trials failed: {'; '.join(reasons)}")
+            raise ConfigError(
+                f"all {len(self.ended)} trials failed: {'; '.join(reasons)}; their logs, in log/ and "
+                f"in the output/ beside the journal, say where"
+            )
         return (max if self.bigger else min)(complete, key=score_of)
 
     def _end_interrupted(self) -> None:
@@ -284,4 +293,6 @@ def _outcome(trial: FrozenTrial) -> Outcome:
 
 
 def _key(point: dict) -> str:
-    return json.dumps(point, sort_keys=True)
+    """Equal for equal values, 0 and 0.0 among them."""
+    whole = {k: int(v) for k, v in point.items() if isinstance(v, float) and v.is_integer()}
+    return json.dumps({**point, **whole}, sort_keys=True)

@@ -1,5 +1,6 @@
 import os
 import random
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,9 +15,10 @@ from recbole_mm.config.load import load_config
 from recbole_mm.config.property_files import properties_dir
 from recbole_mm.config.values import parse_value
 from recbole_mm.run.run import run
-from recbole_mm.tools.errors import UserError
+from recbole_mm.tools.errors import RunFailed, UserError
 from recbole_mm.tools.locks import locked
-from recbole_mm.tuning import objective
+from recbole_mm.tuning import command, objective
+from recbole_mm.tuning.distributions import distributions_of, to_params, to_point
 from recbole_mm.tuning.optuna_search import run_by_optuna
 from recbole_mm.tuning.search import tune, whole_keys
 from recbole_mm.tuning.search_space import read_search_space
@@ -39,14 +41,14 @@ def played(monkeypatch):
     which take as long as all the rest, are those of other tests."""
     calls = []
 
-    def play(config_dict, _files, **_):
+    def play(config_dict, *_):
         calls.append(config_dict)
         if config_dict.get("n_heads") == 3:
             raise ValueError("3 heads do not divide 8")
         score = config_dict["learning_rate"] - config_dict.get("hidden_dropout_prob", 0) / 1000
-        return {"best_valid_score": score, "epochs": 1, "seconds": 1.0}
+        return score, 1
 
-    monkeypatch.setattr(objective, "objective_function", play)
+    monkeypatch.setattr(objective, "best_validation", play)
     monkeypatch.setattr("recbole_mm.tuning.report.svg_text", lambda _: "<svg/>")
     return calls
 
@@ -55,6 +57,7 @@ def search(tmp_path, toy, space=GRID, **settings):
     """A search in one process, unless the settings say otherwise."""
     (tmp_path / "space").write_text(space)
     fixed = {"model": "SASRec", **toy, **TINY}
+    fixed.pop(settings.pop("free", None), None)
     settings = {"jobs": None if settings.get("tool") == "hyperopt" else 1, **settings}
     best, _ = tune(fixed, tmp_path / "space", Path("out"), SearchSettings(**settings))
     return yaml.safe_load(best.read_text())
@@ -125,11 +128,11 @@ def test_every_tool_draws_legal_points_of_a_space(
 ):
     calls = []
 
-    def play(config_dict, _files, **_):
+    def play(config_dict, *_):
         calls.append((parse_value(str(config_dict["learning_rate"])), config_dict["hidden_size"]))
-        return {"best_valid_score": len(calls), "epochs": 1}
+        return len(calls), 1
 
-    monkeypatch.setattr(objective, "objective_function", play)
+    monkeypatch.setattr(objective, "best_validation", play)
     (tmp_path / "space").write_text(space)
     fixed = {"model": "SASRec", **toy, "n_layers": 1, "inner_size": 8, "epochs": 1}
     if "hidden_size" not in space:
@@ -193,13 +196,13 @@ def test_lines_that_are_damaged_in_any_way_are_run_again(tmp_path, toy, played, 
 def test_what_failed_is_tried_again_by_the_next_command(tmp_path, toy, monkeypatch, error, tool):
     tried = []
 
-    def play(config_dict, *_, **__):
+    def play(config_dict, *_):
         tried.append(config_dict["learning_rate"])
         if config_dict["learning_rate"] == 0.01 and len(tried) < 4:
             raise error
-        return {"best_valid_score": config_dict["learning_rate"], "epochs": 1}
+        return config_dict["learning_rate"], 1
 
-    monkeypatch.setattr(objective, "objective_function", play)
+    monkeypatch.setattr(objective, "best_validation", play)
     grid = "learning_rate choice [0.001,0.01,0.02]\n"
     settings = {"algorithm": "exhaustive", **tool}
 
@@ -218,13 +221,13 @@ def test_what_failed_for_lack_of_memory_is_tried_again_at_the_end(
 ):
     tried = []
 
-    def play(config_dict, *_, **__):
+    def play(config_dict, *_):
         tried.append(config_dict["learning_rate"])
         if tried == [0.001]:
             raise error
-        return {"best_valid_score": config_dict["learning_rate"], "epochs": 1}
+        return config_dict["learning_rate"], 1
 
-    monkeypatch.setattr(objective, "objective_function", play)
+    monkeypatch.setattr(objective, "best_validation", play)
     grid = "learning_rate choice [0.001,0.01,0.02]\n"
 
     search(tmp_path, toy, grid, algorithm="exhaustive")
@@ -256,7 +259,7 @@ def test_a_search_resumes_where_it_was_interrupted(
     undisturbed = list(played)
     (tmp_path / "out/journal.log").unlink()
     played.clear()
-    play = objective.objective_function
+    play = objective.best_validation
 
     def interrupt(*arguments, **more):
         if len(played) == 2:
@@ -264,7 +267,7 @@ def test_a_search_resumes_where_it_was_interrupted(
         return play(*arguments, **more)
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(objective, "objective_function", interrupt)
+        patched.setattr(objective, "best_validation", interrupt)
         search(tmp_path, toy, space, **settings)
 
     assert search(tmp_path, toy, space, **settings) == best
@@ -317,11 +320,11 @@ def test_a_larger_budget_adds_trials_and_no_point_is_drawn_twice(tmp_path, toy, 
 def test_a_search_ends_when_patience_does(tmp_path, toy, monkeypatch):
     tried = []
 
-    def play(config_dict, *_, **__):
+    def play(config_dict, *_):
         tried.append(config_dict["learning_rate"])
-        return {"best_valid_score": 1.0 / len(tried), "epochs": 1}
+        return 1.0 / len(tried), 1
 
-    monkeypatch.setattr(objective, "objective_function", play)
+    monkeypatch.setattr(objective, "best_validation", play)
 
     search(tmp_path, toy, "learning_rate uniform 0.1,0.2\n", budget=20, patience=3)
 
@@ -332,14 +335,14 @@ def test_a_search_ends_when_patience_does(tmp_path, toy, monkeypatch):
 def test_a_bad_trial_is_pruned(tmp_path, toy, monkeypatch, pruner):
     epochs = {}
 
-    def play(config_dict, *_, on_validation, **__):
+    def play(config_dict, _files, on_validation):
         quality = config_dict["learning_rate"]
         for epoch in range(20):
             epochs[quality] = epoch + 1
             on_validation(epoch, quality * (epoch + 1))
-        return {"best_valid_score": quality * 20, "epochs": 20}
+        return quality * 20, 20
 
-    monkeypatch.setattr(objective, "objective_function", play)
+    monkeypatch.setattr(objective, "best_validation", play)
     good, bad = [0.9, 0.8, 0.7, 0.6, 0.5, 0.4], 0.01
     grid = f"learning_rate choice {[*good, bad]}\n"
 
@@ -408,14 +411,30 @@ def test_a_second_search_in_the_folder_is_refused_while_the_first_runs(tmp_path,
             "search space '.*', line 1: unknown key 'learning_rat'",
         ),
         ("learning_rate choice [0.1,0]\n", {}, "'learning_rate' is 0; it must be a number > 0"),
-        ("num_layers uniform 1,3\n", {}, "'num_layers' is 1.0; it must be a whole number >= 1"),
-        ("num_layers quniform 0,3,1\n", {}, "'num_layers' is 0; it must be a whole number >= 1"),
-        ("dropout_prob loguniform -2,0\n", {}, "'dropout_prob' is 1.0; it must be a number >= 0"),
+        (
+            "n_layers uniform 1,3\n",
+            {"free": "n_layers"},
+            "'n_layers' is 1.0; it must be a whole number >= 1",
+        ),
+        (
+            "n_layers quniform 0,3,1\n",
+            {"free": "n_layers"},
+            "'n_layers' is 0; it must be a whole number >= 1",
+        ),
+        ("hidden_dropout_prob loguniform -2,0\n", {}, "'hidden_dropout_prob' is 1.0; it must be"),
+        ("interest_ratio choice [0.1,0.2]\n", {}, "line 1: SASRec does not read interest_ratio"),
         ("learning_rate among [1,2]\n", {}, "line 1"),
         ("learning_rate uniform 'a','b'\n", {}, "line 1"),
         ("learning_rate choice [1,2\n", {}, "line 1: 'learning_rate choice \\[1,2' is none of"),
         ("learning_rate choice [print(1)]\n", {}, "is none of"),
-        ("a b\nlearning_rate uniform 1\n", {}, "line 2"),
+        ("# one value\n\nlearning_rate uniform 1\n", {}, "line 3"),
+        (
+            "learning_rate choice[0.1,0.01]\n",
+            {},
+            "line 1: 'learning_rate choice\\[0.1,0.01\\]' is none",
+        ),
+        ("learning_rate loguniform -8,1000\n", {}, "-8,1000': give numbers from -709.8 to 709.8"),
+        ("weight_decay quniform 0,1e999,1\n", {}, "give numbers from -1.798e\\+308 to"),
         ("learning_rate uniform 1,2,3\n", {}, "line 1"),
         ("learning_rate lognormal 1,2\n", {}, "line 1"),
         ("epochs choice [1,2]\n", {}, "every key is given"),
@@ -562,6 +581,22 @@ def kill_itself(point, judge, **_):
     return objective.Outcome("complete", point["learning_rate"], 1, 0.1)
 
 
+def fail(*_, **__):
+    """An objective of a model with a fault."""
+    return {}["a very special key"]
+
+
+@pytest.mark.slow
+def test_what_a_trial_raises_names_the_trial_and_has_its_traceback(tmp_path):
+    space = {"choice": {"learning_rate": [0.001, 0.01]}}
+    trials = Trials(tmp_path / "journal.log", "toy", space, SearchSettings("exhaustive"), True)
+
+    with pytest.raises(
+        RunFailed, match="trial .*learning_rate(?s:.*)in fail(?s:.*)KeyError: 'a very special"
+    ):
+        run_by_optuna(trials, fail, 2, [], tmp_path)
+
+
 @pytest.mark.slow
 def test_a_worker_that_dies_ends_its_trial_only_which_is_tried_again(tmp_path):
     space = {"choice": {"learning_rate": [0.001, 0.01, 0.1]}}
@@ -603,6 +638,108 @@ def test_no_trial_and_no_folder_are_wrong_input(tmp_path, toy, played, settings,
     with pytest.raises(UserError, match=message):
         search(tmp_path, toy, **settings)
     assert not played
+
+
+@pytest.mark.parametrize(
+    ("line", "drawn"),
+    [
+        ("0.1,0.3,0.1", [0.1, 0.2, 0.3]),
+        ("0.05,0.7,0.1", [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]),
+        ("0,0.9,0.3", [0.0, 0.3, 0.6, 0.9]),
+        ("8,24,8", [8.0, 16.0, 24.0]),
+    ],
+)
+def test_a_range_in_steps_has_both_ends_as_they_are_written(line, drawn):
+    low, high, step = map(float, line.split(","))
+    space = {"quniform": {"dropout": [low, high, step]}}
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
+
+    found = {
+        to_point(study.ask(distributions_of(space)).params, space)["dropout"] for _ in range(100)
+    }
+
+    assert sorted(found) == drawn
+    assert to_params({"dropout": drawn[-1]}, space) == {"dropout": pytest.approx(drawn[-1])}
+
+
+def test_a_default_that_equals_a_choice_is_not_tried_twice(tmp_path, toy, played):
+    space = "hidden_dropout_prob choice [0,0.5]\nlearning_rate choice [0.01]\n"
+    (tmp_path / "space").write_text(space)
+    fixed = {"model": "SASRec", **toy, **TINY}
+    (tmp_path / "own.yaml").write_text("hidden_dropout_prob: 0.0\nlearning_rate: 0.01\n")
+
+    tune(fixed, tmp_path / "space", Path("out"), SearchSettings(jobs=1), [tmp_path / "own.yaml"])
+
+    assert [call["hidden_dropout_prob"] for call in played] == [0.0, 0.5]
+
+
+@pytest.mark.usefixtures("played")
+def test_the_best_has_partial_mappings_of_all_layers(tmp_path, toy):
+    (tmp_path / "space").write_text(GRID)
+    (tmp_path / "own.yaml").write_text("eval_args: {mode: uni100}\n")
+    fixed = {"model": "SASRec", **toy, **TINY, "eval_args": {"split": {"LS": "valid_only"}}}
+    settings = SearchSettings("exhaustive", jobs=1)
+
+    best, _ = tune(fixed, tmp_path / "space", Path("out"), settings, [tmp_path / "own.yaml"])
+
+    values = yaml.safe_load(best.read_text())
+    assert values["eval_args"] == {"mode": "uni100", "split": {"LS": "valid_only"}}
+    assert "show_progress" not in values
+
+
+@pytest.mark.usefixtures("played")
+def test_a_user_is_told_that_another_search_had_written_the_best(tmp_path, toy, capsys):
+    search(tmp_path, toy, "learning_rate choice [0.5]\n", algorithm="exhaustive")
+    assert "is replaced" not in capsys.readouterr().out
+    search(tmp_path, toy, GRID, algorithm="exhaustive")
+    first = capsys.readouterr().out
+    search(tmp_path, toy, GRID, algorithm="exhaustive")
+
+    assert re.search(
+        r"out/best.yaml is replaced; .*another search \(validation \S+ 0.5\d*\)", first
+    )
+    assert "is replaced" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("files", "given", "gpus"),
+    [
+        ("{}", {}, ["0", "1", "2", "3"]),
+        ("gpu_id: '1'", {}, ["1"]),
+        ("gpu_id: '1'", {"gpu_id": "2,3"}, ["2", "3"]),
+        ("use_gpu: False", {}, []),
+    ],
+)
+def test_a_search_has_the_gpus_of_all_layers(tmp_path, toy, monkeypatch, files, given, gpus):
+    seen = []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr("recbole_mm.tuning.search._run", lambda *found: seen.append(found[4]))
+    monkeypatch.setattr("recbole_mm.tuning.search._write_best", lambda *_: None)
+    monkeypatch.setattr("recbole_mm.tuning.report.write_report", lambda *_: None)
+    (tmp_path / "space").write_text(GRID)
+    (tmp_path / "own.yaml").write_text(files)
+    fixed = {"model": "SASRec", **toy, **TINY, **given}
+
+    tune(fixed, tmp_path / "space", Path("out"), SearchSettings(), [tmp_path / "own.yaml"])
+
+    assert seen == [gpus]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--tool=hyperopt", "--pruner=asha"], "--pruner=asha: --tool=hyperopt prunes nothing"),
+        (["--algorithm=exhaustive", "--patience=2"], "--patience: --algorithm=exhaustive runs"),
+        (["--algorithm=foo"], "--algorithm=foo: must be one of"),
+        (["--budget=0"], "--budget=0: give a number >= 1"),
+    ],
+)
+def test_options_are_refused_before_data_are_made(tmp_path, monkeypatch, options, message):
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(ConfigError, match=message):
+        command.main(["--model=SASRec", "--dataset=demo", *options])
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_key_without_a_default_may_have_whole_numbers():
