@@ -1,11 +1,10 @@
-"""What a run that goes on has reached, in a line."""
+"""What a run of another process has reached, in a line."""
 
 import json
 from pathlib import Path
 
 from recbole_mm.compare.worker import EPOCHS, PLAN
-
-SECONDS_BETWEEN_LINES = 30
+from recbole_mm.run.progress import describe
 
 
 class Progress:
@@ -30,21 +29,3 @@ class Progress:
         self._shown = len(history)
         config = json.loads((self.folder / PLAN).read_text(encoding="utf-8"))["config"]
         return describe(history, config["epochs"], config["valid_metric"])
-
-
-def describe(history: list[dict], epochs: int, metric: str) -> str:
-    """The line.
-
-    Args:
-        history: validated epochs, see :class:`~recbole_mm.training.recorded.RecordedTraining`.
-        epochs: how many are trained at most.
-        metric: what they are validated by; larger is better.
-    """
-    latest = history[-1]
-    done = latest["epoch"] + 1
-    best = max(history, key=lambda entry: entry["valid_score"])
-    left = latest["seconds"] / done * (epochs - done) / 60
-    return (
-        f"epoch {done} of at most {epochs}, validation {metric} {latest['valid_score']:.4f} (best "
-        f"{best['valid_score']:.4f} in epoch {best['epoch'] + 1}), at most {left:.0f} min left"
-    )

@@ -20,12 +20,13 @@ import polars as pl
 
 from recbole_mm.compare.ensembles import Ensemble
 from recbole_mm.compare.entries import Entry
-from recbole_mm.compare.progress import SECONDS_BETWEEN_LINES, Progress
+from recbole_mm.compare.progress import Progress
 from recbole_mm.compare.worker import OUTPUT, PLAN, RANKS, RESULT
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.load import RunConfig
 from recbole_mm.config.plain import config_to_plain
 from recbole_mm.run.identity import PLACES, data_hashes, digest
+from recbole_mm.run.progress import SECONDS_BETWEEN_LINES
 from recbole_mm.tools.children import Children, as_completed
 from recbole_mm.tools.errors import UserError
 from recbole_mm.tools.file_names import label_as_name

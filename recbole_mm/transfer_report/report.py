@@ -73,6 +73,7 @@ def write_report(study: Study, blocks: list[Block], command: str) -> list[Path]:
         "title": f"Transfer to {', '.join(section.target for section in sections)}",
         "conditions": conditions(study, blocks),
         "unfinished_curves": unfinished_curves_note(blocks),
+        "no_transfer": no_transfer_note(study),
         "sections": [_on_page(section) for section in sections],
         "notes": _notes(study),
         "tables": shared,
@@ -121,8 +122,8 @@ def text_report(study: Study, blocks: list[Block]) -> str:
         lines += section.sentences
     if study.searched:
         lines += ["", "learning rates", *aligned(tables.searched_table(study))]
-    note = unfinished_curves_note(blocks)
-    return "\n".join([*lines, f"warning: {note}"] if note else lines)
+    notes = [no_transfer_note(study), unfinished_curves_note(blocks)]
+    return "\n".join([*lines, *(f"warning: {note}" for note in notes if note)])
 
 
 def _shared_tables(study: Study, blocks: list[Block]) -> dict[str, Table]:
@@ -218,6 +219,27 @@ def _conditions_of_targets(study: Study, blocks: list[Block]) -> list[str]:
     if len(targets) == 1:
         return list(targets)
     return [f"{' and '.join(names)}: {text}" for text, names in targets.items()]
+
+
+def no_transfer_note(study: Study) -> str:
+    """Which targets start from a model that has been trained on them; empty if none."""
+    trained_on = {r.checkpoint: set(_names(config)) for r, config in study.pretrainings.values()}
+    targets = {
+        outcome.target: None
+        for outcome in study.outcomes
+        if outcome.start == UNFROZEN
+        and trained_on.get(outcome.config["pre_model_path"], set()) & set(_names(outcome.config))
+    }
+    if not targets:
+        return ""
+    return (
+        f"Pre-training has been trained on {', '.join(targets)}: what it brings there comes from "
+        f"more training on the same data, and says nothing of transfer."
+    )
+
+
+def _names(config: dict) -> list[str]:
+    return config["domains"] or [config["dataset"]]
 
 
 def unfinished_curves_note(blocks: list[Block]) -> str:

@@ -8,6 +8,8 @@ from recbole_mm.config.plain import config_to_plain
 from recbole_mm.data.shared_users import SharedUsers, shared_users
 from recbole_mm.reporting.ranks import parse_metric
 from recbole_mm.run.identity import data_hashes
+from recbole_mm.run.logs import quiet_console
+from recbole_mm.run.progress import EpochLines
 from recbole_mm.run.result import Result
 from recbole_mm.run.splits import find_or_make
 from recbole_mm.run.stages import Stage
@@ -70,6 +72,11 @@ def run_study(settings: Settings, log: Callable[[str], None]) -> Study:
         UserError: data that cannot be used; the data are loaded and the models made before one is
             trained.
     """
+    with quiet_console():
+        return _run_study(settings, log)
+
+
+def _run_study(settings: Settings, log: Callable[[str], None]) -> Study:
     processes.start()
     if processes.size() > 1:
         raise ConfigError("transfer-report runs in one process: start it without torchrun")
@@ -155,8 +162,9 @@ class Runner:
                 stage.config["pre_model_path"] = source.checkpoint
             self._check_once(trials, stages, number)
             name = f"{trial.text}, seed {seed}"
+            stage.config["show_progress"] = False
             try:
-                result = stage.run(name)
+                result = stage.run(name, on_validation=self._lines_about(name, stage))
             except RunFailed as error:
                 if not may_fail or trial.start not in TRAINED:
                     raise
@@ -166,6 +174,9 @@ class Runner:
             results.append(result)
             self.log(f"[{number + 1}/{len(trials)}] {name}: {_reached(result)}")
             yield trial, stage, result
+
+    def _lines_about(self, name: str, stage: Stage) -> EpochLines:
+        return EpochLines(stage.config, lambda line: self.log(f"{name}: {line}"))
 
     def _check_once(self, trials: list[Trial], stages: list[Stage], number: int) -> None:
         """Before the first stage is trained: every later one with other data or another start."""

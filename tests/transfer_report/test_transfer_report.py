@@ -11,6 +11,7 @@ from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.load import load_config
 from recbole_mm.run.run import Run
 from recbole_mm.transfer_report.baselines import baseline_configs
+from recbole_mm.transfer_report.report import no_transfer_note
 from recbole_mm.transfer_report.settings import (
     Condition,
     Settings,
@@ -287,10 +288,12 @@ def test_a_report_with_sizes_new_items_and_learning_rates(toy, capsys):
         assert text.count("starting from the pre-trained model changes NDCG@10 by") == 3
         assert "Leave-one-out: each user" in text
         assert "drawn with a fixed seed, each a part of" in text
+        assert text.count("Target and source are the same data.") == 1
     assert "<h2>Learning rates</h2>" in page
     assert page.count("<svg") == 2
     assert set(re.findall(r"https?://([\w.]+)", page)) <= {"www.w3.org"}
     assert "starting from the pre-trained model changes" in printed
+    assert "warning: Pre-training has been trained on MMM4Rec, toy with ID: what it" in printed
     assert {path.name for path in Path("report/figures").iterdir()} == {
         f"{kind}_MMM4Rec__toy_with_ID.{form}"
         for kind in ("learning", "sizes")
@@ -374,6 +377,7 @@ def test_a_list_of_domains_is_a_study_of_every_domain(toy, tmp_path):
     unfrozen = starts["MISSRec, toy without ID", "unfrozen"].result
     assert unfrozen.pre_model_path == source.checkpoint
     assert {"toy.inter", "left.inter"} <= study.hashes.keys()
+    assert no_transfer_note(study) == ""
 
 
 def test_a_learning_rate_that_fails_is_shown_and_not_chosen(toy):
