@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> int:
         from recbole_mm.compare.comparison import run_comparison
         from recbole_mm.compare.entries import parse_ensembles, parse_entries, parse_lists
         from recbole_mm.compare.examples import examples
-        from recbole_mm.compare.exports import write_trec
+        from recbole_mm.compare.exports import entries_no_longer_reported, write_trec
         from recbole_mm.compare.report import write_report
         from recbole_mm.compare.report_tables import text_table
         from recbole_mm.compare.settings import Settings, configurations
@@ -83,6 +83,12 @@ def main(arguments: list[str]) -> int:
     except (ValueError, KeyError) as error:  # the numbers do not depend on them
         print(f"no examples in the report: {error}")
         shown = []
+    lost = entries_no_longer_reported(summary, settings.out / "numbers.csv")
+    if lost:
+        print(
+            f"the report in {settings.out} is replaced; {', '.join(lost)} of the one before it are not "
+            f"compared now: their runs are kept, and --out=FOLDER keeps both reports"
+        )
     paths = write_report(summary, command, shown)
     if options.trec:
         paths += write_trec(summary.ranks.collect(), settings.out / "trec")

@@ -10,6 +10,7 @@ from recbole_mm.compare.summary import Row, Summary
 from recbole_mm.reporting.statistics import Interval
 from recbole_mm.tools.file_names import label_as_name
 from recbole_mm.tools.files import whole_or_not
+from recbole_mm.tools.path_patterns import pattern_of
 
 NUMBERS = {
     "table": pl.String, "entry": pl.String, "part": pl.String, "metric": pl.String,
@@ -62,6 +63,16 @@ def _records_of_row(row: Row, tested: str, treatments: tuple[str, str]) -> Itera
 
 def _span(interval: Interval) -> dict:
     return {"value": interval.value, "low": interval.low, "high": interval.high}
+
+
+def entries_no_longer_reported(summary: Summary, path: Path) -> list[str]:
+    """The entries that a file of :func:`write_numbers` has and the next one will lack."""
+    try:
+        before = pl.read_csv(pattern_of(path), columns=["entry"], infer_schema=False)
+    except (OSError, pl.exceptions.PolarsError):  # there is none, or it is not ours
+        return []
+    now = {row.label for row in summary.rows}
+    return [name for name in before["entry"].unique(maintain_order=True) if name not in now]
 
 
 def write_numbers(summary: Summary, path: Path) -> None:
