@@ -4,6 +4,7 @@ Only the command that is asked for is imported: help and mistakes need neither R
 """
 
 import importlib
+import os
 import sys
 import traceback
 from types import ModuleType
@@ -12,12 +13,14 @@ from recbole_mm import __version__
 from recbole_mm.commands import COMMANDS
 from recbole_mm.config.errors import UnknownKey
 from recbole_mm.tools.command_lines import near_options
-from recbole_mm.tools.errors import RunFailed, UserError, is_lack_of_memory
+from recbole_mm.tools.errors import RunFailed, UserError, first_line, is_lack_of_memory
 from recbole_mm.tools.extras import unfit_package
 from recbole_mm.tools.interrupts import ending
 from recbole_mm.tools.names import nearest
 
 OK, RUN_FAILED, BAD_INPUT, BUG = 0, 1, 2, 70
+UNREAD = 141
+"""Exit status of a shell's commands that SIGPIPE ends."""
 
 OUT_OF_MEMORY = (
     "out of memory: lower train_batch_size, eval_batch_size, MAX_ITEM_LIST_LENGTH or hidden_size"
@@ -33,13 +36,15 @@ def main(arguments=None) -> int:
     Returns:
         The exit status, which is 0 when done, 1 when the run failed (full disk, too little memory,
         a loss that is not a number, ...), 2 for wrong usage, configuration or data, 130 after
-        Ctrl-C, 143 after SIGTERM, and 70 after any other failure, which is a bug and shows its
-        traceback.
+        Ctrl-C, 141 when nobody reads the output any more (``| head``), 143 after SIGTERM, and 70
+        after any other failure, which is a bug and shows its traceback.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     debug = "--debug" in arguments
     try:
         return _run([argument for argument in arguments if argument != "--debug"])
+    except BrokenPipeError as error:
+        return UNREAD if _is_unread() else _fail(RUN_FAILED, str(error), debug)
     except KeyboardInterrupt as error:
         return _fail(*ending(error), debug)
     except UserError as error:
@@ -50,7 +55,7 @@ def main(arguments=None) -> int:
         if isinstance(error, ImportError) and (package := unfit_package(error)):
             return _fail(BAD_INPUT, _unfit(package, error), debug)
         if is_lack_of_memory(error):
-            return _fail(RUN_FAILED, f"{OUT_OF_MEMORY} ({_first_line(error)})", debug)
+            return _fail(RUN_FAILED, f"{OUT_OF_MEMORY} ({first_line(error)})", debug)
         _close_progress_bars()
         traceback.print_exc()
         return _fail(BUG, _request_to_report(error), debug=False)
@@ -60,13 +65,19 @@ def main(arguments=None) -> int:
             processes.stop()
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__
+def _is_unread() -> bool:
+    """Whether the reader of our output is gone; nothing is written to it then, not at the end either."""
+    try:
+        print(flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 def _unfit(package: str, error: ImportError) -> str:
     return (
-        f"{package} cannot be imported here: {_first_line(error)}. Install what is missing, or versions "
+        f"{package} cannot be imported here: {first_line(error)}. Install what is missing, or versions "
         f"that fit together, as those of constraints.txt do; `recbole-mm doctor` lists yours"
     )
 
@@ -86,14 +97,21 @@ def _request_to_report(error: Exception) -> str:
         urls = []
     trackers = [url.partition(", ")[2] for url in urls if url.startswith(("Issues", "Repository"))]
     return (
-        f"{type(error).__name__}: {_first_line(error)}\nThis is a bug of recbole-mm, not a mistake of "
+        f"{type(error).__name__}: {first_line(error)}\nThis is a bug of recbole-mm, not a mistake of "
         f"yours. Please report it to {trackers[0] if trackers else 'the maintainers'} with your "
         f"command, the lines above and the output of `recbole-mm doctor`. Versions: {', '.join(versions)}"
     )
 
 
 def _run(arguments: list[str]) -> int:
-    first = arguments[0] if arguments else "--help"
+    try:
+        return _run_command(arguments or ["--help"])
+    finally:
+        print(end="", flush=True)
+
+
+def _run_command(arguments: list[str]) -> int:
+    first = arguments[0]
     if first == "--version":
         print(f"recbole-mm {__version__}")
         return OK

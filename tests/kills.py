@@ -313,7 +313,7 @@ class Undisturbed:
             point: before which it is sent.
             by: name of the signal.
             status: that the command has to end with.
-            message: the end of the line.
+            message: in the line.
 
         Raises:
             Broken: it ends in another way, or see :meth:`kill`.
@@ -321,7 +321,7 @@ class Undisturbed:
         work = self._fresh()
         ended = self.zygote.run(work, self.case.arguments, point, by)
         lines = ended.output.splitlines()
-        if ended.status != status or not lines[-1].endswith(message):
+        if ended.status != status or message not in lines[-1]:
             raise Broken(f"{self.case.name}, {by} at {point}: {ended.status}, {ended.output}")
         if "Traceback" in ended.output:
             raise Broken(f"{self.case.name}, {by} at {point}: {ended.output}")

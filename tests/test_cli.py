@@ -47,6 +47,14 @@ def test_help_names_every_model_every_data_set_and_how_it_is_made(capsys):
     assert "exit status" in text
 
 
+def test_no_arguments_are_a_call_for_help(capsys):
+    with pytest.raises(SystemExit) as end:
+        main([])
+
+    assert end.value.code == 0
+    assert capsys.readouterr().out.startswith("usage: recbole-mm --model=MODEL")
+
+
 @pytest.mark.parametrize("model", TINY_OF_RECBOLE)
 def test_a_model_of_recbole_runs_on_the_same_data(toy, model):
     result = run(model, config_dict={**toy, **TINY_OF_RECBOLE[model]})
@@ -162,12 +170,16 @@ def test_the_same_seed_gives_the_same_result(toy):
     assert first != other
 
 
-def test_an_unknown_data_set_lists_the_known_ones_and_how_each_is_made(capsys, toy):
+def test_an_unknown_data_set_lists_the_known_ones_and_where_each_is_described(capsys, toy):
     message = fails(capsys, 2, *options(model="SASRec", dataset="Toyz", data_path=toy["data_path"]))
 
     assert "data set 'Toyz':" in message and "did you mean 'toy'?" in message
+    assert f"Known ones: {', '.join(described_datasets())}\nrecbole-mm --help says how" in message
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    listed = capsys.readouterr().out
     for name, how in described_datasets().items():
-        assert f"{name}: {how.partition(EXPLANATION)[0]}" in message
+        assert name in listed and how.partition(EXPLANATION)[0] in listed
     assert ": toy (another folder: --data_path=FOLDER)" in message
 
 
@@ -182,6 +194,7 @@ def test_a_known_data_set_that_is_not_there_says_how_it_is_made(capsys):
     ("arguments", "message"),
     [
         (["--model=SASRec"], "no dataset is named"),
+        (["--stages=[{}]"], "list the stages in a yaml file and give --config_files=FILE"),
         (["--model=SASRek", "--dataset=demo"], "did you mean 'SASRec'"),
         (["--model=SASRec", "--dataset=demo", "--epoch=1"], "did you mean 'epochs'"),
         (["--model=SASRec", "--dataset=demo", "epochs=1"], "is not an option"),
@@ -210,7 +223,18 @@ def test_a_wrong_command_ends_with_status_2_before_any_work(capsys, tmp_path, ar
         ),
         (["compare", "--models=SASRec", "--dataset=toy", "--baselines=SASRec"], "--baseline"),
         (["tune", "--model=SASRec", "--dataset=toy", "--budgets=3"], "--budget"),
-        (["tune", "--model=SASRec", "--dataset=toy", "--epoch=3"], "'epochs'"),
+        (
+            ["tune", "--model=SASRec", "--dataset=toy", "--epoch=3"],
+            "error: command line: unknown key 'epoch'; did you mean 'epochs'",
+        ),
+        (
+            ["compare", "--models=SASRec", "--dataset=toy", "--epoch=3"],
+            "error: command line: unknown key 'epoch'; did you mean 'epochs'",
+        ),
+        (
+            ["compare", "--models=SASRec,Mine=MMM4Rec+use_itemid=False", "--dataset=toy"],
+            "error: --models: entry Mine: unknown key 'use_itemid'; did you mean 'use_item_id'",
+        ),
     ],
 )
 def test_an_option_that_is_misspelled_is_told_from_a_key(capsys, toy, arguments, message):

@@ -50,7 +50,7 @@ def ending(error: BaseException, monkeypatch, capsys, *, on_import: bool) -> tup
             1,
             "out of memory: low",
         ),
-        (KeyboardInterrupt(), 130, "interrupted; finished work is kept"),
+        (KeyboardInterrupt(), 130, "interrupted"),
     ],
 )
 def test_what_is_no_bug_ends_in_one_line(error, status, message, on_import, monkeypatch, capsys):
@@ -108,7 +108,46 @@ def test_an_interruption_while_modules_are_imported_ends_with_130():
     )
 
     assert done.returncode == 128 + signal.SIGINT
-    assert done.stderr.splitlines() == ["recbole-mm: error: interrupted; finished work is kept"]
+    assert done.stderr.splitlines() == ["recbole-mm: error: interrupted"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes of POSIX")
+@pytest.mark.parametrize("buffering", ["-u", "-I"])  # -I: none is switched off
+@pytest.mark.parametrize("ended", ["", "raise UserError('no rows')"])
+def test_a_command_whose_output_nobody_reads_any_more_ends_silently(buffering, ended, tmp_path):
+    (tmp_path / "talks.py").write_text(
+        "from recbole_mm.tools.errors import UserError\n"
+        f"def main(_):\n    print('one line')\n    {ended}\n"
+    )
+    program = f"""
+import sys
+sys.path[:0] = {[str(tmp_path), *sys.path]!r}
+from recbole_mm import cli, commands
+commands.COMMANDS["talk"] = commands.Command("talks", "")
+sys.stdin.read()
+sys.exit(cli.main(["talk"]))
+"""
+    process = subprocess.Popen(
+        [sys.executable, buffering, "-c", program],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    process.stdout.close()
+    process.stdin.close()
+
+    assert process.stderr.read() == ""
+    assert process.wait() == 128 + signal.SIGPIPE
+
+
+def test_a_pipe_to_another_program_that_breaks_is_a_failure(monkeypatch, capsys):
+    error = BrokenPipeError(32, "Broken pipe")
+
+    assert ending(error, monkeypatch, capsys, on_import=False) == (
+        1,
+        "recbole-mm: error: [Errno 32] Broken pipe\n",
+    )
 
 
 def wandb_without_a_key():

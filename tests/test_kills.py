@@ -10,8 +10,8 @@ KILLS = 3
 STARTS_PROCESSES = {"compare"}  # that import torch: one kill is enough
 NO_COMMANDS = {"compare-worker"}
 SIGNALS = (
-    ("SIGINT", 130, "interrupted; finished work is kept"),
-    ("SIGTERM", 143, "terminated; finished work is kept"),
+    ("SIGINT", 130, "error: interrupted"),
+    ("SIGTERM", 143, "error: terminated"),
 )
 
 

@@ -7,22 +7,17 @@ Exit status: 0 everything that is needed is there, 1 something is missing, of a 
 patch does not apply.
 """
 
-import argparse
 import json
 from collections.abc import Iterator
 
+from recbole_mm.tools.command_lines import CommandParser
 from recbole_mm.tools.errors import UserError
 
 OK, PROBLEMS = 0, 1
 
 
 def main(arguments=None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="recbole-mm doctor",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = CommandParser(prog="recbole-mm doctor", description=__doc__)
     parser.add_argument("--json", action="store_true", help="as JSON, for a bug report")
     args = parser.parse_args(arguments)
     try:

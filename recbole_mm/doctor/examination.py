@@ -3,13 +3,19 @@
 import importlib
 import os
 import platform
+import re
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 from recbole_mm import __version__
-from recbole_mm.doctor.requirements import Extra, Package, extras, needed_packages
+from recbole_mm.doctor.requirements import RECBOLE, Extra, Package, extras, needed_packages
+from recbole_mm.tools.errors import first_line
 
 NOT_CHECKED = "not checked, torch cannot be imported"
+WHERE = re.compile(
+    r""" \((?:[A-Za-z]:)?[/\\][^()]*\)|(?<![\w:/\\])(?:[A-Za-z]:)?[/\\](?:[^\s'"/\\]+[/\\])*"""
+)
+"""The path of a module in brackets, or the folders before the name of a file."""
 
 
 class PatchState(NamedTuple):
@@ -76,6 +82,9 @@ def examine() -> Examination:
     packages = needed_packages()
     problems = [package.problem for package in packages if package.problem]
     with_torch = _imports("torch", "torch", problems)
+    for package in packages:
+        if package.name != RECBOLE.name:  # which is imported with its patches
+            _imports(package.module, package.name, problems)
     device, backend, threads = _torch_facts() if with_torch else (NOT_CHECKED,) * 3
     patches = _patches(problems) if with_torch else None
     return Examination(
@@ -103,12 +112,13 @@ def _imports(module: str, name: str, problems: list[str]) -> bool:
 
 
 def _add_import_problem(name: str, error: Exception, problems: list[str]) -> None:
-    if not any(problem.startswith(f"{name} is not installed") for problem in problems):
-        problems.append(f"{name} cannot be imported: {_first_line(error)}")
+    known = (f"{name} is not installed", f"{name} cannot be imported")
+    if not any(problem.startswith(known) for problem in problems):
+        problems.append(f"{name} cannot be imported: {_without_paths(first_line(error))}")
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__
+def _without_paths(text: str) -> str:
+    return WHERE.sub("", text)
 
 
 def _torch_facts() -> tuple[str, str, str]:
@@ -138,7 +148,7 @@ def _named(device) -> str:
         torch.zeros(1, device=device)
         return f"cuda ({torch.cuda.device_count()} x {torch.cuda.get_device_name()})"
     except (RuntimeError, AssertionError) as error:
-        return f"cuda, but it cannot be used ({_first_line(error)})"
+        return f"cuda, but it cannot be used ({_without_paths(first_line(error))})"
 
 
 def _patches(problems: list[str]) -> list[PatchState] | None:
@@ -151,7 +161,9 @@ def _patches(problems: list[str]) -> list[PatchState] | None:
     try:
         importlib.import_module("recbole")
     except PatchError as error:
-        found: dict[str, str | None] = {each.patch.name: each.reason for each in error.failures}
+        found: dict[str, str | None] = {
+            each.patch.name: _without_paths(each.reason) for each in error.failures
+        }
     except Exception as error:  # noqa: BLE001 what RecBole and its packages raise
         _add_import_problem("recbole", error, problems)
         return None

@@ -13,6 +13,8 @@ RECBOLE = Requirement("recbole==1.2.*")
 CORE = (Requirement("torch"), Requirement("numpy"), Requirement("pandas"), Requirement("polars"))
 """What is looked at where the package is not installed, but run from a checkout."""
 FOR_DEVELOPERS = ("dev", "docs")
+IMPORTED_AS = {"pillow": "PIL", "pyyaml": "yaml", "scikit-learn": "sklearn"}
+"""Modules of needed packages that have other names than on PyPI."""
 
 
 class Package(NamedTuple):
@@ -29,6 +31,11 @@ class Package(NamedTuple):
     needed: str
     version: str | None
     install: str
+
+    @property
+    def module(self) -> str:
+        """The name by which it is imported."""
+        return IMPORTED_AS.get(self.name, self.name)
 
     @property
     def problem(self) -> str | None:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from recbole_mm.integration.stand_ins import execute_within
+from recbole_mm.tools.imports import execute_within
 from recbole_mm.tools.recbole_version import missing_recbole, refuse_unknown_version
 
 

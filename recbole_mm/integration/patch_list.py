@@ -17,7 +17,8 @@ import torch
 from recbole_mm.integration import lookup, patches, register
 from recbole_mm.integration.lookup import QUICK_START, RUN_FUNCTIONS
 from recbole_mm.integration.recbole_checkpoints import load_checkpoints_of_recbole
-from recbole_mm.integration.stand_ins import AroundImport
+from recbole_mm.tools.extras import unfit_package
+from recbole_mm.tools.imports import AroundImport
 from recbole_mm.tools.recbole_version import INSTALL, RecBoleError
 
 
@@ -46,6 +47,9 @@ class Patch(NamedTuple):
 
         Args:
             quick_start: look into RecBole's quick start too, although it is not imported yet.
+
+        Raises:
+            ImportError: of another package than RecBole.
         """
         quick_start = quick_start or QUICK_START in sys.modules
         needs = [need for need in self.needs if quick_start or not need.startswith(QUICK_START)]
@@ -54,7 +58,10 @@ class Patch(NamedTuple):
             return f"RecBole has no {', no '.join(missing)}"
         try:
             self.apply()
-        except (AttributeError, ImportError) as error:
+        except AttributeError as error:
+            return str(error)
+        except ImportError as error:
+            _raise_unless_of_recbole(error)
             return str(error)
         return None if self.is_on() else "it was applied, but does not act"
 
@@ -121,11 +128,18 @@ def _exists(need: str) -> bool:
     module_name, _, path = place.partition(":")
     try:
         found = importlib.import_module(module_name)
-        for name in path.split("."):
-            found = getattr(found, name)
-    except (ImportError, AttributeError):
+    except ImportError as error:
+        _raise_unless_of_recbole(error)
         return False
-    return not word or word in inspect.unwrap(found).__code__.co_names
+    for name in path.split("."):
+        found = getattr(found, name, None)
+    return found is not None and (not word or word in inspect.unwrap(found).__code__.co_names)
+
+
+def _raise_unless_of_recbole(error: ImportError) -> None:
+    """RecBole has moved what it lacks itself; another package is missing, or does not fit."""
+    if unfit_package(error) != "recbole":
+        raise error
 
 
 def _has_mark(module: str, path: str, mark: str) -> bool:

@@ -20,7 +20,8 @@ import pandas as pd
 import torch
 
 from recbole_mm.config.errors import ConfigError
-from recbole_mm.integration.stand_ins import AroundImport, stand_ins
+from recbole_mm.integration.stand_ins import stand_ins
+from recbole_mm.tools.imports import AroundImport
 
 METRICS = "recbole.evaluator.metrics"
 OPTIMIZER_METHODS = ("add_param_group", "load_state_dict", "state_dict", "zero_grad")

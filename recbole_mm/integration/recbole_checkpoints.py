@@ -5,7 +5,6 @@ import functools
 import os
 import pickle
 import sys
-import warnings
 from collections import OrderedDict
 from enum import Enum
 from typing import ClassVar
@@ -18,8 +17,13 @@ from recbole_mm.config.keys import SET_BY_RECBOLE, keys_of_model
 from recbole_mm.config.models import model_name
 from recbole_mm.config.own_models import own_models
 from recbole_mm.integration.lookup import QUICK_START
-from recbole_mm.tools.errors import UserError
-from recbole_mm.tools.torch_files import TorchFileError, check_archive, refuse_unusable
+from recbole_mm.tools.errors import UserError, first_line
+from recbole_mm.tools.torch_files import (
+    TorchFileError,
+    any_pickle_protocol,
+    check_archive,
+    refuse_unusable,
+)
 
 PACKAGES_WITH_MODELS = ("recbole", "recbole_mm")
 CONFIG_CLASS = ("recbole.config.configurator", "Config")
@@ -52,30 +56,42 @@ def load_checkpoints_of_recbole():
         caller = sys._getframe(1).f_globals.get("__name__", "")
         if not caller.startswith("recbole.") or "weights_only" in kwargs:
             return original(f, *args, **kwargs)
-        is_path = isinstance(f, (str, os.PathLike))
-        try:
-            if is_path:
-                check_archive(f)
-            return _load_for_recbole(original, caller, f, *args, **kwargs)
-        except FileNotFoundError:
-            raise
-        except Exception as error:  # whatever a damaged file makes torch and RecBole raise
-            if isinstance(error, UserError) and not isinstance(error, TorchFileError):
-                raise  # it names the file or the key
-            reason = str(error).strip().partition("\n")[0] or type(error).__name__
-            raise UserError(
-                f"{f if is_path else getattr(f, 'name', 'the file')}: not a checkpoint of a model that is known here, or a "
-                f"damaged one ({reason})"
-            ) from error
+        return _load_or_refuse(original, caller, f, *args, **kwargs)
 
     load.loads_recbole = True
     torch.load = load
 
 
+def read_checkpoint_of_recbole(path) -> dict:
+    """What RecBole's ``load_data_and_model`` reads of a checkpoint.
+
+    Raises:
+        UserError: not a checkpoint of a model that is known here, or a damaged one.
+    """
+    return _load_or_refuse(getattr(torch.load, "__wrapped__", torch.load), QUICK_START, path)
+
+
+def _load_or_refuse(original, caller: str, f, *args, **kwargs):
+    is_path = isinstance(f, (str, os.PathLike))
+    try:
+        if is_path:
+            check_archive(f)
+        return _load_for_recbole(original, caller, f, *args, **kwargs)
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # whatever a damaged file makes torch and RecBole raise
+        if isinstance(error, UserError) and not isinstance(error, TorchFileError):
+            raise  # it names the file or the key
+        name = f if is_path else getattr(f, "name", "the file")
+        raise UserError(
+            f"{name}: not a checkpoint of a model that is known here, or a damaged one "
+            f"({first_line(error)})"
+        ) from error
+
+
 def _load_for_recbole(original, caller: str, f, *args, **kwargs):
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Detected pickle protocol 4", UserWarning)
+        with any_pickle_protocol():
             checkpoint = original(f, *args, weights_only=True, **kwargs)
     except pickle.UnpicklingError:
         checkpoint = original(f, *args, weights_only=False, pickle_module=_RecBolePickle, **kwargs)

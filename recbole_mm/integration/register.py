@@ -25,7 +25,7 @@ from recbole_mm.config.models import model_name, recbole_models, source_of
 from recbole_mm.integration import lookup
 from recbole_mm.integration.lookup import QUICK_START
 from recbole_mm.integration.ray_tune import instead_of_ray
-from recbole_mm.integration.stand_ins import AroundImport
+from recbole_mm.tools.imports import AroundImport
 
 
 def register():

@@ -9,7 +9,7 @@ import sys
 
 from recbole_mm.integration.lookup import QUICK_START, RUN_FUNCTIONS
 from recbole_mm.integration.ray_tune import Tune
-from recbole_mm.tools.errors import UserError
+from recbole_mm.tools.errors import UserError, first_line
 
 if QUICK_START not in sys.modules:
     import recbole.quick_start  # noqa: F401
@@ -29,10 +29,9 @@ def _naming_the_file(load):
                 raise
             raise type(error)(f"{model_file}: {error}") from error
         except Exception as error:  # torch, pickle and RecBole raise whatever they like
-            reason = str(error).strip().partition("\n")[0]
             raise UserError(
                 f"{model_file}: not a checkpoint that can be opened with its data set: damaged, or one "
-                f"of them has changed since ({type(error).__name__}: {reason})"
+                f"of them has changed since ({type(error).__name__}: {first_line(error)})"
             ) from error
 
     return load_data_and_model

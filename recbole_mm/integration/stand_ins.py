@@ -1,10 +1,8 @@
 """Modules of RecBole that are imported without a package that they hardly use."""
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec, PathFinder
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
 
 
@@ -19,46 +17,3 @@ def stand_ins(modules: dict[str, ModuleType]) -> Iterator[None]:
         for name in modules:
             del sys.modules[name]
         sys.modules.update(before)
-
-
-def execute_within(
-    spec: ModuleSpec, context: Callable[[], AbstractContextManager[None]]
-) -> ModuleSpec:
-    """The spec of a module that is executed inside a context, made for it."""
-    execute = spec.loader.exec_module
-
-    def exec_module(module):
-        with context():
-            execute(module)
-
-    spec.loader.exec_module = exec_module
-    return spec
-
-
-class AroundImport(MetaPathFinder):
-    """Executes a module, the first time that it is imported, inside a context.
-
-    Args:
-        name: of the module.
-        context: made for the import.
-    """
-
-    def __init__(self, name: str, context: Callable[[], AbstractContextManager[None]]):
-        self.name, self.context = name, context
-
-    @classmethod
-    def install(cls, name: str, context: Callable[[], AbstractContextManager[None]]) -> None:
-        """Wait for the import of a module that is not imported yet."""
-        if name not in sys.modules and not cls.waits_for(name):
-            sys.meta_path.insert(0, cls(name, context))
-
-    @classmethod
-    def waits_for(cls, name: str) -> bool:
-        """Whether a finder for this module is installed."""
-        return any(isinstance(finder, cls) and finder.name == name for finder in sys.meta_path)
-
-    def find_spec(self, fullname, path=None, *_):
-        if fullname != self.name:
-            return None
-        sys.meta_path.remove(self)
-        return execute_within(PathFinder.find_spec(fullname, path), self.context)

@@ -5,6 +5,7 @@ import sys
 
 from recbole_mm.commands import COMMANDS
 from recbole_mm.config.data_settings import data_settings
+from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.models import BASELINES, MODELS, recbole_models
 from recbole_mm.config.property_files import properties_dir, read_layers
 from recbole_mm.config.values import add_config_files_option, parse_overrides
@@ -42,7 +43,8 @@ examples:
   recbole-mm transfer-report --config_files=transfer/MMM4Rec_toys.yaml --seeds=3
 
 exit status: 0 done, 1 the run failed, 2 the command, the configuration or the data is wrong,
-130 after Ctrl-C, 143 after SIGTERM, 70 a bug, which is shown with a request to report it"""
+130 after Ctrl-C, 141 if nobody reads the output any more, 143 after SIGTERM, 70 a bug, which is shown
+with a request to report it"""
 
 
 def main(arguments: list[str]) -> int:
@@ -53,6 +55,10 @@ def main(arguments: list[str]) -> int:
     """
     options, rest = _parser().parse_known_args(arguments)
     overrides = parse_overrides(rest)
+    if "stages" in overrides:
+        raise ConfigError(
+            "--stages is not an option: list the stages in a yaml file and give --config_files=FILE"
+        )
     layers = (options.model, options.dataset, options.config_files)
     stages = "stages" in read_layers(options.config_files)
     missing = provide_datasets(

@@ -13,6 +13,7 @@ of domains may stand for the data sets, see :mod:`recbole_mm.config.stages`.
 """
 
 import glob
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -31,13 +32,15 @@ from recbole_mm.integration.lookup import is_multi_modal
 from recbole_mm.run.identity import PLACES, data_hashes, digest
 from recbole_mm.run.logs import start_logging
 from recbole_mm.run.result import Result
-from recbole_mm.run.run import Run
+from recbole_mm.run.run import Run, warn_of_unread_keys
 from recbole_mm.run.splits import find_or_make
 from recbole_mm.tools import processes
 from recbole_mm.tools.errors import UserError, user_errors
 from recbole_mm.tools.files import remove_abandoned, require_writable, set_aside
+from recbole_mm.tools.interrupts import leaving
 from recbole_mm.tools.locks import Locked, locked
 from recbole_mm.tools.records import read_record, write_record
+from recbole_mm.tools.torch_files import TorchFileError, check_archive
 from recbole_mm.transfer.checkpoints import CheckpointError, read_checkpoint
 from recbole_mm.transfer.pretrained import Pretrained
 
@@ -52,10 +55,11 @@ class Stage:
     Attributes:
         config: of this stage.
         source: index of the stage in whose best epoch it starts, or ``None``.
+        given: keys that a user gives for this stage, or on the command line.
     """
 
-    def __init__(self, config, source: int | None = None):
-        self.config, self.source = config, source
+    def __init__(self, config, source: int | None = None, given: Iterable[str] = ()):
+        self.config, self.source, self.given = config, source, tuple(given)
 
     def __str__(self) -> str:
         parts = (self.config["model"], self.config["dataset"], self.config["train_stage"])
@@ -91,9 +95,11 @@ class Stage:
         if not checkpoint.is_file():
             return None
         try:
-            if is_multi_modal(self.config["model"]):  # RecBole's trainers write pickles
+            if is_multi_modal(self.config["model"]):
                 read_checkpoint(checkpoint)
-        except CheckpointError as error:
+            else:  # a pickle of RecBole's trainers
+                check_archive(checkpoint)
+        except (CheckpointError, TorchFileError) as error:
             set_aside(checkpoint, error)
             return None
         return replace(result, checkpoint=str(checkpoint))
@@ -116,12 +122,18 @@ class Stage:
         """What it leaves to a stage that starts from it, before it is trained."""
         return Run.untrained(self.config)
 
-    def run(self, called: str = "stage", note: str = "") -> Result:
+    def run(
+        self,
+        called: str = "stage",
+        note: str = "",
+        on_validation: Callable[[int, float], None] | None = None,
+    ) -> Result:
         """Run the stage, the rest of it, or nothing if it is finished.
 
         Args:
             called: its name in the log.
             note: a further line of the log.
+            on_validation: called with the epoch, from 0, and its score.
 
         Raises:
             Locked: another run is working on it.
@@ -130,8 +142,9 @@ class Stage:
         with self._alone(called):
             result = self.result()
             if result is None:
+                warn_of_unread_keys(self.config["model"], self.given)
                 getLogger().info(f"{called}: {self}{note and f'; {note}'}")
-                result = self._train_and_test()
+                result = self._train_and_test(on_validation)
             else:
                 getLogger().info(f"{called} ({self}) is finished: {self.path('.json')}")
             if processes.is_first():
@@ -163,10 +176,10 @@ class Stage:
                 raise Locked(refusal)
             yield
 
-    def _train_and_test(self) -> Result:
+    def _train_and_test(self, on_validation: Callable[[int, float], None] | None) -> Result:
         opened = Run(self.config)
         opened.keep_progress(self.path(".pth"), self.path(".progress.pth"))
-        opened.train()
+        opened.train(on_validation=on_validation)
         result = opened.test()
         if processes.is_first():
             record = {"result": result.to_dict(), "config": config_to_plain(self.config)}
@@ -193,7 +206,8 @@ def run_stages(
     stages = plan_stages(model, dataset, config_files, config_dict, overrides)
     for stage in stages:
         find_or_make(stage.config)
-    with tables_in_memory():
+    kept = "finished stages are kept; the same command goes on"
+    with tables_in_memory(), leaving(lambda: kept):
         return _run_in_order(stages)
 
 
@@ -248,7 +262,7 @@ def _plan(
         config = load_config(
             *layers, stage=overlay, overrides=overrides, stage_name=f"stage {number}"
         )
-        stage = Stage(config)
+        stage = Stage(config, given={**overlay, **(overrides or {})})
         if "pre_model_path" not in {**common, **overlay, **(overrides or {})}:
             stage.source = _nearest_pretraining(stages, config)
             if config["train_stage"] == "finetune" and stage.source is None:

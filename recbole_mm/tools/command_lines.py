@@ -39,6 +39,32 @@ def with_dashes(arguments: Iterable[str]) -> list[str]:
     return list(map(dashed, arguments))
 
 
+class CommandParser(argparse.ArgumentParser):
+    """A parser of all options of a command, whose errors are one line, with the option that was meant.
+
+    Args:
+        settings: of :class:`argparse.ArgumentParser`.
+    """
+
+    def __init__(self, **settings):
+        super().__init__(
+            formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **settings
+        )
+
+    def parse_args(self, args=None, namespace=None):
+        found, rest = self.parse_known_args(args, namespace)
+        if rest:
+            name = rest[0].partition("=")[0]
+            near = near_options(self, name.lstrip("-")) if name.startswith("-") else []
+            hint = f"; did you mean {' or '.join(near)}?" if near else ""
+            self.error(f"unknown {'option' if name.startswith('-') else 'argument'} {name}{hint}")
+        return found
+
+    def error(self, message: str):
+        end = "" if message.endswith("?") else "."
+        self.exit(2, f"{self.prog}: error: {message}{end} All options: {self.prog} --help\n")
+
+
 def near_options(parser: argparse.ArgumentParser, name: str) -> list[str]:
     """The options of a parser that look like an option that it does not have.
 

@@ -15,6 +15,11 @@ class RunFailed(RuntimeError):
     """A run that cannot continue although nothing of its input is malformed; exit status 1."""
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line; its type if it says nothing."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
 ALLOCATION_FAILED = "can't allocate memory"
 """torch's words on the CPU, in a RuntimeError."""
 

@@ -3,11 +3,14 @@
 Both raise an exception in the main thread, so that the work stops there and cleans up.
 """
 
-import os
 import signal
-import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from recbole_mm.tools.imports import AroundImport
+from recbole_mm.tools.variables import is_one_of_several
 
 INTERRUPTED, TERMINATED = 130, 143
 """Exit statuses, 128 and the number of the signal."""
@@ -33,9 +36,8 @@ def take_over() -> None:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _Raise(KeyboardInterrupt))
         if hasattr(signal, "siginterrupt"):
-            sys.meta_path.insert(0, _AfterPolars())
-    is_alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
-    if is_alone and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            AroundImport.install("polars", _waits_still_end)
+    if not is_one_of_several() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _Raise(Terminated))
 
 
@@ -48,9 +50,23 @@ def let_go() -> None:
 
 def ending(error: KeyboardInterrupt) -> tuple[int, str]:
     """Exit status and message of an interrupted command."""
-    if isinstance(error, Terminated):
-        return TERMINATED, "terminated; finished work is kept"
-    return INTERRUPTED, "interrupted; finished work is kept"
+    is_terminated = isinstance(error, Terminated)
+    status, word = (TERMINATED, "terminated") if is_terminated else (INTERRUPTED, "interrupted")
+    return status, f"{word}: {error}" if str(error) else word
+
+
+@contextmanager
+def leaving(what: Callable[[], str]) -> Iterator[None]:
+    """Within the block an interruption says what it leaves.
+
+    Args:
+        what: called when it comes; a sentence for the message.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        error.args = (what(),)
+        raise
 
 
 class _Raise:
@@ -107,28 +123,13 @@ def is_importing(frame) -> bool:
     return False
 
 
-class _AfterPolars:
-    """Makes waits end at SIGINT again once polars is imported.
+@contextmanager
+def _waits_still_end() -> Iterator[None]:
+    """Around the import of polars: waits end at SIGINT again.
 
     polars installs a handler with SA_RESTART, after which the system resumes an interrupted wait
     before Python learns of the signal (https://github.com/pola-rs/polars/issues/21739). The handler
     itself stays: it ends queries.
     """
-
-    def find_spec(self, name: str, path=None, _=None):
-        if name != "polars":
-            return None
-        sys.meta_path.remove(self)
-        from importlib.machinery import PathFinder
-
-        spec = PathFinder.find_spec(name, path)
-        if spec is None or spec.loader is None:
-            return None
-        execute = spec.loader.exec_module
-
-        def exec_module(module) -> None:
-            execute(module)
-            signal.siginterrupt(signal.SIGINT, True)
-
-        spec.loader.exec_module = exec_module  # type: ignore[method-assign]
-        return spec
+    yield
+    signal.siginterrupt(signal.SIGINT, True)

@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Iterable
 
 
-def nearest(name: str, known: Iterable[str], n: int = 1, cutoff: float = 0.6) -> list[str]:
+def nearest(name: str, known: Iterable[str], n: int = 1, cutoff: float = 0.7) -> list[str]:
     """At most ``n`` of the known names that look like this one, whatever their case."""
     by_lower = {other.lower(): other for other in known}
     return [by_lower[x] for x in difflib.get_close_matches(name.lower(), by_lower, n, cutoff)]

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Iterator
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from recbole_mm.tools.errors import UserError
 
@@ -73,7 +73,15 @@ def read_picture(path, side: int | None = None) -> Image.Image:
                 opened.draft("RGB", (side, side))
             return on_white(opened)
     except Exception as error:  # decoders of damaged files raise whatever they like
-        raise PictureError(f"{path}: {type(error).__name__}: {error}") from error
+        raise PictureError(f"{path}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """Why a picture cannot be read, in words."""
+    if isinstance(error, UnidentifiedImageError):
+        return f"not a picture in a known format ({', '.join(_formats())}), or a damaged one"
+    reason = error.strerror if isinstance(error, OSError) else None
+    return reason or str(error) or f"damaged ({type(error).__name__})"
 
 
 def on_white(image: Image.Image) -> Image.Image:

@@ -18,13 +18,25 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from recbole_mm.tools.variables import GPU_VARIABLE
+from recbole_mm.tools.errors import user_errors
+from recbole_mm.tools.variables import GPU_VARIABLE, is_one_of_several
+
+CANNOT_JOIN = "cannot join the other processes; start all by torchrun, or unset LOCAL_RANK: "
 
 
 def start() -> None:
-    """Join the processes that torchrun started; nothing without it, or when that is done."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
+    """Join the processes that torchrun started; nothing without it, or when that is done.
+
+    Raises:
+        UserError: a variable that torchrun sets is missing, or is not a number.
+    """
+    if not is_one_of_several() or dist.is_initialized():
         return
+    with user_errors(CANNOT_JOIN):
+        _join()
+
+
+def _join() -> None:
     local = int(os.environ["LOCAL_RANK"])
     visible = os.environ.get(GPU_VARIABLE)
     devices = [str(local)] * (local + 1) if visible is None else visible.split(",")

@@ -1,6 +1,7 @@
 """Files of torch: plain tensors read in bounded memory, written as a whole or not at all."""
 
 import os
+import warnings
 import zipfile
 from collections.abc import Mapping
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from pickle import UnpicklingError
 import torch
 from torch import Tensor
 
-from recbole_mm.tools.errors import RunFailed, UserError
+from recbole_mm.tools.errors import RunFailed, UserError, first_line
 from recbole_mm.tools.files import whole_or_not
 
 
@@ -41,14 +42,23 @@ def read_torch(path, pickle_module=None):
         check_archive(path)
         safely = pickle_module is None
         options = {} if safely else {"pickle_module": pickle_module}
-        return torch.load(path, map_location="cpu", mmap=True, weights_only=safely, **options)
+        with any_pickle_protocol():
+            return torch.load(path, map_location="cpu", mmap=True, weights_only=safely, **options)
     except TorchFileError:
         raise
     except Exception as error:  # whatever a damaged file makes torch raise
         if isinstance(error, UnpicklingError) and pickle_module is None:
             # torch's own words advise to execute it
             raise NotPlainData("its pickle holds more than plain data, or is damaged") from error
-        raise TorchFileError(_first_line(error)) from error
+        raise TorchFileError(first_line(error)) from error
+
+
+@contextmanager
+def any_pickle_protocol():
+    """Within the block torch reads without a warning the protocol that RecBole's trainers write."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
+        yield
 
 
 def pickle_has(path, text: bytes) -> bool:
@@ -88,19 +98,28 @@ def saving(path):
         if isinstance(error, RunFailed):
             raise
         raise CannotSave(
-            f"{path} cannot be written ({_first_line(error)}): is the disk full? Free some space or give "
+            f"{path} cannot be written ({first_line(error)}): is the disk full? Free some space or give "
             f"another --checkpoint_dir. An earlier file of this name is unchanged"
         ) from error
 
 
 def check_archive(path) -> None:
-    """Refuse a file whose content could have any size, or holds a program.
+    """Refuse a file that is damaged, whose content could have any size, or that holds a program; its
+    pickle is not read.
 
     Raises:
         TorchFileError: see :func:`read_torch`.
-        OSError: the file cannot be opened.
-        zipfile.BadZipFile: it is damaged.
+        FileNotFoundError: there is no such file.
     """
+    try:
+        _check_members(path)
+    except (TorchFileError, FileNotFoundError):
+        raise
+    except Exception as error:  # whatever a damaged file makes zipfile raise
+        raise TorchFileError(first_line(error)) from error
+
+
+def _check_members(path) -> None:
     if os.path.exists(path) and not zipfile.is_zipfile(path):
         raise TorchFileError(
             "it is not an archive of torch, or truncated; a file of torch before 1.6 must be saved "
@@ -116,10 +135,6 @@ def check_archive(path) -> None:
         damaged = archive.testzip()
     if damaged:
         raise TorchFileError(f"{damaged} is damaged")
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def tensor_fault(tensor) -> str | None:

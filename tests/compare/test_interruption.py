@@ -39,7 +39,7 @@ def test_a_signal_to_the_comparison_alone_ends_it_and_its_workers(toy, name, sta
     output, errors = process.communicate(timeout=SECONDS)
     assert process.returncode == status
     ended = {"SIGINT": "interrupted", "SIGTERM": "terminated"}[name]
-    assert errors.splitlines()[-1] == f"recbole-mm: error: {ended}; finished work is kept"
+    assert errors.splitlines()[-1] == f"recbole-mm: error: {ended}"
     assert "Traceback" not in errors
     assert "1 of 1 runs are not finished; the same command resumes" in output
     assert workers and psutil.wait_procs(workers, SECONDS)[1] == []

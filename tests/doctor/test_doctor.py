@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,55 @@ def test_a_needed_package_that_is_missing_or_too_old_has_its_install_line(requir
     assert "never" not in out
 
 
+def test_a_needed_package_that_is_installed_but_cannot_be_imported_is_a_problem(
+    required, capsys, monkeypatch
+):
+    required("pillow>=10", "polars>=1")
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    monkeypatch.setitem(sys.modules, "polars", None)
+
+    status, out = examined(capsys)
+
+    assert status == 1
+    assert "problem: pillow cannot be imported: import of PIL halted" in out
+    assert "problem: polars cannot be imported: import of polars halted" in out
+
+
+def test_every_needed_package_has_a_module():
+    for package in requirements.needed_packages():
+        assert find_spec(package.module) is not None, package.name
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("cannot import name 'x' from 'os' (/home/me/os.py)", "cannot import name 'x' from 'os'"),
+        (
+            r"cannot import name 'x' from 'os' (C:\Users\me\os.py)",
+            "cannot import name 'x' from 'os'",
+        ),
+        ("/home/me/libtorch.so: undefined symbol: _x", "libtorch.so: undefined symbol: _x"),
+        ("see https://numpy.org/doc for and/or", "see https://numpy.org/doc for and/or"),
+    ],
+)
+def test_what_a_package_says_of_its_failure_is_shown_without_paths(
+    message, shown, required, capsys, monkeypatch
+):
+    import_module = importlib.import_module
+
+    def fail(name, package=None):
+        if name == "polars":
+            raise ImportError(message)
+        return import_module(name, package)
+
+    required("polars>=1")
+    monkeypatch.setattr(importlib, "import_module", fail)
+
+    _, out = examined(capsys, "--json")
+
+    assert json.loads(out)["problems"] == [f"polars cannot be imported: {shown}"]
+
+
 def test_an_extra_that_is_missing_is_no_problem_and_has_its_install_line(required, capsys):
     required(
         "no-such-package; extra == 'more'",
@@ -145,6 +195,28 @@ def test_a_patch_that_does_not_apply_is_a_problem_with_what_it_is_needed_for(mon
         "recbole.evaluator.Collector.get_data_struct; it is needed for the metrics ItemCoverage"
     ) in out
     assert f"{len(PATCHES) - 1} of {len(PATCHES)} apply" in out
+
+
+@pytest.mark.parametrize("module", ["no_such_package", "torch.no_such_module"])
+def test_a_package_that_is_missing_is_not_taken_for_a_place_that_recbole_has_moved(module):
+    def imports():
+        importlib.import_module(module)
+
+    for patch in (
+        Patch(imports, (), "x", lambda: True),
+        Patch(lambda: None, (f"{module}:name",), "x", lambda: True),
+    ):
+        with pytest.raises(ModuleNotFoundError, match=f"No module named '{module}'"):
+            patch.problem()
+
+
+def test_a_module_that_recbole_has_moved_is_named():
+    def imports():
+        importlib.import_module("recbole.moved")
+
+    assert Patch(imports, (), "x", lambda: True).problem() == "No module named 'recbole.moved'"
+    needs = Patch(lambda: None, ("recbole.moved:name",), "x", lambda: True)
+    assert needs.problem() == "RecBole has no recbole.moved.name"
 
 
 def test_a_patch_that_fails_or_does_not_act_says_so():
@@ -223,11 +295,20 @@ def test_a_newer_recbole_that_moved_a_function_is_named_by_the_doctor_and_by_eve
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("missing", ["recbole", "torch"])
-def test_it_works_where_recbole_or_torch_is_missing(missing):
+@pytest.mark.parametrize("missing", ["recbole", "torch", "colorlog"])
+def test_it_works_where_recbole_or_a_package_that_it_imports_is_missing(missing):
     done = in_a_process("doctor", blocked=[missing])
 
     assert done.returncode == 1, done.stderr
     assert "patches of RecBole: not checked" in done.stdout
     assert f"problem: {missing} cannot be imported" in done.stdout
+    assert "does not apply" not in done.stdout
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_a_command_names_the_package_that_recbole_misses():
+    done = in_a_process("--model=HistoryKNN", "--dataset=demo", blocked=["colorlog"])
+
+    assert done.returncode == 2
+    assert "error: colorlog cannot be imported here: No module named 'colorlog'" in done.stderr

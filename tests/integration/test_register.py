@@ -141,7 +141,7 @@ def test_a_checkpoint_of_recboles_model_by_our_command_has_its_data_and_splits_a
     # RecBole's trainer breaks ties of scores in another way, which may move a rank
     again = trainer.evaluate(loaders[2], load_best_model=False)
     assert again["ndcg@5"] == pytest.approx(result.test_result["ndcg@5"], abs=1e-3)
-    with pytest.raises(UserError, match="a checkpoint of one of RecBole's own models"):
+    with pytest.raises(UserError, match="a checkpoint of RecBole.s trainer"):
         Recommender.from_pretrained(result.checkpoint)
 
 

@@ -4,13 +4,12 @@ import importlib
 import subprocess
 import sys
 import textwrap
-from contextlib import contextmanager
 from types import ModuleType
 
 import pytest
 import torch
 
-from recbole_mm.integration.stand_ins import AroundImport, stand_ins
+from recbole_mm.integration.stand_ins import stand_ins
 
 
 def test_recbole_imports_scikit_learn_when_a_metric_calls_it():
@@ -39,31 +38,6 @@ def test_a_stand_in_takes_the_place_of_a_package_within_the_block(monkeypatch, l
         1 / 0  # noqa: B018
 
     assert sys.modules.get("some_package") is (real if loaded else None)
-
-
-def test_a_module_is_executed_in_its_context_once(monkeypatch, tmp_path):
-    (tmp_path / "late_module.py").write_text("import sys\nseen = sys.modules['marker'].value\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    marker = ModuleType("marker")
-    marker.value = 7
-    entered = []
-
-    @contextmanager
-    def context():
-        entered.append(True)
-        with stand_ins({"marker": marker}):
-            yield
-
-    AroundImport.install("late_module", context)
-    AroundImport.install("late_module", context)  # there is one already
-    assert AroundImport.waits_for("late_module")
-
-    assert importlib.import_module("late_module").seen == 7
-    assert entered == [True]
-    assert not AroundImport.waits_for("late_module")
-    AroundImport.install("late_module", context)  # it is imported
-    assert not AroundImport.waits_for("late_module")
-    monkeypatch.delitem(sys.modules, "late_module")
 
 
 @pytest.mark.slow

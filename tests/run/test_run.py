@@ -1,4 +1,5 @@
 import logging
+from pathlib import Path
 
 import pytest
 import torch
@@ -6,10 +7,11 @@ from recbole.quick_start import run_recbole
 from tiny import TINY, TINY_MMM4REC
 
 from recbole_mm.config.load import load_config
-from recbole_mm.run.run import Run, fit_and_evaluate
+from recbole_mm.run.run import Run, fit_and_evaluate, objective_function, run
 from recbole_mm.tools.errors import RunFailed
 from recbole_mm.training.ranking import ScoresAreNaN
 from recbole_mm.training.recorded import LossIsNaN
+from recbole_mm.training.trainer import MultiModalTrainer
 from recbole_mm.transfer.pretrained import TransferError
 
 
@@ -44,6 +46,39 @@ def test_scores_that_are_not_numbers_are_an_error_and_not_a_rank_behind_all(
     with pytest.raises(ScoresAreNaN, match=f"scores of {model} are not numbers for 1 targets: low"):
         run.train()
     assert issubclass(ScoresAreNaN, RunFailed)
+
+
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_an_interrupted_run_says_what_is_kept_of_it(toy, epoch, monkeypatch):
+    train_epoch = MultiModalTrainer._train_epoch
+
+    def interrupted(self, train_data, epoch_idx, *args, **kwargs):
+        if epoch_idx == epoch:
+            raise KeyboardInterrupt
+        return train_epoch(self, train_data, epoch_idx, *args, **kwargs)
+
+    monkeypatch.setattr(MultiModalTrainer, "_train_epoch", interrupted)
+
+    with pytest.raises(KeyboardInterrupt) as raised:
+        run("MMM4Rec", config_dict={**toy, **TINY_MMM4REC})
+
+    checkpoints = [f"the best epoch so far is {path}" for path in Path("saved").glob("*.pth")]
+    assert len(checkpoints) == epoch
+    kept = checkpoints[0] if epoch else "no epoch is kept"
+    assert str(raised.value) == f"{kept}; the same command starts over"
+
+
+def test_the_point_of_a_search_is_read_like_a_command_line_and_names_are_text(toy, tmp_path):
+    folder = tmp_path / "dataset"
+    (folder / "toy").rename(folder / "1e3")
+    for path in (folder / "1e3").iterdir():
+        path.rename(path.with_name(path.name.replace("toy", "1e3")))
+    point = {**toy, "model": "Popularity", "dataset": "1e3", "topk": "[3]", "valid_metric": "MRR@3"}
+
+    result = objective_function(point)
+
+    assert result["dataset"] == "1e3"
+    assert "ndcg@3" in result["test_result"]
 
 
 @pytest.mark.parametrize("model", ["MMM4Rec", "SASRec"])

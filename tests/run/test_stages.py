@@ -117,7 +117,7 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been_killed(toy, model, killed_in
         return original(self, *args, **kwargs)
 
     monkeypatch.setattr(torch.optim.Optimizer, "zero_grad", killed)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt, match="finished stages are kept; the same command"):
         run_stages(config_dict=stages)
     results = run_stages(config_dict=stages)
 
@@ -271,6 +271,33 @@ def test_a_damaged_file_is_set_aside_and_the_stage_runs_again(toy, suffix, caplo
     assert f"renamed to {file.name}.damaged, and the work is done again" in caplog.text
     record = json.loads(Path(first.checkpoint).with_suffix(".json").read_text())
     assert record["result"]["epochs"] == 1
+
+
+@pytest.mark.parametrize("model", ["SASRec", "Popularity"])
+def test_a_damaged_checkpoint_of_a_recbole_trainer_is_set_aside_too(toy, model):
+    stages = {**toy, "model": model, "epochs": 1, "show_progress": False, "stages": [{"seed": 3}]}
+    (first,) = run_stages(config_dict=stages)
+    file = Path(first.checkpoint)
+    cut = file.read_bytes()[:-50]
+    file.write_bytes(cut)
+
+    (again,) = run_stages(config_dict=stages)
+
+    assert file.with_name(f"{file.name}.damaged").read_bytes() == cut
+    assert again.test_result == first.test_result
+    assert run_stages(config_dict=stages) == [again]
+
+
+def test_keys_that_the_model_of_a_stage_does_not_read_are_told(toy, caplog):
+    stages = [{"model": "Popularity", "k": 3}, {"model": "HistoryKNN", "k": 3}]
+
+    run_stages(config_dict={**toy, "stages": stages}, overrides={"softmax": "full"})
+
+    warnings = [record.message for record in caplog.records if "no effect" in record.message]
+    assert warnings == [
+        "Popularity does not read k, softmax: no effect",
+        "HistoryKNN does not read softmax: no effect",
+    ]
 
 
 DAMAGES = {

@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from recbole_mm.tools import interrupts
-from recbole_mm.tools.interrupts import Terminated, ending, is_importing
+from recbole_mm.tools.interrupts import Terminated, ending, is_importing, leaving
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals between processes")
 SECONDS = 300  # only a broken test takes as long
@@ -120,8 +120,8 @@ def test_an_interruption_that_is_not_seen_is_sent_again(monkeypatch):
 @pytest.mark.parametrize(
     ("name", "status", "message"),
     [
-        ("SIGINT", 130, "interrupted; finished work is kept"),
-        ("SIGTERM", 143, "terminated; finished work is kept"),
+        ("SIGINT", 130, "interrupted"),
+        ("SIGTERM", 143, "terminated"),
     ],
 )
 @pytest.mark.parametrize("module", ["recbole_mm.tools.names", "recbole_mm.prepare.formats"])
@@ -169,7 +169,7 @@ def test_torchrun_ends_its_processes_at_once():
         import os, signal
         from recbole_mm.tools.interrupts import take_over
 
-        os.environ["WORLD_SIZE"] = "2"
+        os.environ |= {"WORLD_SIZE": "2", "LOCAL_RANK": "0"}
         take_over()
         print(signal.getsignal(signal.SIGTERM) is signal.SIG_DFL)
     """)
@@ -178,8 +178,22 @@ def test_torchrun_ends_its_processes_at_once():
 
 
 def test_statuses_are_those_of_a_shell():
-    assert ending(KeyboardInterrupt())[0] == 130
-    assert ending(Terminated())[0] == 143
+    assert ending(KeyboardInterrupt()) == (130, "interrupted")
+    assert ending(Terminated()) == (143, "terminated")
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (KeyboardInterrupt, "interrupted: a half is kept"),
+        (Terminated, "terminated: a half is kept"),
+    ],
+)
+def test_an_interruption_says_what_it_leaves(error, message):
+    with pytest.raises(error) as raised, leaving(lambda: "a half is kept"):
+        raise error
+
+    assert ending(raised.value)[1] == message
 
 
 def test_a_frame_is_within_an_import_or_not():

@@ -126,7 +126,7 @@ def test_a_format_that_starts_a_program_is_not_opened_whatever_its_name(tmp_path
     Image.new("RGB", (4, 4)).save(tmp_path / name, "EPS")
 
     assert ".eps" not in picture_suffixes()
-    with pytest.raises(PictureError, match=rf"{name}: UnidentifiedImageError"):
+    with pytest.raises(PictureError, match=rf"{name}: not a picture in a known format \(JPEG, "):
         read_picture(tmp_path / name)
 
 
@@ -136,5 +136,5 @@ def test_a_file_that_is_not_a_picture_is_named(tmp_path, content):
 
     with pytest.raises(PictureError, match=r"a\.png: "):
         read_picture(tmp_path / "a.png")
-    with pytest.raises(PictureError, match=r"b\.png: FileNotFoundError"):
+    with pytest.raises(PictureError, match=r"b\.png: No such file or directory"):
         read_picture(tmp_path / "b.png")

@@ -11,6 +11,8 @@ from torch.testing import assert_close
 from recbole_mm.config.load import load_config
 from recbole_mm.run.run import Run
 from recbole_mm.tools import processes
+from recbole_mm.tools.errors import UserError
+from recbole_mm.tools.variables import is_one_of_several
 
 SMALL = {
     "hidden_size": 16,
@@ -187,6 +189,44 @@ def test_one_process_is_a_group_of_one():
     assert (processes.size(), processes.rank(), processes.is_first()) == (1, 0, True)
     assert processes.of_all("x") == ["x"] and processes.of_first("x") == "x"
     processes.stop()
+
+
+@pytest.mark.parametrize(
+    ("variables", "is_one"),
+    [
+        ({}, False),
+        ({"WORLD_SIZE": "2"}, False),  # of a container in a cluster
+        ({"WORLD_SIZE": "2", "LOCAL_RANK": ""}, False),
+        ({"WORLD_SIZE": "", "LOCAL_RANK": "0"}, False),
+        ({"WORLD_SIZE": "1", "LOCAL_RANK": "0"}, False),
+        ({"WORLD_SIZE": "2", "LOCAL_RANK": "0"}, True),
+    ],
+)
+def test_only_what_torchrun_starts_beside_others_is_one_of_several(variables, is_one, monkeypatch):
+    for name in ("WORLD_SIZE", "LOCAL_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+    assert is_one_of_several() == is_one
+    if not is_one:
+        processes.start()
+        assert processes.size() == 1
+
+
+@pytest.mark.parametrize(
+    ("local_rank", "message"), [("0", "variable RANK expected"), ("a", "int.. with base 10: 'a'")]
+)
+def test_variables_that_torchrun_did_not_set_are_an_error_of_the_user(
+    local_rank, message, monkeypatch
+):
+    monkeypatch.delenv("RANK", raising=False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_RANK", local_rank)
+
+    with pytest.raises(UserError, match=f"start all by torchrun, or unset LOCAL_RANK: .*{message}"):
+        processes.start()
 
 
 def test_a_batch_of_fewer_examples_than_processes_is_repeated():

@@ -9,7 +9,9 @@ import torch
 from recbole_mm.tools.errors import UserError
 from recbole_mm.tools.torch_files import (
     CannotSave,
+    NotPlainData,
     TorchFileError,
+    check_archive,
     read_torch,
     refuse_unusable,
     save_torch,
@@ -91,6 +93,27 @@ def test_parameters_that_cannot_be_used_are_refused(value, fault):
         refuse_unusable({"fine": torch.ones(2), "w": value}, "a.pth", UserError)
 
     refuse_unusable({"counts": torch.ones(2, dtype=torch.long)}, "a.pth", UserError)
+
+
+@pytest.mark.filterwarnings("error")
+def test_nobody_is_warned_of_the_protocol_that_recbole_writes(tmp_path):
+    torch.save({"a": Bomb()}, tmp_path / "a.pth", pickle_protocol=4)
+
+    with pytest.raises(NotPlainData):
+        read_torch(tmp_path / "a.pth")
+
+
+def test_an_archive_is_checked_without_reading_its_pickle(tmp_path):
+    path = tmp_path / "a.pth"
+    torch.save({"a": Bomb(), "w": torch.ones(9)}, path)
+    check_archive(path)
+    whole = path.read_bytes()
+
+    for damaged in (whole[:-50], whole.replace(torch.ones(9).numpy().tobytes(), bytes(36)), b""):
+        path.write_bytes(damaged)
+        with pytest.raises(TorchFileError):
+            check_archive(path)
+    assert not (tmp_path / "exploded").exists()
 
 
 def test_a_full_disk_is_reported_and_leaves_the_file_that_was_there(tmp_path, almost_full_disk):
