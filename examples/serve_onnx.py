@@ -34,7 +34,9 @@ class Server:
         known = [place for place, item in enumerate(history) if item in self.row][-self.length :]
         n = len(known)
         if n == 0:
-            raise ValueError("no item of the history is in the catalog")
+            raise ValueError(
+                f"the catalog has none of these items; it has items like {self.tokens[1]}"
+            )
         item_seq, seconds = np.zeros((1, self.length), np.int64), np.zeros((1, self.length))
         item_seq[0, :n] = [self.row[history[place]] for place in known]
         if times is not None:
@@ -49,6 +51,22 @@ class Server:
         return [(self.tokens[row], float(scores[row])) for row in best if scores[row] > -np.inf]
 
 
-if __name__ == "__main__":
-    for item, score in Server(sys.argv[1]).recommend(sys.argv[2:]):
+def main(folder, *history):
+    try:
+        best = Server(folder).recommend(history)
+    except FileNotFoundError as error:
+        print(f"{error.filename} is missing: export with --onnx", file=sys.stderr)
+        return 2
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    for item, score in best:
         print(f"{score:10.4f}  {item}")
+    return 0
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        print(__doc__, file=sys.stderr)
+        sys.exit(2)
+    sys.exit(main(*sys.argv[1:]))

@@ -20,6 +20,7 @@ from recbole_mm.prepare.catalog import (
 from recbole_mm.prepare.mirrors import LAYOUTS, SHIPPED, Mirrors
 from recbole_mm.prepare.recipe import Recipe, command_for
 from recbole_mm.tools.command_lines import path_argument, shell_line
+from recbole_mm.tools.variables import is_one_of_several
 
 MODALITIES = ("text", "image")
 
@@ -82,7 +83,7 @@ def _create(lacking: list[Lacking], settings: list[dict], options, check) -> lis
     mirrors = Mirrors(options.mirrors)
     recipes = [_recipe(dataset, settings, options, mirrors) for dataset in lacking]
     commands = [command_for(recipe, options.encoder) for recipe in recipes]
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if is_one_of_several():
         raise ConfigError(
             "--download runs in one process. Create the data before torchrun with:\n  "
             + "\n  ".join(commands)

@@ -16,6 +16,7 @@ from recbole_mm.data.features import ItemFeatures, all_finite
 from recbole_mm.data.training_data import well_formed
 from recbole_mm.recommend.catalog import Catalog
 from recbole_mm.recommend.checkpoint import WITHOUT_TRAINING, Opened, build_model
+from recbole_mm.recommend.item_details import picture_names
 from recbole_mm.run.identity import package_version
 from recbole_mm.tools.errors import UserError
 from recbole_mm.tools.files import require_writable, scratch_folder
@@ -50,6 +51,9 @@ def bundle_of(opened: Opened) -> Bundle:
     tokens: dict = {"item": catalog.tokens.to_list()}
     if catalog.titles is not None:
         tokens["title"] = catalog.titles.to_list()
+    pictures = picture_names(catalog, None if opened.splits is None else opened.config)
+    if pictures is not None:
+        tokens["image"] = pictures.to_list()
     described = {
         "recbole_mm": package_version("recbole_mm"),
         "model": plain["model"],
@@ -166,7 +170,8 @@ def _catalog_of(bundle: Bundle, folder: Path) -> Catalog:
         info={m: facts[m] if isinstance(facts.get(m), dict) else {} for m in modalities},
         spaces={modality: _space_of(bundle, modality) for modality in modalities},
         offered=offered,
-        titles=_titles_of(bundle),
+        titles=_texts_of(bundle, "title"),
+        picture_names=_texts_of(bundle, "image"),
     )
 
 
@@ -194,13 +199,13 @@ def _space_of(bundle: Bundle, modality: str) -> dict[str, np.ndarray]:
     return {name[len(prefix) :]: tensor.numpy() for name, tensor in named.items()}
 
 
-def _titles_of(bundle: Bundle) -> pl.Series | None:
-    titles = bundle.tokens.get("title")
-    if not isinstance(titles, list) or len(titles) != len(bundle.tokens["item"]):
+def _texts_of(bundle: Bundle, name: str) -> pl.Series | None:
+    texts = bundle.tokens.get(name)
+    if not isinstance(texts, list) or len(texts) != len(bundle.tokens["item"]):
         return None
-    if any(title is not None and type(title) is not str for title in titles):
+    if any(text is not None and type(text) is not str for text in texts):
         return None
-    return pl.Series(titles, dtype=pl.String)
+    return pl.Series(texts, dtype=pl.String)
 
 
 def _has_shape(tensor, dtype: torch.dtype, length: int) -> TypeGuard[Tensor]:

@@ -6,6 +6,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from recbole_mm.config.models import MODELS
 from recbole_mm.recommend.card_of_data import terms_of_data
+from recbole_mm.tools.counts import counted
 
 TASK = "sequential-recommendation"
 
@@ -95,10 +96,12 @@ table = recommender.recommend("today.csv", k={k})
 def _data(described: dict, n_items: int) -> str:
     data = described["facts"].get("data")
     if not data:
-        return f"## Data\n\nThe model ranks {n_items:,} items."
+        return f"## Data\n\nThe model ranks {counted(n_items, 'item', 'items')}."
     counts = (
-        f"`{data['name']}`: {data['users']:,} users, {data['items']:,} items, "
-        f"{data['interactions']:,} interactions. The model ranks {n_items:,} items."
+        f"`{data['name']}`: {counted(data['users'], 'user', 'users')}, "
+        f"{counted(data['items'], 'item', 'items')}, "
+        f"{counted(data['interactions'], 'interaction', 'interactions')}. "
+        f"The model ranks {counted(n_items, 'item', 'items')}."
     )
     protocol = described["facts"].get("protocol", {})
     rules = ", ".join(f"{key} `{value}`" for key, value in protocol.items())
@@ -158,6 +161,6 @@ def _contents() -> str:
     return """## Files
 
 `model.safetensors` (parameters), `config.json` (everything to build the model again), `items.safetensors`
-(features as float16, which items have them, training interactions), `items.json` (ids and titles of the items),
-`manifest.json` (format version and SHA-256 of these). Nothing in them is executed. They contain no users and no
+(features as float16, which items have them, training interactions), `items.json` (ids, titles and names of
+pictures of the items), `manifest.json` (format version and SHA-256 of these). Nothing in them is executed. They contain no users and no
 histories."""

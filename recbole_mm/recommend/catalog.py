@@ -14,6 +14,7 @@ from recbole_mm.data.feature_files import (
 )
 from recbole_mm.data.features import ItemFeatures
 from recbole_mm.data.mixture import domain_of_items
+from recbole_mm.tools.counts import counted
 from recbole_mm.tools.errors import UserError
 
 SHOWN = 3
@@ -21,6 +22,18 @@ SHOWN = 3
 
 class CatalogError(UserError):
     """Items that the catalog does not have, or that do not fit it."""
+
+
+class Picture(NamedTuple):
+    """The picture of an item.
+
+    Attributes:
+        path: of the file.
+        name: its path from the folder of all pictures.
+    """
+
+    path: str
+    name: str
 
 
 class Catalog(NamedTuple):
@@ -38,6 +51,8 @@ class Catalog(NamedTuple):
         titles: ``(n_items,)`` strings or null; ``None``: not read.
         pictures: paths of those of added items, ``(n_items,)`` strings or null; ``None``: none was
             added.
+        picture_names: paths of the items' pictures from the folder of all pictures, ``(n_items,)``
+            strings or null; ``None``: not read.
     """
 
     tokens: pl.Series
@@ -48,6 +63,7 @@ class Catalog(NamedTuple):
     offered: Tensor
     titles: pl.Series | None = None
     pictures: pl.Series | None = None
+    picture_names: pl.Series | None = None
 
     @classmethod
     def of_dataset(cls, train) -> "Catalog":
@@ -68,7 +84,7 @@ class Catalog(NamedTuple):
         tokens: list[str],
         features: dict[str, ItemFeatures],
         titles: list[str | None],
-        pictures: list[str | None],
+        pictures: list[Picture | None],
     ) -> "Catalog":
         """The catalog with further items, which have no training interaction.
 
@@ -76,7 +92,7 @@ class Catalog(NamedTuple):
             tokens: outside ids, none of them in the catalog.
             features: of every modality, those of all items, the new ones last.
             titles: of the new items, or null.
-            pictures: paths of theirs, or null.
+            pictures: of theirs, or ``None``.
         """
         n = len(tokens)
         return self._replace(
@@ -85,7 +101,10 @@ class Catalog(NamedTuple):
             counts=F.pad(self.counts, (0, n)),
             offered=F.pad(self.offered, (0, n), value=True),
             titles=self._longer(self.titles, titles),
-            pictures=self._longer(self.pictures, pictures),
+            pictures=self._longer(self.pictures, [each and each.path for each in pictures]),
+            picture_names=self._longer(
+                self.picture_names, [each and each.name for each in pictures]
+            ),
         )
 
     def _longer(self, before: pl.Series | None, new: list[str | None]) -> pl.Series:
@@ -117,8 +136,8 @@ class Catalog(NamedTuple):
         unknown = sorted(set(found.filter(pl.col("id").is_null())["item"].to_list()))
         if unknown:
             raise CatalogError(
-                f"{what}: {len(unknown)} of {wanted['item'].n_unique()} items are not in the catalog of "
-                f"{len(own)} items, e.g. {unknown[:SHOWN]}; the catalog has items like "
+                f"{what}: not in the catalog of {counted(len(own), 'item', 'items')}: {len(unknown):,} of "
+                f"{wanted['item'].n_unique():,}, e.g. {unknown[:SHOWN]}; the catalog has items like "
                 f"{own['item'][:SHOWN].to_list()}"
             )
         return torch.tensor(found["id"].to_list(), dtype=torch.long)

@@ -12,17 +12,19 @@ from torch.overrides import TorchFunctionMode
 
 from recbole_mm.config.checks import refuse_wrong_values
 from recbole_mm.config.keys import refuse_unknown_keys
-from recbole_mm.config.plain import config_from_plain, with_release
+from recbole_mm.config.plain import config_from_plain, config_to_plain, with_release
 from recbole_mm.data.builtin import BUILTIN
 from recbole_mm.data.dataset import MultiModalDataset
 from recbole_mm.data.training_data import UNKNOWN, Record, training_data, well_formed
+from recbole_mm.integration.recbole_checkpoints import read_checkpoint_of_recbole
 from recbole_mm.model.layers.feature_transform import FeatureTransform
 from recbole_mm.model.layers.per_domain import PerDomain
 from recbole_mm.recommend.catalog import SHOWN, Catalog, CatalogDataset
+from recbole_mm.recommend.whole_scores import WholeScores
 from recbole_mm.run.splits import find_or_make
 from recbole_mm.tools.errors import UserError, user_errors
 from recbole_mm.tools.hashing import sha256_of_file
-from recbole_mm.transfer.checkpoints import CheckpointError, read_checkpoint
+from recbole_mm.transfer.checkpoints import CheckpointError, CheckpointOfRecBole, read_checkpoint
 from recbole_mm.transfer.feature_match import match_features
 
 WITHOUT_TRAINING = {
@@ -66,19 +68,22 @@ class Opened(NamedTuple):
 
 
 def open_checkpoint(path, device=None, data_path=None) -> Opened:
-    """The model of a checkpoint of ours, and its data set as it is on disk.
+    """The model of a checkpoint, and its data set as it is on disk.
 
     Args:
-        path: a checkpoint of :class:`~recbole_mm.training.trainer.MultiModalTrainer`.
+        path: a checkpoint of a run.
         device: of the model; ``None``: a GPU if there is one.
         data_path: folder of the data sets; ``None``: that of the training.
 
     Raises:
-        CheckpointError: not a checkpoint of a model of this package, or one whose parameters do
-            not fit its data set, or know features of another encoder.
+        CheckpointError: not a checkpoint of a model that recommends to a history, or one whose
+            parameters do not fit its data set, or know features of another encoder.
         UserError: the data set does not exist or cannot be used.
     """
-    checkpoint = read_checkpoint(path)
+    try:
+        checkpoint = read_checkpoint(path)
+    except CheckpointOfRecBole:
+        return _open_of_recbole(path, device, data_path)
     plain, state = with_release(checkpoint["config"]), checkpoint["state_dict"]
     modalities = [name.split(".")[1] for name in state if name.startswith("adapters.")]
     plain = {**plain, "modalities": list(dict.fromkeys(modalities))}
@@ -98,6 +103,27 @@ def open_checkpoint(path, device=None, data_path=None) -> Opened:
             f"{path}: damaged: what it says of its training cannot be read ({error!r})"
         ) from error
     return Opened(model, catalog, plain, facts, sha256_of_file(path), splits)
+
+
+def _open_of_recbole(path, device, data_path) -> Opened:
+    """The same for RecBole's sequential models and for baselines that train nothing."""
+    checkpoint = read_checkpoint_of_recbole(path)
+    plain = config_to_plain(checkpoint["config"])
+    if data_path is not None:
+        plain["data_path"] = str(data_path)
+    splits = _load_splits(plain, str(path))
+    config = splits[0].config
+    config["device"] = _usable_device(device)
+    with torch.random.fork_rng(devices=[]), user_errors(f"{path}: "):
+        model = get_model(config["model"])(config, splits[0])
+    state = checkpoint["state_dict"]
+    _refuse_other_parameters(model.state_dict(), state, str(path))
+    model.load_state_dict(state)
+    model.load_other_parameter(checkpoint.get("other_parameter"))
+    whole = WholeScores(model.to(config["device"]), config).eval()
+    catalog = Catalog.of_dataset(splits[0])
+    facts = _facts(checkpoint, plain, splits[0])
+    return Opened(whole, catalog, plain, facts, sha256_of_file(path), splits)
 
 
 def build_model(plain: Mapping, catalog: Catalog, state: Mapping[str, Tensor], device, origin: str):

@@ -8,31 +8,32 @@ Histories are a table with one event per row (columns user, item and, if there a
 or with one history per row (user, items and timestamps: lists, or cells like: a b c, or ["a", "b"]).
 They are whole: the list of a user is what comes after her last event (--stored-events completes them
 by those of the data set). Users need not be known; those without a known item get the most popular
-items (source: popular). Without --histories every user of the data set gets a list. An interrupted command resumes when it is repeated; torchrun shares the
-users out (torchrun --nproc_per_node=2 -m recbole_mm recommend ...), and so does --tool=ray, among
-workers on a ray cluster (RAY_ADDRESS, or one that runs on this machine) or, without a cluster, on
-this machine. All nodes of a cluster need the model, its data set and the folder of the output under
-the same paths.
+items (source: popular). Without --histories every user of the data set gets a list. An interrupted
+command resumes when it is repeated; torchrun shares the users out (torchrun --nproc_per_node=2 -m
+recbole_mm recommend ...), and so does --tool=ray, among workers on a ray cluster (RAY_ADDRESS, or one
+that runs on this machine) or, without a cluster, on this machine. All nodes of a cluster need the
+model, its data set and the folder of the output under the same paths.
 """
 
-import os
 from contextlib import nullcontext
 from datetime import datetime, timezone
 from functools import partial
 
 from recbole_mm.prepare.commands.options import pairs, parser_of
 from recbole_mm.prepare.fields import SECONDS_PER_UNIT
-from recbole_mm.prepare.formats import (
-    TextFormat,
-    parse_encoding,
-    parse_separator,
-    refuse_unreadable,
+from recbole_mm.prepare.formats import refuse_unreadable
+from recbole_mm.recommend.item_options import (
+    add_item_options,
+    add_text_options,
+    change_items,
+    read_item_options,
+    text_of,
 )
-from recbole_mm.recommend.item_options import add_item_options, change_items, read_item_options
 from recbole_mm.recommend.paths import require_model, require_new
 from recbole_mm.tools.command_lines import path_argument, with_dashes
 from recbole_mm.tools.errors import UserError
 from recbole_mm.tools.extras import require_installed
+from recbole_mm.tools.variables import is_one_of_several
 
 ID_FILE = "text with one id per line (.txt), or a table"
 
@@ -114,7 +115,7 @@ def read_arguments(arguments: list[str]):
     """
     options = _parser().parse_args(with_dashes(arguments))
     _check_tool(options)
-    options.text = TextFormat(options.separator, options.encoding, not options.no_quotes)
+    options.text = text_of(options)
     require_model(options.model)
     for path in (options.histories, options.candidates):
         if path is not None:
@@ -143,7 +144,7 @@ def _check_tool(options) -> None:
             f"--device={options.device}: leave it out with --tool=ray, which gives every worker a "
             f"GPU if the cluster has GPUs"
         )
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if is_one_of_several():
         raise UserError("--tool=ray starts its own workers: run it without torchrun")
     require_installed("recommend --tool=ray", "tune", ["ray"])
 
@@ -212,9 +213,7 @@ def _parser():
     add("--lists", action="store_true", help="a row is a whole history [by the type of the column]")
     add("--time-unit", choices=list(SECONDS_PER_UNIT), help="of times as numbers [s]")
     add("--time-format", metavar="FORMAT", help="of times as text, as for strptime [ISO 8601]")
-    add("--separator", type=parse_separator, help="between columns of csv [,]; tab for a tab")
-    add("--encoding", type=parse_encoding, default="utf-8", help="of csv and tsv [utf-8]")
-    add("--no-quotes", action="store_true", help='of csv and tsv: " is a character like others')
+    add_text_options(add)
     return parser
 
 

@@ -14,6 +14,7 @@ from recbole_mm.recommend.catalog import CatalogError
 from recbole_mm.recommend.histories import Part
 from recbole_mm.recommend.ranking import Ranker
 from recbole_mm.recommend.recommender import Recommender
+from recbole_mm.tools.counts import counted
 
 REPEATS = "repeats"
 BIAS = "bias"
@@ -41,10 +42,11 @@ class Reason(NamedTuple):
         score: of the model.
         parts: what each modality, the ID (``id``), the neighbors of the history by a modality
             (``text neighbors``), the learned propensity to repeat items (``repeats``) and what the
-            model adds for modalities that no item has (``bias``) add to the score; empty for a model
-            that does not tell.
+            model adds for modalities that the item lacks (``bias``) add to the score; empty for a
+            model that does not tell.
         shares: of the sum of their sizes.
         nearest: by modality; none where the item lacks it.
+        lacks: modalities that other items have, but not this one.
     """
 
     item: str
@@ -53,6 +55,7 @@ class Reason(NamedTuple):
     parts: dict[str, float]
     shares: dict[str, float]
     nearest: dict[str, Nearest]
+    lacks: list[str]
 
 
 def with_modalities(recommender: Recommender, modalities: Sequence[str]) -> Recommender:
@@ -103,7 +106,8 @@ def explain(
     if len(ids) == 0:
         raise CatalogError("the history is empty: choose at least one item")
     if times is not None and len(times) != len(ids):
-        raise CatalogError(f"{len(ids)} items, but {len(times)} times: each event needs both")
+        given = f"{counted(len(ids), 'item', 'items')}, but {counted(len(times), 'time', 'times')}"
+        raise CatalogError(f"{given}: each event needs both")
     seconds = None if times is None else np.array(times, dtype=np.float64)
     part = Part(pl.Series(["user"]), np.array([len(ids)]), ids, seconds)
     last = 0.0 if seconds is None else float(seconds.max())
@@ -111,43 +115,66 @@ def explain(
     ranked = ranker.rank(part)
     kept = ranked.item_id[0] > 0
     best, scores = ranked.item_id[0][kept], ranked.score[0][kept]
-    parts = _parts(model, ranker.batch(part, np.array([0])), torch.from_numpy(best))
-    nearest = _nearest(model, catalog, torch.from_numpy(np.unique(ids)), torch.from_numpy(best))
+    items = torch.from_numpy(best).to(model.device)
+    lacking = {m: ~model.present(m)[items] for m in model.modalities}
+    parts = _parts(model, ranker.batch(part, np.array([0])), items, lacking)
+    nearest = _nearest(model, catalog, torch.from_numpy(np.unique(ids)), items)
+    some_have = [m for m in model.modalities if bool(model.present(m).any())]
     titles = [None] * len(best) if catalog.titles is None else catalog.titles.gather(best)
     return [
         Reason(
             catalog.tokens[int(item)],
             title,
             float(score),
-            own := {name: float(values[place]) for name, values in parts.items()},
-            _shares(own),
+            parts[place],
+            _shares(parts[place]),
             {name: found[place] for name, found in nearest.items() if found[place]},
+            [m for m in some_have if lacking[m][place]],
         )
         for place, (item, title, score) in enumerate(zip(best, titles, scores, strict=True))
     ]
 
 
-def _parts(model, batch, items: torch.Tensor) -> dict[str, np.ndarray]:
-    items = items.to(model.device)
+def _parts(
+    model, batch, items: torch.Tensor, lacking: dict[str, torch.Tensor]
+) -> list[dict[str, float]]:
+    """The parts of the score of each item.
+
+    Args:
+        model: of ours.
+        batch: one user.
+        items: ids, ``(n,)``.
+        lacking: by modality, whether each of them lacks it, ``(n,)`` bool.
+    """
     try:
         parts = model.score_parts(model.encode(batch), items)
     except NotImplementedError:
-        return {}
+        return [{} for _ in items]
+    absent = dict(lacking)
     if model.neighbors is not None:
         profile = model.neighbors.profile(batch[model.ITEM_SEQ], batch[model.ITEM_SEQ_LEN])
-        for name, part in model.neighbors.parts(profile, items).items():
-            parts[NEIGHBORS.format(name)] = part
-    for absent in [m for m in model.modalities if not bool(model.present(m).any())]:
-        parts.pop(NEIGHBORS.format(absent), None)
-        bias = parts.pop(absent)
-        if bool(bias.any()):
-            parts[BIAS] = parts.get(BIAS, 0) + bias
-    values = {name: part[0].cpu().numpy() for name, part in parts.items()}
+        for modality, part in model.neighbors.parts(profile, items).items():
+            name = NEIGHBORS.format(modality)
+            parts[name], absent[name] = part, lacking[modality]
+    values = {name: part[0] for name, part in parts.items()}
+    bias = torch.zeros_like(items, dtype=torch.float32)
+    for modality in model.modalities:
+        bias += values[modality] * lacking[modality]
+    values[BIAS], absent[BIAS] = bias, bias == 0
     added = model.history_additions(batch)
     if added is not None:
         own = added.column[0].unsqueeze(1) == items
-        values[REPEATS] = (own * added.value[0].unsqueeze(1)).sum(dim=0).cpu().numpy()
-    return values
+        values[REPEATS] = (own * added.value[0].unsqueeze(1)).sum(dim=0)
+    shown = {name: (~absent[name]).tolist() for name in absent}
+    numbers = {name: value.tolist() for name, value in values.items()}
+    return [
+        {
+            name: own[place]
+            for name, own in numbers.items()
+            if name not in shown or shown[name][place]
+        }
+        for place in range(len(items))
+    ]
 
 
 def _shares(parts: dict[str, float]) -> dict[str, float]:
@@ -157,7 +184,7 @@ def _shares(parts: dict[str, float]) -> dict[str, float]:
 
 def _nearest(model, catalog, history: torch.Tensor, items: torch.Tensor):
     """By modality, the nearest other item of the history of each item, or ``None``."""
-    history, items = history.to(model.device), items.to(model.device)
+    history = history.to(model.device)
     found = {}
     for modality in model.modalities:
         table, present = model.feature(modality), model.present(modality)

@@ -6,8 +6,8 @@
 
 A bundle is a folder that recommends without the data set, that can be shared (for example on the
 Hugging Face hub), and that executes nothing when it is opened. It holds the parameters, the features and
-ids of the items and, if the data set has them, their titles; no users and no histories. The model is
-tested first, and its card states the metrics with their intervals.
+ids of the items and, if the data set has them, their titles and the names of their pictures; no users
+and no histories. The model is tested first, and its card states the metrics with their intervals.
 
 --onnx adds a folder onnx/ that recommends without torch: the user encoder and the scores as ONNX
 graphs, and the items as matrices (examples/serve_onnx.py). --index adds a search index of the items.
@@ -15,10 +15,16 @@ The command prints how far onnxruntime agrees with torch and how much the index 
 """
 
 from recbole_mm.prepare.commands.options import parser_of
-from recbole_mm.prepare.formats import PLAIN
-from recbole_mm.recommend.item_options import add_item_options, change_items, read_item_options
+from recbole_mm.recommend.item_options import (
+    add_item_options,
+    add_text_options,
+    change_items,
+    read_item_options,
+    text_of,
+)
 from recbole_mm.recommend.paths import require_model
 from recbole_mm.tools.command_lines import path_argument, with_dashes
+from recbole_mm.tools.counts import counted
 from recbole_mm.tools.errors import UserError
 from recbole_mm.tools.extras import require_installed
 
@@ -48,8 +54,12 @@ def main(arguments: list[str]) -> int:
         "--data-path", metavar="FOLDER", help="of the data sets [that of the training]"
     )
     add_item_options(parser)
+    forms = parser.add_argument_group("how the tables are written").add_argument
+    forms("--item-column", metavar="COLUMN", help="[item or item_id]")
+    add_text_options(forms)
     options = parser.parse_args(with_dashes(arguments))
-    read_item_options(options, PLAIN)
+    text = text_of(options)
+    read_item_options(options, text)
     require_model(options.checkpoint)
     if options.folder.exists() and not options.overwrite:
         raise UserError(
@@ -60,21 +70,23 @@ def main(arguments: list[str]) -> int:
         require_installed("--index" if options.index else "--onnx", "onnx", needed)
 
     from recbole_mm.recommend.recommender import Recommender
-    from recbole_mm.recommend.tables import USUAL
+    from recbole_mm.recommend.tables import TableForm
 
     recommender = Recommender.from_pretrained(
         options.checkpoint, device=options.device, data_path=options.data_path
     )
+    recommender.require_multi_modal("export")
     if recommender.has_data and not options.no_test:
         recommender.evaluate()
-    change_items(recommender, options, USUAL)
+    change_items(recommender, options, TableForm(item=options.item_column, text=text))
     report = recommender.export(
         options.folder, options.overwrite, options.onnx or bool(options.index), options.index
     )
     size = sum(file.stat().st_size for file in options.folder.rglob("*"))
     n_items = len(recommender.catalog.tokens) - 1
     print(
-        f"{options.folder}: {type(recommender.model).__name__}, {n_items:,} items, {size / 1e6:.1f} MB"
+        f"{options.folder}: {type(recommender.model).__name__}, {counted(n_items, 'item', 'items')}, "
+        f"{size / 1e6:.1f} MB"
     )
     if report:
         print(report)

@@ -28,9 +28,10 @@ from recbole_mm.recommend.tables import (
     open_table,
 )
 from recbole_mm.tools import processes
+from recbole_mm.tools.counts import counted
 from recbole_mm.tools.path_patterns import pattern_of
 
-KEPT = ("user", "row", "item_id", "time")
+KEPT = ("user", "row", "item_id", "time", "unknown")
 
 
 class Part(NamedTuple):
@@ -80,7 +81,8 @@ class Histories:
     Attributes:
         events: one row per event, ``place`` of the user (from 0), ``user``, ``row`` (the order of
             events without times), ``item_id`` (0: not in the catalog) and, if there are any, ``time``
-            in unix seconds. A user without events has a row whose ``item_id`` is null.
+            in unix seconds, and ``unknown``, the outside id of an item that is not in the catalog. A
+            user without events has a row whose ``item_id`` is null.
         n_users: how many users.
         origin: names the table in messages.
     """
@@ -105,6 +107,12 @@ class Histories:
         item = pl.col("item_id")
         counts = self.events.select((item == 0).sum(), item.count().alias("all"))
         return counts.collect(engine="streaming").row(0)
+
+    def an_unknown_item(self) -> str | None:
+        """Outside id of an item that is not in the catalog."""
+        if "unknown" not in self.events.collect_schema():
+            return None
+        return self.events.select(pl.col("unknown").min()).collect(engine="streaming").item()
 
     def users(self) -> list[str]:
         """Outside ids of all users, in their order."""
@@ -191,7 +199,8 @@ def _read(source, tokens: pl.Series, form: TableForm, users, origin: str, keep: 
         _check_rows(events, origin)
         events = events.join(ids, on="item", how="left")
         known = pl.when(pl.col("item").is_not_null()).then(pl.col("item_id").fill_null(0))
-        events = events.with_columns(item_id=known).drop("item")
+        unknown = pl.when(known == 0).then(pl.col("item"))
+        events = events.with_columns(item_id=known, unknown=unknown).drop("item")
         if stored is not None:
             if users is None:  # in the order of the table
                 asked = events.select("user").unique(maintain_order=True)
@@ -207,7 +216,8 @@ def _after_stored(events: pl.LazyFrame, stored: pl.LazyFrame, origin: str) -> pl
     if has_time[0] != has_time[1]:
         raise TableError(
             f"{origin} has {'times' if has_time[0] else 'no times'}, unlike the data set of the training, "
-            f"so that the events cannot be put in order: give both times, or leave stored_events out"
+            f"so that the events cannot be put in order: give both times, or leave --stored-events out (in "
+            f"Python stored_events=True)"
         )
     users = events.select("user").unique()
     n_stored = stored.select(pl.len()).collect().item()
@@ -294,8 +304,8 @@ def _explode_lists(table: pl.LazyFrame, origin: str) -> pl.LazyFrame:
         if len(unequal):
             row, n_items, n_times = unequal.row(0)
             raise TableError(
-                f"{origin}: row {row + 1} has {n_items} items and {n_times} times; each event needs "
-                f"both"
+                f"{origin}: row {row + 1} has {counted(n_items, 'item', 'items')} and "
+                f"{counted(n_times, 'time', 'times')}; each event needs both"
             )
     # a row without an event stays a row, in every version of polars
     not_empty = [pl.when(pl.col(name).list.len() > 0).then(pl.col(name)) for name in names]
@@ -322,7 +332,8 @@ def _refuse_duplicate_users(table: pl.LazyFrame, origin: str) -> None:
 def _refuse_duplicates(users: list, origin: str) -> None:
     if users:
         raise TableError(
-            f"{origin}: {len(users)} duplicate users, e.g. {users[:SHOWN]}; keep one row per user"
+            f"{origin}: {counted(len(users), 'duplicate user', 'duplicate users')}, e.g. "
+            f"{users[:SHOWN]}; keep one row per user"
         )
 
 

@@ -4,8 +4,14 @@ import argparse
 from pathlib import Path
 
 from recbole_mm.prepare.commands.options import pairs
-from recbole_mm.prepare.formats import TextFormat, refuse_unreadable
+from recbole_mm.prepare.formats import (
+    TextFormat,
+    parse_encoding,
+    parse_separator,
+    refuse_unreadable,
+)
 from recbole_mm.tools.command_lines import path_argument
+from recbole_mm.tools.counts import counted
 from recbole_mm.tools.errors import UserError
 
 
@@ -31,6 +37,18 @@ def add_item_options(parser: argparse.ArgumentParser) -> None:
     add("--encoder", action="append", default=[], metavar="MODALITY=FOLDER",
         help="encoder of texts or pictures, if it is no longer where it was; may be repeated")  # fmt: skip
     add("--remove-items", type=path_argument, metavar="FILE", help="items to recommend no longer")
+
+
+def add_text_options(add) -> None:
+    """``--separator``, ``--encoding``, ``--no-quotes``; ``add`` adds an argument."""
+    add("--separator", type=parse_separator, help="between columns of csv [,]; tab for a tab")
+    add("--encoding", type=parse_encoding, default="utf-8", help="of csv and tsv [utf-8]")
+    add("--no-quotes", action="store_true", help='of csv and tsv: " is a character like others')
+
+
+def text_of(options) -> TextFormat:
+    """What :func:`add_text_options` added."""
+    return TextFormat(options.separator, options.encoding, not options.no_quotes)
 
 
 def read_item_options(options, text: TextFormat) -> None:
@@ -76,11 +94,25 @@ def change_items(recommender, options, form) -> None:
     if options.catalog:
         n_new = recommender.replace_catalog(options.catalog, **given)
         n_offered = int(recommender.catalog.offered[1:].sum())
-        print(f"{options.catalog}: {n_offered:,} items are recommended, {n_new:,} of them are new")
+        print(
+            f"{options.catalog}: {counted(n_offered, 'item', 'items')} to recommend, {n_new:,} new"
+        )
     elif options.new_items or options.new_vectors:
         n_new = recommender.add_items(options.new_items, **given)
-        print(f"{n_new:,} new items")
+        n_known = len(_given(options, form)) - n_new
+        already = f"; already in the catalog: {n_known:,}" if n_known else ""
+        print(f"{counted(n_new, 'new item', 'new items')}{already}")
     if options.remove_items:
         from recbole_mm.recommend.tables import read_ids
 
         recommender.remove_items(read_ids(options.remove_items, "item", form))
+
+
+def _given(options, form) -> set[str]:
+    """Outside ids of the items that the options name to be added."""
+    from recbole_mm.data.feature_files import read_feature_tokens
+    from recbole_mm.recommend.tables import ids_of_table
+
+    if options.new_items:
+        return set(ids_of_table(options.new_items, "item", form))
+    return {token for path in options.new_vectors.values() for token in read_feature_tokens(path)}

@@ -17,11 +17,13 @@ import torch
 from recbole_mm.data.feature_files import content_of, read_feature_tokens
 from recbole_mm.data.features import ItemFeatures
 from recbole_mm.prepare.item_pictures import relative_path
-from recbole_mm.recommend.catalog import SHOWN, Catalog, CatalogError
+from recbole_mm.recommend.catalog import SHOWN, Catalog, CatalogError, Picture
 from recbole_mm.recommend.encoding import AS_RECORDED, Encoded, EncoderChoice, encode
 from recbole_mm.recommend.ready_vectors import vectors_of_file, vectors_of_table
 from recbole_mm.recommend.tables import USUAL, TableForm, read_items_table
+from recbole_mm.tools.counts import counted
 from recbole_mm.tools.file_names import UnsafeName
+from recbole_mm.tools.pictures import PictureError
 
 
 class NewItems(NamedTuple):
@@ -31,14 +33,14 @@ class NewItems(NamedTuple):
         tokens: outside ids.
         features: by modality; an item may lack some.
         titles: or null.
-        pictures: paths, or null.
+        pictures: or ``None``.
         problems: texts and pictures that could not be read, in words.
     """
 
     tokens: list[str]
     features: dict[str, ItemFeatures]
     titles: list[str | None]
-    pictures: list[str | None]
+    pictures: list[Picture | None]
     problems: list[str]
 
 
@@ -58,6 +60,7 @@ class PictureFolders(NamedTuple):
 
         Raises:
             UnsafeName: it leads out of the folder.
+            PictureError: there is no such file.
         """
         name = (name or "").strip()
         relative = relative_path(self.inside, self.beside, name)
@@ -67,7 +70,19 @@ class PictureFolders(NamedTuple):
                 f"picture {name!r} is not in the folder {self.inside.absolute()} (if it is to be read, "
                 f"name its folder: --images={folder}; in Python pictures=...)"
             )
-        return self.inside / relative if relative else None
+        if not relative:
+            return None
+        path = self.inside / relative
+        if not path.is_file():
+            raise PictureError(
+                f"no picture {name!r} in the folder {self.inside.absolute()} (name the folder that the "
+                f"path starts from: --images=FOLDER; in Python pictures=...)"
+            )
+        return path
+
+    def described(self, path: Path) -> Picture:
+        """A picture that :meth:`find` found."""
+        return Picture(str(path), path.relative_to(self.inside).as_posix())
 
 
 def read_new_items(
@@ -107,7 +122,7 @@ def read_new_items(
         raise CatalogError(f"{', '.join(files)}: {error}") from error
 
 
-def _read(catalog: Catalog, table, vectors: dict, form: TableForm, pictures, encoder):
+def _read(catalog: Catalog, table, vectors: dict, form: TableForm, folder, encoder):
     unknown = sorted((vectors.keys() | encoder.folders.keys()) - catalog.features.keys())
     if unknown:
         raise CatalogError(f"the model has no modality {unknown}; it has {list(catalog.features)}")
@@ -118,7 +133,8 @@ def _read(catalog: Catalog, table, vectors: dict, form: TableForm, pictures, enc
     if not catalog.features:
         raise CatalogError("the model knows items by their ID alone: new items need a training")
     beside = Path(table).parent if isinstance(table, (str, Path)) else Path()
-    found, refused = _find_pictures(new, PictureFolders(Path(pictures or beside), beside))
+    folders = PictureFolders(Path(folder or beside), beside)
+    found, refused = _find_pictures(new, folders)
     source = _Source(new, catalog, found, refused, encoder)
     features, problems = {}, []
     for modality in catalog.features:
@@ -127,13 +143,25 @@ def _read(catalog: Catalog, table, vectors: dict, form: TableForm, pictures, enc
         problems += [f"{new['item'][row]}: {why}" for row, why in encoded.problems]
     if len(new) and not any(bool(each.present.any()) for each in features.values()):
         raise CatalogError(
-            f"the new items have neither vectors nor content of {list(catalog.features)}: the "
-            f"table has the columns {rows.columns}" + (f"; {problems[0]}" if problems else "")
+            f"the new items have neither vectors nor content of {list(catalog.features)}, which is "
+            f"read from the columns {', '.join(_wanted(catalog))}: the table has the columns "
+            f"{rows.columns}" + (f"; {problems[0]}" if problems else "")
         )
     titles = new["title"].to_list() if "title" in new.columns else [None] * len(new)
     titles = [None if title is None else str(title) for title in titles]
-    shown = [str(path) if path and path.is_file() else None for path in source.pictures]
-    return NewItems(new["item"].to_list(), features, titles, shown, problems), tokens
+    pictures = [None if path is None else folders.described(path) for path in found]
+    return NewItems(new["item"].to_list(), features, titles, pictures, problems), tokens
+
+
+def _wanted(catalog: Catalog) -> list[str]:
+    """Names of columns that have content of some modality."""
+    names: list[str] = []
+    for modality in catalog.features:
+        info = catalog.info.get(modality, {})
+        content = content_of(modality, info)
+        names += _text_fields(info) if content == "text" else []
+        names += [content, modality] if content else [modality]
+    return list(dict.fromkeys(names))
 
 
 class _Source(NamedTuple):
@@ -143,7 +171,7 @@ class _Source(NamedTuple):
         rows: one per item.
         catalog: that they are put beside.
         pictures: path of each item's, or ``None``.
-        refused: rows whose picture is outside its folder, and why.
+        refused: rows whose picture is not there or outside its folder, and why.
         encoder: of texts and pictures.
     """
 
@@ -168,7 +196,8 @@ def _rows(table, vectors: Mapping, form: TableForm) -> pl.DataFrame:
     again = rows["item"].filter(rows["item"].is_duplicated()).unique(maintain_order=True)
     if len(again):
         raise CatalogError(
-            f"{len(again)} duplicate items, e.g. {again[:SHOWN].to_list()}; keep one row per item"
+            f"{counted(len(again), 'duplicate item', 'duplicate items')}, e.g. "
+            f"{again[:SHOWN].to_list()}; keep one row per item"
         )
     return rows
 
@@ -201,7 +230,8 @@ def _without(n: int, width: int) -> Encoded:
 def _find_pictures(
     new: pl.DataFrame, folders: PictureFolders
 ) -> tuple[list[Path | None], list[tuple[int, str]]]:
-    """Of each item the path of its picture, or ``None``; rows whose picture is refused, and why."""
+    """Of each item the path of its picture, or ``None``; rows whose picture is not there or outside
+    of the folder, and why."""
     found: list[Path | None] = [None] * len(new)
     refused: list[tuple[int, str]] = []
     if "image" not in new.columns or isinstance(new.schema["image"], (pl.List, pl.Array)):
@@ -209,7 +239,7 @@ def _find_pictures(
     for row, name in enumerate(new["image"].cast(pl.String)):
         try:
             found[row] = folders.find(name)
-        except UnsafeName as error:
+        except (UnsafeName, PictureError) as error:
             refused.append((row, str(error)))
     return found, refused
 
@@ -224,9 +254,7 @@ def _of_pictures(modality: str, source: _Source) -> Encoded:
 
 def _texts(new: pl.DataFrame, info: Mapping) -> list[str]:
     """The texts of the columns that those of the training were made of, or of a column ``text``."""
-    fields = info.get("input")
-    fields = fields if isinstance(fields, list) else []
-    columns = [name for name in fields if name in new.columns] or [
+    columns = [name for name in _text_fields(info) if name in new.columns] or [
         name for name in ("text",) if name in new.columns
     ]
     if not columns:
@@ -234,3 +262,9 @@ def _texts(new: pl.DataFrame, info: Mapping) -> list[str]:
     parts = [pl.col(name).cast(pl.String).str.replace_all(r"\s+", " ") for name in columns]
     joined = pl.concat_str(parts, separator=" ", ignore_nulls=True).str.strip_chars()
     return new.select(joined.fill_null("").alias("text")).to_series().to_list()
+
+
+def _text_fields(info: Mapping) -> list[str]:
+    """The columns that the texts of the training were made of, as far as they are known."""
+    fields = info.get("input")
+    return list(map(str, fields)) if isinstance(fields, list) else []

@@ -134,8 +134,8 @@ def write_onnx(folder, model, catalog: Catalog) -> None:
     with torch.no_grad(), _as_exported(model):
         items = model.all_items()
         encoder, scorer = encoder_graph(model, items), scorer_graph(model, items)
-        used |= _write_graph(folder / ENCODER, encoder)
-        used |= _write_graph(folder / SCORER, scorer)
+        used |= _write_graph(folder / ENCODER, encoder, "the users")
+        used |= _write_graph(folder / SCORER, scorer, "the scores")
     recommendable = catalog.offered & ~model.never_recommended().cpu()
     recommendable[0] = False
     used[RECOMMENDABLE] = recommendable.numpy()
@@ -198,8 +198,9 @@ def open_session(path) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
 
 
-def _write_graph(path: Path, graph: Graph) -> dict[str, np.ndarray]:
-    """Write a graph; the tables that it reads, by the names of its inputs."""
+def _write_graph(path: Path, graph: Graph, what: str) -> dict[str, np.ndarray]:
+    """Write a graph of ``what``; the tables that it reads, by the names of its inputs."""
+    print(f"{FOLDER}/{path.name}: writing the graph of {what}, up to a minute", flush=True)
     users, items = Dim("users"), Dim("items")
     tables = [table for table, _ in graph.items.values()]
     axes = [{axis: items} if axis is not None else {} for _, axis in graph.items.values()]

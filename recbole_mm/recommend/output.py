@@ -17,6 +17,7 @@ from tqdm import tqdm
 from recbole_mm.recommend.disk import disk_errors
 from recbole_mm.recommend.request import Answer, Summary, Workers
 from recbole_mm.tools import processes
+from recbole_mm.tools.counts import counted
 from recbole_mm.tools.errors import UserError
 from recbole_mm.tools.files import whole_or_not, write_json
 from recbole_mm.tools.hashing import sha256_of_file
@@ -80,8 +81,8 @@ class PartialOutput:
         if not self.n_finished:
             return ""
         return (
-            f"The lists of {self.n_finished:,} users are finished and kept in {self.folder}: the same "
-            f"command resumes"
+            f"The lists of {counted(self.n_finished, 'user', 'users')} are finished and kept in "
+            f"{self.folder}: the same command resumes"
         )
 
     def clean(self) -> None:

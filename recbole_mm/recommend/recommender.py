@@ -13,6 +13,7 @@ import torch
 from huggingface_hub import ModelHubMixin, snapshot_download
 from huggingface_hub.errors import HFValidationError, HTTPError
 
+from recbole_mm.config.models import known_models
 from recbole_mm.data.features import ItemFeatures
 from recbole_mm.recommend.bundles import bundle_of, open_bundle, whole_folder_or_not
 from recbole_mm.recommend.card import model_card
@@ -39,8 +40,10 @@ from recbole_mm.recommend.request import (
 from recbole_mm.recommend.serving_files import ServingReport, write_serving_files
 from recbole_mm.recommend.similar import similar_items
 from recbole_mm.recommend.tables import USUAL, TableError, TableForm
+from recbole_mm.recommend.whole_scores import WholeScores
 from recbole_mm.run.identity import data_hashes, package_version
 from recbole_mm.tools import processes
+from recbole_mm.tools.counts import counted
 from recbole_mm.tools.errors import UserError
 from recbole_mm.tools.hashing import sha256_of_file, sha256_of_parts
 from recbole_mm.tools.memory import keep_freed_memory
@@ -94,7 +97,10 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
     def from_pretrained(
         cls, pretrained_model_name_or_path, *, device=None, data_path=None, **hub_options
     ) -> "Recommender":
-        """Open a checkpoint of a model of this package, or a bundle; nothing in it is executed.
+        """Open a checkpoint or a bundle; nothing in it is executed.
+
+        With RecBole's sequential models and the baselines that train nothing :meth:`recommend`,
+        :meth:`write` and :meth:`evaluate` work.
 
         Args:
             pretrained_model_name_or_path: a checkpoint, the folder of a bundle, or the name of a
@@ -122,7 +128,23 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
         folder = snapshot_download(model_id, allow_patterns=list(FILES), **hub_options)
         return cls(open_bundle(folder, device))
 
+    def require_multi_modal(self, what: str) -> None:
+        """Refuse what needs one of our models.
+
+        Args:
+            what: the model is needed for.
+
+        Raises:
+            UserError: the model is one of RecBole's, or a baseline that trains nothing.
+        """
+        if isinstance(self.model, WholeScores):
+            raise UserError(
+                f"{self.model.name} works with recommend alone, not with {what}, which needs one of "
+                f"{known_models()}"
+            )
+
     def _save_pretrained(self, save_directory: Path) -> None:
+        self.require_multi_modal("export")
         bundle = bundle_of(self._opened._replace(catalog=self._with_titles()))
         card = model_card(bundle.config, len(self.catalog.tokens) - 1)
         write_bundle(save_directory, bundle, card)
@@ -253,17 +275,18 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
     def _add_items(
         self, items, vectors, form, pictures, device, encoders
     ) -> tuple[NewItems, list[str]]:
+        self.require_multi_modal("new items")
         encoder = EncoderChoice(device, encoders or {})
         new, tokens = read_new_items(self.catalog, items, vectors, form, pictures, encoder)
         if new.problems:
             logger.warning(
-                f"{len(new.problems)} texts or pictures of new items cannot be read, e.g. "
-                f"{new.problems[0]}: these items lack them"
+                f"{counted(len(new.problems), 'text or picture', 'texts or pictures')} of new items left "
+                f"out, as they cannot be read, e.g. {new.problems[0]}"
             )
         nothing = ~torch.stack([each.present for each in new.features.values()]).any(dim=0)
         if bool(nothing.any()):
             logger.warning(
-                f"{int(nothing.sum())} new items have no features and are never recommended"
+                f"without features, and never recommended: {counted(int(nothing.sum()), 'new item', 'new items')}"
             )
         if new.tokens:
             before, table = self._with_titles(), self.model.item_table
@@ -316,6 +339,7 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
             items: an outside id, or several.
             k: neighbors of each.
         """
+        self.require_multi_modal("similar items")
         asked = [items] if isinstance(items, str) else items
         return similar_items(self.model, self.catalog, asked, k)
 

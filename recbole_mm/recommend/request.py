@@ -14,6 +14,7 @@ from recbole_mm.recommend.histories import Histories, Part, read_histories
 from recbole_mm.recommend.ranking import BATCH_SIZE, Ranked, Ranker
 from recbole_mm.recommend.tables import SHOWN, USUAL, TableError, TableForm
 from recbole_mm.tools import processes
+from recbole_mm.tools.counts import counted
 from recbole_mm.tools.errors import UserError
 from recbole_mm.tools.names import nearest
 
@@ -124,7 +125,7 @@ class Summary(NamedTuple):
         return Summary(*(a + b for a, b in zip(self, other, strict=True)))
 
     def __str__(self) -> str:
-        parts = [f"{self.users:,} user{'s' if self.users != 1 else ''}"]
+        parts = [counted(self.users, "user", "users")]
         if self.popular:
             parts.append(f"{self.popular:,} without a known item got the most popular ones")
         if self.short:
@@ -163,7 +164,7 @@ class Answer:
         n_workers: int = 1,
     ):
         self.histories, self.request, self.details = histories, request, details
-        _report_unknown_items(histories, request.strict, "events have items")
+        _report_unknown_items(histories, request.strict, "events")
         _report_missing_times(model, histories)
         self.tokens = catalog.tokens
         self.candidates = None
@@ -216,12 +217,13 @@ class Answer:
         users = self.histories.users()
         given, form = self.request.candidates, self.request.form._replace(time=None)
         candidates = read_histories(given, catalog.tokens, form, users, scratch)
-        _report_unknown_items(candidates, self.request.strict, "candidates are items")
+        _report_unknown_items(candidates, self.request.strict, "candidates")
         without = candidates.users_without_items()
         if without:
             raise TableError(
-                f"{candidates.origin}: {len(without)} users have no candidate that the catalog "
-                f"knows, e.g. {without[:SHOWN]}; give each user some, or leave these users out"
+                f"{candidates.origin}: {counted(len(without), 'user has', 'users have')} no candidate "
+                f"that the catalog knows, e.g. {without[:SHOWN]}; give each user some, or leave these "
+                f"users out"
             )
         return candidates
 
@@ -275,9 +277,16 @@ def _report_unknown_items(histories: Histories, strict: bool, what: str) -> None
     unknown, n_rows = histories.count_unknown()
     if not unknown:
         return
-    message = f"{histories.origin}: {unknown:,} of {n_rows:,} {what} that the catalog does not have"
+    example = histories.an_unknown_item()
+    message = (
+        f"{histories.origin}: the catalog does not have the items of {unknown:,} of {n_rows:,} {what}"
+        f"{'' if example is None else f', e.g. {example!r}'}"
+    )
     if strict:
-        raise TableError(f"{message}; add them with new_items, or leave strict out to skip them")
+        raise TableError(
+            f"{message}; add them with --new-items (in Python add_items), or leave --strict out (in "
+            f"Python strict=True) to skip them"
+        )
     logger.warning(f"{message}: they are skipped")
 
 

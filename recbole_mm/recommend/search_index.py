@@ -23,6 +23,7 @@ import numpy as np
 import torch
 
 from recbole_mm.recommend.onnx_files import RECOMMENDABLE, ServedModel
+from recbole_mm.tools.counts import counted
 
 INDEX, INDEX_ITEMS = "index.faiss", "index_items.npy"
 LINKS, CONSTRUCTION_WIDTH, SEARCH_WIDTH = 32, 200, 128
@@ -50,7 +51,7 @@ class IndexReport(NamedTuple):
 
     def __str__(self) -> str:
         return (
-            f"{self.n_vectors:,} vectors, recall@10 {self.recall:.4f}, "
+            f"{counted(self.n_vectors, 'vector', 'vectors')}, recall@10 {self.recall:.4f}, "
             f"{self.milliseconds:.2f} ms per user; all items: {self.exact_milliseconds:.2f} ms"
         )
 

@@ -40,8 +40,8 @@ def main(arguments: list[str]) -> int:
     )
     add("--host", default="127.0.0.1", help="address to listen on [127.0.0.1]; 0.0.0.0: all")
     add("--port", type=int, default=7860, help="[7860]")
-    add("--pictures", type=path_argument, metavar="FOLDER", help="with pictures that are named after their "
-        "item [those of a checkpoint's data set]")  # fmt: skip
+    add("--pictures", type=path_argument, metavar="FOLDER", help="with pictures that have the names of the "
+        "data set, or are named after their item [those of a checkpoint's data set]")  # fmt: skip
     add("--device", help="cpu, cuda, cuda:1, ... [a GPU if there is one]")
     add("--data-path", metavar="FOLDER", help="of the data sets [that of the training]")
     options = parser.parse_args(with_dashes(arguments))
@@ -59,6 +59,7 @@ def main(arguments: list[str]) -> int:
     recommender = Recommender.from_pretrained(
         path, device=options.device, data_path=options.data_path
     )
+    recommender.require_multi_modal("serve")
     serve(recommender, options.host, options.port, options.pictures)
     return 0
 
@@ -66,6 +67,7 @@ def main(arguments: list[str]) -> int:
 def demo_checkpoint() -> Path:
     """The model of the demo set, trained the first time."""
     if not DEMO_CHECKPOINT.exists():
+        from recbole_mm.run.logs import quiet_console
         from recbole_mm.run.run import run
 
         print(
@@ -73,7 +75,9 @@ def demo_checkpoint() -> Path:
             f"{DEMO_CHECKPOINT}",
             flush=True,
         )
-        result = run("UniSRec", DEMO, overrides={"use_item_id": True, "tracker": "none"})
+        settings = {"use_item_id": True, "tracker": "none", "show_progress": False}
+        with quiet_console():
+            result = run("UniSRec", DEMO, overrides=settings)
         assert result.checkpoint is not None
         Path(result.checkpoint).replace(DEMO_CHECKPOINT)
     return DEMO_CHECKPOINT

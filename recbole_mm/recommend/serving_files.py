@@ -9,6 +9,7 @@ import torch
 
 from recbole_mm.recommend.histories import Part, histories_of_dataset
 from recbole_mm.recommend.ranking import Ranker
+from recbole_mm.tools.counts import counted
 from recbole_mm.tools.extras import extra_needed
 
 COMPARED = 256
@@ -26,6 +27,7 @@ class ServingReport(NamedTuple):
         difference: the largest of two scores of the same item.
         same_lists: histories with the same ten best items in the same order.
         search: how well the index finds them; ``None`` without one.
+        left_out: items that are not in the index and why, in words; empty if there are none.
     """
 
     folder: Path
@@ -34,13 +36,17 @@ class ServingReport(NamedTuple):
     difference: float
     same_lists: int
     search: object | None = None
+    left_out: str = ""
 
     def __str__(self) -> str:
         agreement = (
             f"{self.folder}: onnxruntime and torch differ by at most {self.difference:.1e}, and have "
             f"the same {TOP} best items for {self.same_lists} of {self.n_histories} {self.origin}"
         )
-        return agreement if self.search is None else f"{agreement}\nindex: {self.search}"
+        if self.search is None:
+            return agreement
+        left_out = f"\nnot in the index: {self.left_out}" if self.left_out else ""
+        return f"{agreement}\nindex: {self.search}{left_out}"
 
 
 def write_serving_files(bundle, recommender, train=None, index: str | None = None) -> ServingReport:
@@ -105,7 +111,18 @@ def write_serving_files(bundle, recommender, train=None, index: str | None = Non
         float(np.abs(score[:, shown] - expected).max()),
         int((best == ranker.rank(part).item_id).all(axis=1).sum()),
         found,
+        _left_out(model, catalog),
     )
+
+
+def _left_out(model, catalog) -> str:
+    """How many items are never recommended, and why."""
+    offered, unknown = catalog.offered[1:], model.never_recommended().cpu()[1:]
+    numbers = {
+        "without features and a trained ID": int((offered & unknown).sum()),
+        "removed": int((~offered).sum()),
+    }
+    return ", ".join(f"{counted(n, 'item', 'items')} {why}" for why, n in numbers.items() if n)
 
 
 def _histories(train, catalog) -> Part:

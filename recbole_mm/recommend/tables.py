@@ -81,6 +81,11 @@ def read_ids(path, role: str, form: TableForm = USUAL) -> list[str]:
     if path.suffix.lower() == ".txt":
         lines = read_text(path, TableError).split("\n")
         return [line.strip() for line in lines if line.strip()]
+    return ids_of_table(path, role, form)
+
+
+def ids_of_table(path, role: str, form: TableForm = USUAL) -> list[str]:
+    """Outside ids of a table; see :func:`read_ids`."""
     with (
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
         reading(path, form.text),

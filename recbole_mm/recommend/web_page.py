@@ -3,6 +3,7 @@
 import html
 import math
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 import gradio as gr
 
 from recbole_mm.recommend.catalog import CatalogError
-from recbole_mm.recommend.explain import Reason, explain, with_modalities
+from recbole_mm.recommend.explain import BIAS, Reason, explain, with_modalities
 from recbole_mm.recommend.recommender import Recommender
 from recbole_mm.recommend.thumbnails import Thumbnails
+from recbole_mm.tools.counts import counted
 from recbole_mm.tools.errors import UserError
 from recbole_mm.tools.names import nearest
 
@@ -122,7 +124,7 @@ def page_of(service: Service) -> gr.Blocks:
     """The page with its HTTP interface ``/recommend``."""
     model = type(service.recommender.model).__name__
     data = service.recommender.facts.get("data", {}).get("name", "")
-    heading = f"# {model}{f' on {data}' if data else ''}\n{len(service.titles):,} items."
+    heading = f"# {model}{f' on {data}' if data else ''}\n{counted(len(service.titles), 'item', 'items')}."
     if service.recommender.model.use_time:
         heading += (
             "\nThe model reads times; histories on this page have none, so every interval counts as 0 "
@@ -191,7 +193,11 @@ def serve(recommender: Recommender, host: str, port: int, pictures: Path | None 
     page = page_of(Service(recommender, pictures))
     _, address, _ = launch(page, host, port)
     print(f"{address} (end with Ctrl-C)", flush=True)
-    page.block_thread()
+    try:
+        while True:
+            time.sleep(1)
+    finally:
+        page.close(verbose=False)
 
 
 def launch(page: gr.Blocks, host: str, port: int):
@@ -235,7 +241,9 @@ def _history(service: Service, items: list[str]) -> str:
 
 
 def _cards(service: Service, reasons: list[Reason]) -> str:
-    names = list(reasons[0].parts) if reasons else []
+    seen = {name for reason in reasons for name in reason.parts}
+    order = dict.fromkeys([*service.modalities, *(n for r in reasons for n in r.parts)])
+    names = [name for name in order if name in seen]
     colors = dict(zip(names, COLORS * (1 + len(names) // len(COLORS)), strict=False))
     legend = "".join(
         f'<span><b style="color:{color}">&#9632;</b> {html.escape(name)}</span>'
@@ -243,8 +251,17 @@ def _cards(service: Service, reasons: list[Reason]) -> str:
     )
     cards = "".join(_card(service, reason, colors) for reason in reasons)
     return (
-        f'<h3>Recommended</h3><p class="legend">Share of the score: {legend}</p>'
+        f'<h3>Recommended</h3><p class="legend">Share of the score: {legend}</p>{_about_bias(names)}'
         f'<div class="cards">{cards}</div>'
+    )
+
+
+def _about_bias(names: list[str]) -> str:
+    if BIAS not in names:
+        return ""
+    return (
+        f'<p class="legend">{BIAS}: what the model adds in the place of a modality that an item lacks '
+        f"or that is switched off; it says nothing about the item.</p>"
     )
 
 
@@ -253,16 +270,19 @@ def _card(service: Service, reason: Reason, colors: dict[str, str]) -> str:
         f'<div style="width:{100 * share:.1f}%;background:{colors[name]}"></div>'
         for name, share in reason.shares.items()
     )
-    parts = ", ".join(f"{html.escape(name)} {part:+.3f}" for name, part in reason.parts.items())
+    parts = [f"{name} {part:+.3f}" for name, part in reason.parts.items()]
+    parts += [f"no {modality}" for modality in reason.lacks]
     near = "".join(
         f"<div>{html.escape(modality)}: {html.escape(service.label(found.item))} "
         f"<span class='quiet'>{found.cosine:.2f}</span></div>"
         for modality, found in reason.nearest.items()
     )
+    if near:
+        near = f'<div class="quiet">nearest in the history</div>{near}'
     return (
         f'<div class="card" data-item="{html.escape(reason.item)}">{_picture(service, reason.item)}'
         f'<div>score {reason.score:.3f}</div><div class="bar">{bar}</div>'
-        f'<div class="quiet">{parts}</div><div class="quiet">nearest in the history</div>{near}</div>'
+        f'<div class="quiet">{html.escape(", ".join(parts))}</div>{near}</div>'
     )
 
 

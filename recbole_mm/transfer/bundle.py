@@ -7,7 +7,7 @@ items.safetensors  of every modality ``<modality>.feature`` ``(n, F)`` float16 (
                    the values do not fit), ``<modality>.present`` ``(n,)`` bool and, of the
                    embedded extractor, its space; ``counts`` ``(n,)`` int64, training
                    interactions; ``offered`` ``(n,)`` bool; row 0 is the padding item
-items.json         outside ids and, if they are known, titles
+items.json         outside ids and, if they are known, titles (``title``) and names of pictures (``image``)
 README.md          the model card
 manifest.json      format version, sizes and SHA-256 of the files above but README.md
 ================== ====================================================================

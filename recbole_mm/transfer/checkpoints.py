@@ -24,6 +24,10 @@ class UnusableCheckpoint(CheckpointError):
     """A checkpoint of ours with parameters that are NaN, infinite or not tensors."""
 
 
+class CheckpointOfRecBole(CheckpointError):
+    """A checkpoint of RecBole's trainer."""
+
+
 def read_checkpoint(path) -> dict:
     """The content of a checkpoint of :class:`~recbole_mm.training.trainer.MultiModalTrainer`.
 
@@ -38,6 +42,7 @@ def read_checkpoint(path) -> dict:
     Raises:
         CheckpointError: the file does not exist, is damaged, or holds something else.
         UnusableCheckpoint: it has NaN or infinite parameters.
+        CheckpointOfRecBole: it is one of RecBole's trainer.
     """
     path = Path(path)
     if not path.is_file():
@@ -49,9 +54,10 @@ def read_checkpoint(path) -> dict:
     except NotPlainData as error:
         if not pickle_has(path, OF_RECBOLE):
             raise CheckpointError(f"{refusal}, or a damaged one ({error})") from error
-        raise CheckpointError(
-            f"{path}: a checkpoint of one of RecBole's own models, which RecBole opens "
-            f"(recbole.quick_start.load_data_and_model); only {known} can be opened here"
+        raise CheckpointOfRecBole(
+            f"{path}: a checkpoint of RecBole's trainer (its own models, and baselines that train "
+            f"nothing), with which recommend and recbole.quick_start.load_data_and_model work; only "
+            f"{known} can be used here"
         ) from error
     except TorchFileError as error:
         raise CheckpointError(f"{refusal}, or a damaged one ({error})") from error

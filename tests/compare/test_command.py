@@ -83,10 +83,10 @@ def test_baselines_that_train_nothing_are_compared_on_the_same_targets(toy, tmp_
     ]
     assert targets[0].equals(targets[1]) and targets[0].equals(targets[2])
 
-    for others, told in (("SASRec,Pop", ["HistoryKNN+k=3"]), (models, [])):
+    for others, expected in (("SASRec,Pop", ["HistoryKNN+k=3"]), (models, [])):
         assert main(options(models=others, **toy, **TINY, seeds=1, jobs=1, out="out")) == 0
         printed = capsys.readouterr().out
-        assert re.findall("the report in out is replaced; (.*) of the", printed) == told
+        assert re.findall("the report in out is replaced; (.*) of the", printed) == expected
 
 
 def test_an_unknown_model_ends_the_command_before_anything_runs(toy, tmp_path, capsys):

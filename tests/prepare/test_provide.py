@@ -49,8 +49,8 @@ def test_one_command_goes_from_nothing_to_the_trained_result(server, capsys, lay
     assert out.startswith("MMM4Rec on Pantry\n")
     for number, step in enumerate(amazon.STEPS, 1):
         assert f"Pantry: step {number} of 5: {step}" in err
-    assert "Pantry: 1 of 6 items have no metadata" in err
-    assert "2 of 6 items have no picture (1 no address, 1 HTTP 404 Not Found)" in err
+    assert "Pantry: without metadata: 1 of 6 items" in err
+    assert "without a picture: 2 of 6 items (no address: 1, HTTP 404 Not Found: 1)" in err
     with np.load("dataset/Pantry/Pantry.image.npz") as features:
         assert features["item_id"].tolist() == ITEMS[:4]
     with np.load("dataset/Pantry/Pantry.text.npz") as features:
@@ -189,6 +189,7 @@ def test_a_data_set_that_exists_is_not_made_again_nor_taken_for_another(server, 
 
 def test_torchrun_is_told_the_command_that_makes_the_data(server, capsys, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_RANK", "0")
 
     message = fails(capsys, 2, server, "--download")
 

@@ -156,6 +156,22 @@ def test_the_command_tests_the_model_and_writes_a_card(trained, toy, tmp_path, c
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["toy"]
 
 
+def test_a_bundle_keeps_the_names_of_pictures_relative_to_their_folder(trained, toy, tmp_path):
+    folder = Path(toy["data_path"], "toy")
+    names = ["images/i0.png", str(tmp_path / "i1.png"), "../i2.png", *[""] * 9]
+    rows = "".join(f"i{i}\t{name}\n" for i, name in enumerate(names))
+    (folder / "toy.item").write_text("item_id:token\timage:token\n" + rows)
+    Recommender.from_pretrained(trained("UniSRec").result.checkpoint).export(tmp_path / "b")
+
+    again = Recommender.from_pretrained(tmp_path / "b")
+    again.export(tmp_path / "again")
+
+    for bundle in ("b", "again"):
+        items = json.loads((tmp_path / bundle / "items.json").read_text())
+        named = dict(zip(items["item"], items["image"], strict=True))
+        assert {item: name for item, name in named.items() if name} == {"i0": "images/i0.png"}
+
+
 def test_a_bundle_that_exists_is_kept_unless_told_otherwise(bundle, tmp_path, capsys):
     other = tmp_path / "notes"
     other.mkdir()

@@ -86,6 +86,7 @@ def test_titles_and_pictures_are_joined(checkpoint, histories, tmp_path):
     rows = [f"i{i}\tTitle {i}\tp{i}.jpg" for i in range(11)]  # i11 has none
     header = "item_id:token\ttitle:token_seq\timage:token"
     (tmp_path / "dataset/toy/toy.item").write_text("\n".join([header, *rows]) + "\n")
+    (tmp_path / "dataset/toy/toy.card.json").write_text('{"pictures": "../../shop"}')
     output = tmp_path / "top.csv"
 
     recommend(
@@ -101,7 +102,7 @@ def test_titles_and_pictures_are_joined(checkpoint, histories, tmp_path):
         item: (title, image)
         for item, title, image in read(output).select("item", "title", "image").rows()
     }
-    assert rows["i3"] == ("Title 3", str(tmp_path / "dataset/toy/p3.jpg"))
+    assert rows["i3"] == ("Title 3", str(tmp_path / "shop/p3.jpg"))
     assert rows["i11"] == (None, None)
 
 
@@ -233,7 +234,8 @@ def test_a_full_disk_is_one_line_and_keeps_what_is_finished(
         (["--k=13"], "k is 13, but there are 12 candidates"),
         (["--request_time=noon"], "--request-time=noon: give unix seconds, or a date like"),
         (["--result_columns=user"], "--result-columns=user: write NAME=NEW"),
-        (["--titles"], "no column 'title'"),
+        (["--titles"], "leave --titles out (in Python titles=True)"),
+        (["--strict"], "today.csv: the catalog does not have the items of 1 of 3 events, e.g. 'ghost'; add them with --new-items"),
         (["--user_column=use"], "no column 'use': name it with --user-column (in Python TableForm(user=...); did you mean 'user'?)"),
         (["--device=tpu"], "device 'tpu' cannot be used"),
         (["--images=."], "--encoder and --images are for texts and pictures of new items"),
@@ -241,6 +243,7 @@ def test_a_full_disk_is_one_line_and_keeps_what_is_finished(
 )  # fmt: skip
 def test_a_mistake_is_one_line(options, message, checkpoint, histories, tmp_path, capsys):
     (tmp_path / "today.xls2").write_text("")
+    histories.write_text(f"{ONE_USER}anna,ghost\n")
     command = [f"--model={checkpoint}", f"--histories={histories}", f"--output={tmp_path}/top.csv"]
 
     assert recommend(*command, *options) == 2

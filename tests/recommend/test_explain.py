@@ -131,5 +131,41 @@ def test_times_and_the_items_of_the_history_count_as_in_recommend(opened):
     assert scores == pytest.approx(expected["score"].to_list(), rel=1e-4)
     without = explain(recommender, history, 5, filter_seen=True)
     assert scores != [reason.score for reason in without]
-    with pytest.raises(CatalogError, match="3 items, but 1 times"):
+    with pytest.raises(CatalogError, match="3 items, but 1 time: "):
         explain(recommender, history, 5, times=[1.0])
+
+
+def test_an_item_without_text_has_no_part_of_text(opened):
+    recommender = opened("MMM4Rec", use_item_id=True)
+    before = {reason.item: reason for reason in explain(recommender, ["i1", "i2"], 12)}
+    recommender.model.present("text")[1 + 5] = False  # i5
+
+    reasons = {reason.item: reason for reason in explain(recommender, ["i1", "i2"], 12)}
+
+    own = reasons["i5"]
+    assert set(own.parts) == set(own.shares) == {"image", "id", "bias"}
+    assert own.parts["bias"] == pytest.approx(before["i5"].parts["text"], abs=1e-5)
+    assert sum(own.parts.values()) == pytest.approx(own.score, abs=1e-4)
+    assert own.lacks == ["text"]
+    assert set(reasons["i4"].parts) == {"text", "image", "id"} and reasons["i4"].lacks == []
+
+
+def test_an_item_does_not_lack_what_is_switched_off(opened):
+    recommender = opened("MMM4Rec", use_item_id=True)
+
+    reasons = explain(with_modalities(recommender, []), ["i1", "i2"], 5)
+
+    assert all(set(reason.parts) == {"id", "bias"} for reason in reasons)
+    assert all(reason.lacks == [] and reason.nearest == {} for reason in reasons)
+
+
+def test_an_item_without_text_has_no_neighbors_by_text(opened):
+    recommender = opened("SASRecPlus-neighbors")
+    recommender.model.present("text")[1 + 5] = False
+    recommender.model.keep_modalities(["text", "image"])
+
+    reasons = {reason.item: reason for reason in explain(recommender, ["i1", "i2"], 12)}
+
+    assert {"text", "text neighbors"}.isdisjoint(reasons["i5"].parts)
+    assert {"text", "text neighbors"} < set(reasons["i4"].parts)
+    assert sum(reasons["i5"].parts.values()) == pytest.approx(reasons["i5"].score, abs=1e-4)

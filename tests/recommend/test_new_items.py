@@ -92,7 +92,7 @@ def test_removed_items_are_not_recommended_but_read(recommender):
     )
     with pytest.raises(UserError, match="k is 12, but there are 10 candidates"):
         recommender.recommend(histories, k=12)
-    with pytest.raises(UserError, match=r"not in the catalog of 12 items, e.g. \['ix'\]"):
+    with pytest.raises(UserError, match=r"not in the catalog of 12 items: 1 of 1, e.g. \['ix'\]"):
         recommender.remove_items(["ix"])
 
 
@@ -112,6 +112,26 @@ def test_known_items_keep_what_is_known_of_them(recommender, toy):
 
     assert recommender.add_items(table) == 0
     assert recommender.recommend(HISTORIES, k=12).equals(before)
+
+
+@pytest.mark.parametrize(
+    ("option", "printed"),
+    [
+        ("--new-items", "1 new item; already in the catalog: 2"),
+        ("--catalog", "new.csv: 3 items to recommend, 1 new"),
+    ],
+)
+def test_the_command_counts_new_and_known_items(option, printed, trained, toy, tmp_path, capsys):
+    checkpoint = trained("UniSRec").result.checkpoint
+    vectors = {m: [json.dumps(values[0])] for m, values in vectors_of(toy, "i2").items()}
+    table = pl.DataFrame({"sku": ["n2"], **vectors})
+    known = pl.DataFrame({"sku": ["i1", "i4"]})
+    pl.concat([table, known], how="diagonal").write_csv(tmp_path / "new.csv", separator=";")
+    command = ["export", checkpoint, str(tmp_path / "b"), "--no-test", "--item-column=sku"]
+
+    assert main([*command, "--separator=;", f"{option}={tmp_path / 'new.csv'}"]) == 0
+
+    assert printed in capsys.readouterr().out
 
 
 def test_vectors_may_be_feature_files(recommender, toy, tmp_path):
@@ -136,7 +156,7 @@ def test_an_item_may_lack_a_modality(recommender, toy, caplog):
     recommender.add_items(pl.concat([table, extra], how="diagonal"))
 
     assert recommender.model.present("image")[-3:].tolist() == [True, False, False]
-    assert "1 new items have no features and are never recommended" in caplog.text
+    assert "without features, and never recommended: 1 new item" in caplog.text
     items = set(recommender.recommend(HISTORIES, k=15)["item"])
     assert {"n2", "n7"} < items and "nothing" not in items
 
@@ -155,7 +175,8 @@ WRONG = [
     (lambda t: pl.concat([t, t]), r"2 duplicate items, e.g. \['n2', 'n7'\]"),
     (lambda t: t.drop("item"), "no column of items: name it with --item-column"),
     (lambda t: t.with_columns(item=pl.Series(["n2", None])), "row 2 of the new items has no item"),
-    (lambda t: t.drop("text", "image"), "neither vectors nor content of .* the columns"),
+    (lambda t: t.drop("text", "image"),
+     r"content of \['text', 'image'\], which is read from the columns text, image: the table has the columns"),
     (lambda t: t.drop("text", "image").with_columns(text=pl.lit("red")),
      "text features are by 'circle', which recbole-mm extract did not run: give ready vectors"),
 ]  # fmt: skip
@@ -326,6 +347,7 @@ def test_an_absolute_path_inside_the_folder_is_a_picture_which_results_show(demo
             pl.DataFrame({"user": ["a"], "item": ["n"]}), k=1, items=["n"], pictures=True
         )
         assert Path(table["image"][0]).samefile(picture)
+        assert recommender.catalog.picture_names.to_list()[-1] == "a.png"
 
 
 def test_vectors_in_the_cells_of_a_csv_are_vectors(trained, toy, tmp_path):
@@ -350,6 +372,28 @@ def test_a_column_with_vectors_and_texts_is_refused(trained):
         recommender.add_items(table)
 
 
+def test_the_columns_that_texts_are_made_of_are_named(demo_recommender):
+    table = pl.DataFrame({"item": ["n"], "name": ["Brass lamp"]})
+
+    with pytest.raises(
+        UserError,
+        match=r"read from the columns title, text, image: the table has the columns \['item', 'name'\]",
+    ):
+        demo_recommender.add_items(table)
+
+
+def test_a_picture_that_is_not_there_names_the_folder_and_the_option(demo_recommender, caplog):
+    new = pl.DataFrame({"item": ["n"], "title": ["Brass lamp"], "image": ["photos/a.png"]})
+
+    demo_recommender.add_items(new)
+
+    assert (
+        f"n: no picture 'photos/a.png' in the folder {Path.cwd()} (name the folder that the path starts "
+        f"from: --images=FOLDER; in Python pictures=...)" in caplog.text
+    )
+    assert "Errno" not in caplog.text
+
+
 def test_a_broken_picture_ends_no_other(demo_recommender, caplog):
     Path("a.png").write_bytes(b"\x89PNG broken")
     Image.new("RGB", (40, 40), "red").save("b.png")
@@ -359,7 +403,10 @@ def test_a_broken_picture_ends_no_other(demo_recommender, caplog):
     demo_recommender.add_items(new)
 
     assert demo_recommender.model.present("image")[-2:].tolist() == [False, True]
-    assert "1 texts or pictures of new items cannot be read, e.g. n1: a.png" in caplog.text
+    assert (
+        "1 text or picture of new items left out, as they cannot be read, e.g. n1: a.png"
+        in caplog.text
+    )
 
 
 def test_raw_content_goes_with_a_bundle(demo, demo_recommender, tmp_path):

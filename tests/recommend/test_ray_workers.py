@@ -153,6 +153,7 @@ def test_what_ray_cannot_do_is_refused_before_anything_is_read(
 
 def test_ray_is_not_started_by_every_process_of_torchrun(monkeypatch, capsys):
     monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_RANK", "0")
 
     assert recommend("--model=no.pth", "--output=top.csv", "--tool=ray") == 2
 

@@ -252,9 +252,14 @@ def test_unknown_items_are_skipped_and_counted_or_an_error(recommender, caplog):
 
     assert recommender.recommend(some).equals(recommender.recommend(known))
     assert (
-        "1 of 3 events have items that the catalog does not have: they are skipped" in caplog.text
+        "the catalog does not have the items of 1 of 3 events, e.g. 'unheard of': they are skipped"
+        in caplog.text
     )
-    with pytest.raises(UserError, match="1 of 3 events have items .* add them with new_items"):
+    with pytest.raises(
+        UserError,
+        match=r"1 of 3 events, e\.g\. 'unheard of'; add them with --new-items \(in Python add_items\), or "
+        r"leave --strict out \(in Python strict=True\)",
+    ):
         recommender.recommend(some, strict=True)
 
 
@@ -292,7 +297,7 @@ def test_each_user_may_have_candidates_of_her_own(recommender):
     assert sorted(lists["a"]) == ["i5", "i6"]
     assert len(lists["b"]) == 2 and set(lists["b"]) <= {"i1", "i2", "i3"}
     assert lists["c"] == ["i9"]
-    with pytest.raises(UserError, match=r"1 users have no candidate .*, e.g. \['c'\]"):
+    with pytest.raises(UserError, match=r"1 user has no candidate .*, e.g. \['c'\]"):
         recommender.recommend(histories, k=1, candidates=candidates.head(0).vstack(candidates[1:]))
 
 
@@ -363,20 +368,20 @@ ONE = pl.DataFrame({"user": ["a"], "item": ["i1"]})
         (
             pl.DataFrame({"user": ["a", "b", "a"], "items": [["i1"]] * 3}),
             {},
-            r"1 duplicate users, e.g. \['a'\]",
+            r"1 duplicate user, e.g. \['a'\]",
         ),
         (
             pl.DataFrame({"user": ["a"], "items": [["i1"]], "timestamps": [[1.0, 2.0]]}),
             {},
-            "row 1 has 1 items and 2 times",
+            "row 1 has 1 item and 2 times",
         ),
-        (ONE, {"users": ["a", "b", "a"]}, r"users: 1 duplicate users, e.g. \['a'\]"),
+        (ONE, {"users": ["a", "b", "a"]}, r"users: 1 duplicate user, e.g. \['a'\]"),
         (ONE, {"k": 13}, "k is 13, but there are 12 candidates"),
         (ONE, {"k": 3, "items": ["i1", "i2"]}, "k is 3, but there are 2 candidates"),
         (ONE, {"k": 0}, "k is 0; it has to be a whole number >= 1"),
         (ONE, {"batch_size": 2.5}, "batch_size is 2.5"),
-        (ONE, {"items": ["i1", "ix"]}, r"items: 1 of 2 items are not in the catalog .* \['ix'\]"),
-        (ONE, {"exclude": ["ix"]}, "exclude: 1 of 1 items are not in the catalog"),
+        (ONE, {"items": ["i1", "ix"]}, r"items: not in the catalog of 12 items: 1 of 2, e\.g\. \['ix'\]"),
+        (ONE, {"exclude": ["ix"]}, "exclude: not in the catalog of 12 items: 1 of 1, "),
         (ONE, {"items": "i1.txt"}, "items is a text"),
         (ONE, {"result_columns": {"users": "x"}}, r"\['users'\] are not among user, item"),
         (ONE, {"result_columns": {"user": "item"}}, "two columns would have the same name"),
@@ -475,8 +480,8 @@ def test_candidates_need_no_times_and_unknown_ones_are_counted(recommender, capl
     asked = {"candidates": candidates, "form": TableForm(time="when"), "k": 1}
 
     assert recommender.recommend(histories, **asked)["item"].to_list() == ["i3"]
-    assert "1 of 2 candidates are items that the catalog does not have" in caplog.text
-    with pytest.raises(UserError, match="1 of 2 candidates are items that the catalog does not"):
+    assert "the catalog does not have the items of 1 of 2 candidates" in caplog.text
+    with pytest.raises(UserError, match="the items of 1 of 2 candidates, e.g. "):
         recommender.recommend(histories, strict=True, **asked)
 
 

@@ -1,11 +1,13 @@
 """The page and the HTTP interface of recbole-mm serve, by a real client and a real browser."""
 
+import hashlib
 import json
 import shutil
 import socket
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import urlparse
 
 import polars as pl
@@ -15,6 +17,9 @@ from PIL import Image
 
 from recbole_mm.cli import main
 from recbole_mm.recommend.recommender import Recommender
+from recbole_mm.recommend.thumbnails import Thumbnails
+from recbole_mm.run.run import run
+from recbole_mm.tools.errors import UserError
 
 pytestmark = [
     pytest.mark.slow,
@@ -113,7 +118,7 @@ def test_a_client_gets_what_the_recommender_recommends_and_why(address, recommen
         ([], "history: give a list"),
         ([["i1"], 3, None, "no"], "filter_seen: give true or false"),
         ([["i1"], 3, None, False, ["noon"]], "times: give a list of unix seconds"),
-        ([["i1"], 3, None, False, [1.0, 2.0]], "1 items, but 2 times"),
+        ([["i1"], 3, None, False, [1.0, 2.0]], "1 item, but 2 times"),
     ],
 )
 def test_input_that_cannot_be_used_gets_a_message(address, capfd, data, message):
@@ -195,6 +200,125 @@ def test_titles_and_pictures_of_a_checkpoint_are_those_of_its_data_set(trained, 
     assert service.item("thing 3") == "i3"
     assert service.thumbnails["i3"].startswith("data:image/jpeg;base64,")
     assert service.thumbnails["i4"] is None  # named, and not there
+
+
+@pytest.fixture
+def named_bundle(trained, toy, tmp_path):
+    """A bundle whose data set names pictures: i3 of i3, i4 outside, i5 like item i6."""
+    folder = Path(toy["data_path"], "toy")
+    names = {"i3": "images/red/a.png", "i4": "../secret.png", "i5": "images/i6.png"}
+    rows = [f"i{n}\tThing {n}\t{names.get(f'i{n}', '')}" for n in range(12)]
+    header = "item_id:token\ttitle:token_seq\timage:token"
+    (folder / "toy.item").write_text("\n".join([header, *rows]) + "\n")
+    checkpoint = trained("UniSRec").result.checkpoint
+    Recommender.from_pretrained(checkpoint, device="cpu").export(tmp_path / "named")
+    return tmp_path / "named"
+
+
+@pytest.mark.parametrize("start", ["images", "."])
+def test_a_bundle_finds_pictures_by_the_names_of_its_data_set_and_by_item(
+    start, named_bundle, tmp_path
+):
+    shop = tmp_path / "shop"
+    (shop / "images" / "red").mkdir(parents=True)
+    for name in ("images/red/a.png", "images/i6.png", "images/i7.png", "i7.png", "../secret.png"):
+        Image.new("RGB", (40, 30), "red").save(shop / name)
+
+    recommender = Recommender.from_pretrained(named_bundle, device="cpu")
+    thumbnails = Thumbnails(recommender, shop / start)
+
+    of_item = shop / start / "i7.png"
+    expected = {"i3": shop / "images/red/a.png", "i5": shop / "images/i6.png", "i7": of_item}
+    assert thumbnails.paths == {item: str(path.resolve()) for item, path in expected.items()}
+    assert thumbnails["i3"].startswith("data:image/jpeg;base64,")
+
+
+@pytest.mark.parametrize("name", ["../secret.png", "/etc/secret.png", "images/../../secret.png"])
+def test_a_name_of_a_bundle_leads_to_no_file_outside_the_folder(name, named_bundle, tmp_path):
+    items = json.loads((named_bundle / "items.json").read_text())
+    items["image"] = [None if image is None else name for image in items["image"]]
+    (named_bundle / "items.json").write_text(json.dumps(items))
+    manifest = json.loads((named_bundle / "manifest.json").read_text())
+    content = (named_bundle / "items.json").read_bytes()
+    known = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    manifest["files"]["items.json"] = known
+    (named_bundle / "manifest.json").write_text(json.dumps(manifest))
+    (tmp_path / "pictures").mkdir()
+    Image.new("RGB", (40, 30), "red").save(tmp_path / "secret.png")
+
+    recommender = Recommender.from_pretrained(named_bundle, device="cpu")
+
+    with pytest.raises(UserError, match="no picture of an item"):
+        Thumbnails(recommender, tmp_path / "pictures")
+
+
+def test_a_folder_without_pictures_of_the_items_is_named(named_bundle, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+
+    assert main(["serve", str(named_bundle), f"--pictures={tmp_path / 'empty'}"]) == 2
+    error = capsys.readouterr().err
+    assert f"{tmp_path / 'empty'}: no picture of an item. One is named after its item, " in error
+    assert ", or as in the data set, images/" in error
+    opened = Recommender.from_pretrained(named_bundle, device="cpu")._opened
+    older = opened._replace(catalog=opened.catalog._replace(picture_names=None))
+    with pytest.raises(UserError, match="The names of the data set are not known here"):
+        Thumbnails(Recommender(older), tmp_path / "empty")
+
+
+def test_a_card_tells_what_its_item_lacks_and_what_bias_is(trained):
+    from recbole_mm.recommend.web_page import Service, page_of
+
+    checkpoint = trained("MMM4Rec", use_item_id=True).result.checkpoint
+    recommender = Recommender.from_pretrained(checkpoint, device="cpu")
+    recommender.model.present("text")[1 + 5] = False  # i5
+    page = page_of(Service(recommender))
+    (show,) = (each.fn for each in page.fns.values() if each.name == "show")
+
+    def card(item, modalities):
+        text = show(["i1", "i2"], 12, modalities, False)
+        return text, text.partition(f'data-item="{item}"')[2].partition("data-item")[0]
+
+    text, own = card("i5", ["text", "image"])
+    assert ", no text</div>" in own and "bias " in own and "text +" not in own
+    assert text.count("no text") == 1
+    assert (
+        text.count("bias: what the model adds in the place of a modality that an item lacks") == 1
+    )
+    assert "nearest in the history" in own
+    text, _ = card("i5", [])
+    assert "no text" not in text and "nearest in the history" not in text
+
+
+def test_ctrl_c_ends_the_command_as_it_ends_others(recommender, tmp_path, monkeypatch, capsys):
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    recommender.export(tmp_path / "bundle")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    monkeypatch.setattr("recbole_mm.recommend.web_page.time", SimpleNamespace(sleep=interrupt))
+
+    assert main(["serve", str(tmp_path / "bundle"), f"--port={port}"]) == 130
+
+    captured = capsys.readouterr()
+    assert captured.out == f"http://127.0.0.1:{port}/ (end with Ctrl-C)\n"
+    assert "interrupted" in captured.err
+
+
+def test_the_demo_trains_without_its_log_on_the_console(monkeypatch, capfd):
+    from recbole_mm.recommend.serve import demo_checkpoint
+
+    def shorter(model, dataset, overrides):
+        return run(model, dataset, overrides={**overrides, "epochs": 1})
+
+    monkeypatch.setattr("recbole_mm.run.run.run", shorter)
+
+    assert demo_checkpoint().is_file()
+
+    captured = capfd.readouterr()
+    assert captured.out.count("\n") == 1 and captured.out.startswith("Training a UniSRec on ")
+    assert captured.err == ""
 
 
 def test_a_port_that_is_in_use_is_named(recommender, tmp_path, capsys):

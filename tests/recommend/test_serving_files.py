@@ -84,7 +84,9 @@ def test_a_server_without_torch_recommends_what_the_bundle_does(
 
 
 @pytest.mark.slow
-def test_an_index_finds_items_by_all_their_modalities_and_never_removed_ones(exported, tmp_path):
+def test_an_index_finds_items_by_all_their_modalities_and_never_removed_ones(
+    exported, tmp_path, capsys
+):
     (tmp_path / "gone.txt").write_text("i4\n")
 
     folder = exported("MISSRec", "--index=hnsw", f"--remove-items={tmp_path / 'gone.txt'}")
@@ -94,10 +96,30 @@ def test_an_index_finds_items_by_all_their_modalities_and_never_removed_ones(exp
     items = json.loads((folder / "items.json").read_text())["item"]
     gone = items.index("i4")
     assert len(search.items) == 2 * 11 and gone not in search.items
+    report = capsys.readouterr().out
+    assert report.startswith("onnx/encoder.onnx: writing the graph of the users, up to a minute\n")
+    assert "index: 22 vectors, " in report and "\nnot in the index: 1 item removed\n" in report
     user = np.random.default_rng(0).normal(size=(1, 8)).astype(np.float32)
     shown = np.array([row for row in range(1, 13) if row != gone])
     order = shown[np.argsort(-served.score(user)[0, shown])]
     assert search.best(user, 5).tolist() == order[:5].tolist()
+
+
+@pytest.mark.parametrize("history", [[], ["ghost", "nobody"]])
+def test_the_server_without_torch_names_an_item_that_it_knows(history, exported, repository):
+    folder = exported("UniSRec", "--onnx")
+    items = json.loads((folder / "items.json").read_text())["item"]
+
+    done = subprocess.run(
+        [sys.executable, repository / "examples/serve_onnx.py", folder, *history],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 2
+    expected = f"the catalog has none of these items; it has items like {items[1]}\n"
+    assert done.stderr == expected if history else "serve_onnx.py FOLDER ITEM" in done.stderr
 
 
 def test_export_names_the_command_that_installs_onnx(monkeypatch, capsys, tmp_path):

@@ -1,0 +1,79 @@
+"""Models that score all items for a history at once: RecBole's sequential ones, and baselines that train
+nothing."""
+
+import torch
+from recbole.data.interaction import Interaction
+from recbole.model.abstract_recommender import SequentialRecommender
+from torch import Tensor, nn
+
+from recbole_mm.model.layers.softmax import Scores
+from recbole_mm.tools.errors import UserError
+
+
+class WholeScores(nn.Module):
+    """A model as :class:`~recbole_mm.recommend.ranking.Ranker` asks it, of which it needs no more than
+    ``full_sort_predict``. Its users are their scores of all items.
+
+    Args:
+        model: on its device.
+        config: that it was trained with.
+    """
+
+    use_time = False
+
+    def __init__(self, model: SequentialRecommender, config):
+        super().__init__()
+        self.model, self.name = model, config["model"]
+        self.n_items: int = model.n_items
+        self.max_seq_length: int = model.max_seq_length
+        self.ITEM_SEQ, self.ITEM_SEQ_LEN = model.ITEM_SEQ, model.ITEM_SEQ_LEN
+        self.ITEM_ID = model.ITEM_ID
+        self.TIME = config["TIME_FIELD"]
+        self.TIME_SEQ = self.TIME + config["LIST_SUFFIX"]
+        self.device = torch.device(config["device"])
+
+    def full_sort_predict(self, interaction: Interaction) -> Tensor:
+        """Scores of all items, ``(b, n_items)``."""
+        return self.model.full_sort_predict(interaction).view(len(interaction), self.n_items)
+
+    def embed_histories(self, _interaction: Interaction) -> tuple:
+        """Nothing: what :meth:`user_vectors` takes besides the batch."""
+        return ()
+
+    def user_vectors(self, interaction: Interaction) -> Tensor:
+        """Scores of all items, ``(b, n_items)``; of those that are never recommended the lowest.
+
+        Raises:
+            UserError: the model reads more than a history has.
+        """
+        try:
+            scores = self.full_sort_predict(interaction)
+        except KeyError as error:
+            raise UserError(
+                f"{self.name} reads {error.args[0]!r} of a user, which a history does not have: it "
+                f"ranks the users of its data set alone (recbole-mm compare)"
+            ) from error
+        lowest = torch.finfo(scores.dtype).min
+        return scores.masked_fill(scores == -torch.inf, lowest)
+
+    def scores_of(self, item_id: Tensor) -> Scores:
+        """The scores of some items as a function of :meth:`user_vectors`.
+
+        Args:
+            item_id: ``(n,)``.
+        """
+        return Scores(_columns, (item_id,))
+
+    def screen_of(self, _item_id: Tensor) -> None:
+        """There are no approximations."""
+
+    def history_additions(self, _interaction: Interaction) -> None:
+        """Nothing is added: the scores are complete."""
+
+    def never_recommended(self) -> Tensor:
+        """No item, ``(n_items,)`` bool."""
+        return torch.zeros(self.n_items, dtype=torch.bool)
+
+
+def _columns(scores: Tensor, item_id: Tensor) -> Tensor:
+    return scores.index_select(1, item_id)
