@@ -25,10 +25,9 @@ from recbole_mm.data.dataset import MultiModalDataset
 from recbole_mm.data.feature_files import feature_path
 from recbole_mm.integration import register
 from recbole_mm.integration.register import multi_modal_dataset_for
-from recbole_mm.recommend.recommender import Recommender
 from recbole_mm.run.run import Run, fit_and_evaluate
-from recbole_mm.tools.errors import UserError
 from recbole_mm.training.trainer import MultiModalTrainer
+from recbole_mm.transfer.checkpoints import CheckpointOfRecBole, read_checkpoint
 
 TINY = {**TINY_MMM4REC, "epochs": 1, "valid_metric": "NDCG@5", "topk": [5]}
 
@@ -141,8 +140,8 @@ def test_a_checkpoint_of_recboles_model_by_our_command_has_its_data_and_splits_a
     # RecBole's trainer breaks ties of scores in another way, which may move a rank
     again = trainer.evaluate(loaders[2], load_best_model=False)
     assert again["ndcg@5"] == pytest.approx(result.test_result["ndcg@5"], abs=1e-3)
-    with pytest.raises(UserError, match="a checkpoint of RecBole.s trainer"):
-        Recommender.from_pretrained(result.checkpoint)
+    with pytest.raises(CheckpointOfRecBole, match="a checkpoint of RecBole.s trainer"):
+        read_checkpoint(result.checkpoint)
 
 
 def test_features_that_are_added_later_do_not_change_what_a_checkpoint_opens(toy):

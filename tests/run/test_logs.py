@@ -52,7 +52,7 @@ def test_a_program_with_handlers_of_its_own_keeps_them_and_gets_the_file():
     root.addHandler(own)
     try:
         logs.start_logging(load_config("SASRec", "demo"))
-        root.info("of this run")
+        root.warning("of this run")
         assert own in root.handlers
         added = [handler for handler in logs._handlers if handler in root.handlers]
         assert [type(handler) for handler in added] == [logging.FileHandler]
