@@ -11,6 +11,7 @@ is left out of the label. ``A|B`` adds the scores of the entries ``A`` and ``B``
 """
 
 import re
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -194,20 +195,28 @@ def config_of(entry: Entry, dataset: str, overlay: dict, overrides: dict) -> Run
         ConfigError: an entry's file is for another model; see also
             :func:`~recbole_mm.config.load.load_config`.
     """
-    given = {**overlay, **overrides, **entry.settings}
+    load = partial(
+        load_config,
+        entry.model,
+        dataset,
+        overrides=entry.settings,
+        dict_name="command line",
+        overrides_name=f"--models: entry {entry.label}",
+    )
+    given = {**overlay, **overrides}
     layers = given
     if entry.files:
-        common = config_to_plain(load_config(entry.model, dataset, (), layers))
+        common = config_to_plain(load((), layers))
         layers = {**{key: common[key] for key in COMMON_KEYS if key in common}, **layers}
         del layers["dataset"]
         _refuse_another_model(entry)
-    if needs_item_columns(entry.model) and "selected_features" not in layers:
-        config = load_config(entry.model, dataset, entry.files, layers)
+    if needs_item_columns(entry.model) and "selected_features" not in {**layers, **entry.settings}:
+        config = load(entry.files, layers)
         loaded = (config["load_col"] or {"item": ALL}).get("item", [])
         chosen = loaded != ALL and set(config["selected_features"]) <= set(loaded)
         if not chosen:  # the user has not named columns
             layers = {**layers, **columns_for(entry.model, config), **given}
-    return load_config(entry.model, dataset, entry.files, layers)
+    return load(entry.files, layers)
 
 
 def _parse_entry(text: str, whole_path: bool = False) -> Entry:

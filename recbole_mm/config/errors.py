@@ -8,7 +8,13 @@ from recbole_mm.tools.errors import UserError
 
 
 class ConfigError(UserError):
-    """A configuration that cannot be run; the message names the key, its source and the fix."""
+    """A configuration that cannot be run; the message names the key, its source and the fix.
+
+    Attributes:
+        is_of_no_file: whether the source is no file, so that no file is added to the message.
+    """
+
+    is_of_no_file = False
 
 
 class UnknownKey(ConfigError):
@@ -32,6 +38,16 @@ class UnknownKey(ConfigError):
 
 
 @contextmanager
+def of_no_file() -> Iterator[None]:
+    """Errors of the block are about values that no file holds."""
+    try:
+        yield
+    except ConfigError as error:
+        error.is_of_no_file = True
+        raise
+
+
+@contextmanager
 def files_named(files: Mapping[str, Mapping]) -> Iterator[None]:
     """Add to an error about values that may come from any of several files the files concerned.
 
@@ -40,13 +56,13 @@ def files_named(files: Mapping[str, Mapping]) -> Iterator[None]:
 
     Raises:
         ConfigError: as the block does; its message names at least one of the files: those that set a
-            key which it mentions, or else all.
+            key which it mentions, or else all; none, where the values are of no file.
     """
     try:
         yield
     except ConfigError as error:
         message = str(error)
-        if not files or any(file in message for file in files):
+        if not files or error.is_of_no_file or any(file in message for file in files):
             raise
         words = set(re.findall(r"\w+", message))
         concerned = [file for file, values in files.items() if words & values.keys()]

@@ -10,6 +10,7 @@ The layers, later ones win::
 """
 
 import os
+from contextlib import nullcontext
 from copy import deepcopy
 from pathlib import Path
 from typing import NamedTuple
@@ -24,7 +25,7 @@ from recbole_mm.config.checks import (
     refuse_wrong_values,
 )
 from recbole_mm.config.defaults import DATA_PATH, defaults_for, merge, our_defaults
-from recbole_mm.config.errors import ConfigError, files_named
+from recbole_mm.config.errors import ConfigError, files_named, of_no_file
 from recbole_mm.config.keys import (
     OF_A_RUN,
     refuse_retired_keys,
@@ -44,11 +45,19 @@ from recbole_mm.tools.variables import GPU_VARIABLE, environment
 
 
 class Layer(NamedTuple):
-    """Values that a user gives in one place, which messages name."""
+    """Values that a user gives in one place, which messages name.
+
+    Attributes:
+        source: the place.
+        values: by key.
+        is_file: whether it is a file.
+        is_typed: whether it is no part of a file either, as a stage is.
+    """
 
     source: str
     values: dict
     is_file: bool = False
+    is_typed: bool = False
 
 
 class RunConfig(Config):
@@ -114,6 +123,8 @@ def load_config(
     stage: dict | None = None,
     overrides: dict | None = None,
     stage_name: str = "stage",
+    dict_name: str = "config_dict",
+    overrides_name: str = "command line",
 ) -> RunConfig:
     """One Config from all layers.
 
@@ -126,6 +137,8 @@ def load_config(
         stage: the overlay of one stage of a run.
         overrides: the command line's values (:func:`~recbole_mm.config.values.parse_overrides`).
         stage_name: of the stage in messages.
+        dict_name: of ``config_dict``, likewise.
+        overrides_name: of ``overrides``, likewise.
 
     Raises:
         YamlFileError: a file cannot be read.
@@ -136,11 +149,14 @@ def load_config(
             :func:`~recbole_mm.config.checks.refuse_unfit_metrics`), or RecBole refuses a value.
     """
     layers = [Layer(str(path), read_yaml(find_config_file(path)), True) for path in config_files]
-    layers.append(Layer("config_dict", config_dict or {}))
+    layers.append(Layer(dict_name, config_dict or {}, is_typed=True))
     layers.append(Layer(stage_name, stage or {}))
-    layers.append(Layer("command line", overrides or {}))
+    layers.append(Layer(overrides_name, overrides or {}, is_typed=True))
     if stage is None and any(layer.values.get("stages") for layer in layers):
-        raise ConfigError("this configuration lists stages: run them with run_stages")
+        raise ConfigError(
+            "this configuration lists stages, which only `recbole-mm --config_files=FILE` runs (in "
+            "Python: run_stages); give a configuration without them"
+        )
     with files_named(_files_of(layers, dataset)):
         model = model_name(_named("model", model, layers))
         dataset = _named("dataset", dataset, layers)
@@ -179,10 +195,11 @@ def _checked_values(layers: list[Layer], model: str, dataset: str) -> dict:
     given = joined(layer.values for layer in layers)
     defaults = defaults_for(model, dataset, [DATA_PATH, *paths][-1], given)
     for layer in layers:
-        refuse_unknown_keys(layer.values, layer.source)
-        refuse_retired_keys(layer.values, layer.source)
-        refuse_saved_data(layer.values, layer.source)
-        refuse_wrong_values(layer.values, layer.source, model, defaults)
+        with of_no_file() if layer.is_typed else nullcontext():
+            refuse_unknown_keys(layer.values, layer.source)
+            refuse_retired_keys(layer.values, layer.source)
+            refuse_saved_data(layer.values, layer.source)
+            refuse_wrong_values(layer.values, layer.source, model, defaults)
     values = merge([defaults, *(layer.values for layer in layers)], model)
     refuse_unfit_metrics(values, metric_types)
     return {key: values[key] for key in values if key in given and key not in OF_A_RUN}

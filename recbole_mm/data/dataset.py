@@ -18,6 +18,7 @@ from recbole_mm.data.mixed_dataset import MixtureDataset
 from recbole_mm.data.mixture import read_mixture_features, without_domain
 from recbole_mm.data.seen_split import recorded_split, refuse_other_split, split_record
 from recbole_mm.tools import processes
+from recbole_mm.tools.counts import counted
 
 READ_OTHER_HISTORIES = ("FEARec",)
 """Models of RecBole that look up the histories of other examples in ``inter_feat``."""
@@ -120,8 +121,8 @@ class MultiModalDataset(MixtureDataset):
                 )
         if nothing.any():
             self.logger.info(
-                f"{int(nothing.sum())} items have no modality: they can only be recommended by "
-                f"their id, if they have a training interaction."
+                f"{counted(int(nothing.sum()), 'item has', 'items have')} no modality and can be "
+                f"recommended by ID alone, after a training interaction."
             )
 
     def build(self):

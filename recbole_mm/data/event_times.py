@@ -5,6 +5,7 @@ from logging import getLogger
 import numpy as np
 
 from recbole_mm.data.errors import DatasetError
+from recbole_mm.tools.counts import counted
 
 YEAR_2100 = 4102444800
 
@@ -29,8 +30,8 @@ def check_times(path: str, times: np.ndarray, name: str = "timestamp") -> None:
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
         raise DatasetError(
-            f"{path}: {int(bad.sum())} times are missing, negative or infinite, first in row "
-            f"{row + 2} ({times[row]}). Times are unix seconds >= 0; leave the column out "
+            f"{path}: {counted(int(bad.sum()), 'time is', 'times are')} missing, negative or infinite, first in "
+            f"row {row + 2} ({times[row]}). Times are unix seconds >= 0; leave the column out "
             f"if the data have no times."
         )
     if times.max() > YEAR_2100:

@@ -10,6 +10,7 @@ from recbole_mm.data.errors import DatasetError
 from recbole_mm.data.prefixes import EVENT_ROW, FIRST_ROW, LAST_ROW, PrefixDataset, take_rows
 from recbole_mm.data.sequences import windows
 from recbole_mm.tools import processes
+from recbole_mm.tools.counts import counted
 
 # what follows each event of a window, see ``loss_positions: all``
 TARGET_LIST = "_target_list"
@@ -138,7 +139,7 @@ class ExampleDataset(PrefixDataset):
         """Users that this process evaluates."""
         if len(users) < processes.size():
             raise DatasetError(
-                f"{self.dataset_path}: {len(users)} users to evaluate are fewer than the "
+                f"{self.dataset_path}: {counted(len(users), 'user', 'users')} to evaluate, fewer than the "
                 f"{processes.size()} processes; start fewer processes."
             )
         return take_rows(users, np.arange(processes.rank(), len(users), processes.size()))

@@ -18,10 +18,13 @@ from pathlib import Path
 
 import numpy as np
 
+from recbole_mm.tools.command_lines import shell_line
+from recbole_mm.tools.counts import counted
 from recbole_mm.tools.errors import UserError
 from recbole_mm.tools.files import whole_or_not
 from recbole_mm.tools.hashing import sha256_of_parts
 from recbole_mm.tools.json_text import parse_json
+from recbole_mm.tools.names import nearest
 from recbole_mm.tools.npz_files import NpzError, NpzFile
 
 ROWS_PER_CHUNK = 65536
@@ -189,14 +192,26 @@ def _check_coverage(path, stored_tokens, item_tokens, present, min_coverage: flo
 def _open_npz(path) -> NpzFile:
     path = Path(path)
     if not path.is_file():
-        raise FeatureFileError(
-            f"{path}: no such feature file. Create it with recbole-mm extract, or "
-            f"remove its modality from 'modalities'."
-        )
+        raise FeatureFileError(f"{path}: no such feature file. {_instead(path)}")
     try:
         return NpzFile(path)
     except NpzError as error:
         raise FeatureFileError(f"{error}. Create it again.") from error
+
+
+def _instead(path: Path) -> str:
+    """What helps where a feature file does not exist."""
+    dataset, _, modality = path.name.removesuffix(".npz").rpartition(".")
+    existing = find_modalities(path.parent, dataset)
+    command = shell_line(["recbole-mm", "extract", dataset])
+    if not existing:
+        return f"Data set {dataset!r} has none; `{command}` makes them from its texts and pictures."
+    near = nearest(modality, existing)
+    hint = f": did you mean {near[0]!r}?" if near else "."
+    return (
+        f"The modalities of data set {dataset!r} are {', '.join(existing)}{hint} Name others in "
+        f"'modalities', or create the file with `{command}`."
+    )
 
 
 def _read(file: NpzFile, name: str, mapped: bool = False) -> np.ndarray:
@@ -263,6 +278,6 @@ def refuse_unusable_values(path, item_id: np.ndarray, feature: np.ndarray) -> No
     bad = ~np.isfinite(feature).all(axis=1)
     if bad.any():
         raise FeatureFileError(
-            f"{path}: NaN or infinite values in {int(bad.sum())} items, "
+            f"{path}: NaN or infinite values in {counted(int(bad.sum()), 'item', 'items')}, "
             f"e.g. {item_id[bad][:3].tolist()}. Leave such items out of the file."
         )

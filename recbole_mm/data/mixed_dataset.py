@@ -18,6 +18,7 @@ from recbole_mm.data.mixture import (
 from recbole_mm.data.prefixes import take_rows
 from recbole_mm.data.shared_users import plain_tokens, users_of
 from recbole_mm.data.token_ids import categorical
+from recbole_mm.tools.counts import counted
 
 DOMAIN_SAMPLINGS = ("proportional", "balanced")
 
@@ -113,7 +114,9 @@ class MixtureDataset(ExampleDataset):
             timed.append(self._has_time_or_order(f"{folder}/{domain}.inter"))
             for field in (self.uid_field, self.iid_field):
                 self.inter_feat[field] = with_domain(self.inter_feat[field], domain)
-            self.logger.info(f"domain {domain}: {len(self.inter_feat)} interactions")
+            self.logger.info(
+                f"domain {domain}: {counted(len(self.inter_feat), 'interaction', 'interactions')}"
+            )
             parts.append(self.inter_feat)
         self.has_time = all(timed)
         for field in dict.fromkeys(name for part in parts for name in part):

@@ -18,6 +18,7 @@ from recbole_mm.data.sequences import (
     prefixes,
     users_by_start,
 )
+from recbole_mm.tools.counts import counted
 
 # columns of a target: its history is the rows [first, last) of ``PrefixDataset.history``, where
 # it is row ``last`` itself unless some items are held out: it is then row ``event`` of
@@ -129,7 +130,8 @@ class PrefixDataset(PresplitDataset):
         n_users = len(events) - len(found.target)
         single = n_users - np.count_nonzero(found.target == found.first + 1)
         if single:
-            self.logger.info(f"{single} users have a single interaction and are left out.")
+            users = counted(single, "user", "users")
+            self.logger.info(f"left out: {users} with a single interaction.")
         self.history = self.events = events
         if self.config["held_out_items"]:
             kept = ~self.held_out()[events[self.iid_field]].numpy()
@@ -257,8 +259,8 @@ class PrefixDataset(PresplitDataset):
             )
         n_cold = int(held_out[test[self.iid_field]].sum())
         self.logger.info(
-            f"{int(held_out.sum())} items are held out: they are the targets of {n_cold} of "
-            f"{len(test)} test users, and appear in no history."
+            f"held out, so in no history: {counted(int(held_out.sum()), 'item', 'items')}, the target of "
+            f"{n_cold} of {counted(len(test), 'test user', 'test users')}."
         )
         return [self.copy(part) for part in (train, valid, test)]
 

@@ -10,6 +10,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from recbole_mm.data.errors import DatasetError
 from recbole_mm.data.reading import AtomicFileDataset
+from recbole_mm.tools.counts import counted
 
 
 class PresplitDataset(AtomicFileDataset):
@@ -165,6 +166,6 @@ def _refuse_rows(path: str, wrong: pd.Series, what: str) -> None:
     if wrong.any():
         row = int(wrong.to_numpy().argmax()) + 2
         raise DatasetError(
-            f"{path}: {int(wrong.sum())} rows have {what}, the first is row {row}; correct them or "
-            f"remove them"
+            f"{path}: {counted(int(wrong.sum()), 'row has', 'rows have')} {what}, the first is row {row}; "
+            f"correct or remove such rows"
         )

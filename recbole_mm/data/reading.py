@@ -15,6 +15,7 @@ from recbole_mm.data.event_times import check_times
 from recbole_mm.data.inter_counts import Side, kept_by_counts
 from recbole_mm.data.kept_tables import Source, cache_folder, kept_table
 from recbole_mm.data.token_ids import IdOfToken, categorical, numbered
+from recbole_mm.tools.counts import counted
 from recbole_mm.tools.names import nearest
 
 NAME_COLUMNS = (
@@ -234,7 +235,7 @@ class AtomicFileDataset(SequentialDataset):
             if len(unknown):
                 self.logger.warning(
                     f"{len(unknown)} of {len(self.inter_feat)} interactions {effect}: "
-                    f"{unknown.nunique()} values of {field} have no row in {own}, e.g. "
+                    f"{counted(unknown.nunique(), 'value', 'values')} of {field} without a row in {own}, e.g. "
                     f"{unknown.iloc[0]!r} (filter_inter_by_user_or_item: {leaves_out})"
                 )
         super()._filter_inter_by_user_or_item()
@@ -250,7 +251,7 @@ class AtomicFileDataset(SequentialDataset):
                 missing = feat[field].isnull()
                 if missing.any():
                     self.logger.warning(
-                        f"{missing.sum()} rows of {name} have no {field} and are left out, the "
+                        f"left out: {counted(missing.sum(), 'row', 'rows')} of {name} without {field}, the "
                         f"first in row {int(missing.to_numpy().argmax()) + 2} of those read."
                     )
                     setattr(self, name, feat[~missing].reset_index(drop=True))

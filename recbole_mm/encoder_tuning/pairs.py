@@ -8,6 +8,7 @@ import numpy as np
 from recbole_mm.data.dataset import MultiModalDataset
 from recbole_mm.prepare.prepared import PreparedDataset
 from recbole_mm.run.splits import load_dataset
+from recbole_mm.tools.counts import counted
 from recbole_mm.tools.errors import UserError
 from recbole_mm.tools.hashing import sha256_of_parts
 
@@ -101,7 +102,7 @@ def next_item_pairs(
         rows = np.sort(random.choice(rows, max_pairs, replace=False))
     if len(rows) < 2:
         raise UserError(
-            f"data set {part.split['dataset']!r}: its training part has {len(rows)} pairs of "
+            f"data set {part.split['dataset']!r}: its training part has {counted(len(rows), 'pair', 'pairs')} of "
             f"different items with texts, and the loss needs two or more"
         )
     return Pairs(before[rows], after[rows])

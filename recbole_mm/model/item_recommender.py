@@ -19,6 +19,7 @@ from recbole_mm.model.layers.item_rows import (
 from recbole_mm.model.layers.item_table import ItemTable, id_rows
 from recbole_mm.model.layers.per_domain import PerDomain
 from recbole_mm.model.layers.products import Linear
+from recbole_mm.tools.command_lines import shell_line
 from recbole_mm.tools.errors import UserError
 
 
@@ -95,10 +96,13 @@ class ItemRecommender(SequentialRecommender):
         if self.sparse_id_updates and not self.use_item_id:
             raise ValueError("sparse_id_updates needs use_item_id: True.")
         if not self.modalities and not self.works_on_ids_alone:
-            raise ValueError(
-                f"{type(self).__name__} needs at least one modality: name the feature files of "
-                f"data set {config['dataset']!r} in 'modalities'."
-            )
+            name, domains = config["dataset"], config["domains"] or []
+            fix = f"name the feature files of data set {name!r} in 'modalities'"
+            if config["modalities"] is None:  # all that exist
+                extract = shell_line(["recbole-mm", "extract", *(domains or [name])])
+                lack = "has none that all its domains have" if domains else "has no feature file"
+                fix = f"data set {name!r} {lack}; `{extract}` makes them from texts and pictures"
+            raise ValueError(f"{type(self).__name__} needs at least one modality: {fix}.")
 
     def _item_domain(self, config, dataset) -> Tensor | None:
         """The index of each item's domain, if adapters or transforms are those of a domain, which are

@@ -20,6 +20,7 @@ from recbole_mm.prepare.prepared import PreparedDataset, write_dataset
 from recbole_mm.prepare.recipe import Recipe, command_for
 from recbole_mm.prepare.table_files import reading
 from recbole_mm.prepare.web import open_session
+from recbole_mm.tools.counts import by_reason, counted
 from recbole_mm.tools.errors import UserError
 from recbole_mm.tools.files import scratch_folder
 from recbole_mm.tools.hashing import sha256_of_file
@@ -127,7 +128,7 @@ def read_interactions(recipe: Recipe, path: Path) -> tuple[pl.DataFrame, dict]:
         scratch_folder(recipe.output, ".amazon-") as scratch,
         reading(path, FIXED),
     ):
-        raw = scan_reviews(path, recipe.layout, scratch)
+        raw = scan_reviews(path, recipe.layout, scratch).with_row_index("row")
         typed, bad_rows = check_interactions(raw, path, times_of(recipe.layout), drop_bad_rows=True)
         typed = on_disk(typed, scratch / "typed.parquet")
         interactions, dropped = core_of(typed, recipe.core, recipe.core, recipe.repeats, scratch)
@@ -194,17 +195,18 @@ def write_tables(
 def what_is_missing(dataset: PreparedDataset) -> list[str]:
     """Lines on what could not be had, from the card."""
     card, lines = dataset.card, []
+    items = counted(card["items"], "item", "items")
     if any(card.get("rows_left_out", {}).values()):
-        lines.append(f"{dataset.name}: reviews left out: {_counts(card['rows_left_out'])}")
+        lines.append(f"{dataset.name}: reviews left out: {by_reason(card['rows_left_out'])}")
     without = card.get("meta", {}).get("items_without", 0)
     if without:
-        lines.append(f"{dataset.name}: {without:,} of {card['items']:,} items have no metadata")
+        lines.append(f"{dataset.name}: without metadata: {without:,} of {items}")
     failed = card.get("pictures_failed", {})
     if failed:
         report = dataset.folder / "images" / "report.json"
         lines.append(
-            f"{dataset.name}: {sum(failed.values()):,} of {card['items']:,} items have no picture "
-            f"({_counts(failed)}); see {report}"
+            f"{dataset.name}: without a picture: {sum(failed.values()):,} of {items} "
+            f"({by_reason(failed)}); see {report}"
         )
     return lines
 
@@ -222,7 +224,3 @@ def step(name: str, called: str, remark: str = ""):
 
 def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
-
-
-def _counts(counts: dict[str, int]) -> str:
-    return ", ".join(f"{count:,} {why}" for why, count in counts.items())

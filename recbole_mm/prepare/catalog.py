@@ -1,6 +1,6 @@
 """Which data sets exist, which a run lacks, and how each is created; without RecBole and torch."""
 
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import NamedTuple
 
 from recbole_mm.config.errors import ConfigError
@@ -82,11 +82,17 @@ def needed_datasets(config) -> list[str]:
     return [name for name in (*names, *excluded_parts(config)) if name not in found_later]
 
 
+def data_folder(config) -> Path:
+    """The folder of the data sets; RecBole has joined the name of the one that is run to it."""
+    parents, name = Path(config["data_path"]).parents, Path(config["dataset"])
+    return parents[min(len(name.parts), len(parents)) - 1]
+
+
 def lacking_datasets(config) -> list[Lacking]:
     """Those of :func:`needed_datasets` that do not exist or are not complete."""
     from recbole_mm.data.domains import excluded_parts, interaction_files
 
-    root = Path(config["data_path"]).parent
+    root = data_folder(config)
     excluded = excluded_parts(config)
     found = []
     for name in needed_datasets(config):
@@ -128,6 +134,8 @@ def how_to_create(lacking: Lacking, folder_option: str = "--data_path") -> list[
     if lacking.resume:
         begun = f"{key}data set {name!r}: its creation was interrupted. Resume it with:"
         return [begun, f"  {lacking.resume}"]
+    if "/" in name or "\\" in name:
+        return [f"{key}data set {name!r}: {_no_path(name, root, folder_option)}", existing_sets]
     first = f"{key}data set {name!r}: {lacking.missing} does not exist"
     described, mirrors = described_datasets(), Mirrors()
     source = mirrors.source_of_any_year(name)
@@ -147,16 +155,25 @@ def how_to_create(lacking: Lacking, folder_option: str = "--data_path") -> list[
         meant = f"; did you mean {' or '.join(map(repr, near))}?" if near else "."
         return [f"{first}{meant}", f"Name data sets that exist, or create it. {existing_sets}"]
     near = nearest(name, [*datasets_in(root), *described, *mirrors.dataset_names()])
-    others = [other for other in mirrors.dataset_names() if other not in described]
     own = shell_line(["recbole-mm", "prepare", "FOLDER", f"--name={name}", *_output(root)])
     return [
         f"{first}{f'; did you mean {near[0]!r}?' if near else '.'}",
         existing_sets,
         f"Create one from your own tables with: {own}",
-        "Known data sets and how each is created:",
-        *(f"  {known}: {_with_output(how, root)}" for known, how in described.items()),
-        f"Others of Amazon, by recbole-mm amazon NAME --download --pictures: {', '.join(others)}",
+        f"Known ones: {', '.join(described)}",
+        "recbole-mm --help says how each is created, recbole-mm amazon --help names all of Amazon",
     ]
+
+
+def _no_path(name: str, root: Path, folder_option: str) -> str:
+    """What is wrong with a path in place of a name, and which data set is meant."""
+    wrong = "it is a path, but a data set is given by its name"
+    folder, own_name = Path(name).parent, PureWindowsPath(name).name
+    if own_name in datasets_in(root):
+        return f"{wrong}; did you mean {own_name!r}?"
+    if own_name in datasets_in(folder):
+        return f"{wrong}; did you mean {shell_line([own_name, f'{folder_option}={folder}'])}?"
+    return f"{wrong}, the folder of all data sets by {folder_option}=FOLDER."
 
 
 def _output(root: Path) -> list[str]:

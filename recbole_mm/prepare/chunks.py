@@ -79,7 +79,7 @@ def in_chunks(
     whole = _joined(chunks)
     if not len(whole.rows):
         raise InputError(
-            f"{dataset.path('item')}: {modality}: none of {len(part)} items could be used; the first: "
+            f"{dataset.path('item')}: {modality}: no item could be used, of {len(part):,}; the first: "
             f"{whole.problems[0][1] if whole.problems else 'it is empty'}"
         )
     del plan["input_hash"]

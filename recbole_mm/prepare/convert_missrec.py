@@ -9,6 +9,7 @@ import polars as pl
 from recbole_mm.prepare.convert import Sequences, read_tab_lines, write_features, write_tables
 from recbole_mm.prepare.inputs import InputError
 from recbole_mm.prepare.prepared import PreparedDataset, read_table
+from recbole_mm.tools.counts import counted
 
 FEATURES = {"text": "feat1CLS", "image": "feat3CLS"}
 SPLITS = ("train", "valid", "test")
@@ -35,7 +36,7 @@ def convert_missrec(folder: Path, name: str, output: Path) -> PreparedDataset:
     unknown = sorted({item for sequence in sequences.values() for item in sequence} - set(tokens))
     if unknown:
         raise InputError(
-            f"{folder / name}.item2index: it lacks {len(unknown)} items of the sequences, e.g. "
+            f"{folder / name}.item2index: it lacks {counted(len(unknown), 'item', 'items')} of the sequences, e.g. "
             f"{unknown[:3]}. Is it truncated, or of another data set?"
         )
     pairs = [
@@ -140,7 +141,7 @@ def _check_splits(folder: Path, sequences: Sequences, train, valid, longest: int
     strangers = (set(train) | set(valid)) - set(sequences)
     if strangers:
         raise InputError(
-            f"{folder}: {len(strangers)} users have no test row, e.g. {sorted(strangers)[:3]}; "
+            f"{folder}: {counted(len(strangers), 'user has', 'users have')} no test row, e.g. {sorted(strangers)[:3]}; "
             f"leave-one-out gives every user one."
         )
 

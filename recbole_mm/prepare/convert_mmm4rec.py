@@ -9,6 +9,7 @@ import torch
 from recbole_mm.prepare.convert import Sequences, read_json_lines, write_features, write_tables
 from recbole_mm.prepare.inputs import InputError
 from recbole_mm.prepare.prepared import PreparedDataset
+from recbole_mm.tools.counts import counted
 from recbole_mm.tools.json_files import read_json
 from recbole_mm.tools.torch_files import TorchFileError, read_torch, tensor_fault
 
@@ -35,7 +36,7 @@ def convert_mmm4rec(folder: Path, name: str, output: Path) -> PreparedDataset:
     unknown = sorted(items_of_events - set(tokens), key=str)
     if unknown:
         raise InputError(
-            f"{folder / 'item2id.jsonl'}: it lacks {len(unknown)} items of the sequences, e.g. "
+            f"{folder / 'item2id.jsonl'}: it lacks {counted(len(unknown), 'item', 'items')} of the sequences, e.g. "
             f"{unknown[:3]}. Is it truncated, or of another data set?"
         )
     rows = [

@@ -20,6 +20,10 @@ RECORD = "recbole_mm_tuning.json"
 """Of a tuning, with its date: see :mod:`recbole_mm.prepare.tuned_encoders`."""
 
 
+class EncoderUnavailable(InputError):
+    """An encoder, or what runs it, that is not there or cannot be loaded."""
+
+
 class EncoderFiles(NamedTuple):
     """Where an encoder lies.
 
@@ -73,7 +77,7 @@ def open_files(name: str, revision: str | None = None) -> EncoderFiles:
         revision: commit, branch or tag on the hub; ``None``: the latest.
 
     Raises:
-        InputError: there is no such model, or the hub cannot be reached.
+        EncoderUnavailable: there is no such model, or the hub cannot be reached.
     """
     if Path(name).is_dir():
         return EncoderFiles(name, None)
@@ -81,7 +85,9 @@ def open_files(name: str, revision: str | None = None) -> EncoderFiles:
         file = _on_hub(name, path, revision)
         if file is not None:
             return EncoderFiles(name, file.parent.name)
-    raise InputError(f"encoder '{name}' cannot be loaded: it has neither {MODULES} nor config.json")
+    raise EncoderUnavailable(
+        f"encoder '{name}' cannot be loaded: it has neither {MODULES} nor config.json."
+    )
 
 
 def _on_hub(name: str, path: str, revision: str | None) -> Path | None:
@@ -96,17 +102,27 @@ def _on_hub(name: str, path: str, revision: str | None) -> Path | None:
         raise cannot_be_loaded(name, error) from error
 
 
-def cannot_be_loaded(name: str, error: Exception) -> InputError:
+def cannot_be_loaded(name: str, error: Exception) -> EncoderUnavailable:
     """The user's error for whatever a library raised."""
     reason = (str(error).strip().partition("\n")[0] or type(error).__name__).rstrip(".")
     if "ignore_mismatched_sizes" in reason:  # transformers advises to train what does not fit
         reason = "its weights have other shapes than its config.json says"
     if isinstance(error, UnpicklingError):  # torch advises to execute it
         reason = "its weights are a pickle of more than tensors, which is not executed"
-    return InputError(
-        f"encoder '{name}' cannot be loaded: {reason}. Name a folder with a saved model, or a model "
-        f"on the Hugging Face hub, such as sentence-transformers/all-MiniLM-L6-v2."
+    if isinstance(error, LocalEntryNotFoundError):
+        reason = _why_not_here()
+    example = "" if "/" in name else ", such as sentence-transformers/all-MiniLM-L6-v2"
+    return EncoderUnavailable(
+        f"encoder '{name}' cannot be loaded: {reason}. Name a folder with a saved model, or "
+        f"{'another' if '/' in name else 'a'} model on the Hugging Face hub{example}."
     )
+
+
+def _why_not_here() -> str:
+    absent = "it is no folder, and not among the models that the Hugging Face hub has sent before"
+    if constants.HF_HUB_OFFLINE:
+        return f"{absent}; HF_HUB_OFFLINE is set, so nothing is asked for: unset it to download"
+    return f"{absent}; the hub cannot be reached, or has no such model"
 
 
 def _is_aside(name: Path) -> bool:

@@ -67,12 +67,21 @@ def load_encoder(name: str | None, **settings):
     Args:
         name: a model on the Hugging Face hub, or a folder.
         settings: of :func:`~recbole_mm.prepare.open_encoder.open_encoder`.
+
+    Raises:
+        InputError: see there.
     """
     if not name:
         return None
+    from recbole_mm.prepare.encoder_files import EncoderUnavailable
     from recbole_mm.prepare.open_encoder import open_encoder  # torch, only when asked for
 
-    return open_encoder(name, **settings)
+    try:
+        return open_encoder(name, **settings)
+    except EncoderUnavailable as error:
+        raise EncoderUnavailable(
+            f"{error} Without --encoder the embedded extractor is used, which needs no weights and no network."
+        ) from error
 
 
 def _parts(datasets: list[PreparedDataset], modality: str, fields) -> list:

@@ -12,7 +12,7 @@ def inspect(dataset: PreparedDataset) -> None:
     """Print figures, baselines and warnings, keep them in the card, and draw the sheet."""
     found, ranked, warned = figures(dataset), baselines(dataset), warnings(dataset)
     for name, value in found.items():
-        print(f"{name:48} {value}")
+        print(f"{name:48} {_in_words(name, value)}")
     for name, metrics in ranked.items():
         print(f"{name:48} " + ", ".join(f"{k} {v:.4f}" for k, v in metrics.items()))
     for line in warned:
@@ -21,6 +21,12 @@ def inspect(dataset: PreparedDataset) -> None:
         picture_sheet(dataset, dataset.path("sheet.png"))
         print(f"sheet: {dataset.path('sheet.png')}")
     dataset.write_card(inspection={"figures": found, "baselines": ranked, "warnings": warned})
+
+
+def _in_words(name: str, value) -> str:
+    if name == "times":
+        return " to ".join(moment.partition("T")[0] for moment in value)
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def figures(dataset: PreparedDataset) -> dict:

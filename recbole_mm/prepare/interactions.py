@@ -3,15 +3,34 @@
 They have the columns ``user_id, item_id, rating, timestamp``; the last two may be absent.
 """
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
 import polars as pl
 
 from recbole_mm.data.event_times import YEAR_2100
 from recbole_mm.prepare.cells import text_of
+from recbole_mm.prepare.formats import TextFormat
 from recbole_mm.prepare.inputs import InputError
+from recbole_mm.prepare.table_files import place_of_row
 from recbole_mm.prepare.times import NAME_THEM, Times, unix_seconds, why_too_early
+from recbole_mm.tools.counts import by_reason
 
 OPTIONAL = ("rating", "timestamp")
+USUAL = {name: name for name in ("user_id", "item_id", *OPTIONAL)}
 OWN = Times()
+
+
+class Fault(NamedTuple):
+    """What makes rows bad.
+
+    Attributes:
+        rows: which these are.
+        expected: what their values should be, ``number`` or ``time``; empty where that is not the point.
+    """
+
+    rows: pl.Expr
+    expected: str = ""
 
 
 def check_interactions(
@@ -19,17 +38,21 @@ def check_interactions(
     path,
     times: Times = OWN,
     drop_bad_rows: bool = False,
+    names: Mapping[str, str] = USUAL,
+    text: TextFormat | None = None,
 ) -> tuple[pl.LazyFrame, dict[str, int]]:
     """Give the columns their types: tokens, float32 rating, timestamp in unix seconds (float64).
 
-    A rating or timestamp column that is empty throughout is left out. Rows keep their number in
-    the column ``row``.
+    A rating or timestamp column that is empty throughout is left out.
 
     Args:
-        table: ``user_id, item_id[, rating][, timestamp]`` of any type.
+        table: ``row, user_id, item_id[, rating][, timestamp]``: the number of the row in the file, and
+            columns of any type.
         path: for the messages.
         times: how they are written.
         drop_bad_rows: leave bad rows out and count them, instead of refusing the file.
+        names: our name of each column -> the user's, for the messages.
+        text: how the file is written, for the messages; ``None``: its lines are not rows.
 
     Returns:
         The typed table, and how many bad rows it leaves out, by reason.
@@ -41,11 +64,11 @@ def check_interactions(
     """
     optional = [name for name in OPTIONAL if name in table.collect_schema()]
     typed = _typed(table, path, optional, times)
-    reasons = _reasons(optional)
+    faults = _faults(optional, names)
     counted = typed.select(
         pl.len(),
         *(pl.col(f"{name}_given").sum() for name in optional),
-        *(bad.fill_null(False).sum().alias(reason) for reason, bad in reasons.items()),
+        *(fault.rows.fill_null(False).sum().alias(reason) for reason, fault in faults.items()),
         *_latest_time(optional),
     )
     counts = counted.collect(engine="streaming").row(0, named=True)
@@ -54,31 +77,44 @@ def check_interactions(
 
     used = [name for name in optional if counts[f"{name}_given"]]
     for name in used:
-        reason = f"no {name} (other rows have one)"
-        reasons[reason] = ~pl.col(f"{name}_given")
+        reason = f"no {names[name]} (other rows have one)"
+        faults[reason] = Fault(~pl.col(f"{name}_given"))
         counts[reason] = counts["len"] - counts[f"{name}_given"]
-    bad_rows = {reason: counts[reason] for reason in reasons if counts[reason]}
+    bad_rows = {reason: counts[reason] for reason in faults if counts[reason]}
     good = typed
     for reason in bad_rows:
-        good = good.filter(~reasons[reason].fill_null(False))
+        good = good.filter(~faults[reason].rows.fill_null(False))
+
+    def first_of(rows: pl.LazyFrame) -> str:
+        number = rows.select("row").head(1).collect().item()
+        place = place_of_row(path, text, number)
+        return f"{place}: {_in_words(table.filter(pl.col('row') == number), names)}"
+
     if bad_rows and (not drop_bad_rows or _is_empty(good)):
         reason = max(bad_rows, key=lambda reason: bad_rows[reason])
-        example = _row(table, typed.filter(reasons[reason]))
-        fix = _fix(reason, times, drop_bad_rows)
         raise InputError(
-            f"{path}: bad rows: {bad_rows} of {counts['len']}; the first with '{reason}' is {example}. "
-            f"{fix}."
+            f"{path}: bad rows: {by_reason(bad_rows)}, of {counts['len']:,}; the first with '{reason}' is "
+            f"{first_of(typed.filter(faults[reason].rows))}. "
+            f"{_fix(faults[reason].expected, times, drop_bad_rows)}."
         )
-    if "timestamp" in used:
-        _refuse_early(path, counts["latest"], good, table, times)
+    if "timestamp" in used and times.since is not None and counts["latest"] < times.since:
+        raise InputError(
+            f"{path}: {why_too_early(counts['latest'], times)}; the first is {first_of(good)}. Fix the file "
+            f"or {times.fix or NAME_THEM}."
+        )
     return good.select("row", "user_id", "item_id", *used), bad_rows
 
 
-def unusable_tokens(name: str) -> dict[str, pl.Expr]:
-    """Why values of a token column cannot be in RecBole's files, and which these are."""
+def unusable_tokens(column: str, name: str) -> dict[str, pl.Expr]:
+    """Why values of a token column cannot be in RecBole's files, and which these are.
+
+    Args:
+        column: of the table.
+        name: of this column in the user's file.
+    """
     return {
-        f"no {name}": pl.col(name).fill_null("") == "",
-        f"{name} with a tab or a line break": pl.col(name).str.contains(r"[\t\r\n]"),
+        f"no {name}": pl.col(column).fill_null("") == "",
+        f"{name} with a tab or a line break": pl.col(column).str.contains(r"[\t\r\n]"),
     }
 
 
@@ -99,36 +135,49 @@ def _typed(table, path, optional, times: Times) -> pl.LazyFrame:
         (as_tokens(name, schema[name]).fill_null("") != "").alias(f"{name}_given")
         for name in optional
     ]
-    return table.select(*typed, *given).with_row_index("row")
+    return table.select("row", *typed, *given)
 
 
-def _reasons(optional: list[str]) -> dict[str, pl.Expr]:
-    """Why a row is bad, and the rows that are."""
-    reasons = {**unusable_tokens("user_id"), **unusable_tokens("item_id")}
+def _faults(optional: list[str], names: Mapping[str, str]) -> dict[str, Fault]:
+    """Why a row is bad, in words, and the rows that are."""
+    faults = {
+        reason: Fault(rows)
+        for column in ("user_id", "item_id")
+        for reason, rows in unusable_tokens(column, names[column]).items()
+    }
     if "rating" in optional:
-        reasons["rating is not a number"] = pl.col("rating_given") & ~_finite("rating")
+        wrong = pl.col("rating_given") & ~_finite("rating")
+        faults[f"{names['rating']} is not a number"] = Fault(wrong, "number")
     if "timestamp" in optional:
-        reasons["timestamp is not a time"] = pl.col("timestamp_given") & ~_finite("timestamp")
-        reasons["timestamp before 1970"] = pl.col("timestamp") < 0
-        reasons["timestamp after 2100"] = pl.col("timestamp") > YEAR_2100
-    return reasons
+        time = pl.col("timestamp")
+        wrong_times = {
+            "is not a time": pl.col("timestamp_given") & ~_finite("timestamp"),
+            "before 1970": time < 0,
+            "after 2100": time > YEAR_2100,
+        }
+        for words, wrong in wrong_times.items():
+            faults[f"{names['timestamp']} {words}"] = Fault(wrong, "time")
+    return faults
 
 
 def _is_empty(table: pl.LazyFrame) -> bool:
     return table.select("row").head(1).collect(engine="streaming").is_empty()
 
 
-def _row(table: pl.LazyFrame, chosen: pl.LazyFrame) -> str:
-    """The first of the chosen rows, as the file has it."""
-    number = chosen.select("row").head(1).collect().item()
-    return f"row {number + 1}: {table.slice(number, 1).collect().row(0, named=True)}"
+def _in_words(row: pl.LazyFrame, names: Mapping[str, str]) -> str:
+    """A row as the file has it."""
+    values = row.drop("row").collect().row(0, named=True)
+    return ", ".join(
+        f"{names[name]} {'is empty' if value is None else repr(value)}"
+        for name, value in values.items()
+    )
 
 
-def _fix(reason: str, times: Times, drop_bad_rows: bool) -> str:
+def _fix(expected: str, times: Times, drop_bad_rows: bool) -> str:
     fix = "Fix the file"
-    if reason.startswith("rating"):
+    if expected == "number":
         fix += " (decimals are written with a point)"
-    if reason.startswith("timestamp"):
+    if expected == "time":
         fix += f"{' or' if drop_bad_rows else ','} {times.fix or NAME_THEM}"
     return fix if drop_bad_rows else f"{fix} or leave such rows out with --drop-bad-rows"
 
@@ -138,16 +187,6 @@ def _latest_time(optional: list[str]) -> list[pl.Expr]:
         return []
     time = pl.col("timestamp")
     return [time.filter(_finite("timestamp") & (time <= YEAR_2100)).max().alias("latest")]
-
-
-def _refuse_early(
-    path, latest: float, good: pl.LazyFrame, table: pl.LazyFrame, times: Times
-) -> None:
-    if times.since is not None and latest < times.since:
-        raise InputError(
-            f"{path}: {why_too_early(latest, times)}; the first is {_row(table, good)}. Fix the file or "
-            f"{times.fix or NAME_THEM}."
-        )
 
 
 def _number(name: str, dtype) -> pl.Expr:

@@ -7,6 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from recbole_mm.prepare.inputs import InputError
+from recbole_mm.tools.counts import counted
 from recbole_mm.tools.file_names import UnsafeName, path_inside
 from recbole_mm.tools.pictures import picture_suffixes
 
@@ -61,8 +62,8 @@ def inside(folder: Path, beside: Path, paths: pl.Series) -> pl.Series:
     if outside:
         parents = {os.path.dirname(_absolute(beside, path)) for path in outside}
         print(
-            f"{len(outside)} pictures are not in the folder {folder}, e.g. {outside[0]!r}, and are left "
-            f"out. If they are to be read, name their folder: --images={os.path.commonpath(parents)}"
+            f"left out: {counted(len(outside), 'picture', 'pictures')} outside of the folder {folder}, e.g. "
+            f"{outside[0]!r}. To have such pictures read, name their folder: --images={os.path.commonpath(parents)}"
         )
     return pl.Series([name or None for name in relative], dtype=pl.String)
 

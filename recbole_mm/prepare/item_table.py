@@ -10,6 +10,7 @@ from recbole_mm.prepare.interactions import as_tokens, unusable_tokens
 from recbole_mm.prepare.layouts import own_option
 from recbole_mm.prepare.table_files import pick_columns, reading, scan_table
 from recbole_mm.prepare.text_tables import short_rows
+from recbole_mm.tools.counts import counted
 
 ITEM_COLUMN = "--item-column=COLUMN (or --key-column=COLUMN, if this table has another name for it)"
 
@@ -74,11 +75,13 @@ def read_items(
         )
         if only_ordered:
             table = table.join(wanted.lazy(), on="item_id", how="semi")
-        items = table.collect(engine="streaming").unique(maintain_order=True)
+        items = table.collect(engine="streaming")
     _report_short_rows(path, text)
-    items, left_out = _with_usable_tokens(items)
+    items = _without_equal_rows(path, items)
+    items, left_out = _with_usable_tokens(items, columns["item_id"] or "item_id")
     _check_rows(path, items, wanted, only_ordered, layout)
     lacking = wanted.join(items, on="item_id", how="anti")
+    _report_lacking(path, lacking["item_id"], ordered)
     items = pl.concat([items, lacking], how="diagonal").sort("item_id")
     kinds = {name: kind or type_by_content(items[name]) for name, (_, kind) in kept.items()}
     numbers = [name for name, kind in kinds.items() if kind == "float"]
@@ -115,8 +118,8 @@ def _numbers(path, values: pl.Series) -> pl.Series:
     bad = texts.filter(texts.is_not_null() & ~numbers.is_finite().fill_null(False))
     if len(bad):
         raise InputError(
-            f"{path}: {len(bad)} values of {values.name!r} are not numbers, e.g. {bad[0]!r}; keep it as "
-            f"--keep {values.name}:token."
+            f"{path}: {counted(len(bad), 'value', 'values')} of {values.name!r} cannot be read as a number, "
+            f"e.g. {bad[0]!r}; keep it as --keep {values.name}:token."
         )
     return numbers
 
@@ -133,14 +136,37 @@ def _report_short_rows(path, text: TextFormat) -> None:
     count, line = short_rows(path, text)
     if count:
         print(
-            f"{path}: {count} rows have fewer fields than the header, the first in line {line}; what "
-            f"is missing is read as empty."
+            f"{path}: {counted(count, 'row has', 'rows have')} fewer fields than the header, the first in "
+            f"line {line}; what is missing is read as empty."
         )
 
 
-def _with_usable_tokens(items: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]]:
+def _without_equal_rows(path, items: pl.DataFrame) -> pl.DataFrame:
+    """Each row once, in the order of the file."""
+    distinct = items.unique(maintain_order=True)
+    copies = len(items) - len(distinct)
+    if copies:
+        example = items.filter(items.is_duplicated())["item_id"][0]
+        print(
+            f"{path}: {counted(copies, 'row is', 'rows are')} equal to another in all columns that are "
+            f"read, e.g. that of item {example!r}; equal rows count once, remove all but one"
+        )
+    return distinct
+
+
+def _report_lacking(path, lacking: pl.Series, ordered: pl.Series) -> None:
+    if len(lacking):
+        events = int(ordered.is_in(lacking.implode()).sum())
+        print(
+            f"{path}: {counted(len(lacking), 'item', 'items')} of the interactions without a row in it "
+            f"({counted(events, 'event', 'events')}), e.g. {lacking[0]!r}; such items are kept without "
+            f"texts: add their rows, or take their events out of the interactions"
+        )
+
+
+def _with_usable_tokens(items: pl.DataFrame, name: str) -> tuple[pl.DataFrame, dict[str, int]]:
     left_out = {}
-    for reason, bad in unusable_tokens("item_id").items():
+    for reason, bad in unusable_tokens("item_id", name).items():
         before = len(items)
         items = items.filter(~bad.fill_null(False))
         if len(items) < before:
@@ -156,12 +182,12 @@ def _check_rows(
     repeated = items.filter(items["item_id"].is_duplicated())["item_id"].unique().sort()
     if len(repeated):
         raise InputError(
-            f"{path}: {len(repeated)} items have more than one row, e.g. "
+            f"{path}: {counted(len(repeated), 'item has', 'items have')} more than one row, e.g. "
             f"{repeated.head(3).to_list()}; keep one row per item."
         )
     if len(wanted.join(items, on="item_id", how="semi")) == 0:
         raise InputError(
-            f"{path}: none of the {len(wanted)} items of the interactions is in it; theirs look like "
+            f"{path}: it has no item of the interactions, which have {len(wanted):,}; theirs look like "
             f"{wanted['item_id'].head(3).to_list()}, those of this table like "
             f"{items['item_id'].head(3).to_list()}. Does it belong to another data set, or is its item "
             f"column another one ({own_option('--key-column=COLUMN', layout)})?"

@@ -4,6 +4,13 @@ import numpy as np
 import polars as pl
 
 from recbole_mm.prepare.prepared import PreparedDataset
+from recbole_mm.tools.counts import counted
+
+COPIES = {
+    "text": "the same product under two tokens, or products with the same text",
+    "image": "the same product under two tokens, or a placeholder picture",
+}
+"""What equal vectors may come from."""
 
 
 def warnings(dataset: PreparedDataset) -> list[str]:
@@ -19,15 +26,15 @@ def warnings(dataset: PreparedDataset) -> list[str]:
 
 def _targets(last: pl.DataFrame, before: pl.DataFrame):
     seen = last.join(before, on=["user_id", "item_id"], how="semi")
-    if len(seen):
+    if share := _share(len(seen), len(last)):
         yield (
-            f"{len(seen) / len(last):.1%} of the test items are in the same user's history: models "
+            f"{share} of the test items are in the same user's history: models "
             f"that repeat are rewarded (prepare with --repeats=first)."
         )
     unseen = last.join(before, on="item_id", how="anti")
-    if len(unseen):
+    if share := _share(len(unseen), len(last)):
         yield (
-            f"{len(unseen) / len(last):.1%} of the test items are not in the training events: only "
+            f"{share} of the test items are not in the training events: only "
             f"features can find them."
         )
 
@@ -38,15 +45,15 @@ def _times(last: pl.DataFrame, before: pl.DataFrame):
         return
     previous = before.group_by("user_id").agg(pl.col("timestamp").max().alias("previous"))
     tied = last.join(previous, on="user_id").filter(pl.col("timestamp") == pl.col("previous"))
-    if len(tied):
+    if share := _share(len(tied), len(last)):
         yield (
-            f"{len(tied) / len(last):.1%} of the test events have the time of the event before: "
+            f"{share} of the test events have the time of the event before: "
             f"which of them is the last depends on the order of the file."
         )
     later = before.select(pl.col("timestamp") > last["timestamp"].median()).to_series()
-    if later.any():
+    if share := _share(int(later.sum()), len(later)):
         yield (
-            f"{later.sum() / len(later):.1%} of the training events are later than half of the test events: "
+            f"{share} of the training events are later than half of the test events: "
             f"leave-one-out lets models see the future of other users."
         )
 
@@ -55,7 +62,9 @@ def _twins(before: pl.DataFrame):
     histories = before.group_by("user_id", maintain_order=True).agg("item_id")
     twins = len(histories) - histories["item_id"].list.join("\n").n_unique()
     if twins:
-        yield f"{twins} users have the same history as another user, event for event."
+        yield (
+            f"{counted(twins, 'user has', 'users have')} the same history as another user, event for event."
+        )
 
 
 def _features(dataset: PreparedDataset, modality: str):
@@ -63,9 +72,15 @@ def _features(dataset: PreparedDataset, modality: str):
     vectors = values[present]
     copies = len(vectors) - len(np.unique(vectors, axis=0))
     if copies:
+        why = COPIES.get(modality, "the same product under two tokens, or a placeholder")
         yield (
-            f"{copies} items ({copies / len(vectors):.1%}) share their {modality} vector with "
-            f"another: the same product under two tokens, or a placeholder picture."
+            f"{counted(copies, 'item has', 'items have')} the {modality} vector of another item "
+            f"({_share(copies, len(vectors)) or 'under 0.1%'} of those with {modality}): {why}."
         )
     if len(vectors) < 0.5 * len(present):
         yield f"only {len(vectors) / len(present):.1%} of items have {modality}."
+
+
+def _share(part: int, whole: int) -> str:
+    """A share in percent; empty where it rounds to nothing, which is no warning."""
+    return f"{part / whole:.1%}" if part >= 0.0005 * whole > 0 else ""

@@ -64,7 +64,7 @@ def _common_modalities(root, names: list[str]) -> list[str]:
     common, left_out = common_modalities(root, names)
     for domain, modalities in left_out.items():
         print(
-            f"{domain}: {modalities} not in every domain; used where it exists if 'modalities' "
+            f"{domain}: not every domain has {', '.join(modalities)}; used where it exists if 'modalities' "
             f"names it"
         )
     for modality in common:

@@ -8,6 +8,7 @@ import numpy as np
 from recbole_mm.data.feature_files import feature_path, write_item_features
 from recbole_mm.prepare.inputs import today
 from recbole_mm.prepare.prepared import PreparedDataset
+from recbole_mm.tools.counts import counted
 from recbole_mm.tools.files import write_text
 
 
@@ -53,7 +54,7 @@ def write_modality(dataset: PreparedDataset, modality: str, found: Vectors) -> N
             f"{dataset.name}: {len(found.problems)} broken or missing, masked; listed in {listing}"
         )
     dataset.write_card()
-    cut = f", {found.facts['cut']} texts cut" if found.facts.get("cut") else ""
+    cut = f", {counted(found.facts['cut'], 'text', 'texts')} cut" if found.facts.get("cut") else ""
     print(
         f"{dataset.name}: {modality} of {n_found} of {len(items)} items ({n_found / len(items):.1%}), "
         f"{width} wide, by {found.facts['encoder']}{_way(found.facts)}{cut}"

@@ -4,7 +4,7 @@ from importlib.util import find_spec
 
 import torch
 
-from recbole_mm.prepare.encoder_files import EncoderFiles, open_files
+from recbole_mm.prepare.encoder_files import EncoderFiles, EncoderUnavailable, open_files
 from recbole_mm.prepare.encoders import SENTENCE_TRANSFORMERS, TRANSFORMERS, Encoder
 from recbole_mm.prepare.inputs import InputError
 from recbole_mm.prepare.sentence_encoder import SentenceEncoder
@@ -117,7 +117,6 @@ def usable_device(name) -> torch.device:
 
 def _require(package: str, what: str) -> None:
     if find_spec(package) is None:
-        raise InputError(
-            f"{what} needs {package.replace('_', '-')}: pip install 'recbole_mm[features]'. "
-            f"Without --encoder the embedded extractor runs, which needs nothing."
+        raise EncoderUnavailable(
+            f"{what} needs {package.replace('_', '-')}: pip install 'recbole_mm[features]'."
         )

@@ -12,10 +12,11 @@ from recbole_mm.prepare.item_pictures import find_pictures, inside
 from recbole_mm.prepare.item_table import ItemTable, read_items
 from recbole_mm.prepare.layouts import LAYOUTS, own_option
 from recbole_mm.prepare.making import made_whole
-from recbole_mm.prepare.prepared import PreparedDataset, write_dataset
+from recbole_mm.prepare.prepared import PreparedDataset, moment_of, write_dataset
 from recbole_mm.prepare.ready_made import write_vectors
 from recbole_mm.prepare.table_files import pick_columns, reading, scan_table
 from recbole_mm.prepare.times import YEAR_1995, Times
+from recbole_mm.tools.counts import by_reason, counted
 from recbole_mm.tools.files import kept_if_filled, scratch_folder
 from recbole_mm.tools.hashing import sha256_of_file
 
@@ -25,6 +26,10 @@ OPTIONS = {
     "rating": "--rating-column=COLUMN",
     "timestamp": "--time-column=COLUMN",
 }
+
+
+NAMES = {"user_id": "user", "item_id": "item", "rating": "rating", "timestamp": "timestamp"}
+"""Of the columns of a layout, which need not have a name in its files."""
 
 
 def prepare(args) -> PreparedDataset:
@@ -52,7 +57,7 @@ def _prepare(args, encoder) -> PreparedDataset:
             args.layout,
         )
     if items.left_out:
-        print(f"{args.items}: rows left out: {items.left_out}")
+        print(f"{args.items}: rows left out: {by_reason(items.left_out)}")
     pictures, items = _with_pictures(args, items)
     for modality in args.modalities if encoder is not None else ():
         if _has(items, modality):
@@ -121,15 +126,19 @@ def _read_interactions(args, scratch) -> tuple[pl.DataFrame, dict]:
     with reading(path, args.text):
         options = {name: own_option(option, args.layout) for name, option in OPTIONS.items()}
         table = scan_table(path, args.text, scratch)
-        raw = pick_columns(table, columns, path, options, args.text)
-        typed, bad_rows = check_interactions(raw, path, _times(args), args.drop_bad_rows)
+        raw = pick_columns(table, columns, path, options, args.text, number="row")
+        names = NAMES if args.layout else {ours: columns[ours] or ours for ours in columns}
+        typed, bad_rows = check_interactions(
+            raw, path, _times(args), args.drop_bad_rows, names, args.text
+        )
         interactions, dropped = core_of(typed, args.core, args.core, args.repeats, scratch)
     if len(interactions) == 0:
         raise InputError(
             f"{path}: no user and item has {args.core} interactions or more; lower --core."
         )
     if bad_rows:
-        print(f"{path}: rows left out: {bad_rows}")
+        print(f"{path}: rows left out: {by_reason(bad_rows)}")
+    _report_equal_events(path, interactions)
     if "timestamp" not in interactions.columns:
         fix = f" If it has a column of times, name it with {OPTIONS['timestamp']}."
         print(
@@ -137,6 +146,21 @@ def _read_interactions(args, scratch) -> tuple[pl.DataFrame, dict]:
             f"{'' if args.layout else fix}"
         )
     return interactions, {"repeats_dropped": dropped, "rows_left_out": bad_rows}
+
+
+def _report_equal_events(path, interactions: pl.DataFrame) -> None:
+    """Events of the same user, item and time are kept: the user knows whether they are mistakes."""
+    if "timestamp" not in interactions.columns:
+        return
+    events = interactions.select("user_id", "item_id", "timestamp")
+    equal = events.filter(events.is_duplicated())
+    if len(equal):
+        user, item, time = equal.row(0)
+        copies = counted(len(equal) - equal.n_unique(), "event is", "events are")
+        print(
+            f"{path}: {copies} equal to another in user, item and time, e.g. user {user!r}, item "
+            f"{item!r} at {moment_of(time)}; all are kept (--repeats=first keeps one event per user and item)"
+        )
 
 
 def _times(args) -> Times:

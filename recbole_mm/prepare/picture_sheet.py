@@ -1,37 +1,40 @@
 """A picture of some items and their neighbours."""
 
-import textwrap
-
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from recbole_mm.prepare.fonts import Lettering
 from recbole_mm.prepare.prepared import PreparedDataset, unit_rows
 from recbole_mm.tools.files import whole_or_not
 from recbole_mm.tools.pictures import PictureError, read_picture
 
 TILE, CAPTION = 132, 44
 SHEET_ROWS, NEIGHBOURS = 10, 3
+FONT_SIZE = 10
+NO_PICTURE = "no picture"
 
 
 def picture_sheet(dataset: PreparedDataset, path) -> None:
     """Write a PNG: one row per sampled item, then its nearest by text and by picture."""
     pictures = dataset.pictures()
-    titles = dataset.texts(("title",))
+    titles = [title or "(no title)" for title in dataset.texts(("title",))]
     columns = _columns(dataset, pictures)
     n_rows = len(columns[0][1])
 
-    font = ImageFont.load_default(10)
+    headings = [heading for heading, _ in columns]
+    drawn = [titles[item] for _, rows in columns for items in rows for item in items]
+    lettering = Lettering([*headings, *drawn, NO_PICTURE], FONT_SIZE)
     width = sum(len(rows[0]) if rows else 0 for _, rows in columns) * TILE
     sheet = Image.new("RGB", (max(width, TILE), 18 + n_rows * (TILE + CAPTION)), "white")
     draw = ImageDraw.Draw(sheet)
     left = 0
     for heading, rows in columns:
-        draw.text((left + 4, 3), heading, fill="black", font=font)
+        draw.text((left + 4, 3), heading, fill="black", font=lettering.font)
         for line, items in enumerate(rows):
             top = 18 + line * (TILE + CAPTION)
             for place, item in enumerate(items):
                 corner = (left + place * TILE, top)
-                _draw_item(sheet, draw, corner, pictures[item], titles[item], font)
+                _draw_item(sheet, draw, corner, pictures[item], titles[item], lettering)
         left += max((len(items) for items in rows), default=1) * TILE
         draw.line([left, 0, left, sheet.height], fill="#999999")
     with whole_or_not(path) as temporary:
@@ -51,7 +54,7 @@ def _columns(dataset: PreparedDataset, pictures: list) -> list[tuple[str, list[l
     return columns
 
 
-def _draw_item(sheet, draw, corner, picture, title, font) -> None:
+def _draw_item(sheet, draw, corner, picture, title, lettering: Lettering) -> None:
     x, y = corner
     try:
         thumbnail = read_picture(picture, side=TILE)
@@ -60,9 +63,9 @@ def _draw_item(sheet, draw, corner, picture, title, font) -> None:
         sheet.paste(thumbnail, (x + free[0] // 2, y + free[1] // 2))
     except PictureError:
         draw.rectangle([x + 4, y + 4, x + TILE - 4, y + TILE - 4], fill="#eeeeee")
-        draw.text((x + 36, y + TILE // 2), "no picture", fill="#888888", font=font)
-    lines = textwrap.wrap(title or "(no title)", 23)[:3]
-    draw.multiline_text((x + 4, y + TILE), "\n".join(lines), fill="black", font=font, spacing=2)
+        draw.text((x + 36, y + TILE // 2), NO_PICTURE, fill="#888888", font=lettering.font)
+    lines = lettering.lines(title, TILE - 8, 3)
+    draw.multiline_text((x + 4, y + TILE), lines, fill="black", font=lettering.font, spacing=2)
 
 
 def _nearest(vectors: np.ndarray, row: int) -> list[int]:

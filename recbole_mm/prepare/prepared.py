@@ -25,6 +25,7 @@ from recbole_mm.prepare.fields import TEXT_FIELDS
 from recbole_mm.prepare.folders import dataset_folder
 from recbole_mm.prepare.inputs import InputError
 from recbole_mm.prepare.table_writers import write_interactions, write_items
+from recbole_mm.tools.counts import counted
 from recbole_mm.tools.file_names import UnsafeName, path_inside
 from recbole_mm.tools.files import whole_or_not, write_json
 from recbole_mm.tools.hashing import sha256_of_file
@@ -123,17 +124,19 @@ class PreparedDataset:
     def summary(self) -> str:
         """What a command reports about the data set that it created, one line."""
         users, items = self.interactions["user_id"], self.items["item_id"]
-        counts = f"{users.n_unique():,} users, {len(items):,} items"
+        counts = (
+            f"{counted(users.n_unique(), 'user', 'users')}, {counted(len(items), 'item', 'items')}"
+        )
         without = len(items) - self.interactions["item_id"].n_unique()
         if without > 0:
             counts += f" ({without:,} without interactions)"
-        counts += f", {len(users):,} interactions"
+        counts += f", {counted(len(users), 'interaction', 'interactions')}"
         if "timestamp" in self.interactions.columns:
             first, last = self.interactions.select(
                 pl.col("timestamp").min().alias("first"), pl.col("timestamp").max().alias("last")
             ).row(0)
             counts += f", {day_of(first)} to {day_of(last)}"
-        return f"{self.folder}: {counts}, features {self.modalities() or 'none'}"
+        return f"{self.folder}: {counts}, features {', '.join(self.modalities()) or 'none'}"
 
     def write_card(self, **facts) -> None:
         """Write the card: the facts on record, these, and the hashes of the files as they are."""
@@ -250,7 +253,8 @@ def read_table(
         empty = table[name].is_null()
         if empty.any():
             row = (empty.arg_max() or 0) + 2
-            raise InputError(f"{path}: {empty.sum()} rows without {name}, the first is row {row}.")
+            rows = counted(int(empty.sum()), "row", "rows")
+            raise InputError(f"{path}: {rows} without {name}, the first is row {row}.")
     return table
 
 

@@ -19,7 +19,13 @@ from recbole_mm.prepare.formats import (
 )
 from recbole_mm.prepare.inputs import InputError
 from recbole_mm.prepare.line_tables import scan_lines
-from recbole_mm.prepare.text_tables import checked_header, first_fault, in_utf8, read_header
+from recbole_mm.prepare.text_tables import (
+    checked_header,
+    first_fault,
+    in_utf8,
+    line_of_row,
+    read_header,
+)
 from recbole_mm.tools.names import nearest
 from recbole_mm.tools.path_patterns import pattern_of
 
@@ -111,6 +117,7 @@ def pick_columns(
     path,
     options: dict[str, str],
     text: TextFormat = PLAIN,
+    number: str | None = None,
 ) -> pl.LazyFrame:
     """Take columns under our names; rows that have none of them, such as blank lines, are left out.
 
@@ -120,6 +127,8 @@ def pick_columns(
         path: for the message.
         options: our name -> how a user names this column on the command line.
         text: how separated text is written, for the message.
+        number: name of a first column with the number of each row in the file, from 0 on; ``None``:
+            there is none.
 
     Raises:
         InputError: a named column is not in the file.
@@ -132,7 +141,22 @@ def pick_columns(
     if absent:
         raise InputError(f"{path}: {_absent(absent, existing, options, text)}")
     picked = table.select(pl.col(theirs).alias(ours) for ours, theirs in wanted.items())
-    return picked.filter(~pl.all_horizontal(pl.all().is_null()))
+    if number:
+        picked = picked.with_row_index(number)
+    return picked.filter(~pl.all_horizontal(pl.col(*wanted).is_null()))
+
+
+def place_of_row(path, text: TextFormat | None, row: int) -> str:
+    """Where a row of :func:`scan_table` is: its line in a text table, as in an editor, else its number.
+
+    Args:
+        path: of the table.
+        text: how it is written; ``None``: its lines are not rows.
+        row: number of the row, from 0 on.
+    """
+    if text is not None and (ending_of(path) in JSON_LINES or is_separated(path, text)):
+        return f"line {line_of_row(path, text, row)}"
+    return f"row {row + 1}"
 
 
 def _absent(

@@ -10,6 +10,7 @@ import shutil
 import sys
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import IO
 
@@ -219,6 +220,24 @@ def short_rows(path, text: TextFormat) -> tuple[int, int]:
         except csv.Error as error:
             raise InputError(f"{path}: {_malformed(records.line_num, error, text)}") from error
     return count, first
+
+
+def line_of_row(path, text: TextFormat, row: int) -> int:
+    """The line in which a row begins, from 1 on.
+
+    Args:
+        path: of separated text or JSON lines.
+        text: how separated text is written.
+        row: number of the row, from 0 on; blank lines count in separated text alone.
+    """
+    with open_text(path, text) as file:
+        if ending_of(path) in JSON_LINES:
+            filled = (number for number, line in enumerate(file, 1) if line.strip())
+            return next(islice(filled, row, None))
+        records = _records(file, separator_of(path, text), text.quotes)
+        for _ in islice(records, row + (not text.header)):
+            pass
+        return records.line_num + 1
 
 
 def _malformed(line: int, error: csv.Error, text: TextFormat) -> str:

@@ -78,3 +78,22 @@ def test_but_not_twice_and_not_without_a_file():
         with pytest.raises(ConfigError) as error, files_named(files):
             raise ConfigError("mine.yaml: wrong")
         assert str(error.value) == "mine.yaml: wrong"
+
+
+def test_but_not_where_the_value_is_typed(tmp_path):
+    mine = write(tmp_path / "mine.yaml", epochs=1)
+    for values in ({"epoch": 1}, {"epochs": "many"}, {"neg_sampling": 1}, {"save_dataset": True}):
+        with pytest.raises(ConfigError, match="^command line: "):
+            load_config("MMM4Rec", "toy", [mine], overrides=values)
+        with pytest.raises(ConfigError, match="^point 3: "):
+            load_config("MMM4Rec", "toy", [mine], values, dict_name="point 3")
+
+
+def test_an_entry_is_named_where_its_own_setting_is_wrong(tmp_path):
+    mine = write(tmp_path / "mine.yaml", epochs=1)
+    (entry,) = parse_entries(f"MMM4Rec@{mine}+hidden_size=no")
+
+    with pytest.raises(
+        ConfigError, match=r"^--models: entry MMM4Rec\+hidden_size=no \(mine\): 'hid"
+    ):
+        config_of(entry, "toy", {}, {})

@@ -177,7 +177,7 @@ def test_interactions_of_items_without_a_row_stay_unless_they_are_to_go(
     dataset = load(tmp_path, **settings)
 
     assert len(dataset.inter_feat) == n_left
-    assert "6 of 20 interactions " in caplog.text and "2 values of item_id have no" in caplog.text
+    assert "6 of 20 interactions " in caplog.text and "2 values of item_id without a" in caplog.text
     if not leaves_out:
         assert sequences(dataset) == WALKS
         kinds = dataset.get_item_feature()["kind"]

@@ -33,3 +33,37 @@ def test_features_are_read_as_they_are_and_an_unknown_transform_is_refused(tmp_p
         UserError, match="'feature_transform' is 'ica'; it must be one of whiten, zca, pca"
     ):
         MultiModalDataset(config(path, feature_transform="ica"))
+
+
+@pytest.mark.parametrize(
+    "features, modality, words",
+    [
+        (
+            {"text": ["a"], "image": ["a"]},
+            "txt",
+            "The modalities of data set 'small' are text, image: did you mean 'text'?",
+        ),
+        (
+            {"text": ["a"]},
+            "audio",
+            "are text. Name others in 'modalities', or create the file with",
+        ),
+        ({}, "text", "Data set 'small' has none; `recbole-mm extract small` makes them"),
+    ],
+)
+def test_a_modality_that_is_not_there_names_those_that_are(tmp_path, features, modality, words):
+    path = write_set(tmp_path, ROWS, **features)
+
+    with pytest.raises(FeatureFileError, match="no such feature file") as error:
+        MultiModalDataset(config(path, modalities=[modality]))
+
+    assert words in str(error.value)
+
+
+def test_items_without_features_are_counted(tmp_path, caplog):
+    caplog.set_level("INFO")
+    path = write_set(tmp_path, ROWS, text=["a", "b", "c"])
+
+    MultiModalDataset(config(path))
+
+    assert "1 item has no modality" in caplog.text

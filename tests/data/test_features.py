@@ -61,14 +61,16 @@ def test_a_file_that_fails_to_be_written_leaves_the_old_one(tmp_path):
     path = tmp_path / "toy.text.npz"
     write_item_features(path, ["a"], np.ones((1, 2)))
     before = path.read_bytes()
-    with pytest.raises(FeatureFileError, match="NaN.*1 items.*'b'"):
+    with pytest.raises(FeatureFileError, match="NaN.*1 item,.*'b'"):
         write_item_features(path, ["a", "b"], [[1.0], [float("nan")]])
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
 def test_missing_file_names_the_way_out(tmp_path):
-    with pytest.raises(FeatureFileError, match=r"toy.text.npz: no such.*recbole-mm extract.*modal"):
+    with pytest.raises(
+        FeatureFileError, match=r"toy.text.npz: no such.*has none; `recbole-mm extract toy`"
+    ):
         read_item_features(tmp_path / "toy.text.npz", ["[PAD]", "a"])
 
 
@@ -99,7 +101,7 @@ def test_repeated_tokens_and_bad_values_are_refused(tmp_path):
     with pytest.raises(FeatureFileError, match=r"1 duplicate item tokens.*'a'"):
         read_item_features(path, ["[PAD]", "a"])
     np.savez(path, item_id=["a", "b"], feature=np.array([[1.0], [np.inf]], np.float32))
-    with pytest.raises(FeatureFileError, match=r"NaN or infinite values in 1 items.*'b'"):
+    with pytest.raises(FeatureFileError, match=r"NaN or infinite values in 1 item,.*'b'"):
         read_item_features(path, ["[PAD]", "a", "b"])
 
 

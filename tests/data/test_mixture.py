@@ -185,7 +185,7 @@ def test_domains_that_do_not_go_together_are_refused(root):
     path = root / "Other" / "Other.inter"
     path.write_text(path.read_text() + "u\ta\t-5\n")
     row = len(path.read_text().splitlines())
-    with pytest.raises(DatasetError, match=rf"Other/Other.inter: 1 times.*first in row {row} "):
+    with pytest.raises(DatasetError, match=rf"Other/Other.inter: 1 time.*first in row {row} "):
         load(root, domains=["Food", "Other"])
     with pytest.raises(MixtureError, match=r"mixture 'Both'.*duplicate domains \['Food'\]"):
         load(root, domains=["Food", "Food"])

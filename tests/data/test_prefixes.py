@@ -89,7 +89,7 @@ def test_a_set_without_times_is_read_in_file_order(tmp_path):
 @pytest.mark.parametrize("time, shown", [("-1", "-1.0"), ("", "nan")])
 def test_bad_times_are_refused_with_their_row(tmp_path, time, shown):
     path = write_set(tmp_path, [*ROWS[:2], ("u", "z", time)], text=["a"])
-    with pytest.raises(DatasetError, match=rf"small.inter: 1 times.*row 4 \({shown}\)"):
+    with pytest.raises(DatasetError, match=rf"small.inter: 1 time.*row 4 \({shown}\)"):
         MultiModalDataset(config(path))
 
 
@@ -234,7 +234,7 @@ def test_interactions_that_are_no_text_are_a_clear_error(tmp_path):
 
 def test_an_infinite_time_is_a_clear_error(tmp_path):
     path = write_set(tmp_path, [*ROWS, ("w", "b", "inf")], text=["a"])
-    with pytest.raises(DatasetError, match=r"1 times .* infinite, first in row 10 \(inf\)"):
+    with pytest.raises(DatasetError, match=r"1 time .* infinite, first in row 10 \(inf\)"):
         MultiModalDataset(config(path))
 
 

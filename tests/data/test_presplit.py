@@ -193,12 +193,12 @@ def test_histories_that_cannot_be_read_name_their_file_and_row(tmp_path):
     path = tmp_path / "dataset" / "small" / "small.valid.inter"
     good = path.read_text()
     for line, message in (
-        ("u0\ti1\t\t1\t", "1 rows have an empty item_id_list, the first is row 8"),
+        ("u0\ti1\t\t1\t", "1 row has an empty item_id_list, the first is row 8"),
         (
             "u0\ti1\ti2 i3\t1\t7",
             "timestamp_list and item_id_list of different lengths, the first i",
         ),
-        ("\ti1\ti2\t1\t7", "1 rows have no user_id, the first is row 8"),
+        ("\ti1\ti2\t1\t7", "1 row has no user_id, the first is row 8"),
     ):
         path.write_text(f"{good}{line}\n")
         with pytest.raises(DatasetError, match=f"small.valid.inter: .*{message}"):

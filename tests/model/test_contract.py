@@ -1,6 +1,8 @@
 """Properties that every model of the package has."""
 
+import shutil
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 import torch
@@ -453,3 +455,15 @@ def test_an_empty_history_is_refused(name, toy):
 
     with pytest.raises(ValueError, match="row 1 of the batch has an empty history"):
         model.eval().full_sort_predict(batch)
+
+
+@pytest.mark.parametrize("name", ["MMM4Rec", "UniSRec"])
+def test_a_data_set_without_features_names_the_command_that_makes_them(name, toy, tmp_path):
+    folder = tmp_path / "bare" / "toy"
+    folder.mkdir(parents=True)
+    shutil.copy(Path(toy["data_path"]) / "toy" / "toy.inter", folder)
+
+    with pytest.raises(
+        ValueError, match="has no feature file; `recbole-mm extract toy` makes them"
+    ):
+        prepare(name, toy, data_path=str(folder.parent), modalities=None)

@@ -60,8 +60,24 @@ def refusal(path, *options):
 @pytest.mark.parametrize(
     "layout, lines, words",
     [
-        (2023, ["u,i,5,1600000000"] * 2, ["before 1995", "fit in s (2020-09-13)", "is row 1: {"]),
-        (2014, ["u,i,5,1600000000000"] * 2, ["after 2100", "2014 have times in s)", "is row 1: {"]),
+        (
+            2023,
+            ["u,i,5,1600000000"] * 2,
+            [
+                "before 1995",
+                "fit in s (2020-09-13)",
+                "is row 1: user_id 'u', item_id 'i', rating '5'",
+            ],
+        ),
+        (
+            2014,
+            ["u,i,5,1600000000000"] * 2,
+            [
+                "after 2100",
+                "2014 have times in s)",
+                "is row 1: user_id 'u', item_id 'i', rating '5'",
+            ],
+        ),
         (2018, ["i,u,5,July"] * 2, ["'July' are not numbers"]),
     ],
 )
@@ -144,7 +160,7 @@ def test_a_category_is_found_in_the_raw_folder_packed_or_not(tmp_path, capsys):
     card = json.loads((tmp_path / "Scientific" / "Scientific.card.json").read_text())
     assert (card["users"], card["items"], card["interactions"]) == (6, 6, 36)
     assert card["layout"] == 2018 and len(card["sources"]) == 2
-    assert "5 of 6 items have no metadata" in capsys.readouterr().out
+    assert "without metadata: 5 of 6 items" in capsys.readouterr().out
 
 
 def test_files_of_another_year_are_not_taken(tmp_path):
@@ -205,7 +221,7 @@ def test_a_hostile_item_stays_in_its_folder_and_ends_no_other(tmp_path, capsys):
         main(["Pantry", "--download", "--pictures", f"--mirrors={tmp_path / 'mine.yaml'}"])
 
     assert private.asked == []
-    assert "1 not a usable address" in capsys.readouterr().out
+    assert "not a usable address: 1" in capsys.readouterr().out
     assert {path.name for path in tmp_path.iterdir()} == {"mine.yaml", "raw", "dataset"}
     items = read(tmp_path / "dataset/Pantry/Pantry.item").set_index("item_id:token")
     assert sorted(items["image:token"]) == ["", "", "", *(f"images/{i}.jpg" for i in ITEMS[:3])]

@@ -52,9 +52,46 @@ def test_an_unknown_data_set_has_what_helps_most_first(toy):
     assert lines[0].endswith("Pantri.inter does not exist; did you mean 'Pantry'?")
     assert lines[1].startswith(f"Data sets in {toy['data_path']}: toy (another folder")
     assert lines[2].startswith("Create one from your own tables with: recbole-mm prepare FOLDER ")
-    assert lines[3] == "Known data sets and how each is created:"
-    assert [line.partition(":")[0].strip() for line in lines[4:-1]] == list(described_datasets())
-    assert "Food, Home" in lines[-1] and "Video_Games" in lines[-1]
+    assert lines[3] == f"Known ones: {', '.join(described_datasets())}"
+    assert lines[4:] == [
+        "recbole-mm --help says how each is created, recbole-mm amazon --help names all of Amazon"
+    ]
+
+
+def test_the_help_of_amazon_names_all_categories(capsys):
+    with pytest.raises(SystemExit):
+        amazon.main(["--help"])
+
+    words = capsys.readouterr().out.replace(",", " ").split()
+    categories = [name for lists in Mirrors().layouts.values() for name in lists["categories"]]
+    assert not set(categories) - set(words)
+
+
+@pytest.mark.parametrize("name", ["{root}/toy", "toy/", "else\\toy", "../{root}/toy/"])
+def test_a_path_of_a_data_set_is_told_from_its_name(toy, monkeypatch, name):
+    root = Path(toy["data_path"])
+    monkeypatch.chdir(root.parent)
+
+    lines = message_about(name.format(root=root.name), root=root.name).splitlines()
+
+    wrong = "it is a path, but a data set is given by its name; did you mean 'toy'?"
+    assert lines[0].endswith(f"': {wrong}")
+    assert lines[1:] == [f"Data sets in {root.name}: toy (another folder: --data_path=FOLDER)"]
+
+
+@pytest.mark.parametrize(
+    "name, meant",
+    [
+        ("{elsewhere}/toy", "by its name; did you mean toy --data_path={elsewhere}?"),
+        ("no/set", "by its name, the folder of all data sets by --data_path=FOLDER."),
+    ],
+)
+def test_a_path_into_another_folder_names_the_folder(toy, tmp_path, name, meant):
+    elsewhere = toy["data_path"]
+
+    first = message_about(name.format(elsewhere=elsewhere), root=str(tmp_path / "sets"))
+
+    assert meant.format(elsewhere=elsewhere) in first.splitlines()[0]
 
 
 @pytest.mark.parametrize(

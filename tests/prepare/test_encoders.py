@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from huggingface_hub.errors import LocalEntryNotFoundError
 from PIL import Image
 from small_amazon import mirrors_file, publish
 from tiny import TINY
@@ -10,7 +11,9 @@ from web_server import serving
 
 from recbole_mm.cli import main
 from recbole_mm.data.feature_files import read_feature_info
+from recbole_mm.prepare import encoder_files
 from recbole_mm.prepare.commands import prepare
+from recbole_mm.prepare.extract import load_encoder
 from recbole_mm.prepare.inputs import InputError
 from recbole_mm.prepare.prepared import PreparedDataset
 
@@ -124,6 +127,37 @@ def test_an_encoder_that_is_not_there_is_an_error_of_one_line(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="cannot be loaded.*saved model"):
         open_encoder(str(tmp_path / "empty"))
+
+
+@pytest.mark.parametrize(
+    "name, offline, words, absent",
+    [
+        ("some/clip", True, "HF_HUB_OFFLINE is set, .* another model on the Hugging", "such as"),
+        ("clip", True, "HF_HUB_OFFLINE is set, .* a model .*, such as sentence", "another model"),
+        ("some/clip", False, "the hub cannot be reached, or has no such model", "HF_HUB_OFFLINE"),
+    ],
+)
+def test_a_model_that_the_hub_does_not_give_names_the_ways_on(
+    monkeypatch, name, offline, words, absent
+):
+    def unreachable(*_, **__):
+        raise LocalEntryNotFoundError("An error happened while trying to locate the file")
+
+    monkeypatch.setattr(encoder_files, "hf_hub_download", unreachable)
+    monkeypatch.setattr(encoder_files.constants, "HF_HUB_OFFLINE", offline)
+
+    with pytest.raises(InputError, match=f"encoder '{name}' cannot be loaded: .*{words}") as error:
+        load_encoder(name)
+
+    assert absent not in str(error.value)
+    assert "Without --encoder the embedded extractor is used" in str(error.value)
+
+
+def test_the_embedded_extractor_is_not_advised_where_there_is_none(tmp_path):
+    with pytest.raises(InputError, match="saved model") as error:
+        open_encoder(str(tmp_path))
+
+    assert "--encoder" not in str(error.value)
 
 
 def test_the_revision_is_the_hash_of_the_weights(models):

@@ -80,8 +80,8 @@ def test_leaks_are_warned_of(tmp_path):
         "33.3% of the test items are in the same user's history",
         "33.3% of the test items are not in the training events",
         "33.3% of the test events have the time of the event before",
-        "1 users have the same history as another user",
-        "1 items (33.3%) share their text vector",
+        "1 user has the same history as another user",
+        "1 item has the text vector of another item (33.3% of those with text): the same product",
     ):
         assert sign in found
 
@@ -122,7 +122,7 @@ def test_the_command_writes_a_sheet_and_the_card(shop, tmp_path, capsys, broken)
 def test_times_that_are_not_seconds_are_named_by_their_line(tmp_path, time):
     dataset = dataset_of(tmp_path, [("u", "a", "1"), ("u", "b", time)])
 
-    with pytest.raises(DatasetError, match=r"x.inter: 1 times are missing.*first in row 3"):
+    with pytest.raises(DatasetError, match=r"x.inter: 1 time is missing.*first in row 3"):
         figures(dataset)
 
 
@@ -135,7 +135,7 @@ def test_times_far_in_the_future_are_shown_as_they_are(tmp_path):
 @pytest.mark.parametrize(
     "text, words",
     [
-        ("user_id:token\titem_id:token\nu\ta\nv\t\n", "1 rows without item_id, the first is row 3"),
+        ("user_id:token\titem_id:token\nu\ta\nv\t\n", "1 row without item_id, the first is row 3"),
         ("user_id:token\titem:token\nu\ta\n", r"no column \['item_id'\], it has"),
     ],
 )
@@ -153,3 +153,42 @@ def test_a_set_without_features_has_no_sheet(tmp_path):
     inspect.main(["x", f"--output={tmp_path}"])
 
     assert not dataset.path("sheet.png").exists()
+
+
+def test_the_command_shows_dates_and_numbers_as_text(tmp_path, capsys):
+    dataset_of(tmp_path, [("u", "a", "1"), ("u", "b", "90000"), ("v", "a", "2")])
+
+    inspect.main(["x", f"--output={tmp_path}"])
+
+    out = capsys.readouterr().out
+    assert f"{'times':48} 1970-01-01 to 1970-01-02\n" in out
+    assert f"{'events per user (min, median, mean, max)':48} 1, 1.5, 1.5, 2\n" in out
+
+
+def test_a_share_that_rounds_to_nothing_is_no_warning(tmp_path):
+    lines = [(f"u{n}", item, str(time)) for n in range(3000) for time, item in enumerate("ab")]
+    repeats = [("again", "a", "0"), ("again", "a", "1")]
+
+    found = " ".join(warnings(dataset_of(tmp_path, lines + repeats)))
+
+    assert "in the same user's history" not in found
+    assert "users have the same history" in found
+
+
+@pytest.mark.parametrize(
+    "modality, reason",
+    [
+        ("text", "products with the same text"),
+        ("image", "a placeholder picture"),
+        ("audio", "a placeholder"),
+    ],
+)
+def test_equal_vectors_are_explained_by_their_modality(tmp_path, modality, reason):
+    dataset = dataset_of(tmp_path, [("u", "a", "1"), ("u", "b", "2")])
+    vectors = np.ones((2, 2), np.float32)
+    write_item_features(dataset.path(f"{modality}.npz"), ["a", "b"], vectors)
+
+    assert warnings(dataset)[-1] == (
+        f"1 item has the {modality} vector of another item (50.0% of those with {modality}): the same "
+        f"product under two tokens, or {reason}."
+    )

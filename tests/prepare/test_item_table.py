@@ -40,8 +40,8 @@ def test_tokens_have_no_blanks_and_rows_without_a_usable_one_are_counted(tmp_pat
 
     assert items.rows.rows() == [("NA", "a token"), ("a", "A"), ("b", "B")]
     assert items.left_out == {
-        "no item_id": 1,
-        "item_id with a tab or a line break": 1,
+        "no item": 1,
+        "item with a tab or a line break": 1,
     }
 
 
@@ -87,13 +87,14 @@ def test_equal_rows_count_once_and_different_ones_are_refused(tmp_path):
         "A",
         None,
     ]
-    with pytest.raises(InputError, match=r"1 items have more than one row, e.g. \['a'\]"):
+    with pytest.raises(InputError, match=r"1 item has more than one row, e.g. \['a'\]"):
         items_of(tmp_path / "a.csv", "item,title\na,A\na,B\n")
 
 
 def test_a_table_of_other_items_is_refused(tmp_path):
     with pytest.raises(
-        InputError, match=r"none of the 2 items .*\['a', 'b'\].*\['x'\].*--key-column"
+        InputError,
+        match=r"no item of the interactions, which have 2; .*\['a', 'b'\].*\['x'\].*--key-column",
     ):
         items_of(tmp_path / "a.csv", "item,title\nx,A\n")
 
@@ -128,7 +129,7 @@ def test_a_kept_column_that_is_missing_or_not_of_its_type_names_the_option(tmp_p
     with pytest.raises(InputError, match="no column 'cost': name it with --keep price=COLUMN"):
         items_of(tmp_path / "a.csv", "item\na\n", kept={"price": ("cost", None)})
     with pytest.raises(
-        InputError, match="1 values of 'price' are not numbers, e.g. 'free'.*:token"
+        InputError, match="1 value of 'price' cannot be read as a number, e.g. 'free'.*:token"
     ):
         items_of(tmp_path / "a.csv", "item,price\na,free\n", kept={"price": ("price", "float")})
     with pytest.raises(

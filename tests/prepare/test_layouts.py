@@ -273,7 +273,7 @@ def test_features_of_a_layout_are_made_of_its_texts_and_pictures(ninerec):
     ("layout", "damage", "message"),
     [
         ("ninerec", {"KU_pair.csv": "v1,u1,1\nv2,u1,2,3\n"}, "line 2 has 4 fields, expected 3"),
-        ("ninerec", {"KU_pair.csv": "v1,u1,1\nv2,u1\n"}, r"no timestamp .* is row 2"),
+        ("ninerec", {"KU_pair.csv": "v1,u1,1\nv2,u1\n"}, r"no timestamp .* is line 2: user 'u1', item 'v2'"),
         ("ninerec", {"KU_pair.csv": "v1,u1,soon\n"}, r"first row is \['v1', 'u1', 'soon'\]"),
         ("ninerec", {"KU_pair.csv": "x1,u1,1\n"}, "neither of its first two columns has items of"),
         ("ninerec", {"KU_pair.csv": ""}, r"KU_pair\.csv: it is empty"),
@@ -298,7 +298,7 @@ def test_features_of_a_layout_are_made_of_its_texts_and_pictures(ninerec):
             {"MicroLens-50k_pairs.csv": "user,item\n1,2\n"},
             r"it has the columns \['user', 'item'\], expected 3",
         ),
-        ("microlens", {"MicroLens-50k_pairs.csv": "1,2,3\n1,2,-3\n"}, "before 1970.* is row 2"),
+        ("microlens", {"MicroLens-50k_pairs.csv": "1,2,3\n1,2,-3\n"}, "before 1970.* is line 2"),
     ],
 )  # fmt: skip
 def test_a_damaged_file_is_named_with_the_line(layout, damage, message, request):

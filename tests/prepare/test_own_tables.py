@@ -191,14 +191,14 @@ def test_items_without_a_row_are_kept_and_repeated_rows_refused(shop, tmp_path):
     with open(shop / "items.jsonl", "a") as file:
         file.write('{"item": "a", "title": "again"}\n')
 
-    with pytest.raises(InputError, match=r"1 items have more than one row, e.g. \['a'\]"):
+    with pytest.raises(InputError, match=r"1 item has more than one row, e.g. \['a'\]"):
         prepare.main([str(shop), "--output", str(tmp_path / "out")])
 
 
 def test_items_of_another_data_set_are_refused(shop, tmp_path):
     (shop / "items.jsonl").write_text('{"item": "x", "title": "again"}\n')
 
-    with pytest.raises(InputError, match="none of the 4 items"):
+    with pytest.raises(InputError, match="no item of the interactions, which have 4"):
         prepare.main([str(shop), "--output", str(tmp_path / "out")])
 
 
@@ -423,3 +423,59 @@ def test_an_interruption_never_leaves_old_features_with_new_items(shop, tmp_path
 
     assert "Blue boat" in (tmp_path / "shop/shop.item").read_text()
     assert PreparedDataset(tmp_path, "shop").modalities() == []
+
+
+def test_what_looks_like_a_mistake_in_the_tables_is_told_with_its_count(tmp_path, capsys):
+    folder = tmp_path / "Mine"
+    folder.mkdir()
+    (folder / "interactions.csv").write_text(
+        "user,item,timestamp\nu,a,5\nu,a,5\nu,a,5\nu,a,7\nv,x,9\n"
+    )
+    (folder / "items.csv").write_text("item,title\na,A\na,A\n")
+
+    made(tmp_path, str(folder))
+
+    out = capsys.readouterr().out
+    assert (
+        "interactions.csv: 2 events are equal to another in user, item and time, e.g. user 'u', item 'a' "
+        "at 1970-01-01T00:00:05+00:00; all are kept (--repeats=first keeps one event per user and item)\n"
+    ) in out
+    assert (
+        "items.csv: 1 row is equal to another in all columns that are read, e.g. that of item 'a'"
+        in out
+    )
+    assert "items.csv: 1 item of the interactions without a row in it (1 event), e.g. 'x'; " in out
+    assert "2 users, 2 items, 5 interactions, " in out
+
+
+def test_tables_without_mistakes_are_told_of_in_one_line(tmp_path, capsys):
+    (tmp_path / "a.csv").write_text("user,item,timestamp\nu,a,5\nu,a,7\n")
+
+    made(tmp_path, f"--interactions={tmp_path}/a.csv")
+
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.endswith(
+        ": 1 user, 1 item, 2 interactions, 1970-01-01 to 1970-01-01, features none"
+    )
+
+
+def test_repeated_events_of_which_one_is_kept_are_not_told_of(tmp_path, capsys):
+    (tmp_path / "a.csv").write_text("user,item,timestamp\nu,a,5\nu,a,5\n")
+
+    made(tmp_path, f"--interactions={tmp_path}/a.csv", "--repeats=first")
+
+    assert "equal" not in capsys.readouterr().out
+
+
+def test_rows_that_are_left_out_are_counted_under_the_names_of_the_file(tmp_path, capsys):
+    (tmp_path / "a.csv").write_text("Kunde,Artikel\nu,a\n,b\n")
+
+    made(
+        tmp_path,
+        f"--interactions={tmp_path}/a.csv",
+        "--user-column=Kunde",
+        "--item-column=Artikel",
+        "--drop-bad-rows",
+    )
+
+    assert "a.csv: rows left out: no Kunde: 1\n" in capsys.readouterr().out

@@ -485,4 +485,4 @@ def test_a_model_of_the_hub_has_its_commit_and_needs_no_torchvision_that_works(
     first, second, third = done.stdout.splitlines()
     assert first == f"sentence-transformers {commit} (1, 12)"
     assert second == "transformers None"
-    assert third.startswith("InputError encoder 'somebody/none' cannot be loaded: ")
+    assert third.startswith("EncoderUnavailable encoder 'somebody/none' cannot be loaded: ")

@@ -15,6 +15,7 @@ items with fewer than 5 of them are left out until all have as many (--core). Re
 the day: those of the same day stay in the order of the file. Files are streamed.
 """
 
+import textwrap
 from pathlib import Path
 
 from recbole_mm.prepare.commands.options import add_encoder, add_output, command_line, parser_of
@@ -26,6 +27,7 @@ from recbole_mm.tools.command_lines import path_argument
 
 def read_arguments(arguments=None):
     parser = parser_of("amazon", __doc__)
+    parser.epilog = _categories()
     parser.add_argument("category", nargs="?", help="short name or name of the category")
     parser.add_argument("--name", help="name of the data set [the category as given]")
     parser.add_argument(
@@ -55,6 +57,14 @@ def read_arguments(arguments=None):
         parser.error("name a category, or --name and --reviews")
     refuse_unusable_name(args.name)
     return args
+
+
+def _categories() -> str:
+    lines = [
+        f"categories of {year}: {', '.join(lists['categories'])}"
+        for year, lists in Mirrors().layouts.items()
+    ]
+    return "\n".join(textwrap.fill(line, 100, subsequent_indent="  ") for line in lines)
 
 
 def main(arguments=None) -> None:

@@ -9,6 +9,7 @@ Food:B00004W4UP are the row B00004W4UP of dataset/Food/Food.<modality>.npz.
 
 from recbole_mm.prepare.commands.options import add_fields, add_output, command_line, parser_of
 from recbole_mm.prepare.folders import refuse_unusable_name, require_finished
+from recbole_mm.tools.counts import counted
 
 
 def main(arguments=None) -> None:
@@ -28,4 +29,4 @@ def main(arguments=None) -> None:
     domains = [PreparedDataset(args.output, domain, vars(args)) for domain in args.domains]
     with made_whole(args.output, args.name, command_line("mix", arguments)):
         dataset = mix(domains, args.output, args.name)
-    print(f"{len(domains)} domains, {dataset.summary()}")
+    print(f"{counted(len(domains), 'domain', 'domains')}, {dataset.summary()}")

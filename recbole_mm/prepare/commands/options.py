@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from recbole_mm.config.columns import FIELDS
-from recbole_mm.tools.command_lines import path_argument, shell_line
+from recbole_mm.tools.command_lines import CommandParser, path_argument, shell_line
 
 MODALITIES = ("text", "image")
 """What encoders make features of."""
@@ -13,12 +13,7 @@ MODALITIES = ("text", "image")
 
 def parser_of(command: str, description: str) -> argparse.ArgumentParser:
     """A parser for ``recbole-mm <command>`` whose help starts with the description as it is."""
-    return argparse.ArgumentParser(
-        prog=f"recbole-mm {command}",
-        description=description,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    return CommandParser(prog=f"recbole-mm {command}", description=description)
 
 
 def command_line(command: str, arguments) -> str:
