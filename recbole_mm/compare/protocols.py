@@ -77,14 +77,18 @@ def share_of_later_training(train_times: np.ndarray, test_times: np.ndarray) -> 
     return float(1 - earlier.mean() / len(train_times))
 
 
+LEAST_LEAK = 0.005
+"""Share of later training events below which nothing is said; it would be 0%."""
+
+
 def leak_warning(protocol: str, later: float | None) -> str | None:
-    """What the protocol leaks, as a sentence; ``None`` if it leaks nothing.
+    """What the protocol leaks, as a sentence; ``None`` if it leaks nothing, or less than half a percent.
 
     Args:
         protocol: name of a protocol.
         later: :func:`share_of_later_training`; ``None`` without times.
     """
-    if protocol == "temporal":
+    if protocol == "temporal" or (later is not None and later < LEAST_LEAK):
         return None
     measured = ""
     if later is not None:

@@ -22,7 +22,10 @@ def described(toy, protocol):
 def test_the_future_that_a_test_event_is_trained_on():
     assert share_of_later_training(np.array([1, 2, 3, 4]), np.array([2, 4])) == 0.25
     assert "Here 25% of the training events are later" in leak_warning("leave_one_out", 0.25)
-    assert leak_warning("temporal", 0.0) is None
+    assert "Here 1% of" in leak_warning("leave_one_out", 0.0051)
+    assert leak_warning("leave_one_out", 0.0049) is None
+    assert leak_warning("leave_one_out", None) is not None
+    assert leak_warning("temporal", 0.25) is None
 
 
 def test_leave_one_out_and_temporal_parts(toy):
