@@ -13,6 +13,7 @@ from recbole_mm.recommend.catalog import Catalog
 from recbole_mm.recommend.histories import Histories, Part, read_histories
 from recbole_mm.recommend.ranking import BATCH_SIZE, Ranked, Ranker
 from recbole_mm.recommend.tables import SHOWN, USUAL, TableError, TableForm
+from recbole_mm.recommend.whole_scores import WholeScores
 from recbole_mm.tools import processes
 from recbole_mm.tools.counts import counted
 from recbole_mm.tools.errors import UserError
@@ -187,6 +188,9 @@ class Answer:
     def rank_with(self, model, catalog: Catalog) -> None:
         """Use this model with its items from now on."""
         request = self.request
+        batch_size = request.batch_size or BATCH_SIZE
+        if isinstance(model, WholeScores):
+            batch_size = min(batch_size, model.users_at_once)
         self.ranker = Ranker(
             model,
             catalog,
@@ -194,7 +198,7 @@ class Answer:
             None if request.items is None else catalog.ids(request.items, "items"),
             None if request.exclude is None else catalog.ids(request.exclude, "exclude"),
             request.filter_seen,
-            request.batch_size or BATCH_SIZE,
+            batch_size,
             self.request_time,
         )
 

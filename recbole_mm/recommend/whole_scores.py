@@ -9,6 +9,9 @@ from torch import Tensor, nn
 from recbole_mm.model.layers.softmax import Scores
 from recbole_mm.tools.errors import UserError
 
+SCORES_AT_ONCE = 1 << 24
+"""Of the users of a batch, 64 MB of float32; every thread has a batch."""
+
 
 class WholeScores(nn.Module):
     """A model as :class:`~recbole_mm.recommend.ranking.Ranker` asks it, of which it needs no more than
@@ -31,6 +34,11 @@ class WholeScores(nn.Module):
         self.TIME = config["TIME_FIELD"]
         self.TIME_SEQ = self.TIME + config["LIST_SUFFIX"]
         self.device = torch.device(config["device"])
+
+    @property
+    def users_at_once(self) -> int:
+        """Of how many users the scores are in memory."""
+        return max(1, SCORES_AT_ONCE // self.n_items)
 
     def full_sort_predict(self, interaction: Interaction) -> Tensor:
         """Scores of all items, ``(b, n_items)``."""

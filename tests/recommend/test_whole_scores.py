@@ -66,6 +66,25 @@ def test_a_table_of_histories_and_the_users_of_the_data_set(checkpoint_of, tmp_p
     assert len(pl.read_csv("top.csv")) == 3 * 40
 
 
+def test_scores_of_many_items_are_those_of_few_users_at_once(checkpoint_of, toy, monkeypatch):
+    _, checkpoint = checkpoint_of("SASRec", **TINY)
+    recommender = Recommender.from_pretrained(checkpoint)
+    whole = recommender.recommend(before_the_target(toy), k=3)
+    seen = []
+    score = recommender.model.full_sort_predict
+    monkeypatch.setattr("recbole_mm.recommend.whole_scores.SCORES_AT_ONCE", 5 * (N_ITEMS + 1))
+    monkeypatch.setattr(
+        recommender.model,
+        "full_sort_predict",
+        lambda batch: seen.append(len(batch)) or score(batch),
+    )
+
+    again = recommender.recommend(before_the_target(toy), k=3, batch_size=1000)
+
+    assert seen == [5] * 8
+    assert again.drop("score").equals(whole.drop("score"))
+
+
 def test_what_needs_one_of_our_models_is_refused_by_name(checkpoint_of, tmp_path, capsys):
     _, checkpoint = checkpoint_of("Popularity")
     recommender = Recommender.from_pretrained(checkpoint)
