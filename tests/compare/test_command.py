@@ -22,8 +22,14 @@ def options(**values):
     return ["compare", *(f"--{key}={value}" for key, value in values.items())]
 
 
+@pytest.fixture
+def _small_leaks_count(monkeypatch):
+    monkeypatch.setattr("recbole_mm.compare.protocols.LEAST_LEAK", 0.0)
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("forked_children")
+@pytest.mark.usefixtures("_small_leaks_count")
 def test_a_comparison_runs_resumes_and_survives_a_failing_run(toy, tmp_path, capsys):
     models = "MMM4Rec,SASRec+learning_rate=1e30,SASRec"  # whose loss is soon not a number
     command = options(models=models, **toy, **TINY, seeds=1, jobs=2, out="out")
@@ -223,6 +229,7 @@ def test_a_report_is_made_while_the_runs_go_on(toy, capsys):
     assert len(list(Path("out/runs").iterdir())) == 1
 
 
+@pytest.mark.usefixtures("_small_leaks_count")
 @pytest.mark.slow
 @pytest.mark.usefixtures("forked_children")
 @pytest.mark.parametrize(
