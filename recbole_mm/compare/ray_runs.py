@@ -13,6 +13,7 @@ from recbole_mm.compare.runs import EntryRun, run_in_process
 from recbole_mm.compare.worker import BEST_EPOCH, OUTPUT, PLAN, RANKS, RESULT
 from recbole_mm.run.ray_cluster import Places, connected, places
 from recbole_mm.tools.children import Children
+from recbole_mm.tools.errors import first_line
 from recbole_mm.tools.files import whole_or_not
 from recbole_mm.tools.records import write_record
 from recbole_mm.tools.variables import GPU_VARIABLE
@@ -74,7 +75,7 @@ class RayRuns:
             if not run.finished:  # the folder is not shared
                 receive(run, ray.get(files))
         except RayError as error:
-            first = str(error).strip().partition("\n")[0]
+            first = first_line(error)
             return f"its process or its node died, and so did {MOST_RETRIES} repeats ({first})"
         finally:
             with self._lock:

@@ -11,10 +11,10 @@ class ConfigError(UserError):
     """A configuration that cannot be run; the message names the key, its source and the fix.
 
     Attributes:
-        is_of_no_file: whether the source is no file, so that no file is added to the message.
+        may_be_in_a_file: whether files are added to the message, as the value may be in one of them.
     """
 
-    is_of_no_file = False
+    may_be_in_a_file = True
 
 
 class UnknownKey(ConfigError):
@@ -38,12 +38,12 @@ class UnknownKey(ConfigError):
 
 
 @contextmanager
-def of_no_file() -> Iterator[None]:
-    """Errors of the block are about values that no file holds."""
+def in_no_file() -> Iterator[None]:
+    """Errors of the block are about values that are in no file, as those of the command line."""
     try:
         yield
     except ConfigError as error:
-        error.is_of_no_file = True
+        error.may_be_in_a_file = False
         raise
 
 
@@ -56,13 +56,13 @@ def files_named(files: Mapping[str, Mapping]) -> Iterator[None]:
 
     Raises:
         ConfigError: as the block does; its message names at least one of the files: those that set a
-            key which it mentions, or else all; none, where the values are of no file.
+            key which it mentions, or else all; none, where the values are :func:`in_no_file`.
     """
     try:
         yield
     except ConfigError as error:
         message = str(error)
-        if not files or error.is_of_no_file or any(file in message for file in files):
+        if not (files and error.may_be_in_a_file) or any(file in message for file in files):
             raise
         words = set(re.findall(r"\w+", message))
         concerned = [file for file, values in files.items() if words & values.keys()]

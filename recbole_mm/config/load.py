@@ -25,7 +25,7 @@ from recbole_mm.config.checks import (
     refuse_wrong_values,
 )
 from recbole_mm.config.defaults import DATA_PATH, defaults_for, merge, our_defaults
-from recbole_mm.config.errors import ConfigError, files_named, of_no_file
+from recbole_mm.config.errors import ConfigError, files_named, in_no_file
 from recbole_mm.config.keys import (
     OF_A_RUN,
     refuse_retired_keys,
@@ -51,7 +51,7 @@ class Layer(NamedTuple):
         source: the place.
         values: by key.
         is_file: whether it is a file.
-        is_typed: whether it is no part of a file either, as a stage is.
+        is_typed: whether it is the command line or a call; a stage is part of a file.
     """
 
     source: str
@@ -195,7 +195,7 @@ def _checked_values(layers: list[Layer], model: str, dataset: str) -> dict:
     given = joined(layer.values for layer in layers)
     defaults = defaults_for(model, dataset, [DATA_PATH, *paths][-1], given)
     for layer in layers:
-        with of_no_file() if layer.is_typed else nullcontext():
+        with in_no_file() if layer.is_typed else nullcontext():
             refuse_unknown_keys(layer.values, layer.source)
             refuse_retired_keys(layer.values, layer.source)
             refuse_saved_data(layer.values, layer.source)

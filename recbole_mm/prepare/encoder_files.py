@@ -8,6 +8,7 @@ from huggingface_hub import constants, hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
 from recbole_mm.prepare.inputs import InputError
+from recbole_mm.tools.errors import first_line
 from recbole_mm.tools.hashing import sha256_of_file, sha256_of_parts
 from recbole_mm.tools.json_files import read_json
 
@@ -104,7 +105,7 @@ def _on_hub(name: str, path: str, revision: str | None) -> Path | None:
 
 def cannot_be_loaded(name: str, error: Exception) -> EncoderUnavailable:
     """The user's error for whatever a library raised."""
-    reason = (str(error).strip().partition("\n")[0] or type(error).__name__).rstrip(".")
+    reason = first_line(error).rstrip(".")
     if "ignore_mismatched_sizes" in reason:  # transformers advises to train what does not fit
         reason = "its weights have other shapes than its config.json says"
     if isinstance(error, UnpicklingError):  # torch advises to execute it

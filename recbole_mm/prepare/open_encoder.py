@@ -11,6 +11,7 @@ from recbole_mm.prepare.sentence_encoder import SentenceEncoder
 from recbole_mm.prepare.sentence_settings import SentenceSettings, read_sentence_settings
 from recbole_mm.prepare.transformers_encoder import TransformersEncoder
 from recbole_mm.prepare.tuned_encoders import read_tuning
+from recbole_mm.tools.errors import first_line
 
 
 def open_encoder(
@@ -110,7 +111,7 @@ def usable_device(name) -> torch.device:
         device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).partition("\n")[0]
+        reason = first_line(error)
         raise InputError(f"--device={name}: it cannot be used ({reason})") from error
     return device
 

@@ -95,7 +95,7 @@ class PreparedDataset:
         """One path per item, ``None`` where the data names no picture in its folder."""
         if "image" not in self.items.columns:
             return [None] * len(self.items)
-        root = self.folder / self.card.get("pictures", ".")
+        root = _without_detours(self.folder / self.card.get("pictures", "."))
         return [self._picture(root, name) for name in self.items["image"]]
 
     @staticmethod
@@ -210,6 +210,12 @@ def _set_features_aside(folder: Path, name: str) -> None:
             f"{path}: created for other items than {folder / name}.item now has, renamed to "
             f"{aside.name}; extract it again, or rename it back if its vectors still fit"
         )
+
+
+def _without_detours(path: Path) -> Path:
+    """The path without ``..``, where that is the same folder: behind a link it may be another."""
+    plain = os.path.normpath(path)
+    return Path(plain) if os.path.realpath(plain) == os.path.realpath(path) else path
 
 
 def _free_name(path: str) -> Path:

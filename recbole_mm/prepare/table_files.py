@@ -26,6 +26,7 @@ from recbole_mm.prepare.text_tables import (
     line_of_row,
     read_header,
 )
+from recbole_mm.tools.errors import first_line
 from recbole_mm.tools.names import nearest
 from recbole_mm.tools.path_patterns import pattern_of
 
@@ -90,7 +91,7 @@ def _first_sheet(path) -> pl.DataFrame:
                 file, has_header=False, infer_schema_length=0, drop_empty_cols=False
             )
     except Exception as error:  # readers of damaged files raise whatever they like
-        reason = str(error).strip().partition("\n")[0]
+        reason = first_line(error)
         raise InputError(f"{path}: not a readable Excel file ({reason}). Save it again.") from error
     names = checked_header(path, list(sheet.row(0)))
     return sheet.slice(1).rename(dict(zip(sheet.columns, names, strict=True)))
@@ -107,7 +108,7 @@ def reading(path, text: TextFormat = PLAIN) -> Iterator[None]:
             raise
         is_text = ending_of(path) in JSON_LINES or is_separated(path, text)
         reason = first_fault(path, text) if is_text and Path(path).is_file() else None
-        reason = reason or str(error).strip().partition("\n")[0]
+        reason = reason or first_line(error)
         raise InputError(f"{path}: not a readable table: {reason}") from error
 
 

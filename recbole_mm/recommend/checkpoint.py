@@ -22,7 +22,7 @@ from recbole_mm.model.layers.per_domain import PerDomain
 from recbole_mm.recommend.catalog import SHOWN, Catalog, CatalogDataset
 from recbole_mm.recommend.whole_scores import WholeScores
 from recbole_mm.run.splits import find_or_make
-from recbole_mm.tools.errors import UserError, user_errors
+from recbole_mm.tools.errors import UserError, first_line, user_errors
 from recbole_mm.tools.hashing import sha256_of_file
 from recbole_mm.transfer.checkpoints import CheckpointError, CheckpointOfRecBole, read_checkpoint
 from recbole_mm.transfer.feature_match import match_features
@@ -213,7 +213,7 @@ def _usable_device(name) -> torch.device:
     try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).partition("\n")[0]
+        reason = first_line(error)
         raise UserError(f"device {str(name)!r} cannot be used: {reason}") from error
 
 

@@ -4,7 +4,7 @@ from contextlib import contextmanager
 
 from polars.exceptions import PolarsError
 
-from recbole_mm.tools.errors import RunFailed
+from recbole_mm.tools.errors import RunFailed, first_line
 
 
 @contextmanager
@@ -21,7 +21,7 @@ def disk_errors(path, hint: str = ""):
     try:
         yield
     except (OSError, PolarsError) as error:
-        reason = str(error).strip().partition("\n")[0]
+        reason = first_line(error)
         if isinstance(error, PolarsError) and "os error" not in reason:
             raise  # of the table that is read
         raise RunFailed(f"{path}: cannot be written: {reason}. {hint}".rstrip(" .")) from error

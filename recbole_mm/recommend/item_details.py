@@ -1,7 +1,5 @@
 """Titles and pictures of the catalog's items, from the ``.item`` file of a data set."""
 
-import os
-
 import polars as pl
 
 from recbole_mm.prepare.prepared import PreparedDataset
@@ -71,7 +69,7 @@ def _prepared(config: dict) -> PreparedDataset:
 
 
 def _picture_paths(prepared: PreparedDataset) -> list[str | None]:
-    return [None if path is None else os.path.normpath(path) for path in prepared.pictures()]
+    return [None if path is None else str(path) for path in prepared.pictures()]
 
 
 def _of_tokens(known: pl.DataFrame, tokens: pl.Series, names: list[str]) -> pl.DataFrame:

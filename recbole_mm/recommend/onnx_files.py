@@ -40,7 +40,7 @@ from torch.utils import _pytree as pytree
 
 from recbole_mm.model.layers.item_rows import tables_of_items
 from recbole_mm.recommend.catalog import Catalog
-from recbole_mm.tools.errors import UserError
+from recbole_mm.tools.errors import UserError, first_line
 from recbole_mm.tools.files import write_json
 from recbole_mm.tools.hashing import sha256_of_file
 
@@ -310,7 +310,7 @@ def _exporter_errors(path: Path):
     try:
         yield
     except RuntimeError as error:  # torch.export and torch.onnx raise subclasses of it
-        reason = str(error).strip().partition("\n")[0]
+        reason = first_line(error)
         raise UserError(
             f"{path.name}: torch cannot export the model: {reason}. Shapes in its encode must not "
             f"depend on the data when fixed_length is set; export without --onnx and --index"

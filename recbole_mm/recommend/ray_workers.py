@@ -18,7 +18,7 @@ from ray.util import ActorPool
 
 from recbole_mm.recommend.request import Answer, Summary
 from recbole_mm.run.ray_cluster import connected, places
-from recbole_mm.tools.errors import RunFailed
+from recbole_mm.tools.errors import RunFailed, first_line
 
 
 @contextmanager
@@ -66,7 +66,7 @@ class RayWorkers:
         except RayTaskError as error:
             raise error.cause from None
         except RayActorError as error:
-            reason = str(error).strip().partition("\n")[0]
+            reason = first_line(error)
             raise RunFailed(
                 f"a worker of ray died ({reason}); the same command resumes, --jobs=N starts fewer"
             ) from error

@@ -44,7 +44,7 @@ from recbole_mm.recommend.whole_scores import WholeScores
 from recbole_mm.run.identity import data_hashes, package_version
 from recbole_mm.tools import processes
 from recbole_mm.tools.counts import counted
-from recbole_mm.tools.errors import UserError
+from recbole_mm.tools.errors import UserError, first_line
 from recbole_mm.tools.hashing import sha256_of_file, sha256_of_parts
 from recbole_mm.tools.memory import keep_freed_memory
 from recbole_mm.transfer.bundle import CARD, HASHED, MANIFEST, write_bundle
@@ -483,7 +483,7 @@ def hub_errors(refusal: str):
     try:
         yield
     except (HTTPError, HFValidationError, OSError) as error:
-        reason = str(error).strip().partition("\n")[0]
+        reason = first_line(error)
         raise UserError(f"{refusal}: {reason}") from error
 
 

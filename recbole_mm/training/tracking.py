@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from torch.utils.tensorboard import SummaryWriter
 
-from recbole_mm.tools.errors import UserError
+from recbole_mm.tools.errors import UserError, first_line
 
 LONGEST_VALUE = 500
 """Characters of a value of the configuration, MLflow's limit in older servers."""
@@ -166,7 +166,7 @@ def start_tracking(tool: str, run: Tracked, writer) -> Tracker:
     try:
         return trackers[tool](run) if tool in trackers else Tracker()
     except Exception as error:  # whatever a tool raises when its server or database fails
-        reason = str(error).strip().partition("\n")[0]
+        reason = first_line(error)
         raise UserError(
             f"tracker: {tool} cannot start a run: {reason}. Correct its settings, or set "
             f"tracker: tensorboard"

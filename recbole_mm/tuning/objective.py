@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.load import load_config
-from recbole_mm.config.values import parse_value
 from recbole_mm.run.logs import start_logging
 from recbole_mm.run.run import Run
 from recbole_mm.tools.errors import is_lack_of_memory
+from recbole_mm.tuning.search_space import read_drawn
 
 Judge = Callable[[int, float], bool]
 """Takes an epoch, from 0, and its validation score; whether the trial ends here."""
@@ -103,7 +103,7 @@ class Objective:
             seconds = round(time.perf_counter() - begun, 1)
             return Outcome(state, **{"epochs": validated[-1], "seconds": seconds, **details})
 
-        drawn = {key: _read(value) for key, value in point.items()}
+        drawn = {key: read_drawn(value) for key, value in point.items()}
         values = {**self.fixed, **drawn, "show_progress": False, **place}
         try:
             score, epochs = best_validation(values, self.files, on_validation)
@@ -120,8 +120,3 @@ class Objective:
                 "some"
             )
         return ended("complete", score=float(score), epochs=epochs)
-
-
-def _read(value):
-    """A value of a point; text is read like that of the command line."""
-    return parse_value(value) if isinstance(value, str) else value

@@ -40,7 +40,8 @@ def read_search_space(path: Path, fixed: dict) -> dict[str, dict[str, list]]:
 
     Args:
         path: lines ``key choice [a,b]``, ``key uniform low,high``, ``key loguniform low,high`` (of
-            natural logarithms) or ``key quniform low,high,step``; empty lines and those that begin with ``#`` are skipped.
+            natural logarithms) or ``key quniform low,high,step``; empty lines and those that begin
+            with ``#`` are skipped.
         fixed: ``model`` and all other keys that are not searched.
 
     Returns:
@@ -48,9 +49,8 @@ def read_search_space(path: Path, fixed: dict) -> dict[str, dict[str, list]]:
 
     Raises:
         ConfigError: no such file, a line in another format, a duplicate or unknown key, one that the
-            model does not read, a value
-            or an end of a range that its key cannot have, a range without extent, one of ``loguniform``
-            that is not of logarithms, or nothing to search.
+            model does not read, a value or an end of a range that its key cannot have, a range
+            without extent, one of ``loguniform`` that is not of logarithms, or nothing to search.
     """
     if not path.is_file():
         known = sorted(file.stem for file in search_space_of("*").parent.glob("*.hyper"))
@@ -160,12 +160,12 @@ def refuse_ranges(space: dict[str, dict[str, list]], path: Path) -> None:
         )
 
 
-def _read_choice(value):
-    """As the objective function reads it."""
+def read_drawn(value):
+    """A value of a choice; text is read like that of the command line."""
     return parse_value(value) if isinstance(value, str) else value
 
 
-DRAWN = {"choice": _read_choice, "uniform": float, "loguniform": math.exp, "quniform": _read_choice}
+DRAWN = {"choice": read_drawn, "uniform": float, "loguniform": math.exp, "quniform": read_drawn}
 """What is drawn for a key, from a value or from an end of the range in the file."""
 
 

@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -192,3 +194,21 @@ def test_equal_vectors_are_explained_by_their_modality(tmp_path, modality, reaso
         f"1 item has the {modality} vector of another item (50.0% of those with {modality}): the same "
         f"product under two tokens, or {reason}."
     )
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a right there")
+def test_pictures_are_named_without_detours_unless_these_lead_through_a_link(tmp_path):
+    kept = tmp_path / "disk" / "sets" / "D"
+    kept.mkdir(parents=True)
+    (kept / "D.inter").write_text("user_id:token\titem_id:token\nu\ta\n")
+    (kept / "D.item").write_text("item_id:token\timage:token\na\ta.png\n")
+    (kept / "D.card.json").write_text('{"pictures": "../../shop"}')
+    (tmp_path / "disk" / "shop").mkdir()
+    (tmp_path / "disk" / "shop" / "a.png").write_bytes(b"")
+    linked = tmp_path / "dataset" / "D"
+    linked.parent.mkdir()
+    linked.symlink_to(kept)
+
+    assert PreparedDataset(kept.parent, "D").pictures() == [tmp_path / "disk" / "shop" / "a.png"]
+    (through,) = PreparedDataset(linked.parent, "D").pictures()
+    assert through.samefile(tmp_path / "disk" / "shop" / "a.png")
