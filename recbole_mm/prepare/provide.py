@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -177,7 +176,8 @@ def _note_on_spaces(recipes: list[Recipe], settings: list[dict], options) -> lis
 def _agrees(lacking: list[Lacking]) -> bool:
     """Ask the user whether Amazon data sets are to be downloaded."""
     known = all(Mirrors().source(dataset.name) for dataset in lacking)
-    if not (known and sys.stdin.isatty() and sys.stderr.isatty()) or "WORLD_SIZE" in os.environ:
+    at_a_terminal = sys.stdin.isatty() and sys.stderr.isatty()
+    if not (known and at_a_terminal) or is_one_of_several():
         return False
     names = ", ".join(dataset.name for dataset in lacking)
     print(

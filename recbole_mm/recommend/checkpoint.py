@@ -117,7 +117,7 @@ def _open_of_recbole(path, device, data_path) -> Opened:
     with torch.random.fork_rng(devices=[]), user_errors(f"{path}: "):
         model = get_model(config["model"])(config, splits[0])
     state = checkpoint["state_dict"]
-    _refuse_other_parameters(model.state_dict(), state, str(path))
+    _refuse_other_parameters(model.state_dict(), state, str(path), "Restore it, or train again")
     model.load_state_dict(state)
     model.load_other_parameter(checkpoint.get("other_parameter"))
     whole = WholeScores(model.to(config["device"]), config).eval()
@@ -160,7 +160,8 @@ def build_model(plain: Mapping, catalog: Catalog, state: Mapping[str, Tensor], d
     with torch.random.fork_rng(devices=[]), user_errors(f"{origin}: "):
         with torch.device("meta"), _WithoutInitialization():
             own = get_model(plain["model"])(config, stand_in).state_dict()
-        _refuse_other_parameters(own, state, origin)
+        fix = "Restore it, and add new items with --new-items"
+        _refuse_other_parameters(own, state, origin, fix)
         model = get_model(plain["model"])(config, stand_in)
     model.load_state_dict(state)
     return model.to(config["device"]).eval()
@@ -302,7 +303,9 @@ def _known_today(plain: dict, train: MultiModalDataset) -> list[Record]:
     return [UNKNOWN] * bool(plain.get("pre_model_path")) + [training_data(train.config)]
 
 
-def _refuse_other_parameters(own: Mapping[str, Tensor], given: Mapping, origin: str) -> None:
+def _refuse_other_parameters(
+    own: Mapping[str, Tensor], given: Mapping, origin: str, fix: str
+) -> None:
     if own.keys() != given.keys():
         only = ", ".join(sorted(own.keys() ^ given.keys())[:SHOWN])
         raise CheckpointError(f"{origin}: its parameters are not those of the model, e.g. {only}")
@@ -315,8 +318,7 @@ def _refuse_other_parameters(own: Mapping[str, Tensor], given: Mapping, origin: 
     if other:
         raise CheckpointError(
             f"{origin}: it does not fit its items and its configuration: "
-            f"{'; '.join(other[:SHOWN])}. Has its data set changed since the training? Restore it, "
-            f"and add new items with --new-items"
+            f"{'; '.join(other[:SHOWN])}. Has its data set changed since the training? {fix}"
         )
     bad = [name for name, value in given.items() if not bool(value.isfinite().all())]
     if bad:

@@ -200,6 +200,7 @@ def test_torchrun_is_told_the_command_that_makes_the_data(server, capsys, monkey
 def test_at_a_terminal_the_user_is_asked(server, capsys, monkeypatch, answer, status):
     publish(server, 2018, "Prime_Pantry")
     monkeypatch.setenv("RECBOLE_MM_MIRRORS", str(server.mirrors))
+    monkeypatch.setenv("WORLD_SIZE", "2")  # of a container; torchrun would set LOCAL_RANK too
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
     monkeypatch.setattr(sys.stdin, "readline", lambda: answer)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)

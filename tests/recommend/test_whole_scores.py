@@ -1,5 +1,7 @@
 """RecBole's sequential models and baselines that train nothing recommend too."""
 
+from pathlib import Path
+
 import polars as pl
 import pytest
 from test_recommender import N_ITEMS, before_the_target
@@ -104,3 +106,13 @@ def test_a_model_that_reads_the_user_is_refused(checkpoint_of, toy):
 
     with pytest.raises(UserError, match="FPMC reads 'user_id' of a user, which a history does not"):
         recommender.recommend(before_the_target(toy), k=3)
+
+
+def test_beside_changed_data_no_new_items_are_advised(checkpoint_of, toy):
+    _, checkpoint = checkpoint_of("SASRec", **TINY)
+    with Path(toy["data_path"], "toy", "toy.inter").open("a") as file:
+        file.write("u0\tnew\t1500000000\n")
+
+    with pytest.raises(UserError, match="Restore it, or train again$") as raised:
+        Recommender.from_pretrained(checkpoint)
+    assert "item_embedding.weight (13, 8), expected (14, 8)" in str(raised.value)
