@@ -51,6 +51,6 @@ def open_members(folders: Sequence[Path], checkpoint: str, plan: str) -> list[Ru
         if runs:  # batches go through all members together
             plain["eval_batch_size"] = runs[0].config["eval_batch_size"]
         run = Run(config_from_plain(plain))
-        run.trainer.evaluate(run.splits.test, True, str(folder / checkpoint))
+        run.load(folder / checkpoint)
         runs.append(run)
     return runs

@@ -13,6 +13,7 @@ from recbole_mm.config.load import load_config
 from recbole_mm.config.models import MODELS
 from recbole_mm.config.plain import config_to_plain
 from recbole_mm.config.values import parse_value
+from recbole_mm.integration.recbole_checkpoints import read_checkpoint_of_recbole
 from recbole_mm.model.abstract_recommender import MultiModalRecommender
 from recbole_mm.run.logs import start_logging
 from recbole_mm.run.requirements import refuse_unfit_stage
@@ -27,6 +28,7 @@ from recbole_mm.tools.torch_files import TorchFileError
 from recbole_mm.training.optimizers import build_optimizer, trained_numbers
 from recbole_mm.training.recorded import recorded
 from recbole_mm.training.trainer import MultiModalTrainer
+from recbole_mm.transfer.checkpoints import read_checkpoint
 from recbole_mm.transfer.pretrained import (
     Pretrained,
     freeze_from_config,
@@ -129,6 +131,18 @@ class Run:
         self.trainer.saved_model_file = str(best)
         if isinstance(self.trainer, MultiModalTrainer):
             self.trainer.progress_file = latest
+
+    def load(self, checkpoint: Path) -> None:
+        """Give the model the parameters that a run of the same configuration has saved.
+
+        Raises:
+            UserError: the file does not exist, is damaged, or holds something else.
+        """
+        is_ours = isinstance(self.trainer, MultiModalTrainer)
+        read = read_checkpoint if is_ours else read_checkpoint_of_recbole
+        content = read(checkpoint)
+        self.model.load_state_dict(content["state_dict"])
+        self.model.load_other_parameter(content.get("other_parameter"))
 
     def train(
         self,

@@ -63,8 +63,8 @@ class Tested:
     @cached_property
     def _run(self) -> Run:
         run = Run(self.stage.config)
-        if self.trained:  # loads the checkpoint
-            run.trainer.evaluate(run.splits.test, True, str(self.stage.path(".pth")))
+        if self.trained:
+            run.load(self.stage.path(".pth"))
         return run
 
     def ranks(self, added: Sequence[RunConfig] = ()) -> tuple[pl.DataFrame, dict[str, str]]:

@@ -8,7 +8,7 @@ from tiny import TINY, TINY_MMM4REC
 
 from recbole_mm.config.load import load_config
 from recbole_mm.run.run import Run, fit_and_evaluate, objective_function, run
-from recbole_mm.tools.errors import RunFailed
+from recbole_mm.tools.errors import RunFailed, UserError
 from recbole_mm.training.ranking import ScoresAreNaN
 from recbole_mm.training.recorded import LossIsNaN
 from recbole_mm.training.trainer import MultiModalTrainer
@@ -89,6 +89,32 @@ def test_every_validated_epoch_is_in_the_history_whatever_the_trainer(toy, model
     assert [entry["epoch"] for entry in result.history] == [0, 1]
     seconds = [entry["seconds"] for entry in result.history]
     assert 0 < seconds[0] < seconds[1] <= result.seconds
+
+
+@pytest.mark.parametrize("model", ["MMM4Rec", "SASRec", "TransitionGraph"])
+def test_a_run_has_the_parameters_that_it_loads(toy, model):
+    settings = {"MMM4Rec": TINY_MMM4REC, "SASRec": TINY}.get(model, {})
+    trained = Run(load_config(model, config_dict={**toy, **settings}))
+    trained.train()
+    result = trained.test()
+
+    run = Run(load_config(model, config_dict={**toy, **settings, "seed": 7}))
+    run.load(result.checkpoint)
+
+    batch = next(iter(run.splits.test))[0]
+    trained.model.eval()
+    run.model.eval()
+    with torch.no_grad():
+        scores = run.model.full_sort_predict(batch)
+        torch.testing.assert_close(scores, trained.model.full_sort_predict(batch))
+
+
+def test_a_damaged_checkpoint_is_not_loaded(toy, tmp_path):
+    (tmp_path / "best.pth").write_bytes(b"nothing")
+    run = Run(load_config("MMM4Rec", config_dict={**toy, **TINY_MMM4REC}))
+
+    with pytest.raises(UserError, match="best.pth: not a checkpoint of .*MMM4Rec"):
+        run.load(tmp_path / "best.pth")
 
 
 def test_recboles_own_door_starts_from_the_pre_trained_model(toy, pretrained, caplog):
