@@ -1,7 +1,6 @@
 """The command ``recbole-mm compare``."""
 
 import argparse
-import logging
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -62,7 +61,6 @@ def main(arguments: list[str]) -> int:
         overrides=overrides,
         out=Path(options.out or f"compare/{options.dataset}-{options.protocol}"),
     )
-    logging.disable(logging.INFO)  # RecBole's lines on every configuration
     gpus = visible_gpus(overrides)
     jobs = number_of_jobs(options.jobs, gpus)
     configs = configurations(settings)

@@ -1,9 +1,6 @@
 r"""What a trained model loses when features are removed, or features or times are shuffled, without
 training it again."""
 
-import copy
-from itertools import chain
-
 import torch
 from torch import nn
 
@@ -33,8 +30,7 @@ def knocked_out(model: MultiModalRecommender, name: str) -> MultiModalRecommende
             ``'shuffled'`` permutes the features of the items; ``'times shuffled'`` the intervals
             between the events of a history. Ids and weights stay the same.
     """
-    shared = {id(tensor): tensor for tensor in chain(model.parameters(), model.buffers())}
-    changed = copy.deepcopy(model, memo=shared)
+    changed = model.sharing_copy()
     if name == TIMES_SHUFFLED:
         changed.times_shuffled = True
     elif name == SHUFFLED:

@@ -1,6 +1,8 @@
 r"""Base class of the multi-modal sequential recommenders."""
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, ClassVar
 
@@ -212,6 +214,20 @@ class MultiModalRecommender(ItemRecommender):
         if TARGET_LIST in interaction:
             return int(interaction[self.ITEM_SEQ_LEN].sum())
         return len(interaction)
+
+    @contextmanager
+    def at_fixed_length(self) -> Iterator[None]:
+        """Within the block no shape depends on the data, see ``fixed_length``."""
+        before, self.fixed_length = self.fixed_length, True
+        try:
+            yield
+        finally:
+            self.fixed_length = before
+
+    def sharing_copy(self) -> "MultiModalRecommender":
+        """A copy whose tensors are those of this model, until a method gives it others."""
+        shared: dict[int, Any] = {id(t): t for t in (*self.parameters(), *self.buffers())}
+        return copy.deepcopy(self, {**shared, id(self._kept_in_evaluation): {}})
 
     def length_groups(self, lengths: Tensor) -> list[LengthGroup]:
         """Rows of a batch that are computed together.

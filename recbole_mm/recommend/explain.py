@@ -1,7 +1,6 @@
 """Why items are recommended: what each modality and the ID add to a score, and which item of the
 history is nearest by each modality."""
 
-import copy
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -74,8 +73,7 @@ def with_modalities(recommender: Recommender, modalities: Sequence[str]) -> Reco
         return recommender
     if not modalities and not model.use_item_id:
         raise CatalogError("keep at least one modality: the model has no item IDs")
-    shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
-    fewer = copy.deepcopy(model, {**shared, id(model._kept_in_evaluation): {}})
+    fewer = model.sharing_copy()
     fewer.keep_modalities(modalities)
     return recommender.of_model(fewer)
 

@@ -297,11 +297,10 @@ def _as_exported(model):
     """No shape depends on the data, and no fused kernel hides operators."""
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
-    model.fixed_length = True
     try:
-        yield
+        with model.at_fixed_length():
+            yield
     finally:
-        model.fixed_length = False
         torch.backends.mha.set_fastpath_enabled(fast)
 
 

@@ -5,8 +5,8 @@ from logging import getLogger
 from pathlib import Path
 
 import torch
+from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.utils import get_model, get_trainer, init_seed
-from torch import nn
 
 from recbole_mm.config.keys import keys_of_other_models
 from recbole_mm.config.load import load_config
@@ -316,7 +316,7 @@ def knows_query_time(config) -> bool:
     return bool(config["use_time"] and reads_target)
 
 
-def _load(config) -> tuple[Splits, nn.Module]:
+def _load(config) -> tuple[Splits, AbstractRecommender]:
     """The data, and the model with its initial parameters."""
     refuse_unfit_stage(config)
     init_seed(config["seed"], config["reproducibility"])

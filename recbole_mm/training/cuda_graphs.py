@@ -1,7 +1,6 @@
 """The loss of a model and its gradients as CUDA graphs, which launch all kernels of a pass at once."""
 
 from collections.abc import Callable
-from contextlib import contextmanager
 from logging import getLogger
 
 import torch
@@ -58,7 +57,7 @@ def refuse_dependence_on_data(model, interaction) -> None:
     Raises:
         DependsOnData: an operator's shape depends on the data; the message names it.
     """
-    with _fixed_length(model), _RefuseDependentOnData():
+    with model.at_fixed_length(), _RefuseDependentOnData():
         loss = model.calculate_loss(interaction)
         with torch.autocast(loss.device.type, enabled=False):
             torch.autograd.grad(loss, _trainable(model), allow_unused=True)
@@ -100,7 +99,7 @@ class GraphedLoss:
     def _record(self, batch: dict[str, Tensor]) -> None:
         autocast = torch.is_autocast_enabled("cuda")
         # recording draws random numbers that a run without an interruption would draw only once
-        with torch.random.fork_rng([self.model.device]), _fixed_length(self.model):
+        with torch.random.fork_rng([self.model.device]), self.model.at_fixed_length():
             try:
                 if not self.model.can_be_recorded:
                     raise DependsOnData("it computes lengths and interests on the way")
@@ -144,16 +143,6 @@ class _LossOfTensors(nn.Module):
         batch = Interaction(dict(zip(self.names, columns, strict=True)))
         with torch.autocast("cuda", enabled=self.autocast, cache_enabled=False):
             return self.model.calculate_loss(batch)
-
-
-@contextmanager
-def _fixed_length(model):
-    """Within the block every history is computed at the full length."""
-    before, model.fixed_length = model.fixed_length, True
-    try:
-        yield
-    finally:
-        model.fixed_length = before
 
 
 def _trainable(model: nn.Module) -> list[nn.Parameter]:

@@ -193,8 +193,24 @@ def test_histories_that_are_all_computed_at_the_full_length_have_the_same_scores
     batch = next(iter(valid))[0]
     with torch.no_grad():
         expected = model.full_sort_predict(batch)
-        model.fixed_length = True
-        assert_close(model.full_sort_predict(batch), expected, atol=1e-5, rtol=1e-5)
+        with model.at_fixed_length():
+            assert_close(model.full_sort_predict(batch), expected, atol=1e-5, rtol=1e-5)
+    assert not model.fixed_length
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_copy_shares_tensors_and_keeps_no_scores_of_the_model(name, toy):
+    _, model, (_, valid, _) = prepare(name, toy)
+    model.eval()
+    model.on_epoch_start(0)
+    batch = next(iter(valid))[0]
+    with torch.no_grad():
+        expected = model.full_sort_predict(batch)
+        copied = model.sharing_copy()
+        assert copied._kept_in_evaluation == {}
+        assert torch.equal(copied.full_sort_predict(batch), expected)
+    tensors = [*model.parameters(), *model.buffers()]
+    assert {*map(id, tensors)} == {*map(id, (*copied.parameters(), *copied.buffers()))}
 
 
 @pytest.mark.parametrize("modalities", [["text"], ["text", "image"]], ids="-".join)
