@@ -5,14 +5,14 @@ A line of a property file is ``key: default  # (FORM) What the key does.``, for 
     n_experts: 8          # (int, >= 1) Whitening experts per modality.
     dropout_prob: 0.2     # (float, >= 0, < 1) On the outputs of blocks.
     loss_positions: last  # (one of: last, all) Where the loss is taken.
-    modalities: ~         # (list of str, or str) Feature files to read; ~ takes all.
+    modalities: ~         # (modalities) Feature files to read; ~ takes all.
 
 The grammar::
 
     FORM         ALTERNATIVE [or ALTERNATIVE ...]
     ALTERNATIVE  KIND [, LIMIT ...] | one of: WORD [, WORD ...]
     KIND         bool | int | float | str | list | dict | None
-                 | interval | values | columns | encoding | split | ranking
+                 | interval | values | columns | encoding | split | ranking | modalities
                  | list of KIND | dict of KIND
     LIMIT        > N | >= N | < N | <= N | even       of a number, or of each in a list or dict
                  | not empty                          of a list or a string

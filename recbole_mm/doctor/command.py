@@ -16,7 +16,7 @@ from recbole_mm.tools.errors import UserError
 OK, PROBLEMS = 0, 1
 
 
-def main(arguments=None) -> int:
+def main(arguments: list[str]) -> int:
     parser = CommandParser(prog="recbole-mm doctor", description=__doc__)
     parser.add_argument("--json", action="store_true", help="as JSON, for a bug report")
     args = parser.parse_args(arguments)

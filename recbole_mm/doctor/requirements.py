@@ -100,11 +100,6 @@ def extras() -> list[Extra]:
     ]
 
 
-def is_installed() -> bool:
-    """Whether this package has metadata; a checkout on the path alone has none."""
-    return bool(_requirements())
-
-
 def _requirements() -> list[Requirement]:
     try:
         return [Requirement(line) for line in requires(PACKAGE) or []]

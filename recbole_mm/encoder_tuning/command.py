@@ -38,7 +38,7 @@ ANY_MODEL = "SASRec"
 """RecBole opens a data set for a model."""
 
 
-def main(arguments=None) -> int:
+def main(arguments: list[str]) -> int:
     """Run the command.
 
     Raises:

@@ -135,7 +135,7 @@ def _joined(parts: list[Encoded]) -> Encoded:
 
 
 def _write(path: Path, chunk: Encoded) -> None:
-    rest = json.dumps([chunk.rows, None, chunk.problems, chunk.cut])
+    rest = json.dumps([chunk.rows, chunk.problems, chunk.cut])
     with whole_or_not(path) as temporary, open(temporary, "wb") as file:
         np.savez(file, value=chunk.values, rest=rest, seal=_seal(chunk.values, rest))
 
@@ -147,7 +147,7 @@ def _read(path: Path) -> Encoded | None:
             values, rest = chunk["value"], str(chunk["rest"])
             if str(chunk["seal"]) != _seal(values, rest):
                 raise ValueError("its content has changed since it was written")
-        rows, _, problems, cut = parse_json(rest)
+        rows, problems, cut = parse_json(rest)
         return Encoded(rows, values, [(row, why) for row, why in problems], cut)
     except FileNotFoundError:
         return None

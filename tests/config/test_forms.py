@@ -1,9 +1,12 @@
 import math
+import re
 
 import numpy as np
 import pytest
 
+from recbole_mm.config import forms
 from recbole_mm.config.forms import FormError, fault, form_of_default, lay_over, parse_form
+from recbole_mm.config.kinds import KINDS
 
 INF, NAN = math.inf, math.nan
 
@@ -104,3 +107,9 @@ def test_without_a_comment_the_default_decides(default, good, bad):
 
     assert fault(form, good) is None
     assert default is None or fault(form, bad)
+
+
+def test_the_grammar_names_every_kind():
+    kinds = re.search(r"KIND +(bool .*?)list of KIND", forms.__doc__, re.DOTALL)[1]
+
+    assert set(re.findall(r"\w+", kinds)) == set(KINDS)

@@ -25,7 +25,7 @@ from recbole_mm.prepare.recipe import Recipe
 from recbole_mm.tools.command_lines import path_argument
 
 
-def read_arguments(arguments=None):
+def read_arguments(arguments: list[str]):
     parser = parser_of("amazon", __doc__)
     parser.epilog = _categories()
     parser.add_argument("category", nargs="?", help="short name or name of the category")
@@ -67,7 +67,7 @@ def _categories() -> str:
     return "\n".join(textwrap.fill(line, 100, subsequent_indent="  ") for line in lines)
 
 
-def main(arguments=None) -> None:
+def main(arguments: list[str]) -> None:
     args = read_arguments(arguments)
     mirrors = Mirrors(args.mirrors)
     source = None if args.reviews else mirrors.require_source(args.category, args.layout)

@@ -20,7 +20,7 @@ from recbole_mm.prepare.inputs import InputError
 from recbole_mm.tools.command_lines import path_argument
 
 
-def main(arguments=None) -> None:
+def main(arguments: list[str]) -> None:
     parser = parser_of("convert", __doc__)
     parser.add_argument("layout", choices=["missrec", "mmm4rec"])
     parser.add_argument("folder", type=path_argument, help="processed folder of the authors")

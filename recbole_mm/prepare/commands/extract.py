@@ -37,7 +37,7 @@ OF_MADE_FEATURES = ("--save-as", "--normalize", "--dimension", "--text-fields", 
 """Options that say how features are made."""
 
 
-def read_arguments(arguments=None):
+def read_arguments(arguments: list[str]):
     parser = parser_of("extract", __doc__)
     parser.add_argument("names", nargs="+", help="names of prepared data sets")
     add_output(parser)
@@ -117,7 +117,7 @@ def _refuse(parser, args, options: tuple[str, ...], reason: str) -> None:
             parser.error(f"{option} has no effect: {reason}")
 
 
-def main(arguments=None) -> None:
+def main(arguments: list[str]) -> None:
     args = read_arguments(arguments)
     for name in args.names:
         require_finished(args.output, name)

@@ -10,7 +10,7 @@ from recbole_mm.prepare.commands.options import add_fields, add_output, parser_o
 from recbole_mm.prepare.folders import require_finished
 
 
-def main(arguments=None) -> None:
+def main(arguments: list[str]) -> None:
     parser = parser_of("inspect", __doc__)
     parser.add_argument("name", help="name of a prepared data set")
     add_output(parser)

@@ -12,7 +12,7 @@ from recbole_mm.prepare.folders import refuse_unusable_name, require_finished
 from recbole_mm.tools.counts import counted
 
 
-def main(arguments=None) -> None:
+def main(arguments: list[str]) -> None:
     parser = parser_of("mix", __doc__)
     parser.add_argument("name", help="name of the mixture")
     parser.add_argument("domains", nargs="+", help="names of prepared data sets")

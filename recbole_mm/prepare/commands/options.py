@@ -1,7 +1,6 @@
 """What the options of the commands have in common."""
 
 import argparse
-import sys
 from pathlib import Path
 
 from recbole_mm.config.columns import FIELDS
@@ -16,14 +15,9 @@ def parser_of(command: str, description: str) -> argparse.ArgumentParser:
     return CommandParser(prog=f"recbole-mm {command}", description=description)
 
 
-def command_line(command: str, arguments) -> str:
-    """The command as a user would write it.
-
-    Args:
-        command: its name.
-        arguments: those of its ``main``; ``None``: those of the process.
-    """
-    return shell_line(["recbole-mm", command, *(sys.argv[1:] if arguments is None else arguments)])
+def command_line(command: str, arguments: list[str]) -> str:
+    """The command as a user would write it."""
+    return shell_line(["recbole-mm", command, *arguments])
 
 
 def add_output(parser: argparse.ArgumentParser) -> None:

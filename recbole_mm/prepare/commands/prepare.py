@@ -61,14 +61,14 @@ KEPT = re.compile(
 )
 
 
-def main(arguments=None) -> None:
+def main(arguments: list[str]) -> None:
     args = read_arguments(arguments)
     from recbole_mm.prepare.own_tables import prepare
 
     print(prepare(args).summary())
 
 
-def read_arguments(arguments=None):
+def read_arguments(arguments: list[str]):
     """The command line, with every file that it names, or that its folder holds, found.
 
     Raises:
