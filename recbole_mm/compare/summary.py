@@ -11,6 +11,7 @@ from recbole_mm.compare.settings import Settings
 from recbole_mm.compare.slices import Slice, slices
 from recbole_mm.compare.worker import COSTS
 from recbole_mm.config.errors import ConfigError
+from recbole_mm.reporting.environment import by_environment
 from recbole_mm.reporting.figures import Curve
 from recbole_mm.reporting.ranks import CANDIDATES, LIST_METRICS, MASKED
 from recbole_mm.reporting.statistics import (
@@ -22,7 +23,7 @@ from recbole_mm.reporting.statistics import (
     seed_values,
     user_table,
 )
-from recbole_mm.run.result import epoch_in_words
+from recbole_mm.run.result import epoch_in_words, still_rises
 
 COMMON_METRICS = ("Recall", "NDCG", "MRR")
 
@@ -138,8 +139,8 @@ def summarize(
         best_epochs=_best_epochs(finished),
         curves=_curves(finished),
         failures=failures,
-        unfinished_curves=[run for run in finished if _ends_at_its_best(run)],
-        environments=_environments(finished),
+        unfinished_curves=[run for run in finished if _still_rises(run)],
+        environments=by_environment((run.result()["environment"], run.label) for run in finished),
         ranks=lists.filter(pl.col("features") == ALL),
     )
 
@@ -175,9 +176,10 @@ def _refuse_missing_baseline(
     raise ConfigError(f"no run of the baseline {baseline} has finished{fix} ({reasons})")
 
 
-def _ends_at_its_best(run: EntryRun) -> bool:
-    result, limit = run.result(), run.plan()["config"]["epochs"]
-    return limit > 0 and result["best_epoch"] == limit - 1
+def _still_rises(run: EntryRun) -> bool:
+    result, most_epochs = run.result(), run.plan()["config"]["epochs"]
+    history, best_epoch = result["history"], result["best_epoch"]
+    return still_rises(history, best_epoch, result["epochs"] or 0, most_epochs)
 
 
 def _rows(
@@ -239,20 +241,6 @@ def _knockouts(tables: pl.DataFrame, metric: str) -> dict[str, dict[str, Interva
             order = rows["features"].unique(maintain_order=True)
             values[label] = {name: spans[name] for name in order}
     return values
-
-
-def _environments(finished: list[EntryRun]) -> list[tuple[dict[str, str], list[str]]]:
-    environments: list[tuple[dict[str, str], list[str]]] = []
-    for run in finished:
-        environment = run.result()["environment"]
-        if environment is None:  # lists of another tool
-            continue
-        labels = next((labels for known, labels in environments if known == environment), None)
-        if labels is None:
-            environments.append((environment, [run.label]))
-        elif run.label not in labels:
-            labels.append(run.label)
-    return environments
 
 
 def _configs(finished: list[EntryRun]) -> dict[str, dict]:

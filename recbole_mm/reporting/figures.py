@@ -80,6 +80,14 @@ def as_plain_text(label: str) -> str:
     return f" {text}" if text.startswith("_") else text
 
 
+def error_bars(spans: list[Interval]) -> list[list[float]]:
+    """How far intervals reach below and above their values, 0 where there is none."""
+    return [
+        [0.0 if span.low is None else max(0.0, span.value - span.low) for span in spans],
+        [0.0 if span.high is None else max(0.0, span.high - span.value) for span in spans],
+    ]
+
+
 def grouped_bars(groups: dict[str, dict[str, Interval]], labels: list[str], metric: str) -> Figure:
     """Bars with intervals.
 
@@ -95,15 +103,11 @@ def grouped_bars(groups: dict[str, dict[str, Interval]], labels: list[str], metr
         places = [i for i, values in enumerate(groups.values()) if label in values]
         spans = [values[label] for values in groups.values() if label in values]
         heights = [span.value for span in spans]
-        errors = [
-            [0.0 if span.low is None else max(0.0, span.value - span.low) for span in spans],
-            [0.0 if span.high is None else max(0.0, span.high - span.value) for span in spans],
-        ]
         axes.bar(
             [place + (number - (len(labels) - 1) / 2) * width for place in places],
             heights,
             width,
-            yerr=errors if spans else None,
+            yerr=error_bars(spans) if spans else None,
             label=as_plain_text(label),
             color=GRAYS[number % len(GRAYS)],
             hatch=HATCHES[number % len(HATCHES)],

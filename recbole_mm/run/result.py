@@ -20,6 +20,20 @@ def epoch_in_words(epoch: int | None) -> str:
     return "start" if epoch == START else str(epoch + 1)
 
 
+def still_rises(history: list[dict], best_epoch: int | None, epochs: int, most_epochs: int) -> bool:
+    """Whether the best epoch of a run is the last one that it was allowed to validate, so that further
+    epochs might be better.
+
+    Args:
+        history: see :class:`Result`.
+        best_epoch: see :class:`Result`.
+        epochs: number of epochs that it has trained.
+        most_epochs: number that it was allowed.
+    """
+    ended_early = epochs < most_epochs
+    return bool(history) and not ended_early and best_epoch == history[-1]["epoch"]
+
+
 @dataclass(frozen=True)
 class Result:
     """What one run was, what it reached and what it cost.

@@ -7,6 +7,7 @@ from recbole_mm.reporting.figures import (
     MARKERS,
     add_legend,
     draw_levels,
+    error_bars,
     learning_curves,
 )
 from recbole_mm.transfer_report.summary import UNTRAINED_ROWS, Block
@@ -36,14 +37,10 @@ def sizes_figure(blocks: list[Block], metric: str) -> Figure:
     for number, start in enumerate(TRAINED):
         spans = [row.interval for row in (block.row(start) for block in blocks) if row is not None]
         means = [span.value for span in spans]
-        errors = [
-            [0.0 if span.low is None else max(0.0, span.value - span.low) for span in spans],
-            [0.0 if span.high is None else max(0.0, span.high - span.value) for span in spans],
-        ]
         axes.errorbar(
             [share * (1 + 0.03 * (number - 1)) for share in shares],
             means,
-            yerr=errors,
+            yerr=error_bars(spans),
             color=str(0.15 * number),
             linestyle=DASHES[number],
             marker=MARKERS[number],

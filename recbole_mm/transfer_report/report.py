@@ -8,6 +8,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from recbole_mm.reporting.conditions import LEAVE_ONE_OUT, ranking_conditions, tie_conditions
+from recbole_mm.reporting.environment import by_environment
 from recbole_mm.reporting.figures import svg_text, write_figure
 from recbole_mm.reporting.page import render
 from recbole_mm.reporting.ranks import CANDIDATES, MASKED
@@ -133,13 +134,7 @@ def _shared_tables(study: Study, blocks: list[Block]) -> dict[str, Table]:
         for outcome in reversed(study.outcomes)
         if outcome.start == UNFROZEN and outcome.condition == ALL
     }
-    made_with: list[tuple[dict[str, str], list[str]]] = []
-    for outcome in study.outcomes:
-        labels = next((ls for known, ls in made_with if known == outcome.environment), None)
-        if labels is None:
-            made_with.append((outcome.environment, [outcome.start]))
-        elif outcome.start not in labels:
-            labels.append(outcome.start)
+    made_with = by_environment((outcome.environment, outcome.start) for outcome in study.outcomes)
     return {
         "searched": tables.searched_table(study),
         "pretraining": tables.pretraining_table(study),

@@ -16,7 +16,7 @@ from recbole_mm.reporting.statistics import (
     seed_values,
     user_table,
 )
-from recbole_mm.run.result import Result
+from recbole_mm.run.result import Result, still_rises
 from recbole_mm.transfer_report.budget import Description
 from recbole_mm.transfer_report.convergence import SHARES, Reached, reached
 from recbole_mm.transfer_report.outcomes import Outcome
@@ -158,9 +158,7 @@ def _block(
             for start in TRAINED
         },
         levels=_levels(results),
-        unfinished=[
-            (o.start, o.seed) for o in outcomes if o.start in TRAINED and _ends_at_its_best(o)
-        ],
+        unfinished=[(o.start, o.seed) for o in outcomes if o.start in TRAINED and _still_rises(o)],
         valid_metric=next(iter(results[SCRATCH].values())).valid_metric,
         users=ranks["user"].n_unique(),
         targets=len(ranks.filter(label=SCRATCH, seed=ranks["seed"][0])),
@@ -214,8 +212,9 @@ def _levels(results: dict[str, dict[int, Result]]) -> dict[str, float]:
     return levels
 
 
-def _ends_at_its_best(outcome: Outcome) -> bool:
+def _still_rises(outcome: Outcome) -> bool:
     result = outcome.result
-    if result is None or not result.history or result.epochs < outcome.config["epochs"]:
+    if result is None:
         return False
-    return result.best_epoch == result.history[-1]["epoch"]
+    most_epochs = outcome.config["epochs"]
+    return still_rises(result.history, result.best_epoch, result.epochs, most_epochs)

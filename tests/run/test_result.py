@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from recbole_mm.run.result import Result
+from recbole_mm.run.result import START, Result, still_rises
 from recbole_mm.tools.errors import UserError
 from recbole_mm.tools.files import write_json
 
@@ -69,3 +69,19 @@ def test_a_value_of_another_type_is_damage(tmp_path, name, value, words):
 
     with pytest.raises(UserError, match=f"result.json: .*{words}"):
         Result.load(tmp_path / "result.json")
+
+
+@pytest.mark.parametrize(
+    ("validated", "best", "epochs", "expected"),
+    [
+        ([1, 3, 5], 5, 7, True),  # eval_step: 2 of 7 epochs
+        ([1, 3, 5], 3, 7, False),
+        ([1, 3, 5], 5, 6, False),  # ended before the seventh
+        ([START, 0, 1], START, 7, False),
+        ([], None, 7, False),
+    ],
+)
+def test_a_curve_still_rises_if_its_last_validation_is_the_best(validated, best, epochs, expected):
+    history = [{"epoch": epoch} for epoch in validated]
+
+    assert still_rises(history, best, epochs, most_epochs=7) == expected
