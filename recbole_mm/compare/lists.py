@@ -29,8 +29,8 @@ from recbole_mm.reporting.ranks import (
 )
 from recbole_mm.run.splits import load_dataset
 from recbole_mm.tools.file_names import label_as_name
-from recbole_mm.tools.files import write_json
 from recbole_mm.tools.hashing import sha256_of_file, sha256_of_parts
+from recbole_mm.tools.records import write_record
 
 TREC_COLUMNS = ("user", "Q0", "item", "rank", "score", "tag")
 TREC_ENDINGS = (".run", ".trec")
@@ -199,13 +199,14 @@ def write_lists_run(lists: ForeignLists, settings: Settings, config: RunConfig) 
     columns = ("user", "item", "rank", "history_length", "recommended", "features", "seen", "label")
     run.folder.mkdir(parents=True, exist_ok=True)
     plan = {"label": lists.label, "config": config_to_plain(config), "lists": str(lists.path)}
-    write_json(run.folder / PLAN, plan)
+    write_record(run.folder / PLAN, plan)
     write_table(ranks.select(*columns, "model", "seed"), run.folder / RANKS)
     record: dict = {
         **dict.fromkeys(COSTS), "history": [], "best_epoch": None, "environment": None,
         "n_items": targets.items, "metrics": {CANDIDATES: {}, MASKED: {}},
+        RANKS: sha256_of_file(run.folder / RANKS),
     }  # fmt: skip
-    write_json(run.folder / RESULT, record)
+    write_record(run.folder / RESULT, record)
     return run
 
 

@@ -87,7 +87,7 @@ class EntryRun(NamedTuple):
             self.plan()
             known = self.result().get(RANKS)
             pl.read_parquet_schema(pattern_of(self.folder / RANKS))
-            if known not in (None, sha256_of_file(self.folder / RANKS)):
+            if known != sha256_of_file(self.folder / RANKS):
                 raise ConfigError(f"{RANKS} has changed since it was written")
         except (OSError, UserError, pl.exceptions.PolarsError) as error:
             set_aside(self.folder / RESULT, error)

@@ -44,9 +44,6 @@ RETIRED = {
 }  # fmt: skip
 """Keys of earlier releases of RecBole, which have no effect, and what has taken their place."""
 
-REPLACED = {"tf32": "matmul_precision"}
-"""Keys of earlier versions of this package, which a trained model does not need, and their successors."""
-
 OF_THIS_MACHINE = ("data_cache",)
 """Keys that name a folder to write to; a stored configuration, which may come from elsewhere, does
 not."""
@@ -77,7 +74,6 @@ def refuse_unknown_keys(keys: Iterable[str], source: str) -> None:
         if _is_known(key, known):
             continue
         near = nearest(str(key), (known | keys_read_by_recbole()) - RETIRED.keys(), n=3)
-        near = [REPLACED[key]] if key in REPLACED else near
         described = f"the keys and what they do are in {properties_dir()}"
         raise UnknownKey(source, key, list(map(repr, near)), described)
 

@@ -9,10 +9,9 @@ import torch
 from recbole.config import Config
 
 from recbole_mm.config.errors import ConfigError
-from recbole_mm.config.keys import REPLACED, SET_BY_RECBOLE, keys_of_model
+from recbole_mm.config.keys import SET_BY_RECBOLE, keys_of_model
 from recbole_mm.config.load import RunConfig
-from recbole_mm.config.models import INSTEAD, MODELS, model_name
-from recbole_mm.config.property_files import release_values
+from recbole_mm.config.models import INSTEAD, model_name
 
 
 def config_to_plain(config: Config) -> dict:
@@ -60,26 +59,10 @@ def config_from_plain(plain: dict) -> RunConfig:
             f"a stored configuration is of RecBole's {plain['model']}, which is not run here; train "
             f"{INSTEAD[plain['model']]} in its place"
         )
-    model, stored = model_name(plain["model"]), with_release(plain)
-    kept = keys_of_model(model, stored)
-    values = {key: stored[key] for key in kept if key not in ("model", "dataset")}
+    model = model_name(plain["model"])
+    kept = keys_of_model(model, plain)
+    values = {key: plain[key] for key in kept if key not in ("model", "dataset")}
     return RunConfig(model, plain["dataset"], values, users_files=False)
-
-
-def with_release(plain: dict) -> dict:
-    """A stored configuration with the values that its ``released: True`` stood for.
-
-    :func:`config_to_plain` writes the values themselves. A configuration that holds the key was
-    stored when ``released: True`` replaced the values beside it, all but a softmax over the batch.
-    Keys that this version has replaced are left out.
-    """
-    plain = {key: value for key, value in plain.items() if key not in REPLACED}
-    if not plain.get("released") or plain["model"] not in MODELS:
-        return plain
-    release = release_values(plain["model"])
-    if plain.get("softmax") == "in_batch":
-        del release["softmax"]
-    return {**plain, **release, "released": False}
 
 
 def to_plain(value):

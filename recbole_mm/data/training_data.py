@@ -4,7 +4,6 @@ A record is plain data, which checkpoints and bundles hold. A list of records be
 pre-training.
 """
 
-from collections.abc import Mapping
 from logging import getLogger
 from pathlib import Path
 from typing import Any
@@ -43,27 +42,9 @@ def training_data(config) -> Record:
     }
 
 
-def recorded(records, config: Mapping, name=None) -> list[Record]:
-    """The records of a checkpoint or a bundle; one of an earlier version has names alone.
-
-    Args:
-        records: as they are stored.
-        config: the configuration beside them.
-        name: of the data set, if the configuration does not have it.
-    """
-    known = well_formed(records)
-    if known:
-        return known
-    name = config.get("dataset", name)
-    if not isinstance(name, str):
-        return [UNKNOWN]
-    domains = config.get("domains")
-    domains = domains if fits(domains, list[str]) else []
-    named = {**UNKNOWN, "name": name, "stage": config.get("train_stage"), "domains": domains}
-    named["terms"] = dict.fromkeys(domains or [name])
-    excluded = config.get("exclude_users_of")
-    named["without_users_of"] = [excluded] if isinstance(excluded, str) else excluded or []
-    return well_formed([named]) or [UNKNOWN]
+def recorded(records) -> list[Record]:
+    """The records that a checkpoint or a bundle holds, or :data:`UNKNOWN`."""
+    return well_formed(records) or [UNKNOWN]
 
 
 def well_formed(records) -> list[Record]:

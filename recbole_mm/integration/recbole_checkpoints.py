@@ -27,7 +27,7 @@ from recbole_mm.tools.torch_files import (
 
 PACKAGES_WITH_MODELS = ("recbole", "recbole_mm")
 CONFIG_CLASS = ("recbole.config.configurator", "Config")
-RUN_CONFIG_CLASSES = {("recbole_mm.config", "RunConfig"), ("recbole_mm.config.load", "RunConfig")}
+RUN_CONFIG_CLASS = ("recbole_mm.config.load", "RunConfig")
 IN_RECBOLE_CHECKPOINTS = {
     ("collections", "OrderedDict"),
     ("numpy", "dtype"),
@@ -181,7 +181,7 @@ class _RecBoleUnpickler(pickle._Unpickler):
             return super().find_class(module, name)
         if (module, name) == CONFIG_CLASS:
             return _config_to_read()
-        if (module, name) in RUN_CONFIG_CLASSES:
+        if (module, name) == RUN_CONFIG_CLASS:
             return _run_config_to_read()
         if module == "recbole.utils.enum_type":
             found = super().find_class(module, name)

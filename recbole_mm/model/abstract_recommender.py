@@ -63,8 +63,7 @@ class MultiModalRecommender(ItemRecommender):
         layer_stacks: glob patterns of lists of layers; a shallower model lacks the upper layers.
         function_keys: keys of the configuration that change how items are ranked with the same
             parameters, other than those that determine shapes.
-        implied_keys: values of those that a checkpoint of the authors, or of an earlier version,
-            does not record.
+        implied_keys: values of those for a checkpoint of the authors, which does not record them.
         use_time: whether the model reads when events happened.
         times_shuffled: read the intervals of a history in another order, to see what time is worth.
         trains_on_windows: whether the loss can be computed at every event of a history at once

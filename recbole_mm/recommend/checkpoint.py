@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from recbole_mm.config.checks import refuse_wrong_values
 from recbole_mm.config.keys import refuse_unknown_keys
-from recbole_mm.config.plain import config_from_plain, config_to_plain, with_release
+from recbole_mm.config.plain import config_from_plain, config_to_plain
 from recbole_mm.data.builtin import BUILTIN
 from recbole_mm.data.dataset import MultiModalDataset
 from recbole_mm.data.training_data import UNKNOWN, Record, training_data, well_formed
@@ -84,7 +84,7 @@ def open_checkpoint(path, device=None, data_path=None) -> Opened:
         checkpoint = read_checkpoint(path)
     except CheckpointOfRecBole:
         return _open_of_recbole(path, device, data_path)
-    plain, state = with_release(checkpoint["config"]), checkpoint["state_dict"]
+    plain, state = checkpoint["config"], checkpoint["state_dict"]
     modalities = [name.split(".")[1] for name in state if name.startswith("adapters.")]
     plain = {**plain, "modalities": list(dict.fromkeys(modalities))}
     if data_path is not None:
@@ -256,7 +256,7 @@ def _refuse_files_elsewhere(config, origin: str) -> None:
 
 def _refuse_other_features(known, train: MultiModalDataset, origin: str) -> None:
     """The features on disk must be made as those that the model was trained with."""
-    known = known if isinstance(known, Mapping) else None  # absent in files of earlier versions
+    known = known if isinstance(known, Mapping) else None
     different = match_features(known, train.feature_info, train.modalities).different
     if different:
         facts = "; ".join(f"{modality}: {fact}" for modality, fact in different.items())
@@ -268,8 +268,8 @@ def _refuse_other_features(known, train: MultiModalDataset, origin: str) -> None
 
 
 def _as_trained(catalog: Catalog, recorded) -> Catalog:
-    """A catalog with the numbers of interactions that training has met, whatever has been added to the
-    data set since; a checkpoint of an earlier version does not record them."""
+    """A catalog with the numbers of interactions that training has met, if they are recorded, whatever
+    has been added to the data set since."""
     recorded = recorded if isinstance(recorded, Mapping) else {}
     tokens, counts = recorded.get("item_tokens"), recorded.get("item_counts")
     if not isinstance(counts, Tensor) or counts.dtype != torch.int64:
@@ -294,12 +294,12 @@ def _facts(checkpoint: Mapping, plain: dict, train: MultiModalDataset) -> dict:
         "protocol": {key: str(plain["eval_args"][key]) for key in protocol},
         "validation": {plain["valid_metric"].lower(): float(checkpoint["best_valid_score"])},
         "epoch": int(checkpoint["epoch"]) + 1,
-        "training_data": well_formed(checkpoint.get("training_data")) or _known_today(plain, train),
+        "training_data": well_formed(checkpoint.get("training_data")) or _on_disk(plain, train),
     }
 
 
-def _known_today(plain: dict, train: MultiModalDataset) -> list[Record]:
-    """For a checkpoint of an earlier version: what the data set on disk says of itself."""
+def _on_disk(plain: dict, train: MultiModalDataset) -> list[Record]:
+    """For a checkpoint of RecBole's trainer, which records nothing: what the data set says of itself."""
     return [UNKNOWN] * bool(plain.get("pre_model_path")) + [training_data(train.config)]
 
 

@@ -1,6 +1,6 @@
 """Records that this package writes for itself: JSON objects with a seal, so that damage is noticed.
 
-The seal is the SHA-256 of the other values. A record without one, of an earlier release, is read too.
+The seal is the SHA-256 of the other values.
 """
 
 import json
@@ -46,10 +46,9 @@ def unsealed(text: str) -> dict:
         ValueError: the text is not that of a record.
     """
     record = parse_json(text)
-    seal = record.pop(SEAL, None) if isinstance(record, dict) else ""
-    if seal in (None, _seal_of(record)):
-        return record
-    raise ValueError("its content has changed since it was written")
+    if not isinstance(record, dict) or record.pop(SEAL, None) != _seal_of(record):
+        raise ValueError("its content has changed since it was written")
+    return record
 
 
 def _seal_of(values) -> str:

@@ -140,10 +140,7 @@ def read_parameters(folder) -> tuple[dict, dict[str, Tensor], dict, list[Record]
 
 def _training_data(described: dict) -> list[Record]:
     facts = described.get("facts")
-    facts = facts if isinstance(facts, dict) else {}
-    data = facts.get("data")
-    name = data.get("name") if isinstance(data, dict) else None
-    return recorded(facts.get("training_data"), described["config"], name)
+    return recorded(facts.get("training_data") if isinstance(facts, dict) else None)
 
 
 def what_is_missing(path) -> str:

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from recbole_mm.config.models import MODELS
-from recbole_mm.config.plain import with_release
 from recbole_mm.data.training_data import UNKNOWN, Record, recorded
 from recbole_mm.model.abstract_recommender import (
     OF_ONE_DATA_SET,
@@ -101,15 +100,15 @@ def read_pretrained(path, model: str) -> Pretrained:
             state = import_authors_checkpoint(path, model)
             return Pretrained(state, None, FEATURES[model], [UNKNOWN])
         config, state = checkpoint["config"], checkpoint["state_dict"]
-        features = checkpoint.get("features")  # absent in files of earlier versions
+        features = checkpoint.get("features")
         features = features if isinstance(features, dict) else None
-        data = recorded(checkpoint.get("training_data"), config)
+        data = recorded(checkpoint.get("training_data"))
     if config["model"] != model:
         raise TransferError(
             f"{path} is a checkpoint of {config['model']} and cannot start a {model}. Give a checkpoint "
             f"of {model}, or leave pre_model_path empty."
         )
-    return Pretrained(state, with_release(config), features, data)
+    return Pretrained(state, config, features, data)
 
 
 def refuse_another_function(

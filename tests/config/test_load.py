@@ -67,7 +67,6 @@ def test_the_command_line_of_the_host_process_is_not_read(monkeypatch):
         ("learning_rat", "'learning_rate'"),
         ("max_item_list_length", "'MAX_ITEM_LIST_LENGTH'"),
         ("modality", "'modalities'"),
-        ("tf32", "'matmul_precision'"),
     ],
 )
 def test_an_unknown_key_is_refused_with_the_nearest_known_one_and_its_source(tmp_path, key, near):

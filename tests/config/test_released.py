@@ -6,7 +6,7 @@ from recbole.config import Config
 
 from recbole_mm.config.checks import refuse_wrong_values
 from recbole_mm.config.load import load_config
-from recbole_mm.config.plain import config_from_plain, config_to_plain, with_release
+from recbole_mm.config.plain import config_from_plain, config_to_plain
 from recbole_mm.config.property_files import (
     joined,
     model_files,
@@ -120,39 +120,3 @@ def test_a_stored_configuration_holds_the_values_of_the_release_and_of_its_user(
     assert "released" not in plain
     expected = {**release_values("MMM4Rec"), **settings}
     assert values_of(config_from_plain(plain), expected) == expected
-
-
-@pytest.mark.parametrize("model", WITH_A_RELEASE)
-@pytest.mark.parametrize(
-    "softmax, expected",
-    [("trained", "all_rows"), ("full", "all_rows"), ("in_batch", "in_batch")],
-)
-def test_a_stored_released_stands_for_its_values_whatever_is_beside_it(model, softmax, expected):
-    """So were configurations stored when a model read ``released`` itself."""
-    stored = config_to_plain(load_config(model, "demo", config_dict={"softmax": softmax}))
-    for key in ("time_init", "adapter_bias_init"):  # keys that did not exist
-        stored.pop(key, None)
-
-    config = config_from_plain({**stored, "released": True})
-
-    release = release_values(model)
-    assert values_of(config, release) == {**release, "softmax": expected}
-
-
-def test_a_stored_configuration_without_the_release_is_not_changed():
-    stored = {"model": "MMM4Rec", "released": False, "layer_norm_eps": 1e-5}
-
-    assert with_release(stored) == stored
-
-
-def test_a_key_that_has_been_replaced_is_left_out():
-    stored = {"model": "MMM4Rec", "tf32": False, "layer_norm_eps": 1e-5}
-
-    assert with_release(stored) == {"model": "MMM4Rec", "layer_norm_eps": 1e-5}
-
-
-@pytest.mark.parametrize("model", ["SASRec", "../released/MMM4Rec"])
-def test_only_models_of_this_package_have_a_release(model):
-    stored = {"model": model, "released": True}
-
-    assert with_release(stored) == stored

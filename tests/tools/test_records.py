@@ -1,5 +1,5 @@
-import json
 import random
+from contextlib import suppress
 
 import pytest
 
@@ -16,14 +16,9 @@ def test_a_record_is_read_back_without_its_seal(tmp_path):
     assert read_record(tmp_path / "b.json") is None
 
 
-def test_a_record_of_an_earlier_release_has_no_seal(tmp_path):
-    (tmp_path / "a.json").write_text('{"score": 1}')
-
-    assert read_record(tmp_path / "a.json") == {"score": 1}
-
-
 @pytest.mark.parametrize(
-    "text", ["", "3", "[]", "null", '{"a": 1', "[" * 99999, '{"a":1,"sha256":""}']
+    "text",
+    ["", "3", "[]", "null", '{"a": 1', "[" * 99999, '{"a":1}', '{"a":1,"sha256":""}'],
 )
 def test_damage_is_an_error_that_names_the_file(tmp_path, text):
     (tmp_path / "a.json").write_text(text)
@@ -40,8 +35,5 @@ def test_a_record_that_has_changed_in_any_way_is_not_read(tmp_path):
         content = bytearray(whole)
         content[rng.randrange(len(content))] = rng.randrange(256)
         path.write_bytes(content[: rng.choice([len(content), rng.randrange(len(content))])])
-        try:
-            record = read_record(path)
-        except UserError:
-            continue
-        assert record == VALUES or json.loads(path.read_bytes()).get("sha256") is None
+        with suppress(UserError):
+            assert read_record(path) == VALUES
