@@ -202,18 +202,21 @@ class ItemRecommender(SequentialRecommender):
         """Whether an item has a training interaction, ``(n_items,)`` bool."""
         return self.item_table.trained
 
-    def adapt(self, modality: str, item_id: Tensor | None = None, mask: bool = True) -> Tensor:
+    def adapt(
+        self, modality: str, item_id: Tensor | None = None, mask: bool = True, drop: float = 0.0
+    ) -> Tensor:
         """Adapted features of some items, or of all.
 
         Args:
             modality: its name.
             item_id: ``(n,)``; ``None`` for the whole table.
             mask: give 0 for items without the modality, instead of the adapter's bias.
+            drop: share of the features' entries that are dropped.
 
         Returns:
             ``(n, hidden_size)``
         """
-        return self.item_table.adapt(modality, self.adapters[modality], item_id, mask)
+        return self.item_table.adapt(modality, self.adapters[modality], item_id, mask, drop)
 
     def id_available(self, item_id: Tensor | None = None) -> Tensor | None:
         """Whether the IDs of some items, or of all, are trained: ``(n,)`` bool; ``None`` when all

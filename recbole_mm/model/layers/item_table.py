@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from recbole_mm.model.layers.augmentation import drop_features
 from recbole_mm.model.layers.feature_transform import FeatureTransform
 from recbole_mm.model.layers.per_domain import PerDomain
 
@@ -96,7 +97,12 @@ class ItemTable(nn.Module):
         return module(_rows(self.domain, item_id), *inputs)
 
     def adapt(
-        self, modality: str, adapter: nn.Module, item_id: Tensor | None = None, mask: bool = True
+        self,
+        modality: str,
+        adapter: nn.Module,
+        item_id: Tensor | None = None,
+        mask: bool = True,
+        drop: float = 0.0,
     ) -> Tensor:
         """Features mapped to the width of the model.
 
@@ -105,12 +111,15 @@ class ItemTable(nn.Module):
             adapter: the map of this modality, ``(n, F)`` to ``(n, d)``.
             item_id: see the module.
             mask: give 0 for items without the modality, instead of what the adapter makes of 0.
+            drop: share of the features' entries that are dropped.
 
         Returns:
             ``(n, d)`` in the dtype of the adapter.
         """
         dtype = next(adapter.parameters()).dtype
         feature = self.feature(modality, item_id).to(dtype)
+        if drop:
+            feature = drop_features(feature, drop)
         adapted = self.through(adapter, item_id, feature)
         return keep_rows(adapted, self.present(modality, item_id)) if mask else adapted
 

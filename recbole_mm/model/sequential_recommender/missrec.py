@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from recbole_mm.data.examples import TARGET_LIST
 from recbole_mm.model.abstract_recommender import MultiModalRecommender, read_choice
-from recbole_mm.model.layers.augmentation import drop_features, drop_items
+from recbole_mm.model.layers.augmentation import drop_items
 from recbole_mm.model.layers.bucketing import LengthGroup, gather_positions, ungroup
 from recbole_mm.model.layers.dropout import Dropout
 from recbole_mm.model.layers.interest import (
@@ -601,13 +601,11 @@ class MISSRec(MultiModalRecommender):
     def _feature_dropped(self, item_id: Tensor) -> Tensor:
         """The leading modality's embeddings of items, ``(n, D)``, with some features dropped."""
         leading = self.modalities[0]
+        if self.word_dropped is None:
+            drop = self.feature_drop_ratio
+            return self.adapt(leading, item_id, mask=self.mask_missing, drop=drop)
         adapter = self.adapters[leading]
-        dtype = next(adapter.parameters()).dtype
-        if self.word_dropped is not None:
-            feature = self.word_dropped[item_id].to(dtype)
-        else:
-            feature = self.feature(leading)[item_id].to(dtype)
-            feature = drop_features(feature, self.feature_drop_ratio)
+        feature = self.word_dropped[item_id].to(next(adapter.parameters()).dtype)
         embedding = self.item_table.through(adapter, item_id, feature)
         if not self.mask_missing:
             return embedding

@@ -8,10 +8,9 @@ from recbole.model.layers import TransformerEncoder
 from torch import Tensor, nn
 
 from recbole_mm.model.abstract_recommender import MultiModalRecommender
-from recbole_mm.model.layers.augmentation import drop_features, drop_items
+from recbole_mm.model.layers.augmentation import drop_items
 from recbole_mm.model.layers.bucketing import gather_positions, map_by_length
 from recbole_mm.model.layers.dropout import Dropout
-from recbole_mm.model.layers.item_table import keep_rows
 from recbole_mm.model.layers.moe import MoEAdapter
 from recbole_mm.model.layers.softmax import Scores, dot_products
 from recbole_mm.model.layers.substitution import substitute
@@ -105,27 +104,17 @@ class UniSRec(MultiModalRecommender):
             item_id: ``(n,)``; ``None`` for the whole table.
             feature_drop: share of the features' entries that are dropped.
         """
-        embedding = 0.0
-        for modality in self.modalities:
-            feature = self.item_table.feature(modality, item_id)
-            feature = feature.to(self.position_embedding.weight.dtype)
-            if feature_drop:
-                feature = drop_features(feature, feature_drop)
-            present = self.item_table.present(modality, item_id)
-            adapted = self.item_table.through(self.adapters[modality], item_id, feature)
-            embedding = embedding + keep_rows(adapted, present)
-        if self.use_item_id:
-            embedding = embedding + self.id_rows(self.item_embedding.weight, item_id)
-        return embedding
+        first, *others = self._parts(item_id, feature_drop).values()
+        return sum(others, first)
 
-    def score_parts(self, seq_output: Tensor, item_id: Tensor) -> dict[str, Tensor]:
-        parts = {}
-        for m in self.modalities:
-            feature = self.item_table.feature(m, item_id).to(seq_output.dtype)
-            adapted = self.item_table.through(self.adapters[m], item_id, feature)
-            parts[m] = keep_rows(adapted, self.item_table.present(m, item_id))
+    def _parts(self, item_id: Tensor | None, feature_drop: float = 0.0) -> dict[str, Tensor]:
+        parts = {m: self.adapt(m, item_id, drop=feature_drop) for m in self.modalities}
         if self.use_item_id:
             parts["id"] = self.id_rows(self.item_embedding.weight, item_id)
+        return parts
+
+    def score_parts(self, seq_output: Tensor, item_id: Tensor) -> dict[str, Tensor]:
+        parts = self._parts(item_id)
         norm = sum(parts.values()).norm(dim=-1).clamp(min=1e-12) * self.temperature
         return {name: seq_output @ part.T / norm for name, part in parts.items()}
 
