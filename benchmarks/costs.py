@@ -13,8 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 class Costs(NamedTuple):
     """Attributes:
-    flops: of the matrix products, a multiplication and an addition each; element-wise work is not
-        counted.
+    flops: operations of the matrix products, where a multiplication and an addition count as two;
+        element-wise work is not counted.
     moved: bytes of memory traffic that even a perfectly fused step has, see
         :func:`count_costs`.
     """
@@ -25,8 +25,8 @@ class Costs(NamedTuple):
 
 class MachineRates(NamedTuple):
     """Attributes:
-    products: operations a second of a large float32 matrix product.
-    copies: bytes a second of a large copy, read and written.
+    products: operations per second of a large float32 matrix product.
+    copies: bytes per second of a large copy, read and written.
     """
 
     products: float
@@ -34,8 +34,8 @@ class MachineRates(NamedTuple):
 
 
 def machine_rates(clock: Callable[[], float] = time.perf_counter, n: int = 2048) -> MachineRates:
-    """The rates of this machine, now: the best of two products of ``n`` x ``n`` / 2 x ``n``, and of
-    two copies of sixteen times as many numbers as a factor has."""
+    """The current rates of this machine: the best of two products of ``n`` x ``n`` / 2 x ``n``, and
+    of two copies of sixteen times as many numbers as a factor has."""
     a, b = torch.randn(n, n // 2), torch.randn(n // 2, n)
     source = torch.randn(8 * n * n)
     copy = torch.empty_like(source)

@@ -2,16 +2,16 @@
 
     python benchmarks/gpu.py [--only machine,kernels,tests,steps,epoch,compiled] [--lengths 20 200]
 
-- machine: what a large matrix product and a large copy reach here;
+- machine: throughput of a large matrix product and of a large copy;
 - kernels: errors of the fused kernels of mamba_ssm and causal_conv1d and of ours, against float64;
-- tests: those that are marked ``gpu``;
+- tests: tests that are marked ``gpu``;
 - steps: milliseconds and peak memory of a training step at the released sizes, by kernels, precision,
   groups of similar length and CUDA graphs; ``first s`` is the first one, in which kernels are chosen;
-- epoch: one of the trainer at the sizes of Pantry, reading its batches included;
+- epoch: an epoch of the trainer at the size of Pantry, including reading its batches;
 - compiled: a step whose blocks ``torch.compile`` has compiled.
 
-Random data. What fails, or would begin after ``--seconds``, is named at the end, and the exit code is
-1. ``--cpu`` tries the script without a GPU, at a tiny size.
+The data are random. Parts that fail, or would begin after ``--seconds``, are named at the end, and
+the exit code is 1. ``--cpu`` tries the script without a GPU, at a tiny size.
 """
 
 import argparse
@@ -45,9 +45,9 @@ from recbole_mm.training.trainer import MultiModalTrainer
 # Triton chooses the kernels of mamba_ssm by trying them, for a minute or two: once for all parts
 os.environ.setdefault("TRITON_CACHE_AUTOTUNING", "1")
 ROOT = Path(__file__).parents[1]
-USERS, ITEMS, EVENTS = 13101, 4899, 126962  # of Pantry; the padding item is one of the items
-WIDTH = 768  # of a modality's features
-REAL_SHARE = 1 / 3  # of the positions of padded histories
+USERS, ITEMS, EVENTS = 13101, 4899, 126962  # sizes of Pantry; the padding item is one of the items
+WIDTH = 768  # width of a modality's features
+REAL_SHARE = 1 / 3  # share of events among the positions of padded histories
 SECONDS_OF_TESTS = 180
 LONG = 100  # from this length on a batch has an eighth of the rows
 ROWS = {"MMM4Rec": 1024, "MISSRec": 512, "UniSRec": 1024, "SASRecPlus": 128, "HSTU": 128}
@@ -58,12 +58,12 @@ TF32 = {"matmul_precision": "high"}
 
 
 class Bench(NamedTuple):
-    """Where and how large everything is measured.
+    """The device and the sizes of all measurements.
 
     Attributes:
         device: ``cuda`` or ``cpu``.
-        lengths: of the histories.
-        steps: that are timed.
+        lengths: lengths of the histories.
+        steps: number of timed steps.
     """
 
     device: str
@@ -76,7 +76,7 @@ class Bench(NamedTuple):
 
     @property
     def has_fused(self) -> bool:
-        """Whether mamba_ssm and causal_conv1d are there."""
+        """Whether mamba_ssm and causal_conv1d can be used."""
         return self.on_gpu and all(find_spec(name) for name in PACKAGES)
 
     def now(self) -> float:
@@ -85,7 +85,7 @@ class Bench(NamedTuple):
         return time.perf_counter()
 
     def seconds(self, work: Callable[[], object], repeats: int = 10) -> float:
-        """Median over repeats, after one that is not timed."""
+        """Median over repeats, after an untimed one."""
         work()
         found = []
         for _ in range(repeats):
@@ -168,7 +168,7 @@ def compiled(bench: Bench) -> None:
 
 
 def measure(bench: Bench, rows: list[Row]) -> None:
-    """Print a line for each; one that fails is raised when all are printed."""
+    """Print a line for each row; the last failure is raised after all lines are printed."""
     print(f"{'model':10s} {'L':>5s} {'changes':78s} {'rows':>5s} first s  ms/step       MB")
     failed = None
     for row in rows:
@@ -213,7 +213,8 @@ def line_of(bench: Bench, row: Row) -> str:
 
 
 def compile_blocks(model) -> None:
-    """Compile the layers, every history at the full length, so that one shape is compiled."""
+    """Compile the layers, with every history at the full length, so that only one shape is
+    compiled."""
     model.fixed_length = True
     for layer in (*model.encoder_layers, *(x for xs in model.cross_layers.values() for x in xs)):
         layer.compile()
@@ -228,7 +229,7 @@ def epoch(bench: Bench) -> None:
     if bench.has_fused:
         variants[1:1] = [FUSED, FUSED | TF32, FUSED | TF32 | GRAPHS]
         variants.append(FUSED | {"released": True, "length_group_size": 0})
-    print("MMM4Rec: seconds of an epoch, of reading its batches alone, of the validation")
+    print("MMM4Rec: seconds of an epoch, of only reading its batches, of the validation")
     with tempfile.TemporaryDirectory() as folder:
         width = WIDTH if bench.on_gpu else 8
         random_folder(Path(folder) / "random", users, items, EVENTS / USERS, width)
@@ -262,7 +263,7 @@ def kernels(bench: Bench) -> None:
     """Largest errors as a share of the largest value of the exact result."""
     b, h, p, g, n = (8, 8, 64, 8, 64) if bench.on_gpu else (2, 2, 8, 1, 8)
     if not bench.has_fused:
-        print(f"without {' and '.join(PACKAGES)}, or without a GPU: torch's alone")
+        print(f"without {' and '.join(PACKAGES)}, or without a GPU: only torch's kernels")
 
     def draw(*shape):
         return torch.randn(*shape, device=bench.device)
@@ -321,14 +322,14 @@ def main() -> int:
     parser.add_argument("--only", default=",".join(PARTS), help="parts, comma-separated")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--lengths", type=int, nargs="+", default=[20, 200])
-    parser.add_argument("--seconds", type=float, default=300, help="no part begins after them")
+    parser.add_argument("--seconds", type=float, default=300, help="no part begins after this time")
     parser.add_argument("--cpu", action="store_true", help="try the script without a GPU")
     options = parser.parse_args()
     wanted = options.only.split(",")
     if unknown := [name for name in wanted if name not in PARTS]:
         parser.error(f"--only: {unknown[0]!r} is not one of {', '.join(PARTS)}")
     if not options.cpu and not torch.cuda.is_available():
-        parser.error("no CUDA device is to be seen; --cpu tries the script without one")
+        parser.error("no CUDA device found; --cpu tries the script without one")
     bench = Bench("cpu" if options.cpu else "cuda", options.lengths, options.steps)
     gpu = torch.cuda.get_device_name() if bench.on_gpu else "no GPU"
     print(f"{gpu}, torch {torch.__version__}", flush=True)

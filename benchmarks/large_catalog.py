@@ -4,9 +4,9 @@
 
 ``step``: exact softmax over all items; ``step_sparse``: sampled softmax, and only the ID embeddings of the
 batch change; ``evaluation``: RecBole's evaluator with 10,000 users. Batches of 1,024 targets, histories of
-at most 20 events, width 256, features of 384 and 512 numbers in float16. Every row is a process of its own.
-"MB own" is memory that no file backs. Before the step with IDs a small one is made, so that the optimizer
-has its state.
+at most 20 events, width 256, features of 384 and 512 numbers in float16. Every row runs in its own
+process. "MB own" is memory that is not backed by a file. A small step precedes the step with IDs,
+so that the optimizer has its state.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from recbole_mm.integration.lookup import model_class
 BATCH, LENGTH, WIDTH = 1024, 20, 256
 WIDTHS = {"text": 384, "image": 512}
 EVALUATED = 10_000
-ROWS_OF_RANDOM_FEATURES = 10_000  # repeated: to draw them all takes longer than a step
+ROWS_OF_RANDOM_FEATURES = 10_000  # repeated: drawing all of them takes longer than a step
 SETTINGS = {
     "MMM4Rec": {"use_item_id": False, "learner": "adam"},
     "MISSRec": {"use_item_id": False, "interest_ratio": 2e-5, "interest_iterations": 1},
@@ -37,12 +37,12 @@ SETTINGS = {
     "SASRecPlus": {"use_item_id": False, "modalities": list(WIDTHS)},
     "SASRecPlus-IDs": {"use_item_id": True, "modalities": []},
 }
-"""Features alone, but for the last."""
+"""All models read only features, except the last."""
 TASKS = {
     "step": {"softmax": "full"},
     "step_sparse": {"softmax": "sampled", "sparse_id_updates": True},
 }
-"""Sparse steps are those of models with IDs."""
+"""Sparse steps use models with IDs."""
 
 
 def large_dataset(n_items: int, modalities) -> SimpleNamespace:

@@ -3,8 +3,9 @@
     python benchmarks/mixture_memory.py [--items 1000000] [--interactions 10000000] [--width 512]
 
 Five synthetic domains (users of ten events, text and image features in float16) are written once to
-a temporary folder; a separate process loads them as a mixture, makes the model and takes some steps
-with the in-batch loss. Tensors are counted by their sizes, the process by its resident memory.
+a temporary folder; a separate process loads them as a mixture, creates the model and takes some
+steps with the in-batch loss. Tensors are measured by their sizes, the process by its resident
+memory.
 """
 
 import argparse
@@ -108,7 +109,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--items", type=int, default=1_000_000)
     parser.add_argument("--interactions", type=int, default=10_000_000)
-    parser.add_argument("--width", type=int, default=512, help="of the features, two modalities")
+    parser.add_argument(
+        "--width", type=int, default=512, help="width of the features of both modalities"
+    )
     parser.add_argument("--model", default="MMM4Rec", choices=["MMM4Rec", "MISSRec"])
     parser.add_argument("--batch", type=int, default=1024)
     parser.add_argument("--measure", metavar="FOLDER", help=argparse.SUPPRESS)

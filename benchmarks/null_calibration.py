@@ -1,10 +1,11 @@
-"""How often equal entries are told apart: the rate of p < .05 where there is no difference.
+"""How often equal entries differ significantly: the rate of p < .05 if there is no difference.
 
     python benchmarks/null_calibration.py
 
-Simulated: users differ in how easily they are served, seeds shift a whole entry by a normal amount
-(column), a target is a hit or not. Printed: the share of comparisons with p < .05, nominal .05, for
-the test over users and seeds, and for the test over users of the same trained models.
+In the simulation, users differ in how easily they are served, seeds shift a whole entry by a
+normally distributed amount (column ``spread``), and a target is a hit or not. The output is the
+share of comparisons with p < .05, nominally .05, for the test over users and seeds, and for the
+test over users of the same trained models.
 """
 
 import argparse

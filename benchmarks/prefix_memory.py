@@ -4,9 +4,9 @@
 
 Synthetic interactions (ten per user, times in seconds) are written once to a temporary folder; each
 class then loads and splits them in a separate process, ours a second time from the table that it has
-kept (``data_cache``). Seconds are those of the clock; ``cpu_s`` is the processor time of loading and
-splitting together, which other work on the machine changes less. RecBole's own copies every prefix: at
-ten million interactions it needs 13 GB.
+cached (``data_cache``). Seconds are wall-clock time; ``cpu_s`` is the processor time of loading and
+splitting together, which other work on the machine affects less. RecBole's class copies every
+prefix: at ten million interactions it needs 13 GB.
 """
 
 import argparse

@@ -6,24 +6,24 @@ from threading import Event, Thread
 
 
 def resident() -> int:
-    """Resident memory now."""
+    """Current resident memory."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize()
 
 
 def own() -> int:
-    """Resident memory now that no file backs."""
+    """Current resident memory that is not backed by a file."""
     status = Path("/proc/self/status").read_text()
     return 1024 * int(status.partition("RssAnon:")[2].split()[0])
 
 
 def peak() -> int:
-    """The most so far."""
+    """Peak resident memory so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 class OwnMemory(Thread):
-    """The most memory of this process that no file backs, looked at every 20 ms (Linux)."""
+    """Peak memory of this process that is not backed by a file, sampled every 20 ms (Linux)."""
 
     def __init__(self):
         super().__init__(daemon=True)

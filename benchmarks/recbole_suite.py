@@ -23,7 +23,7 @@ GROUPS = {
 
 
 def count(folder: Path, arguments: list[str], patched: bool) -> tuple[int, int]:
-    """Tests that pass and that do not."""
+    """Numbers of tests that pass and that do not."""
     plugin = ["-p", "recbole_mm"] if patched else []
     command = [sys.executable, "-m", "pytest", "-q", "--no-header", *plugin, *arguments]
     done = subprocess.run(command, cwd=folder, check=False, capture_output=True, text=True)
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="a checkout of RecBole 1.2.1")
     folder = parser.parse_args().folder
     if not (folder / "tests").is_dir():
-        parser.error(f"{folder}: does not have a folder tests/; give a checkout of RecBole 1.2.1")
+        parser.error(f"{folder} has no folder tests/; give a checkout of RecBole 1.2.1")
     print(f"{'':22}{'plain RecBole':>18}{'with recbole_mm':>18}   (passed / not passed)")
     for name, arguments in GROUPS.items():
         cells = [f"{a} / {b}" for a, b in (count(folder, arguments, p) for p in (False, True))]

@@ -1,23 +1,23 @@
-"""Users per second and peak memory of `recbole-mm recommend`, beside RecBole and RecTools.
+"""Users per second and peak memory of `recbole-mm recommend`, compared with RecBole and RecTools.
 
     recbole-mm prepare ../shared/data/Toys
     python benchmarks/recommend.py --dataset=Toys [--rectools=PYTHON] [--models=MMM4Rec,UniSRec]
     python benchmarks/recommend.py --dataset=Toys --users=100000,1000000      # memory by users
     python benchmarks/recommend.py --items=1000000 [--rectools=PYTHON]        # a large catalog
 
-Every contender runs in a process of its own: models of width 64 that read the last 20 events, ten
+Every contender runs in its own process: models of width 64 that read the last 20 events, ten
 items for every user of the data set. Weights are random, which changes nothing here. Ours and
 RecTools read whole histories, RecBole's `full_sort_topk` those before the test target, 1,024 users
 at a time. ``--rectools`` names the Python of an environment that has RecTools.
 
-With ``--items`` the data set is a random one of so many items with two modalities (512 and 384 wide,
-float16), lists are for 2,000 of its users, 256 at a time, and ours are bundles.
+With ``--items`` the data set is a random one of this many items with two modalities (512 and 384
+wide, float16), lists are for 2,000 of its users, 256 at a time, and ours are bundles.
 
-Time is that of the recommendations, from histories to tokens, without opening the model. The
+Time covers the recommendations, from histories to tokens, but not opening the model. The
 contenders take turns: ``users / s`` is by the shortest of their turns, ``users / s of CPU`` by the
 median of their processor time after the first turn, which is what to compare on a busy machine
-(``OMP_NUM_THREADS=1``); ``first`` is the time of the first turn, which prepares the items. Memory that can be given back at any
-time, of files that are mapped, counts in ``MB peak`` and not in ``MB own``.
+(``OMP_NUM_THREADS=1``); ``first`` is the time of the first turn, which prepares the items. Memory
+of mapped files, which can be released at any time, counts in ``MB peak`` but not in ``MB own``.
 """
 
 import argparse
@@ -37,12 +37,12 @@ from process_memory import OwnMemory, peak, resident
 from recbole_mm.data.feature_files import feature_path, write_item_features
 
 K, WIDTH, LENGTH, BATCH = 10, 64, 20, 1024
-EVENTS = 10  # of a synthetic user
+EVENTS = 10  # events of a synthetic user
 LARGE = "large"  # the data set of --items
 LARGE_BATCH, USERS_OF_A_LARGE_CATALOG, EVENTS_OF_A_LARGE_CATALOG = 256, 2000, 50
 WIDTHS = {"text": 384, "image": 512}
 LARGE_PART = 100_000  # items whose features are made at once
-DONE = "done"  # a contender's word after its preparation and after every turn
+DONE = "done"  # a contender prints this after its preparation and after every turn
 REPETITIONS, REPETITIONS_OF_A_LARGE_CATALOG = 5, 3
 SETTINGS = {
     "MMM4Rec": {"head_dim": 16, "d_state": 16},
@@ -140,7 +140,7 @@ def by_users(model: str, args) -> dict:
 
 
 def by_items(model: str, args) -> dict:
-    """Some users of a large catalog, by a bundle."""
+    """Some users of a large catalog, with a bundle."""
     from recbole_mm.recommend.recommender import Recommender
 
     recommender = Recommender.from_pretrained(args.checkpoint)
@@ -231,7 +231,7 @@ def rectools(args) -> list[str]:
 
 
 class Contender:
-    """A process that serves its users once whenever it is asked to."""
+    """A process that serves all its users once per request."""
 
     def __init__(self, command: list[str]):
         self.process = subprocess.Popen(
@@ -281,7 +281,7 @@ def write_histories(path: Path, n_users: int, tokens: list[str]) -> None:
 def write_large_dataset(
     folder: Path, n_items: int, events: int = EVENTS_OF_A_LARGE_CATALOG
 ) -> None:
-    """Random histories of so many events, one event for each item, and random features."""
+    """Random histories of ``events`` events, one event for each item, and random features."""
     folder.mkdir(parents=True)
     random = np.random.default_rng(0)
     tokens = [f"i{item}" for item in range(n_items)]
@@ -317,14 +317,14 @@ def tokens_of(column: str, args) -> list[str]:
 
 
 def command_of(function: str, model: str, args, **more) -> list[str]:
-    """One of the functions above in a process of its own."""
+    """The command that runs one of the functions above in its own process."""
     options = {**vars(args), **more, "child": function, "models": model}
     flags = [f"--{key}={value}" for key, value in options.items() if value is not None]
     return [sys.executable, __file__, *flags]
 
 
 def saved(model: str, args) -> str:
-    """Path of a bundle, of a large catalog, or of a checkpoint."""
+    """Path of a bundle, for a large catalog, or of a checkpoint."""
     command = command_of("bundle_of" if args.items else "checkpoint_of", model, args)
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
     return json.loads(done.stdout.splitlines()[-1])

@@ -1,4 +1,4 @@
-"""How fast our models are, and how far from what the machine can do, as a table.
+"""A table of how fast our models are, and how far from what the machine can do.
 
     python benchmarks/run.py [--models MMM4Rec,MISSRec] [--repeats 5] [--threads 2]
     python benchmarks/run.py --options enable_amp=True --options length_group_size=0,learner=sgd
@@ -9,10 +9,10 @@ all items, float32, geometric lengths of histories. A training step is the train
 optimizer, average of the weights. An evaluation scores all items for a batch.
 
 floor: the float32 matrix products of the step at the rate of a large product on this machine, measured
-beside it, or its least memory traffic at the rate of a large copy, whichever takes longer. Each
+next to it, or its minimum memory traffic at the rate of a large copy, whichever takes longer. Each
 ``--options`` is a variant, which takes turns with the defaults in the same process; ``ratio`` is its
 time over theirs. Times of two runs cannot be compared; ratios can. FLOPs, bytes and memory are those of
-the first batch; memory is what the step holds beside the model and its optimizer's state.
+the first batch; memory is what the step holds in addition to the model and its optimizer's state.
 
 ``--check`` exits with 1 if time over floor, ratio, FLOPs or memory of a row exceed those of the file by more
 than ``--tolerance``.
@@ -45,11 +45,11 @@ class Sizes(NamedTuple):
     """A model as it was released.
 
     Attributes:
-        n_items: padding included.
-        width: of the features.
+        n_items: number of items, including the padding.
+        width: width of the features.
         real_share: events per position of the padded histories.
-        settings: what differs from the defaults of the model.
-        modalities: of the items.
+        settings: settings that differ from the defaults of the model.
+        modalities: modalities of the items.
     """
 
     n_items: int
@@ -91,10 +91,10 @@ class Variant(NamedTuple):
     """A step of one model with some settings.
 
     Attributes:
-        options: as they are shown; empty for the defaults.
-        step: on a batch.
-        costs: of the first batch.
-        peak: bytes, see :func:`costs.peak_bytes`.
+        options: options as they are shown; empty for the defaults.
+        step: step on a batch.
+        costs: costs of the first batch.
+        peak: peak memory in bytes, see :func:`costs.peak_bytes`.
     """
 
     options: str
@@ -174,7 +174,7 @@ def time_round(variants: list[Variant], batch: dict, arguments: argparse.Namespa
 def row(
     name: str, task: str, rows: int, index: int, variants: list[Variant], rounds: list[Round]
 ) -> dict[str, Any]:
-    """What is known of a variant: medians over the rounds, of times and of ratios."""
+    """The row of a variant: medians over the rounds, of times and of ratios."""
     variant = variants[index]
     seconds = median(each.seconds[index] for each in rounds)
     floors = [_floors(variant.costs, each.rates) for each in rounds]
@@ -221,7 +221,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def worse_than(rows: list[dict], stored: list[dict], tolerance: float) -> list[str]:
-    """What exceeds the stored figures by more than the tolerance, a line each.
+    """The figures that exceed the stored ones by more than the tolerance, one line each.
 
     Raises:
         ValueError: no row is in both.
@@ -250,14 +250,14 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--models", default=",".join(RELEASED), help="names, comma-separated")
     parser.add_argument("--tasks", default=",".join(TASKS), help="training, evaluation or both")
-    parser.add_argument("--repeats", type=int, default=5, help="rounds that are timed")
-    parser.add_argument("--warmup", type=int, default=2, help="rounds before them")
+    parser.add_argument("--repeats", type=int, default=5, help="timed rounds")
+    parser.add_argument("--warmup", type=int, default=2, help="untimed rounds before them")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument(
         "--options", type=parse_options, action="append", default=[], metavar="KEY=VALUE[,...]"
     )
     parser.add_argument(
-        "--cpu", action="store_true", help="CPU time: with --threads 1, on a busy machine"
+        "--cpu", action="store_true", help="measure CPU time, with --threads 1 on a busy machine"
     )
     parser.add_argument("--tiny", action="store_true", help="tiny sizes, to try the script")
     parser.add_argument("--save", type=Path, metavar="FILE.json")

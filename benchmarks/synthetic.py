@@ -43,7 +43,7 @@ def random_dataset(
 
 
 def dataset_of(n_items: int, features: dict[str, ItemFeatures]) -> SimpleNamespace:
-    """What a model reads of a data set: items that are all equally popular."""
+    """What a model reads from a data set: items that are all equally popular."""
     return SimpleNamespace(
         modalities=list(features),
         features=features,
@@ -59,14 +59,15 @@ def dataset_of(n_items: int, features: dict[str, ItemFeatures]) -> SimpleNamespa
 def random_folder(
     folder: Path, n_users: int, n_items: int, events_per_user: float, width: int
 ) -> None:
-    """A data set in RecBole's files: at least five events a user, drawn evenly.
+    """Write a data set in RecBole's format: at least five events per user, with uniformly drawn
+    items.
 
     Args:
-        folder: which is created; its name is that of the data set.
+        folder: folder to create; its name is that of the data set.
         n_users: number of users.
         n_items: number of items, without the padding.
-        events_per_user: on average, at least 5.
-        width: of the features of both modalities.
+        events_per_user: mean number of events per user, at least 5.
+        width: width of the features of both modalities.
     """
     folder.mkdir(parents=True)
     draw = np.random.default_rng(0)
@@ -85,8 +86,8 @@ def random_folder(
 def random_batch(
     rows: int, n_items: int, length: int, real_share: float, windows: bool = False
 ) -> dict:
-    """Geometric lengths, as on Amazon data: ``real_share`` of the positions are events; of windows
-    every event is a target."""
+    """A batch with geometric lengths, as on Amazon data: ``real_share`` of the positions are
+    events; with ``windows`` every event is a target."""
     low, high = 1.0, 100.0 * length
     for _ in range(60):  # the clamp at L shortens the mean
         middle = (low + high) / 2
@@ -115,9 +116,9 @@ def training_step(model, config, loss_of: Callable | None = None) -> Callable[[d
     the weights.
 
     Args:
-        model: in training.
-        config: its settings.
-        loss_of: the loss of a batch; ``None``: that of the model.
+        model: model in training mode.
+        config: settings of the model.
+        loss_of: loss function of a batch; ``None``: that of the model.
     """
     loss_of = loss_of or model.calculate_loss
     optimizer = build_optimizer(config, model)

@@ -1,8 +1,8 @@
 #!/bin/sh
 # From a csv to a report, in about a minute: sh examples/own_data.sh [FOLDER]
 #
-# Orders of a small shop are made up, prepared, looked at, trained on and compared. With your own tables
-# leave out step 1, name your files and columns in step 2, and drop the small sizes and the few epochs.
+# Orders of a small shop are made up, prepared, inspected, trained on and compared. With your own tables,
+# skip step 1, name your files and columns in step 2, and drop the small sizes and the few epochs.
 set -eu
 mkdir -p "${1:-shop}"
 cd "${1:-shop}"
@@ -27,14 +27,14 @@ with open("orders.csv", "w", newline="") as file:
     table = csv.writer(file)
     table.writerow(["customer", "sku", "ordered_at"])
     for customer in range(300):
-        kind = random.choice(list(kinds))  # of what this customer mostly buys
+        kind = random.choice(list(kinds))  # what this customer mostly buys
         likes = [n for n, product in enumerate(goods) if product[1] == kind]
         basket = random.sample(likes, 7) + random.sample(range(len(goods)), 1)
         for day, number in enumerate(random.sample(basket, len(basket)), 1):
             table.writerow([f"c{customer}", f"sku{number}", f"2024-03-{day:02}T12:00:00Z"])
 END
 
-echo "2. A data set of them: dataset/Shop, with vectors of the texts"
+echo "2. A data set from them: dataset/Shop, with vectors of the texts"
 recbole-mm prepare --name=Shop --interactions=orders.csv --items=goods.csv \
     --user-column=customer --item-column=sku --time-column=ordered_at \
     --item-text title=label --item-text categories=department

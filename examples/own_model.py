@@ -1,9 +1,9 @@
-"""A model of your own: it recommends what resembles the mean of a user's latest items.
+"""Your own model: it recommends what resembles the mean of a user's latest items.
 
     recbole-mm --model=own_model:RecentMean --dataset=demo
     recbole-mm compare --models=own_model:RecentMean,MMM4Rec --dataset=demo
 
-Run these in this folder. Its own keys and what they may be are in RecentMean.yaml.
+Run these in this folder. Its own keys and their allowed values are in RecentMean.yaml.
 """
 
 import torch
@@ -25,7 +25,7 @@ class RecentMean(MultiModalRecommender):
         if self.use_item_id:
             self.item_embedding = nn.Embedding(self.n_items, self.hidden_size)
 
-    def embed_items(self, item_id=None):  # all that is computed once per item, (n, hidden_size)
+    def embed_items(self, item_id=None):  # everything computed once per item, (n, hidden_size)
         items = sum(self.adapt(modality, item_id) for modality in self.modalities)
         return (
             items + self.id_rows(self.item_embedding.weight, item_id) if self.use_item_id else items

@@ -2,9 +2,9 @@
 # Weights to start from: a model of one shop's products, and a new shop that starts from it.
 # sh examples/start_from_bundle.sh [FOLDER]
 #
-# Two shops are made up. They share no product, but the words of their labels. The large one pre-trains
+# Two shops are made up. They share no products, but the words of their labels. The large one pre-trains
 # without IDs, which belong to one shop, and leaves a bundle: parameters, features, a card. The new one
-# starts from the bundle. With your own tables leave out step 1, and drop the small sizes and few epochs.
+# starts from the bundle. With your own tables, skip step 1, and drop the small sizes and few epochs.
 set -eu
 mkdir -p "${1:-shops}"
 cd "${1:-shops}"
@@ -31,7 +31,7 @@ def write_shop(name, colors, customers):
         table = csv.writer(file)
         table.writerow(["user", "item", "timestamp"])
         for customer in range(customers):
-            kind = random.choice(list(kinds))  # of what this customer mostly buys
+            kind = random.choice(list(kinds))  # what this customer mostly buys
             likes = [number for number, product in enumerate(goods) if product[1] == kind]
             basket = random.sample(likes, 7) + random.sample(range(len(goods)), 1)
             for day, number in enumerate(random.sample(basket, len(basket)), 1):
@@ -47,7 +47,7 @@ for name in Mall Shop; do
     recbole-mm prepare --name=$name --interactions=$name.orders.csv --items=$name.goods.csv
 done
 recbole-mm extract Mall Shop
-# With an encoder every data set has its own command, and new shops need no common one:
+# With an encoder, every data set has its own command, and new shops can be extracted alone:
 # recbole-mm extract Shop --encoder=sentence-transformers/all-MiniLM-L6-v2
 
 cat > small.yaml <<'END'
@@ -70,6 +70,6 @@ sed -n "/^# MMM4Rec/,/^## How/p" bundles/Mall/README.md
 echo "4. The new shop starts from it, in one command"
 recbole-mm --model=MMM4Rec --dataset=Shop --config_files=small.yaml --pre_model_path=bundles/Mall --epochs=5
 
-# Does it pay? With your own shop, compare with the same from scratch:
+# Does it pay off? With your own shop, compare it with the same model from scratch:
 # recbole-mm compare --dataset=Shop --seeds=3 \
 #     --models="started=MMM4Rec@small.yaml+pre_model_path=bundles/Mall,scratch=MMM4Rec@small.yaml"

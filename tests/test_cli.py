@@ -174,7 +174,9 @@ def test_an_unknown_data_set_lists_the_known_ones_and_where_each_is_described(ca
     message = fails(capsys, 2, *options(model="SASRec", dataset="Toyz", data_path=toy["data_path"]))
 
     assert "data set 'Toyz':" in message and "did you mean 'toy'?" in message
-    assert f"Known ones: {', '.join(described_datasets())}\nrecbole-mm --help says how" in message
+    assert (
+        f"Known data sets: {', '.join(described_datasets())}\nrecbole-mm --help says how" in message
+    )
     with pytest.raises(SystemExit):
         main(["--help"])
     listed = capsys.readouterr().out

@@ -55,5 +55,5 @@ def test_a_new_shop_starts_from_the_bundle_of_another_one(run_example):
     printed = run_example("start_from_bundle.sh", "shops")
 
     assert "started from bundles/Mall" in printed
-    assert "It knows its items by features alone" in printed  # the card of the bundle
+    assert "It represents its items by features alone" in printed  # the card of the bundle
     assert "MMM4Rec on Shop" in printed

@@ -84,7 +84,7 @@ def test_a_bug_shows_where_it_is_and_asks_to_be_reported(error, on_import, monke
     assert type(error).__name__ in err
     last = err.splitlines()[-1]
     assert re.match(
-        r"This is a bug of recbole-mm, not a mistake of yours\. Please report it to", last
+        r"This is a bug in recbole-mm, not your mistake\. Please report it to", last
     )
     assert "and the output of `recbole-mm doctor`" in last
     assert f"torch {torch.__version__.partition('+')[0]}" in last
@@ -179,7 +179,7 @@ def wandb_without_a_key():
             "transform: mask_itemseq needs mask_ratio: give a share, e.g.",
         ),
         ("--save_dataset=True", "save_dataset: RecBole's saved data sets are not supported"),
-        ("--log_wandb=True", "log_wandb: True: wandb does not start (No API key"),
+        ("--log_wandb=True", "log_wandb: True: wandb cannot start (No API key"),
     ],
 )
 def test_a_value_that_cannot_be_used_is_one_line(

@@ -14,12 +14,14 @@ DESCRIPTION = "Compare models on one split: runs, uncertainty, slices, and a rep
 EPILOG = """\
 an entry of --models is [NAME=]MODEL[@FILE.yaml][+KEY=VALUE...]; MODEL@tuned takes properties/tuned/:
   recbole-mm compare --models=MMM4Rec,MMM4Rec+use_item_id=False,SASRec --dataset=demo --seeds=5
-A|B adds the scores of two entries that are listed too: --models='MMM4Rec,SASRecPlus,MMM4Rec|SASRecPlus'
-A|seeds adds the scores of the runs of A with all seeds: --models='MMM4Rec,MMM4Rec|seeds'
+A|B adds the scores of two entries, which must be listed too:
+  --models='MMM4Rec,SASRecPlus,MMM4Rec|SASRecPlus'
+A|seeds adds the scores of the runs of A with all seeds:
+  --models='MMM4Rec,MMM4Rec|seeds'
 
 Every entry runs with the first seed, then every entry with the second, and so on. A finished run is
 not repeated: the same command resumes. With --report_only it runs nothing and reports on what has
-finished, also while another command runs the rest. A run that fails does not end the others. The
+finished, even while another command runs the rest. A failed run does not stop the others. The
 report and all ranks are written to --out."""
 
 
@@ -27,14 +29,14 @@ def main(arguments: list[str]) -> int:
     """Run the command.
 
     Returns:
-        0 when every run has finished, 1 when some have not (the report is about the others).
+        0 if every run has finished, 1 if some have not (the report covers the others).
 
     Raises:
-        ConfigError: wrong usage, an unknown model, missing data: nothing has run then.
+        ConfigError: wrong usage, an unknown model or missing data; nothing has run.
     """
     options, rest = _parser().parse_known_args(arguments)
     overrides = parse_overrides(rest)
-    whole = {**overrides, "benchmark_filename": None}  # which is refused below
+    whole = {**overrides, "benchmark_filename": None}  # compare refuses it below
     provide_datasets(data_settings(dataset=options.dataset, overrides=whole), options)
     with extra_needed("compare", "report"):
         from recbole_mm.compare.comparison import run_comparison
@@ -84,8 +86,8 @@ def main(arguments: list[str]) -> int:
     lost = entries_no_longer_reported(summary, settings.out / "numbers.csv")
     if lost:
         print(
-            f"the report in {settings.out} is replaced; {', '.join(lost)} of the one before it are not "
-            f"compared now: their runs are kept, and --out=FOLDER keeps both reports"
+            f"the report in {settings.out} is replaced and no longer includes {', '.join(lost)}: "
+            f"the runs are kept; give --out=FOLDER to keep both reports"
         )
     paths = write_report(summary, command, shown)
     if options.trec:
@@ -98,7 +100,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _remote(options):
-    """A context: where the runs are, ``None`` on this machine."""
+    """A context manager: the place for the runs, ``None`` for this machine."""
     if options.tool is None or options.report_only:
         return nullcontext()
     require_installed("compare --tool=ray", "tune", ["ray"])
@@ -118,7 +120,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--models", required=True, help="entries, separated by commas")
     parser.add_argument("--dataset", "-d", required=True, help="name of a data set")
-    parser.add_argument("--seeds", default="3", help="how many, or a list [1, 7] (default 3)")
+    parser.add_argument(
+        "--seeds", default="3", help="number of seeds, or a list: [1, 7] (default 3)"
+    )
     parser.add_argument(
         "--baseline", help="entry that the others are compared with (default: the last model)"
     )
@@ -127,7 +131,7 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME=FILE",
-        help="lists of another tool as a further entry: a table (user, item, rank or score) or a "
+        help="lists of another tool as another entry: a table (user, item, rank or score) or a "
         "TREC run; repeatable",
     )
     parser.add_argument(
@@ -136,7 +140,7 @@ def _parser() -> argparse.ArgumentParser:
         help="split: leave_one_out (default), temporal or cold_start",
     )
     parser.add_argument(
-        "--metric", default="NDCG@10", help="metric of tests and slices (default NDCG@10)"
+        "--metric", default="NDCG@10", help="metric for tests and slices (default NDCG@10)"
     )
     parser.add_argument(
         "--mask_seen", default="False", help="True: items of the history are not candidates at test"
@@ -150,8 +154,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--tool",
         choices=["ray"],
-        help="runs go over a ray cluster (RAY_ADDRESS), whose nodes have the data set under the same "
-        "path (default: processes of this machine)",
+        help="distribute the runs over a ray cluster (RAY_ADDRESS) whose nodes have the data set "
+        "under the same path (default: processes on this machine)",
     )
     parser.add_argument("--jobs", type=int, help="runs at once (default: one per GPU, or per core)")
     parser.add_argument(

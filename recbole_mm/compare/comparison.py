@@ -33,24 +33,24 @@ def run_comparison(
     report_only: bool = False,
     remote: Remote | None = None,
 ) -> Summary:
-    """Run what is missing, then sum up all that is finished.
+    """Run what is missing, then summarize everything that has finished.
 
     Every entry runs with the first seed before any runs with the second.
 
     Args:
-        settings: what is compared.
-        configs: of every run, see :func:`~recbole_mm.compare.settings.configurations`.
+        settings: settings of the comparison.
+        configs: configurations of all runs, see
+            :func:`~recbole_mm.compare.settings.configurations`.
         gpus: GPUs for the runs, one each.
-        jobs: processes at once.
-        log: called with a line about each event.
-        report_only: run nothing; another command may be running in the folder.
-        remote: runs the entries elsewhere; ensembles, which read the checkpoints of their members,
+        jobs: number of concurrent processes.
+        log: function that is called with a line about each event.
+        report_only: whether to run nothing; another command may be running in the folder.
+        remote: place that runs the entries; ensembles, which read the checkpoints of their members,
             run on this machine.
 
     Raises:
-        ConfigError: data that cannot be read or split, entries that do not have their targets in
-            common, another comparison is running in this folder, or no run of the baseline has
-            finished.
+        ConfigError: the data cannot be read or split, the entries have different targets, another
+            comparison is running in this folder, or no run of the baseline has finished.
     """
     dataset = describe_common_dataset(configs)
     warning = leak_warning(settings.protocol, dataset.later)
@@ -93,7 +93,7 @@ def run_comparison(
 
 
 def members_of(settings: Settings, runs: list[EntryRun]) -> list[tuple[Ensemble, list[EntryRun]]]:
-    """Every ensemble with every seed, or once with all, and the runs of its members."""
+    """Every ensemble, once per seed or once over all seeds, with the runs of its members."""
     by_label = {(run.label, run.seed): run for run in runs}
     together: list[tuple[Ensemble, list[EntryRun]]] = []
     for first, seed in enumerate(settings.seeds):
@@ -106,7 +106,7 @@ def members_of(settings: Settings, runs: list[EntryRun]) -> list[tuple[Ensemble,
 
 
 def conditions(settings: Settings, dataset: DatasetDescription, configs: Configs) -> str:
-    """How the numbers were made, in a few sentences."""
+    """How the numbers were computed, in a few sentences."""
     config = next(iter(configs.values()))
     same_domain = bool(config["same_domain_candidates"])
     sentences = [

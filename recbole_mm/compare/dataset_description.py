@@ -1,4 +1,5 @@
-r"""What slices and reports need to know about a data set and its split, once for all runs."""
+r"""What slices and reports need to know about a data set and its split, computed once for all
+runs."""
 
 import json
 from typing import NamedTuple
@@ -22,7 +23,7 @@ class DatasetDescription(NamedTuple):
         later: share of the training events that are later than a test event, on average;
             ``None`` without times.
         counts: users, items, interactions, and targets of each part.
-        targets: ``user``, ``item`` of the test, sorted.
+        targets: ``user``, ``item`` of the test targets, sorted.
         tied_targets: test targets of leave-one-out that depend on the order of ties.
     """
 
@@ -37,10 +38,12 @@ def describe_common_dataset(configs: dict) -> DatasetDescription:
     """The data that all configurations have in common.
 
     Args:
-        configs: by label and seed; data are loaded once for all that read them in the same way.
+        configs: configurations by label and seed; those that read the data in the same way share
+            one load.
 
     Raises:
-        ConfigError: two of them differ in candidates or test targets; see also :func:`describe_dataset`.
+        ConfigError: two configurations differ in candidates or test targets; see also
+            :func:`describe_dataset`.
     """
     ways: dict[str, tuple] = {}
     for (label, _), config in configs.items():
@@ -67,7 +70,7 @@ def describe_dataset(config) -> DatasetDescription:
     """Load and split the data of a configuration.
 
     Args:
-        config: of any sequential model.
+        config: configuration of any sequential model.
 
     Raises:
         ConfigError: the data cannot be read or cannot be split in this way, or nothing is left to
@@ -89,7 +92,7 @@ def describe_dataset(config) -> DatasetDescription:
             raise ConfigError(
                 f"data set {config['dataset']!r}: the split leaves no {name} targets of "
                 f"{n_interactions} events of {dataset.user_num - 1} users: leave-one-out needs three "
-                f"events of a user; check the filters (user_inter_num_interval, val_interval, ...)"
+                f"events per user; check the filters (user_inter_num_interval, val_interval, ...)"
             )
     users = np.asarray(dataset.field2id_token[dataset.uid_field]).astype(str)
     tokens = np.asarray(dataset.field2id_token[dataset.iid_field]).astype(str)

@@ -1,7 +1,7 @@
-r"""Models whose scores are added: late fusion of entries that were trained apart.
+r"""Models whose scores are added: late fusion of entries that were trained separately.
 
-An ensemble is written ``A|B`` in ``--models``, where ``A`` and ``B`` are entries too, and has a run
-with every seed; ``A|seeds`` adds the scores of the runs of ``A`` with all seeds, as one run. See
+An ensemble is written ``A|B`` in ``--models``, where ``A`` and ``B`` are entries too, and has one
+run per seed; ``A|seeds`` adds the scores of the runs of ``A`` with all seeds, as one run. See
 :mod:`recbole_mm.reporting.added_scores`.
 """
 
@@ -16,18 +16,18 @@ from recbole_mm.tools.records import read_record
 SEPARATOR = "|"
 
 NO_LOGITS = ("HistoryKNN", "Popularity")
-"""Models whose scores are no logits."""
+"""Models whose scores are not logits."""
 
 
 OVER_SEEDS = "seeds"
-"""The member that stands for the other seeds of the others."""
+"""The member name that stands for all seeds of the other members."""
 
 
 class Ensemble(NamedTuple):
     """Entries whose scores are added.
 
     Attributes:
-        label: its name in tables.
+        label: name in tables.
         members: labels of the entries.
         over_seeds: whether their runs with all seeds are added, as one run.
     """
@@ -41,14 +41,14 @@ def open_members(folders: Sequence[Path], checkpoint: str, plan: str) -> list[Ru
     """The finished runs of the members, with the parameters of their best epochs.
 
     Args:
-        folders: of the runs.
-        checkpoint: name of the file of the best epoch.
+        folders: folders of the runs.
+        checkpoint: file name of the best epoch's checkpoint.
         plan: name of the file with the configuration.
     """
     runs: list[Run] = []
     for folder in folders:
         plain = (read_record(folder / plan) or {})["config"]
-        if runs:  # batches go through all members together
+        if runs:  # all members score the same batches
             plain["eval_batch_size"] = runs[0].config["eval_batch_size"]
         run = Run(config_from_plain(plain))
         run.load(folder / checkpoint)

@@ -1,11 +1,11 @@
-r"""What is compared: models, each with settings of its own.
+r"""What is compared: models, each with its own settings.
 
 An entry is written ``[NAME=]MODEL[@FILE.yaml][+KEY=VALUE...]``, several are separated by commas::
 
     MMM4Rec,Without ID=MMM4Rec+use_item_id=False,SASRec@mine.yaml,GRU4Rec@tuned,my_module:MyModel
 
-``@tuned`` is the model's file under ``properties/tuned/``. A file that is named like its model
-is left out of the label. ``A|B`` adds the scores of the entries ``A`` and ``B``, see
+``@tuned`` is the model's file under ``properties/tuned/``. The label omits a file that is named
+like its model. ``A|B`` adds the scores of the entries ``A`` and ``B``, see
 :mod:`~recbole_mm.compare.ensembles`. Lists of other tools are given as ``--lists NAME=FILE``, see
 :mod:`~recbole_mm.compare.lists`.
 """
@@ -40,15 +40,15 @@ COMMON_KEYS = (
     "rm_dup_inter", "same_domain_candidates", "seed", "tie_order", "topk", "train_users", "user_inter_num_interval",
     "val_interval", "valid_metric",
 )  # fmt: skip
-"""Keys whose values entries must have in common to be compared."""
+"""Keys whose values must be the same for all compared entries."""
 
 
 class Entry(NamedTuple):
     """One model with its settings.
 
     Attributes:
-        label: its name in tables and folders.
-        model: name of a model of ours, of the user's or of a sequential model of RecBole.
+        label: name in tables and folders.
+        model: name of one of our models, of the user's or of a sequential RecBole model.
         files: yaml files that override the property files.
         settings: keys that override the files.
     """
@@ -63,8 +63,8 @@ class ForeignLists(NamedTuple):
     """Lists of another tool.
 
     Attributes:
-        label: its name in tables.
-        path: of the file.
+        label: name in tables.
+        path: path of the file.
     """
 
     label: str
@@ -76,7 +76,7 @@ def parse_entries(text: str) -> list[Entry]:
 
     Raises:
         ConfigError: no entry, a name that is not a sequential model (the message lists them) or a
-            model with a data set class of its own, ``@tuned`` for a model without such a file, a
+            model with its own data set class, ``@tuned`` for a model without such a file, a
             setting without a value or one of :data:`COMMON_KEYS`, or two equal entries.
     """
     parts = [part for part in _parts(text) if not _is_ensemble(part)]
@@ -96,8 +96,8 @@ def parse_ensembles(text: str) -> list[Ensemble]:
     """The ensembles of ``--models``.
 
     Raises:
-        ConfigError: one of fewer than two entries, of an entry that is not listed itself, or of one
-            whose scores are no logits; see also :func:`parse_entries`.
+        ConfigError: an ensemble has fewer than two members, a member that is not listed as an
+            entry, or one whose scores are not logits; see also :func:`parse_entries`.
     """
     models = [part for part in _parts(text) if not _is_ensemble(part)]
     entries = parse_entries(text)
@@ -114,7 +114,7 @@ def parse_lists(options: list[str]) -> list[ForeignLists]:
     """Read the values of ``--lists``.
 
     Raises:
-        ConfigError: one is not written ``NAME=FILE``, or two have the same name.
+        ConfigError: a value is not of the form ``NAME=FILE``, or two have the same name.
     """
     lists: list[ForeignLists] = []
     for option in options:
@@ -156,8 +156,8 @@ def _refuse_sums(ensembles: list[Ensemble], sums: list[str]) -> None:
     for label, members, _ in ensembles:
         for member in set(members) & set(sums):
             raise ConfigError(
-                f"--models: {label} adds the scores of {member}, which are counts or sums and no "
-                f"logits, so that they would outweigh the others or vanish: leave it out; "
+                f"--models: {label} adds the scores of {member}, which are counts or sums, not "
+                f"logits, and would outweigh the others or vanish: remove it; "
                 f"TransitionGraph can be added"
             )
 
@@ -188,8 +188,8 @@ def config_of(entry: Entry, dataset: str, overlay: dict, overrides: dict) -> Run
         entry: the model and its settings.
         dataset: name of the data set.
         overlay: the protocol's keys.
-        overrides: keys for all entries; an entry's own settings win, its files only for keys
-            that are not :data:`COMMON_KEYS`.
+        overrides: keys for all entries; an entry's own settings take precedence over them, its
+            files only for keys outside :data:`COMMON_KEYS`.
 
     Raises:
         ConfigError: an entry's file is for another model; see also
@@ -235,7 +235,7 @@ def _parse_entry(text: str, whole_path: bool = False) -> Entry:
 
 
 def _named(text: str) -> tuple[str | None, str]:
-    """The name that the user gives to an entry, and the rest; ``None`` where there is none."""
+    """The name that the user gives to an entry, ``None`` if there is none, and the rest."""
     name, separator, rest = text.partition("=")
     if not separator or any(c in name for c in "@+"):
         return None, text
@@ -279,8 +279,8 @@ def _refuse_incomparable(entry: Entry) -> None:
     own_class = f"{entry.model}Dataset"
     if source_of(entry.model) is None and hasattr(recbole.data.dataset, own_class):
         raise ConfigError(
-            f"--models: {entry.model} has a data set class of its own ({own_class}), with "
-            f"another split and other targets than the rest: leave it out"
+            f"--models: {entry.model} has its own data set class ({own_class}), so its split and "
+            f"its targets differ from those of the other models: remove it"
         )
 
 

@@ -25,8 +25,8 @@ class Item(NamedTuple):
     """An item to show.
 
     Attributes:
-        token: its token in the data.
-        title: the token, if there is no title.
+        token: token in the data.
+        title: title, or the token if there is none.
         picture: JPEG as a data URL, or ``None``.
         is_target: whether it is the target.
     """
@@ -41,7 +41,7 @@ class Example(NamedTuple):
     """One user.
 
     Attributes:
-        user: token.
+        user: token of the user.
         history: the last items before the target, oldest first.
         target: the item that came next.
         recommended: label -> the first items of its list.
@@ -56,7 +56,7 @@ class Example(NamedTuple):
 
 
 class Catalog:
-    """Titles and pictures of a prepared data set, where it has them."""
+    """Titles and pictures of a prepared data set, as far as available."""
 
     def __init__(self, config):
         folder, name = Path(config["data_path"]), config["dataset"]
@@ -97,7 +97,7 @@ class Catalog:
 
 
 def _picture_folder(card: Path) -> str:
-    """Where the data set's card says that its pictures are; its own folder without a card."""
+    """The picture folder that the data set's card names, by default the data set's folder."""
     try:
         return read_card(card).get("pictures", ".")
     except CardError:
@@ -105,19 +105,19 @@ def _picture_folder(card: Path) -> str:
 
 
 def examples(ranks: pl.LazyFrame, config, n_users: int = 6, seed: int = 0) -> list[Example]:
-    """Users drawn at random among those whose target is in the list of at least one entry.
+    """Users drawn at random from those whose target is in the list of at least one entry.
 
     Args:
-        ranks: of all entries; those of the smallest seed are shown. Only the lists of the drawn
-            users are read.
-        config: of any entry, for data and split.
-        n_users: how many.
-        seed: of the draw.
+        ranks: ranks of all entries; those of the smallest seed are shown. Only the lists of the
+            drawn users are read.
+        config: configuration of any entry, for data and split.
+        n_users: number of users.
+        seed: seed of the draw.
     """
     seeds = ranks.group_by("label").agg(pl.col("seed").min())
     shown = ranks.join(seeds, on=["label", "seed"], how="semi", maintain_order="left")
     users = shown.group_by("label", "user", maintain_order=True)
-    last = users.agg(pl.col("rank").last())  # of a user's targets
+    last = users.agg(pl.col("rank").last())  # the last of a user's targets
     best = last.group_by("user").agg(pl.col("rank").min()).sort("user").collect()
     found = best.filter(pl.col("rank") <= RECOMMENDED)["user"].to_list()
     if not found:

@@ -1,4 +1,4 @@
-r"""A comparison for other programs: all numbers as csv, lists as TREC runs."""
+r"""Export of a comparison for other programs: all numbers as csv, lists as TREC runs."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,8 +22,8 @@ NUMBERS = {
 
 
 def numbers(summary: Summary) -> pl.DataFrame:
-    """Every number of the report in one long table, columns :data:`NUMBERS`; what a row does not
-    have is null."""
+    """Every number of the report in one long table, columns :data:`NUMBERS`; values that a row does
+    not have are null."""
     return pl.DataFrame(list(_records(summary)), schema=NUMBERS)
 
 
@@ -66,10 +66,10 @@ def _span(interval: Interval) -> dict:
 
 
 def entries_no_longer_reported(summary: Summary, path: Path) -> list[str]:
-    """The entries that a file of :func:`write_numbers` has and the next one will lack."""
+    """The entries in a file of :func:`write_numbers` that the summary does not have."""
     try:
         before = pl.read_csv(pattern_of(path), columns=["entry"], infer_schema=False)
-    except (OSError, pl.exceptions.PolarsError):  # there is none, or it is not ours
+    except (OSError, pl.exceptions.PolarsError):  # there is no such file, or it is not ours
         return []
     now = {row.label for row in summary.rows}
     return [name for name in before["entry"].unique(maintain_order=True) if name not in now]
@@ -87,11 +87,11 @@ def write_trec(ranks: pl.DataFrame, folder: Path) -> list[Path]:
     Args:
         ranks: ``label``, ``seed``, ``user``, ``item``, ``recommended``; a user may have several
             targets, whose topics are ``USER/1``, ``USER/2``, ...
-        folder: of the files.
+        folder: folder for the files.
 
     Returns:
-        the paths. Blanks in names of users and items, which end a column, are ``%20`` there, and ``%``
-        is ``%25``.
+        the paths. Spaces and tabs in names of users and items would end a column: they are escaped
+        as ``%20`` and ``%09``, and ``%`` as ``%25``.
     """
     ranks = ranks.with_columns(
         _without_blanks(pl.col("user")),

@@ -9,21 +9,22 @@ from recbole_mm.config.errors import ConfigError
 from recbole_mm.data.atomic_files import AtomicFile
 
 LONGEST = 20
-"""How many words of a text are read, from its beginning."""
+"""Maximum number of words that are read from the beginning of a text."""
 
 MOST_DISTINCT = 0.5
-"""A column with a larger share of distinct values is a name of the item, not a property of it."""
+"""A column with a larger share of distinct values identifies items and is not a property of
+them."""
 
 
 def columns_for(model: str, config) -> dict:
     """The settings with which ``model`` reads the columns of the ``.item`` file.
 
-    These are its columns of tokens and of token sequences. Items without interactions are left
-    out, so that the candidates are those of the other models.
+    These are its columns of tokens and of token sequences. Items without interactions are
+    excluded, so that the candidates are those of the other models.
 
     Args:
-        model: its name, for messages.
-        config: of the model on the data set.
+        model: name of the model, for messages.
+        config: configuration of the model on the data set.
 
     Raises:
         ConfigError: the ``.item`` file does not exist, or has no such column.
@@ -31,7 +32,7 @@ def columns_for(model: str, config) -> dict:
     path = Path(config["data_path"]) / f"{config['dataset']}.item"
     if not path.is_file():
         raise ConfigError(
-            f"{model} reads item columns, but {path} does not exist: leave the model out"
+            f"{model} reads item columns, but {path} does not exist: remove the model"
         )
     file = AtomicFile(path, config["field_separator"], config["encoding"])
     item_id = config["ITEM_ID_FIELD"]
@@ -46,7 +47,7 @@ def columns_for(model: str, config) -> dict:
         found = ", ".join(":".join(column) for column in file.columns)
         raise ConfigError(
             f"{model} reads item columns, but {path} has no column of tokens that items share "
-            f"(it has {found}): leave the model out"
+            f"(it has {found}): remove the model"
         )
     sequences = [name for name in columns if kinds[name] == "token_seq"]
     return {

@@ -10,7 +10,8 @@ ALL, SHUFFLED, TIMES_SHUFFLED = "all", "shuffled", "times shuffled"
 
 
 def knockouts(model: nn.Module) -> list[str]:
-    """Names of what to try: each of several modalities alone, shuffled features, shuffled times.
+    """Names of the knock-outs to try: each of several modalities alone, shuffled features, shuffled
+    times.
 
     Empty for a model that reads neither features of items nor times.
     """
@@ -25,7 +26,7 @@ def knocked_out(model: MultiModalRecommender, name: str) -> MultiModalRecommende
     """A copy of the model with other features or times; it shares all other tensors with the model.
 
     Args:
-        model: is not changed.
+        model: trained model, which is not changed.
         name: one of :func:`knockouts`: ``'<modality> only'`` removes all other modalities;
             ``'shuffled'`` permutes the features of the items; ``'times shuffled'`` the intervals
             between the events of a history. Ids and weights stay the same.

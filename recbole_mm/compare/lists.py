@@ -1,4 +1,4 @@
-r"""Lists that any other tool has recommended, judged like the entries of a comparison.
+r"""Recommendation lists of other tools, evaluated like the entries of a comparison.
 
 A file is a table with one recommended item per row (``user``, ``item``, and ``rank`` from 1 or
 ``score``), or a TREC run (``.run``, ``.trec``).
@@ -39,7 +39,7 @@ OPTIONS = dict.fromkeys(COLUMNS, "a column of that name")
 
 
 class Targets(NamedTuple):
-    """The test targets that lists are judged by.
+    """The test targets that lists are evaluated on.
 
     Attributes:
         rows: ``user``, ``item``, ``history_length``.
@@ -58,7 +58,7 @@ def read_lists(path: Path) -> pl.DataFrame:
     Raises:
         InputError: the file cannot be read or has no such columns.
         ConfigError: it has neither ``rank`` nor ``score``, values that are not numbers, or rows
-            without user or item, or a user has an item or a rank twice.
+            without a user or an item, or a user has a duplicate item or rank.
     """
     table = _read_trec(path) if path.suffix in TREC_ENDINGS else _read_table(path)
     order = next((name for name in ("rank", "score") if name in table.columns), None)
@@ -68,13 +68,13 @@ def read_lists(path: Path) -> pl.DataFrame:
     wrong = table[order].filter(numbers.is_null() | numbers.is_nan())
     if len(wrong):
         raise ConfigError(
-            f"{path}: rows without a number as {order}: {len(wrong):,}, e.g. {wrong[0]!r}"
+            f"{path}: rows whose {order} is not a number: {len(wrong):,}, e.g. {wrong[0]!r}"
         )
     table = table.with_columns(numbers.alias(order))
     _refuse_duplicates(table, "item", path)
     if order == "rank":
         _refuse_duplicates(table, "rank", path)
-    # equal scores: in the order of the file
+    # equal scores keep the order of the file
     ordered = table.sort(order, descending=order == "score", maintain_order=True)
     return ordered.select("user", "item")
 
@@ -109,7 +109,7 @@ def _read_trec(path: Path) -> pl.DataFrame:
             if fields and len(fields) != len(TREC_COLUMNS):
                 raise ConfigError(
                     f"{path}, line {number}: a line of a TREC run is `topic Q0 item rank score tag`, "
-                    f"this one has {len(fields)} fields"
+                    f"but this one has {len(fields)} fields"
                 )
             rows.append(fields)
     table = pl.DataFrame([row for row in rows if row], schema=list(TREC_COLUMNS), orient="row")
@@ -124,7 +124,7 @@ def _refuse_duplicates(table: pl.DataFrame, column: str, path: Path) -> None:
 
 
 def describe_targets(config: RunConfig) -> Targets:
-    """The test targets of a configuration, and what their users had before."""
+    """The test targets of a configuration, and the earlier events of their users."""
     dataset = load_dataset(config)
     _, _, test = dataset.build()
     recorder = RankRecorder(config, test, mask_seen=False)
@@ -139,7 +139,7 @@ def describe_targets(config: RunConfig) -> Targets:
         }
     )
     if rows["user"].is_duplicated().any():
-        raise ConfigError("--lists: needs one test target per user: --protocol=leave_one_out")
+        raise ConfigError("--lists needs one test target per user: give --protocol=leave_one_out")
     events = [recorder.seen_by_row(row).numpy() for row in range(len(rows))]
     lengths = [len(part) for part in events]
     history = {"user": np.repeat(user, lengths), "item": items[np.concatenate(events)]}
@@ -151,8 +151,8 @@ def rank_lists(lists: pl.DataFrame, targets: Targets, mask_seen: bool) -> pl.Dat
 
     Args:
         lists: see :func:`read_lists`.
-        targets: what is looked for in them; one that is not in its list has the last rank.
-        mask_seen: leave out the items of the history; those below them move up.
+        targets: test targets; a target that is not in its user's list has the last rank.
+        mask_seen: whether to remove the items of the history; the items below them move up.
     """
     if mask_seen:
         lists = _without_seen(lists, targets)
@@ -167,17 +167,17 @@ def rank_lists(lists: pl.DataFrame, targets: Targets, mask_seen: bool) -> pl.Dat
 
 
 def write_lists_run(lists: ForeignLists, settings: Settings, config: RunConfig) -> EntryRun:
-    """Judge the lists, and write their result like that of a run.
+    """Evaluate the lists and write their result like that of a run.
 
     Args:
-        lists: the file.
-        settings: of the comparison.
-        config: of one of its entries.
+        lists: label and file of the lists.
+        settings: settings of the comparison.
+        config: configuration of one of its entries.
 
     Raises:
         InputError: see :func:`read_lists`.
-        ConfigError: likewise; users of the test without a list, or lists that are shorter than the
-            metrics ask for.
+        ConfigError: see :func:`read_lists`; also if test users have no list, or the lists are
+            shorter than the metrics require.
     """
     targets, table = describe_targets(config), read_lists(lists.path)
     _refuse_short_lists(lists, table, targets, settings)
@@ -217,23 +217,23 @@ def _refuse_short_lists(
     without = users.join(table.select("user").unique(), "user", "anti")["user"]
     if len(without):
         raise ConfigError(
-            f"{lists.path}: no list for {len(without):,} of the {len(users):,} users of the test, "
+            f"{lists.path}: no list for {len(without):,} of the {len(users):,} test users, "
             f"e.g. {without[0]}"
         )
     longest = int(table["user"].value_counts()["count"].to_numpy().max())
     wanted = _longest_metric(settings)
     if longest < wanted:
         raise ConfigError(
-            f"{lists.path}: the lists hold at most {longest} items, the metrics look at {wanted}: "
-            f"give longer lists, or shorter ones with --topk and --metric"
+            f"{lists.path}: the lists hold at most {longest} items, but the metrics need {wanted}: "
+            f"give longer lists, or a smaller k in --topk and --metric"
         )
 
 
 def _reach_with_seen_items_left_out(
     lists: ForeignLists, table: pl.DataFrame, targets: Targets, settings: Settings
 ) -> bool:
-    """Whether every list has as many items as the metrics look at, or all there are, when those of the
-    history are left out; if not, and the report is about such lists, they are refused."""
+    """Whether every list without the items of the history has as many items as the metrics need, or
+    all that exist. If not, and the report masks seen items, the lists are refused."""
     wanted = _longest_metric(settings)
     parts = {"left": _without_seen(table, targets), "seen": _seen(targets)}
     users = targets.rows.select("user")
@@ -246,11 +246,11 @@ def _reach_with_seen_items_left_out(
         return True
     message = (
         f"{lists.path}: without the items of the history, {len(short):,} lists have fewer than the "
-        f"{wanted} items that the metrics look at, e.g. that of user {short[0]}"
+        f"{wanted} items that the metrics need, e.g. the list of user {short[0]}"
     )
     if settings.mask_seen:
-        raise ConfigError(f"{message}: give longer lists, or leave --mask_seen out")
-    print(f"warning: {message}: no masked numbers for {lists.label}; give longer lists")
+        raise ConfigError(f"{message}: give longer lists, or omit --mask_seen")
+    print(f"warning: {message}: {lists.label} has no masked numbers; give longer lists")
     return False
 
 
@@ -259,7 +259,7 @@ def _without_seen(lists: pl.DataFrame, targets: Targets) -> pl.DataFrame:
 
 
 def _seen(targets: Targets) -> pl.DataFrame:
-    """Items of the histories, but for the targets themselves."""
+    """Items of the histories, except the targets themselves."""
     return targets.history.join(targets.rows.select("user", "item"), ["user", "item"], "anti")
 
 

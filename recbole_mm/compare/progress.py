@@ -1,4 +1,4 @@
-"""What a run of another process has reached, in a line."""
+"""The progress of a run in another process, in one line."""
 
 import json
 from pathlib import Path
@@ -8,10 +8,10 @@ from recbole_mm.run.progress import describe
 
 
 class Progress:
-    """How far one run is.
+    """The progress of one run.
 
     Args:
-        folder: of a run that another process trains.
+        folder: folder of a run that another process trains.
     """
 
     def __init__(self, folder: Path):
@@ -19,10 +19,10 @@ class Progress:
         self._shown = 0
 
     def line(self) -> str | None:
-        """Epoch, scores and time left; ``None`` where nothing was validated since the last line."""
+        """Epoch, scores and time left; ``None`` if nothing was validated since the last line."""
         try:
             history = json.loads((self.folder / EPOCHS).read_text(encoding="utf-8"))
-        except (OSError, ValueError):  # no epoch is validated yet
+        except (OSError, ValueError):  # no epoch has been validated yet
             return None
         if len(history) <= self._shown:
             return None

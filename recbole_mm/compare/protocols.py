@@ -1,11 +1,10 @@
 r"""How events are split into training, validation and test, and what each split leaks.
 
-- ``leave_one_out``: the last event of a user is for test, the one before for validation;
-- ``temporal``: the earliest 80% of all events for training, the next 10% for validation, the
-  last 10% for test;
-  events with the same time stay together;
-- ``cold_start``: as leave_one_out, but a share of the items (``held_out_items``, by default 0.1)
-  is left out of training and validation; at test they are ranked among all items. A model with a
+- ``leave_one_out``: the last event of a user is for test, the one before it for validation;
+- ``temporal``: the earliest 80% of all events are for training, the next 10% for validation, the
+  last 10% for test; events with the same time stay together;
+- ``cold_start``: like leave_one_out, but a share of the items (``held_out_items``, by default 0.1)
+  is excluded from training and validation; at test they are ranked among all items. A model with a
   softmax over all items still has them among its negatives.
 """
 
@@ -78,7 +77,7 @@ def share_of_later_training(train_times: np.ndarray, test_times: np.ndarray) -> 
 
 
 LEAST_LEAK = 0.005
-"""Share of later training events below which nothing is said; it would be 0%."""
+"""Share of later training events below which there is no warning: it would be shown as 0%."""
 
 
 def leak_warning(protocol: str, later: float | None) -> str | None:

@@ -19,10 +19,10 @@ from recbole_mm.tools.records import write_record
 from recbole_mm.tools.variables import GPU_VARIABLE
 
 MOST_RETRIES = 3
-"""How often a run whose process or node died is run again."""
+"""Maximum number of repeats of a run whose process or node died."""
 
 SENT = (OUTPUT, BEST_EPOCH, RANKS, RESULT)
-"""Files that a node sends back, the one that makes a run finished last."""
+"""Files that a node sends back; the last one marks the run as finished."""
 
 
 @contextmanager
@@ -30,29 +30,30 @@ def on_ray(jobs: int | None) -> Iterator["RayRuns"]:
     """The cluster (:func:`~recbole_mm.run.ray_cluster.connected`) as a place for runs.
 
     Args:
-        jobs: runs at once; ``None``: one per GPU of the cluster, or per core without GPUs.
+        jobs: number of concurrent runs; ``None``: one per GPU of the cluster, or per core without
+            GPUs.
 
     Raises:
-        UserError: more runs at once than the cluster has cores.
+        UserError: more concurrent runs than the cluster has cores.
     """
     with connected():
         yield RayRuns(places(jobs), os.getcwd())
 
 
 class RayRuns:
-    """Starts runs on a cluster; a context that cancels those that are left when it ends.
+    """Starts runs on a cluster; a context manager that cancels the unfinished ones on exit.
 
     All nodes have this package and the data set under the same paths. A node works in the run's folder
     under the current folder. If the nodes share that folder, the results are there, and a run that
-    died with its node resumes with the epoch it was in. If not, the node sends what it printed, the
+    died with its node resumes with the epoch it was in. If not, the node sends its output, the
     best epoch, the ranks and the result (:data:`SENT`), and a run that died starts from scratch.
 
     Args:
-        found: how many runs at once, with what share of a GPU.
-        folder: that relative paths start from.
+        found: number of concurrent runs, and share of a GPU for each.
+        folder: folder that relative paths start from.
 
     Attributes:
-        jobs: runs at once.
+        jobs: number of concurrent runs.
     """
 
     def __init__(self, found: Places, folder: str):
@@ -66,7 +67,8 @@ class RayRuns:
         return self
 
     def __call__(self, run: EntryRun) -> str | None:
-        """Run one and wait for it; the reason if it failed, else ``None``. Threads may call this."""
+        """Execute a run and wait for it; return the reason if it failed, else ``None``.
+        Thread-safe."""
         reason, files = self._task.remote(self.folder, run, run.plan())
         with self._lock:
             self._running.add(reason)
@@ -97,7 +99,7 @@ def receive(run: EntryRun, files: dict[str, bytes]) -> None:
 
 
 def run_on_node(folder: str, run: EntryRun, plan: dict) -> tuple[str | None, dict[str, bytes]]:
-    """What a node does: the run, in a process of its own, unless it has finished there before.
+    """Execute a run on a node, in its own process, unless it has already finished there.
 
     Returns:
         the reason if it failed, else ``None``; the files to send, by name.

@@ -19,7 +19,7 @@ from recbole_mm.reporting.tables import Table, environment_table, settings_table
 from recbole_mm.tools.files import whole_or_not, write_text
 
 SLICES = "by_"
-"""Starts the names of the figures of slices."""
+"""Prefix of the names of slice figures."""
 
 OTHER_TITLES = {
     False: "The same runs, items of the history masked at test",
@@ -32,8 +32,8 @@ def write_report(summary: Summary, command: str, examples: list[Example]) -> lis
     (``ranks.parquet``), ``tables/*.tex`` and ``figures/*.svg`` and ``.pdf``.
 
     Args:
-        summary: the numbers.
-        command: the command line that made them.
+        summary: numbers of the comparison.
+        command: command line that produced them.
         examples: users to show.
 
     Returns:
@@ -88,7 +88,7 @@ def _tables(summary: Summary) -> dict[str, Table]:
 
 
 def _figures(summary: Summary, labels: list[str]) -> dict[str, Figure]:
-    """By the names of their files."""
+    """The figures by file name."""
     metric = summary.settings.metric
     figures = {}
     if summary.curves:
@@ -125,16 +125,16 @@ def _notes(summary: Summary) -> dict[str, str]:
     conditions = summary.background.conditions
     spread = "Mean and standard deviation over seeds."
     if all(row.seeds == 1 for row in summary.rows):
-        spread = "One seed: the spread over seeds is not known."
+        spread = "One seed: the spread over seeds is unknown."
     interval = f"{LEVEL:.0%} bootstrap intervals over users ({RESAMPLES:,} resamples)"
     return {
         "metrics": f"{spread} Hit@k equals Recall@k: each target is one item. coverage is the share "
         f"of the catalog that is recommended to at least one user, popularity the mean number of "
         f"training interactions of the recommended items (lower is more novel). {conditions}",
-        "differences": f"Every entry is compared with {baseline} on the same users, its metric averaged "
-        f"over seeds. {_meaning_of_p(summary)} The last column is corrected for the number of entries "
-        f"(Holm). The interval of an entry itself is a bootstrap over users ({RESAMPLES:,} "
-        f"resamples), for the trained models as they are.",
+        "differences": f"Every entry is compared with {baseline} on the same users, with its "
+        f"metric averaged over seeds. {_meaning_of_p(summary)} The last column is corrected for "
+        f"the number of entries (Holm). The interval of an entry itself is a bootstrap over users "
+        f"({RESAMPLES:,} resamples), for the trained models as they are.",
         "slices": f"{metric} with {interval}, and the paired differences from {baseline}. An empty "
         f"slice has no value; a slice of fewer than {LEAST_USERS} users, or of users with equal "
         f"values, has no interval. The intervals are not corrected for the number of slices. "
@@ -143,23 +143,23 @@ def _notes(summary: Summary) -> dict[str, str]:
         f"features of one modality only, with the features of all items shuffled and, if it "
         f"reads times, with the intervals of a history in another order; its weights and item ids "
         f"stay the same. {conditions}",
-        "examples": "Test users drawn at random among those for whom at least one entry has the "
+        "examples": "Test users drawn at random from those for whom at least one entry has the "
         "target among its first five items. The target has a thick frame.",
     }
 
 
 def _meaning_of_p(summary: Summary) -> str:
-    """What intervals and p of the differences are about."""
+    """What the intervals and p values of the differences generalize to."""
     compared = [(row.label, row.against_baseline) for row in summary.rows if row.against_baseline]
     fixed = [label for label, difference in compared if not difference.includes_seeds]
     both = (
-        f"{LEVEL:.0%} intervals and p (Welch's t) are about other users and other seeds: the variance "
-        f"over users and the variance over seeds of both entries are added."
+        f"{LEVEL:.0%} intervals and p (Welch's t) generalize to other users and other seeds: the "
+        f"variance over users and the variance over seeds of both entries are added."
     )
     users = (
-        f"{LEVEL:.0%} bootstrap intervals and p (paired randomization test) are about other users of "
-        f"THESE TRAINED MODELS: with one seed the variation of training is unknown, and equal models "
-        f"that differ only in their seeds often appear different."
+        f"{LEVEL:.0%} bootstrap intervals and p (paired randomization test) generalize to other "
+        f"users of THESE TRAINED MODELS only: with one seed the variation of training is unknown, "
+        f"and equal models that differ only in their seeds often appear different."
     )
     if not fixed:
         return both

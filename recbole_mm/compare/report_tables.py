@@ -44,7 +44,7 @@ def metrics_table(summary: Summary) -> Table:
 
 
 def other_metrics_table(summary: Summary) -> Table:
-    """As :func:`metrics_table`, with the other treatment of the seen items."""
+    """Like :func:`metrics_table`, with the other treatment of the seen items."""
     names = list(dict.fromkeys(name for row in summary.rows for name in row.other_means))
     rows = [
         [row.label, *(mean_cell(row.other_means, row.other_deviations, name) for name in names)]
@@ -58,13 +58,13 @@ def other_metrics_table(summary: Summary) -> Table:
 
 
 def unfinished_curves_note(summary: Summary) -> str:
-    """Which runs might have become better with more epochs; empty if none."""
+    """Which runs might have improved with more epochs; empty if none."""
     if not summary.unfinished_curves:
         return ""
     runs = ", ".join(f"{run.label} (seed {run.seed})" for run in summary.unfinished_curves)
     return (
-        f"Best at the last epoch that they were allowed: {runs}. More epochs may change the order "
-        f"of the entries; raise --epochs."
+        f"Best at the last allowed epoch: {runs}. More epochs may change the order of the entries; "
+        f"raise --epochs."
     )
 
 
@@ -100,7 +100,7 @@ def differences_table(summary: Summary) -> Table:
 
 
 def cost_table(summary: Summary) -> Table:
-    """The best epoch of each seed, and means over seeds of what training cost."""
+    """The best epoch of each seed, and the training costs averaged over seeds."""
     rows = [
         [
             row.label,
@@ -128,7 +128,7 @@ def slices_table(summary: Summary) -> Table:
 
 
 def slice_differences_table(summary: Summary) -> Table:
-    """One row per slice, one column per entry but the baseline."""
+    """One row per slice, one column per entry except the baseline."""
     baseline = summary.settings.baseline
     labels = [row.label for row in summary.rows if row.label != baseline]
     rows = [
@@ -142,7 +142,7 @@ def slice_differences_table(summary: Summary) -> Table:
 
 
 def feature_sets(summary: Summary) -> list[str]:
-    """Names of the knock-outs that models were scored with again, e.g. ``text only``."""
+    """Names of the knock-outs of all models, e.g. ``text only``."""
     return list(dict.fromkeys(name for spans in summary.knockouts.values() for name in spans))
 
 
@@ -157,11 +157,11 @@ def knockouts_table(summary: Summary) -> Table:
 
 
 def dataset_table(summary: Summary) -> Table:
-    """How many users, items, interactions and targets."""
+    """Numbers of users, items, interactions and targets."""
     counts = summary.background.dataset.counts
     return Table(["data", ""], [[name, f"{count:,}"] for name, count in counts.items()])
 
 
 def hashes_table(summary: Summary) -> Table:
-    """The files of the data set."""
+    """The files of the data set with their hashes."""
     return Table(["file", "SHA-256"], [list(row) for row in summary.background.hashes.items()])

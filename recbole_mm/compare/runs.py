@@ -1,9 +1,9 @@
-r"""The runs of a comparison: every entry with every seed, in folders and processes of their own.
+r"""The runs of a comparison: every entry with every seed, each in its own folder and process.
 
 A run is finished when its ``result.json`` exists. Its folder is named by a hash of all inputs of the
-run, the content of the data set included: a finished run is not repeated, an interrupted one resumes
-with the epoch it was in (RecBole's models start from scratch), and a run with other settings is
-another run.
+run, including the content of the data set: a finished run is not repeated, an interrupted one
+resumes with the epoch it was in (RecBole's models start from scratch), and a run with other
+settings is a different run.
 """
 
 import os
@@ -43,9 +43,9 @@ class EntryRun(NamedTuple):
     """One entry with one seed.
 
     Attributes:
-        label: of the entry.
+        label: label of the entry.
         seed: random seed.
-        folder: where its files are.
+        folder: folder of its files.
     """
 
     label: str
@@ -79,7 +79,7 @@ class EntryRun(NamedTuple):
         )
 
     def set_aside_if_damaged(self) -> None:
-        """A finished run whose files are damaged is not finished any more; the files stay as
+        """Make a finished run with damaged files unfinished; the files are kept as
         ``*.damaged``."""
         if not self.finished:
             return
@@ -101,7 +101,7 @@ class EntryRun(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """A run that did not finish, and why, in a line."""
+    """A run that did not finish, with the reason in one line."""
 
     run: EntryRun
     reason: str
@@ -112,7 +112,7 @@ def only_one_in(out: Path):
     """Lock a comparison's folder while the block runs.
 
     Raises:
-        UserError: it is locked, or cannot be written to.
+        UserError: the folder is locked, or cannot be written to.
     """
     require_writable(out, "Give another --out")
     refusal = f"another comparison is running in {out}: wait for it, end it, or give another --out"
@@ -121,11 +121,12 @@ def only_one_in(out: Path):
 
 
 def find_run(entry: Entry, config: RunConfig, out: Path) -> EntryRun:
-    """One run, whether its folder exists or not, and whatever its label in another comparison.
+    """The run of an entry, whether or not its folder exists, under whatever label an earlier
+    comparison gave it.
 
     Args:
-        entry: what runs.
-        config: its configuration, with the seed.
+        entry: entry to run.
+        config: configuration of the entry, with the seed.
         out: folder of the comparison.
     """
     identity = digest(config, PLACES, data=data_hashes(config))
@@ -133,11 +134,11 @@ def find_run(entry: Entry, config: RunConfig, out: Path) -> EntryRun:
 
 
 def find_ensemble_run(ensemble: Ensemble, members: list[EntryRun], out: Path) -> EntryRun:
-    """The run of an ensemble, likewise: what its members' runs are is what it is.
+    """The run of an ensemble, identified by the runs of its members; see also :func:`find_run`.
 
     Args:
-        ensemble: what runs.
-        members: the runs of its members with one seed.
+        ensemble: ensemble to run.
+        members: runs of its members, with one seed or with all.
         out: folder of the comparison.
     """
     identity = sha256_of_parts([member.folder.name.rpartition("-")[2] for member in members])
@@ -168,8 +169,8 @@ def plan(run: EntryRun, config: RunConfig) -> None:
 
 
 class Remote(Protocol):
-    """Another place for runs, a context that ends them: a call runs one and waits for it, and returns
-    the reason if it failed, else ``None``."""
+    """Another place for runs, and a context manager that ends them: a call executes one, waits for
+    it, and returns the reason if it failed, else ``None``."""
 
     def __call__(self, run: EntryRun) -> str | None: ...
 
@@ -185,14 +186,14 @@ def execute(
     log: Callable[[str], None],
     remote: Remote | None = None,
 ) -> list[Failure]:
-    """Run what is not finished, ``jobs`` at a time; when this process ends, so do they.
+    """Execute the unfinished runs, ``jobs`` at a time; they end when this process ends.
 
     Args:
-        runs: all of the comparison, in the order in which they start.
+        runs: all runs of the comparison, in the order in which they start.
         gpus: GPUs for the runs, one each in turn.
-        jobs: processes at once.
-        log: called with a line when a run ends.
-        remote: runs them elsewhere; ``None``: in processes of this machine.
+        jobs: number of concurrent processes.
+        log: function that is called with a line when a run ends.
+        remote: place that executes the runs; ``None``: processes on this machine.
 
     Returns:
         the runs that failed; the others are finished.
@@ -237,7 +238,7 @@ def execute(
 def run_in_process(
     run: EntryRun, gpu: str | None, jobs: int, children: Children, log: Callable[[str], None]
 ) -> str | None:
-    """Run one and wait for it; the reason if it failed, else ``None``."""
+    """Execute a run and wait for it; return the reason if it failed, else ``None``."""
     environment = {"PYTHONIOENCODING": "utf-8", **os.environ}
     environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
     if gpu is not None:

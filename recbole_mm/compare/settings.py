@@ -20,7 +20,7 @@ BY_OPTION = {
     "model": "--models",
     "seed": "--seeds",
 }
-"""Keys that the command has options for."""
+"""Keys that are set by an option of the command."""
 
 Configs = dict[tuple[str, int], RunConfig]
 """Configurations by label and seed."""
@@ -31,15 +31,15 @@ class Settings(NamedTuple):
 
     Attributes:
         entries: models with their settings.
-        ensembles: of entries.
-        lists: of other tools, labels and files.
+        ensembles: ensembles of entries.
+        lists: labels and files of the lists of other tools.
         dataset: name of the data set.
-        seeds: of the runs of every entry.
+        seeds: random seeds, one per run of an entry.
         baseline: label of the entry that the others are compared with.
         protocol: name of the split.
-        mask_seen: whether tests, slices and figures are about ranks among the items that the user
-            has not had; the table of metrics has both.
-        metric: the one of tests, intervals and slices.
+        mask_seen: whether tests, slices and figures use ranks among the items that are not in the
+            user's history; the table of metrics has both.
+        metric: metric of tests, intervals and slices.
         topk: lengths of the lists in the table of metrics.
         overrides: configuration keys for all entries.
         out: folder of runs and report.
@@ -92,7 +92,7 @@ def _check_options(settings: Settings, overlay: dict) -> None:
         if key in settings.overrides:
             raise ConfigError(f"--{key}: give {option} instead")
     if "held_out_items" in settings.overrides and "held_out_items" not in overlay:
-        raise ConfigError("--held_out_items: give --protocol=cold_start with it")
+        raise ConfigError("--held_out_items needs --protocol=cold_start: give both")
     _check_ensembles_and_lists(settings)
     if settings.baseline not in settings.labels:
         known = ", ".join(settings.labels)
@@ -103,11 +103,13 @@ def _check_ensembles_and_lists(settings: Settings) -> None:
     for ensemble in settings.ensembles:
         if ensemble.over_seeds and len(settings.seeds) < 2:
             raise ConfigError(
-                f"--models: {ensemble.label} adds the scores of several seeds: give --seeds=3, say"
+                f"--models: {ensemble.label} adds the scores of several seeds: give e.g. --seeds=3"
             )
     for lists in settings.lists:
         if settings.labels.count(lists.label) > 1:
-            raise ConfigError(f"--lists: {lists.label} is the name of an entry too: give another")
+            raise ConfigError(
+                f"--lists: {lists.label} is also the name of an entry: give another name"
+            )
 
 
 def _check_dataset(config: RunConfig) -> None:
@@ -121,11 +123,11 @@ def _check_dataset(config: RunConfig) -> None:
 
 
 def _refuse_equal_entries(configs: dict[str, RunConfig]) -> None:
-    """``configs``: by label, all of one seed."""
+    """``configs``: configurations by label, all with the same seed."""
     labels: dict[str, str] = {}
     for label, config in configs.items():
         first = labels.setdefault(json.dumps(config_to_plain(config)), label)
         if first != label:
             raise ConfigError(
-                f"--models: {first} and {label} are the same configuration: leave one out"
+                f"--models: {first} and {label} have the same configuration: remove one"
             )

@@ -1,7 +1,7 @@
-r"""The same ranks by popularity of the target, length of the history, and modality.
+r"""Ranks grouped by popularity of the target, length of the history, and modality.
 
 Popularity is counted in training: ``cold`` items have no training interaction, ``head`` items are
-the most popular fifth of the others, as nearly as equal counts allow, ``tail`` the rest.
+the most popular fifth of the others, as closely as equal counts allow, ``tail`` items the rest.
 """
 
 from typing import NamedTuple
@@ -19,9 +19,9 @@ class Slice(NamedTuple):
     """One part of the test targets.
 
     Attributes:
-        kind: what defines it, e.g. ``popularity``.
-        name: e.g. ``cold``.
-        users, targets: their numbers.
+        kind: property that defines it, e.g. ``popularity``.
+        name: name of the slice, e.g. ``cold``.
+        users, targets: numbers of users and targets.
         values: label -> value with interval.
         differences: label -> paired difference from the baseline, with interval.
     """
@@ -67,7 +67,7 @@ def least_of_head(count: np.ndarray) -> int:
     counts, n_items = np.unique(count[count > 0], return_counts=True)
     if not len(counts):
         return 1
-    share = n_items[::-1].cumsum()[::-1] / n_items.sum()  # of the items with at least this count
+    share = n_items[::-1].cumsum()[::-1] / n_items.sum()  # items with at least this count
     return int(counts[np.abs(share - HEAD_SHARE).argmin()])
 
 
@@ -77,8 +77,8 @@ def slices(ranks: pl.DataFrame, items: pl.DataFrame, metric: str, baseline: str)
     Args:
         ranks: ``label``, ``seed``, ``user``, ``item``, ``rank``, ``history_length``.
         items: see :func:`slice_conditions`.
-        metric: e.g. ``NDCG@10``.
-        baseline: label that differences are taken from.
+        metric: name of the metric, e.g. ``NDCG@10``.
+        baseline: label that the others are compared with.
     """
     joined = ranks.join(items, on="item", how="left")
     parts = []

@@ -34,7 +34,7 @@ class Background(NamedTuple):
     Attributes:
         dataset: the data set as the protocol splits it.
         conditions: split, candidates, masking, ties: printed with every number.
-        warning: what the protocol leaks, if anything.
+        warning: warning about what the protocol leaks, if anything.
         hashes: SHA-256 of the files of the data set.
     """
 
@@ -52,10 +52,10 @@ class Row(NamedTuple):
         seeds: number of finished runs.
         means: metric -> mean over seeds.
         deviations: metric -> standard deviation over seeds, ``None`` for one seed.
-        other_means, other_deviations: likewise, with the other treatment of the seen items; empty
-            for lists that are too short for it.
-        interval: of the metric of the tests, over users.
-        against_baseline: ``None`` for the baseline.
+        other_means, other_deviations: means and deviations with the other treatment of the seen
+            items; empty for lists that are too short for it.
+        interval: interval over users of the metric of the tests.
+        against_baseline: comparison with the baseline; ``None`` for the baseline itself.
         cost: means of epochs, seconds, parameters; empty for lists of another tool.
     """
 
@@ -74,18 +74,18 @@ class Summary(NamedTuple):
     """All numbers of a report.
 
     Attributes:
-        settings: what was compared.
-        background: what holds for all numbers.
-        rows: the main table.
-        slices: by popularity, history length and modality.
-        knockouts: label -> what was removed or shuffled -> value with interval.
-        valid_metric: what early stopping watches.
-        configs: label -> the configuration of its first run; empty for what is not a model.
-        best_epochs: label -> of each seed, in words.
-        curves: label -> per seed, that metric on the validation targets by epoch.
+        settings: settings of the comparison.
+        background: facts that hold for all numbers.
+        rows: rows of the main table.
+        slices: slices by popularity, history length and modality.
+        knockouts: label -> name of the knock-out -> value with interval.
+        valid_metric: metric that early stopping watches.
+        configs: label -> configuration of its first run; empty for ensembles and lists.
+        best_epochs: label -> best epoch of each seed, in words.
+        curves: label -> ``valid_metric`` on the validation targets by epoch, one curve per seed.
         failures: runs that did not finish.
-        unfinished_curves: runs whose best epoch is the last that they were allowed.
-        environments: what the runs were made with, each with the labels of these runs.
+        unfinished_curves: runs whose best epoch is the last allowed one.
+        environments: software and hardware of the runs, each with the labels of its runs.
         ranks: every rank with all features, and the head of its list (``recommended``); read when
             collected.
     """
@@ -152,7 +152,7 @@ def refuse_other_targets(ranks: pl.DataFrame) -> None:
         ranks: ``label``, ``seed``, ``user``, ``item``.
 
     Raises:
-        ConfigError: two of them differ.
+        ConfigError: two of them have different targets.
     """
     first = None
     for (label, _), rows in ranks.group_by(["label", "seed"], maintain_order=True):

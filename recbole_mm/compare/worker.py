@@ -1,6 +1,6 @@
-r"""One run of a comparison in a process of its own: ``python -m recbole_mm.compare.worker FOLDER``.
+r"""One run of a comparison in its own process: ``python -m recbole_mm.compare.worker FOLDER``.
 
-A run that crashes, or that the system kills for lack of memory, does not end the others.
+A run that crashes, or that the system kills for lack of memory, does not stop the others.
 """
 
 import shutil
@@ -36,12 +36,12 @@ from recbole_mm.tools.records import read_record, write_record
 PLAN, RESULT, RANKS = "run.json", "result.json", "ranks.parquet"
 BEST_EPOCH, LATEST_EPOCH = "best.pth", "latest.pth"
 EPOCHS = "epochs.json"
-"""The validated epochs of a run that goes on."""
+"""File with the validated epochs of an unfinished run."""
 LOCK, OUTPUT = "lock", "output.txt"
-"""What a worker holds while it runs, and what it prints."""
+"""Files of a worker: its lock while it runs, and its output."""
 
 COSTS = ("epochs", "seconds", "n_parameters")
-"""What training cost, in ``result.json``; an ensemble costs what its members cost."""
+"""Training costs in ``result.json``; those of an ensemble are the sums over its members."""
 
 
 def run_one(folder: Path) -> None:
@@ -83,7 +83,7 @@ def _test_ensemble(folder: Path, plan: dict) -> None:
 def _write(
     folder: Path, plan: dict, ranks: pl.DataFrame, metrics: dict, run: Run, values: dict
 ) -> None:
-    """The files of a finished run; ``values`` is what else its result has."""
+    """Write the files of a finished run; ``values`` are further fields of its result."""
     model, seed = plan["config"]["model"], plan["config"]["seed"]
     ranks = ranks.with_columns(label=pl.lit(plan["label"]), model=pl.lit(model), seed=pl.lit(seed))
     write_table(ranks, folder / RANKS)
@@ -110,9 +110,9 @@ def table_of(evaluation: Evaluation, seen: str, features: str = ALL) -> pl.DataF
 
 
 def rank_all(run: Run) -> tuple[pl.DataFrame, dict[str, dict[str, float]]]:
-    """Ranks with all features and with every knock-out, seen items candidates and masked.
+    """Ranks with all features and with every knock-out, with seen items as candidates and masked.
 
-    A knock-out has no lists, and is left out if the GPU has no memory for other features.
+    A knock-out has no lists, and is skipped if the GPU lacks the memory for the changed features.
 
     Returns:
         the ranks; RecBole's metrics with all features, by treatment of the seen items.
@@ -129,14 +129,14 @@ def rank_all(run: Run) -> tuple[pl.DataFrame, dict[str, dict[str, float]]]:
                 no_list = pl.lit(None, ranks.schema["recommended"])
                 tables.append(ranks.with_columns(recommended=no_list))
         except torch.OutOfMemoryError as error:
-            getLogger().warning(f"features '{name}' are left out: {error}")
+            getLogger().warning(f"knock-out '{name}' is skipped: {error}")
     trainer.model = model
     return pl.concat(tables), {seen: e.metrics for seen, e in evaluations.items()}
 
 
 def clear(folder: Path) -> None:
-    """Remove the files of an earlier attempt, except the plan, the epochs to resume from, what was
-    set aside, and what this process holds."""
+    """Remove the files of an earlier attempt, except the plan, the epochs to resume from, damaged
+    files that were set aside, and the lock and output of this process."""
     kept = {PLAN, LOCK, OUTPUT}
     if (folder / LATEST_EPOCH).is_file():
         kept |= {BEST_EPOCH, LATEST_EPOCH, EPOCHS}
@@ -148,8 +148,8 @@ def clear(folder: Path) -> None:
 
 
 def main() -> None:
-    """Run the folder that the command line names, for a process that waits; the reason of a failure
-    is the last line."""
+    """Execute the run in the folder that the command line names; the last line of the output is the
+    reason for a failure."""
     end_with_parent()
     folder = Path(sys.argv[1])
     try:

@@ -1,10 +1,10 @@
 """Check the installation: versions, device, extras, and whether all patches of RecBole apply.
 
     recbole-mm doctor
-    recbole-mm doctor --json > doctor.json     # for a bug report; it names no files and no paths
+    recbole-mm doctor --json > doctor.json     # for a bug report; without file names and paths
 
-Exit status: 0 everything that is needed is there, 1 something is missing, of a wrong version, or a
-patch does not apply.
+Exit status: 0 if everything that is needed is installed, 1 if something is missing or has a wrong
+version, or a patch does not apply.
 """
 
 import json
@@ -18,7 +18,7 @@ OK, PROBLEMS = 0, 1
 
 def main(arguments: list[str]) -> int:
     parser = CommandParser(prog="recbole-mm doctor", description=__doc__)
-    parser.add_argument("--json", action="store_true", help="as JSON, for a bug report")
+    parser.add_argument("--json", action="store_true", help="print JSON, for a bug report")
     args = parser.parse_args(arguments)
     try:
         from recbole_mm.doctor.examination import examine

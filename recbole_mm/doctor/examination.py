@@ -15,16 +15,16 @@ NOT_CHECKED = "not checked, torch cannot be imported"
 WHERE = re.compile(
     r""" \((?:[A-Za-z]:)?[/\\][^()]*\)|(?<![\w:/\\])(?:[A-Za-z]:)?[/\\](?:[^\s'"/\\]+[/\\])*"""
 )
-"""The path of a module in brackets, or the folders before the name of a file."""
+"""Matches the path of a module in parentheses, or the folders before the name of a file."""
 
 
 class PatchState(NamedTuple):
     """A patch of RecBole.
 
     Attributes:
-        name: of the patch.
-        problem: why it does not apply, ``None``: it does.
-        breaks: what does not work without it.
+        name: name of the patch.
+        problem: reason why it does not apply; ``None`` if it does.
+        breaks: feature that does not work without it.
     """
 
     name: str
@@ -39,13 +39,13 @@ class Examination(NamedTuple):
         python: version and implementation.
         system: operating system and machine.
         recbole_mm: version of this package.
-        packages: that are needed.
-        extras: and what of them is missing.
-        device: that models run on by default.
-        ssd_backend: that ``auto`` chooses.
-        threads: of torch, and what limits them.
-        patches: ``None``: they could not be checked.
-        problems: why this installation does not work; empty: it does.
+        packages: required packages.
+        extras: extras for users, with their packages.
+        device: default device of models.
+        ssd_backend: backend that ``auto`` chooses.
+        threads: number of torch threads, and what limits it.
+        patches: states of the patches; ``None`` if they could not be checked.
+        problems: reasons why this installation does not work; empty if it does.
     """
 
     python: str
@@ -78,12 +78,12 @@ class Examination(NamedTuple):
 
 
 def examine() -> Examination:
-    """Look at everything; nothing that is missing or broken ends the examination."""
+    """Check everything; a missing or broken part does not end the examination."""
     packages = needed_packages()
     problems = [package.problem for package in packages if package.problem]
     with_torch = _imports("torch", "torch", problems)
     for package in packages:
-        if package.name != RECBOLE.name:  # which is imported with its patches
+        if package.name != RECBOLE.name:  # RecBole is imported with its patches
             _imports(package.module, package.name, problems)
     device, backend, threads = _torch_facts() if with_torch else (NOT_CHECKED,) * 3
     patches = _patches(problems) if with_torch else None
@@ -105,7 +105,7 @@ def _imports(module: str, name: str, problems: list[str]) -> bool:
     """Whether a module can be imported; if not, that is a problem of the package ``name``."""
     try:
         importlib.import_module(module)
-    except Exception as error:  # noqa: BLE001 a broken package raises what it likes
+    except Exception as error:  # noqa: BLE001 a broken package may raise anything
         _add_import_problem(name, error, problems)
         return False
     return True
@@ -164,7 +164,7 @@ def _patches(problems: list[str]) -> list[PatchState] | None:
         found: dict[str, str | None] = {
             each.patch.name: _without_paths(each.reason) for each in error.failures
         }
-    except Exception as error:  # noqa: BLE001 what RecBole and its packages raise
+    except Exception as error:  # noqa: BLE001 RecBole and its packages may raise anything
         _add_import_problem("recbole", error, problems)
         return None
     else:

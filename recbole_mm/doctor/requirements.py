@@ -1,4 +1,4 @@
-"""What this package requires, according to its metadata, and what of it is installed."""
+"""The requirements of this package, according to its metadata, and what is installed of them."""
 
 from importlib.metadata import PackageNotFoundError, requires, version
 from typing import NamedTuple
@@ -9,22 +9,22 @@ from recbole_mm.tools.extras import PACKAGE
 from recbole_mm.tools.recbole_version import INSTALL
 
 RECBOLE = Requirement("recbole==1.2.*")
-"""Installed by a command of its own, so the metadata do not have it."""
+"""RecBole is installed by a separate command, so the metadata do not list it."""
 CORE = (Requirement("torch"), Requirement("numpy"), Requirement("pandas"), Requirement("polars"))
-"""What is looked at where the package is not installed, but run from a checkout."""
+"""Packages to check if this package is not installed, but run from a checkout."""
 FOR_DEVELOPERS = ("dev", "docs")
 IMPORTED_AS = {"pillow": "PIL", "pyyaml": "yaml", "scikit-learn": "sklearn"}
-"""Modules of needed packages that have other names than on PyPI."""
+"""Module names of needed packages that differ from the names on PyPI."""
 
 
 class Package(NamedTuple):
     """A required package.
 
     Attributes:
-        name: on PyPI.
-        needed: versions that fit, as in ``>=2.6``; empty: any.
-        version: installed, ``None``: it is not.
-        install: the command that installs it.
+        name: name on PyPI.
+        needed: version specifier, e.g. ``>=2.6``; empty if any version fits.
+        version: installed version; ``None`` if it is not installed.
+        install: command that installs it.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Package(NamedTuple):
 
     @property
     def module(self) -> str:
-        """The name by which it is imported."""
+        """The name under which it is imported."""
         return IMPORTED_AS.get(self.name, self.name)
 
     @property
@@ -53,8 +53,8 @@ class Extra(NamedTuple):
     """An extra of this package.
 
     Attributes:
-        name: of the extra.
-        packages: that it adds.
+        name: name of the extra.
+        packages: packages that it adds.
     """
 
     name: str
@@ -66,7 +66,7 @@ class Extra(NamedTuple):
 
     @property
     def problems(self) -> list[str]:
-        """Packages that are missing or of another version, in words."""
+        """Packages that are missing or have a wrong version, in words."""
         return [
             f"{package.name} {package.version} ({package.needed} is needed)"
             if package.version
@@ -77,7 +77,7 @@ class Extra(NamedTuple):
 
 
 def needed_packages() -> list[Package]:
-    """RecBole and everything else without which nothing works."""
+    """RecBole and all other mandatory packages."""
     listed = [RECBOLE, *(_requirements() or CORE)]
     found = {each.name: each for each in listed if _applies(each, "")}
     found["recbole"] = RECBOLE

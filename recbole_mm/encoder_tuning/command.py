@@ -1,15 +1,15 @@
-"""Tune a text encoder on the training part of a data set, for features that know the domain.
+"""Tune a text encoder on the training part of a data set, for features that fit the domain.
 
     recbole-mm tune-encoder Toys --encoder=sentence-transformers/all-MiniLM-L6-v2
     recbole-mm tune-encoder Toys --encoder=Qwen/Qwen3-Embedding-0.6B --lora-rank=16
     recbole-mm tune-encoder Toys --encoder=intfloat/e5-base-v2 --max-pairs=20000 --tie_order=item
     recbole-mm extract Toys --encoder=encoders/Toys-all-MiniLM-L6-v2    # the modality tuned_text
 
-Pairs of the text of an item and the text of the next item of the same user are drawn together, and
-the other texts of a batch are pushed apart. Pairs come from the training part alone, which every
-key of a run that decides the split decides here too (--tie_order, --eval_args, --held_out_items,
-...). The split is recorded with the encoder and with the features that it makes: with a split whose
-training part has other events they are refused.
+The text of an item and the text of the same user's next item are pulled together, and the other
+texts of a batch are pushed apart. Pairs come only from the training part, which depends on the same
+keys as the split of a run (--tie_order, --eval_args, --held_out_items, ...). The split is recorded
+with the encoder and with its features: both are refused with a split whose training part has other
+events.
 
 The same command resumes after an interruption, and a finished tuning is not repeated.
 """
@@ -33,9 +33,9 @@ SPLIT_ALONE = {
     "modalities": [], "loss_positions": "last", "shuffle_ties": False, "crop_share": 0.0,
     "train_stage": "finetune", "domain_sampling": "proportional", "domain_curriculum": 0,
 }  # fmt: skip
-"""Of a data set's settings, those that do not concern the split are left out."""
+"""Fixed values for the settings of a data set that do not concern the split."""
 ANY_MODEL = "SASRec"
-"""RecBole opens a data set for a model."""
+"""An arbitrary model: RecBole opens a data set only for a model."""
 
 
 def main(arguments: list[str]) -> int:
@@ -60,7 +60,7 @@ def main(arguments: list[str]) -> int:
     tuned = tune_encoder(config, args.encoder, target, settings, args.device)
     print(f"{target}: {'written' if tuned else 'exists already, tuned in the same way'}")
     extract = shell_line(["recbole-mm", "extract", args.dataset, f"--encoder={target}"])
-    print(f"its features: {extract}")
+    print(f"to extract its features: {extract}")
     return 0
 
 
@@ -81,26 +81,28 @@ def _parser():
 
     parser.add_argument("dataset", help="name of a data set with texts")
     add("--encoder", required=True, help="a model on the Hugging Face hub, or a folder, with a "
-        "configuration of sentence-transformers")  # fmt: skip
+        "sentence-transformers configuration")  # fmt: skip
     add(
         "--out",
         type=path_argument,
         metavar="FOLDER",
-        help="of the tuned encoder [encoders/DATASET-ENCODER]",
+        help="folder of the tuned encoder [encoders/DATASET-ENCODER]",
     )
     add("--text-fields", nargs="+", default=TEXT_FIELDS, choices=TEXT_FIELDS)
     add("--window", type=int, default=usual.window, metavar="N",
-        help=f"join the texts of up to N last items, as many as are drawn for the pair [{usual.window}]")  # fmt: skip
-    add("--max-pairs", type=int, metavar="N", help="draw so many pairs [all]")
+        help="join the texts of 1 to N last items, a number drawn for each pair "
+        f"[{usual.window}]")  # fmt: skip
+    add("--max-pairs", type=int, metavar="N", help="number of pairs to draw at random [all]")
     add("--epochs", type=int, default=usual.epochs, help=f"passes over the pairs [{usual.epochs}]")
     add("--batch-size", type=int, default=usual.batch_size,
-        help=f"pairs that are told apart from each other; memory is that of 64 [{usual.batch_size}]")  # fmt: skip
+        help="pairs that are contrasted with each other; more than 64 need no more memory "
+        f"[{usual.batch_size}]")  # fmt: skip
     add("--learning-rate", type=float, metavar="RATE",
         help=f"[{LEARNING_RATE}, with LoRA {LORA_LEARNING_RATE}]")  # fmt: skip
     add("--temperature", type=float, default=usual.temperature,
-        help=f"that cosines are divided by [{usual.temperature}]")  # fmt: skip
+        help=f"number that cosines are divided by [{usual.temperature}]")  # fmt: skip
     add("--max-length", type=int, default=usual.max_length, metavar="N",
-        help=f"tokens of a text during the tuning [{usual.max_length}]")  # fmt: skip
+        help=f"maximum number of tokens of a text during tuning [{usual.max_length}]")  # fmt: skip
     add("--lora-rank", type=int, default=usual.lora_rank, metavar="N",
         help="train matrices of this rank instead of all weights (LoRA, for large encoders)")  # fmt: skip
     add("--seed", type=int, default=usual.seed, help=f"random seed [{usual.seed}]")

@@ -1,4 +1,5 @@
-"""What an encoder is tuned on: an item's text, or those of the last items, and the next item's."""
+"""The pairs that an encoder is tuned on: the text of the last item or items, and the next
+item's."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -19,10 +20,10 @@ class TrainingPart(NamedTuple):
     """The training part of a data set, and the texts of its items.
 
     Attributes:
-        dataset: its events.
-        texts: by item id, ``(n_items,)``; empty where an item has none.
-        split: see :func:`~recbole_mm.data.seen_split.split_record`.
-        texts_hash: of the items and their texts.
+        dataset: events of the training part.
+        texts: texts by item id, ``(n_items,)``; empty for an item without one.
+        split: record of the split, see :func:`~recbole_mm.data.seen_split.split_record`.
+        texts_hash: hash of the items and their texts.
     """
 
     dataset: MultiModalDataset
@@ -35,8 +36,8 @@ class Pairs(NamedTuple):
     """Pairs of items, as ids.
 
     Attributes:
-        before: ``(n, window)``, the latest item first; 0 where a window has fewer items.
-        after: ``(n,)``, the next item.
+        before: ``(n, window)`` preceding items, the latest first; 0 where a window has fewer items.
+        after: ``(n,)`` next items.
     """
 
     before: np.ndarray
@@ -44,7 +45,7 @@ class Pairs(NamedTuple):
 
 
 def load_training_part(config, text_fields: list[str]) -> TrainingPart:
-    """Load and divide a data set, and keep the training part.
+    """Load and split a data set, and keep the training part.
 
     Raises:
         UserError: the data set does not exist, cannot be used, or has no texts.
@@ -78,15 +79,16 @@ def _texts(config, train, fields: list[str]) -> list[str]:
 def next_item_pairs(
     part: TrainingPart, window: int, max_pairs: int | None, random: np.random.Generator
 ) -> Pairs:
-    """Pairs of neighbours in the training histories, each target of the training part at most once.
+    """Pairs of neighbors in the training histories, each target of the training part at most once.
 
-    Items without a text are left out, and so are pairs whose next item is among the items before it.
+    Items without a text are skipped, and so are pairs whose next item is among the items before it.
 
     Args:
-        part: the training part.
-        window: items before the next one, between 1 and this many, drawn for each pair.
-        max_pairs: how many pairs are drawn; ``None``: all.
-        random: draws.
+        part: training part.
+        window: maximum number of items before the next one; each pair draws a number from 1 to
+            this.
+        max_pairs: number of pairs to draw; ``None``: all.
+        random: generator of the draws.
 
     Raises:
         UserError: there are fewer than two pairs.
@@ -103,16 +105,16 @@ def next_item_pairs(
     if len(rows) < 2:
         raise UserError(
             f"data set {part.split['dataset']!r}: its training part has {counted(len(rows), 'pair', 'pairs')} of "
-            f"different items with texts, and the loss needs two or more"
+            f"different items with texts, but the loss needs two or more"
         )
     return Pairs(before[rows], after[rows])
 
 
 class PairTexts:
-    """Turns rows of pairs into texts, when they are asked for.
+    """Turns rows of pairs into texts on demand.
 
     Args:
-        texts: by item id.
+        texts: texts by item id.
     """
 
     def __init__(self, texts: list[str]):

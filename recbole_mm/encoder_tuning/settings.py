@@ -13,17 +13,18 @@ class EncoderTuningSettings(NamedTuple):
 
     Attributes:
         text_fields: columns of ``.item`` that make up a text.
-        window: the items of a history whose texts are joined, the latest first; each pair has
-            between 1 and this many.
-        max_pairs: pairs of an epoch, drawn at random; ``None``: all.
+        window: maximum number of items of a history whose texts are joined, the latest first; each
+            pair draws a number from 1 to this.
+        max_pairs: pairs per epoch, drawn at random; ``None``: all.
         epochs: passes over the pairs.
-        batch_size: pairs of a batch; the other next items of the batch are the negatives.
-        learning_rate: of AdamW, reached after a tenth of the steps and falling to 0.
-        temperature: that cosines are divided by.
-        max_length: tokens of a text, at most.
-        lora_rank: of the matrices that are added to each linear layer and trained alone; 0: all
-            weights are trained.
-        seed: of pairs, windows, batches, dropout and LoRA.
+        batch_size: pairs per batch; the other next items of the batch are the negatives.
+        learning_rate: peak learning rate of AdamW, reached after a tenth of the steps and falling
+            to 0.
+        temperature: number that cosines are divided by.
+        max_length: maximum number of tokens of a text.
+        lora_rank: rank of the matrices that are added to each linear layer and are then the only
+            trained weights; 0: all weights are trained.
+        seed: random seed of pairs, windows, batches, dropout and LoRA.
     """
 
     text_fields: list[str]

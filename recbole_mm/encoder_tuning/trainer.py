@@ -1,4 +1,4 @@
-"""The loop: the trainer of sentence-transformers, with a contrastive loss over batches of pairs."""
+"""The training loop of sentence-transformers, with a contrastive loss over batches of pairs."""
 
 import math
 import time
@@ -46,24 +46,24 @@ def tune(
 ) -> dict:
     """Tune a model in place; the same call resumes from the checkpoints of an interrupted one.
 
-    For a pair the loss is the cross entropy of its next item among those of the batch, by the
-    cosines of the vectors divided by the temperature. A batch has no text twice, so that no
-    negative is another pair's positive under the same text.
+    The loss of a pair is the cross entropy of its next item among those of the batch; the logits
+    are the cosines of the vectors divided by the temperature. A batch has no duplicate text, so
+    that no negative is another pair's positive under the same text.
 
     Args:
-        model: on its device.
-        prompt: put before every text.
-        texts: by item id.
-        pairs: of items.
-        settings: of the tuning.
-        folder: of the checkpoints, which may hold some.
+        model: model, on its device.
+        prompt: prefix of every text.
+        texts: texts by item id.
+        pairs: pairs of items.
+        settings: settings of the tuning.
+        folder: folder of the checkpoints, which may hold some.
 
     Returns:
         ``pairs``, ``steps`` and ``loss``, the mean over the last call's batches.
 
     Raises:
         RunFailed: the loss is not a number.
-        UserError: a checkpoint holds more than tensors, or LoRA is asked for and the model has no
+        UserError: a checkpoint holds more than tensors, or LoRA is requested and the model has no
             transformer.
     """
     disable_progress_bars()
@@ -91,10 +91,11 @@ def tune(
 
 @contextmanager
 def _shortened(model: SentenceTransformer, max_length: int):
-    """Cut texts to so many tokens while the block runs; word vectors have no limit to be set.
+    """Truncate texts to ``max_length`` tokens while the block runs; word vectors have no such
+    limit.
 
-    The tokenizer is left as it was: it keeps the lengths of its last batch, and would be saved with
-    them or without, according to whether this process has trained or found everything done.
+    The tokenizer is restored: it keeps the lengths of its last batch, and would be saved with or
+    without them, depending on whether this process has trained or found everything done.
     """
     length = model.max_seq_length
     settable = length is None or math.isfinite(length)
@@ -124,7 +125,7 @@ def _train(trainer: SentenceTransformerTrainer, checkpoint: Path | None):
         return trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     except UnpicklingError as error:
         raise UserError(
-            f"{checkpoint}: it holds more than tensors, which is not executed; delete it"
+            f"{checkpoint}: it holds more than tensors, which is not loaded; delete it"
         ) from error
 
 
@@ -156,7 +157,8 @@ def _add_lora(model: SentenceTransformer, rank: int):
     transformer = model.transformers_model
     if transformer is None:
         raise UserError(
-            f"--lora-rank={rank}: the encoder has no transformer; leave it out to train all weights"
+            f"--lora-rank={rank}: the encoder has no transformer; omit the option to train all "
+            f"weights"
         )
     config = LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.05, target_modules="all-linear")
     model.requires_grad_(False)
@@ -197,7 +199,7 @@ def _arguments(
 
 
 class _Trainer(SentenceTransformerTrainer):
-    """Checkpoints hold the trained weights alone, and are read without a configuration."""
+    """Checkpoints hold only the trained weights, and are read without a configuration."""
 
     def add_model_card_callback(self, default_args_dict):
         """No model card: it would quote texts of the data set."""

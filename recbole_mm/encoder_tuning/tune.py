@@ -27,14 +27,14 @@ def tune_encoder(
 ) -> bool:
     """Tune a text encoder on the pairs of a data set's training part, and save it in a folder.
 
-    Checkpoints lie in a hidden folder beside the target until it is complete: the same call
+    Checkpoints are kept in a hidden folder next to the target until it is complete: the same call
     resumes, and a finished tuning is not repeated.
 
     Args:
-        config: of the data set and its split.
-        name: of the encoder, on the Hugging Face hub or a folder.
-        target: the folder.
-        settings: of the tuning.
+        config: configuration of the data set and its split.
+        name: name of the encoder on the Hugging Face hub, or its folder.
+        target: folder of the tuned encoder.
+        settings: settings of the tuning.
         device: ``cpu`` or ``cuda``; ``None``: the GPU if there is one.
 
     Returns:
@@ -78,7 +78,7 @@ def _refuse_unfit_encoder(encoder: Encoder) -> None:
 
 
 def _plan(encoder: Encoder, part: TrainingPart, settings: EncoderTuningSettings) -> dict:
-    """What decides the result, as it is read from a record."""
+    """Everything that determines the result, in the form in which a record is read."""
     plan = {
         "base": encoder.facts("text"),
         "split": part.split,
@@ -89,7 +89,7 @@ def _plan(encoder: Encoder, part: TrainingPart, settings: EncoderTuningSettings)
 
 
 def _refuse_other_content(target: Path, plan: dict) -> None:
-    """Accept a folder that the same tuning has made."""
+    """Refuse a folder unless the same tuning has made it."""
     record = read_tuning(open_files(str(target))) if target.is_dir() else None
     if record is None:
         raise UserError(f"{target}: it exists and is not a tuned encoder; name another --out")
@@ -102,7 +102,7 @@ def _refuse_other_content(target: Path, plan: dict) -> None:
 
 
 def _names(keys: list[str], record: dict, plan: dict) -> str:
-    """The parts that differ; of the settings, which."""
+    """The parts that differ; for the settings, which of them."""
     before, now = record.get("settings"), plan["settings"]
     if keys == ["settings"] and isinstance(before, dict):
         changed = [key for key in now if before.get(key) != now[key]]
@@ -119,7 +119,7 @@ def _start_or_resume(partial: Path, plan: dict) -> None:
     except UserError:
         known = {}
     if known is not None and known != plan:
-        print(f"{partial}: of another encoder, setting or input, tuned from the start")
+        print(f"{partial}: of another encoder, setting or input; tuning starts from scratch")
         for left in partial.iterdir():
             if left.is_dir():
                 shutil.rmtree(left)

@@ -35,19 +35,19 @@ def make(
     modalities=("text", "image"),
     command: str | None = None,
 ) -> list[PreparedDataset]:
-    """Make data sets; what an interrupted run has finished is taken as it is.
+    """Make data sets, reusing what an interrupted run has finished.
 
     Args:
-        recipes: one for each.
-        mirrors: addresses.
-        encoder: of :func:`recbole_mm.prepare.extract.load_encoder`; the embedded extractor puts all
-            of them into one space.
-        modalities: features to make; none leaves the tables.
-        command: finishes a data set after an interruption, for messages.
+        recipes: one recipe per data set.
+        mirrors: download addresses.
+        encoder: encoder from :func:`recbole_mm.prepare.extract.load_encoder`; ``None`` is the
+            embedded extractor, which puts all data sets into one space.
+        modalities: features to make; empty for tables only.
+        command: command that finishes a data set after an interruption, for messages.
 
     Raises:
-        InputError: files are missing or damaged, or nothing is left of the reviews.
-        DownloadError: what cannot be downloaded; the message says what to do without a network.
+        InputError: files are missing or damaged, or no reviews are left.
+        DownloadError: a file cannot be downloaded; the message says what to do without a network.
     """
     for modality in modalities if encoder is not None else ():
         if modality != "image" or any(recipe.pictures for recipe in recipes):
@@ -74,11 +74,11 @@ def make(
 
 
 def make_tables(recipe: Recipe, mirrors: Mirrors, making: Making) -> PreparedDataset:
-    """All steps but the features."""
+    """Run all steps except the features."""
     if making.tables_written:
         with contextlib.suppress(UserError):  # the user has removed them since
             dataset = PreparedDataset(recipe.output, recipe.name)
-            _say(f"{recipe.name}: the tables of an interrupted run are taken")
+            _say(f"{recipe.name}: reusing the tables of an interrupted run")
             return dataset
     session = open_session(mirrors.trusted_hosts)
     with step(recipe.name, "reviews"):
@@ -89,7 +89,7 @@ def make_tables(recipe: Recipe, mirrors: Mirrors, making: Making) -> PreparedDat
         if recipe.source is not None and meta is None:
             meta = find_file(recipe, "meta", mirrors, session)
         items, found = read_items(recipe, meta, interactions["item_id"].unique().sort())
-    with step(recipe.name, "pictures", "" if recipe.pictures else "(none asked for)"):
+    with step(recipe.name, "pictures", "" if recipe.pictures else "(not requested)"):
         items, failed = add_pictures(recipe, items, session)
     with step(recipe.name, "tables"):
         making.begin()
@@ -103,10 +103,10 @@ def find_file(recipe: Recipe, kind: str, mirrors: Mirrors, session) -> Path:
     """The reviews or the metadata, in the raw folder or downloaded into it.
 
     Args:
-        recipe: with a source.
+        recipe: recipe with a source.
         kind: ``reviews`` or ``meta``.
-        mirrors: for the hashes.
-        session: of :func:`recbole_mm.prepare.web.open_session`.
+        mirrors: mirrors with the hashes.
+        session: session from :func:`recbole_mm.prepare.web.open_session`.
     """
     path = recipe.file_there(kind)
     if path is not None:
@@ -116,13 +116,13 @@ def find_file(recipe: Recipe, kind: str, mirrors: Mirrors, session) -> Path:
     except DownloadError as error:
         raise DownloadError(
             f"{error}\nThe same command resumes. Without a network, put these files into "
-            f"{recipe.raw}/ yourself, packed or not; each from one of the addresses, or name other "
+            f"{recipe.raw}/ yourself, packed or not, each from one of its addresses, or name other "
             f"addresses with --mirrors=FILE (a file like {SHIPPED}):\n{recipe.missing_files()}"
         ) from error
 
 
 def read_interactions(recipe: Recipe, path: Path) -> tuple[pl.DataFrame, dict]:
-    """The core of the reviews, by user and time; and what was left out."""
+    """The core of the reviews, sorted by user and time, and counts of what was dropped."""
     recipe.output.mkdir(parents=True, exist_ok=True)
     with (
         scratch_folder(recipe.output, ".amazon-") as scratch,
@@ -140,7 +140,7 @@ def read_interactions(recipe: Recipe, path: Path) -> tuple[pl.DataFrame, dict]:
 
 
 def read_items(recipe: Recipe, path: Path | None, wanted: pl.Series) -> tuple[pl.DataFrame, dict]:
-    """The items with their texts and the addresses of their pictures; and what was not found."""
+    """The items with their texts and picture addresses, and counts of what was not found."""
     items = wanted.to_frame()
     if path is None:
         return items, {"meta": {}}
@@ -150,7 +150,7 @@ def read_items(recipe: Recipe, path: Path | None, wanted: pl.Series) -> tuple[pl
 
 
 def add_pictures(recipe: Recipe, items: pl.DataFrame, session) -> tuple[pl.DataFrame, dict]:
-    """The items with the names of their pictures in place of the addresses; and what failed."""
+    """The items with picture names instead of addresses, and counts of failures by reason."""
     if "url" not in items.columns:
         return items, {}
     addresses = dict(items.filter(pl.col("url").is_not_null()).select("item_id", "url").rows())
@@ -193,11 +193,11 @@ def write_tables(
 
 
 def what_is_missing(dataset: PreparedDataset) -> list[str]:
-    """Lines on what could not be had, from the card."""
+    """Lines about what was not available, from the card."""
     card, lines = dataset.card, []
     items = counted(card["items"], "item", "items")
     if any(card.get("rows_left_out", {}).values()):
-        lines.append(f"{dataset.name}: reviews left out: {by_reason(card['rows_left_out'])}")
+        lines.append(f"{dataset.name}: reviews dropped: {by_reason(card['rows_left_out'])}")
     without = card.get("meta", {}).get("items_without", 0)
     if without:
         lines.append(f"{dataset.name}: without metadata: {without:,} of {items}")
@@ -213,7 +213,7 @@ def what_is_missing(dataset: PreparedDataset) -> list[str]:
 
 @contextlib.contextmanager
 def step(name: str, called: str, remark: str = ""):
-    """Say which step begins, and in which one a download failed."""
+    """Announce a step, and name it in the error if a download fails in it."""
     which = f"step {STEPS.index(called) + 1} of {len(STEPS)}"
     _say(f"{name}: {which}: {called}{remark and f' {remark}'}")
     try:

@@ -19,7 +19,7 @@ from recbole_mm.tools.json_text import parse_json
 from recbole_mm.tools.path_patterns import pattern_of
 
 COLUMNS = ("user_id", "item_id", "rating", "timestamp")
-"""Of the reviews, whatever their layout."""
+"""Columns of the reviews in every layout."""
 
 # columns of the ratings files, which have no header before 2023
 CSV_COLUMNS = {
@@ -33,7 +33,7 @@ REVIEW_KEYS = {
 }
 META_KEYS = {2014: ("asin",), 2018: ("asin",), 2023: ("parent_asin",)}
 ITEM_COLUMNS = ("item_id", "title", "brand", "categories", "description", "url")
-"""Of the metadata; ``url`` is the address of the first picture."""
+"""Columns of the metadata; ``url`` is the address of the first picture."""
 
 TIME_UNIT = {2014: "s", 2018: "s", 2023: "ms"}
 CHUNK_BYTES = 64 << 20
@@ -41,7 +41,7 @@ LONGEST_LINE = 64 << 20
 LONGEST_LITERAL = 1 << 20
 ASIN = r"^[0-9A-Z]{10}$"
 LOOKED_AT = 1000
-"""Lines from which the keys of a file are known."""
+"""Number of lines that are searched for the keys of a file."""
 
 
 def times_of(layout: int) -> Times:
@@ -56,16 +56,16 @@ def times_of(layout: int) -> Times:
 def scan_reviews(path, layout: int, scratch) -> pl.LazyFrame:
     """Reviews of any layout as a lazy table of :data:`COLUMNS`, in the order of the file.
 
-    What polars cannot stream itself (anything packed, reviews as JSON) is first brought, piece by
-    piece, into parquet files in ``scratch``.
+    What polars cannot stream itself (compressed files, reviews as JSON) is first converted, piece
+    by piece, to parquet files in ``scratch``.
 
     Args:
         path: ``.csv``, ``.json`` or ``.jsonl`` (one review per line), each also ``.gz``.
         layout: year of the collection, 2014, 2018 or 2023.
-        scratch: a folder.
+        scratch: folder for intermediate files.
 
     Raises:
-        InputError: the file does not exist, is damaged, or is of another layout.
+        InputError: the file does not exist, is damaged, or has another layout.
     """
     path = Path(path)
     if not path.is_file():
@@ -100,7 +100,7 @@ def read_meta(path, wanted: set[str], layout: int) -> tuple[pl.DataFrame, dict[s
         unreadable lines.
 
     Raises:
-        InputError: the file is empty, damaged, or its items have not the key of the layout.
+        InputError: the file is empty, damaged, or its items lack the key of the layout.
     """
     _check_keys(path, layout, META_KEYS)
     (key,) = META_KEYS[layout]
@@ -160,7 +160,7 @@ def _review_columns(table: pl.LazyFrame, path, layout: int) -> pl.LazyFrame:
 
 
 def _check_keys(path, layout: int, keys: Mapping[int, tuple[str, ...]]) -> None:
-    """Refuse records of another layout: without its keys, they would all be left out.
+    """Refuse records of another layout: without its keys, they would all be skipped.
 
     Raises:
         InputError: the file is empty, or none of its first records has all keys of the layout.
@@ -175,8 +175,8 @@ def _check_keys(path, layout: int, keys: Mapping[int, tuple[str, ...]]) -> None:
         raise InputError(f"{path}: it is empty. Download it again.")
     if not found:
         raise InputError(
-            f"{path}: none of its first {LOOKED_AT} lines is a record in JSON, the last is "
-            f"{line.strip()[:80]!r}. Name another file, or get it again."
+            f"{path}: none of its first {LOOKED_AT} lines is a JSON record; the last is "
+            f"{line.strip()[:80]!r}. Name another file, or download it again."
         )
     raise InputError(f"{path}: {_other_layout(list(found), layout, keys)}")
 
@@ -184,7 +184,7 @@ def _check_keys(path, layout: int, keys: Mapping[int, tuple[str, ...]]) -> None:
 def _other_layout(found: list[str], layout: int, keys: Mapping[int, tuple[str, ...]]) -> str:
     fitting = [f"--layout={year}" for year, theirs in keys.items() if set(theirs) <= set(found)]
     fix = f"Add {' or '.join(fitting)}" if fitting else "No --layout fits: name another file"
-    return f"its records have {found}, --layout={layout} expects {list(keys[layout])}. {fix}."
+    return f"its records have {found}, but --layout={layout} expects {list(keys[layout])}. {fix}."
 
 
 def _check_layout(table: pl.LazyFrame, path, layout: int) -> None:
@@ -211,7 +211,7 @@ def _lines(path) -> Iterator[str]:
 
 
 def _chunks(path) -> Iterator[tuple[io.BytesIO, bool]]:
-    """Pieces of whole lines, and whether it is the first."""
+    """Pieces of whole lines, each with whether it is the first."""
     with _open(path) as file:
         rest, is_first = b"", True
         while block := _read(file.read, CHUNK_BYTES, path):
@@ -236,8 +236,8 @@ def _read(read, size: int, path) -> bytes:
 
 def _refuse_long_line(path) -> None:
     raise InputError(
-        f"{path}: a line of over {LONGEST_LINE >> 20} MB, so not reviews or metadata. Download it "
-        f"again."
+        f"{path}: a line is longer than {LONGEST_LINE >> 20} MB, so this is not a file of reviews "
+        f"or metadata. Download it again."
     )
 
 
@@ -253,7 +253,7 @@ def _parsed(line: str) -> dict | None:
 
 
 def _item_row(token: str, item: dict) -> dict[str, str | None]:
-    # 2014: one path of categories or more
+    # 2014: one or more category paths
     categories = dict.fromkeys(_texts(item.get("category") or item.get("categories")))
     title = _plain(item.get("title"))
     if title and "getTime" in title:  # a script that was scraped in place of the title
@@ -280,7 +280,7 @@ def _picture_url(item: dict) -> str | None:
 
 
 def _texts(value, depth: int = 0) -> Iterator[str]:
-    """The texts and numbers in a value and in the lists in it."""
+    """The texts and numbers in a value and its nested lists."""
     if isinstance(value, (list, tuple)) and depth < 3:
         for part in value:
             yield from _texts(part, depth + 1)

@@ -1,4 +1,4 @@
-"""How well popularity and nearest neighbours rank each user's last event."""
+"""How well popularity and nearest neighbors rank each user's last event."""
 
 import numpy as np
 import polars as pl
@@ -12,9 +12,9 @@ CHUNK = 512
 def baselines(dataset: PreparedDataset) -> dict[str, dict[str, float]]:
     """Recall@10 and NDCG@10 of each user's last event, ranked among all items with interactions.
 
-    By popularity (in all events but each user's last), and, per modality, by the cosine of features
-    to the event before it (whose item is left out there). Ties count half. These are the candidates
-    of training too: RecBole knows the items of ``.inter``.
+    One ranking is by popularity in all events except each user's last. Another, per modality, is by
+    the cosine of the features to those of the previous event, whose item is excluded. Ties count
+    half. Training has the same candidates, since RecBole knows the items of ``.inter``.
     """
     known = dataset.interactions["item_id"].unique(maintain_order=True)
     row_of = {token: row for row, token in enumerate(known)}
@@ -44,13 +44,13 @@ def _metrics(ranks: list[np.ndarray]) -> dict[str, float]:
 
 
 def _others(vectors: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Cosine of some items to all, themselves at the bottom."""
+    """Cosine of some items to all items, with each item itself ranked last."""
     similarity = vectors[rows] @ vectors.T
     similarity[np.arange(len(rows)), rows] = -2
     return similarity
 
 
 def _rank(scores: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Number of items above the target, and half of those level with it."""
+    """Number of items above the target, plus half of those tied with it."""
     own = np.take_along_axis(scores, target[:, None], axis=1)
     return (scores > own).sum(1) + ((scores == own).sum(1) - 1) / 2

@@ -1,4 +1,4 @@
-"""One batch of texts or pictures through an encoder, the same for old items and for new ones."""
+"""Encoding of one batch of texts or pictures, the same for old and new items."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -9,11 +9,11 @@ from recbole_mm.tools.pictures import PictureError
 
 
 def encode_batch(encoder, modality: str, batch: list[tuple]) -> Encoded:
-    """Vectors, as float16, of ``(row, text or path)`` pairs.
+    """Encode ``(row, text or path)`` pairs as float16 vectors.
 
     Args:
         encoder: a :class:`~recbole_mm.prepare.encoders.Encoder`.
-        modality: ``text`` or ``image``; a picture that cannot be read is a problem.
+        modality: ``text`` or ``image``; a picture that cannot be read is reported as a problem.
         batch: the pairs.
     """
     if modality == "text":
@@ -25,7 +25,7 @@ def encode_batch(encoder, modality: str, batch: list[tuple]) -> Encoded:
 
 
 def unit_length(values: np.ndarray) -> np.ndarray:
-    """Rows scaled to length 1, in their type; a zero row stays."""
+    """Rows scaled to length 1, with their dtype; zero rows stay zero."""
     length = np.linalg.norm(values.astype(np.float32), axis=1, keepdims=True)
     return (values / np.maximum(length, 1e-12)).astype(values.dtype)
 
@@ -34,7 +34,7 @@ def read_each(batch: list[tuple], read) -> tuple[list[int], list, list[tuple[int
     """Read pictures in a few threads.
 
     Returns:
-        rows and values of those that can be read; rows of the others, with the reason.
+        rows and values of the readable pictures; rows of the others, with the reason.
     """
 
     def attempt(path):

@@ -1,4 +1,4 @@
-"""Which data sets exist, which a run lacks, and how each is created; without RecBole and torch."""
+"""Which data sets exist, which a run lacks, and how each is created; without RecBole or torch."""
 
 from pathlib import Path, PureWindowsPath
 from typing import NamedTuple
@@ -13,14 +13,14 @@ from recbole_mm.tools.command_lines import shell_line
 from recbole_mm.tools.names import nearest
 
 EXPLANATION = "  ("
-"""Separates the command in the first line of a property file from words about it."""
+"""Separator between the command in the first line of a property file and its explanation."""
 
 
 class LackingData(ConfigError):
     """A data set that does not exist; the message says how it is created.
 
     Attributes:
-        lacking: the data sets.
+        lacking: missing data sets.
     """
 
     def __init__(self, message: str, lacking: list["Lacking"]):
@@ -32,11 +32,11 @@ class Lacking(NamedTuple):
     """A data set, or a domain of a mixture, that a run needs and that is not complete.
 
     Attributes:
-        name: of the data set.
+        name: name of the data set.
         root: folder of the data sets.
         missing: file that does not exist, or ``None``.
         resume: command that finishes what an interruption left, or ``None``.
-        key: of the configuration that names it, if that is not ``dataset`` or ``domains``.
+        key: configuration key that names it, if not ``dataset`` or ``domains``.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Lacking(NamedTuple):
 
 
 def described_datasets() -> dict[str, str]:
-    """Data sets with a property file, and how each is created: its first line, a comment."""
+    """Data sets with a property file -> how each is created (the comment in its first line)."""
     files = sorted((properties_dir() / "dataset").glob("*.yaml"))
     return {path.stem: _first_line(path).removeprefix("#").strip() for path in files}
 
@@ -60,15 +60,16 @@ def datasets_in(folder) -> list[str]:
 
 def needed_datasets(config) -> list[str]:
     """The data sets that must exist for a run: the named one, or the domains of a mixture, and those
-    whose users are left out.
+    whose users are excluded.
 
-    Data sets that are made at their first use, or that RecBole's loader downloads, need not exist.
+    Data sets that are made on first use, or that RecBole's loader downloads, need not exist.
 
     Args:
-        config: with ``dataset``, ``data_path`` (the folder of this data set) and ``domains``.
+        config: configuration with ``dataset``, ``data_path`` (the folder of this data set) and
+            ``domains``.
 
     Raises:
-        MixtureError: its domains cannot be one data set.
+        MixtureError: the domains cannot form one data set.
     """
     from recbole_mm.data.builtin import BUILTIN
     from recbole_mm.data.domains import domains_of, excluded_parts
@@ -83,13 +84,13 @@ def needed_datasets(config) -> list[str]:
 
 
 def data_folder(config) -> Path:
-    """The folder of the data sets; RecBole has joined the name of the one that is run to it."""
+    """The folder of the data sets: ``data_path`` without the name that RecBole has appended."""
     parents, name = Path(config["data_path"]).parents, Path(config["dataset"])
     return parents[min(len(name.parts), len(parents)) - 1]
 
 
 def lacking_datasets(config) -> list[Lacking]:
-    """Those of :func:`needed_datasets` that do not exist or are not complete."""
+    """The :func:`needed_datasets` that do not exist or are incomplete."""
     from recbole_mm.data.domains import excluded_parts, interaction_files
 
     root = data_folder(config)
@@ -109,11 +110,11 @@ def lacking_datasets(config) -> list[Lacking]:
 
 
 def require_dataset(config) -> None:
-    """Check that the interactions of ``config['dataset']``, or of its domains, exist or will.
+    """Check that the interactions of ``config['dataset']``, or of its domains, exist or will exist.
 
     Raises:
-        LackingData: they do not. The message says how the data set is created, if that is known,
-            and which data sets exist.
+        LackingData: they are missing. The message says how to create the data set, if that is
+            known, and which data sets exist.
     """
     lacking = lacking_datasets(config)
     if lacking:
@@ -121,11 +122,11 @@ def require_dataset(config) -> None:
 
 
 def how_to_create(lacking: Lacking, folder_option: str = "--data_path") -> list[str]:
-    """Lines that help where a data set is missing: similar names, those that exist, and commands.
+    """Help on a missing data set, as lines: similar names, existing data sets, and commands.
 
     Args:
-        lacking: the data set.
-        folder_option: names another folder of data sets on the command line.
+        lacking: missing data set.
+        folder_option: command-line option that names another folder of data sets.
     """
     name, root = lacking.name, lacking.root
     key = f"{lacking.key}: " if lacking.key else ""
@@ -153,27 +154,27 @@ def how_to_create(lacking: Lacking, folder_option: str = "--data_path") -> list[
     if key:
         near = nearest(name, datasets_in(root), n=3)
         meant = f"; did you mean {' or '.join(map(repr, near))}?" if near else "."
-        return [f"{first}{meant}", f"Name data sets that exist, or create it. {existing_sets}"]
+        return [f"{first}{meant}", f"Name an existing data set, or create it. {existing_sets}"]
     near = nearest(name, [*datasets_in(root), *described, *mirrors.dataset_names()])
     own = shell_line(["recbole-mm", "prepare", "FOLDER", f"--name={name}", *_output(root)])
     return [
         f"{first}{f'; did you mean {near[0]!r}?' if near else '.'}",
         existing_sets,
         f"Create one from your own tables with: {own}",
-        f"Known ones: {', '.join(described)}",
-        "recbole-mm --help says how each is created, recbole-mm amazon --help names all of Amazon",
+        f"Known data sets: {', '.join(described)}",
+        "recbole-mm --help says how to create each; recbole-mm amazon --help lists all of Amazon's",
     ]
 
 
 def _no_path(name: str, root: Path, folder_option: str) -> str:
-    """What is wrong with a path in place of a name, and which data set is meant."""
+    """Why a path is not a name, and which data set is probably meant."""
     wrong = "it is a path, but a data set is given by its name"
     folder, own_name = Path(name).parent, PureWindowsPath(name).name
     if own_name in datasets_in(root):
         return f"{wrong}; did you mean {own_name!r}?"
     if own_name in datasets_in(folder):
         return f"{wrong}; did you mean {shell_line([own_name, f'{folder_option}={folder}'])}?"
-    return f"{wrong}, the folder of all data sets by {folder_option}=FOLDER."
+    return f"{wrong}, and the folder of all data sets by {folder_option}=FOLDER."
 
 
 def _output(root: Path) -> list[str]:
@@ -181,7 +182,7 @@ def _output(root: Path) -> list[str]:
 
 
 def _with_output(how: str, root: Path) -> str:
-    """The command for another folder of data sets."""
+    """The command, with ``--output`` for another folder of data sets."""
     command, separator, explanation = how.partition(EXPLANATION)
     if _output(root) and command.startswith("recbole-mm ") and " --model=" not in command:
         command = f"{command} {shell_line(_output(root))}"

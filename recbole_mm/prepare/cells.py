@@ -4,14 +4,14 @@ import polars as pl
 
 
 def text_of(column: pl.Expr, dtype) -> pl.Expr:
-    """A column of any type as text without blanks around it.
+    """A column of any type as text, without surrounding blanks.
 
-    Whole numbers in a column of floats are written as integers: pandas makes floats of integers where
-    one is missing.
+    Whole numbers in a column of floats are written as integers: pandas turns integers into floats
+    where one is missing.
 
     Args:
-        column: of the table.
-        dtype: its type.
+        column: column to convert.
+        dtype: data type of the column.
     """
     text = column.cast(pl.String).str.strip_chars()
     if not dtype.is_float():

@@ -21,13 +21,13 @@ BATCHES_PER_CHUNK = 16
 
 
 class Encoded(NamedTuple):
-    """What becomes of a batch, or of several.
+    """The result of encoding one or several batches.
 
     Attributes:
-        rows: of the items that have a vector, in ``.item``.
-        values: ``(n, F)`` their vectors.
-        problems: place of an item that could not be read, and why.
-        cut: how many texts were longer than the encoder takes.
+        rows: rows in ``.item`` of the items that have a vector.
+        values: ``(n, F)`` vectors of these items.
+        problems: row of each item that could not be read, and why.
+        cut: number of texts that were longer than the encoder's limit.
     """
 
     rows: list[int]
@@ -47,12 +47,12 @@ def in_chunks(
     """Encode ``(place in .item, text or path)`` pairs chunk by chunk.
 
     Args:
-        dataset: gets a hidden folder with the chunks, see :func:`discard_chunks`.
-        modality: its name.
+        dataset: data set whose folder gets a hidden folder of chunks, see :func:`discard_chunks`.
+        modality: name of the modality.
         plan: the encoder and its settings; chunks of another plan, or of other input, are discarded.
         part: at least one pair.
         batch_size: pairs that are encoded together.
-        encode: of a batch.
+        encode: function that encodes one batch.
 
     Raises:
         InputError: no pair has a vector.
@@ -60,7 +60,7 @@ def in_chunks(
     folder = _chunk_folder(dataset, modality)
     plan = {**plan, "batch_size": batch_size, "input_hash": _hash_of(dataset, part)}
     if folder.is_dir() and _plan_in(folder) != plan:
-        print(f"{folder}: of another encoder, setting or input, encoded again")
+        print(f"{folder}: made with another encoder, setting or input; encoding again")
         shutil.rmtree(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "plan.json", plan)
@@ -79,8 +79,8 @@ def in_chunks(
     whole = _joined(chunks)
     if not len(whole.rows):
         raise InputError(
-            f"{dataset.path('item')}: {modality}: no item could be used, of {len(part):,}; the first: "
-            f"{whole.problems[0][1] if whole.problems else 'it is empty'}"
+            f"{dataset.path('item')}: {modality}: none of {len(part):,} items could be used; the "
+            f"first: {whole.problems[0][1] if whole.problems else 'it is empty'}"
         )
     del plan["input_hash"]
     facts = {**plan, "cut": whole.cut} if isinstance(part[0][1], str) else plan
@@ -92,15 +92,15 @@ def in_batches(
     batch_size: int,
     encode: Callable[[list[tuple[int, Any]]], Encoded],
 ) -> Encoded:
-    """Encode ``(row, text or path)`` pairs, the longest texts first, so that few are padded.
+    """Encode ``(row, text or path)`` pairs, the longest texts first, to reduce padding.
 
     Args:
         part: pairs with ascending rows.
         batch_size: pairs that are encoded together.
-        encode: of a batch.
+        encode: function that encodes one batch.
 
     Returns:
-        what became of them, in the order of ``part``.
+        results in the order of ``part``.
     """
     by_length = sorted(part, key=lambda pair: -len(pair[1]) if isinstance(pair[1], str) else 0)
     starts = range(0, len(part), batch_size)
@@ -151,8 +151,8 @@ def _read(path: Path) -> Encoded | None:
         return Encoded(rows, values, [(row, why) for row, why in problems], cut)
     except FileNotFoundError:
         return None
-    except Exception as error:  # noqa: BLE001 numpy and zipfile raise what they like
-        print(f"{path}: damaged ({error}), encoded again")
+    except Exception as error:  # noqa: BLE001 numpy and zipfile raise many types
+        print(f"{path}: damaged ({error}); encoding again")
         return None
 
 
@@ -168,7 +168,7 @@ def _plan_in(folder: Path):
 
 
 def _hash_of(dataset: PreparedDataset, part: list[tuple[int, Any]]) -> str:
-    """Of the texts, or of the names, sizes and times of the pictures."""
+    """Hash of the texts, or of the names, sizes and times of the pictures."""
 
     def state(value) -> str:
         if not isinstance(value, Path):

@@ -1,4 +1,4 @@
-"""What the layouts of the papers' authors have in common, as data sets with the same splits."""
+"""Shared parts of the conversion of the papers' layouts to data sets with the same splits."""
 
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,10 @@ Sequences = dict[str, list]
 
 
 def read_tab_lines(path: Path, width: int) -> list[list[str]]:
-    """Fields of a text file between tabs, at least ``width`` in each line; blank lines left out.
+    """Tab-separated fields of a text file, at least ``width`` per line; blank lines are skipped.
 
     Raises:
-        InputError: it is missing, not in UTF-8, or a line has fewer fields.
+        InputError: the file is missing or not in UTF-8, or a line has fewer fields.
     """
     lines = [line.split("\t") for line in _text(path).split("\n")]
     for number, fields in enumerate(lines, 1):
@@ -33,10 +33,10 @@ def read_tab_lines(path: Path, width: int) -> list[list[str]]:
 
 
 def read_json_lines(path: Path) -> list[Any]:
-    """One JSON value per line; blank lines left out.
+    """One JSON value per line; blank lines are skipped.
 
     Raises:
-        InputError: it is missing, or a line is not JSON.
+        InputError: the file is missing, or a line is not JSON.
     """
     values = []
     for number, line in enumerate(_text(path).split("\n"), 1):
@@ -79,10 +79,10 @@ def write_features(
     """Write the features of a modality.
 
     Args:
-        dataset: of the items.
-        modality: its name.
+        dataset: data set of the items.
+        modality: name of the modality.
         path: the authors' file, for the record.
-        values: ``(rows, F)``.
+        values: ``(rows, F)`` feature vectors.
         row_of: item token -> its row.
         has: ``(rows,)`` bool, whether the item of a row has the modality.
 
@@ -91,7 +91,7 @@ def write_features(
     """
     tokens = [token for token in sorted(row_of) if has[row_of[token]]]
     if not tokens:
-        print(f"{path}: no item has it, left out")
+        print(f"{path}: no item has this modality; skipped")
         return
     info = {
         "encoder": f"as in {path.name}",

@@ -16,14 +16,14 @@ SPLITS = ("train", "valid", "test")
 
 
 class Row(NamedTuple):
-    """An example: the items before the target, cut to the longest that the folder has, and the target."""
+    """An example: the target, and the items before it, cut to the folder's longest history."""
 
     history: tuple[str, ...]
     target: str
 
 
 def convert_missrec(folder: Path, name: str, output: Path) -> PreparedDataset:
-    """A folder in the layout of MISSRec and UniSRec; it has no times, the order is the file's.
+    """A folder in the layout of MISSRec and UniSRec; without times, it keeps the order of the file.
 
     Raises:
         InputError: a file is missing or malformed, its rows are not prefixes of one sequence per user,
@@ -104,9 +104,9 @@ def _rows_by_user(folder: Path, name: str, split: str) -> dict[str, list[Row]]:
 
 
 def _lengthen(sequence: list[str], rows: list[Row], longest: int, folder: Path) -> list[str]:
-    """Put back what the histories, cut to the ``longest``, lost at the start of a sequence.
+    """Restore what cutting the histories to the ``longest`` lost at the start of a sequence.
 
-    A row with a history of that length gives the item that came before another row's history.
+    A row with a history of that length gives the item before another row's history.
     """
     full = [row for row in rows if len(row.history) == longest]
     before = {(*row.history[1:], row.target): row.history[0] for row in full}
@@ -147,7 +147,7 @@ def _check_splits(folder: Path, sequences: Sequences, train, valid, longest: int
 
 
 def _read_index(path: Path) -> dict[str, str]:
-    """Index -> token; the indices are the numbers from 0 on, each once."""
+    """Index -> token; the indices count up from 0, each occurring once."""
     lines = read_tab_lines(path, 2)
     tokens = {index.strip(): token.strip() for token, index, *_ in lines}
     if set(tokens) != {str(number) for number in range(len(lines))}:

@@ -21,7 +21,7 @@ def convert_mmm4rec(folder: Path, name: str, output: Path) -> PreparedDataset:
 
     Raises:
         InputError: a file is missing or malformed, its splits are not prefixes of the test sequences,
-            or a feature file has another number of rows than there are items.
+            or the number of rows in a feature file does not match the items.
     """
     sequences = read_sequences(folder)
     tokens = _read_index(folder / "item2id.jsonl")
@@ -109,7 +109,7 @@ def _id(value) -> int | str:
 
 
 def _read_index(path: Path) -> dict:
-    """Id -> token, both different in every line."""
+    """Id -> token, both of them unique."""
     lines = read_json_lines(path)
     try:
         tokens = {_id(index): str(_id(token)).strip() for token, index in lines}
@@ -130,7 +130,7 @@ def _known_modalities(path: Path) -> dict[str, dict]:
 
 
 def read_tensor(path: Path) -> np.ndarray:
-    """A tensor ``(items, F)`` in a file of torch, as float32; nothing in it is executed."""
+    """A tensor ``(items, F)`` in a torch file, as float32; nothing in the file is executed."""
     try:
         tensor = read_torch(path)
     except TorchFileError as error:

@@ -1,4 +1,4 @@
-"""The k-core of interactions, streamed on disk while they are many."""
+"""The k-core of interactions, streamed on disk while there are many."""
 
 import tempfile
 from pathlib import Path
@@ -24,11 +24,12 @@ def core_of(
     """Iterated k-core, sorted by user and time; same-time events stay in the order of the file.
 
     Args:
-        interactions: as from :func:`~recbole_mm.prepare.interactions.check_interactions`, any size.
-        user_core: fewest interactions of a user, 0 or 1 for no limit.
-        item_core: fewest interactions of an item.
-        repeats: what becomes of a user's repeated interactions with one item, before counting:
-            ``keep`` them, or only the ``first`` or ``last`` in time.
+        interactions: table from :func:`~recbole_mm.prepare.interactions.check_interactions`, of any
+            size.
+        user_core: minimum number of interactions per user; 0 or 1 for no limit.
+        item_core: minimum number of interactions per item.
+        repeats: treatment of a user's repeated interactions with one item, before counting:
+            ``keep`` all of them, or only the ``first`` or ``last`` in time.
         scratch: folder for intermediate files.
 
     Returns:
@@ -36,8 +37,8 @@ def core_of(
         been in the core with them).
 
     Note:
-        Repeats only add to the counts, so cutting before they go removes nothing that the core
-        holds: large inputs are first cut on disk, streamed, and finished in memory.
+        Repeats only increase the counts, so cutting before dropping them removes nothing that the
+        core holds. Large inputs are therefore first cut on disk, streamed, and finished in memory.
     """
     with tempfile.TemporaryDirectory(dir=scratch, ignore_cleanup_errors=True) as folder:
         smaller = _smaller(interactions, user_core, item_core, Path(folder))
@@ -55,7 +56,7 @@ def core_of(
 
 
 def _smaller(table: pl.LazyFrame, user_core: int, item_core: int, folder: Path) -> pl.LazyFrame:
-    """Cut again and again on disk, until few rows are left or hardly any go."""
+    """Cut repeatedly on disk, until few rows are left or a cut removes hardly any."""
     turn = 0
     while user_core > 1 or item_core > 1:
         before = table.select(pl.len()).collect(engine="streaming").item()

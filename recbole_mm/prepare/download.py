@@ -1,4 +1,4 @@
-"""Files over HTTP: resumed, retried, checked, from the first mirror that has them."""
+"""Downloads over HTTP: resumed, retried, checked, from the first mirror that has them."""
 
 import contextlib
 import gzip
@@ -24,12 +24,12 @@ from recbole_mm.tools.locks import lock
 TRY_AGAIN = {408, 425, 429, 500, 502, 503, 504}
 BLOCK = 1 << 20
 TIMEOUT = (15, 60)
-"""Seconds to connect, and between two pieces."""
+"""Timeouts in seconds: to connect, and between two pieces."""
 MAX_WAIT = 60.0
 KEPT_FREE = 256 << 20
-"""Bytes of the disk that a download leaves free."""
+"""Bytes that a download leaves free on the disk."""
 SHOWN = 50 * BLOCK
-"""Files of this size have a progress bar."""
+"""Bytes from which on a file has a progress bar."""
 
 
 class DownloadError(OSError):
@@ -37,11 +37,11 @@ class DownloadError(OSError):
 
 
 class NotTransferred(Exception):
-    """What one address did not give.
+    """A failed transfer from one address.
 
     Attributes:
-        is_final: whether asking again is of no use.
-        is_connected: whether anything answered.
+        is_final: whether another attempt is useless.
+        is_connected: whether a server answered.
     """
 
     def __init__(self, why: str, is_final: bool = True, is_connected: bool = True):
@@ -50,13 +50,13 @@ class NotTransferred(Exception):
 
 
 class Patience(NamedTuple):
-    """How often and how long an address is asked.
+    """Limits on the attempts at one address.
 
     Attributes:
-        retries: further attempts after a transfer that broke off or a passing error.
+        retries: further attempts after an interrupted transfer or a temporary error.
         pause: seconds before the second attempt, doubled for each further one.
-        seconds: most that one attempt may take, ``None`` for no limit.
-        largest: most bytes, ``None`` for what the disk holds.
+        seconds: time limit of one attempt, ``None`` for no limit.
+        largest: size limit in bytes, ``None`` for what the disk holds.
     """
 
     retries: int = 5
@@ -67,7 +67,7 @@ class Patience(NamedTuple):
 
 PATIENCE = Patience()
 UNREACHABLE_RETRIES = 2
-"""Where nothing answers there may be no network."""
+"""Limit on the retries if nothing answers, since there may be no network."""
 
 
 def fetch(
@@ -79,19 +79,19 @@ def fetch(
 ) -> Path:
     """Download one file, named as at its address.
 
-    A transfer that broke off is resumed, in this run or the next; a file that is there is not
-    fetched again.
+    An interrupted transfer is resumed, in this run or the next; an existing file is not downloaded
+    again.
 
     Args:
-        urls: mirrors, tried in order.
-        folder: where the file goes.
-        session: from :func:`recbole_mm.prepare.web.open_session`.
+        urls: addresses of the mirrors, tried in order.
+        folder: target folder.
+        session: session from :func:`recbole_mm.prepare.web.open_session`.
         sha256: file name -> hash to check.
-        patience: with each mirror.
+        patience: limits for each mirror.
 
     Raises:
-        DownloadError: no mirror gave the file whole, of its kind and with its hash; the message
-            has the reason of each. Or the disk is full.
+        DownloadError: no mirror gave the complete file, of the right kind and with the right hash
+            (the message has the reason for each), or the disk is full.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -114,23 +114,23 @@ def fetch(
 
 
 class Transfer:
-    """One file from one address into ``<target>.part``, which a later attempt or run resumes.
+    """Download of one file from one address to ``<target>.part``, which a later attempt resumes.
 
     Args:
-        url: the address.
-        target: the file.
-        session: from :func:`recbole_mm.prepare.web.open_session`.
-        patience: with this address.
+        url: address of the file.
+        target: path of the complete file.
+        session: session from :func:`recbole_mm.prepare.web.open_session`.
+        patience: limits for this address.
     """
 
     def __init__(self, url: str, target: Path, session: requests.Session, patience: Patience):
         self.url, self.target, self.session, self.patience = url, target, session, patience
         self.part = target.with_name(target.name + ".part")
         self.note = target.with_name(target.name + ".part.json")
-        """Remembers by what the rest of the file is recognized."""
+        """File with the address and the tag by which the server recognizes the rest."""
 
     def run(self) -> None:
-        """Fill the part.
+        """Download into the part file.
 
         Raises:
             NotTransferred: the address does not give the file.
@@ -151,7 +151,7 @@ class Transfer:
             attempt += 1
 
     def finish(self) -> None:
-        """Give the file its name, as the last step: whoever finds the file looks no further."""
+        """Give the file its final name, as the last step: an existing file counts as complete."""
         self.note.unlink(missing_ok=True)
         move_onto(self.part, self.target)
 
@@ -173,7 +173,7 @@ class Transfer:
             with self._alone():
                 size = self._copy(response, start, total)
         if total is not None and size != total:
-            raise NotTransferred(f"{size} of {total} bytes came", is_final=False)
+            raise NotTransferred(f"received {size} of {total} bytes", is_final=False)
 
     def _ask(self, headers: dict) -> requests.Response:
         try:
@@ -186,13 +186,13 @@ class Transfer:
             raise NotTransferred(f"not a usable address: {error}") from error
 
     def _kept(self) -> tuple[int, str]:
-        """Bytes of the part that can be kept, and by what the server recognizes them."""
+        """Bytes of the part that can be kept, and the tag by which the server recognizes them."""
         try:
             known = parse_json(self.note.read_text(encoding="utf-8"))
             if known["url"] == self.url and isinstance(known["tag"], str):
                 return self.part.stat().st_size, known["tag"]
         except (OSError, ValueError, KeyError, TypeError):
-            pass  # nothing there, of another mirror, or damaged
+            pass  # missing, from another mirror, or damaged
         return 0, ""
 
     def _remember(self, response) -> None:
@@ -206,7 +206,7 @@ class Transfer:
         code = response.status_code
         if code in (200, 206):
             return
-        if code == 416 and have:  # the part is longer than the file, or whole
+        if code == 416 and have:  # the part is longer than the file, or complete
             self.discard()
         elif code in TRY_AGAIN:
             wait = response.headers.get("Retry-After", "")
@@ -223,9 +223,9 @@ class Transfer:
         to_come = 0 if size is None else size - have
         if to_come > room:
             raise DownloadError(
-                f"{self.url}: {_mega(to_come)} MB are still to come, the disk of "
-                f"{self.part.parent} has room for {_mega(max(room, 0))} MB; free some, or use a "
-                f"folder on another disk."
+                f"{self.url}: {_mega(to_come)} MB are still to come, but the disk of "
+                f"{self.part.parent} has room for {_mega(max(room, 0))} MB; free some space, or "
+                f"use a folder on another disk."
             )
 
     def _copy(self, response, start: int, total: int | None) -> int:
@@ -263,7 +263,7 @@ class Transfer:
 
 @contextlib.contextmanager
 def _network_errors():
-    """Turn what may go wrong while the pieces come into an attempt that broke off."""
+    """Turn network errors during a transfer into a failed attempt."""
     try:
         yield
     except (HTTPError, HTTPException) as error:
@@ -272,7 +272,7 @@ def _network_errors():
 
 
 def _check_kind(transfer: Transfer, ending: str) -> None:
-    """Refuse an HTML page, an empty file, and a ``.gz`` that is not one or is cut off."""
+    """Refuse an HTML page, an empty file, and a ``.gz`` file that is not gzip or is truncated."""
     with open(transfer.part, "rb") as file:
         start = file.read(512)
     why = None
@@ -286,7 +286,7 @@ def _check_kind(transfer: Transfer, ending: str) -> None:
                 while file.read(BLOCK):
                     pass
         except (OSError, EOFError, zlib.error) as error:
-            why = f"not a whole gzip file ({error})"
+            why = f"not a complete gzip file ({error})"
     if why:
         transfer.discard()
         raise NotTransferred(why)
@@ -296,7 +296,7 @@ def _check_hash(transfer: Transfer, expected: str | None) -> None:
     found = sha256_of_file(transfer.part) if expected else None
     if found != expected:
         transfer.discard()
-        raise NotTransferred(f"its SHA-256 is {found}, the mirrors file has {expected}")
+        raise NotTransferred(f"its SHA-256 is {found}, but the mirrors file has {expected}")
 
 
 def _mega(size: int) -> str:

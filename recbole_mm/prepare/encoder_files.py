@@ -13,31 +13,31 @@ from recbole_mm.tools.hashing import sha256_of_file, sha256_of_parts
 from recbole_mm.tools.json_files import read_json
 
 MODULES = "modules.json"
-"""What sentence-transformers loads a model by."""
+"""File from which sentence-transformers loads a model."""
 WEIGHTS = {".safetensors", ".bin"}
 CONTENT = WEIGHTS | {".jinja", ".json", ".model", ".txt"}
 OTHER_FORMATS = {"onnx", "openvino"}
 RECORD = "recbole_mm_tuning.json"
-"""Of a tuning, with its date: see :mod:`recbole_mm.prepare.tuned_encoders`."""
+"""Record of a tuning, with its date; see :mod:`recbole_mm.prepare.tuned_encoders`."""
 
 
 class EncoderUnavailable(InputError):
-    """An encoder, or what runs it, that is not there or cannot be loaded."""
+    """An encoder, or the library that runs it, that is missing or cannot be loaded."""
 
 
 class EncoderFiles(NamedTuple):
-    """Where an encoder lies.
+    """The location of an encoder.
 
     Attributes:
         name: a folder, or a model on the hub.
-        commit: of the hub, which every file is read at; ``None``: a folder.
+        commit: commit on the hub at which every file is read; ``None``: a folder.
     """
 
     name: str
     commit: str | None
 
     def find(self, path: str) -> Path | None:
-        """A file by its path inside, downloaded if need be; ``None``: it does not exist."""
+        """A file by its relative path, downloaded if necessary; ``None`` if it does not exist."""
         if self.commit:
             return _on_hub(self.name, path, self.commit)
         file = Path(self.name, path)
@@ -47,7 +47,7 @@ class EncoderFiles(NamedTuple):
         """The value of a JSON file, ``None`` if it does not exist.
 
         Raises:
-            InputError: it is damaged.
+            InputError: the file is damaged.
         """
         file = self.find(path)
         return None if file is None else read_json(file, InputError)
@@ -60,7 +60,7 @@ class EncoderFiles(NamedTuple):
         return ",".join(f"{path.name}:{sha256_of_file(path)[:16]}" for path in paths)
 
     def content(self) -> str:
-        """The commit, or one hash of all weights, settings and vocabularies below the folder."""
+        """The commit, or one hash of all weights, settings and vocabularies in the folder tree."""
         if self.commit:
             return self.commit
         folder = Path(self.name)
@@ -99,16 +99,16 @@ def _on_hub(name: str, path: str, revision: str | None) -> Path | None:
         if not unknown or (constants.HF_HUB_OFFLINE and path != "config.json"):
             return None
         raise cannot_be_loaded(name, error) from error
-    except Exception as error:  # the client's libraries raise what they like
+    except Exception as error:  # the client's libraries raise many types
         raise cannot_be_loaded(name, error) from error
 
 
 def cannot_be_loaded(name: str, error: Exception) -> EncoderUnavailable:
-    """The user's error for whatever a library raised."""
+    """The user error for any exception of a library."""
     reason = first_line(error).rstrip(".")
-    if "ignore_mismatched_sizes" in reason:  # transformers advises to train what does not fit
-        reason = "its weights have other shapes than its config.json says"
-    if isinstance(error, UnpicklingError):  # torch advises to execute it
+    if "ignore_mismatched_sizes" in reason:  # transformers advises training what does not fit
+        reason = "the shapes of its weights differ from its config.json"
+    if isinstance(error, UnpicklingError):  # torch advises executing it
         reason = "its weights are a pickle of more than tensors, which is not executed"
     if isinstance(error, LocalEntryNotFoundError):
         reason = _why_not_here()
@@ -120,13 +120,13 @@ def cannot_be_loaded(name: str, error: Exception) -> EncoderUnavailable:
 
 
 def _why_not_here() -> str:
-    absent = "it is no folder, and not among the models that the Hugging Face hub has sent before"
+    absent = "it is not a folder, nor a model downloaded from the Hugging Face hub before"
     if constants.HF_HUB_OFFLINE:
-        return f"{absent}; HF_HUB_OFFLINE is set, so nothing is asked for: unset it to download"
+        return f"{absent}; HF_HUB_OFFLINE is set, so nothing is downloaded: unset it to download"
     return f"{absent}; the hub cannot be reached, or has no such model"
 
 
 def _is_aside(name: Path) -> bool:
-    """Files of other formats, hidden ones, and the record of a tuning, which no vector depends on."""
+    """Whether no vector depends on a file: other formats, hidden files, the record of a tuning."""
     other = any(part in OTHER_FORMATS or part.startswith(".") for part in name.parts)
     return other or name.name == RECORD

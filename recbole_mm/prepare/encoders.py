@@ -1,4 +1,4 @@
-"""Encoders: frozen models of the Hugging Face hub, or of a folder, that make vectors of items."""
+"""Encoders: frozen models, from the Hugging Face hub or a folder, that make vectors of items."""
 
 import importlib
 import os
@@ -24,7 +24,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 TRANSFORMERS, SENTENCE_TRANSFORMERS = "transformers", "sentence-transformers"
 LOADERS = (TRANSFORMERS, SENTENCE_TRANSFORMERS)
 POOLINGS = ("mean", "cls")
-"""Of text models that carry no configuration of their own."""
+"""Poolings of text models that have no configuration of their own."""
 OWN_POOLING = "model"
 """The vector that the model itself gives: projected features of two towers, pooled patches."""
 
@@ -35,10 +35,10 @@ class Encoder(ABC):
     Attributes:
         loader: the library that runs it, one of :data:`LOADERS`.
         name: a model on the Hugging Face hub, or a folder.
-        revision: its commit, or a hash of the folder.
-        dtype: of the computation.
-        prompt: put before every text.
-        normalizes: its vectors have length 1.
+        revision: commit of the model, or a hash of the folder.
+        dtype: data type of the computation.
+        prompt: prefix of every text.
+        normalizes: whether its vectors have length 1.
         tuning: the record of its tuning, if recbole-mm tune-encoder has tuned it.
     """
 
@@ -57,13 +57,13 @@ class Encoder(ABC):
     @property
     @abstractmethod
     def picture_processor(self):
-        """What scales pictures for the model, ``None`` if it reads none."""
+        """The processor that scales pictures for the model, ``None`` if it reads none."""
 
     def refuse_unusable_pictures(self) -> None:
-        """Encode a small picture: settings that ask for too many pixels, or do not fit, show here.
+        """Encode a small picture, to detect settings that ask for too many pixels or do not fit.
 
         Raises:
-            InputError: they do.
+            InputError: the settings cannot be used.
         """
         made = pixels_made(self.picture_processor, 1, 1)
         if made > MOST_PIXELS:
@@ -87,13 +87,13 @@ class Encoder(ABC):
         if made > MOST_PIXELS:
             raise PictureError(
                 f"{path}: {picture.width} x {picture.height} pixels, of which the encoder would make "
-                f"{made:,.0f}; the limit is {MOST_PIXELS:,}: cut the picture"
+                f"{made:,.0f}; the limit is {MOST_PIXELS:,}: crop the picture"
             )
         return picture
 
     @abstractmethod
     def pooling_of(self, modality: str) -> str:
-        """How the vectors of its positions become one."""
+        """How the vectors of the positions are pooled into one."""
 
     @abstractmethod
     def texts(self, texts: list[str]) -> tuple[np.ndarray, int]:
@@ -104,7 +104,7 @@ class Encoder(ABC):
         """Vectors ``(n, F)`` float32 of some RGB PIL images."""
 
     def facts(self, modality: str) -> dict[str, Any]:
-        """What a feature file has to record so that further items can be encoded alike."""
+        """What a feature file must record so that further items can be encoded the same way."""
         facts: dict[str, Any] = {
             "encoder": self.name,
             "revision": self.revision,
@@ -125,13 +125,13 @@ class Encoder(ABC):
     def cannot_encode(self, modality: str, reason: str) -> InputError:
         return InputError(
             f"encoder '{self.name}' cannot encode {modality}s: {reason.rstrip('.')}. "
-            f"Name another encoder, or leave the modality out (--modalities)."
+            f"Name another encoder, or omit the modality (--modalities)."
         )
 
 
 @contextmanager
 def loading(name: str):
-    """Turn what the libraries raise about a model's files into a user's error."""
+    """Turn what the libraries raise about a model's files into a user error."""
     try:
         yield
     except InputError:
@@ -153,7 +153,7 @@ def quiet_transformers():
 
 
 def hide_broken_torchvision() -> None:
-    """Let transformers not find a torchvision that cannot be imported beside this torch.
+    """Hide from transformers a torchvision that cannot be imported with this torch.
 
     transformers would import it, although pictures go through PIL here.
     """

@@ -27,20 +27,20 @@ def extract(
     normalize: bool = False,
     save_as: str | None = None,
 ) -> None:
-    """Write feature files for texts and pictures; a modality that no item has is left out.
+    """Write feature files for texts and pictures; a modality that no item has is skipped.
 
     Args:
         datasets: one or more; the embedded extractor puts all of them into one space.
         encoder: a :class:`~recbole_mm.prepare.encoders.Encoder`; ``None`` is the embedded extractor.
         modalities: ``text``, ``image`` or both.
-        fields: of ``.item``, joined into the text.
+        fields: fields of ``.item`` that are joined into the text.
         batch_size: texts or pictures that go through the encoder together.
         dimension: width of the embedded extractor's vectors,
             :data:`~recbole_mm.data.extractor.DIMENSION` by default.
-        normalize: scale an encoder's vectors to length 1 (the embedded ones are, and those of an
-            encoder whose author says so).
+        normalize: whether to scale an encoder's vectors to length 1. Those of the embedded
+            extractor, and of an encoder whose author says so, always are.
         save_as: name of the modality that the features become; ``None``: ``text`` or ``image``, or
-            ``tuned_text`` of an encoder that was tuned on a data set.
+            ``tuned_text`` for an encoder that was tuned on a data set.
     """
     tuned = encoder is not None and encoder.tuning is not None
     found_parts = {modality: _parts(datasets, modality, fields) for modality in modalities}
@@ -66,15 +66,15 @@ def load_encoder(name: str | None, **settings):
 
     Args:
         name: a model on the Hugging Face hub, or a folder.
-        settings: of :func:`~recbole_mm.prepare.open_encoder.open_encoder`.
+        settings: arguments of :func:`~recbole_mm.prepare.open_encoder.open_encoder`.
 
     Raises:
-        InputError: see there.
+        InputError: the encoder cannot be used; see the same function.
     """
     if not name:
         return None
     from recbole_mm.prepare.encoder_files import EncoderUnavailable
-    from recbole_mm.prepare.open_encoder import open_encoder  # torch, only when asked for
+    from recbole_mm.prepare.open_encoder import open_encoder  # torch, only when needed
 
     try:
         return open_encoder(name, **settings)

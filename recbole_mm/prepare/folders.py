@@ -1,4 +1,4 @@
-"""The folders of data sets: which exist, and what helps where one does not."""
+"""The folders of data sets: which exist, and help for one that does not."""
 
 import re
 from pathlib import Path
@@ -12,16 +12,17 @@ USABLE_NAME = re.compile(r"\w[\w .+-]*")
 
 
 def refuse_unusable_name(name: str) -> None:
-    """The name of a data set becomes that of a folder, of files, and a part of tokens in mixtures.
+    """Check that a name can be that of a folder and of files, and a part of tokens in mixtures.
 
     Raises:
-        InputError: it cannot.
+        InputError: the name is unusable.
     """
     if not USABLE_NAME.fullmatch(name) or not is_portable(name):
         raise InputError(
-            f"{name!r} cannot be the name of a data set: it starts with a letter or a digit, has "
-            f"letters, digits, blanks and . _ + - only, ends with none of blank and dot, and is not a "
-            f"device of Windows (CON, NUL, AUX, COM1, ...). Give it another one with --name=NAME."
+            f"{name!r} cannot be the name of a data set: a name starts with a letter or a digit, "
+            f"has only letters, digits, blanks and . _ + -, does not end with a blank or a dot, "
+            f"and is not a Windows device (CON, NUL, AUX, COM1, ...). Choose another one with "
+            f"--name=NAME."
         )
 
 
@@ -29,8 +30,8 @@ def dataset_folder(root, name: str) -> Path:
     """The folder of a prepared data set, ``<root>/<name>``.
 
     Raises:
-        InputError: it holds no interactions. The message names similar data sets, those that exist
-            and the command that creates this one.
+        InputError: the folder holds no interactions. The message names similar data sets, those
+            that exist and the command that creates this one.
     """
     root = Path(root)
     interactions = root / name / f"{name}.inter"
@@ -41,10 +42,10 @@ def dataset_folder(root, name: str) -> Path:
 
 
 def require_finished(root, name: str) -> Path:
-    """The folder of a prepared data set, which no interrupted command has left half written.
+    """The folder of a prepared data set that no interrupted command has left incomplete.
 
     Raises:
-        InputError: as :func:`dataset_folder`, or its creation was interrupted.
+        InputError: see :func:`dataset_folder`; or its creation was interrupted.
     """
     folder = dataset_folder(root, name)
     resume = command_to_resume(root, name)

@@ -11,11 +11,11 @@ FONTS = (
     "DejaVuSans.ttf", "Arial.ttf", "LiberationSans-Regular.ttf", "NotoSans-Regular.ttf", "Helvetica.ttc",
     "NotoSansCJK-Regular.ttc", "Arial Unicode.ttf", "msyh.ttc",
 )  # fmt: skip
-"""Of Linux, macOS and Windows, by the names under which Pillow finds them."""
+"""Fonts of Linux, macOS and Windows, by the names under which Pillow finds them."""
 NARROWEST = 3
-"""Pixels of a letter."""
+"""Width of the narrowest letter, in pixels."""
 NO_LETTER = "\uffff"
-"""Drawn as a box in every font."""
+"""Character that every font draws as a box."""
 SPELT_OUT = str.maketrans(
     {"ß": "ss", "æ": "ae", "œ": "oe", "ø": "o", "ł": "l", "Æ": "AE", "Ø": "O", "Ł": "L"}
 )
@@ -23,11 +23,11 @@ SPELT_OUT = str.maketrans(
 
 
 class Lettering:
-    """The font that has most of the letters of some texts; Pillow's own where it has them all.
+    """The font that has most of the letters of some texts; Pillow's own if it has them all.
 
     Args:
-        texts: that are to be drawn.
-        size: in pixels.
+        texts: texts to draw.
+        size: font size in pixels.
     """
 
     def __init__(self, texts: list[str], size: int):

@@ -1,4 +1,4 @@
-"""How the name of a table's file tells its format, and how its text is to be read."""
+"""The formats of table files, known by their names, and how their text is read."""
 
 import codecs
 from pathlib import Path
@@ -26,11 +26,11 @@ class TextFormat(NamedTuple):
     Attributes:
         separator: one character between columns; ``None``: a comma in ``.csv``, a tab in ``.tsv``.
         encoding: name of the encoding.
-        quotes: whether ``"..."`` may enclose a field; if not, quotes are characters like others.
-        header: names of the columns, if the first line of the file is a row already.
+        quotes: whether ``"..."`` may enclose a field; if not, quotes are ordinary characters.
+        header: names of the columns, if the file has no header line.
         lines: what a line holds: ``columns``; ``sequences``, a user and all items of this user; or
             ``titles``, an item and its title (:mod:`recbole_mm.prepare.line_tables`).
-        options: those of :data:`TEXT_OPTIONS` that the command accepts; messages advise no others.
+        options: those of :data:`TEXT_OPTIONS` that the command accepts; messages suggest no others.
     """
 
     separator: str | None = None
@@ -43,7 +43,7 @@ class TextFormat(NamedTuple):
 
 PLAIN = TextFormat()
 FIXED = TextFormat(options=())
-"""Of commands that have no option for it."""
+"""Format for commands that have no options for it."""
 
 
 def ending_of(path) -> str:
@@ -82,7 +82,7 @@ def refuse_unreadable(path, text: TextFormat = PLAIN) -> None:
     """Check that the file exists and that its format is known.
 
     Raises:
-        InputError: it does not, or is not.
+        InputError: the file does not exist, or its format is unknown.
     """
     path = Path(path)
     if not path.is_file():
@@ -91,7 +91,7 @@ def refuse_unreadable(path, text: TextFormat = PLAIN) -> None:
     if not known and (not is_separated(path, text) or ending_of(path) in TABLE_ENDINGS):
         others = ", and other text files whose separator is given (--separator)"
         raise InputError(
-            f"{path}: format {''.join(path.suffixes[-2:])!r} is unknown; known are "
+            f"{path}: format {''.join(path.suffixes[-2:])!r} is unknown; known formats are "
             f"{', '.join(TABLE_ENDINGS)}{others if '--separator' in text.options else ''}."
         )
 
@@ -109,14 +109,14 @@ def parse_separator(text: str) -> str:
 
 
 def parse_encoding(text: str) -> str:
-    """The name of an encoding that Python knows, with its mark at the start of a file removed.
+    """The name of an encoding that Python knows, without the byte order mark of ``utf-8-sig``.
 
     Raises:
-        ValueError: it is unknown.
+        ValueError: the encoding is unknown.
     """
     try:
         name = codecs.lookup(text).name
         "".encode(name)
-    except LookupError as error:  # unknown, or not one of text
+    except LookupError as error:  # unknown, or not a text encoding
         raise ValueError(text) from error
     return "utf-8" if name == "utf-8-sig" else name

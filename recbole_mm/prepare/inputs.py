@@ -1,4 +1,4 @@
-"""What is read from files, and the error of input that cannot be used."""
+"""Reading of text files, and the error for input that cannot be used."""
 
 import os
 from datetime import datetime, timezone
@@ -12,10 +12,10 @@ class InputError(UserError):
 
 
 def read_lines(path) -> list[str]:
-    """Lines of a text file in UTF-8, without blanks around them and without empty ones at the end.
+    """Lines of a text file in UTF-8, without surrounding blanks, and without empty ones at the end.
 
     Raises:
-        InputError: it is missing or not in UTF-8.
+        InputError: the file is missing or not in UTF-8.
     """
     lines = [line.strip() for line in read_text(path, InputError).split("\n")]
     while lines and not lines[-1]:

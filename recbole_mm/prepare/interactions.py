@@ -22,11 +22,11 @@ OWN = Times()
 
 
 class Fault(NamedTuple):
-    """What makes rows bad.
+    """A reason why rows are bad.
 
     Attributes:
-        rows: which these are.
-        expected: what their values should be, ``number`` or ``time``; empty where that is not the point.
+        rows: expression that selects these rows.
+        expected: what their values should be, ``number`` or ``time``; empty for other faults.
     """
 
     rows: pl.Expr
@@ -43,19 +43,19 @@ def check_interactions(
 ) -> tuple[pl.LazyFrame, dict[str, int]]:
     """Give the columns their types: tokens, float32 rating, timestamp in unix seconds (float64).
 
-    A rating or timestamp column that is empty throughout is left out.
+    A rating or timestamp column that is entirely empty is dropped.
 
     Args:
         table: ``row, user_id, item_id[, rating][, timestamp]``: the number of the row in the file, and
             columns of any type.
-        path: for the messages.
-        times: how they are written.
-        drop_bad_rows: leave bad rows out and count them, instead of refusing the file.
+        path: path of the file, for the messages.
+        times: format of the times.
+        drop_bad_rows: whether to drop and count bad rows instead of refusing the file.
         names: our name of each column -> the user's, for the messages.
-        text: how the file is written, for the messages; ``None``: its lines are not rows.
+        text: text format of the file, for the messages; ``None``: its lines are not rows.
 
     Returns:
-        The typed table, and how many bad rows it leaves out, by reason.
+        The typed table, and how many bad rows were dropped, by reason.
 
     Raises:
         InputError: no rows; or rows without user or item, with a token that RecBole cannot read, a
@@ -109,8 +109,8 @@ def unusable_tokens(column: str, name: str) -> dict[str, pl.Expr]:
     """Why values of a token column cannot be in RecBole's files, and which these are.
 
     Args:
-        column: of the table.
-        name: of this column in the user's file.
+        column: name of the column in the table.
+        name: name of this column in the user's file.
     """
     return {
         f"no {name}": pl.col(column).fill_null("") == "",
@@ -119,7 +119,7 @@ def unusable_tokens(column: str, name: str) -> dict[str, pl.Expr]:
 
 
 def as_tokens(name: str, dtype: pl.DataType) -> pl.Expr:
-    """A column of ids of any type, of this name, as they are in RecBole's files."""
+    """The ids in the column ``name``, of any type, as they are in RecBole's files."""
     return text_of(pl.col(name), dtype).alias(name)
 
 
@@ -139,7 +139,7 @@ def _typed(table, path, optional, times: Times) -> pl.LazyFrame:
 
 
 def _faults(optional: list[str], names: Mapping[str, str]) -> dict[str, Fault]:
-    """Why a row is bad, in words, and the rows that are."""
+    """Reasons why a row is bad, in words -> the rows that are."""
     faults = {
         reason: Fault(rows)
         for column in ("user_id", "item_id")
@@ -165,7 +165,7 @@ def _is_empty(table: pl.LazyFrame) -> bool:
 
 
 def _in_words(row: pl.LazyFrame, names: Mapping[str, str]) -> str:
-    """A row as the file has it."""
+    """A row as it is in the file."""
     values = row.drop("row").collect().row(0, named=True)
     return ", ".join(
         f"{names[name]} {'is empty' if value is None else repr(value)}"
@@ -179,7 +179,7 @@ def _fix(expected: str, times: Times, drop_bad_rows: bool) -> str:
         fix += " (decimals are written with a point)"
     if expected == "time":
         fix += f"{' or' if drop_bad_rows else ','} {times.fix or NAME_THEM}"
-    return fix if drop_bad_rows else f"{fix} or leave such rows out with --drop-bad-rows"
+    return fix if drop_bad_rows else f"{fix} or drop such rows with --drop-bad-rows"
 
 
 def _latest_time(optional: list[str]) -> list[pl.Expr]:

@@ -16,9 +16,9 @@ def find_pictures(folder: Path, item_ids: pl.Series, required: bool = True) -> p
     """Names of the pictures that are named after their item: ``<item>.jpg``, ``<item>.PNG``, ...
 
     Args:
-        folder: of the pictures.
+        folder: folder of the pictures.
         item_ids: tokens of the items.
-        required: refuse a folder in which no item has a picture.
+        required: whether to refuse a folder in which no item has a picture.
 
     Returns:
         a name for each item, null where it has none.
@@ -50,20 +50,22 @@ def inside(folder: Path, beside: Path, paths: pl.Series) -> pl.Series:
     """Paths of pictures, relative to their folder.
 
     Args:
-        folder: that all pictures must be in, or below.
-        beside: folder of the table; paths start from ``folder``, or from here if that leads into it.
-        paths: as the table has them, null where there is none.
+        folder: folder that must contain all pictures, directly or in subfolders.
+        beside: folder of the table; paths are relative to ``folder``, or to this one if that leads
+            into ``folder``.
+        paths: paths in the table, null where there is none.
 
     Returns:
-        null where a path leads out of the folder, which is reported.
+        Relative paths; null where a path leads out of the folder, which is reported.
     """
     relative = [relative_path(folder, beside, (path or "").strip()) for path in paths]
     outside = [path for path, name in zip(paths, relative, strict=True) if path and name is None]
     if outside:
         parents = {os.path.dirname(_absolute(beside, path)) for path in outside}
         print(
-            f"left out: {counted(len(outside), 'picture', 'pictures')} outside of the folder {folder}, e.g. "
-            f"{outside[0]!r}. To have such pictures read, name their folder: --images={os.path.commonpath(parents)}"
+            f"skipped {counted(len(outside), 'picture', 'pictures')} outside the folder {folder}, "
+            f"e.g. {outside[0]!r}. To include such pictures, name their folder: "
+            f"--images={os.path.commonpath(parents)}"
         )
     return pl.Series([name or None for name in relative], dtype=pl.String)
 
@@ -85,5 +87,5 @@ def relative_path(folder: Path, beside: Path, path: str) -> str | None:
 
 
 def _absolute(start: Path, path: str) -> str:
-    """The path without ``..``, links not followed."""
+    """The path without ``..``; links are not followed."""
     return os.path.abspath(os.path.join(start, path))

@@ -21,7 +21,7 @@ class ItemTable(NamedTuple):
     Attributes:
         rows: ``item_id`` and further columns as text (kept numbers as numbers), by token.
         types: RecBole's type of each kept column.
-        left_out: how many rows of the file are not in it, by reason.
+        left_out: number of dropped rows of the file, by reason.
     """
 
     rows: pl.DataFrame
@@ -39,25 +39,25 @@ def read_items(
     only_ordered: bool = False,
     layout: str | None = None,
 ) -> ItemTable:
-    """All items: those of the table, with interactions or without, and those of the interactions.
+    """All items: those of the table, with or without interactions, and those of the interactions.
 
-    Items without a row get one with nothing but their token; rows without a usable token are left out
-    and counted.
+    Items without a row get one with only their token; rows without a usable token are dropped and
+    counted.
 
     Args:
-        path: of the table, any format; ``None`` if there is none.
+        path: path of the table, in any format; ``None`` if there is none.
         columns: ``item_id`` and texts, our name -> the file's, see
             :func:`~recbole_mm.prepare.table_files.pick_columns`.
         ordered: tokens of the items with interactions.
         kept: further columns, our name -> (the file's, ``token`` or ``float``; ``None``: by content).
-        text: how separated text is written.
-        scratch: a folder for copies.
-        only_ordered: leave out items without interactions.
-        layout: of a public data set, which excludes options of own tables.
+        text: format of separated text.
+        scratch: folder for copies.
+        only_ordered: whether to exclude items without interactions.
+        layout: layout of a public data set, which excludes the options for a user's own tables.
 
     Raises:
-        InputError: the table has no rows, an item has two different ones, or none of the items with
-            interactions has one.
+        InputError: the table has no rows, an item has two different ones, or no item with
+            interactions has a row.
     """
     wanted = pl.DataFrame({"item_id": ordered.unique().sort()})
     if path is None:
@@ -137,7 +137,7 @@ def _report_short_rows(path, text: TextFormat) -> None:
     if count:
         print(
             f"{path}: {counted(count, 'row has', 'rows have')} fewer fields than the header, the first in "
-            f"line {line}; what is missing is read as empty."
+            f"line {line}; missing fields are read as empty."
         )
 
 
@@ -160,7 +160,7 @@ def _report_lacking(path, lacking: pl.Series, ordered: pl.Series) -> None:
         print(
             f"{path}: {counted(len(lacking), 'item', 'items')} of the interactions without a row in it "
             f"({counted(events, 'event', 'events')}), e.g. {lacking[0]!r}; such items are kept without "
-            f"texts: add their rows, or take their events out of the interactions"
+            f"texts: add their rows, or remove their events from the interactions"
         )
 
 
@@ -187,8 +187,8 @@ def _check_rows(
         )
     if len(wanted.join(items, on="item_id", how="semi")) == 0:
         raise InputError(
-            f"{path}: it has no item of the interactions, which have {len(wanted):,}; theirs look like "
-            f"{wanted['item_id'].head(3).to_list()}, those of this table like "
+            f"{path}: it has none of the {len(wanted):,} items of the interactions; theirs look "
+            f"like {wanted['item_id'].head(3).to_list()}, those of this table like "
             f"{items['item_id'].head(3).to_list()}. Does it belong to another data set, or is its item "
-            f"column another one ({own_option('--key-column=COLUMN', layout)})?"
+            f"column a different one ({own_option('--key-column=COLUMN', layout)})?"
         )

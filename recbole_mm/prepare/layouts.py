@@ -1,5 +1,5 @@
-"""Public data sets as their authors lay them out, as tables of your own: which file is what, and how it
-is written. Nothing heavy is imported, and no table is read but for its first lines.
+"""Public data sets in their authors' layouts, read like your own tables: which file holds what, and
+how it is written. Nothing heavy is imported, and only the first lines of a table are read.
 
 The layouts are those of the authors' descriptions and code.
 
@@ -8,9 +8,9 @@ in ``Baseline``), here for QB:
 
 - ``QB_pair.csv``: three columns without a header. The README has user, item, time; the code reads
   item, user, time. Which of the first two holds items is looked up in ``QB_item.csv``; if both do, it is
-  the second. A header decides, if someone has added it.
-- ``QB_behaviour.tsv``: a user, a tab, and the items in order of time, separated by blanks; taken if the
-  pairs have no times (QB and TN).
+  the second. If someone has added a header, the header decides.
+- ``QB_behaviour.tsv``: a user, a tab, and the items in order of time, separated by blanks; used if
+  the pairs have no times (QB and TN).
 - ``QB_item.csv``: item, text in Chinese, text in English; csv without a header.
 - ``QB_cover/``: pictures, ``<item>.jpg``. Bili_2M and Bili_500K share ``Source_Bili_2M_cover``.
 
@@ -19,9 +19,9 @@ Processing/generate_cover_frames_lmdb.py``; the readme.txt of the 50k set):
 
 - ``MicroLens-50k_pairs.csv``: user, item, time in milliseconds, with a header.
 - ``MicroLens-50k_pairs.tsv``: a user, a tab, and the items in order of time, separated by blanks;
-  taken if there are no pairs with times.
+  used if there are no pairs with times.
 - ``MicroLens-50k_titles.csv``, ``MicroLens-100k_title_en.csv``, ``MicroLens-1M_title.csv``: an item, a
-  comma and a title, with a header in the 50k set alone; quotes in titles are not always closed.
+  comma and a title, with a header only in the 50k set; quotes in titles are not always closed.
 - ``MicroLens-50k_covers/``: pictures, ``<item>.jpg``.
 
 **PixelRec** (github.com/westlake-repl/PixelRec: ``dataset/readme.md``, ``code/REC/data/dataload.py``,
@@ -45,11 +45,12 @@ from recbole_mm.prepare.pair_columns import columns_of_items, columns_of_pairs, 
 from recbole_mm.prepare.text_tables import first_record
 
 TIE = 100
-"""A difference in one of so many pairs does not tell items from users."""
+"""A difference in at most one of this many pairs does not distinguish items from users."""
 
 AMBIGUOUS = (
-    "both of its first columns look like items: read in the order of the README, user before item; if it "
-    "is the other way round, put the line item,user,timestamp (without times item,user) at its top"
+    "both of its first columns look like items: read in the order of the README, user before item; "
+    "if the order is reversed, put the line item,user,timestamp (without times item,user) at the "
+    "top of the file"
 )
 PLAIN_TERMS = (
     "the authors ask for a citation, and forbid modifying the data set privately and then offering it "
@@ -65,13 +66,14 @@ class Tables(NamedTuple):
     """The tables of a data set, and how they are read.
 
     Attributes:
-        interactions: the file.
-        columns: its columns: ``user_column``, ``item_column`` and, with times, ``time_column``.
-        text: how it is written.
-        key_column: the item column of the table of items.
+        interactions: file of interactions.
+        columns: columns of this file: ``user_column``, ``item_column`` and, with times,
+            ``time_column``.
+        text: format of this file.
+        key_column: item column of the table of items.
         item_text: columns of an item's texts that have other names.
-        items_text: how the table of items is written.
-        remark: on the columns, where they are not certain.
+        items_text: format of the table of items.
+        remark: note on the columns, if they are not certain.
     """
 
     interactions: Path
@@ -84,13 +86,13 @@ class Tables(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """How a public data set is laid out.
+    """The layout of a public data set.
 
     Attributes:
         files: patterns of the paths in the folder, in lower case, by what they hold
-            (``interactions``, ``items``, ``images``); the first pattern that fits counts.
-        tables: from the files of interactions and items, and their encoding.
-        terms: of the data set, as its authors state them.
+            (``interactions``, ``items``, ``images``); the first pattern that matches counts.
+        tables: function that takes the files of interactions and items, and their encoding.
+        terms: terms of the data set, as its authors state them.
     """
 
     files: dict[str, tuple[str, ...]]
@@ -103,9 +105,10 @@ def find_files(layout: str, folder: Path | None, name: str, given: dict[str, Pat
 
     Args:
         layout: one of :data:`LAYOUTS`.
-        folder: where to look, and in the folders right below it; ``None``: nowhere.
-        name: of the data set; of several files that fit, the one whose name begins with it counts.
-        given: paths that the user has named, by what they hold; these are not looked for.
+        folder: folder to search, with its direct subfolders; ``None``: no search.
+        name: name of the data set; of several files that fit, the one whose name begins with it
+            counts.
+        given: paths that the user has named, by what they hold; these are not searched for.
 
     Returns:
         A path for ``interactions`` and ``items``, a path or ``None`` for ``images``.
@@ -146,12 +149,12 @@ def _find(layout: str, folder: Path, name: str, role: str, patterns) -> Path | N
 
 
 def _is_named(path: Path, name: str) -> bool:
-    """Whether a file is of this data set, as QB_item.csv of QB and Pixel1M.csv of Pixel1M."""
+    """Whether a file belongs to this data set, as QB_item.csv to QB and Pixel1M.csv to Pixel1M."""
     return path.stem.lower() == name.lower() or path.name.lower().startswith(f"{name.lower()}_")
 
 
 def _paths_in(folder: Path) -> Iterator[Path]:
-    """What is in the folder, and in those right below it that are not of pictures."""
+    """The contents of the folder, and of its direct subfolders that do not hold pictures."""
     for path in sorted(folder.iterdir()):
         yield path
         if path.is_dir() and "cover" not in path.name.lower():
@@ -159,8 +162,8 @@ def _paths_in(folder: Path) -> Iterator[Path]:
 
 
 def own_option(option: str, layout: str | None) -> str:
-    """How a message advises an option of own tables, which a layout excludes."""
-    return f"{option} in place of --layout={layout}" if layout else option
+    """How a message suggests an option for a user's own tables, which a layout excludes."""
+    return f"{option} instead of --layout={layout}" if layout else option
 
 
 def _ninerec(interactions: Path, items: Path, encoding: str) -> Tables:
@@ -212,7 +215,7 @@ def _text(encoding: str) -> TextFormat:
 
 
 def _sequences_of(pairs: Path) -> Path:
-    """The file of sequences beside pairs without times; without one, the pairs."""
+    """The file of sequences next to pairs without times; the pairs if there is none."""
     sequences = pairs.with_name(pairs.name.replace("_pair.csv", "_behaviour.tsv"))
     return sequences if sequences.is_file() else pairs
 

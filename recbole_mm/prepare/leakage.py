@@ -10,11 +10,11 @@ COPIES = {
     "text": "the same product under two tokens, or products with the same text",
     "image": "the same product under two tokens, or a placeholder picture",
 }
-"""What equal vectors may come from."""
+"""Possible causes of equal vectors, by modality."""
 
 
 def warnings(dataset: PreparedDataset) -> list[str]:
-    """One line for each thing that may make a leave-one-out test easier, or harder, than it is."""
+    """One line for each thing that may make a leave-one-out test easier or harder than intended."""
     table = dataset.in_time_order().with_row_index("row")  # rows may be equal
     last = table.group_by("user_id", maintain_order=True).tail(1)
     before = table.join(last, on="row", how="anti")
@@ -47,7 +47,7 @@ def _times(last: pl.DataFrame, before: pl.DataFrame):
     tied = last.join(previous, on="user_id").filter(pl.col("timestamp") == pl.col("previous"))
     if share := _share(len(tied), len(last)):
         yield (
-            f"{share} of the test events have the time of the event before: "
+            f"{share} of the test events have the same time as the event before: "
             f"which of them is the last depends on the order of the file."
         )
     later = before.select(pl.col("timestamp") > last["timestamp"].median()).to_series()
@@ -82,5 +82,5 @@ def _features(dataset: PreparedDataset, modality: str):
 
 
 def _share(part: int, whole: int) -> str:
-    """A share in percent; empty where it rounds to nothing, which is no warning."""
+    """A share in percent; empty if it rounds to zero, which needs no warning."""
     return f"{part / whole:.1%}" if part >= 0.0005 * whole > 0 else ""

@@ -3,8 +3,8 @@
 ``sequences``
     one user per line, a tab, and the items of this user in the order of events, separated by blanks.
 ``titles``
-    one item per line, a comma, and the title as it is: it may hold further commas and quotes that
-    nothing closes. A title in quotes loses them, and may go on over several lines.
+    one item per line, a comma, and the title as it is: it may contain commas and unclosed quotes.
+    A quoted title loses its quotes, and may span several lines.
 """
 
 import re
@@ -22,22 +22,22 @@ from recbole_mm.tools.path_patterns import pattern_of
 ROWS_PER_PART = 500_000
 NUMBERED = re.compile(r"\d+,")
 NAMES_OF_ITEM = ("item", "item_id", "itemid", "video", "video_id", "videoid")
-"""First fields of a line that names the columns, in lower case."""
+"""Possible first fields of a line that names the columns, in lower case."""
 
 
 def scan_lines(path, text: TextFormat, scratch) -> pl.LazyFrame:
     """Open a file of one of these forms (``text.lines``).
 
     Args:
-        path: of the file, also ``.gz``.
-        text: its form and encoding.
+        path: path of the file, also ``.gz``.
+        text: form and encoding of the file.
         scratch: folder for the parts of the table, as parquet files.
 
     Returns:
         ``user, item`` of sequences, in the order of the file; ``item, title`` of titles.
 
     Raises:
-        InputError: a line does not have the form, which the message shows with its number.
+        InputError: a line does not have the form; the message shows the line and its number.
     """
     if text.lines == "sequences":
         names, rows = ["user", "item"], _events(path, text)
@@ -95,7 +95,7 @@ def _is_open(title: str) -> bool:
 
 
 def _without_quotes(title: str) -> str:
-    """A title that is quoted as in csv, as it is meant; any other one as it is."""
+    """The content of a title that is quoted as in csv; any other title unchanged."""
     inside = title[1:-1].replace('""', "")
     if len(title) > 1 and title[0] == title[-1] == '"' and '"' not in inside:
         return title[1:-1].replace('""', '"')

@@ -1,7 +1,7 @@
 """The mark of a data set that is being made: one process at a time, and what an interruption left.
 
-The mark is the file ``<root>/.<name>.unfinished``. It holds what the data set is made from, so that the
-next run knows whether it resumes, from the first change of the data set on.
+The mark is the file ``<root>/.<name>.unfinished``. From the first change of the data set on, it
+holds what the data set is made from, so that the next run knows whether it resumes.
 """
 
 import contextlib
@@ -27,13 +27,13 @@ def refuse_other_case(root: Path, name: str) -> None:
     On Windows and macOS both would be the same folder.
 
     Raises:
-        UserError: names the other one.
+        UserError: there is such a data set; the message names it.
     """
     for folder in root.iterdir():
         if folder.name != name and folder.name.casefold() == name.casefold():
             raise UserError(
                 f"{name}: the data set {folder.name} in {root} differs only in upper and lower case, "
-                f"and is the same folder on some systems: give this name, or another one"
+                f"and is the same folder on some systems: use that name, or another one"
             )
 
 
@@ -42,7 +42,7 @@ def mark_of(root, name: str) -> Path:
 
 
 def command_to_resume(root, name: str) -> str | None:
-    """The command that finishes a data set whose making was interrupted; ``None`` if none was."""
+    """The command that finishes an interrupted data set; ``None`` if it was not interrupted."""
     mark = mark_of(root, name)
     if not mark.is_file() or mark.stat().st_size == 0:
         return None
@@ -55,12 +55,12 @@ def command_to_resume(root, name: str) -> str | None:
 
 @contextlib.contextmanager
 def made_whole(root, name: str, command: str):
-    """In the block a data set is written, which counts as unfinished if the process is killed.
+    """Context in which a data set is written; it counts as unfinished if the process is killed.
 
     Args:
         root: folder of the data sets.
-        name: of the data set.
-        command: creates it.
+        name: name of the data set.
+        command: command that creates it.
 
     Raises:
         BeingMade: another process is making it.
@@ -80,9 +80,9 @@ class Making:
 
     Args:
         root: folder of the data sets.
-        name: of the data set.
+        name: name of the data set.
         recipe: what it is made from and how, JSON-able.
-        command: finishes it after an interruption.
+        command: command that finishes it after an interruption.
 
     Attributes:
         tables_written: whether an interrupted run with the same recipe has written the tables.
@@ -113,15 +113,15 @@ class Making:
         return self
 
     def begin(self) -> None:
-        """From now on the data set is unfinished."""
+        """Mark the data set as unfinished from now on."""
         self._append(self._first_line())
 
     def tables_are_written(self) -> None:
-        """Only the features are missing."""
+        """Record that only the features are missing."""
         self._append(WRITTEN)
 
     def finish(self) -> None:
-        """The data set is complete, or what it lacks has been reported."""
+        """Remove the mark: the data set is complete, or what it lacks has been reported."""
         self.path.unlink()
 
     def __exit__(self, *_) -> None:

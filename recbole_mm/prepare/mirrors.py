@@ -1,4 +1,4 @@
-"""Where the Amazon reviews are found, and which data sets they give; without a request."""
+"""Addresses of the Amazon reviews, and the data sets that they give; sends no request."""
 
 import os
 from pathlib import Path, PurePosixPath
@@ -24,10 +24,10 @@ class Source(NamedTuple):
     """What an Amazon data set is made from.
 
     Attributes:
-        category: its name in the collection.
+        category: name in the collection.
         layout: year of the collection.
         reviews: addresses of the reviews, in the order in which they are tried.
-        meta: likewise, of the metadata.
+        meta: addresses of the metadata, in the order in which they are tried.
     """
 
     category: str
@@ -37,15 +37,15 @@ class Source(NamedTuple):
 
 
 class Mirrors:
-    """The addresses of a mirrors file, over those of the package.
+    """The addresses of a mirrors file, which override those of the package.
 
     Args:
-        path: a file like ``mirrors.yaml``; ``None`` takes the one that the environment variable
+        path: file like ``mirrors.yaml``; ``None``: the one that the environment variable
             RECBOLE_MM_MIRRORS names, if any.
 
     Raises:
         YamlFileError: the file cannot be read.
-        MirrorsError: it has an unknown key, or a value that is not of the kind of ours.
+        MirrorsError: the file has an unknown key, or a value of the wrong kind.
     """
 
     def __init__(self, path=None):
@@ -65,8 +65,8 @@ class Mirrors:
         """What the data set ``name`` is made from; ``None`` if it is not one of Amazon's.
 
         Args:
-            name: a short name or a category.
-            layout: year of the collection; ``None`` takes that of the short name, or 2018.
+            name: short name or category.
+            layout: year of the collection; ``None``: that of the short name, or 2018.
         """
         known = self.names.get(name, {"category": name, "layout": DEFAULT_LAYOUT})
         category, layout = known["category"], layout or known["layout"]
@@ -80,12 +80,12 @@ class Mirrors:
         return Source(category, layout, reviews, meta)
 
     def source_of_any_year(self, name: str) -> Source | None:
-        """As :meth:`source`, from the first collection that has it."""
+        """Like :meth:`source`, from the first collection that has it."""
         sources = (self.source(name, layout) for layout in (None, *self.layouts))
         return next((source for source in sources if source is not None), None)
 
     def require_source(self, name: str, layout: int | None = None) -> Source:
-        """As :meth:`source`.
+        """Like :meth:`source`, but never ``None``.
 
         Raises:
             MirrorsError: there is none; the message names similar ones.
@@ -120,7 +120,7 @@ def _host_and_port(url: str) -> str:
 
 
 def _lay_over(values: dict, own: dict, path) -> None:
-    """Put a user's values over ours, each list in place of ours."""
+    """Merge a user's values into ours; lists of addresses and categories replace ours."""
     for key, value in own.items():
         where = f"mirrors file {path}: {key}"
         if key not in values:

@@ -16,11 +16,11 @@ class Vectors(NamedTuple):
     """Vectors of some of a data set's items.
 
     Attributes:
-        rows: ``(n,)`` places of these items in ``.item``.
-        values: ``(n, F)``.
-        problems: place of an item that could not be read, and why.
+        rows: ``(n,)`` rows of these items in ``.item``.
+        values: ``(n, F)`` vectors.
+        problems: row of each item that could not be read, and why.
         facts: how the vectors were made, JSON-able.
-        space: arrays that put further items into their space, see
+        space: arrays that put further items into the same space, see
             :func:`~recbole_mm.data.feature_files.write_item_features`.
     """
 

@@ -1,4 +1,4 @@
-"""Which encoder a name stands for, and its loading."""
+"""Finding and loading the encoder that a name stands for."""
 
 from importlib.util import find_spec
 
@@ -30,19 +30,21 @@ def open_encoder(
     library, with the pooling, normalization and prompts of its author; any other by AutoModel.
 
     Args:
-        name: a model on the Hugging Face hub, or a folder with a saved one.
-        pooling: one of :data:`~recbole_mm.prepare.encoders.POOLINGS`, of a text model without a configuration; ``None``: ``mean``.
-        dtype: of the computation; ``None`` is bfloat16 on a GPU and float32 on a CPU.
-        device: ``None`` takes the GPU if there is one.
-        prompt: put before every text; ``None``: the author's for documents, if there is one.
-        prompt_name: of one of the author's prompts.
+        name: model on the Hugging Face hub, or folder with a saved one.
+        pooling: one of :data:`~recbole_mm.prepare.encoders.POOLINGS`, for a text model without a
+            configuration; ``None``: ``mean``.
+        dtype: data type of the computation; ``None``: bfloat16 on a GPU and float32 on a CPU.
+        device: device of the computation; ``None``: the GPU if there is one.
+        prompt: prefix of every text; ``None``: the author's for documents, if there is one.
+        prompt_name: name of one of the author's prompts.
         revision: commit of a model on the hub; ``None``: the latest.
-        loader: one of :data:`~recbole_mm.prepare.encoders.LOADERS`; ``None``: by what the model carries.
+        loader: one of :data:`~recbole_mm.prepare.encoders.LOADERS`; ``None``: the one that fits the
+            model's configuration.
 
     Raises:
         InputError: a library is not installed, the model cannot be loaded, its configuration names
-            code, the pooling or the prompt is not one that it has, there is no such device, or the
-            record of its tuning is damaged.
+            code, it lacks the pooling or the prompt, there is no such device, or the record of its
+            tuning is damaged.
     """
     where = usable_device(device)
     dtype = dtype or (torch.bfloat16 if where.type == "cuda" else torch.float32)
@@ -73,7 +75,7 @@ def _load(
         if pooling is not None:
             raise InputError(
                 f"--pooling={pooling}: encoder '{name}' carries a sentence-transformers configuration "
-                f"with its own pooling; leave --pooling out"
+                f"with its own pooling; omit --pooling"
             )
         chosen = _chosen_prompt(name, settings, prompt, prompt_name)
         return SentenceEncoder(files, dtype, where, chosen)
@@ -105,7 +107,7 @@ def usable_device(name) -> torch.device:
     """The device, or the GPU if there is one.
 
     Raises:
-        InputError: it cannot be used.
+        InputError: the device cannot be used.
     """
     try:
         device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))

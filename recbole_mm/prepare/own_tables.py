@@ -29,14 +29,14 @@ OPTIONS = {
 
 
 NAMES = {"user_id": "user", "item_id": "item", "rating": "rating", "timestamp": "timestamp"}
-"""Of the columns of a layout, which need not have a name in its files."""
+"""Names of the columns of a layout, which may have none in its files."""
 
 
 def prepare(args) -> PreparedDataset:
     """Create the data set that the command line describes (:mod:`recbole_mm.prepare.commands.prepare`).
 
     Raises:
-        InputError: an input cannot be used; nothing has been written then.
+        InputError: an input cannot be used; in this case, nothing has been written.
     """
     encoder = _encoder(args)
     with kept_if_filled(args.output):
@@ -57,7 +57,7 @@ def _prepare(args, encoder) -> PreparedDataset:
             args.layout,
         )
     if items.left_out:
-        print(f"{args.items}: rows left out: {by_reason(items.left_out)}")
+        print(f"{args.items}: rows dropped: {by_reason(items.left_out)}")
     pictures, items = _with_pictures(args, items)
     for modality in args.modalities if encoder is not None else ():
         if _has(items, modality):
@@ -67,7 +67,7 @@ def _prepare(args, encoder) -> PreparedDataset:
 
 
 def _encoder(args):
-    """The encoder, loaded before anything long begins; ``None``: the embedded extractor, or none."""
+    """The encoder, loaded before any long work; ``None``: the embedded extractor or no features."""
     if args.no_features or args.vectors or not args.encoder:
         return None
     from recbole_mm.prepare.extract import load_encoder  # scikit-learn
@@ -111,7 +111,7 @@ def _write(
 
 
 def _terms(args) -> dict[str, str]:
-    """What the card says of a public data set."""
+    """What the card says about a public data set."""
     return {"source": args.layout, "terms": LAYOUTS[args.layout].terms} if args.layout else {}
 
 
@@ -134,10 +134,10 @@ def _read_interactions(args, scratch) -> tuple[pl.DataFrame, dict]:
         interactions, dropped = core_of(typed, args.core, args.core, args.repeats, scratch)
     if len(interactions) == 0:
         raise InputError(
-            f"{path}: no user and item has {args.core} interactions or more; lower --core."
+            f"{path}: no users and items have {args.core} or more interactions each; lower --core."
         )
     if bad_rows:
-        print(f"{path}: rows left out: {by_reason(bad_rows)}")
+        print(f"{path}: rows dropped: {by_reason(bad_rows)}")
     _report_equal_events(path, interactions)
     if "timestamp" not in interactions.columns:
         fix = f" If it has a column of times, name it with {OPTIONS['timestamp']}."
@@ -149,7 +149,7 @@ def _read_interactions(args, scratch) -> tuple[pl.DataFrame, dict]:
 
 
 def _report_equal_events(path, interactions: pl.DataFrame) -> None:
-    """Events of the same user, item and time are kept: the user knows whether they are mistakes."""
+    """Report events of equal user, item and time; they are kept, as they need not be mistakes."""
     if "timestamp" not in interactions.columns:
         return
     events = interactions.select("user_id", "item_id", "timestamp")
@@ -171,7 +171,7 @@ def _times(args) -> Times:
 
 
 def _with_pictures(args, items: ItemTable) -> tuple[Path, ItemTable]:
-    """The folder that the pictures' paths start from, and the items with these paths."""
+    """The folder to which the pictures' paths are relative, and the items with these paths."""
     rows, beside = items.rows, (args.items or args.interactions).parent
     if "image" in rows.columns:
         folder = args.images or beside

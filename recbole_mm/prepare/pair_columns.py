@@ -10,7 +10,7 @@ from recbole_mm.prepare.inputs import InputError
 from recbole_mm.prepare.text_tables import first_record, read_records
 
 LOOKED_AT = 10_000
-"""Pairs from which the column of the items is recognized."""
+"""Number of pairs from which the column of the items is recognized."""
 
 FIRST_MILLISECONDS = 1e11
 NAMES = {
@@ -25,16 +25,16 @@ ITEM_NAMES = {
     "text_zh": ("text_zh", "title_zh", "zh", "chinese"),
     "text_en": ("text_en", "title_en", "en", "english"),
 }
-"""Those of NineRec's items."""
+"""Names of the columns of NineRec's items, in lower case."""
 
 
 class Columns(NamedTuple):
     """The columns of a file.
 
     Attributes:
-        names: what they hold -> their names.
-        text: how the file is written.
-        has_header: whether the first line names them.
+        names: content of each column -> its name.
+        text: format of the file.
+        has_header: whether the first line names the columns.
     """
 
     names: dict[str, str]
@@ -46,12 +46,12 @@ def columns_of_pairs(path: Path, text: TextFormat, n_columns: int) -> Columns:
     """The columns of pairs; a header names the users or the items.
 
     Args:
-        path: of the pairs.
-        text: how they are written.
-        n_columns: 3, or 2 without times.
+        path: path of the pairs.
+        text: format of the file.
+        n_columns: number of columns: 3, or 2 without times.
 
     Raises:
-        InputError: the file has no rows, or has a header, but fewer columns.
+        InputError: the file has no rows, or has a header with fewer columns.
     """
     roles = list(NAMES)[:n_columns]
     known = {role: NAMES[role] for role in roles}
@@ -63,10 +63,10 @@ def columns_of_pairs(path: Path, text: TextFormat, n_columns: int) -> Columns:
 
 
 def columns_of_items(path: Path, text: TextFormat) -> Columns:
-    """The columns of NineRec's items; a header names the items first, as titles may be of any word.
+    """The columns of NineRec's items; a header names the items first, as a title may be any word.
 
     Raises:
-        InputError: the file has no rows, or has a header, but fewer columns.
+        InputError: the file has no rows, or has a header with fewer columns.
     """
     first = _header(path, text)[:1]
     if first and first[0].lower() in ITEM_NAMES["item"]:
@@ -79,7 +79,7 @@ def _header(path: Path, text: TextFormat) -> list[str]:
 
 
 def _named(header: list[str], known: dict[str, tuple[str, ...]]) -> dict[str, str]:
-    """What the columns hold that have a known name -> this name; the first counts."""
+    """Content of each column with a known name -> this name; the first such column counts."""
     found = {
         role: next((name for name in header if name.lower() in names), None)
         for role, names in known.items()
@@ -88,7 +88,7 @@ def _named(header: list[str], known: dict[str, tuple[str, ...]]) -> dict[str, st
 
 
 def _with_header(path: Path, text: TextFormat, known: dict[str, tuple[str, ...]]) -> Columns:
-    """Columns by their names; those that the header does not name, by position."""
+    """Columns by their names; those that the header does not name by position."""
     header = _header(path, text)
     if len(header) < len(known):
         expected = [names[0] for names in known.values()]
@@ -110,10 +110,10 @@ def _without_header(path: Path, text: TextFormat, names: dict[str, str]) -> Colu
 def items_in_pairs(
     pairs: Path, text: TextFormat, items: Path, items_text: TextFormat
 ) -> tuple[int, int, int]:
-    """In how many of the first pairs the first column is an item, and the second; and how many they are.
+    """Counts of the first pairs: with an item in column 1, with an item in column 2, and in all.
 
     Raises:
-        InputError: neither of them is, in any pair.
+        InputError: no pair has an item in either column.
     """
     known = {record[0].strip() for record in rows_of(items, items_text) if record}
     rows = [record for record in islice(rows_of(pairs, text), LOOKED_AT) if len(record) > 1]
@@ -127,7 +127,7 @@ def items_in_pairs(
 
 
 def time_unit(path: Path, column: str, text: TextFormat) -> str:
-    """The unit of times, by the size of the first.
+    """The unit of times, by the magnitude of the first.
 
     Raises:
         InputError: the file is empty, there is no such column, or the first time is not a number.
@@ -149,7 +149,7 @@ def refuse_empty(path: Path, text: TextFormat) -> None:
     """Check that a file has a row.
 
     Raises:
-        InputError: it has none.
+        InputError: the file has none.
     """
     if any(rows_of(path, text)):
         return
@@ -159,5 +159,5 @@ def refuse_empty(path: Path, text: TextFormat) -> None:
 
 
 def rows_of(path: Path, text: TextFormat) -> Iterator[list[str]]:
-    """The records without that of the header."""
+    """The records without the header."""
     return islice(read_records(path, text), 0 if text.header else 1, None)

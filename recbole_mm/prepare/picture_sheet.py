@@ -1,4 +1,4 @@
-"""A picture of some items and their neighbours."""
+"""A picture of some items and their neighbors."""
 
 import numpy as np
 from PIL import Image, ImageDraw

@@ -1,4 +1,4 @@
-"""Pictures of items over HTTP: a few at a time, each checked; one that fails ends no other."""
+"""Pictures of items over HTTP: a few at a time, each checked; a failure stops no other."""
 
 import re
 from collections import Counter
@@ -19,16 +19,16 @@ ENDINGS = (".jpg", ".jpeg", ".png", ".gif", ".webp")
 PATIENCE = Patience(retries=2, seconds=120, largest=32_000_000)
 WORKERS = 4
 UNREACHABLE = 24
-"""After so many pictures in a row without any answer the network is taken to be down."""
+"""Number of pictures in a row without any answer after which the network is considered down."""
 
 
 class Failure(NamedTuple):
-    """A picture that could not be had.
+    """A picture that could not be downloaded.
 
     Attributes:
-        url: its address.
-        why: the reason.
-        is_final: whether it is not asked for again.
+        url: address of the picture.
+        why: reason of the failure.
+        is_final: whether it is not requested again.
     """
 
     url: str
@@ -37,7 +37,7 @@ class Failure(NamedTuple):
 
 
 class Pictures(NamedTuple):
-    """What is in a folder of pictures.
+    """The contents of a folder of pictures.
 
     Attributes:
         names: item -> file name.
@@ -48,7 +48,7 @@ class Pictures(NamedTuple):
     failed: dict[str, Failure]
 
     def reasons(self) -> dict[str, int]:
-        """How many pictures failed for which reason, the most frequent first."""
+        """Number of failed pictures by reason, the most frequent first."""
         counts = Counter(re.split(r": | \(", failure.why)[0] for failure in self.failed.values())
         return dict(counts.most_common())
 
@@ -56,20 +56,20 @@ class Pictures(NamedTuple):
 def fetch_pictures(
     urls: dict[str, str], folder, session, patience: Patience = PATIENCE, workers: int = WORKERS
 ) -> Pictures:
-    """Download pictures by item, and keep what is one.
+    """Download pictures of items, and keep the valid ones.
 
     Args:
         urls: item -> address.
-        folder: gets the pictures, under the names of their items, and ``report.json`` with what
-            could not be had and why. What is there, under any usual ending, is not asked for; nor
-            are pictures of the report whose failure was final.
-        session: from :func:`recbole_mm.prepare.web.open_session`.
-        patience: with each picture.
-        workers: transfers at a time.
+        folder: target folder of the pictures, named after their items, and of ``report.json``,
+            which lists the failures. Existing pictures, with any usual ending, are not requested;
+            nor are pictures in the report whose failure was final.
+        session: session from :func:`recbole_mm.prepare.web.open_session`.
+        patience: limits for each picture.
+        workers: number of simultaneous transfers.
 
     Raises:
-        DownloadError: nothing answered for many pictures in a row, or the disk is full. What came
-            is kept.
+        DownloadError: nothing answered for many pictures in a row, or the disk is full. The
+            pictures downloaded so far are kept.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -131,14 +131,14 @@ def _pictures_in(folder: Path) -> dict[str, str]:
 
 
 def _read_report(path: Path) -> dict[str, Failure]:
-    """Failures of earlier runs; a damaged report is forgotten, its pictures are asked for again."""
+    """Failures of earlier runs; a damaged report is ignored, its pictures are requested again."""
     if not path.is_file():
         return {}
     try:
         content = parse_json(path.read_text(encoding="utf-8"))
         return {item: Failure(**failure) for item, failure in content.items()}
     except (ValueError, TypeError, AttributeError, RecursionError):
-        print(f"{path}: damaged; the pictures that it names are asked for again")
+        print(f"{path}: damaged; the pictures that it names are requested again")
         return {}
 
 

@@ -36,9 +36,9 @@ class PreparedDataset:
 
     Args:
         root: folder of the data sets.
-        name: of this one.
-        given: values of RecBole's keys for the names of columns (``USER_ID_FIELD``, ...); where it
-            is silent, the user's yaml file of the data set counts. Tables have the usual names.
+        name: name of this data set.
+        given: values of RecBole's keys for the names of columns (``USER_ID_FIELD``, ...); keys that
+            it lacks come from the user's yaml file of the data set. Tables have the usual names.
 
     Raises:
         InputError: the folder has no ``.inter`` file.
@@ -69,14 +69,14 @@ class PreparedDataset:
 
     @cached_property
     def items(self) -> pl.DataFrame:
-        """``item_id`` and the texts that the data has; the items of ``.inter`` without a file."""
+        """``item_id`` and the texts that the data has; without a file, the items of ``.inter``."""
         if self.path("item").is_file():
             return read_table(self.path("item"), ("item_id",), self.renamed)
         return self.interactions.select("item_id").unique(maintain_order=True)
 
     @cached_property
     def card(self) -> dict:
-        """Facts on record, ``{}`` if there are none.
+        """Recorded facts, ``{}`` if there are none.
 
         Raises:
             CardError: see :func:`~recbole_mm.data.cards.read_card`.
@@ -139,7 +139,7 @@ class PreparedDataset:
         return f"{self.folder}: {counts}, features {', '.join(self.modalities()) or 'none'}"
 
     def write_card(self, **facts) -> None:
-        """Write the card: the facts on record, these, and the hashes of the files as they are."""
+        """Write the card: the recorded facts, these, and the hashes of the current files."""
         features = {
             name: read_feature_info(feature_path(self.folder, self.name, name))
             for name in self.modalities()
@@ -162,16 +162,16 @@ def write_dataset(
 ) -> PreparedDataset:
     """Write ``.inter``, ``.item`` and the card of a data set.
 
-    Feature files that exist are kept if the items are the same, and set aside otherwise.
+    Existing feature files are kept if the items are the same, and renamed otherwise.
 
     Args:
         root: folder of the data sets.
-        name: of this one.
-        interactions: as from :func:`recbole_mm.prepare.core.core_of`.
+        name: name of this data set.
+        interactions: table from :func:`recbole_mm.prepare.core.core_of`.
         items: ``item_id`` and texts.
-        pictures: folder that the items' picture paths start from.
+        pictures: folder to which the items' picture paths are relative.
         types: RecBole's types of further columns of ``items``.
-        facts: what the card records in addition to the counts.
+        facts: facts that the card records in addition to the counts.
     """
     folder = Path(root) / name
     (folder / f"{name}.card.json").unlink(missing_ok=True)  # of an earlier data set
@@ -199,8 +199,8 @@ def write_dataset(
 
 
 def _set_features_aside(folder: Path, name: str) -> None:
-    """Feature files of other items, or of other texts, must not be used for these, not even after an
-    interruption: they go before the items come."""
+    """Rename feature files of other items, or of other texts, before the new items are written, so
+    that they are not used for these, not even after an interruption."""
     for modality in find_modalities(folder, name):
         path = feature_path(folder, name, modality)
         aside = _free_name(f"{path}.old")
@@ -213,7 +213,7 @@ def _set_features_aside(folder: Path, name: str) -> None:
 
 
 def _without_detours(path: Path) -> Path:
-    """The path without ``..``, where that is the same folder: behind a link it may be another."""
+    """The path without ``..``, if that is the same folder: behind a link it may be another."""
     plain = os.path.normpath(path)
     return Path(plain) if os.path.realpath(plain) == os.path.realpath(path) else path
 
@@ -233,16 +233,16 @@ def unit_rows(values: np.ndarray) -> np.ndarray:
 def read_table(
     path: Path, required: tuple[str, ...], renamed: dict[str, str] | None = None
 ) -> pl.DataFrame:
-    """An atomic file with columns that must be there, and have a value in every row.
+    """An atomic file with required columns, which must have a value in every row.
 
     Args:
-        path: of the file.
+        path: path of the file.
         required: names of these columns.
-        renamed: name in the file: name in the table. A column that has the latter in the file is
-            left out.
+        renamed: name in the file -> name in the table. A column of the file that has the latter
+            name is dropped.
 
     Raises:
-        InputError: one is missing.
+        InputError: a column or a value is missing.
         DatasetError: see :class:`recbole_mm.data.atomic_files.AtomicFile`.
     """
     table = read_atomic_file(path)
@@ -251,8 +251,8 @@ def read_table(
     absent = [name for name in required if name not in table.columns]
     if absent:
         raise InputError(
-            f"{path}: no column {absent}, it has {table.columns}. Columns of other names are given "
-            f"with --USER_ID_FIELD, --ITEM_ID_FIELD and --TIME_FIELD, or in {path.stem}.yaml beside "
+            f"{path}: no column {absent}, it has {table.columns}. Give columns of other names with "
+            f"--USER_ID_FIELD, --ITEM_ID_FIELD and --TIME_FIELD, or in {path.stem}.yaml next to "
             f"the file."
         )
     for name in required:
@@ -278,7 +278,7 @@ def day_of(seconds: float) -> str:
 
 
 def same_time_share(interactions: pl.DataFrame) -> float | None:
-    """Share of neighbouring events of a user with equal times; rows by user and time."""
+    """Share of neighboring events of a user with equal times; rows are sorted by user and time."""
     if "timestamp" not in interactions.columns:
         return None
     same_user = interactions["user_id"] == interactions["user_id"].shift(1)

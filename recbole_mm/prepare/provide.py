@@ -1,4 +1,4 @@
-"""``--download``: the data sets that a command lacks are created before it runs."""
+"""``--download``: create the data sets that a command lacks before it runs."""
 
 import argparse
 import contextlib
@@ -25,19 +25,19 @@ MODALITIES = ("text", "image")
 
 
 def add_download_options(parser: argparse.ArgumentParser) -> None:
-    """``--download`` and what goes with it."""
+    """Add ``--download`` and its related options."""
     options = parser.add_argument_group("Amazon data sets that do not exist yet")
     options.add_argument(
         "--download",
         action="store_true",
         help="create them: reviews, metadata, pictures, features; the same command resumes",
     )
-    options.add_argument("--encoder", help="of texts and pictures [embedded: no weights]")
+    options.add_argument("--encoder", help="encoder of texts and pictures [embedded: no weights]")
     options.add_argument(
         "--layout", type=int, choices=LAYOUTS, help="year of the collection [2018; Toys 2014]"
     )
     options.add_argument(
-        "--mirrors", type=path_argument, metavar="FILE", help=f"addresses [{SHIPPED}]"
+        "--mirrors", type=path_argument, metavar="FILE", help=f"file of addresses [{SHIPPED}]"
     )
 
 
@@ -46,20 +46,20 @@ def provide_datasets(
 ) -> list[str]:
     """Make sure that the data sets of a command exist.
 
-    Without ``--download`` they must exist, or the user is asked whether to create them, if there
-    is someone to ask: standard input and error are terminals.
+    Without ``--download`` they must exist, or the user is asked whether to create them, if standard
+    input and error are terminals.
 
     Args:
-        settings: of :func:`recbole_mm.config.data_settings.data_settings`.
-        options: of a parser with :func:`add_download_options`.
-        check: refuses a configuration that cannot run, before a long download.
+        settings: settings from :func:`recbole_mm.config.data_settings.data_settings`.
+        options: options from a parser with :func:`add_download_options`.
+        check: function that refuses a configuration that cannot run, before a long download.
 
     Returns:
-        lines on what could not be had.
+        lines about what was not available.
 
     Raises:
         LackingData: a data set does not exist and is not created.
-        UserError: it cannot be created in this way.
+        UserError: a data set cannot be created in this way.
         DownloadError: a download failed.
     """
     if not options.download:
@@ -122,7 +122,7 @@ def _recipe(lacking: Lacking, settings: list[dict], options, mirrors: Mirrors) -
 
 
 def _modalities(settings: list[dict]) -> tuple[str, ...]:
-    """Those that a run reads; all where the configuration leaves them open."""
+    """Modalities that a run reads; all if the configuration does not name them."""
     named = [config["modalities"] for config in settings]
     if None in named:
         return MODALITIES
@@ -136,7 +136,7 @@ def _refuse_without_download(options) -> None:
 
 
 def _refuse_other_datasets(settings: list[dict], options) -> None:
-    """A data set that exists must be what the options ask for."""
+    """Refuse an existing data set that is not what the options ask for."""
     for config in settings:
         lacking = {dataset.name for dataset in lacking_datasets(config)}
         root = Path(config["data_path"]).parent
@@ -160,7 +160,7 @@ def _refuse_other_datasets(settings: list[dict], options) -> None:
 
 
 def _note_on_spaces(recipes: list[Recipe], settings: list[dict], options) -> list[str]:
-    """The embedded extractor has a space of its own for each call."""
+    """Note that each call of the embedded extractor makes a space of its own."""
     made = [recipe.name for recipe in recipes]
     every = {name for config in settings for name in needed_datasets(config)}
     if options.encoder or every == set(made):
@@ -174,7 +174,7 @@ def _note_on_spaces(recipes: list[Recipe], settings: list[dict], options) -> lis
 
 
 def _agrees(lacking: list[Lacking]) -> bool:
-    """Ask the user whether Amazon data sets are to be downloaded."""
+    """Ask the user whether to download Amazon data sets."""
     known = all(Mirrors().source(dataset.name) for dataset in lacking)
     at_a_terminal = sys.stdin.isatty() and sys.stderr.isatty()
     if not (known and at_a_terminal) or is_one_of_several():

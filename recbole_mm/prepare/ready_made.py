@@ -24,11 +24,11 @@ def add_ready_made(dataset: PreparedDataset, modality: str, path, tokens=None) -
     """Write vectors made elsewhere as a modality.
 
     Args:
-        dataset: the data set; vectors of other items are left out.
-        modality: its name, ``text``, ``image`` or any other.
-        path: an ``.npz`` with ``item_id`` and ``feature``, or an ``.npy`` with one row per item.
-        tokens: for ``.npy``: a file with the item token of each row, one per line; without it the
-            rows are those of ``.item``. Rows that are NaN throughout are items without a vector.
+        dataset: target data set; vectors of other items are skipped.
+        modality: name of the modality: ``text``, ``image`` or any other.
+        path: ``.npz`` with ``item_id`` and ``feature``, or ``.npy`` with one row per item.
+        tokens: file with the item token of each row of an ``.npy``, one per line; without it the
+            rows are those of ``.item``. Rows that are entirely NaN are items without a vector.
 
     Raises:
         InputError: a file cannot be read, the rows do not match the tokens, a token is a duplicate,
@@ -61,10 +61,10 @@ def add_ready_made(dataset: PreparedDataset, modality: str, path, tokens=None) -
 
 
 def _record_of_tuning(path: Path) -> dict:
-    """What a feature file records of the split that its encoder has seen."""
+    """What a feature file records about the split that its encoder has seen."""
     try:
         info = read_feature_info(path)
-    except FeatureFileError:  # an array of another tool that has the same name
+    except FeatureFileError:  # another tool's array of the same name
         return {}
     return {TUNING: info[TUNING]} if TUNING in info else {}
 
@@ -106,7 +106,7 @@ def write_vectors(dataset: PreparedDataset, path) -> None:
     The file has the arrays ``item``, ``<modality>`` and ``has_<modality>``.
 
     Raises:
-        InputError: it cannot be read, lacks an array, or has no vector of any item.
+        InputError: the file cannot be read, lacks an array, or has no vector of any item.
     """
     items = dataset.items["item_id"]
     wanted = set(items)
@@ -150,17 +150,18 @@ def _check_vectors(path, modality: str, arrays: dict[str, np.ndarray]) -> None:
 
 
 def as_tokens(names: np.ndarray) -> list[str]:
-    """Item tokens as text without blanks around them; whole numbers and bytes are text too."""
+    """Item tokens as text without surrounding blanks; whole numbers and bytes become text too."""
     if names.dtype.kind == "S":
         names = np.char.decode(names, "utf-8", "replace")
     return [str(name).strip() for name in names.ravel().tolist()]
 
 
 def read_arrays(path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """The named arrays of an ``.npz``; of an ``.npy`` its only one, mapped, as ``array``.
+    """The named arrays of an ``.npz``, or the memory-mapped array of an ``.npy`` as ``array``.
 
     Raises:
-        InputError: it is neither, lacks one of them, or holds Python objects, which are not read.
+        InputError: the file is neither, lacks an array, or holds Python objects (which are not
+            read).
     """
     path = Path(path)
     if not path.is_file():
@@ -177,7 +178,7 @@ def read_arrays(path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
         raise InputError(f"{error}.") from error
     except InputError:
         raise
-    except Exception as error:  # numpy raises what it likes for a damaged file
+    except Exception as error:  # numpy raises many types for a damaged file
         reason = str(error)
         if "Object arrays" in reason:  # numpy's
             reason = "it holds Python objects, which are not read: save them with .astype(str)"

@@ -1,4 +1,4 @@
-"""What an Amazon data set is made from: without a request, and without reading the files."""
+"""What an Amazon data set is made from; sends no request and reads no files."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,17 +14,17 @@ class Recipe:
     """What a data set is made from, and how.
 
     Attributes:
-        name: of the data set.
+        name: name of the data set.
         layout: year of the collection.
         output: folder of the data sets.
         raw: folder of the reviews and the metadata.
-        source: their addresses; ``None`` if the user names the files.
-        reviews: the user's file.
-        meta: the user's file.
-        download: whether what is not in ``raw`` is downloaded.
-        pictures: whether the items' pictures are.
+        source: addresses of these files; ``None`` if the user names the files.
+        reviews: the user's file of reviews.
+        meta: the user's file of metadata.
+        download: whether to download what is not in ``raw``.
+        pictures: whether to download the items' pictures.
         core: k of the iterated k-core.
-        repeats: what becomes of a user's repeated reviews of an item: keep, first or last.
+        repeats: treatment of a user's repeated reviews of an item: keep, first or last.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Recipe:
 
     @property
     def folder(self) -> Path:
-        """Of the data set."""
+        """Folder of the data set."""
         return self.output / self.name
 
     def file_there(self, kind: str) -> Path | None:
@@ -54,7 +54,7 @@ class Recipe:
         return None
 
     def missing_files(self) -> str:
-        """Lines with each file that is missing and where it may be downloaded."""
+        """Lines with each missing file and the address from which it can be downloaded."""
         kinds = [kind for kind in ("reviews", "meta") if self.file_there(kind) is None]
         urls = [url for kind in kinds for url in getattr(self.source, kind)]
         return "\n".join(f"  {self.raw / file_name(url)} from {url}" for url in urls)
@@ -63,7 +63,7 @@ class Recipe:
         """Check that the files exist, or may be downloaded.
 
         Raises:
-            InputError: they do not; the message lists them.
+            InputError: files are missing; the message lists them.
         """
         named = [path for path in (self.reviews, self.meta) if path is not None]
         for path in named:
@@ -79,14 +79,14 @@ class Recipe:
             )
 
     def plain(self) -> dict:
-        """What decides about the tables, JSON-able."""
+        """The values that determine the tables, JSON-able."""
         without = ("download", "output", "raw")
         values = {key: value for key, value in asdict(self).items() if key not in without}
         return {key: str(v) if isinstance(v, Path) else v for key, v in values.items()}
 
 
 def command_for(recipe: Recipe, encoder: str | None = None) -> str:
-    """The command that makes a data set of Amazon."""
+    """The command that makes an Amazon data set."""
     options = [f"--layout={recipe.layout}"] if recipe.layout != DEFAULT_LAYOUT else []
     options += [f"--encoder={encoder}"] if encoder else []
     options += [f"--output={recipe.output}"] if recipe.output != Path("dataset") else []

@@ -17,16 +17,16 @@ from recbole_mm.prepare.inputs import InputError
 
 
 class SentenceEncoder(Encoder):
-    """The vectors that the model's author meant: pooling, projection and normalization are theirs.
+    """Vectors as the model's author intended, with the author's pooling and normalization.
 
     Args:
-        files: of the model; its configuration has been checked.
-        dtype: of the computation.
-        device: of the computation.
-        prompt: put before every text; the author's own choice is not asked again.
+        files: files of the model, whose configuration has been checked.
+        dtype: data type of the computation.
+        device: device of the computation.
+        prompt: prefix of every text; overrides the author's own choice.
 
     Raises:
-        InputError: the model cannot be loaded, or gives no vector of a whole text or picture.
+        InputError: the model cannot be loaded, or gives no vector for a whole text or picture.
     """
 
     loader = SENTENCE_TRANSFORMERS
@@ -57,7 +57,7 @@ class SentenceEncoder(Encoder):
             )
         self._pooling = pooling
         if "text" in self.model.modalities:
-            with loading(self.name):  # settings that do not fit together show here
+            with loading(self.name):  # detects settings that do not fit together
                 self.texts(["a"])
 
     def require(self, modality: str) -> None:
@@ -95,7 +95,7 @@ class SentenceEncoder(Encoder):
         return vectors.float().cpu().numpy()
 
     def _count_cut(self, texts: list[str]) -> int:
-        """How many texts have more tokens than the model takes."""
+        """How many texts have more tokens than the model accepts."""
         from transformers import PreTrainedTokenizerBase
 
         tokenizer, most = self.model.tokenizer, self.model.max_seq_length

@@ -1,7 +1,8 @@
 """The configuration of a sentence-transformers model, checked before the library reads it.
 
 It may come from a stranger. The library imports the classes that it names and hands its settings to
-the loaders of transformers, so only known classes and settings that choose no file and no code pass.
+the loaders of transformers, so only known classes, and settings that select neither files nor code,
+are accepted.
 """
 
 import re
@@ -40,14 +41,14 @@ WORD = re.compile(r"[\w.-]*")
 POOLING_KEY = re.compile(r"(word_)?embedding_dimension|include_prompt|pooling_mode\w*")
 METHOD = re.compile(r"forward|get_\w+")
 DOCUMENT_PROMPTS = ("document", "passage", "corpus")
-"""Names of a prompt for what is searched, as an item is; the first that is not empty is used."""
+"""Names of a prompt for documents to be searched, such as items; the first non-empty one counts."""
 
 
 class SentenceSettings(NamedTuple):
     """What a model's author has set.
 
     Attributes:
-        prompts: by name.
+        prompts: prompts by name.
         default_prompt: name of the prompt for every text, or ``None``.
     """
 
@@ -66,8 +67,8 @@ def read_sentence_settings(files: EncoderFiles) -> SentenceSettings | None:
     """The settings of a model, ``None`` if it carries no configuration of sentence-transformers.
 
     Raises:
-        InputError: a file is damaged; the model is not one of single vectors; it names code or files
-            of its own.
+        InputError: a file is damaged; the model does not give single vectors; it names code or
+            files of its own.
     """
     modules = files.read_json(MODULES)
     if modules is None:
@@ -95,7 +96,7 @@ def _check_modules(files: EncoderFiles, modules: Any) -> None:
                 f"({', '.join(KNOWN_MODULES)}); no code of a model is executed"
             )
         if not _is_inside(folder):
-            raise ValueError(f"{MODULES} names the folder {folder!r} outside of the model")
+            raise ValueError(f"{MODULES} names the folder {folder!r} outside the model")
         if match["name"] in ("Transformer", "CLIPModel"):
             _check_loaders(files, folder)
         if match["name"] == "Pooling":
@@ -122,7 +123,7 @@ def _check_pooling(files: EncoderFiles, folder: str) -> None:
 
 
 def _check_loaders(files: EncoderFiles, folder: str) -> None:
-    """Refuse settings of the transformer by which a file outside, or code, could be chosen."""
+    """Refuse settings of the transformer that could select an outside file, or code."""
     for kind in KINDS:
         path = str(PurePosixPath(folder, f"sentence_{kind}_config.json"))
         settings = files.read_json(path)

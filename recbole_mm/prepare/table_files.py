@@ -36,13 +36,13 @@ OTHER_SEPARATORS = {";": ";", "\t": "tab", "|": "|", ",": ","}
 def scan_table(path, text: TextFormat = PLAIN, scratch=None) -> pl.LazyFrame:
     """Open a table without reading it; see :data:`~recbole_mm.prepare.formats.TABLE_ENDINGS`.
 
-    Separated text, Excel sheets and single values of JSON come as text; lists of JSON stay lists, and
+    Separated text, Excel sheets and single JSON values are read as text; JSON lists stay lists, and
     parquet keeps its types.
 
     Args:
-        path: of the file; of an Excel file the first sheet is read.
-        text: how separated text is written.
-        scratch: a folder for a copy in UTF-8, where the file is in another encoding.
+        path: path of the file; only the first sheet of an Excel file is read.
+        text: format of separated text.
+        scratch: folder for a copy in UTF-8, if the file is in another encoding.
 
     Raises:
         InputError: the file is missing, empty or of an unknown format, or a column is a duplicate.
@@ -90,7 +90,7 @@ def _first_sheet(path) -> pl.DataFrame:
             sheet = pl.read_excel(
                 file, has_header=False, infer_schema_length=0, drop_empty_cols=False
             )
-    except Exception as error:  # readers of damaged files raise whatever they like
+    except Exception as error:  # readers of damaged files raise many types
         reason = first_line(error)
         raise InputError(f"{path}: not a readable Excel file ({reason}). Save it again.") from error
     names = checked_header(path, list(sheet.row(0)))
@@ -99,8 +99,8 @@ def _first_sheet(path) -> pl.DataFrame:
 
 @contextlib.contextmanager
 def reading(path, text: TextFormat = PLAIN) -> Iterator[None]:
-    """Turn what polars reports of a malformed table into an error that names the file, and the line
-    of a text file that cannot be read."""
+    """Turn what polars reports about a malformed table into an error that names the file, and the
+    line of a text file that cannot be read."""
     try:
         yield
     except (pl.exceptions.PolarsError, OSError) as error:
@@ -120,16 +120,16 @@ def pick_columns(
     text: TextFormat = PLAIN,
     number: str | None = None,
 ) -> pl.LazyFrame:
-    """Take columns under our names; rows that have none of them, such as blank lines, are left out.
+    """Select columns under our names; rows without any of them, such as blank lines, are skipped.
 
     Args:
         table: any table.
-        columns: our name -> the file's; ``None`` takes the column of our own name, if there is one.
-        path: for the message.
+        columns: our name -> the file's; ``None`` selects the column of our own name, if any.
+        path: path of the file, for the message.
         options: our name -> how a user names this column on the command line.
-        text: how separated text is written, for the message.
-        number: name of a first column with the number of each row in the file, from 0 on; ``None``:
-            there is none.
+        text: format of separated text, for the message.
+        number: name of an added first column with the number of each row in the file, from 0;
+            ``None`` adds none.
 
     Raises:
         InputError: a named column is not in the file.
@@ -151,9 +151,9 @@ def place_of_row(path, text: TextFormat | None, row: int) -> str:
     """Where a row of :func:`scan_table` is: its line in a text table, as in an editor, else its number.
 
     Args:
-        path: of the table.
-        text: how it is written; ``None``: its lines are not rows.
-        row: number of the row, from 0 on.
+        path: path of the table.
+        text: text format of the table; ``None``: its lines are not rows.
+        row: number of the row, from 0.
     """
     if text is not None and (ending_of(path) in JSON_LINES or is_separated(path, text)):
         return f"line {line_of_row(path, text, row)}"

@@ -7,17 +7,17 @@ from recbole_mm.prepare.fields import FIELD_TYPES
 
 
 def write_interactions(path, interactions: pl.DataFrame) -> None:
-    """Write ``.inter``; absent columns are left out."""
+    """Write ``.inter``; absent columns are omitted."""
     write_atomic_file(path, interactions, FIELD_TYPES)
 
 
 def write_items(path, items: pl.DataFrame, types: dict[str, str] | None = None) -> None:
-    """Write ``.item``: one row per item, white space in texts is one blank, empty columns left out.
+    """Write ``.item``: one row per item, white space in texts as one blank, empty columns omitted.
 
     Args:
-        path: of the file.
-        items: ``item_id``, further columns.
-        types: of columns that :data:`~recbole_mm.prepare.fields.FIELD_TYPES` lacks.
+        path: path of the file.
+        items: ``item_id`` and further columns.
+        types: types of the columns that :data:`~recbole_mm.prepare.fields.FIELD_TYPES` lacks.
     """
     types = {**FIELD_TYPES, **(types or {})}
     texts = [name for name in items.columns if name != "item_id" and types[name] != "float"]

@@ -1,4 +1,4 @@
-"""Separated text and JSON lines, read line by line: headers, copies in UTF-8, and what is wrong where.
+"""Separated text and JSON lines, read line by line: headers, copies in UTF-8, and faults by line.
 
 The tables themselves are read by polars (:mod:`recbole_mm.prepare.table_files`).
 """
@@ -31,10 +31,10 @@ LONGEST_FIELD = min(sys.maxsize, 2**31 - 1)
 
 @contextlib.contextmanager
 def open_text(path, text: TextFormat) -> Iterator[IO[str]]:
-    """A text file, packed or not, without the mark of its encoding.
+    """A text file, packed or not, without its byte order mark.
 
     Raises:
-        InputError: it is not in this encoding, or the packed file is damaged.
+        InputError: the file is not in this encoding, or the packed file is damaged.
     """
     opened = gzip.open if is_packed(path) else open
     encoding = encoding_of(path, text)
@@ -54,7 +54,7 @@ def _not_in(encoding: str, path, text: TextFormat, error: UnicodeError) -> str:
     guess = MARKS.get(first_bytes(path, 2), "latin-1 or cp1252")
     fix = "Name its encoding with --encoding, perhaps {}, or save the file in UTF-8."
     if "--encoding" not in text.options or ending_of(path) in JSON_LINES:
-        fix = "Save it in UTF-8; it is perhaps in {}."
+        fix = "Save it in UTF-8; it may be in {}."
     return f"not in {encoding} ({error}). {fix.format(guess)}"
 
 
@@ -82,11 +82,11 @@ def in_utf8(path, text: TextFormat, scratch) -> Path:
 
 
 def read_header(path, text: TextFormat) -> list[str]:
-    """Names of the columns of separated text, without blanks around them; unnamed ones get one.
+    """Column names of separated text, without surrounding blanks; unnamed columns get a name.
 
     Raises:
-        InputError: the file is empty, a name is a duplicate, or the first line has another number of
-            fields than ``text.header`` names.
+        InputError: the file is empty, a name is a duplicate, or the number of fields in the first
+            line differs from that in ``text.header``.
     """
     names = first_record(path, text)
     if not names:
@@ -135,7 +135,7 @@ def checked_header(path, names: Sequence[str | None]) -> list[str]:
 
 
 def first_fault(path, text: TextFormat) -> str | None:
-    """What is wrong with the first line that cannot be read, and what helps; ``None``: nothing is."""
+    """What is wrong with the first unreadable line, and a fix; ``None`` if all are readable."""
     try:
         with open_text(path, text) as file:
             if ending_of(path) in JSON_LINES:
@@ -173,7 +173,7 @@ def _fault_of_records(file: IO[str], separator: str, text: TextFormat) -> str | 
                 )
             if text.quotes and lines.quotes % 2:
                 fix = _quotes_fix(text)
-                return f"line {records.line_num}: a quote inside a field without quotes. {fix}"
+                return f"line {records.line_num}: a quote inside an unquoted field. {fix}"
             lines.quotes = 0
     except csv.Error as error:
         return _malformed(records.line_num, error, text)
@@ -191,7 +191,7 @@ def _quotes_fix(text: TextFormat) -> str:
 
 
 class _CountedQuotes:
-    """The lines of a file, with the number of quotes in those that were read."""
+    """The lines of a file, with the number of quotes in those read so far."""
 
     def __init__(self, file: IO[str]):
         self.file, self.quotes = file, 0
@@ -223,12 +223,12 @@ def short_rows(path, text: TextFormat) -> tuple[int, int]:
 
 
 def line_of_row(path, text: TextFormat, row: int) -> int:
-    """The line in which a row begins, from 1 on.
+    """The line in which a row begins, counted from 1.
 
     Args:
-        path: of separated text or JSON lines.
-        text: how separated text is written.
-        row: number of the row, from 0 on; blank lines count in separated text alone.
+        path: path of separated text or JSON lines.
+        text: format of separated text.
+        row: number of the row, counted from 0; blank lines count in separated text only.
     """
     with open_text(path, text) as file:
         if ending_of(path) in JSON_LINES:

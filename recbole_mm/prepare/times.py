@@ -1,4 +1,4 @@
-"""Times of any form as unix seconds. A form that can be read in two ways is not guessed."""
+"""Times in any format as unix seconds. An ambiguous format is not guessed."""
 
 import re
 from datetime import datetime, timezone
@@ -12,7 +12,7 @@ from recbole_mm.prepare.fields import SECONDS_PER_UNIT
 from recbole_mm.prepare.inputs import InputError
 
 LOOKED_AT = 1000
-"""Number of values from which the form of a column is recognized."""
+"""Number of values from which the format of a column is recognized."""
 
 ISO = r"^(\d{4})[-/](\d{1,2})[-/](\d{1,2})(?:[T ]+(\d{1,2}):(\d{2})(?::(\d{2})(\.\d+)?)?)?"
 ZONE = r"\s*(Z|UTC|[+-]\d{2}(?::?\d{2})?)?$"
@@ -28,21 +28,21 @@ COMMON_FORMATS = (
 
 
 YEAR_1995 = 788918400
-"""The first shops on the web; no public data set has an earlier event."""
+"""Unix seconds of the first web shops; no public data set has an earlier event."""
 
 
-NAME_THEM = "name the unit or the form of its times (--time-unit, --time-format)"
+NAME_THEM = "name the unit or the format of its times (--time-unit, --time-format)"
 
 
 class Times(NamedTuple):
     """How the times of a table are written.
 
     Attributes:
-        unit: of times as numbers, see :func:`unix_seconds`.
-        form: of times as text, likewise.
-        since: unix seconds before which not all times can lie; ``None``: they can.
-        fix: what the user can do if times are read wrongly, where it is not to name their unit or
-            form (:data:`NAME_THEM`).
+        unit: unit of times as numbers, see :func:`unix_seconds`.
+        form: format of times as text, see :func:`unix_seconds`.
+        since: unix seconds that the latest time must reach; ``None``: no limit.
+        fix: what the user can do about wrongly read times, if not to name their unit or format
+            (:data:`NAME_THEM`).
     """
 
     unit: str | None = None
@@ -85,14 +85,14 @@ def unix_seconds(
     ``time_format``. Times without a zone are UTC.
 
     Args:
-        table: with the column.
-        path: for the messages.
-        unit: of numbers: ``s`` (default), ``ms``, ``us`` or ``ns``.
-        time_format: as for :func:`time.strptime`, as in ``%d/%m/%Y``.
-        fix: what to do about another form, where ``time_format`` cannot be given.
+        table: table with the column.
+        path: path of the table, for the messages.
+        unit: unit of numbers: ``s`` (default), ``ms``, ``us`` or ``ns``.
+        time_format: format as for :func:`time.strptime`, as in ``%d/%m/%Y``.
+        fix: what to do about another format, if ``time_format`` cannot be given.
 
     Raises:
-        InputError: the form is not known, or is not that of the column; the message has those that
+        InputError: the format is unknown, or does not fit the column; the message has those that
             fit.
     """
     column, dtype = pl.col("timestamp"), table.collect_schema()["timestamp"]
@@ -129,7 +129,7 @@ def _is_number(text: str) -> bool:
 
 
 def _refuse_dates_as_numbers(path, values: list[str]) -> None:
-    """20170701 counted in seconds would be a day of 1970."""
+    """Refuse dates such as 20170701, which in seconds would be a day in 1970."""
     form = DIGITS.get(len(values[0])) if values else None
     if form and all(_fits(value, form) for value in values):
         raise InputError(
@@ -150,7 +150,7 @@ def _unknown_form(values: list[str], fix: str) -> str:
         return f"times such as {values[0]!r} are not numbers. Get the file again, or {fix}."
     fitting = [form for form in COMMON_FORMATS if all(_fits(value, form) for value in values)]
     text = (
-        f"times such as {values[0]!r} do not start with the year, and their form is not guessed. "
+        f"times such as {values[0]!r} do not start with the year, and their format is not guessed. "
     )
     if fitting:
         forms = " or ".join(f"--time-format='{form}'" for form in fitting)
@@ -159,7 +159,7 @@ def _unknown_form(values: list[str], fix: str) -> str:
 
 
 def _check_format(path, values: list[str], form: str) -> None:
-    """The format is one of strptime's, and that of the first value."""
+    """Check that the format is valid for strptime, and fits the first value."""
     if "%Z" in form:
         raise InputError(
             f"{path}: --time-format={form!r}: names of time zones (%Z) have no fixed meaning. Write "
@@ -177,7 +177,7 @@ def _check_format(path, values: list[str], form: str) -> None:
 
 
 def _parsed(text: pl.Expr, form: str) -> pl.Expr:
-    """strptime's format in the words of polars; what a date lacks is the first month or day."""
+    """Parse by strptime's format, translated for polars; a missing month or day is the first."""
     form = form.replace(".%f", "%.f").replace("%f", "%6f")
     if "%z" in form:
         text = text.str.replace("Z$", "+0000")
@@ -188,7 +188,7 @@ def _parsed(text: pl.Expr, form: str) -> pl.Expr:
 
 
 def _parsed_iso(text: pl.Expr) -> pl.Expr:
-    """Date, clock and zone taken apart; what is missing is zero."""
+    """Parse date, clock and zone separately; missing parts are zero."""
     part = text.str.extract_groups(ISO + ZONE).struct.field
     date = pl.concat_str(part("1"), part("2"), part("3"), separator="-")
     clock = pl.concat_str(

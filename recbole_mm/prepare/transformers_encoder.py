@@ -23,11 +23,11 @@ class TransformersEncoder(Encoder):
     picture models their pooled output, or the mean over patches where there is none.
 
     Args:
-        files: of the model.
+        files: files of the model.
         pooling: ``mean`` or ``cls``, for text models without a text tower of their own.
-        dtype: of the computation.
-        device: of the computation.
-        prompt: put before every text.
+        dtype: data type of the computation.
+        device: device of the computation.
+        prompt: prefix of every text.
 
     Raises:
         InputError: the model cannot be loaded.
@@ -52,11 +52,11 @@ class TransformersEncoder(Encoder):
                 self.name, dtype=dtype, weights_only=True, **options
             )
         if hasattr(model, "encoder") and hasattr(model, "decoder"):
-            model = model.encoder  # T5: the decoder would want inputs of its own
+            model = model.encoder  # T5: the decoder would need inputs of its own
         self.model = model.eval().to(device)
         self.tokenizer, self._no_text = _load(transformers.AutoTokenizer, self.name, options)
         if self.tokenizer is not None and self.tokenizer.pad_token is None:
-            # GPT and Llama have none; what it is does not matter, the attention mask hides it
+            # GPT and Llama have none; any token will do, as the attention mask hides it
             self.tokenizer.pad_token = self.tokenizer.eos_token or self.tokenizer.unk_token
         self.image_processor, self._no_image = _load(
             transformers.AutoImageProcessor, self.name, {**options, "backend": "pil"}
@@ -64,7 +64,7 @@ class TransformersEncoder(Encoder):
 
     @property
     def max_length(self) -> int:
-        """Most tokens of a text that the model takes."""
+        """Maximum number of tokens of a text that the model accepts."""
         config = getattr(self.model.config, "text_config", self.model.config)
         positions = getattr(config, "max_position_embeddings", None) or 512
         if getattr(config, "model_type", "") in OFFSET_POSITIONS:
@@ -124,7 +124,7 @@ class TransformersEncoder(Encoder):
 def _load(auto, name: str, options: dict):
     try:
         return auto.from_pretrained(name, **options), ""
-    except Exception as error:  # noqa: BLE001 what libraries raise about damaged files has any type
+    except Exception as error:  # noqa: BLE001 libraries raise many types for damaged files
         return None, str(error).partition("\n")[0]
 
 

@@ -11,11 +11,11 @@ from recbole_mm.tools.records import read_record, write_record
 
 
 def write_tuning(folder, record: dict[str, Any]) -> None:
-    """Write the record beside the weights that it is of.
+    """Write the record next to the weights that it describes.
 
     Args:
-        folder: of the encoder, complete.
-        record: with a ``split``, see :func:`~recbole_mm.data.seen_split.split_record`.
+        folder: complete folder of the encoder.
+        record: record with a ``split``, see :func:`~recbole_mm.data.seen_split.split_record`.
     """
     write_record(Path(folder, RECORD), {**record, "weights": _hashes(folder)})
 
@@ -24,8 +24,8 @@ def read_tuning(files: EncoderFiles) -> dict[str, Any] | None:
     """The record of an encoder's tuning; ``None``: recbole-mm tune-encoder has not tuned it.
 
     Raises:
-        InputError: the record is not one, or is of other weights than those beside it.
-        UserError: it has changed since it was written.
+        InputError: the file is not such a record, or describes other weights than those next to it.
+        UserError: the record has changed since it was written.
     """
     path = files.find(RECORD)
     if path is None:
@@ -35,14 +35,14 @@ def read_tuning(files: EncoderFiles) -> dict[str, Any] | None:
         raise InputError(f"{path}: not a record of recbole-mm tune-encoder; tune the encoder again")
     if files.commit is None and record.get("weights") != _hashes(files.name):
         raise InputError(
-            f"{path}: of other weights than those in the folder, so the events that they have seen "
-            f"are unknown; tune the encoder again"
+            f"{path}: it describes other weights than those in the folder, so the events that they "
+            f"have seen are unknown; tune the encoder again"
         )
     return record
 
 
 def _hashes(folder) -> dict[str, str]:
-    """Of the files with weights, by their paths in the folder."""
+    """Hashes of the files with weights, by their paths in the folder."""
     folder = Path(folder)
     paths = sorted(folder.rglob("*.safetensors"))
     return {path.relative_to(folder).as_posix(): sha256_of_file(path) for path in paths}

@@ -16,19 +16,19 @@ MAX_REDIRECTS = 5
 
 
 class RefusedAddress(Exception):
-    """An address that is not asked."""
+    """An address in a private network, which is not contacted."""
 
 
 def open_session(trusted_hosts: Collection[str] = (), connections: int = 4) -> requests.Session:
     """A session that keeps connections open and refuses addresses in private networks.
 
-    What a connection leads to is checked after the name was resolved and at every redirect, so a
-    name cannot lead elsewhere than to where it was checked. Behind a proxy the name is resolved
-    here too, as far as it can be.
+    The address of a connection is checked after its name is resolved and at every redirect, so a
+    name cannot lead to an unchecked address. Behind a proxy, the name is resolved here too, if
+    possible.
 
     Args:
-        trusted_hosts: ``host`` or ``host:port``, which may be in a private network.
-        connections: kept open per host.
+        trusted_hosts: hosts, as ``host`` or ``host:port``, that may be in a private network.
+        connections: number of connections kept open per host.
     """
     session = requests.Session()
     session.headers = {"User-Agent": AGENT, "Accept-Encoding": "identity"}
@@ -39,7 +39,7 @@ def open_session(trusted_hosts: Collection[str] = (), connections: int = 4) -> r
 
 
 class _PublicOnly(HTTPAdapter):
-    """Makes the connections of a session."""
+    """Adapter that makes the connections of a session."""
 
     def __init__(self, trusted_hosts, **options):
         self.trusted_hosts = trusted_hosts
@@ -62,7 +62,7 @@ class _PublicOnly(HTTPAdapter):
 
 
 class _EndsInPrivateNetworks(HTTPConnection):
-    """Mixed into a connection: closes it before anything is sent if it leads into a private
+    """Mixin of a connection: closes it before anything is sent if it leads into a private
     network."""
 
     trusted_hosts: Collection[str]

@@ -28,7 +28,7 @@ KEPT_KEYS = (
     "ITEM_LIST_LENGTH_FIELD", "NEG_PREFIX", "MAX_ITEM_LIST_LENGTH", "eval_batch_size",
     "feature_transform", "feature_dimension", "transform_per_domain", "domains",
 )  # fmt: skip
-"""Keys that a bundle holds beside those of the model's property file."""
+"""Keys that a bundle holds in addition to those of the model's property file."""
 
 
 def kept_keys(model: str) -> set[str]:
@@ -37,7 +37,7 @@ def kept_keys(model: str) -> set[str]:
 
 
 def bundle_of(opened: Opened) -> Bundle:
-    """Everything that is needed to recommend without the data set."""
+    """Everything needed to recommend without the data set."""
     model, catalog, plain = opened.model, opened.catalog, opened.config
     keys = kept_keys(plain["model"])
     config = {key: value for key, value in plain.items() if key in keys}
@@ -68,18 +68,19 @@ def open_bundle(folder, device=None) -> Opened:
     """The model of a bundle.
 
     Args:
-        folder: of the bundle.
+        folder: folder of the bundle.
         device: see :func:`~recbole_mm.recommend.checkpoint.open_checkpoint`.
 
     Raises:
-        BundleError: it is not a bundle, damaged, of a newer format, or does not fit together.
-        UserError: its configuration has values that are not possible.
+        BundleError: the folder is not a bundle, is damaged, has a newer format, or its parts do not
+            fit together.
+        UserError: the configuration has impossible values.
     """
     folder = Path(folder)
     bundle = read_bundle(folder)
     name, config = bundle.config["model"], bundle.config["config"]
     if not isinstance(name, str) or source_of(name) is None:
-        raise BundleError(f"{folder}: a bundle of {name!r}; known are {known_models()}")
+        raise BundleError(f"{folder}: a bundle of {name!r}; known models are {known_models()}")
     unknown = sorted(set(config) - kept_keys(name))
     if unknown:
         raise BundleError(f"{folder}: its configuration has {unknown}, which {name} does not read")
@@ -92,7 +93,7 @@ def open_bundle(folder, device=None) -> Opened:
 
 @contextmanager
 def whole_folder_or_not(folder, overwrite: bool):
-    """A temporary folder beside ``folder``, moved to its place when the block ends well.
+    """A temporary folder next to ``folder``, moved to its place if the block succeeds.
 
     Raises:
         UserError: the folder exists and ``overwrite`` is not set, or it is not a bundle.
@@ -112,7 +113,7 @@ def whole_folder_or_not(folder, overwrite: bool):
 
 
 def well_formed_facts(facts) -> dict:
-    """What a stored bundle tells of its training, as far as it has the form that we write."""
+    """What a stored bundle records about its training, as far as it has the form that we write."""
     if not isinstance(facts, dict):
         return {}
     known = {
@@ -139,7 +140,7 @@ def well_formed_facts(facts) -> dict:
 
 
 def _is_interval(low, high) -> bool:
-    """Both bounds, or none."""
+    """Whether both bounds are given, or neither."""
     return (low is None and high is None) or (_is_number(low) and _is_number(high))
 
 

@@ -22,8 +22,8 @@ def model_card(described: dict, n_items: int) -> str:
     """The card of a bundle.
 
     Args:
-        described: the content of its ``config.json``.
-        n_items: how many items it ranks.
+        described: content of its ``config.json``.
+        n_items: number of items that it ranks.
     """
     parts = [
         _title(described),
@@ -68,7 +68,7 @@ def _title(described: dict) -> str:
     description = f"{MODELS[model]} " if model in MODELS else ""
     return (
         f"# {model}\n\n{description}A sequential recommender, trained with recbole_mm "
-        f"{described['recbole_mm']}. It knows its items by {ids}.{paper}"
+        f"{described['recbole_mm']}. It represents its items by {ids}.{paper}"
     )
 
 
@@ -76,7 +76,7 @@ def _use(described: dict, n_items: int) -> str:
     k = min(10, n_items)
     return f"""## How to use
 
-With recbole_mm installed, as its README says:
+With recbole_mm installed, as described in its README:
 
 ```
 recbole-mm recommend --model=THIS_FOLDER --histories=today.csv --k={k} --output=top.csv
@@ -89,7 +89,7 @@ recommender = Recommender.from_pretrained("THIS_FOLDER")  # or the name of its r
 table = recommender.recommend("today.csv", k={k})
 ```
 
-`today.csv` has one event per row: `user`, `item` and, if there are any, `timestamp`. The items have the ids of
+`today.csv` has one event per row: `user`, `item` and, optionally, `timestamp`. The items have the ids of
 `items.json`. The folder is also a valid `pre_model_path` to train {described["model"]} on other data."""
 
 
@@ -126,7 +126,7 @@ def _metrics(described: dict) -> str:
     table = "\n".join(["| targets | metric | value | 95% interval |", "|---|---|---|---|", *rows])
     return (
         f"## Metrics\n\n{table}\n\nIntervals are bootstrapped over the test users of this trained model; they do "
-        f"not hold the variance between seeds."
+        f"not include the variance between seeds."
     )
 
 
@@ -152,7 +152,7 @@ def _features(described: dict) -> str:
 
 
 def _shown_name(encoder) -> str:
-    """The name of an encoder; of a folder on this machine the last part."""
+    """The name of an encoder; for a folder on this machine, its last part."""
     name = str(encoder or "unknown")
     return PurePath(name).name if PurePath(name).is_absolute() else name
 
@@ -160,7 +160,7 @@ def _shown_name(encoder) -> str:
 def _contents() -> str:
     return """## Files
 
-`model.safetensors` (parameters), `config.json` (everything to build the model again), `items.safetensors`
+`model.safetensors` (parameters), `config.json` (everything to rebuild the model), `items.safetensors`
 (features as float16, which items have them, training interactions), `items.json` (ids, titles and names of
-pictures of the items), `manifest.json` (format version and SHA-256 of these). Nothing in them is executed. They contain no users and no
+pictures of the items), `manifest.json` (format version and SHA-256 of these). Nothing in them is executed. They contain no users or
 histories."""

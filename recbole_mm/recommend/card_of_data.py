@@ -1,10 +1,10 @@
-"""What the model card says of the data of the training and of the pre-training, and of their terms."""
+"""What the model card says about the data of training and pre-training, and about their terms."""
 
 from recbole_mm.data.training_data import Record
 
 NO_TERMS = "none are recorded"
 ADVICE = (
-    "Terms are those that the card of each data set states. Read them, and look up those that are not "
+    "Terms are as stated in the card of each data set. Read them, and look up those that are not "
     "recorded, before you share the model."
 )
 
@@ -13,7 +13,7 @@ def terms_of_data(records: list[Record]) -> str:
     """A section of the card; empty without records.
 
     Args:
-        records: see :mod:`recbole_mm.data.training_data`, the first pre-training first.
+        records: records of :mod:`recbole_mm.data.training_data`, the first pre-training first.
     """
     if not records:
         return ""
@@ -26,7 +26,7 @@ def terms_of_data(records: list[Record]) -> str:
     rows = [f"| {_code(name)} | {_cell(text or NO_TERMS)} |" for name, text in terms.items()]
     table = "\n".join(["| data set | terms |", "|---|---|", *rows])
     parts = [
-        "## Data sets of the training, and their terms",
+        "## Training data sets and their terms",
         "\n".join(stages),
         *([table] if rows else []),
         ADVICE,
@@ -60,5 +60,5 @@ def _code(name: str) -> str:
 
 
 def _cell(text: str) -> str:
-    """Text as a cell of a table: one line without its bars."""
+    """Text as a cell of a table: on one line, with escaped bars."""
     return " ".join(text.split()).replace("|", "\\|")

@@ -21,15 +21,15 @@ SHOWN = 3
 
 
 class CatalogError(UserError):
-    """Items that the catalog does not have, or that do not fit it."""
+    """Items that are not in the catalog, or that do not fit it."""
 
 
 class Picture(NamedTuple):
     """The picture of an item.
 
     Attributes:
-        path: of the file.
-        name: its path from the folder of all pictures.
+        path: path of the file.
+        name: path relative to the folder of all pictures.
     """
 
     path: str
@@ -40,19 +40,19 @@ class Catalog(NamedTuple):
     """Items in the order of their ids; row 0 is the padding item.
 
     Attributes:
-        tokens: outside ids, ``(n_items,)`` strings.
-        features: of every modality of the model, in its order.
-        counts: training interactions, ``(n_items,)`` int64.
+        tokens: external ids, ``(n_items,)`` strings.
+        features: features of every modality of the model, in its order.
+        counts: training interactions of each item, ``(n_items,)`` int64.
         info: how the features of a modality were made, see
             :func:`~recbole_mm.data.feature_files.describe_features`.
-        spaces: of modalities of the embedded extractor, arrays that put further items into their
-            space, see :class:`recbole_mm.data.extractor.Space`.
+        spaces: arrays that put further items into the space of a modality of the embedded
+            extractor, see :class:`recbole_mm.data.extractor.Space`.
         offered: whether an item may be recommended, ``(n_items,)`` bool.
-        titles: ``(n_items,)`` strings or null; ``None``: not read.
-        pictures: paths of those of added items, ``(n_items,)`` strings or null; ``None``: none was
+        titles: titles, ``(n_items,)`` strings or null; ``None``: not read.
+        pictures: picture paths of added items, ``(n_items,)`` strings or null; ``None``: none was
             added.
-        picture_names: paths of the items' pictures from the folder of all pictures, ``(n_items,)``
-            strings or null; ``None``: not read.
+        picture_names: paths of the items' pictures relative to the folder of all pictures,
+            ``(n_items,)`` strings or null; ``None``: not read.
     """
 
     tokens: pl.Series
@@ -70,7 +70,7 @@ class Catalog(NamedTuple):
         """The items of a data set.
 
         Args:
-            train: its training split, a :class:`~recbole_mm.data.dataset.MultiModalDataset`.
+            train: training split, a :class:`~recbole_mm.data.dataset.MultiModalDataset`.
         """
         tokens = pl.Series([str(token) for token in train.field2id_token[train.iid_field]])
         files = {modality: train.feature_file(modality) for modality in train.features}
@@ -89,10 +89,10 @@ class Catalog(NamedTuple):
         """The catalog with further items, which have no training interaction.
 
         Args:
-            tokens: outside ids, none of them in the catalog.
-            features: of every modality, those of all items, the new ones last.
-            titles: of the new items, or null.
-            pictures: of theirs, or ``None``.
+            tokens: external ids, none of them in the catalog.
+            features: features of all items for every modality, the new items last.
+            titles: titles of the new items, or ``None``.
+            pictures: pictures of the new items, or ``None``.
         """
         n = len(tokens)
         return self._replace(
@@ -123,8 +123,8 @@ class Catalog(NamedTuple):
         """The id of each of some items.
 
         Args:
-            tokens: outside ids, any iterable.
-            what: names them in the message.
+            tokens: external ids, any iterable.
+            what: name of these items in the message.
 
         Raises:
             CatalogError: an item is not in the catalog.
@@ -144,22 +144,22 @@ class Catalog(NamedTuple):
 
 
 class CatalogDataset:
-    """What a model's constructor reads of a training data set, from a catalog.
+    """What a model's constructor reads from a training data set, taken from a catalog.
 
     Args:
-        catalog: the items.
+        catalog: items of the model.
         item_field: RecBole's name of the items' field.
-        transforms: of modalities whose features are projected first, as they were estimated.
-        domains: names of the domains of a mixture whose model has modules of each; empty: it has
-            none, and what else depends on domains is for training.
+        transforms: estimated transforms of the modalities whose features are projected first.
+        domains: names of the domains of a mixture whose model has modules per domain; empty
+            otherwise, since all else that depends on domains is only for training.
 
     Attributes:
-        features: see :class:`Catalog`.
-        modalities: their names.
-        has_time: True: histories may have times.
-        field2id_token: of the items, as in RecBole's data set.
-        domains: their names.
-        item_domain: index of each item's domain, ``(n_items,)``; there only with domains.
+        features: features as in :class:`Catalog`.
+        modalities: names of the modalities.
+        has_time: always True, since histories may have times.
+        field2id_token: tokens of the items, as in RecBole's data set.
+        domains: names of the domains.
+        item_domain: index of each item's domain, ``(n_items,)``; exists only with domains.
     """
 
     has_time = True
@@ -180,10 +180,10 @@ class CatalogDataset:
             self.item_domain = domain_of_items(catalog.tokens.to_list(), domains, "items")
 
     def num(self, field: str) -> int:
-        """Number of items, the padding item included; see RecBole's data set.
+        """Number of items, including the padding item; see RecBole's data set.
 
         Raises:
-            ValueError: for another field than the items'.
+            ValueError: the field is not that of the items.
         """
         if field != self.item_field:
             raise ValueError(f"a catalog has items only, not {field!r}")

@@ -1,4 +1,4 @@
-"""Opening a checkpoint: its model, built again, and the data set that it was trained on."""
+"""Opening a checkpoint: its rebuilt model, and the data set that it was trained on."""
 
 import re
 from collections.abc import Mapping
@@ -38,23 +38,23 @@ WITHOUT_TRAINING = {
     "reset": [],
     "freeze": [],
 }
-"""Keys that matter to training alone, at values that need neither a data set nor a package."""
+"""Keys that matter only to training, with values that need neither a data set nor a package."""
 
 
 INITIALIZATIONS = {"normal_", "uniform_"} | {
     x for x in vars(torch.nn.init) if re.match("[a-z].*_$", x)
 }
-"""Functions and methods that give a tensor its first values."""
+"""Functions and methods that initialize a tensor."""
 
 
 class Opened(NamedTuple):
     """A trained model with what it needs.
 
     Attributes:
-        model: of ours, on its device, in evaluation.
-        catalog: its items.
-        config: as it was trained, plain data.
-        facts: what is known of its training, JSON-able.
+        model: trained model, on its device, in evaluation mode.
+        catalog: items of the model.
+        config: configuration of the training, as plain data.
+        facts: facts about the training, JSON-able.
         identity: hash of the file.
         splits: training, validation and test data; ``None`` for a bundle, which has none.
     """
@@ -71,13 +71,13 @@ def open_checkpoint(path, device=None, data_path=None) -> Opened:
     """The model of a checkpoint, and its data set as it is on disk.
 
     Args:
-        path: a checkpoint of a run.
-        device: of the model; ``None``: a GPU if there is one.
+        path: checkpoint of a run.
+        device: device of the model; ``None``: a GPU if there is one.
         data_path: folder of the data sets; ``None``: that of the training.
 
     Raises:
-        CheckpointError: not a checkpoint of a model that recommends to a history, or one whose
-            parameters do not fit its data set, or know features of another encoder.
+        CheckpointError: the file is not a checkpoint of a model that recommends from a history, or
+            its parameters do not fit its data set, or were trained on features of another encoder.
         UserError: the data set does not exist or cannot be used.
     """
     try:
@@ -100,13 +100,13 @@ def open_checkpoint(path, device=None, data_path=None) -> Opened:
         facts = _facts(checkpoint, plain, splits[0])
     except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
         raise CheckpointError(
-            f"{path}: damaged: what it says of its training cannot be read ({error!r})"
+            f"{path}: damaged: what it says about its training cannot be read ({error!r})"
         ) from error
     return Opened(model, catalog, plain, facts, sha256_of_file(path), splits)
 
 
 def _open_of_recbole(path, device, data_path) -> Opened:
-    """The same for RecBole's sequential models and for baselines that train nothing."""
+    """The same for RecBole's sequential models, and for baselines without training."""
     checkpoint = read_checkpoint_of_recbole(path)
     plain = config_to_plain(checkpoint["config"])
     if data_path is not None:
@@ -132,11 +132,11 @@ def build_model(plain: Mapping, catalog: Catalog, state: Mapping[str, Tensor], d
     Nothing of its size is allocated before its parameters are known to fit.
 
     Args:
-        plain: its configuration.
-        catalog: its items.
-        state: its parameters.
+        plain: configuration of the model, as plain data.
+        catalog: items of the model.
+        state: parameters of the model.
         device: see :func:`open_checkpoint`.
-        origin: names the parameters in messages.
+        origin: name of the parameters in messages.
 
     Raises:
         CheckpointError: configuration, items and parameters do not fit together.
@@ -168,8 +168,8 @@ def build_model(plain: Mapping, catalog: Catalog, state: Mapping[str, Tensor], d
 
 
 class _WithoutInitialization(TorchFunctionMode):
-    """Within the block random initialization does nothing: of tensors without values it would only
-    import torch's compiler, 2 s of work."""
+    """Context in which random initialization does nothing: for tensors without values it would only
+    import torch's compiler, which takes 2 s."""
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -181,7 +181,7 @@ class _WithoutInitialization(TorchFunctionMode):
 def _transforms(
     catalog: Catalog, state: Mapping, n_domains: int, origin: str
 ) -> dict[str, nn.Module]:
-    """The transforms of the features as they were estimated; of each domain, if there are any."""
+    """The estimated transforms of the features; one per domain, if there are domains."""
     transforms: dict[str, nn.Module] = {}
     for modality, (values, _) in catalog.features.items():
         prefix = f"item_table.transforms.{modality}"
@@ -201,7 +201,7 @@ def _transforms(
 
 
 def _transform(state: Mapping, name: str, width: int) -> FeatureTransform | None:
-    """The transform of these parameters; ``None`` if they are none of features of this width."""
+    """The transform with these parameters; ``None`` if they are not for features of this width."""
     mean, axes = (state.get(f"{name}.{part}") for part in ("mean", "axes"))
     if not (isinstance(mean, Tensor) and isinstance(axes, Tensor) and axes.dim() == 2):
         return None
@@ -234,8 +234,8 @@ def _load_splits(plain: dict, origin: str) -> list[MultiModalDataset]:
 
 
 def _refuse_files_elsewhere(config, origin: str) -> None:
-    """A checkpoint names folders, and data sets that make themselves: files are made in the working
-    directory alone."""
+    """Refuse to make the files of a built-in data set outside the working directory: the checkpoint
+    names the folders."""
     name = config["dataset"]
     if name not in BUILTIN:
         return
@@ -248,28 +248,28 @@ def _refuse_files_elsewhere(config, origin: str) -> None:
     ):
         if not is_made and not folder.resolve().is_relative_to(here):
             raise CheckpointError(
-                f"{origin}: it was trained on {name!r} in {folder}, where its files are not. A checkpoint "
-                f"makes files in the working directory alone: make these with recbole-mm "
+                f"{origin}: it was trained on {name!r} in {folder}, where its files are missing. A "
+                f"checkpoint makes files only in the working directory: make these with recbole-mm "
                 f"--dataset={name} --data_path={data.parent}, or start where they are"
             )
 
 
 def _refuse_other_features(known, train: MultiModalDataset, origin: str) -> None:
-    """The features on disk must be made as those that the model was trained with."""
+    """Refuse features on disk that were made differently from those of the training."""
     known = known if isinstance(known, Mapping) else None
     different = match_features(known, train.feature_info, train.modalities).different
     if different:
         facts = "; ".join(f"{modality}: {fact}" for modality, fact in different.items())
         raise CheckpointError(
             f"{origin}: data set {train.dataset_name} has other features now than the model was trained "
-            f"with, so that its scores would mean nothing: {facts}. Extract them again as they were, or "
-            f"train again"
+            f"with, so its scores would be meaningless: {facts}. Extract them again as they were, "
+            f"or train again"
         )
 
 
 def _as_trained(catalog: Catalog, recorded) -> Catalog:
-    """A catalog with the numbers of interactions that training has met, if they are recorded, whatever
-    has been added to the data set since."""
+    """The catalog with the numbers of interactions at training time, if they are recorded, even if the
+    data set has grown since."""
     recorded = recorded if isinstance(recorded, Mapping) else {}
     tokens, counts = recorded.get("item_tokens"), recorded.get("item_counts")
     if not isinstance(counts, Tensor) or counts.dtype != torch.int64:

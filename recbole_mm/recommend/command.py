@@ -4,15 +4,15 @@
     recbole-mm recommend --model=saved/MMM4Rec-....pth --histories=today.csv --k=20 --output=top.csv
     recbole-mm recommend --model=bundles/Shop --histories=today.csv --new-items=new.csv --output=top.csv
 
-Histories are a table with one event per row (columns user, item and, if there are any, timestamp),
+Histories are a table with one event per row (columns user, item and, optionally, timestamp),
 or with one history per row (user, items and timestamps: lists, or cells like: a b c, or ["a", "b"]).
-They are whole: the list of a user is what comes after her last event (--stored-events completes them
-by those of the data set). Users need not be known; those without a known item get the most popular
-items (source: popular). Without --histories every user of the data set gets a list. An interrupted
-command resumes when it is repeated; torchrun shares the users out (torchrun --nproc_per_node=2 -m
-recbole_mm recommend ...), and so does --tool=ray, among workers on a ray cluster (RAY_ADDRESS, or one
-that runs on this machine) or, without a cluster, on this machine. All nodes of a cluster need the
-model, its data set and the folder of the output under the same paths.
+They are complete: the list of a user is for the time after the last event (--stored-events puts
+those of the data set first). Users need not be known; those without a known item get the most
+popular items (source: popular). Without --histories, every user of the data set gets a list. An
+interrupted command resumes when it is repeated. torchrun distributes the users among processes
+(torchrun --nproc_per_node=2 -m recbole_mm recommend ...), --tool=ray among workers on a ray cluster
+(RAY_ADDRESS, or one that runs on this machine) or, without a cluster, on this machine. All nodes of
+a cluster need the model, its data set and the folder of the output under the same paths.
 """
 
 from contextlib import nullcontext
@@ -99,7 +99,7 @@ def open_recommender(options, form, device=None):
 
 
 def _workers(options, form):
-    """A context: who computes the lists."""
+    """Context with the workers that compute the lists, if any."""
     if options.tool is None:
         return nullcontext()
     from recbole_mm.recommend.ray_workers import on_ray
@@ -108,10 +108,10 @@ def _workers(options, form):
 
 
 def read_arguments(arguments: list[str]):
-    """The command line, with every file that it names found.
+    """Parse the command line, and find every file that it names.
 
     Raises:
-        UserError: a file does not exist or cannot be used by its name.
+        UserError: a file does not exist, or its name cannot be used.
     """
     options = _parser().parse_args(with_dashes(arguments))
     _check_tool(options)
@@ -141,7 +141,7 @@ def _check_tool(options) -> None:
         raise UserError(f"--jobs={options.jobs}: give a number >= 1")
     if options.device is not None:
         raise UserError(
-            f"--device={options.device}: leave it out with --tool=ray, which gives every worker a "
+            f"--device={options.device}: omit it with --tool=ray, which gives every worker a "
             f"GPU if the cluster has GPUs"
         )
     if is_one_of_several():
@@ -159,7 +159,7 @@ def _parser():
         help="a checkpoint or a bundle, or OWNER/NAME of a bundle on the Hugging Face hub",
     )
     add("--output", required=True, metavar="FILE", help=".parquet, .csv, .tsv or .jsonl")
-    add("--overwrite", action="store_true", help="replace an output that exists")
+    add("--overwrite", action="store_true", help="replace an existing output")
     add(
         "--histories",
         type=path_argument,
@@ -167,52 +167,52 @@ def _parser():
         help="a table [all users of the data set]",
     )
     add("--k", type=int, default=10, help="items per user [10]")
-    add("--filter-seen", action="store_true", help="leave out what a user has had")
-    add("--stored-events", action="store_true", help="put the events of the data set of the training before "
-        "those of the histories of the same users")  # fmt: skip
+    add("--filter-seen", action="store_true", help="exclude the items of a user's history")
+    add("--stored-events", action="store_true", help="put the events of the data set of the "
+        "training before those of the histories of the same users")  # fmt: skip
     add("--strict", action="store_true", help="unknown items are an error [they are skipped]")
     add(
         "--users",
         type=path_argument,
         metavar="FILE",
-        help=f"users asked for, in their order: {ID_FILE} [all]",
+        help=f"users to recommend to, in this order: {ID_FILE} [all]",
     )
     add("--items", type=path_argument, metavar="FILE", help=f"items to recommend: {ID_FILE} [all]")
     add(
         "--exclude",
         type=path_argument,
         metavar="FILE",
-        help="items not to recommend, likewise [none]",
+        help="items not to recommend, in the same form [none]",
     )
     add(
         "--candidates",
         type=path_argument,
         metavar="FILE",
-        help="items for each user: a table like histories",
+        help="candidate items of each user: a table like the histories",
     )
     add("--request-time", metavar="TIME", help="date or unix seconds of the request, for models that "
         "read it [the latest event]")  # fmt: skip
-    add("--batch-size", type=int, help="histories read at once [eval_batch_size of the training]")
+    add("--batch-size", type=int, help="histories per batch [eval_batch_size of the training]")
     add("--device", help="cpu, cuda, cuda:1, ... [a GPU if there is one]")
-    add("--tool", choices=["ray"], help="share the users out among workers of ray [this process]")
+    add("--tool", choices=["ray"], help="distribute the users among ray workers [this process]")
     add("--jobs", type=int, help="with --tool=ray: number of workers [one per GPU, or per core, of "
         "the cluster]")  # fmt: skip
-    add("--data-path", metavar="FOLDER", help="of the data sets [that of the training]")
+    add("--data-path", metavar="FOLDER", help="folder of the data sets [that of the training]")
     add("--no-progress", action="store_true", help="no progress bar")
     add_item_options(parser)
     result = parser.add_argument_group("result")
     add = result.add_argument
     add("--titles", action="store_true", help="add the titles of the items")
     add("--pictures", action="store_true", help="add the paths of their pictures")
-    add("--result-columns", default="", metavar="NAME=NEW,...", help="other names of its columns")
+    add("--result-columns", default="", metavar="NAME=NEW,...", help="rename its columns")
     forms = parser.add_argument_group("how the tables are written")
     add = forms.add_argument
     add("--user-column", metavar="COLUMN", help="[user or user_id]")
     add("--item-column", metavar="COLUMN", help="[item or item_id; for lists items]")
     add("--time-column", metavar="COLUMN", help="[timestamp, if there is one]")
     add("--lists", action="store_true", help="a row is a whole history [by the type of the column]")
-    add("--time-unit", choices=list(SECONDS_PER_UNIT), help="of times as numbers [s]")
-    add("--time-format", metavar="FORMAT", help="of times as text, as for strptime [ISO 8601]")
+    add("--time-unit", choices=list(SECONDS_PER_UNIT), help="unit of numeric times [s]")
+    add("--time-format", metavar="FORMAT", help="format of times, as for strptime [ISO 8601]")
     add_text_options(add)
     return parser
 

@@ -9,11 +9,11 @@ from recbole_mm.tools.errors import RunFailed, first_line
 
 @contextmanager
 def disk_errors(path, hint: str = ""):
-    """Turn a full disk, and what else a disk may refuse, into the end of a run.
+    """Turn a full disk, and other errors of a disk, into a failed run.
 
     Args:
-        path: what is written.
-        hint: put behind the message.
+        path: path of the file that is written.
+        hint: text appended to the message.
 
     Raises:
         RunFailed: the file cannot be written.
@@ -23,5 +23,5 @@ def disk_errors(path, hint: str = ""):
     except (OSError, PolarsError) as error:
         reason = first_line(error)
         if isinstance(error, PolarsError) and "os error" not in reason:
-            raise  # of the table that is read
+            raise  # about the table that is read
         raise RunFailed(f"{path}: cannot be written: {reason}. {hint}".rstrip(" .")) from error

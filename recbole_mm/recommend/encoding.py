@@ -1,4 +1,4 @@
-"""Vectors of raw texts and pictures, by the very encoder that the model's features are from."""
+"""Vectors of raw texts and pictures, by the same encoder as the model's features."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ class Encoded(NamedTuple):
 
     Attributes:
         features: one row per item, without a padding item.
-        problems: number of an item and why its content could not be read.
+        problems: number of each item whose content could not be read, and why.
     """
 
     features: ItemFeatures
@@ -35,9 +35,9 @@ class EncoderChoice(NamedTuple):
     """Where to find the encoders of a model's features.
 
     Attributes:
-        device: ``None``: a GPU if there is one.
-        folders: with the same weights, by modality; others are where they were, or on the Hugging
-            Face hub.
+        device: device of the encoders; ``None``: a GPU if there is one.
+        folders: folders with the same weights, by modality; other encoders are where they were, or
+            on the Hugging Face hub.
     """
 
     device: object = None
@@ -56,14 +56,14 @@ def encode(
     """Encode texts or pictures as the features of the catalog were encoded.
 
     Args:
-        modality: ``text``, ``image``, or one of another name that is made of texts or pictures.
+        modality: ``text``, ``image``, or another modality that is made from texts or pictures.
         content: texts or paths; ``None`` or empty: the item lacks the modality.
-        catalog: whose features they are put beside.
-        encoder: where it is.
+        catalog: catalog whose features they join.
+        encoder: location of the encoder.
 
     Raises:
-        CatalogError: the features were made elsewhere, or by an encoder that is not here in the
-            same revision.
+        CatalogError: the features were made elsewhere, or by an encoder that is not
+            available in the same revision.
         InputError: the encoder cannot be loaded.
     """
     info = catalog.info.get(modality, {})
@@ -84,8 +84,8 @@ def _embed(modality: str, content: Sequence, catalog: Catalog) -> Encoded:
     arrays = catalog.spaces.get(modality)
     if not arrays:
         raise CatalogError(
-            f"{modality} features are by the embedded extractor, whose space the feature file does "
-            f"not have: vectors of other items would be in another one. Run recbole-mm extract again "
+            f"{modality} features are by the embedded extractor, whose space the feature file "
+            f"lacks: vectors of other items would be in another one. Run recbole-mm extract again "
             f"and train on its features, or give ready vectors"
         )
     try:
@@ -123,8 +123,8 @@ def _encoder_of(modality: str, info: Mapping, choice: EncoderChoice):
     """The encoder of the features, in its revision and with its pooling, prompt and precision.
 
     Raises:
-        CatalogError: here it is another one.
-        InputError: it cannot be loaded.
+        CatalogError: the encoder found here is a different one.
+        InputError: the encoder cannot be loaded.
     """
     from recbole_mm.prepare.encoders import LOADERS, POOLINGS, TRANSFORMERS
     from recbole_mm.prepare.open_encoder import open_encoder
@@ -169,7 +169,7 @@ def _encoder_of(modality: str, info: Mapping, choice: EncoderChoice):
 
 
 def _read(content: Sequence, read) -> tuple[list[int], list, list[tuple[int, str]]]:
-    """Places and values of what can be read, and what cannot."""
+    """Rows and values of what can be read, and the problems of the rest."""
     rows, values, problems = [], [], []
     for row, source in enumerate(content):
         if not source:

@@ -1,4 +1,4 @@
-"""What a trained model reaches on the test targets of its data set, with intervals over users."""
+"""Metrics of a trained model on the test targets of its data set, with intervals over users."""
 
 import numpy as np
 import polars as pl
@@ -13,12 +13,12 @@ METRICS = ("NDCG@10", "Recall@10", "NDCG@20", "Recall@20", "MRR@10")
 
 @torch.no_grad()
 def ranks_of_targets(model, targets, batch_size: int) -> np.ndarray:
-    """Ranks among all items, from 1, as the evaluation counts them.
+    """Ranks among all items, counted from 1 as in the evaluation.
 
     Args:
-        model: of ours, in evaluation.
+        model: trained model, in evaluation mode.
         targets: validation or test data, a :class:`~recbole_mm.data.dataset.MultiModalDataset`.
-        batch_size: users at once, fewer of a large catalog.
+        batch_size: users per batch, fewer for a large catalog.
 
     Returns:
         ``(n,)`` int64, in the order of ``targets``.
@@ -28,7 +28,7 @@ def ranks_of_targets(model, targets, batch_size: int) -> np.ndarray:
     for rows in torch.arange(len(targets)).split(size):
         batch = targets[rows].to(model.device)
         scores = model.full_sort_predict(batch)
-        scores[:, 0] = -torch.inf  # the padding item, as RecBole's evaluation has it
+        scores[:, 0] = -torch.inf  # the padding item, as in RecBole's evaluation
         ranks.append(rank_by_counting(scores, batch[model.ITEM_ID]) + 1)
     return torch.cat(ranks).cpu().numpy() if ranks else np.zeros(0, dtype=np.int64)
 
@@ -38,11 +38,11 @@ def metrics_of_targets(model, targets, batch_size: int) -> dict[str, Interval]:
 
     Args:
         model: see :func:`ranks_of_targets`.
-        targets: likewise.
-        batch_size: likewise.
+        targets: see :func:`ranks_of_targets`.
+        batch_size: see :func:`ranks_of_targets`.
 
     Returns:
-        by the names of :data:`METRICS`; empty without targets.
+        intervals by the names of :data:`METRICS`; empty without targets.
     """
     rank = ranks_of_targets(model, targets, batch_size)
     if len(rank) == 0:

@@ -24,8 +24,8 @@ class Nearest(NamedTuple):
     """The item of a history that is nearest to a recommended one.
 
     Attributes:
-        item: outside id.
-        cosine: of their features.
+        item: external id.
+        cosine: cosine of their features.
     """
 
     item: str
@@ -36,15 +36,15 @@ class Reason(NamedTuple):
     """A recommended item, and why.
 
     Attributes:
-        item: outside id.
-        title: or ``None``.
-        score: of the model.
-        parts: what each modality, the ID (``id``), the neighbors of the history by a modality
-            (``text neighbors``), the learned propensity to repeat items (``repeats``) and what the
-            model adds for modalities that the item lacks (``bias``) add to the score; empty for a
-            model that does not tell.
-        shares: of the sum of their sizes.
-        nearest: by modality; none where the item lacks it.
+        item: external id.
+        title: title of the item, or ``None``.
+        score: score of the model.
+        parts: contributions to the score from each modality, the ID (``id``), the neighbors of the
+            history by a modality (``text neighbors``), the learned propensity to repeat items
+            (``repeats``), and modalities that the item lacks (``bias``); empty for a model that
+            does not report them.
+        shares: size of each part as a share of the sum of their sizes.
+        nearest: nearest item of the history by modality; omitted if the item lacks the modality.
         lacks: modalities that other items have, but not this one.
     """
 
@@ -60,10 +60,10 @@ class Reason(NamedTuple):
 def with_modalities(recommender: Recommender, modalities: Sequence[str]) -> Recommender:
     """A recommender whose items have these modalities only; nothing is trained again.
 
-    Its tensors are those of the given one, which does not change.
+    It shares the tensors of the given one, which does not change.
 
     Raises:
-        CatalogError: the model does not have one of them, or nothing would be left.
+        CatalogError: the model lacks one of them, or nothing would be left.
     """
     model = recommender.model
     unknown = sorted(set(modalities) - set(model.modalities))
@@ -89,15 +89,15 @@ def explain(
     """The ``k`` best items after a history, best first, with reasons.
 
     Args:
-        recommender: a trained model with its items.
-        history: outside ids, in their order.
-        k: how many.
-        filter_seen: leave out the items of the history.
-        times: of its events, unix seconds, in their order.
+        recommender: trained model with its items.
+        history: external ids, in their order.
+        k: number of items.
+        filter_seen: whether to exclude the items of the history.
+        times: times of its events, unix seconds, in their order.
 
     Raises:
-        CatalogError: an item of the history is not in the catalog, ``k`` is too large, or the times
-            are not as many as the items.
+        CatalogError: an item of the history is not in the catalog, ``k`` is too large, or the
+            numbers of times and items differ.
     """
     model, catalog = recommender.model, recommender.catalog
     ids = catalog.ids_in_order(history, "history").numpy()
@@ -139,10 +139,10 @@ def _parts(
     """The parts of the score of each item.
 
     Args:
-        model: of ours.
-        batch: one user.
+        model: model of this package.
+        batch: batch of one user.
         items: ids, ``(n,)``.
-        lacking: by modality, whether each of them lacks it, ``(n,)`` bool.
+        lacking: whether each item lacks a modality, ``(n,)`` bool, by modality.
     """
     try:
         parts = model.score_parts(model.encode(batch), items)
@@ -181,7 +181,7 @@ def _shares(parts: dict[str, float]) -> dict[str, float]:
 
 
 def _nearest(model, catalog, history: torch.Tensor, items: torch.Tensor):
-    """By modality, the nearest other item of the history of each item, or ``None``."""
+    """By modality, the other item of the history that is nearest to each item, or ``None``."""
     history = history.to(model.device)
     found = {}
     for modality in model.modalities:

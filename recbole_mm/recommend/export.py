@@ -6,12 +6,12 @@
 
 A bundle is a folder that recommends without the data set, that can be shared (for example on the
 Hugging Face hub), and that executes nothing when it is opened. It holds the parameters, the features and
-ids of the items and, if the data set has them, their titles and the names of their pictures; no users
-and no histories. The model is tested first, and its card states the metrics with their intervals.
+ids of the items and, if the data set has them, their titles and the names of their pictures, but no
+users or histories. The model is tested first, and its card states the metrics with their intervals.
 
 --onnx adds a folder onnx/ that recommends without torch: the user encoder and the scores as ONNX
 graphs, and the items as matrices (examples/serve_onnx.py). --index adds a search index of the items.
-The command prints how far onnxruntime agrees with torch and how much the index finds.
+The command prints how closely onnxruntime agrees with torch, and the recall of the index.
 """
 
 from recbole_mm.prepare.commands.options import parser_of
@@ -38,10 +38,10 @@ def main(arguments: list[str]) -> int:
     parser = parser_of("export", __doc__)
     parser.add_argument(
         "checkpoint",
-        help="of a training, or a bundle, or OWNER/NAME of one on the Hugging Face hub",
+        help="checkpoint of a training, or a bundle, or OWNER/NAME of one on the Hugging Face hub",
     )
-    parser.add_argument("folder", type=path_argument, help="of the new bundle")
-    parser.add_argument("--overwrite", action="store_true", help="replace a bundle that exists")
+    parser.add_argument("folder", type=path_argument, help="folder of the new bundle")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing bundle")
     parser.add_argument("--no-test", action="store_true", help="do not test the model")
     parser.add_argument("--onnx", action="store_true", help="also write ONNX graphs and matrices")
     parser.add_argument(
@@ -51,7 +51,7 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("--device", help="cpu, cuda, cuda:1, ... [a GPU if there is one]")
     parser.add_argument(
-        "--data-path", metavar="FOLDER", help="of the data sets [that of the training]"
+        "--data-path", metavar="FOLDER", help="folder of the data sets [that of the training]"
     )
     add_item_options(parser)
     forms = parser.add_argument_group("how the tables are written").add_argument

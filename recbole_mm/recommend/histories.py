@@ -1,8 +1,8 @@
-"""Histories of users by outside ids, from a table of any format, in parts that fit into memory.
+"""Histories of users by external ids, from a table of any format, in parts that fit into memory.
 
-A table has one event per row (user, item and, if there are any, times), or one history per row
-(user, list of items, list of times). In a csv or tsv a list is a cell of JSON (``["a", "b"]``) or
-of items with blanks between them.
+A table has one event per row (user, item and, optionally, times), or one history per row (user,
+list of items, list of times). In a csv or tsv, a list is a cell of JSON (``["a", "b"]``) or of
+items separated by blanks.
 """
 
 import tempfile
@@ -38,8 +38,8 @@ class Part(NamedTuple):
     """Histories of some users, one after the other.
 
     Attributes:
-        users: outside ids, ``(n_users,)``.
-        lengths: events of each whose item the catalog has, ``(n_users,)``.
+        users: external ids, ``(n_users,)``.
+        lengths: number of events of each user with an item of the catalog, ``(n_users,)``.
         items: ids of the items, users one after the other, each in order, ``(lengths.sum(),)``.
         times: unix seconds of the same events; ``None`` without times.
     """
@@ -53,11 +53,11 @@ class Part(NamedTuple):
         """The latest events of some users, right-padded.
 
         Args:
-            rows: users, ``(b,)``.
-            length: at most this many events of each.
+            rows: rows of the users, ``(b,)``.
+            length: maximum number of events per user.
 
         Returns:
-            places in :attr:`items`, ``(b, w)``, 0 where there is none; how many there are, ``(b,)``.
+            places in :attr:`items`, ``(b, w)``, 0 where there is none; their numbers, ``(b,)``.
         """
         end = np.cumsum(self.lengths)[rows]
         n = np.minimum(self.lengths[rows], length)
@@ -81,10 +81,10 @@ class Histories:
     Attributes:
         events: one row per event, ``place`` of the user (from 0), ``user``, ``row`` (the order of
             events without times), ``item_id`` (0: not in the catalog) and, if there are any, ``time``
-            in unix seconds, and ``unknown``, the outside id of an item that is not in the catalog. A
-            user without events has a row whose ``item_id`` is null.
-        n_users: how many users.
-        origin: names the table in messages.
+            in unix seconds, and ``unknown``, the external id of an item that is not in the catalog.
+            A user without events has a row whose ``item_id`` is null.
+        n_users: number of users.
+        origin: name of the table in messages.
     """
 
     events: pl.LazyFrame
@@ -109,18 +109,18 @@ class Histories:
         return counts.collect(engine="streaming").row(0)
 
     def an_unknown_item(self) -> str | None:
-        """Outside id of an item that is not in the catalog."""
+        """External id of an item that is not in the catalog."""
         if "unknown" not in self.events.collect_schema():
             return None
         return self.events.select(pl.col("unknown").min()).collect(engine="streaming").item()
 
     def users(self) -> list[str]:
-        """Outside ids of all users, in their order."""
+        """External ids of all users, in their order."""
         names = self.events.select("place", "user").unique().collect(engine="streaming")
         return names.sort("place")["user"].to_list()
 
     def users_without_items(self) -> list[str]:
-        """Outside ids of users without an item of the catalog, in their order."""
+        """External ids of users without an item of the catalog, in their order."""
         has_some = (pl.col("item_id") > 0).any()
         users = self.events.group_by("place").agg(pl.col("user").first(), has_some)
         without = users.filter(~pl.col("item_id")).collect(engine="streaming")
@@ -151,18 +151,18 @@ def read_histories(
     scratch: Path | None = None,
     stored=None,
 ) -> Histories:
-    """Histories of a table, with the catalog's ids in the place of the items.
+    """Histories of a table, with the catalog's ids in place of the items.
 
     Args:
-        source: a table of any format that recbole-mm prepare reads, or a polars or pandas frame.
-        tokens: outside ids of the catalog's items, ``(n_items,)``, the padding item first.
-        form: how to read it.
-        users: outside ids of the users asked for, in their order, those without a row in the table
-            too; ``None``: all users of the table, in the order of their first row.
-        scratch: a file for the events, which the first process writes and all read; ``None`` keeps
+        source: table of any format that recbole-mm prepare reads, or a polars or pandas frame.
+        tokens: external ids of the catalog's items, ``(n_items,)``, the padding item first.
+        form: columns and format of the table.
+        users: external ids of the requested users, in their order, including those without a row in
+            the table; ``None``: all users of the table, in the order of their first row.
+        scratch: file for the events, which the first process writes and all read; ``None`` keeps
             them in memory.
-        stored: a data set, as for :func:`histories_of_dataset`, whose events of the same users come
-            before those of the table; ``None``: none do.
+        stored: data set, as for :func:`histories_of_dataset`, whose events of the same users come
+            before those of the table; ``None``: no stored events.
 
     Raises:
         TableError: a column is missing, only one of table and ``stored`` has times, a row has no
@@ -189,7 +189,7 @@ def _in_memory(events: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def _read(source, tokens: pl.Series, form: TableForm, users, origin: str, keep: Callable, stored):
-    """What ``keep`` makes of the events, and how many users there are."""
+    """The result of ``keep`` for the events, and the number of users."""
     ids = pl.LazyFrame({"item": tokens[1:], "item_id": np.arange(1, len(tokens), dtype=np.int32)})
     with (
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
@@ -211,12 +211,12 @@ def _read(source, tokens: pl.Series, form: TableForm, users, origin: str, keep: 
 
 
 def _after_stored(events: pl.LazyFrame, stored: pl.LazyFrame, origin: str) -> pl.LazyFrame:
-    """Events, and before them those of the same users that are stored."""
+    """The stored events of the same users, followed by the given events."""
     has_time = ["time" in each.collect_schema() for each in (events, stored)]
     if has_time[0] != has_time[1]:
         raise TableError(
             f"{origin} has {'times' if has_time[0] else 'no times'}, unlike the data set of the training, "
-            f"so that the events cannot be put in order: give both times, or leave --stored-events out (in "
+            f"so the events cannot be put in order: give both times, or omit --stored-events (in "
             f"Python stored_events=True)"
         )
     users = events.select("user").unique()
@@ -230,7 +230,7 @@ def histories_of_dataset(train, tokens: pl.Series, users=None) -> Histories:
     """All events of the users of a data set.
 
     Args:
-        train: its training split, a :class:`~recbole_mm.data.dataset.MultiModalDataset`.
+        train: training split, a :class:`~recbole_mm.data.dataset.MultiModalDataset`.
         tokens: see :func:`read_histories`.
         users: see :func:`read_histories`.
 
@@ -313,7 +313,7 @@ def _explode_lists(table: pl.LazyFrame, origin: str) -> pl.LazyFrame:
 
 
 def _as_list(name: str) -> pl.Expr:
-    """Cells of JSON, or of words with blanks between them."""
+    """Cells of JSON, or of words separated by blanks, as lists."""
     cell = as_tokens(name, pl.String())
     words = cell.str.extract_all(r"\S+")
     is_json = cell.str.starts_with("[")
@@ -349,18 +349,18 @@ def _check_rows(events: pl.LazyFrame, origin: str) -> None:
         raise TableError(f"{origin}: no rows; expected a row per event or per user")
     for reason, line in found.items():
         if line is not None:
-            raise TableError(f"{origin}: row {line + 1} has {reason}; correct it, or leave it out")
+            raise TableError(f"{origin}: row {line + 1} has {reason}; correct it, or remove it")
 
 
 def _placed(events: pl.LazyFrame, users: Iterable[str] | None) -> tuple[pl.LazyFrame, int]:
-    """Events with the place of their user, and how many users there are."""
+    """Events with the place of their user, and the number of users."""
     kept = ["place", *(name for name in KEPT if name in events.collect_schema())]
     if users is not None:
         names = pl.DataFrame({"user": list(users)}, schema={"user": pl.String})
         again = names.filter(pl.col("user").is_duplicated())["user"].unique(maintain_order=True)
         _refuse_duplicates(again.to_list(), "users")
         places = names.lazy().with_row_index("place")
-        # every user has a row, whether she has events or not
+        # every user has a row, with or without events
         parts = [events.join(places, on="user", how="inner").select(kept), places]
         return pl.concat(parts, how="diagonal_relaxed"), len(names)
     # 128 bits of hash take less memory than millions of names, and do not collide
@@ -373,5 +373,5 @@ def _placed(events: pl.LazyFrame, users: Iterable[str] | None) -> tuple[pl.LazyF
 
 
 def _flat(lists: pl.Series) -> np.ndarray:
-    """The values of lists, one list after the other."""
+    """The concatenated values of lists."""
     return lists.explode().drop_nulls().to_numpy()

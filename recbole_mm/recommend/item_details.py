@@ -8,13 +8,13 @@ from recbole_mm.tools.errors import UserError
 
 
 def item_details(config: dict, tokens: pl.Series, names: list[str]) -> pl.DataFrame:
-    """What the data set tells of some items.
+    """What the data set says about some items.
 
     Args:
-        config: with ``data_path`` (the folder of all data sets), ``dataset``, and the names of its
-            columns.
-        tokens: outside ids of the items, ``(n_items,)``.
-        names: of ``title`` and ``image``, the path of the picture.
+        config: configuration with ``data_path`` (the folder of all data sets), ``dataset``, and the
+            names of its columns.
+        tokens: external ids of the items, ``(n_items,)``.
+        names: one or both of ``title`` and ``image`` (the path of the picture).
 
     Returns:
         one row per token; null where nothing is known.
@@ -30,7 +30,7 @@ def item_details(config: dict, tokens: pl.Series, names: list[str]) -> pl.DataFr
         option = "titles" if "title" in missing else "pictures"
         raise CatalogError(
             f"{prepared.path('item')}: no column {missing[0]!r}, its columns are {known.columns}; "
-            f"leave --{option} out (in Python {option}=True)"
+            f"omit --{option} (in Python {option}=True)"
         )
     if "image" in names:
         known = known.with_columns(image=pl.Series(_picture_paths(prepared), dtype=pl.String))
@@ -38,11 +38,12 @@ def item_details(config: dict, tokens: pl.Series, names: list[str]) -> pl.DataFr
 
 
 def picture_names(catalog: Catalog, config: dict | None) -> pl.Series | None:
-    """Paths of the items' pictures from the folder of all pictures, null where none is known.
+    """Paths of the items' pictures relative to the folder of all pictures, null where unknown.
 
     Args:
-        catalog: the items.
-        config: of the data set that is loaded, see :func:`item_details`; ``None``: none is.
+        catalog: items of the model.
+        config: configuration of the loaded data set, see :func:`item_details`; ``None``: none is
+            loaded.
 
     Returns:
         ``(n_items,)`` strings; ``None`` if the data set names no pictures.

@@ -16,7 +16,8 @@ from recbole_mm.tools.errors import UserError
 
 
 def add_item_options(parser: argparse.ArgumentParser) -> None:
-    """``--new-items``, ``--new-vectors``, ``--catalog``, ``--remove-items``, ``--images``, ``--encoder``."""
+    """Add ``--new-items``, ``--catalog``, ``--new-vectors``, ``--images``, ``--encoder`` and
+    ``--remove-items``."""
     add = parser.add_argument_group("items").add_argument
     add("--new-items", type=path_argument, metavar="FILE", help="table of items to add: vectors (lists in "
         "columns named like the modalities), or texts and pictures")  # fmt: skip
@@ -24,7 +25,7 @@ def add_item_options(parser: argparse.ArgumentParser) -> None:
         "--catalog",
         type=path_argument,
         metavar="FILE",
-        help="the same, and no other items are recommended",
+        help="like --new-items, and no other items are recommended",
     )
     add("--new-vectors", action="append", default=[], metavar="MODALITY=FILE.npz",
         help="feature file of a modality of the new items; may be repeated")  # fmt: skip
@@ -32,30 +33,35 @@ def add_item_options(parser: argparse.ArgumentParser) -> None:
         "--images",
         type=path_argument,
         metavar="FOLDER",
-        help="that all pictures are in [that of the table]",
+        help="folder of all pictures [that of the table]",
     )
     add("--encoder", action="append", default=[], metavar="MODALITY=FOLDER",
         help="encoder of texts or pictures, if it is no longer where it was; may be repeated")  # fmt: skip
-    add("--remove-items", type=path_argument, metavar="FILE", help="items to recommend no longer")
+    add("--remove-items", type=path_argument, metavar="FILE", help="items to stop recommending")
 
 
 def add_text_options(add) -> None:
-    """``--separator``, ``--encoding``, ``--no-quotes``; ``add`` adds an argument."""
-    add("--separator", type=parse_separator, help="between columns of csv [,]; tab for a tab")
-    add("--encoding", type=parse_encoding, default="utf-8", help="of csv and tsv [utf-8]")
-    add("--no-quotes", action="store_true", help='of csv and tsv: " is a character like others')
+    """Add ``--separator``, ``--encoding`` and ``--no-quotes``; ``add`` adds an argument."""
+    add("--separator", type=parse_separator, help="separator of csv columns [,]; tab for a tab")
+    add(
+        "--encoding",
+        type=parse_encoding,
+        default="utf-8",
+        help="text encoding of csv and tsv [utf-8]",
+    )
+    add("--no-quotes", action="store_true", help='read " in csv and tsv as an ordinary character')
 
 
 def text_of(options) -> TextFormat:
-    """What :func:`add_text_options` added."""
+    """The text format from the options of :func:`add_text_options`."""
     return TextFormat(options.separator, options.encoding, not options.no_quotes)
 
 
 def read_item_options(options, text: TextFormat) -> None:
-    """Check what :func:`add_item_options` added.
+    """Check the options of :func:`add_item_options`.
 
     Raises:
-        UserError: a file does not exist or cannot be used by its name.
+        UserError: a file does not exist, or its name cannot be used.
     """
     if options.new_items and options.catalog:
         raise UserError("--new-items and --catalog: give one of them")
@@ -74,7 +80,7 @@ def read_item_options(options, text: TextFormat) -> None:
 
 
 def _by_modality(option: str, given: list[str], is_there, kind: str) -> dict[str, str]:
-    """The paths of ``MODALITY=PATH`` options, which exist."""
+    """The existing paths of ``MODALITY=PATH`` options."""
     paths = dict(pairs(given))
     for modality, path in paths.items():
         if not path or not is_there(Path(path)):
@@ -84,7 +90,7 @@ def _by_modality(option: str, given: list[str], is_there, kind: str) -> dict[str
 
 
 def change_items(recommender, options, form) -> None:
-    """Do what the options ask for, and report it.
+    """Change the items as the options ask, and report it.
 
     Raises:
         UserError: see :class:`~recbole_mm.recommend.recommender.Recommender`.
@@ -109,7 +115,7 @@ def change_items(recommender, options, form) -> None:
 
 
 def _given(options, form) -> set[str]:
-    """Outside ids of the items that the options name to be added."""
+    """External ids of the items to be added according to the options."""
     from recbole_mm.data.feature_files import read_feature_tokens
     from recbole_mm.recommend.tables import ids_of_table
 

@@ -1,9 +1,10 @@
 """Items that the model was not trained with, from a table: ready vectors, or texts and pictures.
 
-A column that is named like a modality and has lists of numbers (in a csv cells like ``[0.1, 0.2]``)
-has vectors. Otherwise texts and pictures are encoded as those of the training were: the text is that
-of the same columns (``title``, ``brand``, ...), or of a column ``text``; ``image`` is the path of the
-picture: absolute, from the folder of the pictures, or from that of the table.
+A column that is named like a modality and holds lists of numbers (in a csv, cells like
+``[0.1, 0.2]``) gives vectors. Otherwise texts and pictures are encoded like those of the training:
+the text comes from the same columns (``title``, ``brand``, ...), or from a column ``text``;
+``image`` is the path of the picture: absolute, or relative to the folder of the pictures or of the
+table.
 """
 
 import os
@@ -30,11 +31,11 @@ class NewItems(NamedTuple):
     """Items with features of every modality of a catalog, one row each.
 
     Attributes:
-        tokens: outside ids.
-        features: by modality; an item may lack some.
-        titles: or null.
-        pictures: or ``None``.
-        problems: texts and pictures that could not be read, in words.
+        tokens: external ids.
+        features: features by modality; an item may lack some.
+        titles: titles, or ``None``.
+        pictures: pictures, or ``None``.
+        problems: messages about texts and pictures that could not be read.
     """
 
     tokens: list[str]
@@ -48,8 +49,8 @@ class PictureFolders(NamedTuple):
     """Where the pictures of a table of items are.
 
     Attributes:
-        inside: all pictures are in this folder, or below.
-        beside: folder of the table; a path may start from here, too.
+        inside: folder that holds all pictures, directly or in subfolders.
+        beside: folder of the table; a path may also be relative to this one.
     """
 
     inside: Path
@@ -59,7 +60,7 @@ class PictureFolders(NamedTuple):
         """The picture of this name; ``None`` without a name.
 
         Raises:
-            UnsafeName: it leads out of the folder.
+            UnsafeName: the path leads out of the folder.
             PictureError: there is no such file.
         """
         name = (name or "").strip()
@@ -67,7 +68,7 @@ class PictureFolders(NamedTuple):
         if relative is None:
             folder = os.path.dirname(os.path.abspath(os.path.join(self.beside, name)))
             raise UnsafeName(
-                f"picture {name!r} is not in the folder {self.inside.absolute()} (if it is to be read, "
+                f"picture {name!r} is not in the folder {self.inside.absolute()} (to include it, "
                 f"name its folder: --images={folder}; in Python pictures=...)"
             )
         if not relative:
@@ -75,8 +76,8 @@ class PictureFolders(NamedTuple):
         path = self.inside / relative
         if not path.is_file():
             raise PictureError(
-                f"no picture {name!r} in the folder {self.inside.absolute()} (name the folder that the "
-                f"path starts from: --images=FOLDER; in Python pictures=...)"
+                f"no picture {name!r} in the folder {self.inside.absolute()} (name the folder that "
+                f"the path is relative to: --images=FOLDER; in Python pictures=...)"
             )
         return path
 
@@ -93,18 +94,19 @@ def read_new_items(
     pictures=None,
     encoder: EncoderChoice = AS_RECORDED,
 ) -> tuple[NewItems, list[str]]:
-    """Read the items of a table that a catalog does not have.
+    """Read the items of a table that are not in a catalog.
 
     Args:
-        catalog: its modalities are looked for.
-        table: of items, any format that recbole-mm prepare reads, or a polars or pandas frame.
-        vectors: feature files of modalities; without a table its items are theirs.
-        form: the column of the items, and how the table is written.
-        pictures: folder that paths of pictures start from; ``None``: that of the table.
-        encoder: where the encoder of texts and pictures is.
+        catalog: catalog, whose modalities are read.
+        table: table of items, in any format that recbole-mm prepare reads, or a polars or pandas
+            frame.
+        vectors: feature files by modality; without a table, their items are the new ones.
+        form: item column and format of the table.
+        pictures: folder to which picture paths are relative; ``None``: that of the table.
+        encoder: location of the encoder of texts and pictures.
 
     Returns:
-        the new items; and all items of the table, in its order.
+        the new items, and all items of the table in its order.
 
     Raises:
         CatalogError: items without id, duplicates, vectors of another width, length or encoder, raw
@@ -131,7 +133,7 @@ def _read(catalog: Catalog, table, vectors: dict, form: TableForm, folder, encod
     known = set(catalog.tokens[1:].to_list())
     new = rows.filter(pl.Series([token not in known for token in tokens], dtype=pl.Boolean))
     if not catalog.features:
-        raise CatalogError("the model knows items by their ID alone: new items need a training")
+        raise CatalogError("the model knows items only by their IDs: new items need a training")
     beside = Path(table).parent if isinstance(table, (str, Path)) else Path()
     folders = PictureFolders(Path(folder or beside), beside)
     found, refused = _find_pictures(new, folders)
@@ -154,7 +156,7 @@ def _read(catalog: Catalog, table, vectors: dict, form: TableForm, folder, encod
 
 
 def _wanted(catalog: Catalog) -> list[str]:
-    """Names of columns that have content of some modality."""
+    """Names of columns that may hold content of some modality."""
     names: list[str] = []
     for modality in catalog.features:
         info = catalog.info.get(modality, {})
@@ -165,14 +167,14 @@ def _wanted(catalog: Catalog) -> list[str]:
 
 
 class _Source(NamedTuple):
-    """New items, and what their content is read with.
+    """New items, and what is needed to read their content.
 
     Attributes:
-        rows: one per item.
-        catalog: that they are put beside.
-        pictures: path of each item's, or ``None``.
-        refused: rows whose picture is not there or outside its folder, and why.
-        encoder: of texts and pictures.
+        rows: one row per item.
+        catalog: catalog that they join.
+        pictures: picture path of each item, or ``None``.
+        refused: rows whose picture is missing or outside its folder, and why.
+        encoder: location of the encoder of texts and pictures.
     """
 
     rows: pl.DataFrame
@@ -230,8 +232,8 @@ def _without(n: int, width: int) -> Encoded:
 def _find_pictures(
     new: pl.DataFrame, folders: PictureFolders
 ) -> tuple[list[Path | None], list[tuple[int, str]]]:
-    """Of each item the path of its picture, or ``None``; rows whose picture is not there or outside
-    of the folder, and why."""
+    """The path of each item's picture, or ``None``; and the rows whose picture is missing or
+    outside the folder, with the reason."""
     found: list[Path | None] = [None] * len(new)
     refused: list[tuple[int, str]] = []
     if "image" not in new.columns or isinstance(new.schema["image"], (pl.List, pl.Array)):
@@ -253,7 +255,7 @@ def _of_pictures(modality: str, source: _Source) -> Encoded:
 
 
 def _texts(new: pl.DataFrame, info: Mapping) -> list[str]:
-    """The texts of the columns that those of the training were made of, or of a column ``text``."""
+    """The texts from the same columns as those of the training, or from a column ``text``."""
     columns = [name for name in _text_fields(info) if name in new.columns] or [
         name for name in ("text",) if name in new.columns
     ]
@@ -265,6 +267,6 @@ def _texts(new: pl.DataFrame, info: Mapping) -> list[str]:
 
 
 def _text_fields(info: Mapping) -> list[str]:
-    """The columns that the texts of the training were made of, as far as they are known."""
+    """The columns from which the texts of the training were made, as far as they are known."""
     fields = info.get("input")
     return list(map(str, fields)) if isinstance(fields, list) else []

@@ -2,9 +2,9 @@
 
 ============= =========================================================================
 encoder.onnx  users from their histories. Inputs: ``item_seq`` ``(b, L)`` int64, rows of the items,
-              right-padded with 0; ``length`` ``(b,)`` int64, >= 1; of a model with time ``times``
+              right-padded with 0; ``length`` ``(b,)`` int64, >= 1; for a model with time ``times``
               ``(b, L)`` and ``request_time`` ``(b,)`` float64, unix seconds; arrays of items.npz.
-              Outputs: ``user`` ``(b, d)``; of a model that learned repeats ``added`` ``(b, L)``,
+              Outputs: ``user`` ``(b, d)``; for a model that learned repeats ``added`` ``(b, L)``,
               which belongs to the scores of the items in ``item_seq``
 scorer.onnx   scores ``(b, n)`` from ``user`` and arrays of items.npz, of all items or of some rows
 items.npz     an array for each of these inputs, by name, without pickled objects; and
@@ -12,7 +12,7 @@ items.npz     an array for each of these inputs, by name, without pickled object
 serving.json  ``model``, ``length`` (``L``), ``bytes`` and ``sha256`` of the other files
 ============= =========================================================================
 
-The graphs take any number of users and of items, so the same graphs serve a changed catalog.
+The graphs accept any number of users and of items, so the same graphs serve a changed catalog.
 """
 
 import contextlib
@@ -48,7 +48,7 @@ FOLDER = "onnx"
 ENCODER, SCORER, ITEMS, DESCRIPTION = "encoder.onnx", "scorer.onnx", "items.npz", "serving.json"
 RECOMMENDABLE = "recommendable"
 EXAMPLES = 2
-"""Users in the batch that is traced."""
+"""Number of users in the traced batch."""
 
 
 class _Reader(nn.Module):
@@ -66,12 +66,12 @@ class _Reader(nn.Module):
 
 
 class _Encoder(nn.Module):
-    """The reader as a function of tensors alone: what it knows of the items is an argument.
+    """The reader as a function of tensors only: what it knows about the items is an argument.
 
     Args:
-        model: of ours.
-        items: its embedded items; of them the tensors are replaced.
-        fields: names of a batch.
+        model: model of this package.
+        items: embedded items of the model, whose tensors are replaced.
+        fields: names of the fields of a batch.
         buffers: names of further tensors with an entry per item.
     """
 
@@ -104,10 +104,11 @@ class Graph(NamedTuple):
     """A module to be written as a graph.
 
     Attributes:
-        module: of lists of tensors.
+        module: module that takes lists of tensors.
         batch: example inputs with a row per user, by name.
-        items: inputs with an entry per item, by name, and the axis; ``None``: the same for all.
-        outputs: names.
+        items: inputs with an entry per item, by name, and the axis of the items; axis ``None``: the
+            same for all items.
+        outputs: names of the outputs.
     """
 
     module: nn.Module
@@ -120,12 +121,12 @@ def write_onnx(folder, model, catalog: Catalog) -> None:
     """Write the files of a model.
 
     Args:
-        folder: is made if it does not exist.
-        model: of ours, on the CPU, in evaluation.
-        catalog: its items.
+        folder: target folder, created if it does not exist.
+        model: model of this package, on the CPU, in evaluation mode.
+        catalog: items of the model.
 
     Raises:
-        OSError: they cannot be written.
+        OSError: the files cannot be written.
         UserError: the model computes what torch cannot export.
     """
     folder = Path(folder)
@@ -156,7 +157,7 @@ def encoder_graph(model, items) -> Graph:
     """The user encoder.
 
     Args:
-        model: of ours.
+        model: model of this package.
         items: result of its ``all_items``.
     """
     length = model.max_seq_length
@@ -188,25 +189,25 @@ def scorer_graph(model, items) -> Graph:
 
 
 def feed(session, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Of some arrays those that are inputs of a graph."""
+    """Those of the arrays that are inputs of a graph."""
     names = [given.name for given in session.get_inputs()]
     return {name: arrays[name] for name in names if name in arrays}
 
 
 def open_session(path) -> onnxruntime.InferenceSession:
-    """A graph on the CPU."""
+    """Open a graph on the CPU."""
     return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
 
 
 def _write_graph(path: Path, graph: Graph, what: str) -> dict[str, np.ndarray]:
-    """Write a graph of ``what``; the tables that it reads, by the names of its inputs."""
+    """Write a graph of ``what``, and return the tables that it reads, by name of the input."""
     print(f"{FOLDER}/{path.name}: writing the graph of {what}, up to a minute", flush=True)
     users, items = Dim("users"), Dim("items")
     tables = [table for table, _ in graph.items.values()]
     axes = [{axis: items} if axis is not None else {} for _, axis in graph.items.values()]
     rows = [{0: users} for _ in graph.batch]
     given = (list(graph.batch.values()), tables)
-    graph.module.eval()(*given)  # a model may have something to do at its first call
+    graph.module.eval()(*given)  # a model may prepare something at its first call
     with _quiet_export(), _exporter_errors(path):
         traced = torch.export.export(
             graph.module,
@@ -226,7 +227,7 @@ def _write_graph(path: Path, graph: Graph, what: str) -> dict[str, np.ndarray]:
     inputs = program.model.graph.inputs
     for value in [value for value in inputs if not value.uses()]:
         inputs.remove(value)
-    # the exporter's notes: where in which file of this machine every node comes from
+    # removes the exporter's notes: the file and line on this machine that every node comes from
     ClearMetadataAndDocStringPass()(program.model)
     program.save(str(path))
     used = {value.name for value in inputs}
@@ -234,8 +235,8 @@ def _write_graph(path: Path, graph: Graph, what: str) -> dict[str, np.ndarray]:
 
 
 def _optimize(program) -> None:
-    """The exporter tries all its rules on every node, so that it takes a third of the time when nodes
-    that are constant, or the same as another one, are gone before."""
+    """Optimize a graph. The exporter tries all its rules on every node, so it takes a third of the
+    time if constant and duplicate nodes are removed first."""
     InlinePass()(program.model)
     for _ in range(2):
         fold_constants(program.model)
@@ -254,13 +255,13 @@ def inverse_rfft(
     """:func:`torch.fft.irfft` as products of real matrices.
 
     ``DFT`` of ONNX has an inverse that gives real signals only from opset 20 on, and onnxruntime
-    1.23, the last one for Python 3.10, refuses it.
+    1.23, the last version for Python 3.10, refuses it.
     """
     length = 2 * (spectrum.shape[dim] - 1) if n is None else n
     frequency = torch.arange(min(spectrum.shape[dim], length // 2 + 1)).unsqueeze(1)
     angle = (frequency * torch.arange(length) % length).double() * (2 * torch.pi / length)
     scale = {"ortho": length**-0.5, "forward": 1.0}.get(norm or "backward", 1 / length)
-    # a frequency and its mirror image are two, unless they are the same
+    # a frequency and its mirror image count as two, unless they are the same
     weight = torch.where(2 * frequency % length == 0, scale, 2 * scale)
 
     def product(part: Tensor, wave: Tensor) -> Tensor:
@@ -272,7 +273,7 @@ def inverse_rfft(
 
 
 def _buffers_of_items(model) -> dict[str, tuple[Tensor, int | None]]:
-    """What :meth:`encode` may read of the items beside its argument: buffers of the model."""
+    """What :meth:`encode` may read about the items besides its argument: buffers of the model."""
     buffers = dict(model.named_buffers())
     tables = dict.fromkeys(
         (*(f"item_table.{m}_present" for m in model.modalities), "neighbors.table"), 0
@@ -294,7 +295,7 @@ def _dotted(path) -> str:
 
 @contextlib.contextmanager
 def _as_exported(model):
-    """No shape depends on the data, and no fused kernel hides operators."""
+    """Context in which no shape depends on the data, and no fused kernel hides operators."""
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
@@ -318,7 +319,7 @@ def _exporter_errors(path: Path):
 
 @contextlib.contextmanager
 def _quiet_export():
-    """Without the exporter's notes about itself."""
+    """Context without the exporter's notes about itself."""
     loggers = {logging.getLogger(name): 0 for name in ("torch.onnx", "onnx_ir", "onnxscript")}
     for logger in loggers:
         loggers[logger] = logger.level
@@ -333,10 +334,10 @@ def _quiet_export():
 
 
 class ServedModel:
-    """The files of a model, opened; computes what a server would, by onnxruntime alone.
+    """The opened files of a model; computes what a server would, with onnxruntime only.
 
     Args:
-        folder: where they are.
+        folder: folder of the files.
     """
 
     def __init__(self, folder):

@@ -1,7 +1,7 @@
-"""The file of an answer: written whole or not at all, by parts that an interrupted run resumes.
+"""The file of an answer: written completely or not at all, in parts, so that a run can resume.
 
-Under torchrun every process computes its share of the parts, and the first one joins them. Workers
-of ray send theirs to the process that started them.
+Under torchrun every process computes its share of the parts, and the first one joins them. Ray
+workers send theirs to the process that started them.
 """
 
 import json
@@ -33,8 +33,8 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def partial_output(path: Path, plan: dict, workers: Workers) -> Iterator["PartialOutput"]:
-    """The :class:`PartialOutput` of a file, which no other command writes meanwhile; arguments as
-    there.
+    """The :class:`PartialOutput` of a file, which no other command writes meanwhile; see there for
+    the arguments.
 
     Raises:
         Locked: another command writes the file.
@@ -53,12 +53,12 @@ def partial_output(path: Path, plan: dict, workers: Workers) -> Iterator["Partia
 
 
 class PartialOutput:
-    """Finished parts of an answer, in a hidden folder beside the file, until all are there.
+    """Finished parts of an answer, in a hidden folder next to the file, until all are complete.
 
     Args:
-        path: of the file.
+        path: path of the file.
         plan: everything that the answer depends on, JSON-able. Parts of another plan are deleted.
-        workers: who computes the parts.
+        workers: workers that compute the parts.
 
     Attributes:
         n_finished: users of this process whose lists are in finished parts.
@@ -77,7 +77,7 @@ class PartialOutput:
 
     @property
     def hint(self) -> str:
-        """What becomes of the work of a run that ends early; empty if there is none."""
+        """What happens to the work of a run that ends early; empty if there is none."""
         if not self.n_finished:
             return ""
         return (
@@ -86,20 +86,20 @@ class PartialOutput:
         )
 
     def clean(self) -> None:
-        """Delete what is of no use to another run: the folder, if no run has finished a part in it."""
+        """Delete the folder if no run has finished a part in it, since it is of no use then."""
         finished = [path for path in self.folder.glob("*.json") if path.name != PLAN]
         if not finished and processes.size() == 1:  # others may be finishing parts
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def scratch(self, name: str) -> Path:
-        """A file for what is too large for memory."""
+        """A file for data that is too large for memory."""
         return self.folder / f"{name}.scratch"
 
     def fill(self, answer: Answer, show_progress: bool) -> Summary:
-        """Compute the parts that are missing; the summary is that of all.
+        """Compute the missing parts, and return the summary of all.
 
         Raises:
-            RunFailed: they cannot be written.
+            RunFailed: the parts cannot be written.
         """
         summary = Summary()
         total = answer.histories.n_users
@@ -133,10 +133,10 @@ class PartialOutput:
 
     def finish(self, n_parts: int) -> None:
         """Join the parts into the file, delete them, and give the file its name as the last step:
-        where it exists, nothing is left to do.
+        once it exists, nothing is left to do.
 
         Args:
-            n_parts: how many there are.
+            n_parts: number of parts.
 
         Raises:
             RunFailed: the file cannot be written.
@@ -159,7 +159,7 @@ def _sink(table: pl.LazyFrame, suffix: str, path: Path) -> None:
 
 
 def _finished(table_file: Path, done_file: Path) -> Summary | None:
-    """The summary of a part; ``None`` if it is not finished, or damaged since."""
+    """The summary of a part; ``None`` if it is not finished, or is damaged."""
     try:
         record = read_record(done_file) or {}
     except UserError:
@@ -174,7 +174,7 @@ def _finished(table_file: Path, done_file: Path) -> Summary | None:
 
 
 def _read_json(path: Path):
-    """The content of a file of ours; ``None`` if there is none, or a damaged one."""
+    """The content of one of our files; ``None`` if it is missing or damaged."""
     try:
         return parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""What can be opened and written; looked at before anything heavy is imported."""
+"""Checks of what can be opened and written, before anything heavy is imported."""
 
 import re
 from pathlib import Path
@@ -14,13 +14,13 @@ REPOSITORY = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}")
 
 
 def require_model(model) -> None:
-    """Check that a model is there, or may be on the hub.
+    """Check that a model exists, or may be on the hub.
 
     Args:
-        model: a checkpoint, the folder of a bundle, or ``OWNER/NAME`` of a repository on the hub.
+        model: checkpoint, folder of a bundle, or ``OWNER/NAME`` of a repository on the hub.
 
     Raises:
-        UserError: it is none of these.
+        UserError: the model is none of these.
     """
     if not str(model).strip():
         raise UserError("the path of the model is empty; is a variable of your shell not set?")
@@ -39,7 +39,7 @@ def require_new(path, overwrite: bool) -> Path:
     """The path of a file that may be written.
 
     Raises:
-        UserError: its format is unknown, its folder cannot be written, or it exists and
+        UserError: the format is unknown, the folder cannot be written, or the file exists and
             ``overwrite`` is not set.
     """
     path = Path(path)

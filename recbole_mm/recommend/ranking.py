@@ -21,21 +21,21 @@ BATCH_SIZE = 1024
 
 BLOCKS = {"cpu": (256, 2048)}
 """Users and items whose scores are in memory at once, by the kind of device: 2 MB of float32, about
-what a core's cache has."""
+the size of a core's cache."""
 LARGE_BLOCK = (1024, 65_536)
-"""Likewise, of other devices."""
+"""The same numbers for other devices."""
 SCREENED, SCREENED_PER_K = 4096, 256
-"""From how many candidates on, and from how many per item of a list, approximations are worthwhile."""
+"""Numbers of candidates, in total and per item of a list, from which on approximations pay off."""
 SCREENED_AT_ONCE = 8192
-"""Items whose approximations are in memory at once."""
+"""Number of items whose approximations are in memory at once."""
 
 
 class Ranked(NamedTuple):
     """The best items of some users, best first.
 
     Attributes:
-        item_id: ``(n_users, k)``; 0 behind the end of a list.
-        score: ``(n_users, k)`` float32.
+        item_id: item ids, ``(n_users, k)``; 0 after the end of a list.
+        score: scores, ``(n_users, k)`` float32.
         popular: whether a list is that of the most popular items, ``(n_users,)`` bool.
     """
 
@@ -48,18 +48,18 @@ class Ranker:
     """Ranks candidates with a model; users without a known event get the most popular candidates.
 
     Args:
-        model: of ours, on its device; it is put into evaluation.
-        catalog: its items.
+        model: trained model, on its device; it is switched to evaluation mode.
+        catalog: items of the model.
         k: length of a list.
         items: ids of the candidates; ``None``: all.
-        exclude: ids that are no candidates; ``None``: none.
-        filter_seen: leave out what a user has had.
-        batch_size: histories that the model reads at once.
-        request_time: unix seconds, for models that read when the recommendation is asked for.
+        exclude: ids that are not candidates; ``None``: none.
+        filter_seen: whether to exclude the items of a user's history.
+        batch_size: histories per batch of the model.
+        request_time: time of the request in unix seconds, for models that read it.
 
     Raises:
-        CatalogError: fewer than ``k`` candidates.
-        RunFailed: the model gives a user no numbers.
+        CatalogError: there are fewer than ``k`` candidates.
+        RunFailed: the model gives NaN or infinite values for a user.
     """
 
     def __init__(
@@ -105,15 +105,15 @@ class Ranker:
         """The ``k`` best candidates of each user.
 
         Args:
-            part: histories.
-            own_candidates: the same users in the same order, with the items that each may get;
-                ``None``: all candidates.
-            progress: called with the number of users of every batch that is done.
+            part: histories of the users.
+            own_candidates: candidates of the same users in the same order; ``None``: all
+                candidates.
+            progress: function that is called with the number of users of every finished batch.
         """
         n_users = len(part.users)
         item_id = np.zeros((n_users, self.k), dtype=np.int64)
         score = np.full((n_users, self.k), -np.inf, dtype=np.float32)
-        order = np.argsort(part.lengths, kind="stable")  # rows of a batch of similar length
+        order = np.argsort(part.lengths, kind="stable")  # rows of a batch: similar lengths
         n_without = int((part.lengths == 0).sum())
         batches = _split(order[n_without:], self.batch_size)
         ranked = self._each(partial(self._rank_batch, part, own_candidates), batches)
@@ -154,11 +154,11 @@ class Ranker:
         if unusable:
             raise RunFailed(
                 f"the vectors of {unusable} users of {type(self.model).__name__} are not numbers: "
-                f"look for huge values in the features, or train again with a lower learning_rate"
+                f"check the features for huge values, or train again with a lower learning_rate"
             )
 
     def batch(self, part: Part, rows: np.ndarray) -> Interaction:
-        """What the model reads of some users, ``rows`` of a part, with their latest events."""
+        """What the model reads for some users, ``rows`` of a part, with their latest events."""
         model = self.model
         length = model.max_seq_length
         places, n = part.latest(rows, length)
@@ -198,7 +198,7 @@ class Ranker:
 
     def _screened(self, users: Tensor, changes: list["Cells"]) -> tuple[Tensor, Tensor] | None:
         """The same: all candidates by approximations, and then the best of them exactly; ``None`` if
-        these cannot be told from the others."""
+        these cannot be separated from the others."""
         if self.screen is None:
             return None
         approximation = self.screen.read(users)
@@ -220,7 +220,7 @@ class Ranker:
     def _search(
         self, best: BestSoFar, scores_of: Callable, changes: list["Cells"], n_items: int
     ) -> None:
-        """Show the scores of all candidates, a block of so many at a time."""
+        """Pass the scores of all candidates to ``best``, a block of ``n_items`` at a time."""
         for first in range(0, len(self.candidates), n_items):
             last = min(first + n_items, len(self.candidates))
             scores = scores_of(first, last)
@@ -242,7 +242,7 @@ class Ranker:
         return Cells(row, column, total, "add", value.device)
 
     def _changes(self, part: Part, rows: np.ndarray, own_candidates: Part | None) -> list["Cells"]:
-        """What is not recommended to some users."""
+        """Changes of the scores that exclude what is not recommended to some users."""
         device, changes = self.model.device, []
         if self.filter_seen:
             changes.append(Cells(*_cells(part, rows, self.column), None, "exclude", device))
@@ -254,7 +254,7 @@ class Ranker:
     def _most_popular(
         self, rows: np.ndarray, own_candidates: Part | None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Ids of the candidates with most training interactions, and how many these are."""
+        """Ids of the candidates with the most training interactions, and the numbers of these."""
         ids = np.zeros((len(rows), self.k), dtype=np.int64)
         counts = np.full((len(rows), self.k), -np.inf, dtype=np.float32)
         if own_candidates is None:
@@ -271,7 +271,7 @@ class Ranker:
 
 
 def _places(item_id: Tensor, n_items: int) -> Tensor:
-    """Where each item is in a list of ids, ``(n_items,)``; -1: nowhere."""
+    """The place of each item in a list of ids, ``(n_items,)``; -1: not in the list."""
     places = torch.full((n_items,), -1)
     places[item_id] = torch.arange(len(item_id))
     return places
@@ -287,14 +287,14 @@ def _cells(part: Part, rows: np.ndarray, places: Tensor) -> tuple[Tensor, Tensor
 
 class Cells:
     """Some scores of a block of users, in the order of their columns, and what happens to them.
-    Cells that get something added differ.
+    Cells to which something is added are distinct.
 
     Args:
-        row: of the users, ``(n,)``.
-        column: of the candidates, ``(n,)``.
-        value: what is added to each, ``(n,)``, for ``add``.
+        row: rows of the users, ``(n,)``.
+        column: columns of the candidates, ``(n,)``.
+        value: value added to each score, ``(n,)``, for ``add``.
         effect: ``add``; ``exclude``: they become the lowest possible; ``keep``: all others do.
-        device: of the scores.
+        device: device of the scores.
     """
 
     def __init__(self, row: Tensor, column: Tensor, value: Tensor | None, effect: str, device):
@@ -313,7 +313,7 @@ class Cells:
         return None if changed.value is None else changed
 
     def add_to_pairs(self, values: Tensor, row: Tensor, column: Tensor, n_columns: int) -> None:
-        """Add what these cells get to the scores ``(n,)`` of some rows and columns."""
+        """Add the values of these cells to the scores ``(n,)`` of some rows and columns."""
         if self.value is None or not len(self.value):
             return
         key, order = (self.row * n_columns + self.column).sort()

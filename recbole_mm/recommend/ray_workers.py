@@ -1,7 +1,7 @@
-"""Workers of ray compute the parts of an answer, on a cluster or on this machine.
+"""Ray workers that compute the parts of an answer, on a cluster or on this machine.
 
-The workers are plain actors: the parts of an answer, their files and their resumption are those of one
-process, and Ray Data would bring its own.
+The workers are plain actors: the parts of an answer, their files and their resumption are the same
+as in one process, while Ray Data would bring its own.
 
 Importing this module imports ray.
 """
@@ -26,12 +26,12 @@ def on_ray(open_recommender: Callable, jobs: int | None = None) -> Iterator["Ray
     """Workers on the cluster (:func:`~recbole_mm.run.ray_cluster.connected`).
 
     Args:
-        open_recommender: opens the model and its items in every worker; it can be pickled. Relative
-            paths start from the current folder, which exists on all nodes.
+        open_recommender: function that opens the model and its items in every worker; must be
+            picklable. Paths are relative to the current folder, which must exist on all nodes.
         jobs: number of workers; ``None``: one per GPU of the cluster, or per core without GPUs.
 
     Raises:
-        UserError: more workers than the cluster has cores.
+        UserError: there are more workers than the cluster has cores.
     """
     with connected():
         yield RayWorkers(open_recommender, jobs)
@@ -49,11 +49,11 @@ class RayWorkers:
     def compute(
         self, answer: Answer, numbers: list[int], progress
     ) -> Iterator[tuple[int, pl.DataFrame, Summary]]:
-        """Some parts of an answer, each as soon as it is there.
+        """Some parts of an answer, each as soon as it is complete.
 
         Raises:
             RunFailed: a worker died.
-            Exception: the first one that a worker raised.
+            Exception: the first exception that a worker raised.
         """
         shared = ray.put(answer)
         n_workers = min(self.size, len(numbers))
@@ -68,7 +68,7 @@ class RayWorkers:
         except RayActorError as error:
             reason = first_line(error)
             raise RunFailed(
-                f"a worker of ray died ({reason}); the same command resumes, --jobs=N starts fewer"
+                f"a ray worker died ({reason}); the same command resumes, --jobs=N starts fewer"
             ) from error
 
 
@@ -80,9 +80,9 @@ class Worker:
     """An actor: opens the model once, and computes parts of an answer.
 
     Args:
-        folder: that relative paths start from.
+        folder: folder to which paths are relative.
         open_recommender: see :func:`on_ray`.
-        answer: without its model.
+        answer: answer without its model.
     """
 
     def __init__(self, folder: str, open_recommender: Callable, answer: Answer):
@@ -90,7 +90,7 @@ class Worker:
 
     @cached_property
     def answer(self) -> Answer:
-        """With its model. It is opened by the first part, whose errors reach the user."""
+        """The answer with its model, opened by the first part, whose errors reach the user."""
         os.chdir(self.folder)
         recommender = self.open()
         self.unopened.rank_with(recommender.model, recommender.catalog)

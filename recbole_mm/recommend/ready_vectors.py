@@ -1,4 +1,4 @@
-"""Vectors of new items that are ready, from a feature file or from a column of a table."""
+"""Ready vectors of new items, from a feature file or from a column of a table."""
 
 import numpy as np
 import polars as pl
@@ -10,26 +10,26 @@ from recbole_mm.recommend.catalog import Catalog, CatalogError
 from recbole_mm.transfer.feature_match import match_features
 
 LENGTH_TOLERANCE = 0.02
-"""Of vectors that should have length 1; float16 is far within."""
+"""Tolerance for vectors that should have length 1; the error of float16 is far smaller."""
 VECTOR = r"^\[\s*[-+]?\.?\d[-+.\deE,\s]*\]$"
-"""A cell that is written like a list of numbers."""
+"""Pattern of a cell that is written like a list of numbers."""
 SHOWN_TEXT = 40
-"""Characters of a cell in a message."""
+"""Number of characters of a cell that a message shows."""
 
 
 def vectors_of_table(modality: str, new: pl.DataFrame, catalog: Catalog) -> ItemFeatures | None:
     """The vectors of a column that is named like a modality, one row per item.
 
     Args:
-        modality: its name.
-        new: the items, with their outside ids as ``item``.
-        catalog: whose features they are put beside.
+        modality: name of the modality.
+        new: items, with their external ids as ``item``.
+        catalog: catalog whose features they join.
 
     Returns:
-        ``None`` if the table has no such column, or one of something else.
+        the features; ``None`` if the table has no such column, or one with other content.
 
     Raises:
-        CatalogError: vectors of another width or length, with NaN, or beside something else.
+        CatalogError: vectors have another width or length, or NaN, or are mixed with other content.
     """
     column = _lists(modality, new)
     return None if column is None else _of_lists(modality, column, catalog)
@@ -54,8 +54,8 @@ def _lists(modality: str, new: pl.DataFrame) -> pl.Series | None:
     if len(other):
         raise CatalogError(
             f"column {modality!r} has vectors, e.g. of item {new['item'][is_vector.arg_true()[0]]!r}, "
-            f"and something else: item {new['item'][other[0]]!r} has {column[other[0]][:SHOWN_TEXT]!r}; "
-            f"write every vector like [0.1, 0.2]"
+            f"and other content: item {new['item'][other[0]]!r} has "
+            f"{column[other[0]][:SHOWN_TEXT]!r}; write every vector like [0.1, 0.2]"
         )
     return cells.set(~given, None).str.json_decode(pl.List(pl.Float32))
 
@@ -64,13 +64,13 @@ def vectors_of_file(modality: str, tokens: pl.Series, catalog: Catalog, file) ->
     """The vectors of a feature file, one row per item.
 
     Args:
-        modality: its name.
-        tokens: outside ids of the items; the file may lack some.
-        catalog: whose features they are put beside.
-        file: its path.
+        modality: name of the modality.
+        tokens: external ids of the items; the file may lack some.
+        catalog: catalog whose features they join.
+        file: path of the file.
 
     Raises:
-        CatalogError: vectors of another encoder, revision, space, width or length, or with NaN.
+        CatalogError: vectors have another encoder, revision, space, width or length, or NaN.
         FeatureFileError: the file cannot be read.
     """
     mine, theirs = catalog.info.get(modality, {}), describe_features(file)
@@ -83,7 +83,7 @@ def vectors_of_file(modality: str, tokens: pl.Series, catalog: Catalog, file) ->
     if different:
         raise CatalogError(
             f"{file}: other {modality} vectors than the model was trained with: {different[modality]}; "
-            f"extract them as those, or give the texts or pictures themselves (--new-items)"
+            f"extract them in the same way, or give the texts or pictures (--new-items)"
         )
     values, present = read_feature_rows(file, ["[PAD]", *tokens])
     features = ItemFeatures(torch.from_numpy(values[1:]), torch.from_numpy(present[1:]))
@@ -117,7 +117,7 @@ def _checked(modality: str, features: ItemFeatures, catalog: Catalog, origin: st
     features = features._replace(values=features.values.to(catalog.features[modality].values))
     if not all_finite(features.values):
         raise CatalogError(
-            f"{origin}: {modality} vectors with NaN, infinite or too large values; leave them out"
+            f"{origin}: {modality} vectors with NaN, infinite or too large values; remove them"
         )
     blocks = features.values.split(ROWS_PER_CHUNK)
     length = torch.cat([rows.float().norm(dim=1) for rows in blocks])[features.present]

@@ -1,4 +1,4 @@
-"""A trained model that recommends: to any user, for any history."""
+"""A trained model that recommends to any user, for any history."""
 
 import dataclasses
 import logging
@@ -60,8 +60,8 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
     ``push_to_hub(repo_id)``, see :class:`huggingface_hub.ModelHubMixin`.
 
     Args:
-        opened: what :func:`~recbole_mm.recommend.checkpoint.open_checkpoint` or
-            :func:`~recbole_mm.recommend.bundles.open_bundle` gives.
+        opened: result of :func:`~recbole_mm.recommend.checkpoint.open_checkpoint` or
+            :func:`~recbole_mm.recommend.bundles.open_bundle`.
     """
 
     def __init__(self, opened: Opened):
@@ -70,7 +70,7 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
 
     @property
     def model(self):
-        """The model, in evaluation."""
+        """The model, in evaluation mode."""
         return self._opened.model
 
     @property
@@ -85,7 +85,7 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
 
     @property
     def facts(self) -> dict:
-        """What is known of its training: data, protocol, metrics."""
+        """What is known about its training: data, protocol, metrics."""
         return self._opened.facts
 
     @property
@@ -99,18 +99,18 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
     ) -> "Recommender":
         """Open a checkpoint or a bundle; nothing in it is executed.
 
-        With RecBole's sequential models and the baselines that train nothing :meth:`recommend`,
-        :meth:`write` and :meth:`evaluate` work.
+        RecBole's sequential models and the baselines without training support only
+        :meth:`recommend`, :meth:`write` and :meth:`evaluate`.
 
         Args:
-            pretrained_model_name_or_path: a checkpoint, the folder of a bundle, or the name of a
-                repository on the Hugging Face hub that has one.
-            device: of the model; ``None``: a GPU if there is one.
-            data_path: of a checkpoint: folder of the data sets; ``None``: that of the training.
-            hub_options: see :class:`huggingface_hub.ModelHubMixin`.
+            pretrained_model_name_or_path: checkpoint, folder of a bundle, or name of a repository
+                on the Hugging Face hub that has a bundle.
+            device: device of the model; ``None``: a GPU if there is one.
+            data_path: folder of the data sets of a checkpoint; ``None``: that of the training.
+            hub_options: options of :class:`huggingface_hub.ModelHubMixin`.
 
         Raises:
-            UserError: it is none of these, or damaged, or its data set cannot be used.
+            UserError: the model is none of these, or damaged, or its data set cannot be used.
         """
         path = Path(pretrained_model_name_or_path)
         if path.is_file():
@@ -118,7 +118,7 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
         if path.is_dir():
             return cls(open_bundle(path, device))
         require_model(pretrained_model_name_or_path)
-        with hub_errors(f"{path}: no checkpoint and no bundle here, and not on the hub"):
+        with hub_errors(f"{path}: no checkpoint or bundle here, and none on the hub"):
             return super().from_pretrained(
                 pretrained_model_name_or_path, device=device, **hub_options
             )
@@ -132,14 +132,14 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
         """Refuse what needs one of our models.
 
         Args:
-            what: the model is needed for.
+            what: purpose of the model, for the message.
 
         Raises:
-            UserError: the model is one of RecBole's, or a baseline that trains nothing.
+            UserError: the model is one of RecBole's, or a baseline without training.
         """
         if isinstance(self.model, WholeScores):
             raise UserError(
-                f"{self.model.name} works with recommend alone, not with {what}, which needs one of "
+                f"{self.model.name} works only with recommend, not with {what}, which needs one of "
                 f"{known_models()}"
             )
 
@@ -154,13 +154,13 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
 
         Args:
             repo_id: ``OWNER/NAME``.
-            options: see there.
+            options: options of :class:`huggingface_hub.ModelHubMixin`.
 
         Returns:
             the address of the commit.
 
         Raises:
-            UserError: the hub is out of reach, or refuses it.
+            UserError: the hub cannot be reached, or refuses the upload.
         """
         with hub_errors(f"{repo_id}: cannot be uploaded to the hub"):
             return super().push_to_hub(repo_id, **options)
@@ -168,16 +168,17 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
     def export(
         self, folder, overwrite: bool = False, onnx: bool = False, index: str | None = None
     ) -> ServingReport | None:
-        """Save the bundle, whole or not at all.
+        """Save the bundle, completely or not at all.
 
         Args:
-            folder: of the bundle.
-            overwrite: replace a bundle that exists.
-            onnx: also write the files of :mod:`recbole_mm.recommend.onnx_files`.
-            index: also an index of the items, ``exact`` or ``hnsw``, beside these.
+            folder: folder of the bundle.
+            overwrite: whether to replace an existing bundle.
+            onnx: whether to write the files of :mod:`recbole_mm.recommend.onnx_files`, too.
+            index: kind of an index of the items to be written next to these, ``exact`` or ``hnsw``;
+                ``None``: no index.
 
         Returns:
-            how far onnxruntime and torch agree; ``None`` without ``onnx``.
+            how closely onnxruntime and torch agree; ``None`` without ``onnx`` and ``index``.
 
         Raises:
             UserError: the folder exists, or cannot be written, or a package is missing.
@@ -191,7 +192,7 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
             return write_serving_files(new, saved, train, index)
 
     def evaluate(self) -> dict:
-        """Metrics of the test targets with 95% intervals over users, which bundles then state.
+        """Metrics on the test targets with 95% intervals over users, which bundles then state.
 
         Raises:
             UserError: a bundle has no test targets.
@@ -217,25 +218,24 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
     ) -> int:
         """Recommend items that the model was not trained with, by their features.
 
-        Items that the catalog has keep what is known of them. A model with ID ranks the new ones as
-        it does items without a training interaction.
+        Items in the catalog stay as they are. A model with ID ranks the new ones like items without
+        a training interaction.
 
         Args:
-            items: a table of items with vectors, or with texts and pictures, see
+            items: table of items with vectors, or with texts and pictures, see
                 :mod:`recbole_mm.recommend.new_items`.
-            vectors: feature files of some modalities, by name; without a table, its items are
-                theirs.
-            form: the column of the items (``TableForm(item=...)``), and how the table is written.
-            pictures: folder that all pictures are in; ``None``: that of the table.
-            device: of an encoder of texts and pictures; ``None``: a GPU if there is one.
+            vectors: feature files by modality; without a table, their items are the new ones.
+            form: item column (``TableForm(item=...)``) and format of the table.
+            pictures: folder that holds all pictures; ``None``: that of the table.
+            device: device of an encoder of texts and pictures; ``None``: a GPU if there is one.
             encoders: folders of encoders, by modality, that are no longer where they were.
 
         Returns:
-            how many items are new.
+            number of new items.
 
         Raises:
-            UserError: features of another width or encoder, duplicate items, ...; nothing is added
-                then.
+            UserError: features have another width or encoder, items are duplicates, ...; in this
+                case, nothing is added.
         """
         return len(self._add_items(items, vectors, form, pictures, device, encoders)[0].tokens)
 
@@ -248,7 +248,7 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
         device=None,
         encoders=None,
     ) -> int:
-        """Recommend the items of a table and no others from now on; new ones are added.
+        """Recommend only the items of a table from now on; new ones are added.
 
         Items that are not in it still count in histories. The arguments are those of
         :meth:`add_items`.
@@ -260,10 +260,10 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
         return len(new.tokens)
 
     def remove_items(self, items) -> None:
-        """Recommend some items no longer; they still count in histories.
+        """Stop recommending some items; they still count in histories.
 
         Args:
-            items: outside ids.
+            items: external ids of the items.
 
         Raises:
             CatalogError: an item is not in the catalog.
@@ -280,8 +280,8 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
         new, tokens = read_new_items(self.catalog, items, vectors, form, pictures, encoder)
         if new.problems:
             logger.warning(
-                f"{counted(len(new.problems), 'text or picture', 'texts or pictures')} of new items left "
-                f"out, as they cannot be read, e.g. {new.problems[0]}"
+                f"{counted(len(new.problems), 'text or picture', 'texts or pictures')} of new "
+                f"items skipped, as they cannot be read, e.g. {new.problems[0]}"
             )
         nothing = ~torch.stack([each.present for each in new.features.values()]).any(dim=0)
         if bool(nothing.any()):
@@ -291,7 +291,7 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
         if new.tokens:
             before, table = self._with_titles(), self.model.item_table
             self.model.append_items(new.tokens, new.features)
-            # the model's own tensors: features are in memory once
+            # the model's own tensors, so that features are in memory only once
             features = {
                 modality: ItemFeatures(table.stored(modality).cpu(), table.present(modality).cpu())
                 for modality in before.features
@@ -304,7 +304,7 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
         self._changed(self.catalog._replace(offered=offered), offered)
 
     def _changed(self, catalog: Catalog, *tensors: torch.Tensor) -> None:
-        """Another catalog; answers depend on it."""
+        """Set another catalog and a new identity, since answers depend on it."""
         shown = [
             None if each is None else each.to_list() for each in (catalog.titles, catalog.pictures)
         ]
@@ -314,11 +314,11 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
         self._opened = self._opened._replace(catalog=catalog, identity=identity)
 
     def of_model(self, model) -> "Recommender":
-        """The same with another model of the same items."""
+        """The same recommender with another model of the same items."""
         return Recommender(self._opened._replace(model=model))
 
     def with_titles(self) -> "Recommender":
-        """The same, with titles of the items if the data set has some."""
+        """The same recommender, with titles of the items if the data set has some."""
         return Recommender(self._opened._replace(catalog=self._with_titles()))
 
     def _with_titles(self) -> Catalog:
@@ -336,32 +336,32 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
         :func:`~recbole_mm.recommend.similar.similar_items`.
 
         Args:
-            items: an outside id, or several.
-            k: neighbors of each.
+            items: one or more external ids.
+            k: number of neighbors per item.
         """
         self.require_multi_modal("similar items")
         asked = [items] if isinstance(items, str) else items
         return similar_items(self.model, self.catalog, asked, k)
 
     def recommend(self, histories=None, k: int = 10, **options) -> pl.DataFrame:
-        """The ``k`` best items of every user, after all of her events.
+        """The ``k`` best items of every user, after all events of the user.
 
-        A user without an event that the catalog knows gets the items with most training interactions
-        (``source``: ``popular``; their score is that number).
+        A user without a known item gets the items with the most training interactions (``source``:
+        ``popular``; their score is that number).
 
         Args:
-            histories: a table (csv, tsv, jsonl, parquet, ...), or a polars or pandas frame, see
+            histories: table (csv, tsv, jsonl, parquet, ...), or a polars or pandas frame, see
                 :mod:`recbole_mm.recommend.histories`; ``None``: all users of the data set, with all
                 events.
-            k: items per user.
-            options: see :class:`~recbole_mm.recommend.request.Request`.
+            k: number of items per user.
+            options: attributes of a :class:`~recbole_mm.recommend.request.Request`.
 
         Returns:
             ``user``, ``item``, ``score``, ``rank`` (from 1) and ``source`` (``model`` or ``popular``),
-            users in their order. For pandas histories a pandas frame.
+            users in their order; a pandas frame for pandas histories.
 
         Raises:
-            UserError: histories or options that cannot be used.
+            UserError: histories or options cannot be used.
         """
         answer = self._answer(histories, request_of(k=k, **options))
         table = pl.concat([answer.part(number)[0] for number in range(answer.n_parts)])
@@ -379,24 +379,24 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
         workers: Workers | None = None,
         **options,
     ) -> Summary:
-        """:meth:`recommend` into a file, in memory that does not grow with the number of users.
+        """:meth:`recommend` to a file, in memory that does not grow with the number of users.
 
-        The file is written whole or not at all; under torchrun the users are shared out. An
-        interrupted call resumes when it is repeated, if its histories are a file or those of the
-        data set.
+        The file is written completely or not at all; torchrun distributes the users among its
+        processes. An interrupted call resumes when it is repeated, if its histories are a file or
+        those of the data set.
 
         Args:
-            output: a ``.parquet``, ``.csv``, ``.tsv`` or ``.jsonl`` file.
+            output: ``.parquet``, ``.csv``, ``.tsv`` or ``.jsonl`` file.
             histories: see :meth:`recommend`.
-            k: items per user.
-            overwrite: replace a file that exists.
+            k: number of items per user.
+            overwrite: whether to replace an existing file.
             show_progress: whether there is a progress bar.
-            workers: who computes the lists, see :func:`~recbole_mm.recommend.ray_workers.on_ray`;
-                ``None``: this process.
-            options: see :class:`~recbole_mm.recommend.request.Request`.
+            workers: workers that compute the lists, see
+                :func:`~recbole_mm.recommend.ray_workers.on_ray`; ``None``: this process.
+            options: attributes of a :class:`~recbole_mm.recommend.request.Request`.
 
         Raises:
-            UserError: histories, options or an output that cannot be used.
+            UserError: histories, options or the output cannot be used.
             RunFailed: the output cannot be written.
         """
         path = require_new(output, overwrite)
@@ -438,7 +438,7 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
     def _stored(self):
         """The data set of the training, with all events."""
         if self._opened.splits is None:
-            raise TableError("a bundle has no users and no events of its own: give whole histories")
+            raise TableError("a bundle has no users or events of its own: give whole histories")
         return self._opened.splits[0]
 
     def _details(self, request: Request) -> pl.DataFrame | None:
@@ -455,7 +455,7 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
                 known[name] = details[name] if mine is None else mine.fill_null(details[name])
         missing = [name for name in names if known[name] is None]
         if missing:
-            raise CatalogError(f"the bundle has no {missing[-1]}s of its items: leave them out")
+            raise CatalogError(f"the bundle has no {missing[-1]}s of its items: omit them")
         return pl.DataFrame({name: known[name] for name in names})
 
     def _plan(self, histories, request: Request) -> dict:
@@ -475,10 +475,10 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
 
 @contextmanager
 def hub_errors(refusal: str):
-    """Turn what huggingface_hub raises of a hub that is out of reach, or refuses, into one line.
+    """Turn what huggingface_hub raises if the hub cannot be reached, or refuses, into one line.
 
     Raises:
-        UserError: the hub is out of reach, or refuses.
+        UserError: the hub cannot be reached, or refuses.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""What is asked for, and the answer as tables, part by part."""
+"""A request for recommendations, and the answer as tables, part by part."""
 
 import logging
 from collections.abc import Iterable, Iterator
@@ -23,7 +23,7 @@ RESULT_COLUMNS = ("user", "item", "score", "rank", "source")
 """Columns of every result."""
 SOURCES = ("model", "popular")
 USERS_PER_PART = (16_384, 65_536)
-"""At least and at most: a part is what an interrupted run loses, and every part reads all histories."""
+"""Minimum and maximum: an interrupted run loses a part, and every part reads all histories."""
 USUAL_PARTS = 64
 ROWS_PER_PART = 4_000_000
 
@@ -32,29 +32,29 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked for, beside the histories.
+    """A request for recommendations, except for the histories.
 
     Attributes:
-        k: items per user.
-        filter_seen: leave out what a user has had.
-        stored_events: put the events of a user in the data set of the training before those of the
-            histories.
-        items: outside ids of the items that may be recommended; ``None``: all of the catalog.
-        exclude: outside ids of items that are not recommended.
-        candidates: the items that each user may get: a table in any form that histories may have.
-        users: outside ids of the users asked for, in their order, with or without a history;
+        k: number of items per user.
+        filter_seen: whether to exclude the items of a user's history.
+        stored_events: whether to put the events of a user in the data set of the training before
+            those of the histories.
+        items: external ids of the items that may be recommended; ``None``: all of the catalog.
+        exclude: external ids of items that are not recommended.
+        candidates: items that each user may get: a table in any form that histories may have.
+        users: external ids of the requested users, in their order, with or without a history;
             ``None``: all that have one.
-        form: how to read histories and candidates.
-        request_time: unix seconds at which the recommendations are asked for, for models that read
-            it (``query_time: request``); ``None``: the time of the latest event of those who are asked for.
-        strict: items of histories and candidates that the catalog does not have are an error.
-        batch_size: histories that the model reads at once; ``None``: as in evaluation.
+        form: columns and format of histories and candidates.
+        request_time: time of the request in unix seconds, for models that read it (``query_time:
+            request``); ``None``: the time of the latest event of the requested users.
+        strict: whether unknown items of histories and candidates are an error.
+        batch_size: histories per batch of the model; ``None``: as in evaluation.
         result_columns: other names for some of :data:`RESULT_COLUMNS`, ``title`` and ``image``.
-        titles: add the titles of the items.
-        pictures: add the paths of their pictures.
+        titles: whether to add the titles of the items.
+        pictures: whether to add the paths of their pictures.
 
     Raises:
-        UserError: a value that is not possible.
+        UserError: a value is impossible.
     """
 
     k: int = 10
@@ -76,11 +76,11 @@ class Request:
         for name in ("k", "batch_size"):
             value = getattr(self, name)
             if value is not None and (type(value) is not int or value < 1):
-                raise UserError(f"{name} is {value!r}; it has to be a whole number >= 1")
+                raise UserError(f"{name} is {value!r}; it must be a whole number >= 1")
         for name in ("items", "exclude", "users"):
             value = getattr(self, name)
             if isinstance(value, (str, Path)):
-                raise UserError(f"{name} is a text, {str(value)!r}; give a list of outside ids")
+                raise UserError(f"{name} is a text, {str(value)!r}; give a list of external ids")
             if value is not None:
                 object.__setattr__(self, name, tuple(map(str, value)))
         if self.users == ():
@@ -98,7 +98,7 @@ def request_of(**options) -> Request:
     """The :class:`Request` of some options.
 
     Raises:
-        UserError: there is no such option, or it has a value that is not possible.
+        UserError: an option does not exist, or its value is impossible.
     """
     known = [field.name for field in fields(Request)]
     unknown = [name for name in options if name not in known]
@@ -110,12 +110,12 @@ def request_of(**options) -> Request:
 
 
 class Summary(NamedTuple):
-    """What an answer is made of.
+    """Counts of an answer.
 
     Attributes:
-        users: who was asked for.
-        popular: of them, those who have no event that the catalog knows.
-        short: of them, those who got fewer than ``k`` items, as no more candidates were left.
+        users: number of requested users.
+        popular: number of those without a known item.
+        short: number of those who got fewer than ``k`` items, as no more candidates were left.
     """
 
     users: int = 0
@@ -130,7 +130,7 @@ class Summary(NamedTuple):
         if self.popular:
             parts.append(f"{self.popular:,} without a known item got the most popular ones")
         if self.short:
-            parts.append(f"{self.short:,} got fewer items than asked for: no candidates were left")
+            parts.append(f"{self.short:,} got fewer items than requested: no candidates were left")
         return "; ".join(parts)
 
 
@@ -138,20 +138,20 @@ class Answer:
     """The answer to a request, computed part by part.
 
     Args:
-        model: of ours.
-        catalog: its items.
+        model: trained model.
+        catalog: items of the model.
         histories: users with their events.
-        request: what is asked for.
-        details: ``title`` and ``image`` of the catalog's items, as far as they are asked for.
-        scratch: a file for the candidates of users; ``None`` keeps them in memory.
-        n_workers: how many compute the parts; there are as many parts, or more.
+        request: request to answer.
+        details: ``title`` and ``image`` of the catalog's items, as far as they are requested.
+        scratch: file for the candidates of users; ``None`` keeps them in memory.
+        n_workers: number of workers that compute the parts; there are as many parts, or more.
 
     Attributes:
-        n_parts: how many tables there are.
+        n_parts: number of tables.
 
     Raises:
-        UserError: ``k`` above the number of candidates, unknown items in lists of items, users
-            without candidates.
+        UserError: ``k`` exceeds the number of candidates, lists of items have unknown items, or
+            users have no candidates.
     """
 
     def __init__(
@@ -182,7 +182,7 @@ class Answer:
         self.n_parts = -(-histories.n_users // self.users_per_part)
 
     def __getstate__(self) -> dict:
-        """Everything but the model: another process opens it and calls :meth:`rank_with`."""
+        """Everything except the model: another process opens it and calls :meth:`rank_with`."""
         return {name: value for name, value in self.__dict__.items() if name != "ranker"}
 
     def rank_with(self, model, catalog: Catalog) -> None:
@@ -206,8 +206,8 @@ class Answer:
         """The lists of some users, one item per row, users in their order, best items first.
 
         Args:
-            number: from 0 to ``n_parts - 1``.
-            progress: called with numbers of users that are done.
+            number: number of the part, from 0 to ``n_parts - 1``.
+            progress: function that is called with numbers of finished users.
         """
         first = number * self.users_per_part
         last = min(first + self.users_per_part, self.histories.n_users)
@@ -226,8 +226,8 @@ class Answer:
         if without:
             raise TableError(
                 f"{candidates.origin}: {counted(len(without), 'user has', 'users have')} no candidate "
-                f"that the catalog knows, e.g. {without[:SHOWN]}; give each user some, or leave these "
-                f"users out"
+                f"that the catalog knows, e.g. {without[:SHOWN]}; give each user some, or omit "
+                f"these users"
             )
         return candidates
 
@@ -250,11 +250,11 @@ class Answer:
 
 
 class Workers(Protocol):
-    """Who computes the parts of an answer."""
+    """Workers that compute the parts of an answer."""
 
     @property
     def size(self) -> int:
-        """How many parts are computed at once."""
+        """Number of parts that are computed at once."""
 
     def compute(
         self, answer: Answer, numbers: list[int], progress
@@ -268,7 +268,7 @@ class ThisProcess:
 
     @property
     def size(self) -> int:
-        """How many processes there are."""
+        """Number of processes."""
         return processes.size()
 
     def compute(self, answer: Answer, numbers: list[int], progress):
@@ -288,7 +288,7 @@ def _report_unknown_items(histories: Histories, strict: bool, what: str) -> None
     )
     if strict:
         raise TableError(
-            f"{message}; add them with --new-items (in Python add_items), or leave --strict out (in "
+            f"{message}; add them with --new-items (in Python add_items), or omit --strict (in "
             f"Python strict=True) to skip them"
         )
     logger.warning(f"{message}: they are skipped")

@@ -1,14 +1,14 @@
 """Search for the best items of users by an index (faiss) instead of scoring all of them.
 
 An item has one vector or several: its score is at most the largest of their dot products with the
-user. The index finds vectors; the score of the items that they belong to, and of those of the
-history, to which a model may add something (``added`` of the encoder), is then computed exactly, so the
-order of what was found is that of the model, also where a score is a mix weighted by the user
-(MISSRec). With ``exact``, an item whose score is above the last product that was found cannot be missed.
+user. The index finds vectors. The scores of their items, and of those of the history, to which a
+model may add something (``added`` of the encoder), are then computed exactly, so the order of the
+found items is that of the model, even if a score is a mix weighted by the user (MISSRec). With
+``exact``, an item whose score is above the last product that was found cannot be missed.
 
 ========================= ================================================
-index.faiss               of the vectors, by inner product; they may have one more coordinate,
-                          which gives all of them one length and is 0 of a user
+index.faiss               index of the vectors, by inner product; they may have one more coordinate,
+                          which gives all of them the same length and is 0 for a user
 index_items.npy           row of the item of each vector, int64
 ========================= ================================================
 """
@@ -27,21 +27,21 @@ from recbole_mm.tools.counts import counted
 
 INDEX, INDEX_ITEMS = "index.faiss", "index_items.npy"
 LINKS, CONSTRUCTION_WIDTH, SEARCH_WIDTH = 32, 200, 128
-"""Of HNSW: links of a vector, and candidates that are kept while it is built and searched."""
+"""HNSW: links of a vector, and candidates that are kept while the graph is built and searched."""
 ENOUGH = 0.99
-"""Recall of a graph that is not built again in another way."""
+"""Recall from which on a graph is not built again in another way."""
 FETCHED = 100
-"""Vectors that are fetched for a list of ten."""
+"""Number of vectors that are fetched for a list of ten."""
 
 
 class IndexReport(NamedTuple):
     """How well an index finds what scoring all items finds.
 
     Attributes:
-        n_vectors: how many it holds.
+        n_vectors: number of vectors in the index.
         recall: share of the best items that are found.
-        milliseconds: of a user, search and scores of what was found.
-        exact_milliseconds: of a user, scores of all items.
+        milliseconds: time per user, for the search and the scores of what was found.
+        exact_milliseconds: time per user, for the scores of all items.
     """
 
     n_vectors: int
@@ -60,8 +60,8 @@ class History(NamedTuple):
     """Items of a history and what the model adds to their scores.
 
     Attributes:
-        rows: of the items, ``(L,)``; 0 in the padding.
-        added: to the score of each, ``(L,)``.
+        rows: rows of the items, ``(L,)``; 0 in the padding.
+        added: value added to the score of each item, ``(L,)``.
     """
 
     rows: np.ndarray
@@ -79,18 +79,19 @@ def write_measured_index(
 ) -> IndexReport:
     """Write the index of a model's items and compare it with scoring all of them.
 
-    An HNSW is built of the vectors as they are and, if that does not find enough, of vectors of one
-    length (:func:`of_one_length`); the better one stays. By inner product a graph of vectors of nearly
-    one length leaves many without a link to them; of vectors of many lengths it is the better one.
+    An HNSW graph is built from the vectors as they are and, if that does not find enough, from
+    vectors of the same length (:func:`of_one_length`); the better one stays. By inner product, a
+    graph of vectors with nearly the same length leaves many without a link to them; for vectors
+    with many lengths it is the better one.
 
     Args:
-        folder: must exist.
-        model: of ours, on the CPU, in evaluation.
-        served: its files.
-        users: whose lists are compared, ``(b, d)``.
+        folder: existing folder.
+        model: model of this package, on the CPU, in evaluation mode.
+        served: files of the model.
+        users: vectors of the users whose lists are compared, ``(b, d)``.
         kind: ``exact`` or ``hnsw``.
         k: length of a list.
-        histories: of the users, for a model that adds something to their items.
+        histories: histories of the users, for a model that adds something to their items.
     """
     recommendable = served.arrays[RECOMMENDABLE]
     reports: dict[bool, IndexReport] = {}
@@ -110,11 +111,11 @@ def write_index(folder, model, recommendable: np.ndarray, kind: str, one_length:
     """Write the index of a model's items.
 
     Args:
-        folder: must exist.
-        model: of ours, on the CPU, in evaluation.
-        recommendable: ``(n_items,)`` bool.
+        folder: existing folder.
+        model: model of this package, on the CPU, in evaluation mode.
+        recommendable: whether an item may be recommended, ``(n_items,)`` bool.
         kind: ``exact`` or ``hnsw``.
-        one_length: give all vectors one length.
+        one_length: whether to give all vectors the same length.
     """
     scores = model.scores_with_neighbors(model.all_items())
     rows = recommendable.nonzero()[0]
@@ -134,9 +135,9 @@ def write_index(folder, model, recommendable: np.ndarray, kind: str, one_length:
 
 
 def of_one_length(vectors: np.ndarray) -> np.ndarray:
-    """Vectors ``(n, d)`` with one more coordinate, ``(n, d + 1)``, that have one length.
+    """Vectors ``(n, d)`` with one more coordinate, ``(n, d + 1)``, that have the same length.
 
-    Products with users, whose further coordinate is 0, stay as they are.
+    Products with users, whose additional coordinate is 0, do not change.
 
     Reference:
         Yoram Bachrach et al. "Speeding up the Xbox recommender system using a Euclidean
@@ -154,8 +155,8 @@ class Search:
     """An index with the files that it belongs to.
 
     Args:
-        folder: of both.
-        served: the files.
+        folder: folder of both.
+        served: files of the model.
     """
 
     def __init__(self, folder, served: ServedModel):
@@ -170,13 +171,13 @@ class Search:
         history: History = NO_HISTORY,
         fetched: int = FETCHED,
     ) -> np.ndarray:
-        """The ``k`` best of the items that are found for a user, and of her history.
+        """The ``k`` best of the items that are found for a user, and of the user's history.
 
         Args:
-            user: ``(1, d)``.
-            k: how many.
+            user: vector of the user, ``(1, d)``.
+            k: number of items.
             history: items to whose scores something is added.
-            fetched: vectors that are fetched.
+            fetched: number of vectors that are fetched.
         """
         query = np.pad(user, ((0, 0), (0, self.index.d - user.shape[1])))
         _, found = self.index.search(query, min(fetched, len(self.items)))
@@ -192,9 +193,9 @@ class Search:
         """Compare the search with scoring all items.
 
         Args:
-            users: ``(b, d)``.
+            users: vectors of the users, ``(b, d)``.
             k: length of a list.
-            histories: of the users, see :meth:`best`.
+            histories: histories of the users, see :meth:`best`.
         """
         asked = list(zip(users[:, None], histories or [NO_HISTORY] * len(users), strict=True))
         begun = perf_counter()

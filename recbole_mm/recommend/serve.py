@@ -1,17 +1,17 @@
-"""A page and an HTTP interface on which a trained model recommends, and says why.
+"""Serve a page and an HTTP interface on which a trained model recommends, and says why.
 
-    recbole-mm serve demo                                        # needs nothing of yours
+    recbole-mm serve demo                                        # needs no data of your own
     recbole-mm serve bundles/Toys --pictures=dataset/Toys/images
     recbole-mm serve saved/MMM4Rec-....pth --port=8000
 
 Choose or type the items of a history; the page shows the best next items with titles and pictures,
 what each modality and the ID add to their scores, and the nearest items of the history. Modalities
-can be switched off, and the items of the history left out. The same over HTTP, with times for models
-that read them: gradio_client.Client(URL).predict(["item"], k=10, api_name="/recommend").
+can be switched off, and the items of the history excluded. The same over HTTP, with times for
+models that read them: gradio_client.Client(URL).predict(["item"], k=10, api_name="/recommend").
 
 demo trains a UniSRec on the generated data set demo the first time, about a minute, and keeps it as
 saved/serve-demo.pth. The server listens on this machine only, unless --host says otherwise, and sends
-nothing anywhere.
+nothing to third parties.
 """
 
 from pathlib import Path
@@ -40,10 +40,10 @@ def main(arguments: list[str]) -> int:
     )
     add("--host", default="127.0.0.1", help="address to listen on [127.0.0.1]; 0.0.0.0: all")
     add("--port", type=int, default=7860, help="[7860]")
-    add("--pictures", type=path_argument, metavar="FOLDER", help="with pictures that have the names of the "
-        "data set, or are named after their item [those of a checkpoint's data set]")  # fmt: skip
+    add("--pictures", type=path_argument, metavar="FOLDER", help="folder of pictures that have the names "
+        "of the data set, or are named after their item [those of a checkpoint's data set]")  # fmt: skip
     add("--device", help="cpu, cuda, cuda:1, ... [a GPU if there is one]")
-    add("--data-path", metavar="FOLDER", help="of the data sets [that of the training]")
+    add("--data-path", metavar="FOLDER", help="folder of the data sets [that of the training]")
     options = parser.parse_args(with_dashes(arguments))
     if options.model != DEMO:
         require_model(options.model)
@@ -65,7 +65,7 @@ def main(arguments: list[str]) -> int:
 
 
 def demo_checkpoint() -> Path:
-    """The model of the demo set, trained the first time."""
+    """The checkpoint of the demo model, which is trained if it does not exist."""
     if not DEMO_CHECKPOINT.exists():
         from recbole_mm.run.logs import quiet_console
         from recbole_mm.run.run import run

@@ -13,20 +13,20 @@ from recbole_mm.tools.counts import counted
 from recbole_mm.tools.extras import extra_needed
 
 COMPARED = 256
-"""Histories that torch and onnxruntime are compared on."""
+"""Number of histories on which torch and onnxruntime are compared."""
 TOP = 10
 
 
 class ServingReport(NamedTuple):
-    """How far the files and the model agree.
+    """How closely the files and the model agree.
 
     Attributes:
-        folder: of the files.
-        n_histories: how many were compared.
-        origin: where they come from.
-        difference: the largest of two scores of the same item.
-        same_lists: histories with the same ten best items in the same order.
-        search: how well the index finds them; ``None`` without one.
+        folder: folder of the files.
+        n_histories: number of histories that were compared.
+        origin: kind of these histories, in words.
+        difference: largest difference of two scores of the same item.
+        same_lists: number of histories with the same ten best items in the same order.
+        search: report on how well the index finds them; ``None`` without one.
         left_out: items that are not in the index and why, in words; empty if there are none.
     """
 
@@ -53,14 +53,14 @@ def write_serving_files(bundle, recommender, train=None, index: str | None = Non
     """Write the folder ``onnx`` of a bundle.
 
     Args:
-        bundle: its folder.
-        recommender: that of the bundle, on the CPU.
+        bundle: folder of the bundle.
+        recommender: recommender of the bundle, on the CPU.
         train: training split whose users' histories are compared; ``None``, or a data set of single
             targets: random histories.
         index: ``exact`` or ``hnsw``; ``None``: no index.
 
     Raises:
-        OSError: they cannot be written.
+        OSError: the files cannot be written.
         UserError: a package is missing, or torch cannot export the model.
     """
     with extra_needed("--onnx", "onnx"):
@@ -119,7 +119,7 @@ def _left_out(model, catalog) -> str:
     """How many items are never recommended, and why."""
     offered, unknown = catalog.offered[1:], model.never_recommended().cpu()[1:]
     numbers = {
-        "without features and a trained ID": int((offered & unknown).sum()),
+        "without features or a trained ID": int((offered & unknown).sum()),
         "removed": int((~offered).sum()),
     }
     return ", ".join(f"{counted(n, 'item', 'items')} {why}" for why, n in numbers.items() if n)

@@ -18,21 +18,21 @@ def similar_items(model, catalog: Catalog, items: Iterable[str], k: int) -> pl.D
     """The items with the largest cosine to each of some items.
 
     Args:
-        model: of ours, in evaluation.
-        catalog: its items.
-        items: outside ids.
-        k: neighbors of each, fewer if there are not so many.
+        model: model of this package, in evaluation mode.
+        catalog: items of the model.
+        items: external ids of the items.
+        k: number of neighbors per item, fewer if there are not as many.
 
     Returns:
-        ``item``, ``by`` (a modality: of its features; ``fused``: of all that the model ranks by),
-        ``similar``, ``score`` (the cosine) and ``rank``, from 1. An item without a modality has no
-        neighbors by it, and is none.
+        ``item``, ``by`` (a modality: by its features; ``fused``: by all that the model ranks by),
+        ``similar``, ``score`` (the cosine) and ``rank``, from 1. An item without a modality neither
+        has nor is a neighbor by it.
 
     Raises:
         CatalogError: an item is not in the catalog, or ``k`` is not a whole number >= 1.
     """
     if type(k) is not int or k < 1:
-        raise CatalogError(f"k is {k!r}; it has to be a whole number >= 1")
+        raise CatalogError(f"k is {k!r}; it must be a whole number >= 1")
     tables = {name: (model.feature(name), model.present(name)) for name in model.modalities}
     fused = model.item_vectors(model.all_items())
     tables[FUSED] = fused, ~model.never_recommended()

@@ -1,4 +1,4 @@
-"""Tables of users and items by outside ids, of any format, and how to read them."""
+"""Tables of users and items by external ids, in any format, and how to read them."""
 
 import tempfile
 from collections.abc import Mapping
@@ -35,13 +35,14 @@ class TableForm(NamedTuple):
 
     Attributes:
         user: column of the users; ``None``: one of :data:`USUAL_NAMES`.
-        item: column of the items, or of lists of items; likewise.
-        time: column of the times, or of lists of times; likewise, and there may be none.
+        item: column of the items, or of lists of items; ``None``: as for ``user``.
+        time: column of the times, or of lists of times; ``None``: as for ``user``, if there is one.
         lists: whether a row is a whole history; ``None``: if the column of the items has lists, or
             is named like a list (:data:`NAMES_OF_LISTS`).
-        time_unit: of times that are numbers: ``s`` (default), ``ms``, ``us`` or ``ns``.
-        time_format: of times that are texts, see :func:`~recbole_mm.prepare.times.unix_seconds`.
-        text: how csv and tsv files are written.
+        time_unit: unit of numeric times: ``s`` (default), ``ms``, ``us`` or ``ns``.
+        time_format: format of times that are texts, see
+            :func:`~recbole_mm.prepare.times.unix_seconds`.
+        text: format of csv and tsv files.
         trained: names of the columns in the data of the training, by role; recognized as well.
     """
 
@@ -66,15 +67,15 @@ OPTIONS = {"user": "--user-column", "item": "--item-column", "time": "--time-col
 
 
 def read_ids(path, role: str, form: TableForm = USUAL) -> list[str]:
-    """Outside ids of users or of items, of a file.
+    """External ids of users or of items, from a file.
 
     Args:
-        path: a text with one per line (``.txt``), or a table.
+        path: text with one id per line (``.txt``), or a table.
         role: ``user`` or ``item``.
-        form: how to read the table.
+        form: columns and format of the table.
 
     Raises:
-        TableError: the table does not have such a column, or the text is not UTF-8.
+        TableError: the table has no such column, or the text is not UTF-8.
         InputError: the file cannot be read.
     """
     path = Path(path)
@@ -85,7 +86,7 @@ def read_ids(path, role: str, form: TableForm = USUAL) -> list[str]:
 
 
 def ids_of_table(path, role: str, form: TableForm = USUAL) -> list[str]:
-    """Outside ids of a table; see :func:`read_ids`."""
+    """External ids of a table; see :func:`read_ids`."""
     with (
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
         reading(path, form.text),
@@ -98,12 +99,12 @@ def ids_of_table(path, role: str, form: TableForm = USUAL) -> list[str]:
 
 
 def read_items_table(source, form: TableForm = USUAL) -> pl.DataFrame:
-    """A table of items in memory; its column ``item`` has their outside ids, as text.
+    """A table of items in memory; its column ``item`` has their external ids, as text.
 
     Args:
-        source: a file of any format that recbole-mm prepare reads, a polars or pandas frame, or a
+        source: file of any format that recbole-mm prepare reads, a polars or pandas frame, or a
             dict of columns.
-        form: how to read it.
+        form: columns and format of the table.
 
     Raises:
         TableError: the table has no column of items.
@@ -126,11 +127,11 @@ def open_table(source, form: TableForm, folder) -> pl.LazyFrame:
 
     Args:
         source: see :func:`read_items_table`, or a lazy polars frame.
-        form: how it is written.
-        folder: for a copy in UTF-8 of a file in another encoding.
+        form: format of the table.
+        folder: folder for a copy in UTF-8 of a file in another encoding.
 
     Raises:
-        TableError: it is something else.
+        TableError: the source is something else.
     """
     if isinstance(source, (str, Path)):
         return scan_table(source, form.text, folder)
@@ -141,8 +142,8 @@ def open_table(source, form: TableForm, folder) -> pl.LazyFrame:
     if not isinstance(source, pl.DataFrame):
         if not (hasattr(source, "items") and hasattr(source, "columns")):
             raise TableError(
-                f"{type(source).__name__!r} is no table: give the path of a file, a polars or pandas "
-                f"frame, or a dict of columns like {{'user': ['ann'], 'item': ['lamp']}}"
+                f"{type(source).__name__!r} is not a table: give the path of a file, a polars or "
+                f"pandas frame, or a dict of columns like {{'user': ['ann'], 'item': ['lamp']}}"
             )
         source = _from_pandas(source)
     return source.lazy()
@@ -161,13 +162,13 @@ def column_of(names: list[str], role: str, form: TableForm, origin: str) -> str:
     """The column of a role (``user``, ``item``, ``time``).
 
     Args:
-        names: of the table's columns.
-        role: what is looked for.
-        form: has the user's name of it.
-        origin: names the table in messages.
+        names: names of the table's columns.
+        role: role of the column to find.
+        form: form with the user's name of the column.
+        origin: name of the table in messages.
 
     Raises:
-        TableError: there is none.
+        TableError: there is no such column.
     """
     for name in form.recognized(role):
         if name in names:

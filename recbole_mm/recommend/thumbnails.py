@@ -1,4 +1,4 @@
-"""Small pictures of items for a page, inside of the page: no file is ever sent."""
+"""Small pictures of items, embedded in a page: no file is ever sent."""
 
 import base64
 import io
@@ -15,19 +15,19 @@ from recbole_mm.tools.file_names import UnsafeName, path_inside
 from recbole_mm.tools.pictures import PictureError, read_picture
 
 SIDE = 160
-"""Pixels."""
+"""Pixels of the longer side of a thumbnail."""
 KEPT = 2048
-"""Thumbnails in memory."""
+"""Number of thumbnails in memory."""
 
 
 class Thumbnails:
     """Thumbnails by item.
 
     Args:
-        recommender: whose items they are of.
-        folder: with pictures that have the names of the data set, or are named after their item;
-            ``None``: those of the data set that the recommender was trained on, if it is loaded and
-            has some, and those of added items.
+        recommender: recommender whose items are shown.
+        folder: folder of pictures that have the names of the data set, or are named after their
+            item; ``None``: those of the data set that the recommender was trained on, if it is
+            loaded and has some, and those of added items.
 
     Raises:
         UserError: the folder has no such picture.
@@ -51,11 +51,11 @@ class Thumbnails:
 
 
 def _in_folder(folder: Path, tokens: pl.Series, names: pl.Series | None) -> list[str | None]:
-    """The picture of each item: the one of its name, or else one that is named after it and is not
-    that of another item.
+    """The picture of each item: the one with its name in the data set, or else one that is named
+    after the item and does not belong to another one.
 
     Raises:
-        UserError: there is none.
+        UserError: no item has a picture.
     """
     inside = folder.resolve()
     named = [_named(inside, name) for name in ([None] * len(tokens) if names is None else names)]
@@ -71,7 +71,7 @@ def _in_folder(folder: Path, tokens: pl.Series, names: pl.Series | None) -> list
 
 
 def _named(folder: Path, name: str | None) -> str | None:
-    """The picture of a name; the folder may be one of those that the name begins with."""
+    """The picture with a name; the folder may be one of those at the start of the name."""
     parts = PurePosixPath((name or "").replace("\\", "/")).parts
     for first in range(len(parts)):
         path = _inside(folder, "/".join(parts[first:]))

@@ -1,4 +1,4 @@
-"""The page of ``recbole-mm serve``, by Gradio: a form, cards, and the same over HTTP."""
+"""The page of ``recbole-mm serve``, made with Gradio: a form, cards, and the same over HTTP."""
 
 import html
 import math
@@ -21,7 +21,7 @@ from recbole_mm.tools.errors import UserError
 from recbole_mm.tools.names import nearest
 
 CHOICES = 1000
-"""Items that can be chosen from a list; others are typed."""
+"""Number of items that can be chosen from a list; others are typed."""
 MOST_ITEMS = 50
 LONGEST_HISTORY = 1000
 
@@ -43,7 +43,7 @@ class Service:
     """What the page and the HTTP interface do.
 
     Args:
-        recommender: a trained model with its items.
+        recommender: trained model with its items.
         pictures: folder of pictures; see :class:`~recbole_mm.recommend.thumbnails.Thumbnails`.
     """
 
@@ -65,7 +65,7 @@ class Service:
         )
 
     def label(self, item: str) -> str:
-        """What an item is called on the page."""
+        """The name of an item on the page."""
         title = self.titles.get(item)
         return f"{title} ({item})" if title else item
 
@@ -73,7 +73,7 @@ class Service:
         """The item that a text names by its ID or its title.
 
         Raises:
-            CatalogError: none.
+            CatalogError: there is no such item.
         """
         text = text.strip() if isinstance(text, str) else str(text)
         if text in self.titles:
@@ -85,10 +85,10 @@ class Service:
         raise CatalogError(f"no item {text[:60]!r} in the catalog.{hint}")
 
     def reasons(self, history, k, modalities, filter_seen=False, times=None) -> list[Reason]:
-        """The best items with reasons, of arguments from outside.
+        """The best items with reasons, for unchecked arguments.
 
         Raises:
-            UserError: they cannot be used.
+            UserError: an argument cannot be used.
         """
         if not isinstance(history, list) or len(history) > LONGEST_HISTORY:
             raise UserError(f"history: give a list of at most {LONGEST_HISTORY} items")
@@ -114,7 +114,7 @@ class Service:
 
 
 class _Page(gr.Blocks):
-    """A page whose HTTP interface gives arguments that a call leaves out their defaults."""
+    """A page whose HTTP interface gives omitted arguments their defaults."""
 
     def validate_inputs(self, block_fn, inputs: list) -> None:
         inputs.extend(block.value for block in block_fn.inputs[len(inputs) :])
@@ -175,7 +175,7 @@ def page_of(service: Service) -> gr.Blocks:
                 elem_id="modalities",
             )
             filter_seen = gr.Checkbox(
-                label="Leave out the items of the history", elem_id="filter_seen"
+                label="Exclude the items of the history", elem_id="filter_seen"
             )
         button = gr.Button("Recommend", variant="primary", elem_id="recommend")
         result = gr.HTML(elem_id="result")
@@ -188,7 +188,7 @@ def serve(recommender: Recommender, host: str, port: int, pictures: Path | None 
     """Serve the page until the process is interrupted.
 
     Raises:
-        UserError: the port is in use, or the folder of pictures has none of an item.
+        UserError: the port is in use, or the folder of pictures has none for any item.
     """
     page = page_of(Service(recommender, pictures))
     _, address, _ = launch(page, host, port)
@@ -201,7 +201,7 @@ def serve(recommender: Recommender, host: str, port: int, pictures: Path | None 
 
 
 def launch(page: gr.Blocks, host: str, port: int):
-    """Start the server in a thread; what Gradio's ``launch`` returns.
+    """Start the server in a thread, and return the result of Gradio's ``launch``.
 
     Raises:
         UserError: the port is in use.
@@ -224,7 +224,9 @@ def launch(page: gr.Blocks, host: str, port: int):
             css=STYLE,
         )
     except OSError as error:
-        reason = error.strerror or "the port is in use, or the address is not of this machine"
+        reason = (
+            error.strerror or "the port is in use, or the address does not belong to this machine"
+        )
         raise UserError(f"cannot listen on {host}:{port}: {reason}; give another --port") from error
 
 
@@ -260,7 +262,7 @@ def _about_bias(names: list[str]) -> str:
     if BIAS not in names:
         return ""
     return (
-        f'<p class="legend">{BIAS}: what the model adds in the place of a modality that an item lacks '
+        f'<p class="legend">{BIAS}: what the model adds in place of a modality that an item lacks '
         f"or that is switched off; it says nothing about the item.</p>"
     )
 

@@ -1,5 +1,5 @@
-"""Models that score all items for a history at once: RecBole's sequential ones, and baselines that train
-nothing."""
+"""Models that score all items for a history at once: RecBole's sequential ones, and baselines
+without training."""
 
 import torch
 from recbole.data.interaction import Interaction
@@ -10,16 +10,16 @@ from recbole_mm.model.layers.softmax import Scores
 from recbole_mm.tools.errors import UserError
 
 SCORES_AT_ONCE = 1 << 24
-"""Of the users of a batch, 64 MB of float32; every thread has a batch."""
+"""Number of scores of the users in a batch: 64 MB of float32; every thread has a batch."""
 
 
 class WholeScores(nn.Module):
-    """A model as :class:`~recbole_mm.recommend.ranking.Ranker` asks it, of which it needs no more than
-    ``full_sort_predict``. Its users are their scores of all items.
+    """Adapter that lets :class:`~recbole_mm.recommend.ranking.Ranker` use a model that has only
+    ``full_sort_predict``. A user's vector is the user's scores of all items.
 
     Args:
-        model: on its device.
-        config: that it was trained with.
+        model: model on its device.
+        config: configuration that it was trained with.
     """
 
     use_time = False
@@ -37,7 +37,7 @@ class WholeScores(nn.Module):
 
     @property
     def users_at_once(self) -> int:
-        """Of how many users the scores are in memory."""
+        """Number of users whose scores are in memory at once."""
         return max(1, SCORES_AT_ONCE // self.n_items)
 
     def full_sort_predict(self, interaction: Interaction) -> Tensor:
@@ -45,11 +45,11 @@ class WholeScores(nn.Module):
         return self.model.full_sort_predict(interaction).view(len(interaction), self.n_items)
 
     def embed_histories(self, _interaction: Interaction) -> tuple:
-        """Nothing: what :meth:`user_vectors` takes besides the batch."""
+        """What :meth:`user_vectors` takes in addition to the batch: nothing."""
         return ()
 
     def user_vectors(self, interaction: Interaction) -> Tensor:
-        """Scores of all items, ``(b, n_items)``; of those that are never recommended the lowest.
+        """Scores of all items, ``(b, n_items)``; items that are never recommended have the lowest.
 
         Raises:
             UserError: the model reads more than a history has.
@@ -59,7 +59,7 @@ class WholeScores(nn.Module):
         except KeyError as error:
             raise UserError(
                 f"{self.name} reads {error.args[0]!r} of a user, which a history does not have: it "
-                f"ranks the users of its data set alone (recbole-mm compare)"
+                f"ranks only the users of its data set (recbole-mm compare)"
             ) from error
         lowest = torch.finfo(scores.dtype).min
         return scores.masked_fill(scores == -torch.inf, lowest)
@@ -68,15 +68,15 @@ class WholeScores(nn.Module):
         """The scores of some items as a function of :meth:`user_vectors`.
 
         Args:
-            item_id: ``(n,)``.
+            item_id: item ids, ``(n,)``.
         """
         return Scores(_columns, (item_id,))
 
     def screen_of(self, _item_id: Tensor) -> None:
-        """There are no approximations."""
+        """``None``: there are no approximations."""
 
     def history_additions(self, _interaction: Interaction) -> None:
-        """Nothing is added: the scores are complete."""
+        """``None``: nothing is added, since the scores are complete."""
 
     def never_recommended(self) -> Tensor:
         """No item, ``(n_items,)`` bool."""

@@ -1,1 +1,1 @@
-"""What the reports of several commands have in common: ranks, statistics, tables, figures, the page."""
+"""Shared parts of the reports of several commands: ranks, statistics, tables, figures, the page."""

@@ -1,8 +1,8 @@
 r"""Models whose scores are added.
 
-The score of an item is the mean of the members' log-probabilities: of a model that is trained with a
-softmax, and of TransitionGraph, the scores are logits. Counts and sums of similarities are none: added
-to others they outweigh them or vanish.
+The score of an item is the mean of the members' log-probabilities: the scores of TransitionGraph,
+and of a model that is trained with a softmax, are logits. Counts and sums of similarities are not:
+added to other scores they would outweigh them or vanish.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,11 +17,11 @@ from recbole_mm.training.ranking import pieces
 
 
 def mean_log_probability(scores: Sequence[Tensor]) -> Tensor:
-    """The mean over members of the logarithms of the items' probabilities, ``(b, n)``.
+    """The mean over members of the items' log-probabilities, ``(b, n)``.
 
     Args:
-        scores: of each member, ``(b, n)``; ``-inf`` for an item that it never recommends. Where
-            another member does, such an item counts as the last one of the member's list.
+        scores: scores of each member, ``(b, n)``; ``-inf`` for an item that it never recommends. If
+            another member recommends such an item, it counts as the last one of the member's list.
     """
     never = torch.stack([member == -torch.inf for member in scores])
     total = torch.zeros_like(scores[0])
@@ -39,7 +39,7 @@ def evaluate_added(runs: Sequence[Run]) -> dict[str, Evaluation]:
         runs: the members; their data have the same test targets in the same order.
 
     Raises:
-        RunFailed: they do not.
+        RunFailed: the test targets differ.
     """
     evaluations, n_items = {}, runs[0].splits.test.dataset.item_num
     for run in runs:  # as trainer.evaluate does
@@ -65,6 +65,6 @@ def _collect(runs: Sequence[Run], batches: tuple, collect: Callable) -> None:
     interaction, _, row, item = scored[0]
     if any(not torch.equal(own_item, item) for *_, own_item in scored):
         raise RunFailed(
-            "the models whose scores are added have their test targets in another order"
+            "the models whose scores are added have their test targets in different orders"
         )
     collect(mean_log_probability([scores for _, scores, *_ in scored]), interaction, row, item)

@@ -1,4 +1,4 @@
-"""How the numbers of a report were made, in sentences."""
+"""How the numbers of a report were computed, in sentences."""
 
 TIES = {
     "file": "in the order of the file",
@@ -7,20 +7,22 @@ TIES = {
 }
 """``tie_order`` in words."""
 
-LEAVE_ONE_OUT = "Leave-one-out: each user's last event is for test, the one before for validation."
+LEAVE_ONE_OUT = (
+    "Leave-one-out: each user's last event is for test, the one before it for validation."
+)
 
 
 def ranking_conditions(n_items: int, mask_seen: bool, same_domain: bool = False) -> list[str]:
     """What a target is ranked among.
 
     Args:
-        n_items: of the data set.
-        mask_seen: whether items of the history are no candidates at test.
+        n_items: number of items of the data set.
+        mask_seen: whether items of the history are not candidates at test.
         same_domain: whether only items of the target's domain are candidates.
     """
     candidates = f"all {n_items:,} items"
     if same_domain:
-        candidates = f"the items of its domain, of {n_items:,} in all"
+        candidates = f"the items of its domain (of {n_items:,} in total)"
     history = "are candidates too (not masked)"
     if mask_seen:
         history = "are not candidates at test (in validation they are)"

@@ -1,4 +1,4 @@
-"""What a run was made with."""
+"""The software and hardware of a run."""
 
 import os
 import platform

@@ -17,9 +17,9 @@ METADATA = ("Creator", "Date", "Format", "Type")
 MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*"]
 
 CHARACTERS_PER_LINE = 115
-"""Of the legend of a figure."""
+"""Characters per line of the legend of a figure."""
 HANDLE_LENGTH = 9
-"""Of the line or box beside a label, with the space around it, in characters."""
+"""Length of the line or box next to a label, with the space around it, in characters."""
 
 Curve = list[tuple[int, float]]
 """Epochs, counted from 1 (0: before training), or steps, and a score after each."""
@@ -34,10 +34,10 @@ def learning_curves(
     """Validation score by epoch: one line style per label, one line per seed.
 
     Args:
-        curves: label -> one per seed.
-        metric: what is validated.
-        unit: of the first number of a point.
-        levels: scores of what is not trained, drawn as thin level lines.
+        curves: label -> one curve per seed.
+        metric: validation metric.
+        unit: unit of the first number of a point.
+        levels: scores of entries without training, drawn as thin horizontal lines.
     """
     figure = Figure(figsize=(8, 3.6), layout="constrained")
     axes = figure.subplots()
@@ -63,7 +63,7 @@ def learning_curves(
 
 
 def draw_levels(axes, levels: dict[str, float]) -> None:
-    """Thin level lines, by label."""
+    """Draw thin horizontal lines, by label."""
     for number, (label, value) in enumerate(levels.items(), 1):
         axes.axhline(
             value,
@@ -75,7 +75,8 @@ def draw_levels(axes, levels: dict[str, float]) -> None:
 
 
 def as_plain_text(label: str) -> str:
-    """A label that matplotlib shows as it is: no formula between ``$``, and not hidden for a ``_``."""
+    """A label that matplotlib shows literally: no formula between ``$``, not hidden by a leading
+    ``_``."""
     text = label.replace("$", r"\$")
     return f" {text}" if text.startswith("_") else text
 
@@ -93,7 +94,7 @@ def grouped_bars(groups: dict[str, dict[str, Interval]], labels: list[str], metr
 
     Args:
         groups: name of a group -> label -> value; a label that is missing in a group has no bar.
-        labels: in the order of the bars.
+        labels: labels in the order of the bars.
         metric: label of the axis.
     """
     figure = Figure(figsize=(max(8, 1.9 * len(groups)), 3.4), layout="constrained")
@@ -123,7 +124,8 @@ def grouped_bars(groups: dict[str, dict[str, Interval]], labels: list[str], metr
 
 
 def add_legend(figure: Figure, axes) -> None:
-    """Below the axes, as labels may be long: in one line, else in as many columns as fit."""
+    """Put the legend below the axes, since labels may be long: in one line if it fits, else in as
+    many columns as fit."""
     handles, labels = axes.get_legend_handles_labels()
     widths = [len(label) + HANDLE_LENGTH for label in labels]
     columns = len(labels)

@@ -10,12 +10,12 @@ from markupsafe import Markup, escape
 
 
 def render(package: str, name: str, content: dict) -> str:
-    """A template of a package filled with the content; figures are already markup.
+    """Fill a template of a package with the content; figures are already markup.
 
     Args:
-        package: has the folder ``templates``; its templates extend those of this package.
-        name: of the file that the template makes; what is not HTML is not escaped.
-        content: the variables of the template.
+        package: package with a folder ``templates``; its templates extend those of this package.
+        name: name of the file that the template makes; only HTML is escaped.
+        content: variables of the template.
     """
     loader = ChoiceLoader([PackageLoader(package), PackageLoader("recbole_mm.reporting")])
     environment = Environment(loader=loader, autoescape=name.endswith(".html"))
@@ -24,6 +24,6 @@ def render(package: str, name: str, content: dict) -> str:
 
 
 def breakable(text: str) -> Markup:
-    """Text that may be broken before a setting of an entry and before the length of a list, so
-    that wide tables fit on a page."""
+    """Text that may wrap before a setting of an entry and before the length of a list, so that wide
+    tables fit on a page."""
     return Markup(re.sub(r"(?=\+[A-Za-z_]|@\d)", "<wbr>", str(escape(text))))

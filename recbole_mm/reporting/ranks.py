@@ -25,7 +25,7 @@ from recbole_mm.tools.files import whole_or_not
 from recbole_mm.training.ranking import RankCollector
 
 LIST_LENGTH = 10
-"""How many recommended items are stored with a rank."""
+"""Number of recommended items that are stored with a rank."""
 
 GAINS = {
     "recall": lambda _: 1.0,
@@ -36,7 +36,7 @@ GAINS = {
 """Value of a target at a rank within the list; 0 beyond it."""
 
 CANDIDATES, MASKED = TREATMENTS = ("candidates", "masked")
-"""What becomes of the items that a user has had, at test."""
+"""Treatments, at test, of the items in the user's history."""
 
 LIST_METRICS = ("ItemCoverage", "AveragePopularity")
 """RecBole's metrics of whole lists, for the share of the catalog and for its popularity."""
@@ -47,8 +47,8 @@ class Evaluation(NamedTuple):
 
     Attributes:
         ranks: ``user``, ``item`` (tokens), ``rank`` (from 1), ``history_length`` (all earlier
-            events but those of held-out items), ``recommended`` (tokens, best first).
-        metrics: computed by RecBole: those of ranks, and :data:`LIST_METRICS`.
+            events except those of held-out items), ``recommended`` (tokens, best first).
+        metrics: metrics that RecBole computes: those of ranks, and :data:`LIST_METRICS`.
     """
 
     ranks: pl.DataFrame
@@ -89,8 +89,8 @@ def evaluate_ranks(run: Run, mask_seen: bool = False) -> Evaluation:
     """Rank the test targets with the model as it is now.
 
     Args:
-        run: its trainer's model is evaluated.
-        mask_seen: rank the items of the user's history last (but not the target itself).
+        run: run whose trainer's model is evaluated.
+        mask_seen: whether to rank the items of the user's history last (except the target itself).
     """
     trainer = run.trainer
     collector, evaluator = trainer.eval_collector, trainer.evaluator
@@ -104,10 +104,10 @@ def evaluate_ranks(run: Run, mask_seen: bool = False) -> Evaluation:
 
 
 def rank_recorder(run: Run, mask_seen: bool) -> tuple["RankRecorder", Evaluator]:
-    """What keeps the ranks of the test targets, and RecBole's metrics of them.
+    """A recorder of the ranks of the test targets, and RecBole's evaluator of their metrics.
 
     Args:
-        run: its data.
+        run: run whose data are used.
         mask_seen: see :func:`evaluate_ranks`.
     """
     test = run.splits.test.dataset
@@ -116,7 +116,7 @@ def rank_recorder(run: Run, mask_seen: bool) -> tuple["RankRecorder", Evaluator]
     config = config_from_plain({**plain, "metrics": [*GAINS, *LIST_METRICS], "topk": lengths})
     recorder = RankRecorder(config, test, mask_seen)
     recorder.data_collect(run.splits.train)
-    counts = run.splits.train.dataset.item_counts()  # RecBole would count targets alone
+    counts = run.splits.train.dataset.item_counts()  # RecBole would only count targets
     recorder.data_struct.set("data.count_items", dict(enumerate(counts.tolist())))
     return recorder, Evaluator(config)
 
@@ -125,8 +125,8 @@ class RankRecorder(RankCollector):
     """A collector that also keeps every rank and the head of every list.
 
     Args:
-        config: RecBole's.
-        dataset: the test targets, in the order in which they are evaluated.
+        config: RecBole's configuration.
+        dataset: test targets, in the order in which they are evaluated.
         mask_seen: see :func:`evaluate_ranks`.
     """
 
@@ -173,9 +173,9 @@ class RankRecorder(RankCollector):
 
 
 def _histories(dataset) -> tuple[np.ndarray, Callable[[int], Tensor]]:
-    """The length of the history of each target, and the items that its user has had.
+    """The length of the history of each target, and a function that gives its items by row.
 
-    Of files that hold histories (``benchmark_filename``) these are cut to ``MAX_ITEM_LIST_LENGTH``.
+    Histories that are read from files (``benchmark_filename``) are cut to ``MAX_ITEM_LIST_LENGTH``.
     """
     targets = dataset.inter_feat
     if dataset.has_histories:

@@ -1,8 +1,8 @@
 r"""Uncertainty of a comparison: over seeds, and over users.
 
-With two seeds or more of both entries, the interval and the test of a difference show whether it
-would hold for other users and other seeds; with one, for other users of the same trained models. A
-user's targets count together.
+With two or more seeds of both entries, the interval and the test of a difference show whether it
+would hold for other users and other seeds; with one seed, for other users of the same trained
+models. All targets of a user form one unit.
 """
 
 from typing import NamedTuple
@@ -16,17 +16,17 @@ from recbole_mm.reporting.ranks import metric_values
 RESAMPLES = 10_000
 LEVEL = 0.95
 LEAST_USERS = 10
-"""Resamples of fewer users say little about other users."""
+"""Minimum number of users for an interval: resamples of fewer say little about other users."""
 CELLS_PER_BLOCK = 4_000_000
 
 
 class Interval(NamedTuple):
-    """A value with its bootstrap interval.
+    """A value with its confidence interval over users, or over users and seeds.
 
     Attributes:
-        value: of all users.
-        low, high: ``None`` for fewer than :data:`LEAST_USERS` users, or if all of them have the
-            same value.
+        value: mean over the targets of all users.
+        low, high: limits; ``None`` for fewer than :data:`LEAST_USERS` users, or if all of them have
+            the same value.
     """
 
     value: float
@@ -39,11 +39,11 @@ class Comparison(NamedTuple):
 
     Attributes:
         difference: entry minus baseline.
-        p: two-sided.
-        corrected_p: after Holm's correction for the number of entries.
-        includes_seeds: whether interval and p are about other seeds as well as other users
-            (:func:`welch_test`); otherwise about other users of these trained models alone (bootstrap
-            and :func:`randomization_test`), as with one seed.
+        p: two-sided p value.
+        corrected_p: p value after Holm's correction for the number of entries.
+        includes_seeds: whether interval and p generalize to other seeds as well as other users
+            (:func:`welch_test`); otherwise, as with one seed, only to other users of these trained
+            models (bootstrap and :func:`randomization_test`).
     """
 
     difference: Interval
@@ -66,7 +66,7 @@ def seed_values(ranks: pl.DataFrame, metric: str) -> dict[str, list[float]]:
 
 
 def deviation(values: list[float]) -> float | None:
-    """Standard deviation over seeds; ``None`` for one seed, which has none."""
+    """Standard deviation over seeds; ``None`` for a single seed."""
     return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
@@ -112,7 +112,7 @@ def bootstrap(sums: np.ndarray, counts: np.ndarray, seed: int = 0) -> np.ndarray
         ``(RESAMPLES, k)``; the columns share their draws, so their differences are paired.
     """
     rng, n = np.random.default_rng(seed), len(counts)
-    # users with one target and only zeros, often most users, are all alike
+    # users with one target and only zeros, often most users, are interchangeable
     plain = (counts == 1) & (sums == 0).all(1)
     others = np.column_stack([sums, counts])[~plain]
     k = len(others)
@@ -177,8 +177,8 @@ def compare(ranks: pl.DataFrame, metric: str, baseline: str) -> dict[str, Compar
 
     Args:
         ranks: see :func:`user_table`.
-        metric: e.g. ``NDCG@10``.
-        baseline: a label.
+        metric: name of the metric, e.g. ``NDCG@10``.
+        baseline: label of the baseline.
     """
     others, differences, counts = _differences(ranks, metric, baseline)
     if not others:
@@ -208,19 +208,19 @@ def compare(ranks: pl.DataFrame, metric: str, baseline: str) -> dict[str, Compar
 def welch_test(
     differences: np.ndarray, counts: np.ndarray, seeds: list[float], baseline_seeds: list[float]
 ) -> tuple[Interval, float]:
-    r"""A difference as it would be found with other users AND other seeds: interval and p.
+    r"""Interval and p of a difference, which generalize to other users AND other seeds.
 
     The variance of the mean difference is that of users (of their paired differences, averaged over
     seeds) plus that of the seeds of either entry, :math:`s^2/S`; degrees of freedom are
-    Welch-Satterthwaite's. What seeds and users do together is in both parts, so the test is slightly
-    conservative.
+    Welch-Satterthwaite's. The interaction of seeds and users is in both parts, so the test is
+    slightly conservative.
 
     Args:
         differences: sums over a user's targets, averaged over seeds, entry minus baseline
             ``(users,)``.
         counts: targets of each user ``(users,)``.
         seeds: mean over targets of each run of the entry, two or more.
-        baseline_seeds: likewise.
+        baseline_seeds: mean over targets of each run of the baseline, two or more.
 
     Returns:
         the interval, and the two-sided p.
@@ -249,7 +249,7 @@ def _have_spread(seeds: list[float], baseline_seeds: list[float], counts: np.nda
 
 
 def _blocks(n: int) -> list[int]:
-    """Sizes of blocks of resamples, so that the memory is bounded."""
+    """Sizes of blocks of resamples that bound the memory."""
     size = max(1, CELLS_PER_BLOCK // max(1, n))
     return [min(size, RESAMPLES - start) for start in range(0, RESAMPLES, size)]
 

@@ -21,9 +21,9 @@ class Table(NamedTuple):
     """Text cells.
 
     Attributes:
-        head: of the columns.
-        rows: below it.
-        marks: the best and the second best cells, by row and column.
+        head: heads of the columns.
+        rows: rows below the head.
+        marks: marks of the best and the second-best cells, by row and column.
     """
 
     head: list[str]
@@ -32,11 +32,11 @@ class Table(NamedTuple):
 
 
 def best_two(columns: dict[int, list[float]]) -> dict[tuple[int, int], str]:
-    """Marks of the largest and the second largest values of columns; equal ones, to four decimals,
-    have the same mark, and where all are equal none has one.
+    """Marks of the largest and second-largest values of each column; values that are equal to four
+    decimals have the same mark, and a column of equal values has none.
 
     Args:
-        columns: values of all rows, by column; minus infinity where a row has none.
+        columns: values of all rows, by column; minus infinity for a row without a value.
     """
     marks: dict[tuple[int, int], str] = {}
     for column, values in columns.items():
@@ -53,8 +53,8 @@ def settings_table(configs: dict[str, dict], further: Sequence[str] = ()) -> Tab
     """One row per hyper-parameter that an entry reads, one column per entry.
 
     Args:
-        configs: label -> configuration; empty for what is not a model.
-        further: keys beside these.
+        configs: label -> configuration; empty for entries that are not models.
+        further: additional keys.
     """
     configs = {label: config for label, config in configs.items() if config}
     read = {
@@ -91,7 +91,8 @@ def environment_table(made_with: list[tuple[dict[str, str], list[str]]]) -> Tabl
 
 
 def _distinct(heads: list[str]) -> list[str]:
-    """The heads of columns; equal ones, as of seeds of one entry, are numbered."""
+    """The heads of columns; duplicates, such as those of several seeds of an entry, are
+    numbered."""
     return [
         f"{head} ({heads[: place + 1].count(head)})" if heads.count(head) > 1 else head
         for place, head in enumerate(heads)
@@ -130,7 +131,7 @@ def difference_cell(interval: Interval | None) -> str:
 
 
 def aligned(table: Table) -> list[str]:
-    """The table as lines of text, the first column to the left."""
+    """The table as lines of text, with the first column left-aligned."""
     widths = [max(map(len, column)) for column in zip(table.head, *table.rows, strict=True)]
     lines = []
     for row in (table.head, *table.rows):
@@ -140,8 +141,7 @@ def aligned(table: Table) -> list[str]:
 
 
 def latex(table: Table) -> str:
-    """The table in the style of the package booktabs; the best value is bold, the second best
-    underlined."""
+    """The table in booktabs style; the best value is bold, the second-best underlined."""
     cells = pd.DataFrame(table.rows).map(_plain)
     styles = pd.DataFrame("", index=cells.index, columns=cells.columns)
     for (row, column), mark in table.marks.items():

@@ -1,4 +1,4 @@
-r"""Checkpoints of the papers' authors, renamed to our parameters.
+r"""Checkpoints of the papers' authors, with their parameters renamed to ours.
 
 Only tensors are read: nothing in such a file can execute code. The released MISSRec checkpoints
 also hold pickled RecBole objects, which ``weights_only`` refuses as a whole; here everything but
@@ -85,8 +85,8 @@ FEATURES = {
     "MISSRec": {"text": CLIP, "image": CLIP},
     "MMM4Rec": {"text": SIGLIP, "image": SIGLIP},
 }
-"""How the features were made that the released parameters know: UniSRec's ``process_amazon.py``, MISSRec's
-paper, MMM4Rec's ``extract_feature.py``."""
+"""How the features were made that the released parameters were trained on, according to UniSRec's
+``process_amazon.py``, MISSRec's paper, and MMM4Rec's ``extract_feature.py``."""
 
 
 class AuthorsCheckpointError(UserError):
@@ -94,7 +94,7 @@ class AuthorsCheckpointError(UserError):
 
 
 def rename_mmm4rec(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Authors' MMM4Rec state to ours (convolutions lose their axis of size 1)."""
+    """Rename the authors' MMM4Rec state to ours (convolutions lose their axis of size 1)."""
     renamed = {}
     for name, value in state.items():
         if re.search(MMM4REC_LEFT_OUT, name) or (name == "fusion_factor" and value.dim() == 0):
@@ -105,7 +105,8 @@ def rename_mmm4rec(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def rename_missrec(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Authors' MISSRec state to ours (one look-up table of interests for all modalities)."""
+    """Rename the authors' MISSRec state to ours (one look-up table of interests for all
+    modalities)."""
     lookups = [state[name] for name in MISSREC_LOOKUPS if name in state]
     renamed = {
         _rename(name, MISSREC): value
@@ -118,7 +119,7 @@ def rename_missrec(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def rename_unisrec(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Authors' UniSRec state to ours."""
+    """Rename the authors' UniSRec state to ours."""
     return {
         _rename(name, UNISREC): value.T.contiguous() if ".lin." in name else value
         for name, value in state.items()
@@ -132,14 +133,14 @@ def import_authors_checkpoint(path, model: str) -> dict[str, Tensor]:
     Args:
         path: ``.ckpt`` of MMM4Rec (its ``model`` entry), or ``.pth`` of MISSRec or UniSRec
             (``state_dict``).
-        model: one of :data:`IMPORTERS`.
+        model: name of a model in :data:`IMPORTERS`.
 
     Returns:
         a state dict; tables that belong to a data set are in it if the file has them.
 
     Raises:
-        AuthorsCheckpointError: no importer for this model; the file is not a checkpoint, is
-            damaged, has none of the model's parameters, or NaN or infinite ones.
+        AuthorsCheckpointError: there is no importer for this model, or the file is not a
+            checkpoint, is damaged, has none of the model's parameters, or has NaN or infinite ones.
     """
     path = Path(path)
     if model not in IMPORTERS:
@@ -164,7 +165,7 @@ def import_authors_checkpoint(path, model: str) -> dict[str, Tensor]:
     refuse_unusable(state, str(path), AuthorsCheckpointError)
     try:
         return rename(state)
-    except (RuntimeError, IndexError) as error:  # of shapes that no release has
+    except (RuntimeError, IndexError) as error:  # shapes that no release has
         raise AuthorsCheckpointError(
             f"{path}: its parameters do not have the shapes of {model}'s release ({error})."
         ) from error
@@ -216,7 +217,7 @@ READ = {
 
 
 class InertUnpickler(pickle.Unpickler):
-    """Knows tensors; whatever else a file names becomes a :class:`StandIn`."""
+    """Reads tensors; anything else that a file names becomes a :class:`StandIn`."""
 
     def find_class(self, module, name):
         return super().find_class(module, name) if (module, name) in READ else StandIn

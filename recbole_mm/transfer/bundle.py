@@ -4,16 +4,16 @@ r"""A bundle: a folder with a trained model and its items, which can be shared a
 config.json        model, configuration, how features were made, data, metrics
 model.safetensors  parameters and buffers
 items.safetensors  of every modality ``<modality>.feature`` ``(n, F)`` float16 (float32 where
-                   the values do not fit), ``<modality>.present`` ``(n,)`` bool and, of the
+                   the values do not fit), ``<modality>.present`` ``(n,)`` bool and, for the
                    embedded extractor, its space; ``counts`` ``(n,)`` int64, training
                    interactions; ``offered`` ``(n,)`` bool; row 0 is the padding item
 items.json         outside ids and, if they are known, titles (``title``) and names of pictures (``image``)
 README.md          the model card
-manifest.json      format version, sizes and SHA-256 of the files above but README.md
+manifest.json      format version, sizes and SHA-256 of the files above except README.md
 ================== ====================================================================
 
-Names of files are fixed, none is read from a file. Tensors are read by safetensors, which takes no
-more memory than the file has bytes.
+File names are fixed; none is read from a file. Tensors are read by safetensors, which uses no more
+memory than the size of the file.
 """
 
 from collections.abc import Mapping
@@ -37,7 +37,7 @@ MANIFEST, CONFIG, MODEL = "manifest.json", "config.json", "model.safetensors"
 ITEMS, TOKENS, CARD = "items.safetensors", "items.json", "README.md"
 HASHED = (CONFIG, MODEL, ITEMS, TOKENS)
 LARGEST_TEXT = 1 << 20
-"""Bytes of the manifest and of config.json."""
+"""Maximum size of the manifest and of config.json, in bytes."""
 
 
 class BundleError(UserError):
@@ -48,10 +48,11 @@ class Bundle(NamedTuple):
     """The content of a bundle.
 
     Attributes:
-        config: of ``config.json``; has ``model``, its name, and ``config``, its configuration.
+        config: content of ``config.json``, with the name of the model (``model``) and its
+            configuration (``config``).
         state: parameters and buffers by name.
         items: tensors of ``items.safetensors``.
-        tokens: of ``items.json``; has ``item``, the outside ids, the padding item first.
+        tokens: content of ``items.json``, with the outside ids (``item``), the padding item first.
     """
 
     config: dict
@@ -70,13 +71,13 @@ def write_bundle(folder, bundle: Bundle, card: str) -> None:
     """Write a bundle into a folder; the manifest comes last, so that an unfinished one is refused.
 
     Args:
-        folder: is made if it does not exist.
-        bundle: what it holds.
-        card: the text of README.md.
+        folder: folder of the bundle, created if it does not exist.
+        bundle: content of the bundle.
+        card: text of README.md.
 
     Raises:
-        OSError: it cannot be written.
-        CannotSave: likewise.
+        OSError: a file cannot be written.
+        CannotSave: safetensors cannot write a file.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -102,7 +103,7 @@ def write_bundle(folder, bundle: Bundle, card: str) -> None:
 
 
 def _with_own_memory(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """On the CPU; a tensor that shares its memory, which safetensors refuses, is copied."""
+    """The tensors on the CPU; one that shares its memory, which safetensors refuses, is copied."""
     seen, own = set(), {}
     for key, tensor in tensors.items():
         given = tensor.detach().cpu().contiguous()
@@ -127,8 +128,8 @@ def read_bundle(folder) -> Bundle:
 
 
 def read_parameters(folder) -> tuple[dict, dict[str, Tensor], dict, list[Record]]:
-    """Configuration, with the name of the ``model``, parameters, how the features were made, and the
-    records of the data of the training; see :func:`read_bundle`."""
+    """The configuration with the name of the ``model``, the parameters, how the features were made,
+    and the records of the training data; see :func:`read_bundle`."""
     folder = Path(folder)
     _check_files(folder)
     described = _read_config(folder)
@@ -144,8 +145,8 @@ def _training_data(described: dict) -> list[Record]:
 
 
 def what_is_missing(path) -> str:
-    """Why nothing can start from a path, in words that follow it; empty for a file, and for a folder
-    with the manifest of a bundle."""
+    """Why a model cannot start from a path, in words that follow the path; empty for a file, and
+    for a folder with the manifest of a bundle."""
     path = Path(path)
     if path.is_file() or (path / MANIFEST).is_file():
         return ""
@@ -159,7 +160,7 @@ def what_is_missing(path) -> str:
 
 
 def hashed_file(path) -> Path:
-    """The file whose content tells a checkpoint, or a bundle, from every other."""
+    """The file whose content identifies a checkpoint or a bundle."""
     return Path(path) / MANIFEST if is_bundle(path) else Path(path)
 
 
@@ -182,7 +183,8 @@ def _check_files(folder: Path) -> None:
         same = isinstance(known, Mapping) and path.stat().st_size == known.get("bytes")
         if not same or sha256_of_file(path) != known.get("sha256"):
             raise BundleError(
-                f"{path}: damaged: its content is not what the bundle was written with. Copy or download it again"
+                f"{path}: damaged: its content has changed since the bundle was written. "
+                f"Copy or download it again"
             )
 
 

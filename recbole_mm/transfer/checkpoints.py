@@ -1,4 +1,4 @@
-"""Reading a checkpoint of ours: plain data, no code, no more memory than the file has bytes."""
+"""Reading one of our checkpoints: plain data, no code, no more memory than the size of the file."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from recbole_mm.tools.torch_files import (
 )
 
 OF_RECBOLE = b"recbole.utils.enum_type"
-"""In the pickle of every checkpoint of RecBole's trainer."""
+"""Name in the pickle of every checkpoint of RecBole's trainer."""
 
 
 class CheckpointError(UserError):
@@ -21,7 +21,7 @@ class CheckpointError(UserError):
 
 
 class UnusableCheckpoint(CheckpointError):
-    """A checkpoint of ours with parameters that are NaN, infinite or not tensors."""
+    """One of our checkpoints, with parameters that are NaN, infinite or not tensors."""
 
 
 class CheckpointOfRecBole(CheckpointError):
@@ -34,15 +34,16 @@ def read_checkpoint(path) -> dict:
     Its tensors are mapped from the file.
 
     Args:
-        path: of the file.
+        path: path of the file.
 
     Returns:
-        what the trainer wrote, ``config`` with the name of one of our models, ``state_dict``, ...
+        the dictionary that the trainer wrote: ``config`` with the name of one of our models,
+        ``state_dict``, ...
 
     Raises:
         CheckpointError: the file does not exist, is damaged, or holds something else.
         UnusableCheckpoint: it has NaN or infinite parameters.
-        CheckpointOfRecBole: it is one of RecBole's trainer.
+        CheckpointOfRecBole: it was written by RecBole's trainer.
     """
     path = Path(path)
     if not path.is_file():
@@ -55,9 +56,9 @@ def read_checkpoint(path) -> dict:
         if not pickle_has(path, OF_RECBOLE):
             raise CheckpointError(f"{refusal}, or a damaged one ({error})") from error
         raise CheckpointOfRecBole(
-            f"{path}: a checkpoint of RecBole's trainer (its own models, and baselines that train "
-            f"nothing), with which recommend and recbole.quick_start.load_data_and_model work; only "
-            f"{known} can be used here"
+            f"{path}: a checkpoint of RecBole's trainer (its own models, and baselines without "
+            f"training), which recommend and recbole.quick_start.load_data_and_model can read; "
+            f"only {known} can be used here"
         ) from error
     except TorchFileError as error:
         raise CheckpointError(f"{refusal}, or a damaged one ({error})") from error

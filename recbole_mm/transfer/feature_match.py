@@ -1,8 +1,9 @@
-"""Whether a pre-trained model knows the features that it is to read.
+"""Whether a pre-trained model was trained on the kind of features that it is to read.
 
-Its adapters map the vectors of one encoder; those of another one, even of the same width, mean nothing
-to them. Feature files say how they were made (:mod:`recbole_mm.data.feature_files`), checkpoints and
-bundles record it, and for the authors' files it is known from their papers and code.
+Its adapters map the vectors of one encoder; those of another one, even of the same width, are
+meaningless to them. Feature files state how they were made (:mod:`recbole_mm.data.feature_files`),
+checkpoints and bundles record it, and for the authors' files it is known from their papers and
+code.
 """
 
 import re
@@ -16,20 +17,20 @@ SAME = (
     {"googlebertbertbaseuncased", "bertbaseuncased"},
     {"googlesiglipbasepatch16224", "siglipbasepatch16224"},
 )
-"""Names of the same encoder, in lower case, without other characters than letters and digits."""
+"""Groups of names of the same encoder, reduced to lower-case letters and digits."""
 
 SHORTEST_HASH = 12
 
 UNNAMED = "as in "
-"""Begins the encoder of converted features: the name of the authors' file."""
+"""Prefix of the encoder of converted features; the name of the authors' file follows."""
 
 
 class FeatureMatch(NamedTuple):
-    """The features that a pre-trained model knows, beside those that it is to read.
+    """The features that a pre-trained model was trained on, compared with those that it is to read.
 
     Attributes:
-        different: of each modality whose features are others, the facts on both sides.
-        unknown: of each modality whose encoder is not known on both sides, what is.
+        different: modality -> the differing facts of both sides, if its features differ.
+        unknown: modality -> the encoders of both sides, if one of them is unknown.
     """
 
     different: dict[str, str]
@@ -40,10 +41,10 @@ def match_features(known: Mapping | None, given: Mapping, modalities) -> Feature
     """Compare how features were made.
 
     Args:
-        known: to the pre-trained model: modality -> ``info`` of its feature file; ``None``: not
-            recorded.
-        given: the same, of the data.
-        modalities: that the model and the data have.
+        known: features of the pre-trained model: modality -> ``info`` of its feature file; ``None``
+            if not recorded.
+        given: features of the data, in the same form.
+        modalities: modalities that the model and the data have.
     """
     match = FeatureMatch({}, {})
     for modality in modalities:
@@ -90,8 +91,8 @@ def _differences(theirs: Mapping, mine: Mapping) -> list[str]:
 
 
 def _same_revision(theirs: Mapping, mine: Mapping) -> bool:
-    """Whether both name one commit, or one hash of weights, so that the encoder is the same under two
-    names, such as two folders."""
+    """Whether both record the same commit or hash of weights: the encoder is then the same under
+    two names, such as two folders."""
     revision = theirs.get("revision")
     return (
         isinstance(revision, str)
@@ -113,6 +114,7 @@ def _plain(name: str) -> str:
 
 
 def _same_space(theirs: Mapping, mine: Mapping) -> bool:
-    """Of the embedded extractor, whose space depends on the texts and pictures that it was fitted to."""
+    """Whether both have the same space of the embedded extractor, which depends on the texts and
+    pictures that it was fitted to."""
     facts = ("space",) if "space" in theirs and "space" in mine else ("shared_with",)
     return all(theirs.get(fact) == mine.get(fact) for fact in facts)

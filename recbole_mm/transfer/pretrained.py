@@ -1,4 +1,4 @@
-"""Starting a model from the parameters of another: strict, with every exception named."""
+"""Starting a model from the parameters of another: strict, with every exception stated."""
 
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatch
@@ -32,13 +32,13 @@ class TransferError(UserError):
 
 
 class Pretrained(NamedTuple):
-    """What a model may start from.
+    """Parameters that a model can start from.
 
     Attributes:
         state: parameters by our names.
-        config: the configuration that they were trained with; ``None`` for a released file, which
+        config: configuration that they were trained with; ``None`` for a released file, which
             does not have it.
-        features: how the features were made that they know, by modality; ``None`` if it was not
+        features: facts on the features that they were trained on, by modality; ``None`` if not
             recorded.
         training_data: records of the data that they were trained on
             (:mod:`recbole_mm.data.training_data`).
@@ -51,9 +51,9 @@ class Pretrained(NamedTuple):
 
 
 class Transferred(NamedTuple):
-    """Names of the parameters that were taken over, those of the checkpoint that were left out,
-    and those of the model that keep their initial values; and what is recorded of the data of the
-    checkpoint."""
+    """Names of the transferred parameters, of those of the checkpoint that are not used, and of
+    those of the model that keep their initial values; and the records of the checkpoint's training
+    data."""
 
     loaded: list[str]
     left_out: list[str]
@@ -62,14 +62,14 @@ class Transferred(NamedTuple):
 
     def __str__(self) -> str:
         return (
-            f"{len(self.loaded)} parameters are transferred; left out: {_listing(self.left_out)}; new: "
+            f"{len(self.loaded)} parameters are transferred; not used: {_listing(self.left_out)}; new: "
             f"{_listing(self.fresh)}"
         )
 
 
 def read_pretrained(path, model: str) -> Pretrained:
-    """The parameters in a checkpoint of ours, a bundle or a file of the papers' authors, without
-    executing code.
+    """Read the parameters of one of our checkpoints, a bundle or a file of the papers' authors,
+    without executing code.
 
     Args:
         path: a checkpoint of :class:`~recbole_mm.training.trainer.MultiModalTrainer`, the folder of a
@@ -78,11 +78,11 @@ def read_pretrained(path, model: str) -> Pretrained:
         model: name of the model that is to start from it.
 
     Raises:
-        TransferError: the file does not exist, it is a folder but no bundle, or it is a checkpoint of
-            another model.
-        BundleError: a damaged bundle.
-        UnusableCheckpoint: NaN or infinite parameters.
-        AuthorsCheckpointError: it is neither ours nor a released one.
+        TransferError: the file does not exist, it is a folder but not a bundle, or it is a
+            checkpoint of another model.
+        BundleError: the bundle is damaged.
+        UnusableCheckpoint: parameters are NaN or infinite.
+        AuthorsCheckpointError: the checkpoint is neither ours nor a released one.
     """
     path = Path(path)
     if missing := what_is_missing(path):
@@ -114,13 +114,13 @@ def read_pretrained(path, model: str) -> Pretrained:
 def refuse_another_function(
     model: type[MultiModalRecommender], trained_with: dict, config, allowed: Iterable[str]
 ) -> None:
-    """The same parameters under other settings are another function.
+    """Refuse settings with which the same parameters would compute another function.
 
     Args:
-        model: class whose ``function_keys`` have to be equal.
-        trained_with: the configuration of the parameters.
-        config: the configuration that they are to run with.
-        allowed: keys that may differ all the same (``allow_changed_keys``).
+        model: class whose ``function_keys`` must be equal.
+        trained_with: configuration of the parameters.
+        config: configuration that they are to run with.
+        allowed: keys that may differ nevertheless (``allow_changed_keys``).
 
     Raises:
         TransferError: keys differ; the message has both values.
@@ -146,19 +146,19 @@ def refuse_another_function(
 def refuse_other_features(
     model: MultiModalRecommender, pretrained: Pretrained, fresh: Iterable[str], allowed: bool
 ) -> None:
-    """The adapters of a pre-trained model map the features of one encoder; those of another one mean
-    nothing to them.
+    """Refuse features of another encoder than those that a pre-trained model was trained on, since
+    they are meaningless to its adapters.
 
-    Modalities whose adapters start from scratch are not compared. What is not known is logged.
+    Modalities whose adapters start from scratch are not compared. Unknown encoders are logged.
 
     Args:
-        model: that is to start from it.
-        pretrained: its parameters, and how the features were made that they know.
+        model: model that is to start from the parameters.
+        pretrained: parameters, with facts on the features that they were trained on.
         fresh: patterns of parameters that keep their initial values.
-        allowed: log different features, instead of refusing them.
+        allowed: whether to log different features instead of refusing them.
 
     Raises:
-        TransferError: the features of a modality are others.
+        TransferError: the features of a modality differ.
     """
     names = {
         modality: [name for name in pretrained.state if name.startswith(f"adapters.{modality}.")]
@@ -169,8 +169,8 @@ def refuse_other_features(
     logger = getLogger()
     for modality, facts in match.unknown.items():
         logger.warning(
-            f"pre_model_path: {modality} features by {facts}: whether they are the same cannot be checked. "
-            f"With features of another encoder the pre-trained adapter means nothing."
+            f"pre_model_path: {modality} features by {facts}: cannot check whether they are the "
+            f"same. For features of another encoder the pre-trained adapter is meaningless."
         )
     if not match.different:
         return
@@ -180,10 +180,10 @@ def refuse_other_features(
         return
     patterns = [f"adapters.{modality}.*" for modality in match.different]
     raise TransferError(
-        f"its adapters know other features, so that its scores would mean nothing: {others}. Extract the "
-        f"features as for the checkpoint (recbole-mm extract; those of the embedded extractor for both "
-        f"data sets in one call), or train adapters from scratch (reset: {patterns}), or set "
-        f"allow_other_features: True to run it all the same."
+        f"its adapters were trained on other features, so its scores would be meaningless: "
+        f"{others}. Extract the features as for the checkpoint (recbole-mm extract; those of the "
+        f"embedded extractor for both data sets in one call), or train adapters from scratch "
+        f"(reset: {patterns}), or set allow_other_features: True to run it anyway."
     )
 
 
@@ -193,26 +193,26 @@ def load_pretrained(
     reset: Iterable[str] = (),
     allow_fewer_layers: bool = False,
 ) -> Transferred:
-    """Start a model from pre-trained parameters; nothing is dropped that is not named.
+    """Start a model from pre-trained parameters; nothing is dropped unless it is named.
 
-    Every parameter must be in both, with the same shape, but for
+    Every parameter must be in both, with the same shape, except
 
     - those of one data set (``model.domain_parameters``);
-    - the propensity to repeat, if only one of both has learned it, or by another length;
+    - the propensity to repeat, if only one of the two has learned it, or they differ in its length;
     - those that ``reset`` names: they keep their initial values;
     - those of modalities that the model's data lack (``model.modality_parameters``);
     - the upper layers of a deeper pre-trained model (``model.layer_stacks``), if allowed.
 
     Args:
-        model: of ours.
+        model: model of this package.
         state: pre-trained parameters, by our names.
         reset: glob patterns of names in the model or in ``state``.
-        allow_fewer_layers: the model takes the lower layers of a deeper one.
+        allow_fewer_layers: whether the model may take the lower layers of a deeper one.
 
     Raises:
         TransferError: a pattern matches nothing, or parameters differ; the message lists those
-            that only the checkpoint has, those that only the model has, and those of other
-            shapes. The model is unchanged then.
+            that only the checkpoint has, those that only the model has, and those with different
+            shapes. The model is then unchanged.
     """
     own = model.state_dict()
     for pattern in reset:
@@ -251,7 +251,7 @@ def load_pretrained(
             f"the checkpoint does not fit this {type(model).__name__}; only in the checkpoint: "
             f"{_listing(surplus)}; only in the model: {_listing(wanted - given)}; with another "
             f"shape: {_listing(shapes)}.{hint} Make the settings equal, or name in "
-            f"'reset' the parameters that are not taken over."
+            f"'reset' the parameters that are not to be transferred."
         )
     loaded = sorted(wanted & given)
     model.load_state_dict({**own, **{name: state[name] for name in loaded}})
@@ -300,7 +300,7 @@ def freeze_from_config(model, config) -> list[str]:
     """Freeze what ``freeze`` names; see :func:`freeze`.
 
     Raises:
-        TransferError: also when the model is not one of this package.
+        TransferError: see :func:`freeze`; also if the model is not one of this package.
     """
     patterns = config["freeze"] or []
     if patterns:
@@ -312,8 +312,8 @@ def start_from_config(model, config) -> Transferred | None:
     """Start from ``pre_model_path`` with ``reset`` and ``allow_fewer_layers``.
 
     Raises:
-        TransferError: the model is not one of this package, there is nothing to reset or to change, IDs would
-            be tested that nothing has trained, or see :func:`load_pretrained`.
+        TransferError: the model is not one of this package, there is nothing to reset or to adapt,
+            or untrained item IDs would be tested; see also :func:`start_from`.
     """
     if getattr(model, "pre_model_path", None):  # S3Rec has read it
         return None
@@ -324,7 +324,7 @@ def start_from_config(model, config) -> Transferred | None:
     if config["lora_rank"] and not path:
         raise TransferError(
             f"lora_rank: {config['lora_rank']} without pre_model_path: small changes of random weights "
-            f"learn little. Name what to start from, or set lora_rank: 0."
+            f"learn little. Set pre_model_path, or lora_rank: 0."
         )
     if reset and not path:
         raise TransferError(f"reset: {reset} without pre_model_path: all parameters are new.")
@@ -332,7 +332,7 @@ def start_from_config(model, config) -> Transferred | None:
         return None
     if model.use_item_id and config["epochs"] == 0:
         raise TransferError(
-            "epochs: 0 would test item IDs that nothing has trained: those of pre_model_path "
+            "epochs: 0 would test untrained item IDs: those of pre_model_path "
             "belong to its own data. Set use_item_id: False; the README shows how to test a "
             "checkpoint on its own data."
         )
@@ -345,13 +345,14 @@ def start_from(model, config, pretrained: Pretrained, origin: str) -> Transferre
     """Start from pre-trained parameters with ``reset`` and ``allow_fewer_layers``.
 
     Args:
-        model: of this package; it gets the parameters.
-        config: of its run.
-        pretrained: what it starts from.
-        origin: names it in messages.
+        model: model of this package, which gets the parameters.
+        config: configuration of its run.
+        pretrained: parameters that it starts from.
+        origin: name of their source in messages.
 
     Raises:
-        TransferError: see :func:`load_pretrained`, or it would compute something else with them.
+        TransferError: the parameters do not fit (:func:`load_pretrained`), or the model would
+            compute something else with them.
     """
     reset = config["reset"] or []
     try:
@@ -392,7 +393,7 @@ def _require_match(key: str, pattern: str, names, model):
 
 
 def _unequal(patterns: Iterable[str], own: Mapping, state: Mapping) -> set[str]:
-    """Names that match a pattern and are not in both, in one shape."""
+    """Names that match a pattern and are not in both with the same shape."""
     named = {name for name in (*own, *state) if _matches(name, patterns)}
     return {
         name

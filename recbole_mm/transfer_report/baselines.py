@@ -1,4 +1,4 @@
-"""Baselines on a target that train nothing: popularity, and neighbors by each modality."""
+"""Baselines on a target without training: popularity, and neighbors by each modality."""
 
 from recbole.utils.argument_list import dataset_arguments
 
@@ -19,8 +19,9 @@ def baseline_configs(config, modalities: list[str]) -> dict[str, RunConfig]:
     """The configurations of the baselines, by name.
 
     Args:
-        config: of a model on the target.
-        modalities: of that model; each gives the nearest neighbors of the last items of a history.
+        config: configuration of a model on the target.
+        modalities: modalities of that model; each gives the nearest neighbors of the last items of
+            a history.
     """
     plain = config_to_plain(config)
     common = {key: plain[key] for key in COMMON_KEYS if key in plain}

@@ -1,4 +1,4 @@
-"""What a target's data are under a condition, and how many epochs are how many optimizer steps."""
+"""The data of a target under a condition, and the conversion of epochs to optimizer steps."""
 
 import math
 from typing import NamedTuple
@@ -13,12 +13,12 @@ class Description(NamedTuple):
     """A target under a condition.
 
     Attributes:
-        counts: users, items, interactions, and users and targets of each part; with items that are
-            left out, test targets are these.
-        modalities: of the model.
-        held_out: tokens of the items that are left out of training.
+        counts: numbers of users, items, interactions, training users, and targets of each part;
+            with held-out items, only these count as test targets.
+        modalities: modalities of the model.
+        held_out: tokens of the items that are excluded from training.
         tied_targets: test targets of leave-one-out that depend on the order of ties.
-        steps_per_epoch: optimizer steps.
+        steps_per_epoch: optimizer steps per epoch.
     """
 
     counts: dict[str, int]
@@ -29,10 +29,10 @@ class Description(NamedTuple):
 
 
 def describe(config) -> Description:
-    """Load and divide the data of a configuration.
+    """Load and split the data of a configuration.
 
     Raises:
-        UserError: they do not exist, or cannot be used or divided in this way.
+        UserError: the data do not exist, or cannot be used or split in this way.
     """
     splits = load_splits(config)
     train, valid, test = (loader.dataset for loader in splits)
@@ -63,17 +63,17 @@ def describe(config) -> Description:
 
 
 def equal_steps(config, steps_of_all: int, steps: int, wanted: int | None) -> dict:
-    """The epochs of a training set with which a model takes as many optimizer steps as with all
-    users, and waits for a gain as long; rounded to whole epochs, one at least.
+    """The epochs and the patience with which a model takes as many optimizer steps on a training
+    set as on all users, and waits as long for a gain; rounded to whole epochs, at least one.
 
-    It is validated after as many of its own, shorter epochs: the best of a small training set comes
-    after few steps.
+    The model is validated after its own, shorter epochs: the best epoch of a small training set
+    comes after few steps.
 
     Args:
-        config: with ``epochs`` and ``stopping_step`` for all users.
+        config: configuration with ``epochs`` and ``stopping_step`` for all users.
         steps_of_all: optimizer steps of an epoch with all users.
-        steps: of an epoch with this training set.
-        wanted: optimizer steps in all; ``None``: those of the configured epochs on all users.
+        steps: optimizer steps of an epoch with this training set.
+        wanted: optimizer steps in total; ``None``: those of the configured epochs on all users.
 
     Returns:
         the keys that change.

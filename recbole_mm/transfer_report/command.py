@@ -1,4 +1,4 @@
-"""The command ``recbole-mm transfer-report``: what pre-training brings, against its controls."""
+"""The command ``recbole-mm transfer-report``: the effect of pre-training, against its controls."""
 
 import argparse
 from pathlib import Path
@@ -14,9 +14,9 @@ from recbole_mm.tools.files import require_writable
 DESCRIPTION = """\
 Compare transfer with its controls on each target of a file of stages: trained from scratch,
 transferred with a frozen encoder, transferred and trained as a whole (unfrozen), tested as
-pre-trained (zero-shot), and tested with random weights over the same features (untrained); beside
-them popularity and the nearest neighbors by each modality, which train nothing, alone and added to
-what is tested without training."""
+pre-trained (zero-shot), and tested with random weights over the same features (untrained); in
+addition popularity and the nearest neighbors by each modality, which need no training, alone and
+added to the starts that are tested without training."""
 
 EPILOG = """\
 examples:
@@ -32,7 +32,7 @@ def main(arguments: list[str]) -> int:
     """Run the command.
 
     Raises:
-        ConfigError: wrong usage, or whatever :func:`recbole_mm.run.stages.plan_stages` refuses.
+        ConfigError: wrong usage, or stages that :func:`recbole_mm.run.stages.plan_stages` refuses.
     """
     options, rest = _parser().parse_known_args(arguments)
     overrides = parse_overrides(rest)
@@ -85,7 +85,9 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     add_config_files_option(parser, required=True)
-    parser.add_argument("--seeds", default="3", help="how many, or a list [1, 7] (default 3)")
+    parser.add_argument(
+        "--seeds", default="3", help="number of seeds, or a list: [1, 7] (default 3)"
+    )
     parser.add_argument(
         "--sizes",
         default="1",
@@ -97,12 +99,12 @@ def _parser() -> argparse.ArgumentParser:
         type=float,
         default=0.0,
         metavar="SHARE",
-        help="also train without this share of the items, and test on them alone (default 0: no)",
+        help="also train without this share of the items, and test only on them (default 0: off)",
     )
     parser.add_argument(
         "--learning_rates",
-        help="learning rates that every start tries, e.g. 3e-4,1e-3,3e-3: with the first seed, chosen "
-        "by validation (default: the configured one)",
+        help="learning rates that every start tries with the first seed, e.g. 3e-4,1e-3,3e-3; "
+        "validation chooses one (default: the configured one)",
     )
     parser.add_argument(
         "--steps",
@@ -111,7 +113,7 @@ def _parser() -> argparse.ArgumentParser:
         "users)",
     )
     parser.add_argument(
-        "--metric", default="NDCG@10", help="metric of tests and intervals (default NDCG@10)"
+        "--metric", default="NDCG@10", help="metric for tests and intervals (default NDCG@10)"
     )
     parser.add_argument(
         "--mask_seen", default="False", help="True: items of the history are not candidates at test"

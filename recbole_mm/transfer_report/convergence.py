@@ -5,16 +5,16 @@ from typing import NamedTuple
 from recbole_mm.run.result import Result
 
 SHARES = (0.95, 1.0)
-"""Of scratch's best validation score."""
+"""Shares of scratch's best validation score."""
 
 
 class Reached(NamedTuple):
-    """When the runs of a start reach a score, one entry per seed; ``None``: never.
+    """When the runs of a start reach a score, one entry per seed; ``None`` if never.
 
     Attributes:
-        share: of the best validation score of the run from scratch with the same seed.
+        share: share of the best validation score of the run from scratch with the same seed.
         steps: optimizer steps.
-        seconds: since the start of training, with validation.
+        seconds: seconds since the start of training, including validation.
     """
 
     share: float
@@ -23,7 +23,7 @@ class Reached(NamedTuple):
 
     @property
     def times(self) -> int:
-        """How many seeds reach it."""
+        """Number of seeds that reach it."""
         return sum(step is not None for step in self.steps)
 
 
@@ -33,10 +33,10 @@ def reached(
     """When every seed reaches ``share`` of the best score of the run from scratch.
 
     Args:
-        results: of a start, by seed.
-        scratch: likewise; a seed without validation is left out.
-        share: of the best validation score.
-        steps_per_epoch: optimizer steps.
+        results: results of a start, by seed.
+        scratch: results from scratch, by seed; a seed without validation is skipped.
+        share: share of the best validation score.
+        steps_per_epoch: optimizer steps per epoch.
     """
     steps: list[int | None] = []
     seconds: list[float | None] = []

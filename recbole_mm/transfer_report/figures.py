@@ -15,20 +15,20 @@ from recbole_mm.transfer_report.variants import TRAINED
 
 
 def curves_figure(block: Block) -> Figure:
-    """Validation score by optimizer steps: one line style per start, one line per seed; level lines
-    for what is not trained."""
+    """Validation score by optimizer steps: one line style per start, one line per seed; horizontal
+    lines for starts without training."""
     return learning_curves(
         block.curves, block.valid_metric, unit="optimizer steps", levels=block.levels
     )
 
 
 def sizes_figure(blocks: list[Block], metric: str) -> Figure:
-    """A metric by the share of the users that are trained on: with intervals over users for what is
-    trained, gray lines for baselines, level lines for what is the same for all sizes.
+    """A metric by the share of the users that are trained on: trained starts with intervals over
+    users, baselines as gray lines, starts without training as horizontal lines.
 
     Args:
-        blocks: of one target, by size.
-        metric: of the tests.
+        blocks: blocks of one target, one per size.
+        metric: metric of the tests.
     """
     blocks = sorted(blocks, key=lambda block: block.condition.train_users)
     figure = Figure(figsize=(8, 3.6), layout="constrained")

@@ -18,8 +18,8 @@ NUMBERS = {
 
 
 def numbers(blocks: list[Block], metric: str, seen: str, seeds: list[int]) -> pl.DataFrame:
-    """Every number, columns :data:`NUMBERS`; what a row does not have is null. Steps and seconds to
-    a score have a row per seed, null where it is never reached."""
+    """Every number, columns :data:`NUMBERS`; values that a row does not have are null. Steps and
+    seconds to a score have one row per seed, null if it is never reached."""
     records = [
         {"target": block.target, **block.condition._asdict(), "start": row.start, **record}
         for block in blocks

@@ -1,4 +1,4 @@
-"""What a finished stage reached, and the ranks of its test targets beside its other files."""
+"""The outcome of a finished stage, and the ranks of its test targets next to its other files."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -22,7 +22,7 @@ from recbole_mm.tools.records import read_record, write_record
 from recbole_mm.transfer_report.settings import Condition
 
 RANKS, RECORD = ".ranks.parquet", ".ranks.json"
-WITH_OTHERS = ".with-neighbors"  # before these, of scores that others were added to
+WITH_OTHERS = ".with-neighbors"  # precedes these, for scores with others added
 
 
 class Outcome(NamedTuple):
@@ -30,13 +30,14 @@ class Outcome(NamedTuple):
 
     Attributes:
         target: name of the target.
-        start: of the start or the baseline.
-        condition: what was left of the target for training.
+        start: name of the start or the baseline.
+        condition: part of the target that was used for training.
         seed: random seed.
-        config: of its stage.
-        result: ``None`` of a baseline, which trains nothing, and of scores that others were added to.
+        config: configuration of its stage.
+        result: result of its stage; ``None`` for a baseline, which needs no training, and for
+            scores with others added.
         ranks: ``user``, ``item``, ``rank``, ``seen`` (treatment of the items of the history).
-        environment: what it was made with.
+        environment: software and hardware that computed the ranks.
     """
 
     target: str
@@ -50,11 +51,11 @@ class Outcome(NamedTuple):
 
 
 class Tested:
-    """The model of a stage, which is opened when its ranks are not kept yet.
+    """The model of a stage, which is only opened if its ranks are not stored yet.
 
     Args:
-        stage: finished.
-        trained: whether it has a checkpoint; without one the model is complete once it is made.
+        stage: finished stage.
+        trained: whether it has a checkpoint; without one the model is complete when it is created.
     """
 
     def __init__(self, stage: Stage, trained: bool = True):
@@ -68,10 +69,10 @@ class Tested:
         return run
 
     def ranks(self, added: Sequence[RunConfig] = ()) -> tuple[pl.DataFrame, dict[str, str]]:
-        """The ranks of the test targets, computed once and kept; and what with.
+        """The ranks of the test targets, computed once and stored, and their environment.
 
         Args:
-            added: models that train nothing, whose scores are added.
+            added: configurations of models without training, whose scores are added.
         """
         suffix = WITH_OTHERS if added else ""
         path, record_path = self.stage.path(suffix + RANKS), self.stage.path(suffix + RECORD)
@@ -93,7 +94,7 @@ class Tested:
 
 
 def _kept_ranks(path: Path, record_path: Path) -> tuple[pl.DataFrame, dict[str, str]] | None:
-    """What was kept; damaged files are set aside."""
+    """The stored ranks with their environment, if any; damaged files are set aside."""
     try:
         record = read_record(record_path)
         if record is None:

@@ -36,17 +36,17 @@ TRANSFER_KEYS = (
     "same_domain_negatives", "same_domain_candidates", "adapters_per_domain", "transform_per_domain",
     "pre_model_path", "validate_start", "reset", "freeze", "lora_rank", "group_learning_rates",
 )  # fmt: skip
-"""Keys that say what was pre-trained on, and how a target starts from it."""
+"""Keys that define the data of pre-training, and how a target starts from the pre-trained model."""
 
 
 class Section(NamedTuple):
     """A target on the page.
 
     Attributes:
-        target: its name.
-        sentences: what pre-training brought, under each condition.
-        tables: by the names of their files.
-        figures: likewise.
+        target: name of the target.
+        sentences: effect of pre-training, in words, under each condition.
+        tables: tables by file name.
+        figures: figures by file name.
     """
 
     target: str
@@ -60,9 +60,9 @@ def write_report(study: Study, blocks: list[Block], command: str) -> list[Path]:
     ``figures/*.svg`` and ``.pdf``.
 
     Args:
-        study: what was run.
-        blocks: its numbers.
-        command: the command line that made them.
+        study: study that was run.
+        blocks: numbers of the study.
+        command: command line that produced them.
 
     Returns:
         the paths.
@@ -158,14 +158,14 @@ def _on_page(section: Section) -> dict:
 
 
 def conditions(study: Study, blocks: list[Block]) -> str:
-    """How the numbers were made, in a few sentences."""
+    """How the numbers were computed, in a few sentences."""
     settings = study.settings
     config = study.outcomes[0].config
     split = config["eval_args"]["split"]
     leaves_one_out = split == {"LS": "valid_and_test"} and not config["benchmark_filename"]
     sentences = [LEAVE_ONE_OUT if leaves_one_out else f"Split: {split}."]
     if config["benchmark_filename"]:
-        sentences = ["The files of the data set are split already."]
+        sentences = ["The files of the data set are already split."]
     sentences += _conditions_of_targets(study, blocks)
     sentences += [f"{users}." for users in study.shared]
     own = {result.checkpoint for result, _ in study.pretrainings.values()}
@@ -173,8 +173,8 @@ def conditions(study: Study, blocks: list[Block]) -> str:
         o.config["pre_model_path"] for o in study.outcomes if o.start == UNFROZEN
     )
     sentences += [
-        f"All seeds start from the same pre-trained model, {path}: no interval holds what another "
-        f"pre-training would change."
+        f"All seeds start from the same pre-trained model, {path}: no interval includes the "
+        f"variation of pre-training."
         for path in started
         if path not in own
     ]
@@ -182,23 +182,23 @@ def conditions(study: Study, blocks: list[Block]) -> str:
         sentences.append(
             "Smaller training sets are shares of the users, drawn with a fixed seed, each a part of "
             "the next larger one; the same users are validated and tested for all sizes, with their "
-            "whole histories, and only users of the share are trained on."
+            "whole histories, and the models are trained only on users in the share."
         )
     if settings.new_items:
         sentences.append(
-            f"New items: {settings.new_items:.0%} of the items, drawn with a fixed seed, are left "
-            f"out of training, validation and histories; tests on new items are about the users "
+            f"New items: {settings.new_items:.0%} of the items, drawn with a fixed seed, are "
+            f"excluded from training, validation and histories; tests on new items cover the users "
             f"whose target is one of them, ranked among all items."
         )
     sentences.append(
         "All trained starts on a target have the same number of optimizer steps, whatever the size "
-        "of its training set, up to whole epochs and early stopping."
+        "of its training set, apart from rounding to whole epochs and early stopping."
     )
     return " ".join(sentences)
 
 
 def _conditions_of_targets(study: Study, blocks: list[Block]) -> list[str]:
-    """What targets are ranked among, and ties; with the names of the targets where they differ."""
+    """Candidates and ties of the targets, with the names of the targets if they differ."""
     settings = study.settings
     targets: dict[str, list[str]] = {}
     config_of = {outcome.target: outcome.config for outcome in study.outcomes}
@@ -228,8 +228,8 @@ def no_transfer_note(study: Study) -> str:
     if not targets:
         return ""
     return (
-        f"Pre-training has been trained on {', '.join(targets)}: what it brings there comes from "
-        f"more training on the same data, and says nothing of transfer."
+        f"The pre-trained model has been trained on {', '.join(targets)}: its effect there comes "
+        f"from more training on the same data, and says nothing about transfer."
     )
 
 
@@ -238,7 +238,7 @@ def _names(config: dict) -> list[str]:
 
 
 def unfinished_curves_note(blocks: list[Block]) -> str:
-    """Which runs might have become better with more steps; empty if none."""
+    """Which runs might have improved with more steps; empty if none."""
     runs = [
         f"{start} on {block.target}, {block.condition.text} (seed {seed})"
         for block in blocks
@@ -247,8 +247,8 @@ def unfinished_curves_note(blocks: list[Block]) -> str:
     if not runs:
         return ""
     return (
-        f"Best at the last epoch that they were allowed: {'; '.join(runs)}. More steps may change "
-        f"what pre-training brings; raise --epochs or --steps."
+        f"Best at the last allowed epoch: {'; '.join(runs)}. More steps may change the effect of "
+        f"pre-training; raise --epochs or --steps."
     )
 
 
@@ -257,23 +257,23 @@ def _notes(study: Study) -> dict[str, str]:
     spread = "Mean and standard deviation over seeds."
     about = "over users and seeds (Welch's t; variances of users and of seeds are added)"
     if seeds == 1:
-        spread = "One seed: the spread over seeds is not known."
+        spread = "One seed: the spread over seeds is unknown."
         about = "over users, for these trained models (bootstrap; paired randomization test)"
     return {
         "starts": f"{spread} scratch: random initial weights, all trained at one learning rate. frozen "
-        f"and unfrozen: from the pre-trained model, the sequence encoder fixed or trained (with lora_rank, "
-        f"by changes of low rank). With validate_start, as by default, each stays as it was if no epoch is "
-        f"better: its best epoch is then the start. zero-shot: the pre-trained model "
-        f"without IDs and without training on the target; untrained: the same with random weights; "
-        f"with neighbors: their scores and those of the neighbors are added. "
+        f"and unfrozen: from the pre-trained model, with the sequence encoder fixed or trained "
+        f"(with lora_rank, by low-rank changes). With validate_start (the default), each keeps its "
+        f"initial weights if no epoch is better: its best epoch is then the start. zero-shot: the "
+        f"pre-trained model without IDs and without training on the target; untrained: the same "
+        f"with random weights; with neighbors: the scores of the neighbors are added to theirs. "
         f"neighbors: the items most similar to the last ones of the history, by one modality. "
         f"Differences from scratch are paired, with {LEVEL:.0%} intervals and p {about}; p (Holm) is "
         f"corrected for the starts of a training set. Intervals of baselines and of a start itself "
         f"are bootstraps over users ({RESAMPLES:,} resamples).",
         "pace": "When a start first reaches 95% and 100% of the best validation score that training "
         "from scratch reaches with the same seed and training set: optimizer steps and seconds "
-        "(validation included), medians of the seeds that reach it. Pre-training itself is not "
-        "counted. Early stopping ends runs; what it ends is never reached.",
+        "(including validation), medians of the seeds that reach it. Pre-training itself is not "
+        "counted. A score that is not reached before early stopping counts as never reached.",
         "searched": "Best validation score of each learning rate, with the first seed and the same "
         "number of steps; the bold one is used for all seeds.",
     }

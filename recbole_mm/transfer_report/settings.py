@@ -9,11 +9,12 @@ from recbole_mm.config.values import parse_value
 
 
 class Condition(NamedTuple):
-    """What is left of a target for training.
+    """The part of a target that is used for training.
 
     Attributes:
         train_users: share of the users whose events are training targets.
-        held_out_items: share of the items that are left out of training; they alone are tested then.
+        held_out_items: share of the items that are excluded from training; if there are any, only
+            they are tested.
     """
 
     train_users: float = 1.0
@@ -21,12 +22,12 @@ class Condition(NamedTuple):
 
     @property
     def overlay(self) -> dict:
-        """Its keys of the configuration, as far as it sets any."""
+        """The configuration keys that it sets, if any."""
         return {key: value for key, value in self._asdict().items() if value != getattr(ALL, key)}
 
     @property
     def text(self) -> str:
-        """In a few words."""
+        """The condition in a few words."""
         if self.held_out_items:
             return f"new items, {100 * self.held_out_items:.4g}% held out"
         return (
@@ -41,14 +42,16 @@ class Settings(NamedTuple):
     """What is compared and how.
 
     Attributes:
-        config_files: the stages.
-        overrides: configuration keys for all of them.
-        seeds: of the runs of every start.
+        config_files: files of the stages.
+        overrides: configuration keys for all stages.
+        seeds: random seeds, one per run of a start.
         sizes: shares of the target's users that are trained on.
-        new_items: share of items for a further test on items that are left out of training; 0: none.
-        learning_rates: those that each start tries, with the first seed; empty: the configured one.
+        new_items: share of the items for another test, on items that are excluded from training; 0:
+            no such test.
+        learning_rates: learning rates that each start tries with the first seed; empty: the
+            configured one.
         steps: optimizer steps of each start; ``None``: those of the configured epochs on all users.
-        metric: the one of tests and intervals.
+        metric: metric of tests and intervals.
         mask_seen: whether the items of the user's history are not candidates at test.
         out: folder of the report.
     """
@@ -75,11 +78,11 @@ def parse_sizes(text: str) -> list[float]:
     """``--sizes``: shares of the users.
 
     Raises:
-        ConfigError: one is not in (0, 1], or is a duplicate, or 1 is missing.
+        ConfigError: a share is not in (0, 1] or is a duplicate, or 1 is missing.
     """
     sizes = _parse_numbers("--sizes", text, "shares of the users in (0, 1], e.g. 0.1,1", 1.0)
     if 1 not in sizes:
-        raise ConfigError(f"--sizes={text}: add 1, all users, which the smaller sizes follow")
+        raise ConfigError(f"--sizes={text}: add 1, all users, the reference for smaller sizes")
     return sizes
 
 
@@ -87,7 +90,7 @@ def parse_learning_rates(text: str | None) -> list[float]:
     """``--learning_rates``; empty without it.
 
     Raises:
-        ConfigError: one is not positive, or is a duplicate.
+        ConfigError: a learning rate is not positive, or is a duplicate.
     """
     if text is None:
         return []

@@ -1,4 +1,5 @@
-"""The study behind a report: its stages, run or found finished, and its baselines."""
+"""The study behind a report: its stages, of which the unfinished ones are run, and its
+baselines."""
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -38,14 +39,15 @@ Scores = dict[float, float | None]
 
 
 class Study(NamedTuple):
-    """Everything that a report is made of.
+    """Everything that a report is made from.
 
     Attributes:
-        settings: what was compared.
+        settings: settings of the study.
         pretrainings: result and configuration of each pretrain stage, by name and seed.
-        outcomes: of starts and baselines.
-        searched: of each start that tried several learning rates, by target, condition and start.
-        descriptions: of the data.
+        outcomes: outcomes of starts and baselines.
+        searched: scores of each start that tried several learning rates, by target, condition and
+            start.
+        descriptions: descriptions of the data, by target and condition.
         hashes: SHA-256 of the files of all data sets.
         shared: users that targets share with the data of their pre-training.
     """
@@ -60,16 +62,16 @@ class Study(NamedTuple):
 
 
 def run_study(settings: Settings, log: Callable[[str], None]) -> Study:
-    """Run every stage of a study that is not finished; its baselines, too.
+    """Run the unfinished stages of a study, and its baselines.
 
     Args:
-        settings: what is compared.
-        log: called with a line about each stage.
+        settings: settings of the study.
+        log: function that is called with a line about each stage.
 
     Raises:
-        ConfigError: contradicting options, several processes, or no stage starts from a pre-trained
-            model.
-        UserError: data that cannot be used; the data are loaded and the models made before one is
+        ConfigError: options contradict each other, there are several processes, or no stage starts
+            from a pre-trained model.
+        UserError: data cannot be used; the data are loaded and the models created before one is
             trained.
     """
     with quiet_console():
@@ -126,8 +128,8 @@ def _refuse_untested(descriptions: dict[Place, Description]) -> None:
         if condition.held_out_items and not description.counts["test targets"]:
             raise ConfigError(
                 f"--new_items={condition.held_out_items:g}: {len(description.held_out)} of the "
-                f"{description.counts['items']} items of {target} are left out, and no test target is "
-                f"any of them; give a larger share"
+                f"{description.counts['items']} items of {target} are held out, and none of "
+                f"them is a test target; give a larger share"
             )
 
 
@@ -135,8 +137,8 @@ class Runner:
     """Runs the stages of trials with one seed after another.
 
     Args:
-        settings: of the study.
-        log: called with a line about each stage.
+        settings: settings of the study.
+        log: function that is called with a line about each stage.
     """
 
     def __init__(self, settings: Settings, log: Callable[[str], None]):
@@ -149,9 +151,10 @@ class Runner:
         """Every trial with its stage and the result; finished stages are not repeated.
 
         Args:
-            trials: in order.
+            trials: trials in order.
             seed: random seed.
-            may_fail: a trained start that fails is left out, e.g. if its learning rate is too high.
+            may_fail: whether to skip a trained start that fails, e.g. if its learning rate is too
+                high.
         """
         stages = plan(trials, self.settings, seed)
         results: list[Result | None] = []
@@ -179,7 +182,8 @@ class Runner:
         return EpochLines(stage.config, lambda line: self.log(f"{name}: {line}"))
 
     def _check_once(self, trials: list[Trial], stages: list[Stage], number: int) -> None:
-        """Before the first stage is trained: every later one with other data or another start."""
+        """Check, before the first stage is trained, every later one with other data or another
+        start."""
         if self._checked or stages[number].result() is not None:
             return
         self._checked = True
@@ -196,7 +200,7 @@ def _reached(result: Result) -> str:
 
 
 def _shared_users(stages: list[Stage]) -> list[SharedUsers]:
-    """What each target shares with the data of its pre-training, once."""
+    """The users that each target shares with the data of its pre-training, without duplicates."""
     found = {
         shared_users(stages[stage.source].config, stage.config): None
         for stage in stages
@@ -250,7 +254,7 @@ def _search(
 
 
 def best_rate(scores: Scores) -> float:
-    """The learning rate of the best score."""
+    """The learning rate with the best score."""
     known = {rate: score for rate, score in scores.items() if score is not None}
     return max(known, key=lambda rate: known[rate])
 
@@ -263,7 +267,8 @@ def _is_chosen(trial: Trial, searched: dict[tuple[str, Condition, str], Scores])
 def _outcomes(
     trial: Trial, seed: int, stage: Stage, result: Result, modalities: list[str]
 ) -> list[Outcome]:
-    """Of a start; of one that is not trained also with the scores of neighbors added."""
+    """The outcome of a start; for one without training also that with the scores of neighbors
+    added."""
     tested, config = Tested(stage), config_to_plain(stage.config)
     own = (trial.target, trial.start, trial.condition, seed, config, result)
     outcomes = [Outcome(*own, *tested.ranks())]
@@ -279,7 +284,7 @@ def _outcomes(
 def _baselines(
     scratch: list[tuple[Trial, Stage]], descriptions: dict[Place, Description]
 ) -> list[Outcome]:
-    """Baselines on every target under every condition, once whether or not models have IDs."""
+    """Baselines on every target under every condition, once for models with and without IDs."""
     outcomes: dict[tuple[str, str, Condition], Outcome] = {}
     for trial, stage in scratch:
         target, condition = without_id_setting(trial.target), trial.condition

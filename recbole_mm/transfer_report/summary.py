@@ -31,23 +31,24 @@ from recbole_mm.transfer_report.variants import (
 )
 
 UNTRAINED_ROWS = (*NOT_TRAINED, *WITH_NEIGHBORS.values())
-"""Rows of what is the same for all sizes of a target."""
+"""Rows that are the same for all sizes of a target."""
 
 
 class Row(NamedTuple):
     """One start, or baseline, on a target under a condition.
 
     Attributes:
-        start: its name.
-        values: the metric of the tests, one per seed.
-        interval: over users.
-        difference: from scratch, with the interval of :mod:`~recbole_mm.reporting.statistics`;
-            ``None`` for scratch.
-        comparison: the same with its tests, of a start that is trained; Holm's correction is for
-            the starts on the target under the condition.
+        start: name of the start or baseline.
+        values: metric of the tests, one value per seed.
+        interval: interval over users.
+        difference: difference from scratch, with the interval of
+            :mod:`~recbole_mm.reporting.statistics`; ``None`` for scratch.
+        comparison: difference with its tests, for a trained start; Holm's correction is for the
+            starts on the target under the condition.
         valid: best validation score of each seed.
-        reached: when it reaches scratch's best validation score; empty for what is not trained.
-        best_epochs: of each seed, see :class:`~recbole_mm.run.result.Result`; likewise.
+        reached: times to scratch's best validation score; empty without training.
+        best_epochs: best epoch of each seed, see :class:`~recbole_mm.run.result.Result`; empty
+            without training.
     """
 
     start: str
@@ -72,15 +73,15 @@ class Block(NamedTuple):
     """One target under one condition.
 
     Attributes:
-        target: its name.
-        condition: what was left of it for training.
-        description: its data.
+        target: name of the target.
+        condition: part of it that was used for training.
+        description: description of its data.
         rows: starts, then baselines.
-        curves: of each trained start, per seed, the validation score by optimizer steps.
-        levels: validation score of what is not trained, the mean over seeds.
-        unfinished: starts and seeds whose best epoch is the last that they were allowed.
-        valid_metric: what early stopping watches.
-        users, targets: of the test.
+        curves: trained start -> per seed, the validation score by optimizer steps.
+        levels: start without training -> validation score, the mean over seeds.
+        unfinished: starts and seeds whose best epoch is the last allowed one.
+        valid_metric: metric that early stopping watches.
+        users, targets: numbers of test users and test targets.
     """
 
     target: str
@@ -115,7 +116,8 @@ def summarize(study: Study) -> list[Block]:
 
 
 def _outcomes_of(outcomes: list[Outcome], target: str, condition: Condition) -> list[Outcome]:
-    """What there is on a target under a condition; what is not trained is the same for all sizes."""
+    """The outcomes on a target under a condition; those without training are the same for all
+    sizes."""
     names = (target, without_id_setting(target))
     with_all = condition if condition.held_out_items else ALL
     return [

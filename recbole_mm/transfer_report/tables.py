@@ -59,7 +59,7 @@ def _start_cells(row: Row, block: Block, metric: str) -> list[str]:
 
 
 def _name(row: Row, block: Block) -> str:
-    """Of a row: it stays visible where a wide table is scrolled."""
+    """The name of a row, which stays visible when a wide table is scrolled."""
     return row.start if block.condition == ALL else f"{row.start}, {block.condition.text}"
 
 
@@ -113,7 +113,7 @@ def searched_table(study: Study) -> Table:
 
 
 def pretraining_table(study: Study) -> Table:
-    """What was pre-trained, one row per seed."""
+    """The pre-trained models, one row per seed."""
     rows = [
         [
             name,
@@ -146,5 +146,5 @@ def data_table(blocks: list[Block]) -> Table:
 
 
 def hashes_table(study: Study) -> Table:
-    """The files of the data sets."""
+    """The files of the data sets with their hashes."""
     return Table(["file", "SHA-256"], [list(row) for row in study.hashes.items()])

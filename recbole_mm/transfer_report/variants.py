@@ -19,7 +19,7 @@ NOT_TRAINED = ("zero-shot", "untrained")
 """Starts that are tested without training on the target, and without IDs."""
 
 WITH_NEIGHBORS = {start: f"{start} with neighbors" for start in NOT_TRAINED}
-"""The same with the scores of the nearest neighbors added."""
+"""The same starts with the scores of the nearest neighbors added."""
 
 STARTS = (*TRAINED, *NOT_TRAINED)
 
@@ -33,7 +33,7 @@ FROM_SCRATCH: dict = {
 }  # fmt: skip
 WITH_ID, WITHOUT_ID = " with ID", " without ID"
 OF_THE_REPORT = ("seed", LEAVE_ONE_OUT)
-"""Keys of the command line that are not handed to every stage."""
+"""Keys of the command line that are not passed to every stage."""
 
 
 class Trial(NamedTuple):
@@ -42,9 +42,9 @@ class Trial(NamedTuple):
     Attributes:
         target: name of the target, or of the pre-training.
         start: one of :data:`STARTS`, or the model that is pre-trained.
-        condition: what is left of the target for training.
-        learning_rate: ``None``: the configured one.
-        overlay: of the stage.
+        condition: part of the target that is used for training.
+        learning_rate: learning rate; ``None``: the configured one.
+        overlay: overlay of the stage.
     """
 
     target: str
@@ -59,7 +59,7 @@ class Trial(NamedTuple):
 
     @property
     def text(self) -> str:
-        """For messages."""
+        """Description for messages."""
         rate = "" if self.learning_rate is None else f", learning rate {self.learning_rate:g}"
         return f"{self.target}, {self.start}, {self.condition.text}{rate}"
 
@@ -79,7 +79,7 @@ def find_trials(settings: Settings) -> list[Trial]:
         trained = start in TRAINED
         for condition in settings.conditions if start in STARTS else [ALL]:
             if start in NOT_TRAINED and condition.train_users < 1:
-                continue  # as with all users
+                continue  # the same as with all users
             for rate in rates if trained else [None]:
                 changes = condition.overlay | ({} if rate is None else {"learning_rate": rate})
                 trials.append(Trial(target, start, condition, rate, overlay | changes))
@@ -97,8 +97,9 @@ def plan(trials: list[Trial], settings: Settings, seed: int) -> list[Stage]:
 def variant_stages(config_files, overrides: dict) -> dict[tuple[str, str], dict]:
     """The stages of a report: the overlay of each, by target and start, in order.
 
-    The keys that define a start win over ``overrides``: ``--epochs=30`` does not train what is
-    tested zero-shot. Several stages on one target are distinguished by their numbers in the file.
+    The keys that define a start take precedence over ``overrides``: ``--epochs=30`` does not train
+    the zero-shot start. Several stages on one target are distinguished by their numbers in the
+    file.
 
     Raises:
         ConfigError: no finetune stage starts from a pre-trained model, or one that does sets a key that
@@ -156,7 +157,7 @@ def _changes(config) -> dict[str, dict]:
 
 
 def without_id_setting(target: str) -> str:
-    """The name of a target as the starts have it that are not trained on it."""
+    """The name of a target for the starts that are not trained on it."""
     return target.removesuffix(WITH_ID).removesuffix(WITHOUT_ID)
 
 
@@ -169,8 +170,8 @@ def _keys(name: str, use_item_id: bool) -> list[tuple[str, str]]:
 def _refuse_no_training(config) -> None:
     if config["epochs"] == 0:
         raise ConfigError(
-            f"epochs: 0 in the stage on {config['dataset']}: what starts from the pre-trained model "
-            f"has to be trained there; zero-shot and untrained are in every report. Give epochs >= 1"
+            f"epochs: 0 in the stage on {config['dataset']}: a start from the pre-trained model "
+            f"must be trained there; zero-shot and untrained are in every report. Give epochs >= 1"
         )
 
 
@@ -178,6 +179,6 @@ def _refuse_conditions(config) -> None:
     for key, option in (("train_users", "--sizes"), ("held_out_items", "--new_items")):
         if config[key] != getattr(ALL, key):
             raise ConfigError(
-                f"{key}: {config[key]} in the stage on {config['dataset']}: leave it out and give "
+                f"{key}: {config[key]} in the stage on {config['dataset']}: remove it and give "
                 f"{option}, which compares all starts under it"
             )

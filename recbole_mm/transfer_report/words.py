@@ -1,4 +1,4 @@
-"""What pre-training brought, in sentences."""
+"""The effect of pre-training, in sentences."""
 
 from statistics import median
 
@@ -9,7 +9,7 @@ from recbole_mm.transfer_report.variants import SCRATCH, UNFROZEN
 
 
 def sentence(block: Block, metric: str) -> str:
-    """What starting from the pre-trained model changed on a target under a condition."""
+    """The effect of starting from the pre-trained model on a target under a condition."""
     scratch, row = block.row(SCRATCH), block.row(UNFROZEN)
     assert scratch is not None and row is not None and row.comparison is not None
     difference = row.comparison.difference
@@ -21,17 +21,17 @@ def sentence(block: Block, metric: str) -> str:
         f"{_verdict(row.comparison)}."
     )
     if not row.comparison.includes_seeds:
-        text += " This is about these trained models: other seeds may differ."
+        text += " This holds for these trained models: other seeds may differ."
     parts = [text, *(_kept(each) for each in (scratch, row)), _pace(row, scratch)]
     return " ".join(part for part in parts if part)
 
 
 def _kept(row: Row) -> str:
-    """How many seeds stay as they were before the first epoch, because no epoch was better."""
+    """How many seeds keep their initial weights because no epoch was better."""
     kept, seeds = row.best_epochs.count(START), len(row.best_epochs)
     if not kept:
         return ""
-    what = "no epoch was better than the pre-trained model as it is, which was kept"
+    what = "no epoch was better than the unchanged pre-trained model, which was kept"
     if row.start == SCRATCH:
         what = "no epoch from scratch was better than random weights, which were kept"
     return (
@@ -48,25 +48,25 @@ def _interval(difference: Interval) -> str:
 def _verdict(comparison: Comparison) -> str:
     low, high = comparison.difference.low, comparison.difference.high
     if low is None or high is None:
-        return "too few users, or all alike, to tell it from scratch"
+        return "too few users, or no variation among them, to compare it with scratch"
     if low <= 0 <= high or comparison.p >= 1 - LEVEL:
-        return "not told apart from scratch"
+        return "not significantly different from scratch"
     if comparison.corrected_p >= 1 - LEVEL:
         return (
-            f"not told apart from scratch once the number of starts is corrected for "
+            f"not significantly different from scratch after correction for the number of starts "
             f"(p {comparison.corrected_p:.2g})"
         )
     return "better than scratch" if low > 0 else "worse than scratch, pre-training hurts here"
 
 
 def _pace(row: Row, scratch: Row) -> str:
-    """When it reaches scratch's best validation score, beside scratch itself."""
+    """When it reaches scratch's best validation score, compared with scratch itself."""
     own, base = row.reached[-1], scratch.reached[-1]
     if not own.steps:
         return ""
     seeds = len(own.steps)
     if not own.times:
-        return "It never reaches scratch's best validation score, with any seed."
+        return "It does not reach scratch's best validation score with any seed."
     both = [pair for pair in zip(own.steps, base.steps, strict=True) if pair[0] is not None]
     medians = [
         median(step for step in steps if step is not None) for steps in zip(*both, strict=True)

@@ -2,7 +2,7 @@
 
 Every trial is recorded in Optuna's ``journal.log``. The draws follow from a seed and from the trials so
 far: the same command resumes, and a larger budget adds trials. Only validation scores are kept:
-nothing is chosen by the test.
+nothing is chosen by test scores.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from recbole_mm.tuning.settings import SearchSettings, check_settings
 
 
 def main(arguments: list[str]) -> int:
-    """Run the command; 0 when the search has ended.
+    """Run the command; return 0 when the search has ended.
 
     Raises:
         ConfigError: see :func:`recbole_mm.tuning.search.tune`.
@@ -51,7 +51,7 @@ def main(arguments: list[str]) -> int:
 
 def _settings(options: argparse.Namespace) -> SearchSettings:
     if options.tool == "hyperopt" and options.pruner not in (None, "none"):
-        raise ConfigError(f"--pruner={options.pruner}: --tool=hyperopt prunes nothing")
+        raise ConfigError(f"--pruner={options.pruner}: --tool=hyperopt does not prune")
     if options.algorithm == "exhaustive" and options.patience is not None:
         raise ConfigError("--patience: --algorithm=exhaustive runs the whole grid")
     settings = SearchSettings(
@@ -83,13 +83,13 @@ def _parser() -> argparse.ArgumentParser:
         help="bayes (default; tree-structured Parzen estimator), random, or exhaustive: the grid",
     )
     parser.add_argument(
-        "--budget", type=int, default=20, help="number of trials (20); a grid has its own"
+        "--budget", type=int, default=20, help="number of trials (20); a grid has its own number"
     )
     parser.add_argument(
         "--tool",
         default="optuna",
-        help="optuna (default): side by side on this machine; ray: on a cluster; hyperopt: one by one, "
-        "by RecBole's HyperTuning",
+        help="optuna (default): in parallel on this machine; ray: on a cluster; hyperopt: one by "
+        "one, by RecBole's HyperTuning",
     )
     parser.add_argument(
         "--jobs",
@@ -98,10 +98,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--pruner",
-        help="ends trials that lag behind: median (default), asha (successive halving), or none",
+        help="stops trials that lag behind: median (default), asha (successive halving), or none",
     )
     parser.add_argument(
-        "--patience", type=int, help="end after so many trials without a better one"
+        "--patience", type=int, help="stop after this many trials without a better one"
     )
     parser.add_argument(
         "--space",

@@ -1,4 +1,4 @@
-"""A search space as Optuna knows it."""
+"""A search space as distributions of Optuna."""
 
 import itertools
 import math
@@ -14,10 +14,10 @@ Space = dict[str, dict[str, list]]
 
 
 def distributions_of(space: Space) -> dict[str, BaseDistribution]:
-    """By key.
+    """The distribution of each key.
 
-    ``quniform low,high,step`` draws the multiples of the step between the ends, as far as hyperopt
-    does; it rounds to multiples too, and may leave the range by half a step.
+    ``quniform low,high,step`` draws the multiples of the step between the ends. hyperopt draws
+    multiples too, but it rounds to them, and may leave the range by half a step.
     """
     distributions: dict[str, BaseDistribution] = {}
     for kind, keys in space.items():
@@ -37,7 +37,7 @@ def distributions_of(space: Space) -> dict[str, BaseDistribution]:
 
 
 def to_point(params: dict, space: Space) -> dict:
-    """The values that Optuna's parameters mean."""
+    """The values that Optuna's parameters stand for."""
     choices = {key: _choices(values) for key, values in space.get("choice", {}).items()}
     steps = {key: values[2] for key, values in space.get("quniform", {}).items()}
     point = {}
@@ -54,7 +54,7 @@ def to_point(params: dict, space: Space) -> dict:
 def to_params(point: dict, space: Space) -> dict:
     """Optuna's parameters of a point, without those whose values it would not draw.
 
-    The defaults of a model may lie outside of the search space.
+    The defaults of a model may be outside the search space.
     """
     distributions, choices = distributions_of(space), space.get("choice", {})
     params = {}
@@ -68,7 +68,7 @@ def to_params(point: dict, space: Space) -> dict:
 
 
 def grid(space: Space) -> Iterator[dict]:
-    """Every point of a space of choices, none of one with ranges."""
+    """Every point of a space of choices; none if the space has ranges."""
     if set(space) == {"choice"}:
         keys = space["choice"]
         for values in itertools.product(*keys.values()):
@@ -83,6 +83,6 @@ def _contains(distribution: BaseDistribution, value: float) -> bool:
 
 
 def _choices(values: list) -> dict:
-    """Values by what Optuna keeps: themselves if they are plain, else their text."""
+    """Values by the choice that Optuna stores: the value itself if it is plain, else its text."""
     plain = (bool, int, float, str, type(None))
     return {value if isinstance(value, plain) else repr(value): value for value in values}

@@ -12,10 +12,10 @@ SEED_VARIABLE = "HYPEROPT_FMIN_SEED"
 
 
 def run_by_hyperopt(trials: Trials, objective: Objective, settings: SearchSettings) -> None:
-    """Draw and run the trials; with the same seed they are the same, and known ones are looked up.
+    """Draw and run the trials; the same seed gives the same trials, and known ones are looked up.
 
-    Nothing is pruned: RecBole's HyperTuning needs a score of every trial. That of a failed one is
-    the worst.
+    No trial is pruned: RecBole's HyperTuning needs a score of every trial. A failed one has the
+    worst score.
     """
 
     def result_of(params: dict, _files=None) -> dict:

@@ -1,6 +1,6 @@
 """The file of a search: Optuna's journal, in which every line has a seal, so that damage is noticed.
 
-Optuna's own tools (its dashboard, ``optuna studies``) read it too.
+Optuna's own tools (its dashboard, ``optuna studies``) can read it too.
 """
 
 import shutil
@@ -16,10 +16,10 @@ from recbole_mm.tools.records import sealed, unsealed
 
 
 def open_journal(path: Path) -> JournalStorage:
-    """Open the journal, or make it; the caller holds the lock of its folder.
+    """Open or create the journal; the caller holds the lock of its folder.
 
-    What comes after damage is dropped, and its trials are run again; the damaged file is kept as
-    ``NAME.damaged``. A last line that a killed process has not completed is dropped too.
+    Everything after damage is dropped, and its trials are run again; the damaged file is kept as
+    ``NAME.damaged``. An incomplete last line of a killed process is dropped too.
     """
     _drop_damage(path)
     return JournalStorage(SealedJournal(str(path), lock_obj=_HeldLock(str(path))))
@@ -33,9 +33,9 @@ class SealedJournal(JournalFileBackend):
 
 
 class _HeldLock(JournalFileOpenLock):
-    """One process writes, and it holds the lock of the folder.
+    """Does nothing: only one process writes, and it holds the lock of the folder.
 
-    Optuna's locks outlive a process that is killed.
+    Optuna's locks would outlive a process that is killed.
     """
 
     def acquire(self) -> bool:

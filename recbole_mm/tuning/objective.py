@@ -18,7 +18,7 @@ from recbole_mm.tools.errors import is_lack_of_memory
 from recbole_mm.tuning.search_space import read_drawn
 
 Judge = Callable[[int, float], bool]
-"""Takes an epoch, from 0, and its validation score; whether the trial ends here."""
+"""Takes an epoch, from 0, and its validation score; returns whether the trial ends here."""
 
 
 class Outcome(NamedTuple):
@@ -27,11 +27,11 @@ class Outcome(NamedTuple):
     Attributes:
         state: ``complete``, ``pruned`` or ``failed``.
         score: best validation score of a complete trial.
-        epochs: how many were trained.
-        seconds: how long it took.
-        reason: why it failed.
-        again: whether it failed for a reason of the machine (memory, a process that died), so that it
-            is worth another try.
+        epochs: number of trained epochs.
+        seconds: duration in seconds.
+        reason: reason for a failure.
+        again: whether the machine caused the failure (lack of memory, a process that died), so that
+            another try is worthwhile.
     """
 
     state: str
@@ -43,7 +43,7 @@ class Outcome(NamedTuple):
 
 
 class Pruned(Exception):
-    """Raised within the training of a trial that is not worth its time."""
+    """Raised during the training of a trial that is not worth its time."""
 
 
 def best_validation(
@@ -52,12 +52,13 @@ def best_validation(
     """Train one configuration, without a checkpoint and without a test.
 
     Args:
-        values: of its keys.
-        files: yaml files below them.
-        on_validation: called with the epoch, from 0, and its score.
+        values: values of its keys.
+        files: yaml files, which ``values`` override.
+        on_validation: function that is called with the epoch, from 0, and its score.
 
     Returns:
-        the best validation score, ``None`` without validation targets; how many epochs were trained.
+        the best validation score, ``None`` without validation targets; the number of trained
+        epochs.
     """
     config = load_config(config_files=files, config_dict=values)
     start_logging(config)
@@ -72,7 +73,7 @@ class Objective:
 
     Attributes:
         fixed: model, data set and all keys that are not searched.
-        files: yaml files below it.
+        files: yaml files, which ``fixed`` overrides.
     """
 
     fixed: dict
@@ -86,8 +87,8 @@ class Objective:
 
         Args:
             point: values of the keys that are searched.
-            judge: called after every validation; ``True`` prunes the trial.
-            place: keys that decide where it runs.
+            judge: function that is called after every validation; ``True`` prunes the trial.
+            place: keys that determine where it runs.
 
         Raises:
             ConfigError: the split has no validation targets.

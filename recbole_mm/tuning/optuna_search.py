@@ -20,25 +20,25 @@ from recbole_mm.tuning.trials import Trials
 
 SPAWN = multiprocessing.get_context("spawn")
 OUTPUT = "output"
-"""Folder of what the workers print."""
+"""Folder of the workers' output."""
 
 
 def run_by_optuna(
     trials: Trials, objective: Objective, jobs: int, gpus: list[str], out: Path
 ) -> None:
-    """Draw and run the trials: one job runs them in this process, more in processes of their own.
+    """Draw and run the trials: one job runs them in this process, several in separate processes.
 
-    A worker that dies, for example for lack of memory, ends its trial only.
+    A worker that dies, for example for lack of memory, only ends its own trial.
 
     Args:
-        trials: of the search.
-        objective: trains a point.
-        jobs: trials at once.
+        trials: trials of the search.
+        objective: objective that trains a point.
+        jobs: number of concurrent trials.
         gpus: GPUs for the workers, one each in turn.
         out: folder of the search; the workers print into files there.
 
     Raises:
-        Exception: the first one that the objective raised; it ends the search.
+        Exception: the first exception of the objective; it ends the search.
     """
     if jobs == 1:
         while (trial := trials.draw()) is not None:
@@ -71,10 +71,10 @@ class Worker:
     """A process that trains one trial after another, started by its first trial.
 
     Args:
-        objective: trains a point.
-        gpu: that it sees; ``None``: as this process.
-        threads: that torch computes with, unless the user gave a number.
-        output: file that it prints into.
+        objective: objective that trains a point.
+        gpu: GPU visible to the process; ``None``: the same as in this process.
+        threads: number of torch threads, unless the user gave one.
+        output: file for its output.
     """
 
     def __init__(self, objective: Objective, gpu: str | None, threads: str, output: Path):
@@ -82,7 +82,7 @@ class Worker:
         self.process: multiprocessing.process.BaseProcess | None = None
 
     def begin(self, trial: Trial) -> Connection:
-        """Send it a trial; what it sends back is for :meth:`serve`."""
+        """Send it a trial; :meth:`serve` receives its answers."""
         self.trial = trial
         if self.process is None or not self.process.is_alive():
             self.stop()
@@ -91,10 +91,10 @@ class Worker:
         return self.pipe
 
     def serve(self, trials: Trials) -> bool:
-        """Receive a message and answer it; whether the trial has ended.
+        """Receive a message and answer it; return whether the trial has ended.
 
         Raises:
-            Exception: that of the objective.
+            Exception: the exception of the objective.
         """
         try:
             message = self.pipe.recv()
@@ -105,7 +105,7 @@ class Worker:
         if isinstance(message, Outcome):
             trials.finish(self.trial, message)
             return True
-        with contextlib.suppress(OSError):  # it has died, which the next message says
+        with contextlib.suppress(OSError):  # it has died, which the next call finds out
             self.pipe.send(trials.judge(self.trial, *message))
         return False
 
@@ -140,7 +140,7 @@ class Worker:
 
 
 def _end_with_parent() -> None:
-    """End this process, at once, when the one that started it is gone."""
+    """End this process immediately when the one that started it is gone."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     wait([parent.sentinel])
@@ -148,7 +148,7 @@ def _end_with_parent() -> None:
 
 
 def work(pipe: Connection, objective: Objective, place: dict, output: Path) -> None:
-    """What a worker does until the process that started it ends."""
+    """Run trials in a worker until the process that started it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # it reaches all processes of a terminal
     threading.Thread(target=_end_with_parent, daemon=True).start()
     sys.stdout.flush()

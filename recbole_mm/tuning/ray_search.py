@@ -26,7 +26,7 @@ SETTINGS: dict[str, str | None] = {
 """Settings of Ray Tune, which reads them from the environment."""
 
 MOST_FAILURES = 3
-"""How often a trial whose process or node died is started again."""
+"""Maximum number of restarts of a trial whose process or node died."""
 
 
 def run_by_ray(trials: Trials, objective: Objective, jobs: int | None) -> None:
@@ -37,12 +37,13 @@ def run_by_ray(trials: Trials, objective: Objective, jobs: int | None) -> None:
     afterwards.
 
     Args:
-        trials: of the search.
-        objective: trains a point.
-        jobs: trials at once; ``None``: one per GPU of the cluster, or per core without GPUs.
+        trials: trials of the search.
+        objective: objective that trains a point.
+        jobs: number of concurrent trials; ``None``: one per GPU of the cluster, or per core without
+            GPUs.
 
     Raises:
-        UserError: more trials at once than the cluster has cores.
+        UserError: more concurrent trials than the cluster has cores.
     """
     with connected(), environment(SETTINGS), tempfile.TemporaryDirectory(prefix="ray-") as folder:
         found = places(jobs)
@@ -65,7 +66,7 @@ def run_by_ray(trials: Trials, objective: Objective, jobs: int | None) -> None:
 
 
 class StudySearcher(Searcher):
-    """Ray Tune's trials are those of the study."""
+    """Gives Ray Tune the trials of the study."""
 
     def __init__(self, trials: Trials):
         super().__init__()
@@ -73,7 +74,7 @@ class StudySearcher(Searcher):
         self.running: dict[str, Trial] = {}
 
     def suggest(self, trial_id: str):
-        """See Ray's: a configuration, ``None`` (not now) or ``FINISHED``."""
+        """See Ray's method: a configuration, ``None`` (not now) or ``FINISHED``."""
         trial = self.trials.draw()
         if trial is None:
             return None if self.running else Searcher.FINISHED
@@ -83,7 +84,7 @@ class StudySearcher(Searcher):
     def on_trial_complete(
         self, trial_id: str, result: dict | None = None, error: bool = False
     ) -> None:
-        """See Ray's."""
+        """See Ray's method."""
         trial = self.running.pop(trial_id)
         if error or not result:
             reason = f"its process or its node died {MOST_FAILURES + 1} times"
@@ -95,7 +96,7 @@ class StudySearcher(Searcher):
         self.trials.finish(trial, outcome)
 
     def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
-        """Nothing: the journal is what a search resumes from."""
+        """Do nothing: a search resumes from its journal."""
 
 
 class StudyScheduler(FIFOScheduler):
@@ -106,7 +107,7 @@ class StudyScheduler(FIFOScheduler):
         self.searcher = searcher
 
     def on_trial_result(self, tune_controller, trial, result: dict) -> str:  # noqa: ARG002
-        """See Ray's."""
+        """See Ray's method."""
         if "state" in result:
             return TrialScheduler.CONTINUE
         drawn = self.searcher.running[trial.trial_id]
@@ -123,8 +124,8 @@ def train(point: dict, objective: Objective, folder: str) -> None:
         return False
 
     try:
-        # without it RecBole would leave the GPU of this process for the one of its configuration
+        # without gpu_id RecBole would replace the GPU of this process by that of its configuration
         outcome = objective(point, report, gpu_id=os.environ.get(GPU_VARIABLE, ""))
-    except Exception as error:  # noqa: BLE001 the reason reaches the user; only deaths are tried again
+    except Exception as error:  # noqa: BLE001 the user sees the reason; Ray restarts dead trials
         outcome = Outcome("failed", reason=str(error) or type(error).__name__)
     tune.report(outcome._asdict())

@@ -1,4 +1,4 @@
-"""The report of a search: one HTML page with its history, its curves and what mattered."""
+"""The report of a search: one HTML page with its history, its curves and the importance of keys."""
 
 import warnings
 from pathlib import Path
@@ -21,7 +21,7 @@ from recbole_mm.tuning.trials import Trials, score_of, shown
 
 REPORT = "report.html"
 LEAST_TRIALS = 4
-"""Complete trials that an estimate of importance needs."""
+"""Minimum number of complete trials for an estimate of importance."""
 
 NOTES = {
     "history": "Every trial by its number, and the best score so far. A pruned trial (cross) has the "
@@ -31,13 +31,13 @@ NOTES = {
 
 
 def write_report(trials: Trials, config: RunConfig, best: Path, command: str) -> Path:
-    """Write ``report.html`` beside the best configuration.
+    """Write ``report.html`` next to the best configuration.
 
     Args:
-        trials: of the search; one at least is complete.
-        config: of the search, without the keys that are searched.
+        trials: trials of the search; at least one is complete.
+        config: configuration of the search, without the keys that are searched.
         best: file of the best configuration.
-        command: the command line of the search.
+        command: command line of the search.
 
     Returns:
         the path.
@@ -73,14 +73,14 @@ def summary_of(trials: Trials, metric: str) -> str:
     return (
         f"{len(ended)} trials ({counts[TrialState.COMPLETE]} complete, "
         f"{counts[TrialState.PRUNED]} pruned, {counts[TrialState.FAIL]} failed), {seconds:.0f} s in "
-        f"all; best validation {metric} {trials.best().value:.4f} in trial "
+        f"total; best validation {metric} {trials.best().value:.4f} in trial "
         f"{trials.ended.index(trials.best()) + 1}"
     )
 
 
 def importance_of(trials: Trials) -> dict[str, float]:
     """Share of each searched key in what distinguishes good trials (PED-ANOVA); empty with too few
-    complete trials, or where all have the same score.
+    complete trials, or if all have the same score.
 
     Reference:
         Shuhei Watanabe, Archit Bansal and Frank Hutter. "PED-ANOVA: Efficiently Quantifying
@@ -92,12 +92,12 @@ def importance_of(trials: Trials) -> dict[str, float]:
     study = optuna.create_study(direction=trials.study.direction)
     study.add_trials(complete)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of few trials, which the page says as well
+        warnings.simplefilter("ignore", UserWarning)  # about few trials: the page says so too
         return optuna.importance.get_param_importances(study)
 
 
 def history_figure(trials: Trials, metric: str) -> Figure:
-    """Scores by number of the trial, and the best so far."""
+    """Scores by trial number, and the best so far."""
     figure, axes = _axes("trial", f"validation {metric}")
     better = max if trials.bigger else min
     best_so_far: list[tuple[int, float]] = []
@@ -113,7 +113,7 @@ def history_figure(trials: Trials, metric: str) -> Figure:
 
 
 def curves_figure(trials: Trials, metric: str) -> Figure | None:
-    """Validation scores of every trial by epoch; ``None`` if no trial has been validated on the way."""
+    """Validation scores of every trial by epoch; ``None`` if no trial has such scores."""
     best = trials.best().number
     curves = [trial for trial in trials.ended if trial.intermediate_values]
     if not curves:
@@ -177,8 +177,9 @@ def _note_on_importance(importance: dict[str, float]) -> str:
             f"--budget."
         )
     return (
-        "How much the values of a key distinguish the good trials from all (PED-ANOVA, complete trials "
-        "only; the shares add up to 1). With few trials this is a hint, not a measurement."
+        "How much the values of a key distinguish the good trials from all trials (PED-ANOVA, "
+        "complete trials only; the shares add up to 1). With few trials this is a hint, not a "
+        "measurement."
     )
 
 

@@ -27,7 +27,7 @@ from recbole_mm.tuning.settings import SearchSettings, check_settings
 
 JOURNAL, BEST, LOCK = "journal.log", "best.yaml", "lock"
 FRACTIONS = (0.5, 1.5, 1000.5)
-"""Within the limits of every key whose numbers need not be whole, at least one."""
+"""Every key whose numbers need not be whole accepts at least one of these."""
 
 
 def tune(
@@ -40,21 +40,21 @@ def tune(
             them.
         space: file in RecBole's format, see :mod:`recbole_mm.tuning.search_space`.
         out: folder of ``journal.log``, ``best.yaml`` and ``report.html``.
-        settings: how trials are drawn and run.
-        files: yaml files below ``fixed``.
-        command: the command line, for the report.
+        settings: settings that determine how trials are drawn and run.
+        files: yaml files, which ``fixed`` overrides.
+        command: command line, for the report.
 
     Returns:
         the paths of ``best.yaml`` and ``report.html``.
 
     Raises:
-        ConfigError: see :func:`~recbole_mm.tuning.settings.check_settings`; a search space that
-            cannot be used; a folder that cannot be written to; every trial failed.
-        Locked: another search runs in the folder.
+        ConfigError: see :func:`~recbole_mm.tuning.settings.check_settings`; also if the search
+            space cannot be used, the folder cannot be written to, or every trial failed.
+        Locked: another search is running in the folder.
     """
     check_settings(settings)
     gpus = visible_gpus({**read_layers(files), **fixed})
-    jobs = number_of_jobs(settings.jobs, gpus)  # refuses what is no number of jobs
+    jobs = number_of_jobs(settings.jobs, gpus)  # refuses an invalid number of jobs
     parameters = read_search_space(space, fixed)
     if settings.algorithm == "exhaustive":
         refuse_ranges(parameters, space)
@@ -101,13 +101,13 @@ def _run(trials, objective, settings: SearchSettings, jobs: int, gpus: list[str]
 
 
 def defaults_of(config: RunConfig, parameters: dict) -> dict:
-    """The values of the searched keys without a search, as far as they have any."""
+    """The default values of the searched keys that have one."""
     keys = [key for of_kind in parameters.values() for key in of_kind]
     return {key: to_plain(config[key]) for key in keys if config[key] is not None}
 
 
 def whole_keys(model: str, keys: Iterable[str]) -> frozenset[str]:
-    """Of some keys of a model those whose numbers are whole."""
+    """Those of the ``keys`` of a model whose numbers must be whole."""
     forms = forms_for(model)
     return frozenset(
         key for key in keys if key in forms and not any(map(forms[key].accepts, FRACTIONS))
@@ -115,7 +115,7 @@ def whole_keys(model: str, keys: Iterable[str]) -> frozenset[str]:
 
 
 def _of_another_search(path: Path, trials) -> str | None:
-    """What a user is told if the file is that of another search."""
+    """The message if the file is that of another search."""
     if not path.is_file():
         return None
     text = read_text(path, ConfigError)
@@ -124,7 +124,7 @@ def _of_another_search(path: Path, trials) -> str | None:
     score = re.search(r"validation \S+ -?[\d.]+\d", text)
     return (
         f"{path} is replaced; it was the best of another search{f' ({score[0]})' if score else ''}, "
-        f"whose command writes it again without training; --out=FOLDER keeps both"
+        f"whose command writes it again without training; give --out=FOLDER to keep both"
     )
 
 
@@ -139,7 +139,7 @@ def _write_best(
     text = (
         f"# {run_it}\n"
         f"# Best of {algorithm} search, {len(ended)} trials on {objective.fixed['dataset']}, "
-        f"{seconds:.0f} s of training in all; "
+        f"{seconds:.0f} s of training in total; "
         f"validation {config['valid_metric']} {best.value:.4f}.\n"
         f"# Search {trials.name} in {path.with_name(JOURNAL)}.\n"
     ) + yaml.safe_dump(values, sort_keys=False)

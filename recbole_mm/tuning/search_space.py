@@ -16,10 +16,10 @@ from recbole_mm.config.values import parse_value
 from recbole_mm.tools.text_files import read_text
 
 NUMBERS = {"uniform": 2, "loguniform": 2, "quniform": 3}
-"""How many numbers give a range."""
+"""Number of values that define a range."""
 
 ROUNDING = 1e-9
-"""Of a quotient: 0.3 / 0.1 is a little less than 3."""
+"""Tolerance for a quotient: 0.3 / 0.1 is a little less than 3."""
 
 SPACE_FORMAT = (
     "`key choice [a,b]`, `key uniform low,high`, `key loguniform low,high`, "
@@ -28,8 +28,8 @@ SPACE_FORMAT = (
 
 
 def search_space_of(model: str) -> Path:
-    """Where the search space of a model is, if there is one: in this package, or beside the module
-    of a model of the user's."""
+    """The path of a model's search space, if there is one: in this package, or next to the module
+    of the user's own model."""
     own = own_models().get(model)
     beside = own and own.file(".hyper")
     return beside or properties_dir() / "tuning" / f"{model}.hyper"
@@ -39,18 +39,19 @@ def read_search_space(path: Path, fixed: dict) -> dict[str, dict[str, list]]:
     """Read a search space.
 
     Args:
-        path: lines ``key choice [a,b]``, ``key uniform low,high``, ``key loguniform low,high`` (of
-            natural logarithms) or ``key quniform low,high,step``; empty lines and those that begin
-            with ``#`` are skipped.
+        path: file of lines ``key choice [a,b]``, ``key uniform low,high``,
+            ``key loguniform low,high`` (of natural logarithms) or ``key quniform low,high,step``;
+            empty lines and those that begin with ``#`` are skipped.
         fixed: ``model`` and all other keys that are not searched.
 
     Returns:
         ``{type: {key: values}}``, HyperTuning's ``params_dict``.
 
     Raises:
-        ConfigError: no such file, a line in another format, a duplicate or unknown key, one that the
-            model does not read, a value or an end of a range that its key cannot have, a range
-            without extent, one of ``loguniform`` that is not of logarithms, or nothing to search.
+        ConfigError: there is no such file, or it has a line in another format, a duplicate or
+            unknown key, a key that the model does not read, a value or an end of a range that its
+            key cannot have, an empty range, a range of ``loguniform`` that is not in logarithms, or
+            nothing to search.
     """
     if not path.is_file():
         known = sorted(file.stem for file in search_space_of("*").parent.glob("*.hyper"))
@@ -75,7 +76,9 @@ def read_search_space(path: Path, fixed: dict) -> dict[str, dict[str, list]]:
         _refuse_impossible_values(model, key, kind, values, where)
         space.setdefault(kind, {})[key] = values
     if not space:
-        raise ConfigError(f"search space {str(path)!r}: every key is given, nothing to search")
+        raise ConfigError(
+            f"search space {str(path)!r}: every key is given, so there is nothing to search"
+        )
     return space
 
 
@@ -84,14 +87,14 @@ def _read_line(line: str, where: str) -> tuple[str, list]:
     words = line.split(maxsplit=2)
     values = _read_values(words[1], words[2]) if len(words) == 3 else None
     if values is None:
-        raise ConfigError(f"{where}: {line!r} is none of {SPACE_FORMAT}")
+        raise ConfigError(f"{where}: {line!r} is not one of {SPACE_FORMAT}")
     return words[1], values
 
 
 def _refuse_impossible_values(model: str, key: str, kind: str, values: list, where: str) -> None:
     refuse_unknown_keys([key], where)
     if keys_of_other_models(model, [key]):
-        raise ConfigError(f"{where}: {model} does not read {key}: leave the line out")
+        raise ConfigError(f"{where}: {model} does not read {key}: remove the line")
     if kind in NUMBERS:
         given = ",".join(map(str, values))
         _refuse_impossible_range(kind, values, f"{where}: '{key} {kind} {given}'")
@@ -124,12 +127,12 @@ def multiples(low: float, high: float, step: float) -> tuple[int, int]:
 
 
 def multiple(number: int, step: float) -> float:
-    """So many steps, with the decimals of the step: 0.3 for 3 and 0.1."""
+    """The product of number and step, with the decimals of the step: 0.3 for 3 and 0.1."""
     return float(number * Decimal(str(step)))
 
 
 def searched(space: dict[str, dict[str, list]]) -> list[str]:
-    """What is drawn for each key, a line each."""
+    """What is drawn for each key, one line per key."""
     lines = []
     for kind, keys in space.items():
         for key, values in keys.items():
@@ -143,11 +146,11 @@ def searched(space: dict[str, dict[str, list]]) -> list[str]:
 
 
 def refuse_ranges(space: dict[str, dict[str, list]], path: Path) -> None:
-    """Only choices have a grid.
+    """Refuse a space with ranges: only choices have a grid.
 
     Args:
-        space: what :func:`read_search_space` returned.
-        path: of the file, for the message.
+        space: search space from :func:`read_search_space`.
+        path: path of the file, for the message.
 
     Raises:
         ConfigError: a key has a range.
@@ -161,12 +164,12 @@ def refuse_ranges(space: dict[str, dict[str, list]], path: Path) -> None:
 
 
 def read_drawn(value):
-    """A value of a choice; text is read like that of the command line."""
+    """A value of a choice; text is read as on the command line."""
     return parse_value(value) if isinstance(value, str) else value
 
 
 DRAWN = {"choice": read_drawn, "uniform": float, "loguniform": math.exp, "quniform": read_drawn}
-"""What is drawn for a key, from a value or from an end of the range in the file."""
+"""Conversions of a value, or of an end of a range, from the file to what is drawn."""
 
 
 def _read_values(kind: str, text: str) -> list | None:

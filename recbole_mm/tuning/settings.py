@@ -15,13 +15,13 @@ class SearchSettings(NamedTuple):
     Attributes:
         algorithm: ``bayes``, ``random`` or ``exhaustive`` (the whole grid, whatever the budget).
         budget: number of trials.
-        patience: trials without a better one after which ``random`` and ``bayes`` end; ``None``:
-            never.
-        seed: of the draws.
-        tool: ``optuna`` runs trials side by side on this machine, ``ray`` on a cluster, ``hyperopt``
+        patience: number of trials without a better one after which ``random`` and ``bayes`` stop;
+            ``None``: never.
+        seed: seed of the draws.
+        tool: ``optuna`` runs trials in parallel on this machine, ``ray`` on a cluster, ``hyperopt``
             one after another by RecBole's HyperTuning.
-        jobs: trials at once; ``None``: one per GPU or core.
-        pruner: ends trials that lag behind; ``median``, ``asha`` or ``none``.
+        jobs: number of concurrent trials; ``None``: one per GPU or core.
+        pruner: pruner of trials that lag behind: ``median``, ``asha`` or ``none``.
     """
 
     algorithm: str = "bayes"
@@ -37,7 +37,7 @@ def check_settings(settings: SearchSettings) -> None:
     """Refuse settings that are unknown or exclude each other.
 
     Raises:
-        ConfigError: names the option.
+        ConfigError: the message names the option.
     """
     for name, known in (("algorithm", ALGORITHMS), ("tool", TOOLS), ("pruner", PRUNERS)):
         value = getattr(settings, name)

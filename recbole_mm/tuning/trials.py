@@ -1,7 +1,7 @@
 """The trials of a search: an Optuna study in a journal, from which the search resumes.
 
-Every tool starts its trials here and ends them here, in the one process that draws them. hyperopt
-draws by itself; for the other tools :meth:`Trials.draw` draws.
+Every tool starts and ends its trials here, in the one process that draws them. hyperopt draws by
+itself; for the other tools :meth:`Trials.draw` draws.
 """
 
 import json
@@ -27,18 +27,18 @@ SAMPLERS: dict[str, Callable[[int], BaseSampler]] = {
     "bayes": lambda seed: TPESampler(seed=seed, constant_liar=True),
     "random": lambda seed: RandomSampler(seed=seed),
 }
-"""By ``--algorithm``."""
+"""Samplers by ``--algorithm``."""
 
 PRUNERS: dict[str, Callable[[], BasePruner]] = {
     "asha": lambda: SuccessiveHalvingPruner(min_resource=4, reduction_factor=3),
     "median": lambda: MedianPruner(n_startup_trials=5, n_warmup_steps=4),
     "none": NopPruner,
 }
-"""By ``--pruner``. Steps are epochs; no trial is pruned before it has been trained for four. asha also
-counts the epochs of trials that an interruption ended."""
+"""Pruners by ``--pruner``. Steps are epochs; no trial is pruned before it has been trained for
+four. asha also counts the epochs of interrupted trials."""
 
 MOST_DRAWS = 20
-"""How often the sampler may draw a point that is known before the grid gives one."""
+"""Number of known points that the sampler may draw before the grid gives a new one."""
 
 STATES = {
     "complete": TrialState.COMPLETE,
@@ -53,15 +53,15 @@ class Trials:
     """The trials of one search.
 
     Args:
-        path: of the journal, which may hold other searches too.
+        path: path of the journal, which may hold other searches too.
         search: hash of the fixed keys and of the data; trials of the same values are not repeated,
-            also if they belong to a search with another space or algorithm.
-        space: what is searched (:func:`~recbole_mm.tuning.search_space.read_search_space`).
-        settings: how trials are drawn.
+            even if they belong to a search with another space or algorithm.
+        space: search space (:func:`~recbole_mm.tuning.search_space.read_search_space`).
+        settings: settings that determine how trials are drawn.
         bigger: whether a bigger score is better.
-        defaults: the first point; ``None``: the algorithm draws it.
+        defaults: first point; ``None``: the algorithm draws it.
         whole: keys whose values are whole numbers.
-        log: called with a line when a trial ends.
+        log: function that is called with a line when a trial ends.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class Trials:
 
     @property
     def name(self) -> str:
-        """Of this search, among those of the journal."""
+        """The name of this search in the journal."""
         return self.study.study_name
 
     @property
@@ -111,8 +111,8 @@ class Trials:
 
     @property
     def ended(self) -> list[FrozenTrial]:
-        """The trials that have ended and were not interrupted; of a point that was tried again, the
-        last."""
+        """The trials that have ended and were not interrupted; for a point that was tried again,
+        the last one."""
         latest = {_key(t.user_attrs["point"]): t for t in self._all if _has_ended(t)}
         return sorted(latest.values(), key=lambda trial: trial.number)
 
@@ -140,7 +140,7 @@ class Trials:
         return self.study.ask({key: distributions[key] for key in params})
 
     def judge(self, trial: Trial, epoch: int, score: float) -> bool:
-        """Record the score of an epoch; whether the trial is to be pruned."""
+        """Record the score of an epoch; return whether the trial is to be pruned."""
         if epoch + 1 not in self._all[trial.number].intermediate_values:  # tried again
             trial.report(score, epoch + 1)
         return trial.should_prune()
@@ -160,11 +160,11 @@ class Trials:
         self.log(self._line(trial, outcome))
 
     def draw(self) -> Trial | None:
-        """Begin the next trial; ``None`` at the end of the search, or while what is left waits for
-        trials that still run.
+        """Begin the next trial; ``None`` at the end of the search, or while the remaining trials
+        wait for those that are still running.
 
         The first trial is that of the defaults. Points whose scores are known are recorded at once.
-        At the end the failures of earlier commands, and of the machine, are tried again.
+        At the end, failures of earlier commands and of the machine are tried again.
         """
         while (point := self._next()) is not None:
             trial = self.start(point)
@@ -177,19 +177,20 @@ class Trials:
         """The best trial.
 
         Raises:
-            ConfigError: all have failed.
+            ConfigError: all trials have failed.
         """
         complete = [trial for trial in self.ended if trial.state == TrialState.COMPLETE]
         if not complete:
             reasons = sorted({trial.user_attrs["reason"] for trial in self.ended})
             raise ConfigError(
-                f"all {len(self.ended)} trials failed: {'; '.join(reasons)}; their logs, in log/ and "
-                f"in the output/ beside the journal, say where"
+                f"all {len(self.ended)} trials failed: {'; '.join(reasons)}; see their logs, in "
+                f"log/ and in output/ next to the journal"
             )
         return (max if self.bigger else min)(complete, key=score_of)
 
     def _end_interrupted(self) -> None:
-        """What ran when the last command ended has failed without a reason, and is drawn again."""
+        """Mark the trials that ran when the last command ended as failed without a reason; they are
+        drawn again."""
         while any(trial.state == TrialState.WAITING for trial in self._all):
             self.study.ask()
         for trial in self._all:
@@ -213,7 +214,8 @@ class Trials:
         return point or self._failed_before()
 
     def _is_over(self) -> bool:
-        """Whether the last trials were no better, as many as ``patience``; a grid is run as a whole."""
+        """Whether none of the last ``patience`` trials was better; a grid always runs
+        completely."""
         if self.settings.algorithm == "exhaustive":
             return False
         ended = [t for t in self.ended if t.state in (TrialState.COMPLETE, TrialState.PRUNED)]
@@ -230,10 +232,10 @@ class Trials:
         return None
 
     def _sample(self, counted: list[FrozenTrial], seen: set[str]) -> dict | None:
-        """A point that the sampler draws, ``None`` if it draws none but known ones.
+        """A point that the sampler draws, ``None`` if it draws only known ones.
 
         Draws depend on the seed and on the trials so far, not on interruptions. They are made in a
-        copy, where known points that it draws leave no trace.
+        copy, so that draws of known points leave no trace.
         """
         state = np.random.SeedSequence([self.settings.seed, len(seen)]).generate_state(1)
         sampler = SAMPLERS[self.settings.algorithm](int(state[0]))
@@ -248,7 +250,8 @@ class Trials:
         return None
 
     def whole_numbers(self, point: dict) -> dict:
-        """64.0, which is what is drawn from a ``quniform``, as 64 where that is wanted."""
+        """Convert the floats that a ``quniform`` draws to int for keys of whole numbers: 64.0 to
+        64."""
         return {
             key: int(value)
             if isinstance(value, float) and value.is_integer() and key in self.whole
@@ -268,7 +271,7 @@ class Trials:
 
 
 def shown(value) -> str:
-    """A value of a point, to read."""
+    """A value of a point, for display."""
     return f"{value:.5g}" if isinstance(value, float) else str(value)
 
 
@@ -279,7 +282,7 @@ def score_of(trial: FrozenTrial) -> float:
 
 
 def _has_ended(trial: FrozenTrial) -> bool:
-    """Not those that were interrupted, which have failed without a reason."""
+    """Whether a trial has ended; an interrupted one, which has failed without a reason, has not."""
     return trial.state.is_finished() and (
         trial.state != TrialState.FAIL or trial.user_attrs.get("reason") is not None
     )
@@ -293,6 +296,6 @@ def _outcome(trial: FrozenTrial) -> Outcome:
 
 
 def _key(point: dict) -> str:
-    """Equal for equal values, 0 and 0.0 among them."""
+    """A key that is equal for equal values, including 0 and 0.0."""
     whole = {k: int(v) for k, v in point.items() if isinstance(v, float) and v.is_integer()}
     return json.dumps({**point, **whole}, sort_keys=True)

@@ -92,7 +92,7 @@ def test_baselines_that_train_nothing_are_compared_on_the_same_targets(toy, tmp_
     for others, expected in (("SASRec,Pop", ["HistoryKNN+k=3"]), (models, [])):
         assert main(options(models=others, **toy, **TINY, seeds=1, jobs=1, out="out")) == 0
         printed = capsys.readouterr().out
-        assert re.findall("the report in out is replaced; (.*) of the", printed) == expected
+        assert re.findall("is replaced and no longer includes (.*): the runs", printed) == expected
 
 
 def test_an_unknown_model_ends_the_command_before_anything_runs(toy, tmp_path, capsys):
@@ -118,9 +118,9 @@ def test_an_unknown_model_ends_the_command_before_anything_runs(toy, tmp_path, c
         ({"config_files": "a.yaml"}, "--config_files: give MODEL@FILE.yaml in --models instead"),
         ({"model": "MMM4Rec"}, "--model: give --models instead"),
         ({"models": "SASRec+valid_metric=MRR@5"}, "sets valid_metric, which must be the same"),
-        ({"held_out_items": 0.2}, "--held_out_items: give --protocol=cold_start with it"),
+        ({"held_out_items": 0.2}, "--held_out_items needs --protocol=cold_start"),
         ({"models": "SASRec+seed=7"}, "SASRec+seed=7 sets seed, which must be the same for all"),
-        ({"models": "DIEN"}, "DIEN has a data set class of its own (DIENDataset)"),
+        ({"models": "DIEN"}, "DIEN has its own data set class (DIENDataset)"),
         ({"dataset": "Toyz"}, "data set 'Toyz'"),
         ({"models": "SASRec+config_files=a.yaml"}, "sets config_files: write MODEL@FILE.yaml"),
         ({"models": "SASRec,SASRec+use_item_id=False"}, "use_item_id, which SASRec does not read"),
@@ -128,7 +128,7 @@ def test_an_unknown_model_ends_the_command_before_anything_runs(toy, tmp_path, c
         ({"benchmark_filename": "[a,b,c]"}, "compare splits the events by --protocol"),
         (
             {"models": "SASRec,SASRec+hidden_size=64"},
-            "SASRec and SASRec+hidden_size=64 are the same configuration",
+            "SASRec and SASRec+hidden_size=64 have the same configuration",
         ),
         (
             {"val_interval": "{timestamp: '[0,1400090000]'}"},

@@ -53,7 +53,7 @@ def test_lists_that_seen_items_make_too_short_have_no_masked_numbers(tmp_path, c
         return _reach_with_seen_items_left_out(lists, table, targets, asked)
 
     assert reach(ten, 9) and not reach(ten, 10)
-    assert "no masked numbers for Mine" in capsys.readouterr().out
+    assert "Mine has no masked numbers" in capsys.readouterr().out
     with pytest.raises(ConfigError, match="1 lists have fewer than the 10 items"):
         reach(ten, 10, mask_seen=True)
     assert reach(pl.DataFrame({"user": ["u"] * 49, "item": list(map(str, range(49)))}), 60)
@@ -85,7 +85,11 @@ def test_lists_of_every_format_are_read_best_first(tmp_path, name, text):
     [
         ("a.csv", "user,item\nu,a\n", "neither a column 'rank' nor a column 'score'"),
         ("a.csv", "user,rank\nu,1\n", "no column 'item'"),
-        ("a.csv", "user,item,rank\nu,a,first\n", "without a number as rank: 1, e.g. 'first'"),
+        (
+            "a.csv",
+            "user,item,rank\nu,a,first\n",
+            "rows whose rank is not a number: 1, e.g. 'first'",
+        ),
         (
             "a.csv",
             "user,item,rank\nu,,1\nu,a,2\n,b,1\n",

@@ -163,7 +163,7 @@ def test_model_and_data_set_may_be_named_in_a_file(tmp_path):
         ({"log_wandb": True}, "log_wandb: True needs wandb: pip install wandb"),
         (
             {"USER_ID_FIELD": "item_id"},
-            "USER_ID_FIELD=item_id, .* users, items and times are differ",
+            "USER_ID_FIELD=item_id, .* users, items and times must be differ",
         ),
         ({"LIST_SUFFIX": ""}, "'LIST_SUFFIX' is ''; it must be a non-empty string"),
         ({"state": "LOUD"}, "'state' is 'LOUD'; it must be one of INFO, DEBUG"),
@@ -173,7 +173,7 @@ def test_model_and_data_set_may_be_named_in_a_file(tmp_path):
             "mode: labeled compares scores with labels, so Recall, NDCG, MRR, Hit cannot be measured",
         ),
         ({"metrics": ["NDGC"]}, "metrics: unknown metric 'NDGC'; did you mean 'ndcg'?"),
-        ({"metrics": ["zzz"]}, "metrics: unknown metric 'zzz'; there are auc, averagepopularity"),
+        ({"metrics": ["zzz"]}, "metrics: unknown metric 'zzz'; known: auc, averagepopularity"),
         (
             {"neg_sampling": {"uniform": 1}},
             "'neg_sampling' has no effect .* 'train_neg_sample_args'",
@@ -181,7 +181,7 @@ def test_model_and_data_set_may_be_named_in_a_file(tmp_path):
         ({"training_neg_sample_num": 2}, "'training_neg_sample_num' has no effect"),
         (
             {"metrics": ["AUC"], "valid_metric": "AUC"},
-            "metrics: AUC compare scores with labels, and with eval_args: mode: full items are",
+            "metrics: AUC compare scores with labels, but eval_args: mode: full ranks items",
         ),
         (
             {"metrics": ["NDCG", "AUC"], "eval_args": {"mode": "uni100"}},

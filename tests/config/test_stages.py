@@ -52,7 +52,7 @@ def test_a_target_that_is_a_mixture_is_its_domains():
     [
         (
             {"dataset": "AC", "domains": ["A", "C"]},
-            "the target C is a domain of AC, .*: take C out of the domains, or name other data sets",
+            "the target C is a domain of AC, .*: remove C from the domains, or name other data sets",
         ),
         (
             {"dataset": "C"},
@@ -80,7 +80,7 @@ def test_the_left_out_domain_is_the_target_whose_users_are_left_out():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"exclude_users_of": "targets", "stages": STAGES}, "belongs into a pretrain stage"),
+        ({"exclude_users_of": "targets", "stages": STAGES}, "belongs in a pretrain stage"),
         (
             {"stages": [STAGES[0], {**STAGES[1], "exclude_users_of": "targets"}]},
             "in a pretrain stage: name data sets",

@@ -146,7 +146,7 @@ def test_lines_whose_numbers_of_cells_even_out_are_named(tmp_path):
 @pytest.mark.parametrize("cell", ["five", "1,5", "0x10", "1_000", "1 2"])
 def test_text_among_numbers_is_named_with_its_row(tmp_path, cell):
     message = (
-        f"column 'timestamp:float' must hold numbers, but row 3 has '{cell}' \\(2 such rows\\)"
+        f"column 'timestamp:float' must contain numbers, but row 3 has '{cell}' \\(2 such rows\\)"
     )
     with pytest.raises(DatasetError, match=f"x.inter: {message}"):
         read(tmp_path, f"{HEAD}\nu\ta\t1\nu\tb\t{cell}\nu\tc\t\nu\td\t{cell}\n")

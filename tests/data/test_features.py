@@ -136,7 +136,7 @@ def test_a_pickle_in_a_feature_file_is_never_loaded(tmp_path):
 def test_tokens_that_are_python_objects_are_told_from_damage(tmp_path):
     path = tmp_path / "toy.text.npz"
     np.savez(path, item_id=np.array(["a"], dtype=object), feature=np.ones((1, 3), np.float32))
-    with pytest.raises(FeatureFileError, match=r"'item_id' holds Python objects.*astype\(str\)"):
+    with pytest.raises(FeatureFileError, match=r"'item_id' contains Python objects.*astype\(str\)"):
         read_item_features(path, ["[PAD]", "a"])
 
 

@@ -85,7 +85,7 @@ def test_columns_and_modalities_that_not_all_domains_have_are_left_out(root, cap
     _, mixed = load(root, domains=["Food", "Bare"])
     assert not mixed.has_time and mixed.modalities == ["text"]
     assert "Bare/Bare.inter has no column 'timestamp'" in caplog.text
-    assert "left out: {'Food': ['image']}" in caplog.text
+    assert "omitted: {'Food': ['image']}" in caplog.text
 
 
 def test_a_modality_that_is_named_is_used_where_it_exists(root, caplog):

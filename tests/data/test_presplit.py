@@ -231,5 +231,5 @@ def test_a_training_file_of_single_events_is_refused(tmp_path):
     write(tmp_path, ".train", [("u", "a", 1)], header)
     write(tmp_path, ".test", [("u", "b", 2)], header)
 
-    with pytest.raises(DatasetError, match="no user has two events in the file of training"):
+    with pytest.raises(DatasetError, match="no user has two events in the training file"):
         load(tmp_path, benchmark_filename=["train", "test"])

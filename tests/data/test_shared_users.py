@@ -52,7 +52,7 @@ def test_users_of_the_target_are_left_out_and_counted(root, caplog):
     assert users_in(dataset) == ["u1"]
     assert (dataset.user_num, len(dataset)) == (2, 4)
     assert (
-        "exclude_users_of: 2 of 3 users of Source, and 8 of 12 interactions, are left out: users of "
+        "exclude_users_of: 2 of 3 users of Source, and 8 of 12 interactions, are excluded: users of "
         "Target" in caplog.text
     )
 
@@ -124,7 +124,7 @@ def test_what_cannot_be_left_out_is_refused(root, names, error, message):
 def test_a_domain_whose_users_would_be_left_out_of_its_own_mixture_is_refused(root):
     config = config_of(root, "Both", domains=["Source", "Other"], exclude_users_of=["Other"])
 
-    message = "'Other' is a domain of the mixture Both, .*: take Other out of the domains, or name"
+    message = "'Other' is a domain of the mixture Both, .*: remove Other from the domains, or name"
     with pytest.raises(MixtureError, match=message):
         MultiModalDataset(config)
 
@@ -138,7 +138,7 @@ def test_it_does_not_go_with_files_that_are_split_already(root):
         root, "Source", exclude_users_of=["Target"], benchmark_filename=["train", "test"]
     )
 
-    with pytest.raises(DatasetError, match="does not go with benchmark_filename"):
+    with pytest.raises(DatasetError, match="does not work with benchmark_filename"):
         MultiModalDataset(config)
 
 
@@ -163,7 +163,7 @@ def test_shared_users_are_counted_in_mixtures_and_without_those_left_out(root):
     without = shared(exclude_users_of=["Target"])
     assert shared() == SharedUsers("Both", "Target", 2, 3, n_source, 0)
     assert without == SharedUsers("Both", "Target", 0, 3, n_source, 2)
-    assert f"of whose {n_source} users 2 are left out (exclude_users_of)" in str(without)
+    assert f"; 2 of its {n_source} users are excluded (exclude_users_of)" in str(without)
     assert "2 of the 3 users of Target have the token of a user of Both" in str(shared())
     assert "exclude_users_of: targets" in str(shared())
     assert shared_users(config_of(root, "Nowhere"), target) is None

@@ -266,7 +266,7 @@ def test_a_pickle_in_a_checkpoint_is_not_executed(encoder, tmp_path, monkeypatch
     write_record(checkpoint / trainer.SEAL, trainer._hashes(checkpoint))
 
     assert tune(encoder) == cli.BAD_INPUT
-    assert "holds more than tensors, which is not executed; delete it" in capsys.readouterr().err
+    assert "holds more than tensors, which is not loaded; delete it" in capsys.readouterr().err
     assert not (tmp_path / "harmed").exists()
 
 
@@ -301,7 +301,7 @@ def test_weights_that_the_record_is_not_of_are_refused(encoder):
     path = "encoders/toy-words/model.safetensors"
     save_file({name: value + 1 for name, value in load_file(path).items()}, path)
 
-    with pytest.raises(UserError, match="of other weights than those in the folder"):
+    with pytest.raises(UserError, match="describes other weights than those in the folder"):
         open_encoder("encoders/toy-words", device="cpu")
 
 

@@ -83,7 +83,7 @@ def test_recbole_makes_no_config_out_of_a_pickle(tmp_path, key):
     path = tmp_path / "bad.pth"
     torch.save({"config": load_config("SASRec", "demo"), key: ConfigBomb()}, path)
 
-    with pytest.raises(pickle.UnpicklingError, match="would make a Config, which executes code"):
+    with pytest.raises(pickle.UnpicklingError, match="would create a Config, which executes code"):
         load_in_recbole(path)
 
     assert not (tmp_path / "exploded").exists()

@@ -211,5 +211,5 @@ class MakesAModel:
 def test_a_pickle_cannot_make_a_model(tmp_path):
     torch.save({"config": MakesAModel(), "state_dict": {}}, tmp_path / "evil.pth")
 
-    with pytest.raises(UserError, match="would make a model, which may execute code"):
+    with pytest.raises(UserError, match="would create a model, which may execute code"):
         load_data_and_model(tmp_path / "evil.pth")

@@ -111,7 +111,7 @@ def test_records_of_no_layout_are_refused(tmp_path):
     [
         (META[2023], "--layout=2018 expects \\['asin'\\]. Add --layout=2023"),
         ("", "meta.json: it is empty"),
-        ("B000000000,A red train", "none of its first 1000 lines is a record in JSON"),
+        ("B000000000,A red train", "none of its first 1000 lines is a JSON record"),
     ],
 )
 def test_metadata_without_a_usable_record_are_refused(tmp_path, content, words):

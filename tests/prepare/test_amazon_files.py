@@ -102,7 +102,7 @@ def test_a_file_without_line_breaks_is_refused_before_it_fills_the_memory(
     monkeypatch.setattr(amazon_files, "CHUNK_BYTES", 300)
     path = write(tmp_path / name, ["\0" * 5000])
 
-    with pytest.raises(InputError, match="a line of over"):
+    with pytest.raises(InputError, match="a line is longer than"):
         scan_reviews(path, 2018, tmp_path)
-    with pytest.raises(InputError, match="a line of over"):
+    with pytest.raises(InputError, match="a line is longer than"):
         read_meta(path, {"B"}, 2018)

@@ -52,9 +52,9 @@ def test_an_unknown_data_set_has_what_helps_most_first(toy):
     assert lines[0].endswith("Pantri.inter does not exist; did you mean 'Pantry'?")
     assert lines[1].startswith(f"Data sets in {toy['data_path']}: toy (another folder")
     assert lines[2].startswith("Create one from your own tables with: recbole-mm prepare FOLDER ")
-    assert lines[3] == f"Known ones: {', '.join(described_datasets())}"
+    assert lines[3] == f"Known data sets: {', '.join(described_datasets())}"
     assert lines[4:] == [
-        "recbole-mm --help says how each is created, recbole-mm amazon --help names all of Amazon"
+        "recbole-mm --help says how to create each; recbole-mm amazon --help lists all of Amazon's"
     ]
 
 

@@ -186,7 +186,9 @@ def test_a_file_that_the_disk_cannot_hold_is_not_begun(server, monkeypatch):
     usage = namedtuple("usage", "free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(download.KEPT_FREE + 1_000_000))
 
-    with pytest.raises(DownloadError, match=r"1 MB are still to come, the disk .*room for 1 MB"):
+    with pytest.raises(
+        DownloadError, match=r"1 MB are still to come, but the disk .*room for 1 MB"
+    ):
         get(server)
 
 

@@ -195,7 +195,7 @@ def test_nothing_but_broken_pictures_is_an_error(dataset, shop):
     for path in (shop / "images").iterdir():
         path.write_text("<html>404</html>")
 
-    with pytest.raises(InputError, match="image: no item could be used, of 3;"):
+    with pytest.raises(InputError, match="image: none of 3 items could be used;"):
         extract([dataset], None, ["image"])
 
 

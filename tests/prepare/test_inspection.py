@@ -81,7 +81,7 @@ def test_leaks_are_warned_of(tmp_path):
     for sign in (
         "33.3% of the test items are in the same user's history",
         "33.3% of the test items are not in the training events",
-        "33.3% of the test events have the time of the event before",
+        "33.3% of the test events have the same time as the event before",
         "1 user has the same history as another user",
         "1 item has the text vector of another item (33.3% of those with text): the same product",
     ):
@@ -92,7 +92,7 @@ def test_equal_rows_are_told_apart(tmp_path):
     found = " ".join(warnings(dataset_of(tmp_path, [("u", "a", "1"), ("u", "b", "2")] * 2)))
 
     assert "100.0% of the test items are in the same user's history" in found
-    assert "100.0% of the test events have the time of the event before" in found
+    assert "100.0% of the test events have the same time as the event before" in found
     assert "not in the training" not in found
 
 

@@ -74,7 +74,7 @@ def test_a_data_set_without_its_features_is_not_taken_for_complete(server, monke
     server.asked.clear()
     assert main(COMMAND) == 0
     assert server.asked == []
-    assert "the tables of an interrupted run are taken" in capsys.readouterr().err
+    assert "reusing the tables of an interrupted run" in capsys.readouterr().err
     require_dataset(config | {"benchmark_filename": None})
 
 

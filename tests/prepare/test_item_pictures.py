@@ -42,7 +42,7 @@ def test_paths_of_pictures_stay_in_their_folder(tmp_path, capsys):
 
     assert relative.to_list() == ["x/a.jpg", "y/b c.jpg", None, None, "d.png", None, None, None]
     reported = capsys.readouterr().out
-    assert f"3 pictures outside of the folder {tmp_path}, e.g. '../other/secret.png'" in reported
+    assert f"3 pictures outside the folder {tmp_path}, e.g. '../other/secret.png'" in reported
 
 
 def test_pictures_in_another_folder_are_read_if_it_is_named(tmp_path, capsys):

@@ -94,7 +94,7 @@ def test_equal_rows_count_once_and_different_ones_are_refused(tmp_path):
 def test_a_table_of_other_items_is_refused(tmp_path):
     with pytest.raises(
         InputError,
-        match=r"no item of the interactions, which have 2; .*\['a', 'b'\].*\['x'\].*--key-column",
+        match=r"none of the 2 items of the interactions; .*\['a', 'b'\].*\['x'\].*--key-column",
     ):
         items_of(tmp_path / "a.csv", "item,title\nx,A\n")
 

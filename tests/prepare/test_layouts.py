@@ -120,9 +120,7 @@ def test_columns_that_are_both_of_items_keep_their_order_unless_a_header_names_t
         ("1", "2"), ("2", "3"), ("3", "1"),
     ]  # fmt: skip
     assert sorted(row[:2] for row in events(dataset)) == sorted(rows)
-    remark = (
-        "read in the order of the README, user before item; if it is the other way round, put the"
-    )
+    remark = "read in the order of the README, user before item; if the order is reversed, put the"
     assert (remark in capsys.readouterr().out) == (not header)
 
 
@@ -351,7 +349,7 @@ def test_a_file_of_a_header_alone_has_no_rows(pixelrec, kind):
 def test_an_option_that_the_layout_excludes_is_advised_in_its_place(pixelrec, kind, header, advice):
     (pixelrec / f"pixelrec_{kind}" / "Pixel200K.csv").write_text(header + "\n")
 
-    with pytest.raises(InputError, match=f"{advice}.* in place of --layout=pixelrec"):
+    with pytest.raises(InputError, match=f"{advice}.* instead of --layout=pixelrec"):
         prepared(pixelrec, "pixelrec", "--name=Pixel200K")
 
 
@@ -400,7 +398,7 @@ def test_a_table_of_another_format_is_not_of_a_layout(ninerec):
 
 
 def test_a_layout_knows_its_columns(ninerec):
-    with pytest.raises(InputError, match="--user-column: --layout=ninerec knows columns"):
+    with pytest.raises(InputError, match="--user-column: --layout=ninerec defines columns"):
         prepared(ninerec, "ninerec", "--user-column=first")
 
 

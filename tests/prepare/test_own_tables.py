@@ -141,7 +141,7 @@ def test_options_win_over_vectors_that_only_lie_in_the_folder(shop, tmp_path):
     assert read_item_features(tmp_path / "shop/shop.text.npz", ["[PAD]", "c"]).values.shape[1] > 2
     prepare.main([str(shop), f"--output={tmp_path / 'tables'}", "--no-features"])
     assert PreparedDataset(tmp_path / "tables", "shop").modalities() == []
-    with pytest.raises(InputError, match="--vectors has the features: leave out"):
+    with pytest.raises(InputError, match="--vectors has the features: omit"):
         prepare.main(
             [str(shop), f"--output={tmp_path / 'x'}", f"--vectors={shop}", "--no-features"]
         )
@@ -198,7 +198,7 @@ def test_items_without_a_row_are_kept_and_repeated_rows_refused(shop, tmp_path):
 def test_items_of_another_data_set_are_refused(shop, tmp_path):
     (shop / "items.jsonl").write_text('{"item": "x", "title": "again"}\n')
 
-    with pytest.raises(InputError, match="no item of the interactions, which have 4"):
+    with pytest.raises(InputError, match="none of the 4 items of the interactions"):
         prepare.main([str(shop), "--output", str(tmp_path / "out")])
 
 
@@ -478,4 +478,4 @@ def test_rows_that_are_left_out_are_counted_under_the_names_of_the_file(tmp_path
         "--drop-bad-rows",
     )
 
-    assert "a.csv: rows left out: no Kunde: 1\n" in capsys.readouterr().out
+    assert "a.csv: rows dropped: no Kunde: 1\n" in capsys.readouterr().out

@@ -99,7 +99,7 @@ def test_pictures_are_left_where_the_run_reads_none(server, capsys):
     assert sorted(path.name for path in Path("dataset/Pantry").iterdir()) == [
         "Pantry.card.json", "Pantry.inter", "Pantry.item", "Pantry.text.npz",
     ]  # fmt: skip
-    assert "picture" not in capsys.readouterr().err.replace("pictures (none asked for)", "")
+    assert "picture" not in capsys.readouterr().err.replace("pictures (not requested)", "")
 
 
 def fails(capsys, status, server, *arguments, **settings):

@@ -178,7 +178,7 @@ def test_a_model_without_prompts_takes_a_written_one_only(bert):
 
 
 def test_another_pooling_than_the_authors_is_refused(sentence_model):
-    with pytest.raises(InputError, match="--pooling=cls: .* its own pooling; leave --pooling out"):
+    with pytest.raises(InputError, match="--pooling=cls: .* its own pooling; omit --pooling"):
         open_encoder(str(sentence_model("mean_tokens")), pooling="cls")
 
 

@@ -118,7 +118,11 @@ def test_quotes_are_plain_characters_if_asked(tmp_path):
         ("a.csv", b"a,b\n1,2\n1,2,3\n", "line 3 has 3 fields, the header has 2"),
         ("a.csv", b'a,b\n1,x\n2,"foo\n3,"bar\n', "line 4: .*is a quote not closed.*--no-quotes"),
         ("a.csv", b'a,b\n1,x\n2,"foo\n3,bar\n', "line 4: .*is a quote not closed.*--no-quotes"),
-        ("a.csv", b'a,b\n1,5" x\n2,6" x\n', "line 2: a quote inside a field.*--no-quotes"),
+        (
+            "a.csv",
+            b'a,b\n1,5" x\n2,6" x\n',
+            "line 2: a quote inside an unquoted field.*--no-quotes",
+        ),
         ("a.csv", b"a,b\ncaf\xe9,y\n", "not in utf-8.*--encoding, perhaps latin-1 or cp1252"),
         ("a.csv", "a,b\n1,2\n".encode("utf-16"), "not in utf-8.*--encoding, perhaps utf-16"),
         ("a.csv.gz", packed(b"a,b\n" + b"1,2\n" * 999)[:-9], r"damaged or truncated \.gz"),
@@ -128,7 +132,7 @@ def test_quotes_are_plain_characters_if_asked(tmp_path):
         ("a.jsonl", b"", "not a readable table"),
         ("a.jsonl.gz", packed(b'{"a": 1}\n{"a"')[:-1], r"damaged or truncated \.gz|line 2"),
         ("a.parquet", b"PAR1 but not more", "not a readable table"),
-        ("a.json", b"[]", r"format '.json' is unknown; known are .csv"),
+        ("a.json", b"[]", r"format '.json' is unknown; known formats are .csv"),
         ("a", b"", "format '' is unknown"),
     ],
 )
@@ -216,7 +220,7 @@ def test_options_that_a_command_does_not_accept_are_not_advised(tmp_path, name, 
 def test_json_in_another_encoding_has_no_option(tmp_path):
     (tmp_path / "a.jsonl").write_bytes(b'{"a": "caf\xe9"}\n')
 
-    with pytest.raises(InputError, match="Save it in UTF-8; it is perhaps in latin-1"):
+    with pytest.raises(InputError, match="Save it in UTF-8; it may be in latin-1"):
         read(tmp_path / "a.jsonl")
 
 

@@ -222,7 +222,7 @@ def test_a_model_of_ids_alone_needs_a_training(trained):
     run = trained("SASRecPlus", modalities=[])
     recommender = Recommender.from_pretrained(run.result.checkpoint)
 
-    with pytest.raises(UserError, match="by their ID alone: new items need a training"):
+    with pytest.raises(UserError, match="only by their IDs: new items need a training"):
         recommender.add_items(pl.DataFrame({"item": ["n"]}))
 
 
@@ -327,7 +327,7 @@ def test_a_picture_outside_its_folder_is_left_out(demo_recommender, caplog):
     assert not demo_recommender.model.present("image")[-1]
     assert demo_recommender.model.present("text")[-1]
     assert (
-        f"is not in the folder {Path.cwd() / 'photos'} (if it is to be read, name its folder: --images="
+        f"is not in the folder {Path.cwd() / 'photos'} (to include it, name its folder: --images="
         in (caplog.text)
     )
 
@@ -388,8 +388,8 @@ def test_a_picture_that_is_not_there_names_the_folder_and_the_option(demo_recomm
     demo_recommender.add_items(new)
 
     assert (
-        f"n: no picture 'photos/a.png' in the folder {Path.cwd()} (name the folder that the path starts "
-        f"from: --images=FOLDER; in Python pictures=...)" in caplog.text
+        f"n: no picture 'photos/a.png' in the folder {Path.cwd()} (name the folder that the path is "
+        f"relative to: --images=FOLDER; in Python pictures=...)" in caplog.text
     )
     assert "Errno" not in caplog.text
 
@@ -404,7 +404,7 @@ def test_a_broken_picture_ends_no_other(demo_recommender, caplog):
 
     assert demo_recommender.model.present("image")[-2:].tolist() == [False, True]
     assert (
-        "1 text or picture of new items left out, as they cannot be read, e.g. n1: a.png"
+        "1 text or picture of new items skipped, as they cannot be read, e.g. n1: a.png"
         in caplog.text
     )
 
@@ -431,7 +431,7 @@ def test_features_without_their_space_take_no_raw_texts(demo, trained):
     write_item_features(path, kept, values, read_feature_info(path))
     recommender = Recommender.from_pretrained(trained("UniSRec", **demo).result.checkpoint)
 
-    with pytest.raises(UserError, match="whose space the feature file does not have"):
+    with pytest.raises(UserError, match="whose space the feature file lacks"):
         recommender.add_items(pl.DataFrame({"item": ["n"], "title": ["Brass lamp"]}))
 
 

@@ -94,7 +94,7 @@ def test_a_failure_of_a_worker_is_ours_and_finished_parts_are_kept(trained, clus
 
     for fail, error, message in (
         (refuse, UserError, "^the model is gone$"),
-        (die, RunFailed, "^a worker of ray died .*the same command resumes"),
+        (die, RunFailed, "^a ray worker died .*the same command resumes"),
     ):
         with on_ray(fail, jobs=1) as workers, pytest.raises(error, match=message):
             recommender.write(output, workers=workers)
@@ -136,7 +136,7 @@ def test_every_worker_has_a_place_on_the_gpus(n_workers, gpus, share):
     [
         (["--jobs=2"], "--jobs needs --tool=ray"),
         (["--tool=ray", "--jobs=0"], "--jobs=0: give a number >= 1"),
-        (["--tool=ray", "--device=cpu"], "--device=cpu: leave it out with --tool=ray"),
+        (["--tool=ray", "--device=cpu"], "--device=cpu: omit it with --tool=ray"),
         (["--tool=ray"], "needs ray: pip install 'recbole_mm[tune]'"),
     ],
 )

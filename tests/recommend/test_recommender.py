@@ -258,7 +258,7 @@ def test_unknown_items_are_skipped_and_counted_or_an_error(recommender, caplog):
     with pytest.raises(
         UserError,
         match=r"1 of 3 events, e\.g\. 'unheard of'; add them with --new-items \(in Python add_items\), or "
-        r"leave --strict out \(in Python strict=True\)",
+        r"omit --strict \(in Python strict=True\)",
     ):
         recommender.recommend(some, strict=True)
 
@@ -378,7 +378,7 @@ ONE = pl.DataFrame({"user": ["a"], "item": ["i1"]})
         (ONE, {"users": ["a", "b", "a"]}, r"users: 1 duplicate user, e.g. \['a'\]"),
         (ONE, {"k": 13}, "k is 13, but there are 12 candidates"),
         (ONE, {"k": 3, "items": ["i1", "i2"]}, "k is 3, but there are 2 candidates"),
-        (ONE, {"k": 0}, "k is 0; it has to be a whole number >= 1"),
+        (ONE, {"k": 0}, "k is 0; it must be a whole number >= 1"),
         (ONE, {"batch_size": 2.5}, "batch_size is 2.5"),
         (ONE, {"items": ["i1", "ix"]}, r"items: not in the catalog of 12 items: 1 of 2, e\.g\. \['ix'\]"),
         (ONE, {"exclude": ["ix"]}, "exclude: not in the catalog of 12 items: 1 of 1, "),
@@ -387,7 +387,7 @@ ONE = pl.DataFrame({"user": ["a"], "item": ["i1"]})
         (ONE, {"result_columns": {"user": "item"}}, "two columns would have the same name"),
         ("no.csv", {}, "no.csv"),
         ({}, {}, r"no column of users: name it with --user-column .* The table has \[\]"),
-        ([("a", ["i1"])], {}, "'list' is no table: give the path of a file"),
+        ([("a", ["i1"])], {}, "'list' is not a table: give the path of a file"),
         (ONE.rename({"item": "sku"}).with_columns(title=1), {}, r"no column of items: name it with --item-column \(in Python TableForm\(item=...\)\)\. The table"),
         (ONE.rename({"item": "itemId"}), {}, "did you mean 'itemId'?"),
         (pl.DataFrame({"user;item": ["a;i1"]}), {}, "the table has one column, which looks like several: --separator=';'"),
@@ -432,7 +432,8 @@ def test_scores_that_are_not_numbers_are_no_recommendation(recommender, toy, mon
     monkeypatch.setattr(type(recommender.model), "encode", encode_one_badly)
 
     with pytest.raises(
-        RunFailed, match="the vectors of 1 users of UniSRec are not numbers: look for huge"
+        RunFailed,
+        match="the vectors of 1 users of UniSRec are not numbers: check the features for huge",
     ):
         recommender.recommend(before_the_target(toy), k=3)
 

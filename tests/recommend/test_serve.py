@@ -173,7 +173,7 @@ def test_a_click_shows_titles_pictures_and_reasons(address, recommender, tmp_pat
         page.screenshot(path=screenshot, full_page=True)
         assert screenshot.stat().st_size > 10_000
 
-        page.get_by_label("Leave out the items of the history").check()
+        page.get_by_label("Exclude the items of the history").check()
         page.get_by_label("image", exact=True).uncheck()
         page.get_by_role("button", name="Recommend").click()
         page.wait_for_function("!document.querySelector('#result').innerText.includes('image: ')")
@@ -281,9 +281,7 @@ def test_a_card_tells_what_its_item_lacks_and_what_bias_is(trained):
     text, own = card("i5", ["text", "image"])
     assert ", no text</div>" in own and "bias " in own and "text +" not in own
     assert text.count("no text") == 1
-    assert (
-        text.count("bias: what the model adds in the place of a modality that an item lacks") == 1
-    )
+    assert text.count("bias: what the model adds in place of a modality that an item lacks") == 1
     assert "nearest in the history" in own
     text, _ = card("i5", [])
     assert "no text" not in text and "nearest in the history" not in text
@@ -330,7 +328,7 @@ def test_a_port_that_is_in_use_is_named(recommender, tmp_path, capsys):
 
         assert main(["serve", str(tmp_path / "bundle"), f"--port={port}"]) == 2
 
-    message = f"cannot listen on 127.0.0.1:{port}: the port is in use, or the address is not of this machine"
+    message = f"cannot listen on 127.0.0.1:{port}: the port is in use, or the address does not belong to this machine"
     assert message in capsys.readouterr().err
 
 

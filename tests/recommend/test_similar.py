@@ -65,5 +65,5 @@ def test_items_that_lack_a_modality_or_are_removed_are_no_neighbors(trained):
 def test_a_number_of_neighbors_is_a_whole_one(k, trained):
     recommender = Recommender.from_pretrained(trained("UniSRec").result.checkpoint)
 
-    with pytest.raises(UserError, match=f"k is {k}; it has to be a whole number >= 1"):
+    with pytest.raises(UserError, match=f"k is {k}; it must be a whole number >= 1"):
         recommender.similar_items("i5", k=k)

@@ -21,7 +21,7 @@ def test_it_makes_no_data_set_elsewhere(tmp_path, monkeypatch):
     assert Recommender.from_pretrained("model.pth").catalog.tokens.len() == 401
     (tmp_path / "victim/demo").rename(tmp_path / "away")
 
-    with pytest.raises(CheckpointError, match=r"makes files in the working directory alone"):
+    with pytest.raises(CheckpointError, match=r"makes files only in the working directory"):
         Recommender.from_pretrained("model.pth")
 
     assert os.listdir(tmp_path / "victim") == []

@@ -91,7 +91,7 @@ def test_what_needs_one_of_our_models_is_refused_by_name(checkpoint_of, tmp_path
     _, checkpoint = checkpoint_of("Popularity")
     recommender = Recommender.from_pretrained(checkpoint)
 
-    with pytest.raises(UserError, match="Popularity works with recommend alone, not with similar"):
+    with pytest.raises(UserError, match="Popularity works only with recommend, not with similar"):
         recommender.similar_items("i1")
     with pytest.raises(UserError, match="not with new items, which needs one of .*MMM4Rec"):
         recommender.add_items(vectors={"text": "x.npz"})

@@ -35,7 +35,7 @@ def test_training_that_harms_leaves_the_pre_trained_model(toy, pretrained):
     assert [entry["epoch"] for entry in result.history] == [-1, 0, 1]
     assert result.best_valid_result == start.best_valid_result
     assert result.test_result == start.test_result
-    assert "best: start, the model as it was before training" in result_table(result)
+    assert "best: start, the model before training" in result_table(result)
 
 
 def test_an_epoch_that_is_better_is_kept(toy):

@@ -52,7 +52,7 @@ def test_a_start_on_features_of_another_encoder_is_refused_and_says_how_to_go_on
         start(toy, pretrained)
 
     message = str(error.value)
-    assert f"pre_model_path {pretrained}: its adapters know other features" in message
+    assert f"pre_model_path {pretrained}: its adapters were trained on other features" in message
     assert (
         "text: encoder 'openai/clip-vit-base-patch32' in the checkpoint, 'intfloat/e5-base-v2' here"
         in message
@@ -96,7 +96,7 @@ def test_features_that_do_not_name_their_encoder_are_a_warning(toy, pretrained, 
 
     assert (
         "pre_model_path: text features by 'openai/clip-vit-base-patch32' in the checkpoint and an "
-        "unknown encoder here: whether they are the same cannot be checked" in caplog.text
+        "unknown encoder here: cannot check whether they are the same" in caplog.text
     )
 
 

@@ -226,7 +226,7 @@ def test_frozen_parameters_stay_and_groups_have_their_learning_rate(toy, pretrai
 
 def test_ids_that_nothing_has_trained_are_not_tested(toy, pretrained):
     settings = {**toy, **SMALL["MMM4Rec"], **QUIET, "pre_model_path": pretrained, "epochs": 0}
-    with pytest.raises(TransferError, match="would test item IDs that nothing has trained"):
+    with pytest.raises(TransferError, match="would test untrained item IDs"):
         Run(load_config("MMM4Rec", None, (), settings))
     Run(load_config("MMM4Rec", None, (), {**settings, "use_item_id": False}))
 

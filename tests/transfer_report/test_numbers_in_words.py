@@ -82,7 +82,10 @@ def test_without_validation_nothing_is_known_to_be_reached():
     [
         (
             Interval(0.0031, -0.001, 0.0072),
-            "by +0.0031 (+2.5%, 95% interval -0.0010 to +0.0072): not told apart from scratch.",
+            (
+                "by +0.0031 (+2.5%, 95% interval -0.0010 to +0.0072): not significantly different "
+                "from scratch."
+            ),
         ),
         (Interval(0.0031, 0.001, 0.0072), "to +0.0072): better than scratch."),
         (Interval(-0.01, -0.02, -0.005), "(-8.0%, 95% interval -0.0200 to -0.0050): worse than"),
@@ -101,21 +104,21 @@ def test_a_sentence_says_what_pre_training_brought_and_when_it_hurts(difference,
 def test_a_difference_that_does_not_survive_the_correction_is_none():
     text = sentence(block(Interval(0.0031, 0.001, 0.0072), corrected_p=0.08), "NDCG@10")
 
-    assert "to +0.0072): not told apart from scratch once the number of starts is" in text
-    assert "corrected for (p 0.08)." in text
+    assert "to +0.0072): not significantly different from scratch after correction for" in text
+    assert "the number of starts (p 0.08)." in text
 
 
 def test_a_sentence_about_one_seed_says_so_and_never_is_said():
     text = sentence(block(Interval(0.1, 0.05, 0.2), (None, None), seeds=False), "NDCG@10")
 
-    assert "This is about these trained models: other seeds may differ." in text
-    assert "It never reaches scratch's best validation score, with any seed." in text
+    assert "This holds for these trained models: other seeds may differ." in text
+    assert "It does not reach scratch's best validation score with any seed." in text
 
 
 def test_a_difference_that_was_none_before_the_correction_is_not_blamed_on_it():
     text = sentence(block(Interval(0.0031, 0.001, 0.0072), corrected_p=0.18, p=0.09), "NDCG@10")
 
-    assert "to +0.0072): not told apart from scratch." in text
+    assert "to +0.0072): not significantly different from scratch." in text
 
 
 def test_what_was_kept_as_it_was_is_said_and_shown():
@@ -124,7 +127,7 @@ def test_what_was_kept_as_it_was_is_said_and_shown():
     text = sentence(blocks[0], "NDCG@10")
 
     assert "With 1 of 2 seeds no epoch from scratch was better than random weights, which" in text
-    assert "With 1 of 2 seeds no epoch was better than the pre-trained model as it is" in text
+    assert "With 1 of 2 seeds no epoch was better than the unchanged pre-trained model" in text
     assert starts_table(blocks, "NDCG@10").rows[0][-1] == "start, 6"
 
 

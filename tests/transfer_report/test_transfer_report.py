@@ -126,7 +126,7 @@ def test_targets_that_start_from_other_weights_are_told_apart(toy):
 def test_what_the_report_varies_is_not_set_by_a_stage(toy, condition):
     files = write_file(toy, "MISSRec", condition)
 
-    with pytest.raises(ConfigError, match="leave it out and give --(sizes|new_items)"):
+    with pytest.raises(ConfigError, match="remove it and give --(sizes|new_items)"):
         variant_stages(files, {})
 
 
@@ -293,7 +293,7 @@ def test_a_report_with_sizes_new_items_and_learning_rates(toy, capsys):
     assert page.count("<svg") == 2
     assert set(re.findall(r"https?://([\w.]+)", page)) <= {"www.w3.org"}
     assert "starting from the pre-trained model changes" in printed
-    assert "warning: Pre-training has been trained on MMM4Rec, toy with ID: what it" in printed
+    assert "warning: The pre-trained model has been trained on MMM4Rec, toy with ID: its" in printed
     assert {path.name for path in Path("report/figures").iterdir()} == {
         f"{kind}_MMM4Rec__toy_with_ID.{form}"
         for kind in ("learning", "sizes")

@@ -6,13 +6,13 @@
     recbole-mm amazon --name=Mine --reviews=Gift_Cards.csv --meta=meta.json.gz
 
 Short names are Food, Home, CDs, Kindle, Movies, Pantry, Scientific, Instruments, Arts, Office and
-Toys; any other category has its own name. Without --download the files must be in the --raw
-folder under the names that their publishers gave them. The same command resumes what was
-interrupted, and asks again for the pictures that may still come.
+Toys; any other category goes by its full name. Without --download, the files must be in the --raw
+folder under the names that their publishers gave them. The same command resumes after an
+interruption, and retries the pictures that may still become available.
 
-Repeated reviews of an item by a user count once, at the first time (--repeats); then users and
-items with fewer than 5 of them are left out until all have as many (--core). Reviews are dated by
-the day: those of the same day stay in the order of the file. Files are streamed.
+Repeated reviews of an item by the same user count once, at the first time (--repeats). Then users
+and items with fewer than 5 reviews are removed until all have at least 5 (--core). Reviews are
+dated by day; those of the same day stay in the order of the file. Files are streamed.
 """
 
 import textwrap
@@ -40,12 +40,18 @@ def read_arguments(arguments: list[str]):
         "--raw", type=path_argument, help="folder of the downloaded files [raw/LAYOUT]"
     )
     parser.add_argument(
-        "--reviews", type=path_argument, help="your own: csv or json lines, plain or .gz"
+        "--reviews", type=path_argument, help="your own reviews: csv or JSON lines, plain or .gz"
     )
-    parser.add_argument("--meta", type=path_argument, help="your own: json lines, plain or .gz")
-    parser.add_argument("--download", action="store_true", help="get what is not in the raw folder")
+    parser.add_argument(
+        "--meta", type=path_argument, help="your own metadata: JSON lines, plain or .gz"
+    )
+    parser.add_argument(
+        "--download", action="store_true", help="download what is not in the raw folder"
+    )
     parser.add_argument("--pictures", action="store_true", help="download the items' pictures")
-    parser.add_argument("--mirrors", type=path_argument, help=f"file of addresses [{SHIPPED}]")
+    parser.add_argument(
+        "--mirrors", type=path_argument, help=f"file of download addresses [{SHIPPED}]"
+    )
     add_output(parser)
     parser.add_argument("--core", type=int, default=5, help="k of the iterated k-core [5]")
     parser.add_argument("--repeats", choices=["keep", "first", "last"], default="first")

@@ -3,14 +3,14 @@
     recbole-mm convert missrec downstream/Scientific
     recbole-mm convert mmm4rec processed/Scientific
 
-Layout missrec (UniSRec has it too): NAME.{train,valid,test}.inter with item_id_list,
+Layout missrec (which UniSRec shares): NAME.{train,valid,test}.inter with item_id_list,
 NAME.item2index, NAME.text, NAME.feat1CLS (text) and NAME.feat3CLS (pictures), raw float32, a zero
 row where an item has none. Layout mmm4rec: {train,eval,test}_seq.jsonl, {item,user}2id.jsonl,
 item.jsonl, text_feat.pth, image_feat.pth. Nothing in the files is executed: pickles are read as
 plain tensors.
 
 These folders hold every prefix of every user. The data set holds each user's events once;
-leave-one-out of these gives the same training, validation and test rows, which is checked row by
+leave-one-out splitting gives the same training, validation and test rows, which is checked row by
 row.
 """
 
@@ -23,8 +23,8 @@ from recbole_mm.tools.command_lines import path_argument
 def main(arguments: list[str]) -> None:
     parser = parser_of("convert", __doc__)
     parser.add_argument("layout", choices=["missrec", "mmm4rec"])
-    parser.add_argument("folder", type=path_argument, help="processed folder of the authors")
-    parser.add_argument("--name", help="name in the folder's files and of the data set [FOLDER's]")
+    parser.add_argument("folder", type=path_argument, help="the authors' processed folder")
+    parser.add_argument("--name", help="name of the folder's files and of the data set [FOLDER's]")
     add_output(parser)
     args = parser.parse_args(arguments)
     if not args.folder.is_dir():

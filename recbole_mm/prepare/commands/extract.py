@@ -5,24 +5,24 @@
     recbole-mm extract Toys --encoder=sentence-transformers/all-MiniLM-L6-v2 --modalities text
     recbole-mm extract Toys --encoder=intfloat/e5-base-v2 --modalities text --prompt='passage: '
     recbole-mm extract Toys --encoder=BAAI/bge-base-en-v1.5 --modalities text --save-as bge
-    recbole-mm extract Toys --encoder=encoders/Toys-tuned        # of recbole-mm tune-encoder
+    recbole-mm extract Toys --encoder=encoders/Toys-tuned        # from recbole-mm tune-encoder
     recbole-mm extract Toys --modality audio=feats.npy --tokens=items.txt
     recbole-mm extract ToysSource ToysGames  # one space for both
 
 An encoder is a folder, or a model on the Hugging Face hub. A model that carries a configuration of
 sentence-transformers (modules.json: most E5, BGE, GTE, Qwen3-Embedding and MiniLM models, CLIP models
-of sentence-transformers) gives the vectors that its author meant: its pooling, its normalization, and
-its prompt for documents if it has one (named document, passage or corpus, else its default prompt).
-Any other model that AutoModel loads works too: CLIP, SigLIP and BLIP give their text and image
-features, text models the mean over the tokens, picture models their pooled output. Code in a model's
-repository is never executed.
+of sentence-transformers) gives the vectors that its author intended: its pooling, its
+normalization, and its prompt for documents if it has one (named document, passage or corpus, else
+its default prompt). Any other model that AutoModel loads works too: CLIP, SigLIP and BLIP give
+their text and image features, text models the mean over their tokens, picture models their pooled
+output. Code in a model's repository is never executed.
 
 The features become the modality text or image; --save-as gives them a name of their own, so that
 several encoders can be used together. An encoder that recbole-mm tune-encoder has tuned makes
 tuned_text.
 
-An interrupted run resumes: finished chunks stay in a hidden folder beside the features until these
-are complete, and are used again only for the same encoder, settings and input.
+An interrupted run resumes: finished chunks stay in a hidden folder next to the features until these
+are complete, and are reused only for the same encoder, settings and input.
 """
 
 from recbole_mm.prepare.commands.options import add_fields, add_output, pairs, parser_of
@@ -44,19 +44,19 @@ def read_arguments(arguments: list[str]):
     add_fields(parser)
     parser.add_argument("--encoder", help="a model on the Hugging Face hub, or a folder [embedded]")
     parser.add_argument(
-        "--modalities", nargs="+", help="text, image or both [both; of a tuned encoder text]"
+        "--modalities", nargs="+", help="text, image or both [both; text for a tuned encoder]"
     )
     parser.add_argument(
         "--save-as",
         metavar="NAME",
-        help="modality that the features become [text, image; tuned_text of a tuned encoder]",
+        help="name of the modality [text, image; tuned_text for a tuned encoder]",
     )
     parser.add_argument(
         "--modality",
         action="append",
         default=[],
         metavar="NAME=FILE",
-        help="vectors of your own: .npz with item_id and feature, or .npy with a row per item",
+        help="your own vectors: .npz with item_id and feature, or .npy with a row per item",
     )
     parser.add_argument(
         "--tokens",
@@ -70,12 +70,12 @@ def read_arguments(arguments: list[str]):
     parser.add_argument(
         "--pooling",
         choices=["mean", "cls"],
-        help="of the tokens, for text models that have no pooling of their own [mean]",
+        help="pooling of the tokens, for text models without one of their own [mean]",
     )
     prompts = parser.add_mutually_exclusive_group()
     prompts.add_argument(
         "--prompt",
-        help="put before every text: 'passage: '; '' for none [the model's own for documents]",
+        help="prefix of every text: 'passage: '; '' for none [the model's own for documents]",
     )
     prompts.add_argument(
         "--prompt-name", metavar="NAME", help="one of the model's own prompts, by its name"
@@ -110,7 +110,7 @@ def read_arguments(arguments: list[str]):
 
 
 def _refuse(parser, args, options: tuple[str, ...], reason: str) -> None:
-    """End with a message if one of these options is given, which would have no effect."""
+    """Exit with a message if one of these options is given, since it would have no effect."""
     for option in options:
         name = option[2:].replace("-", "_")
         if getattr(args, name) != parser.get_default(name):

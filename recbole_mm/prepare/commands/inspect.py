@@ -1,9 +1,9 @@
-"""Look at a prepared data set: its figures, two baselines, warnings, and a sheet of pictures.
+"""Inspect a prepared data set: its figures, two baselines, warnings, and a sheet of pictures.
 
     recbole-mm inspect Toys
 
-The figures go to the screen and into NAME.card.json, the sheet to NAME.sheet.png: some items,
-each with its nearest neighbours by text and by picture features.
+The figures go to the screen and into NAME.card.json. The sheet, NAME.sheet.png, shows some items,
+each with its nearest neighbors by text and by picture features.
 """
 
 from recbole_mm.prepare.commands.options import add_fields, add_output, parser_of

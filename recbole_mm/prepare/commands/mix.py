@@ -4,7 +4,7 @@
 
 This writes dataset/NAME/NAME.inter, in which users and items carry the name of their domain
 (Food:B00004W4UP), and NAME.yaml, which lists the domains. Features are not copied: those of
-Food:B00004W4UP are the row B00004W4UP of dataset/Food/Food.<modality>.npz.
+Food:B00004W4UP are in row B00004W4UP of dataset/Food/Food.<modality>.npz.
 """
 
 from recbole_mm.prepare.commands.options import add_fields, add_output, command_line, parser_of

@@ -1,4 +1,4 @@
-"""What the options of the commands have in common."""
+"""Options that several commands share."""
 
 import argparse
 from pathlib import Path
@@ -7,11 +7,11 @@ from recbole_mm.config.columns import FIELDS
 from recbole_mm.tools.command_lines import CommandParser, path_argument, shell_line
 
 MODALITIES = ("text", "image")
-"""What encoders make features of."""
+"""Modalities that encoders make features of."""
 
 
 def parser_of(command: str, description: str) -> argparse.ArgumentParser:
-    """A parser for ``recbole-mm <command>`` whose help starts with the description as it is."""
+    """A parser for ``recbole-mm <command>`` whose help starts with the unchanged description."""
     return CommandParser(prog=f"recbole-mm {command}", description=description)
 
 
@@ -21,7 +21,7 @@ def command_line(command: str, arguments: list[str]) -> str:
 
 
 def add_output(parser: argparse.ArgumentParser) -> None:
-    """``--output``, the folder of the data sets."""
+    """Add ``--output``, the folder of the data sets."""
     parser.add_argument(
         "--output",
         type=path_argument,
@@ -32,11 +32,11 @@ def add_output(parser: argparse.ArgumentParser) -> None:
 
 
 def add_encoder(parser) -> None:
-    """``--encoder`` and ``--modalities``, of a parser or of a group of its options."""
+    """Add ``--encoder`` and ``--modalities`` to a parser or to a group of its options."""
     parser.add_argument(
         "--encoder",
-        help="of texts and pictures: a model on the Hugging Face hub, or a folder [embedded: no "
-        "weights]; recbole-mm extract --help says which models work",
+        help="encoder of texts and pictures: a model on the Hugging Face hub, or a folder "
+        "[embedded: no weights]; recbole-mm extract --help says which models work",
     )
     parser.add_argument(
         "--modalities",
@@ -48,7 +48,7 @@ def add_encoder(parser) -> None:
 
 
 def add_fields(parser: argparse.ArgumentParser) -> None:
-    """``--USER_ID_FIELD`` and the like, by the names that training has for them."""
+    """Add ``--USER_ID_FIELD`` and the like, named as in training."""
     for key, usual in FIELDS.items():
         parser.add_argument(
             f"--{key}",
@@ -58,5 +58,5 @@ def add_fields(parser: argparse.ArgumentParser) -> None:
 
 
 def pairs(options: list[str]) -> list[tuple[str, str]]:
-    """``NAME=VALUE`` options as pairs; the value may hold further ``=``, and is empty without one."""
+    """``NAME=VALUE`` options as pairs; the value may contain ``=``, and is empty without one."""
     return [(name, value) for name, _, value in (option.partition("=") for option in options)]

@@ -7,16 +7,16 @@
     recbole-mm prepare Shop --keep price --keep color=main_color
     recbole-mm prepare MicroLens-50k --layout=microlens --core=5    # also ninerec, pixelrec
 
-A folder holds interactions.csv (columns user, item and, if there are any, rating, timestamp) and,
-as far as you have them, items.jsonl (item, title, brand, categories, description, image), images/
+A folder holds interactions.csv (columns user, item and, optionally, rating, timestamp) and, as far
+as you have them, items.jsonl (item, title, brand, categories, description, image), images/
 (named after their items) and clip_vit_b32.npz (vectors). Both tables may be csv, tsv or jsonl, each
 also as .gz, parquet or xlsx, under any name and with columns of any name.
 
 --layout reads a public data set as its authors lay it out: NineRec (one folder with QB_pair.csv or
 QB_behaviour.tsv, QB_item.csv, QB_cover/), MicroLens (MicroLens-50k_pairs.csv or .tsv,
 MicroLens-50k_titles.csv, MicroLens-50k_covers/) and PixelRec (pixelrec_interaction/,
-pixelrec_iteminfo/, cover/). Of several data sets in the folder, --name chooses. A first line
-such as item,user,timestamp, which you may add to pairs, says what their columns hold.
+pixelrec_iteminfo/, cover/). If the folder holds several data sets, --name chooses one. A first
+line such as item,user,timestamp, which you may add to the pairs, says what their columns hold.
 
 This writes dataset/NAME/NAME.{inter,item,text.npz,image.npz,card.json}. Items without interactions
 are kept: they have features and can be recommended as new items.
@@ -55,7 +55,7 @@ OF_OWN_TABLES = (
     "user_column", "item_column", "key_column", "rating_column", "time_column", "separator",
     "no_quotes", "time_format",
 )  # fmt: skip
-"""Options that say what a layout knows."""
+"""Options for what a layout already defines."""
 KEPT = re.compile(
     r"(?P<name>[A-Za-z_][\w.-]*)(:(?P<kind>token|float))?(=(?P<column>.+))?", re.DOTALL
 )
@@ -69,10 +69,10 @@ def main(arguments: list[str]) -> None:
 
 
 def read_arguments(arguments: list[str]):
-    """The command line, with every file that it names, or that its folder holds, found.
+    """Parse the command line, and find every file that it names or that its folder holds.
 
     Raises:
-        InputError: a file or folder is missing, or cannot be used by its name.
+        InputError: a file or folder is missing, or its name cannot be used.
     """
     args = _parser().parse_args(arguments)
     args.command = command_line("prepare", arguments)
@@ -100,9 +100,9 @@ def read_arguments(arguments: list[str]):
 def _parser():
     parser = parser_of("prepare", __doc__)
     parser.add_argument(
-        "folder", nargs="?", type=path_argument, help="with interactions.csv, items.jsonl"
+        "folder", nargs="?", type=path_argument, help="folder with interactions.csv, items.jsonl"
     )
-    parser.add_argument("--name", help="of the data set [the folder's]")
+    parser.add_argument("--name", help="name of the data set [the folder's]")
     parser.add_argument(
         "--layout",
         choices=list(LAYOUTS),
@@ -118,7 +118,7 @@ def _parser():
         "--images",
         type=path_argument,
         metavar="FOLDER",
-        help="of pictures, named after their items",
+        help="folder of pictures, named after their items",
     )
     files.add_argument(
         "--vectors", type=path_argument, help=f"a file like {VECTORS_NAME}, or its folder"
@@ -127,7 +127,9 @@ def _parser():
     columns.add_argument("--user-column", metavar="COLUMN", help="[user]")
     columns.add_argument("--item-column", metavar="COLUMN", help="[item]")
     columns.add_argument(
-        "--key-column", metavar="COLUMN", help="of the table of items [that of --item-column]"
+        "--key-column",
+        metavar="COLUMN",
+        help="item column of the table of items [that of --item-column]",
     )
     columns.add_argument("--rating-column", metavar="COLUMN", help="[rating, if there is one]")
     columns.add_argument("--time-column", metavar="COLUMN", help="[timestamp, if there is one]")
@@ -148,29 +150,34 @@ def _parser():
     )
     forms = parser.add_argument_group("how the tables are written")
     forms.add_argument(
-        "--separator", type=parse_separator, help="between columns of csv [,]; tab for a tab"
+        "--separator",
+        type=parse_separator,
+        help="separator of csv columns [,]; tab for a tab",
     )
     forms.add_argument(
-        "--encoding", type=parse_encoding, default="utf-8", help="of csv and tsv [utf-8]"
+        "--encoding",
+        type=parse_encoding,
+        default="utf-8",
+        help="text encoding of csv and tsv [utf-8]",
     )
     forms.add_argument(
-        "--no-quotes", action="store_true", help='of csv and tsv: " is a character like others'
+        "--no-quotes", action="store_true", help='read " in csv and tsv as an ordinary character'
     )
     forms.add_argument(
-        "--time-unit", choices=list(SECONDS_PER_UNIT), help="of times as numbers [s]"
+        "--time-unit", choices=list(SECONDS_PER_UNIT), help="unit of numeric times [s]"
     )
     forms.add_argument(
         "--time-format",
         metavar="FORMAT",
-        help="of times as text, as for strptime: '%%d/%%m/%%Y %%H:%%M' [ISO 8601, the year first]; "
-        "times without a zone are UTC",
+        help="format of times as text, as for strptime: '%%d/%%m/%%Y %%H:%%M' [ISO 8601, the year "
+        "first]; times without a zone are UTC",
     )
-    forms.add_argument("--drop-bad-rows", action="store_true", help="leave them out, count them")
+    forms.add_argument("--drop-bad-rows", action="store_true", help="drop and count bad rows")
     rows = parser.add_argument_group("what is kept")
     rows.add_argument("--core", type=int, default=0, help="k of the iterated k-core [none]")
     rows.add_argument("--repeats", choices=["keep", "first", "last"], default="keep")
     rows.add_argument(
-        "--only-items-with-interactions", action="store_true", help="leave out new items"
+        "--only-items-with-interactions", action="store_true", help="exclude new items"
     )
     features = parser.add_argument_group("features")
     add_encoder(features)
@@ -179,30 +186,30 @@ def _parser():
 
 
 def _check_features(args) -> None:
-    """The file of vectors and the folder of pictures exist."""
+    """Check that the file of vectors and the folder of pictures exist."""
     if args.vectors and args.vectors.is_dir():
         args.vectors = args.vectors / VECTORS_NAME
     if args.vectors and not args.vectors.is_file():
         raise InputError(f"{args.vectors}: no such file.")
     if args.vectors and _chooses_features(args):
         raise InputError(
-            "--vectors has the features: leave out --encoder, --modalities and --no-features"
+            "--vectors has the features: omit --encoder, --modalities and --no-features"
         )
     if args.images and not args.images.is_dir():
         raise InputError(f"{args.images}: no such folder.")
 
 
 def _look_for_layout(args) -> None:
-    """The files of a layout, and how they are read.
+    """Find the files of a layout, and how they are read.
 
     Raises:
-        InputError: a file is missing or has another layout, or an option is for tables of your own.
+        InputError: a file is missing or has another layout, or an option is for your own tables.
     """
     for option in OF_OWN_TABLES:
         if getattr(args, option):
             raise InputError(
-                f"--{option.replace('_', '-')}: --layout={args.layout} knows columns and formats. Leave "
-                f"out one of the two options."
+                f"--{option.replace('_', '-')}: --layout={args.layout} defines columns and "
+                f"formats. Omit one of the two options."
             )
     args.name = args.name or (args.folder and args.folder.resolve().name)
     given = {"interactions": args.interactions, "items": args.items, "images": args.images}
@@ -213,7 +220,7 @@ def _look_for_layout(args) -> None:
         if ending_of(table) not in SEPARATORS:
             raise InputError(
                 f"{table}: files of --layout={args.layout} end in {' or '.join(SEPARATORS)}, also packed "
-                f"({PACKED}). Name another file, or leave out --layout."
+                f"({PACKED}). Name another file, or omit --layout."
             )
     layout = LAYOUTS[args.layout]
     tables = layout.tables(found["interactions"], found["items"], args.encoding)
@@ -239,7 +246,7 @@ def _look_for_layout(args) -> None:
 
 
 def _look_for_tables(args) -> None:
-    """The tables of a folder, and how tables of your own are read."""
+    """Find the tables of a folder, and how your own tables are read."""
     args.text = args.items_text = TextFormat(args.separator, args.encoding, not args.no_quotes)
     args.user_column, args.item_column = args.user_column or "user", args.item_column or "item"
     if args.folder:
@@ -247,7 +254,7 @@ def _look_for_tables(args) -> None:
 
 
 def _look_into(args) -> None:
-    """The files of a folder that the command line does not name."""
+    """Find the files of a folder that the command line does not name."""
     args.interactions = args.interactions or _table_in(args.folder, "interactions")
     args.items = args.items or _table_in(args.folder, "items", required=False)
     vectors = args.folder / VECTORS_NAME
