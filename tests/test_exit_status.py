@@ -83,9 +83,7 @@ def test_a_bug_shows_where_it_is_and_asks_to_be_reported(error, on_import, monke
     assert err.startswith("Traceback (most recent call last)")
     assert type(error).__name__ in err
     last = err.splitlines()[-1]
-    assert re.match(
-        r"This is a bug in recbole-mm, not your mistake\. Please report it to", last
-    )
+    assert re.match(r"This is a bug in recbole-mm, not your mistake\. Please report it to", last)
     assert "and the output of `recbole-mm doctor`" in last
     assert f"torch {torch.__version__.partition('+')[0]}" in last
     assert f"Python {sys.version.split()[0]}" in last

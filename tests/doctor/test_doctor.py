@@ -289,9 +289,7 @@ def test_a_newer_recbole_that_moved_a_function_is_named_by_the_doctor_and_by_eve
         "leave_numbers_in_the_collector does not apply: RecBole has no recbole.eva" in doctor.stdout
     )
     assert train.returncode == 2
-    assert (
-        "RecBole 1.2.9 is not supported, patches do not apply: leave_numbers_in_" in train.stderr
-    )
+    assert "RecBole 1.2.9 is not supported, patches do not apply: leave_numbers_in_" in train.stderr
     assert "Traceback" not in train.stderr + doctor.stderr
 
 
