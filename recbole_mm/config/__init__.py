@@ -2,7 +2,7 @@
 
 
 def __getattr__(name):
-    """``RunConfig``, which checkpoints of RecBole's trainer name at this place."""
+    """Provide ``RunConfig``, which checkpoints of RecBole's trainer expect here."""
     if name == "RunConfig":
         from recbole_mm.config.load import RunConfig
 

@@ -1,4 +1,4 @@
-"""A configuration as plain data, and back."""
+"""Conversion of a configuration to plain data and back."""
 
 import os
 from enum import Enum
@@ -16,10 +16,10 @@ from recbole_mm.config.property_files import release_values
 
 
 def config_to_plain(config: Config) -> dict:
-    """The configuration as data that yaml, JSON and ``torch.load(weights_only=True)`` can hold.
+    """The configuration as data for yaml, JSON and ``torch.load(weights_only=True)``.
 
-    What RecBole derives from the machine or from other keys is left out;
-    :func:`config_from_plain` derives it again. So is ``released``, whose values are all there.
+    Values that RecBole derives from the machine or from other keys are omitted;
+    :func:`config_from_plain` derives them again. So is ``released``, whose values are all included.
 
     Raises:
         TypeError: a value is neither a number, a string, a bool, None nor a list, tuple or dict of
@@ -41,13 +41,13 @@ def config_to_plain(config: Config) -> dict:
 
 
 def config_from_plain(plain: dict) -> RunConfig:
-    """The Config that :func:`config_to_plain` wrote down, on the device of this machine.
+    """The Config stored by :func:`config_to_plain`, on the device of this machine.
 
-    A stored configuration may come from elsewhere. It cannot name a module to import, and has an
-    effect only by the keys that its model reads (:func:`~recbole_mm.config.keys.keys_of_model`).
+    A stored configuration may come from elsewhere. It cannot name a module to import, and only the
+    keys that its model reads have an effect (:func:`~recbole_mm.config.keys.keys_of_model`).
 
     Raises:
-        ConfigError: this process does not know the model, or does not run it
+        ConfigError: the model is unknown or not admitted
             (:func:`~recbole_mm.config.models.admitted_models`).
     """
     if ":" in str(plain["model"]):
@@ -58,7 +58,7 @@ def config_from_plain(plain: dict) -> RunConfig:
     if plain["model"] in INSTEAD:
         raise ConfigError(
             f"a stored configuration is of RecBole's {plain['model']}, which is not run here; train "
-            f"{INSTEAD[plain['model']]} in its place"
+            f"{INSTEAD[plain['model']]} instead"
         )
     model, stored = model_name(plain["model"]), with_release(plain)
     kept = keys_of_model(model, stored)
@@ -69,9 +69,9 @@ def config_from_plain(plain: dict) -> RunConfig:
 def with_release(plain: dict) -> dict:
     """A stored configuration with the values that its ``released: True`` stood for.
 
-    :func:`config_to_plain` writes the values themselves. A configuration that holds the key was
-    stored when ``released: True`` replaced the values beside it, all but a softmax over the batch.
-    Keys that this version has replaced are left out.
+    :func:`config_to_plain` writes the values themselves. A configuration with this key was stored
+    when ``released: True`` replaced the other values, except for a softmax over the batch. Keys
+    that this version has replaced are omitted.
     """
     plain = {key: value for key, value in plain.items() if key not in REPLACED}
     if not plain.get("released") or plain["model"] not in MODELS:
@@ -83,10 +83,10 @@ def with_release(plain: dict) -> dict:
 
 
 def to_plain(value):
-    """A value as numbers, strings, bools, None, and lists and dicts of these.
+    """Convert a value to numbers, strings, bools, None, and lists and dicts of these.
 
     Raises:
-        TypeError: it is something else.
+        TypeError: the value has another type.
     """
     if value is None or type(value) in (bool, int, float, str):
         return value

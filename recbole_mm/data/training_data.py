@@ -1,6 +1,6 @@
-"""What is recorded of the data that a model is trained on: names, domains, users left out, and terms.
+"""Records of the data that a model is trained on: names, domains, excluded users, and terms.
 
-A record is plain data, which checkpoints and bundles hold. A list of records begins with the first
+A record is plain data in checkpoints and bundles. A list of records starts with the first
 pre-training.
 """
 
@@ -22,17 +22,19 @@ KINDS: dict[str, Any] = {
     "without_users_of": list[str],
     "terms": dict[str, str | None],
 }
-"""Of the entries of a record: the data set, ``train_stage``, its domains if it is a mixture, data sets
-whose users are left out, and the terms of the data set or of each domain, as its card has them."""
+"""Types of the entries of a record: the data set, ``train_stage``, its domains if it is a mixture,
+data sets whose users are excluded, and the terms of the data set or of each domain, from its
+card."""
 
 UNKNOWN: Record = {
     "name": None, "stage": "pretrain", "domains": [], "without_users_of": [], "terms": {},
 }  # fmt: skip
-"""A pre-training on data that nothing is known of."""
+"""A pre-training on unknown data."""
 
 
 def training_data(config) -> Record:
-    """The record of the data set of a configuration, with the terms in the cards beside its files."""
+    """The record of the data set of a configuration, with the terms in the cards next to its
+    files."""
     root, domains = Path(config["data_path"]).parent, domains_of(config)
     return {
         "name": str(config["dataset"]),
@@ -44,12 +46,12 @@ def training_data(config) -> Record:
 
 
 def recorded(records, config: Mapping, name=None) -> list[Record]:
-    """The records of a checkpoint or a bundle; one of an earlier version has names alone.
+    """The records of a checkpoint or a bundle; one of an earlier version only has names.
 
     Args:
-        records: as they are stored.
-        config: the configuration beside them.
-        name: of the data set, if the configuration does not have it.
+        records: records as stored.
+        config: configuration stored with them.
+        name: name of the data set, if the configuration does not have it.
     """
     known = well_formed(records)
     if known:
@@ -67,7 +69,7 @@ def recorded(records, config: Mapping, name=None) -> list[Record]:
 
 
 def well_formed(records) -> list[Record]:
-    """The records if all have the form that we write; an empty list otherwise."""
+    """The records if all are valid; an empty list otherwise."""
     if not isinstance(records, list) or not all(map(_is_record, records)):
         return []
     return [{key: record[key] for key in KINDS} for record in records]
