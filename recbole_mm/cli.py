@@ -1,6 +1,6 @@
 """The command line, as ``recbole-mm`` and as ``python run_recbole_mm.py``.
 
-Only the command that is asked for is imported: help and mistakes need neither RecBole nor torch.
+Only the requested command is imported: help and usage errors need neither RecBole nor torch.
 """
 
 import importlib
@@ -20,7 +20,7 @@ from recbole_mm.tools.names import nearest
 
 OK, RUN_FAILED, BAD_INPUT, BUG = 0, 1, 2, 70
 UNREAD = 141
-"""Exit status of a shell's commands that SIGPIPE ends."""
+"""A shell's exit status for a command that SIGPIPE ended."""
 
 OUT_OF_MEMORY = (
     "out of memory: lower train_batch_size, eval_batch_size, MAX_ITEM_LIST_LENGTH or hidden_size"
@@ -31,12 +31,12 @@ def main(arguments=None) -> int:
     """Run a command.
 
     Args:
-        arguments: list of strings, default ``sys.argv[1:]``.
+        arguments: list of strings, by default ``sys.argv[1:]``.
 
     Returns:
-        The exit status, which is 0 when done, 1 when the run failed (full disk, too little memory,
+        The exit status, which is 0 when done, 1 if the run failed (full disk, too little memory,
         a loss that is not a number, ...), 2 for wrong usage, configuration or data, 130 after
-        Ctrl-C, 141 when nobody reads the output any more (``| head``), 143 after SIGTERM, and 70
+        Ctrl-C, 141 if nobody reads the output anymore (``| head``), 143 after SIGTERM, and 70
         after any other failure, which is a bug and shows its traceback.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
@@ -51,7 +51,7 @@ def main(arguments=None) -> int:
         return _fail(BAD_INPUT, str(error), debug)
     except (OSError, RunFailed) as error:
         return _fail(RUN_FAILED, str(error), debug)
-    except Exception as error:  # noqa: BLE001 a bug of any type, or a package
+    except Exception as error:  # noqa: BLE001 a bug of any type, or an unfit package
         if isinstance(error, ImportError) and (package := unfit_package(error)):
             return _fail(BAD_INPUT, _unfit(package, error), debug)
         if is_lack_of_memory(error):
@@ -66,7 +66,8 @@ def main(arguments=None) -> int:
 
 
 def _is_unread() -> bool:
-    """Whether the reader of our output is gone; nothing is written to it then, not at the end either."""
+    """Whether the reader of our output is gone; if so, nothing more is written, not even at
+    exit."""
     try:
         print(flush=True)
     except BrokenPipeError:
@@ -77,8 +78,8 @@ def _is_unread() -> bool:
 
 def _unfit(package: str, error: ImportError) -> str:
     return (
-        f"{package} cannot be imported here: {first_line(error)}. Install what is missing, or versions "
-        f"that fit together, as those of constraints.txt do; `recbole-mm doctor` lists yours"
+        f"{package} cannot be imported here: {first_line(error)}. Install what is missing, or "
+        f"compatible versions such as those in constraints.txt; `recbole-mm doctor` lists yours"
     )
 
 
@@ -97,8 +98,8 @@ def _request_to_report(error: Exception) -> str:
         urls = []
     trackers = [url.partition(", ")[2] for url in urls if url.startswith(("Issues", "Repository"))]
     return (
-        f"{type(error).__name__}: {first_line(error)}\nThis is a bug of recbole-mm, not a mistake of "
-        f"yours. Please report it to {trackers[0] if trackers else 'the maintainers'} with your "
+        f"{type(error).__name__}: {first_line(error)}\nThis is a bug in recbole-mm, not your "
+        f"mistake. Please report it to {trackers[0] if trackers else 'the maintainers'} with your "
         f"command, the lines above and the output of `recbole-mm doctor`. Versions: {', '.join(versions)}"
     )
 
@@ -136,14 +137,14 @@ def _run_command(arguments: list[str]) -> int:
 
 
 def _meant_options(module: ModuleType, key: str, arguments: list[str]) -> list[str]:
-    """Options of a command that look like a key which was given in their place."""
+    """Options of a command that are similar to an unknown key given on the command line."""
     given = {argument.partition("=")[0] for argument in arguments}
     parser = getattr(module, "_parser", None)
     return near_options(parser(), key) if parser and f"--{key}" in given else []
 
 
 def _close_progress_bars() -> None:
-    """What is printed next begins a line."""
+    """Close progress bars so that the next output starts on a new line."""
     tqdm = sys.modules.get("tqdm")
     for bar in list(getattr(tqdm.tqdm, "_instances", ())) if tqdm else ():
         bar.close()

@@ -23,10 +23,10 @@ COMMANDS = {
         "recbole_mm.prepare.commands.extract", "make feature files from texts and pictures"
     ),
     "tune-encoder": Command(
-        "recbole_mm.encoder_tuning.command", "tune a text encoder on what users have next"
+        "recbole_mm.encoder_tuning.command", "tune a text encoder on users' next items"
     ),
     "mix": Command("recbole_mm.prepare.commands.mix", "join data sets for pre-training"),
-    "inspect": Command("recbole_mm.prepare.commands.inspect", "look at a data set before training"),
+    "inspect": Command("recbole_mm.prepare.commands.inspect", "check a data set before training"),
     "compare": Command("recbole_mm.compare.command", "compare models on one split, with a report"),
     "tune": Command("recbole_mm.tuning.command", "search for settings by validation score"),
     "recommend": Command(
@@ -36,7 +36,7 @@ COMMANDS = {
         "recbole_mm.recommend.export", "save a trained model as a bundle that can be shared"
     ),
     "serve": Command(
-        "recbole_mm.recommend.serve", "a page and an HTTP interface for a trained model"
+        "recbole_mm.recommend.serve", "serve a trained model as a web page and over HTTP"
     ),
     "doctor": Command(
         "recbole_mm.doctor.command", "check the installation, for yourself or for a bug report"

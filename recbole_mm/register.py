@@ -1,4 +1,4 @@
-"""Registration in RecBole, under the name that programs hold; see its room, ``integration``."""
+"""Registration in RecBole, in the module that programs import; implemented in ``integration``."""
 
 from recbole_mm.config.models import MODELS
 from recbole_mm.integration.register import multi_modal_dataset_for, register, register_model

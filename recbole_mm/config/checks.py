@@ -1,8 +1,9 @@
-"""Whether the values of a configuration can be used, before anything is loaded.
+"""Checks of the values of a configuration, before anything is loaded.
 
-Every value of every layer is checked by the form of its key (:mod:`recbole_mm.config.forms`), which
-is in one place: the line of the model's property file, else of ``multi_modal.yaml``, else of our
-``overall.yaml``, else of ``recbole_keys.yaml``, else of RecBole's own property files.
+Every value of every layer is checked against the form of its key (:mod:`recbole_mm.config.forms`),
+which is defined in one place: the key's line in the model's property file, else in
+``multi_modal.yaml``, else in our ``overall.yaml``, else in ``recbole_keys.yaml``, else in RecBole's
+own property files.
 """
 
 from collections.abc import Collection
@@ -29,21 +30,21 @@ METRICS_OF_LABELS = ("auc", "logloss", "mae", "rmse")
 """RecBole's metrics that compare scores with labels."""
 
 METRICS_OF_SCORES = ("auc", "gauc", "logloss", "mae", "rmse")
-"""RecBole's metrics that have no ``@k``."""
+"""RecBole's metrics without ``@k``."""
 
 FILES = ("inter", "user", "item", "kg", "link", "net")
 """Suffixes of the files that RecBole reads; ``additional_feat_suffix`` names further ones."""
 
 PACKAGES_OF_TRACKERS = ("wandb", "mlflow", "trackio")
-"""Values of ``tracker`` that are packages; TensorBoard comes with RecBole."""
+"""Values of ``tracker`` that are separate packages; TensorBoard comes with RecBole."""
 
 TRANSFORMS = {
     "mask_itemseq": "mask_ratio", "crop_itemseq": "crop_eta", "reorder_itemseq": "reorder_beta",
 }  # fmt: skip
-"""RecBole's changes of a sequence, and the key that each reads."""
+"""RecBole's sequence transforms, and the key that each reads."""
 
 MOST_HEADS = 64
-"""The largest number of heads that a message proposes."""
+"""Maximum number of heads that a message suggests."""
 
 _short = Repr()
 _short.maxstring = _short.maxother = 120
@@ -53,16 +54,17 @@ _short.maxlist = _short.maxdict = 8
 def refuse_wrong_values(
     values: dict, source: str, model: str, defaults: dict | None = None
 ) -> None:
-    """Check each value by the form of its key; keys without one pass.
+    """Check each value against the form of its key; keys without one pass.
 
     Args:
-        values: of one layer.
-        source: of the layer, for the message.
-        model: by which the forms are chosen.
-        defaults: for the message.
+        values: values of one layer.
+        source: source of the layer, for the message.
+        model: model that determines the forms.
+        defaults: default values, for the message.
 
     Raises:
-        ConfigError: names the source, the key, the value, what it must be, and the default.
+        ConfigError: a value is wrong; the message names the source, the key, the value, what it
+            must be, and the default.
     """
     forms, defaults = forms_for(model), defaults or {}
     for key, value in values.items():
@@ -88,14 +90,14 @@ def forms_for(model: str) -> dict[str, Form]:
 
 
 def refuse_contradictions(config) -> None:
-    """Check what several keys must have in common, which RecBole would find out during training.
+    """Check that keys are consistent; RecBole would only notice during training.
 
     Raises:
         ConfigError: ``valid_metric`` is not measured, two of the columns for users, items and times
-            are one, columns are named of a file that RecBole does not read, there are neither two nor
-            three files that are split already, a loss of pairs has no negative samples, pre-training is
-            of low rank, gradients would be changed in two ways that do not go together, or a package that
-            a key asks for is not installed.
+            are the same, columns are named of a file that RecBole does not read, the number of
+            already split files is neither two nor three, a pairwise loss has no negative samples,
+            pre-training is of low rank, gradients would be changed in two incompatible ways, or a
+            package that a key requires is not installed.
     """
     _refuse_unmeasured_valid_metric(config)
     _refuse_one_column_for_two(config)
@@ -105,7 +107,7 @@ def refuse_contradictions(config) -> None:
     if config["loss_type"] == "BPR" and samples == "none":
         raise ConfigError(
             "loss_type: BPR compares an item with a negative sample, but train_neg_sample_args is "
-            "empty: leave that key out, or set loss_type: CE"
+            "empty: remove that key, or set loss_type: CE"
         )
     _refuse_unequal_heads(config)
     _refuse_two_changes_of_gradients(config)
@@ -117,7 +119,7 @@ def refuse_contradictions(config) -> None:
     if config["lora_rank"] and config["train_stage"] == "pretrain":
         raise ConfigError(
             f"lora_rank: {config['lora_rank']} in a stage of pre-training, whose weights are random: set "
-            f"it in the finetune stage alone"
+            f"it only in the finetune stage"
         )
     if config["log_wandb"] and find_spec("wandb") is None:
         raise ConfigError("log_wandb: True needs wandb: pip install wandb")
@@ -139,11 +141,11 @@ def _refuse_two_changes_of_gradients(config) -> None:
         (scaled, clipped, "which clips the gradients while they are scaled"),
     ):
         if first and second:
-            raise ConfigError(f"{first} does not work with {second}, {why}: leave one of them out")
+            raise ConfigError(f"{first} does not work with {second}, {why}: remove one of them")
 
 
 def _refuse_unequal_heads(config) -> None:
-    """Of a model with attention; the message names the values that go together."""
+    """Check the heads of a model with attention; the message names compatible values."""
     width, heads = config["hidden_size"], config["n_heads"]
     if not width or not heads or keys_of_other_models(config["model"], ["n_heads", "hidden_size"]):
         return
@@ -178,25 +180,26 @@ def _refuse_one_column_for_two(config) -> None:
     names = {key: config[key] for key in FIELDS}
     if len(set(names.values())) < len(names):
         listed = ", ".join(f"{key}={name}" for key, name in names.items())
-        raise ConfigError(f"{listed}: users, items and times are different columns")
+        raise ConfigError(f"{listed}: users, items and times must be different columns")
 
 
 def refuse_unfit_metrics(values: dict, known: Collection[str]) -> None:
-    """Metrics of ranks and of labels exclude each other, and each goes with modes of its own.
+    """Refuse incompatible metrics: those of ranks and of labels exclude each other, and each kind
+    needs its own modes.
 
     Args:
-        values: of all keys, before RecBole has seen them: its messages name none.
-        known: metrics that there are, in lower case.
+        values: values of all keys, before RecBole reads them, since its messages name no key.
+        known: existing metrics, in lower case.
 
     Raises:
-        ConfigError: they do not go together.
+        ConfigError: metrics, or metrics and mode, are incompatible.
     """
     metrics, mode = values["metrics"], values["eval_args"]["mode"]
     metrics = [metrics] if isinstance(metrics, str) else metrics
     for name in metrics:
         if name.lower() not in known:
             near = nearest(name, known)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(known))}"
+            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known))}"
             raise ConfigError(f"metrics: unknown metric {name!r}; {hint}")
     modes = mode.values() if isinstance(mode, dict) else [mode]
     labels = ", ".join(name for name in metrics if name.lower() in METRICS_OF_LABELS)
@@ -213,8 +216,8 @@ def refuse_unfit_metrics(values: dict, known: Collection[str]) -> None:
         )
     if labels and "full" in modes:
         raise ConfigError(
-            f"metrics: {labels} compare scores with labels, and with eval_args: mode: full items "
-            f"are ranked that have none: use mode: labeled or uni100, or metrics such as NDCG"
+            f"metrics: {labels} compare scores with labels, but eval_args: mode: full ranks items "
+            f"without labels: use mode: labeled or uni100, or metrics such as NDCG"
         )
 
 

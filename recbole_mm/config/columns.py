@@ -1,19 +1,19 @@
-"""The columns of the atomic files that are read unless a user names others."""
+"""The columns of the atomic files that are read by default."""
 
 FIELDS = {"USER_ID_FIELD": "user_id", "ITEM_ID_FIELD": "item_id", "TIME_FIELD": "timestamp"}
-"""RecBole's keys for the names of columns, and the names in our property files."""
+"""RecBole's keys for column names, and the names in our property files."""
 
 ALL = "*"
-"""In ``load_col``: every column of a file."""
+"""Value of ``load_col`` for every column of a file."""
 
 
 def follow_fields(load_col, given: dict):
-    """The default of ``load_col`` under the names that a user has for the columns.
+    """The default of ``load_col`` with the user's column names.
 
     Args:
-        load_col: of our property files.
-        given: what the user gives. With columns of a file that are not to be read (``unload_col``),
-            all others are.
+        load_col: value in our property files.
+        given: values from the user. If these exclude columns of a file (``unload_col``), all others
+            are read.
     """
     names = {usual: given.get(key) or usual for key, usual in FIELDS.items()}
     unload = given.get("unload_col")
@@ -25,6 +25,6 @@ def follow_fields(load_col, given: dict):
 
 
 def usual_names(given: dict) -> dict[str, str]:
-    """The names in our property files of columns that a user calls otherwise, by the user's."""
+    """The names in our property files of columns that a user renames, by the user's names."""
     named = {given.get(key) or usual: usual for key, usual in FIELDS.items()}
     return {own: usual for own, usual in named.items() if own != usual}

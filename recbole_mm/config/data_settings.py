@@ -1,4 +1,4 @@
-"""What the layers of a configuration say of its data, without importing RecBole."""
+"""The data settings in the layers of a configuration, without importing RecBole."""
 
 import os
 
@@ -14,18 +14,18 @@ DATA_KEYS = ("data_path", "domains", "exclude_users_of", "benchmark_filename", "
 def data_settings(
     model: str | None = None, dataset: str | None = None, config_files=(), overrides=None
 ) -> list[dict]:
-    """Where the data of a run, or of each of its stages, are, and what is read of them.
+    """Location of the data of a run, or of each of its stages, and the parts to read.
 
     Args:
-        model: name of a model, if given by an option.
-        dataset: name of a data set, likewise.
+        model: name of a model, if an option names it.
+        dataset: name of a data set, if an option names it.
         config_files: yaml files.
-        overrides: the command line's values.
+        overrides: values from the command line.
 
     Returns:
         ``dataset``, ``data_path`` (the folder of this data set), ``domains``,
-        ``exclude_users_of``, ``benchmark_filename`` and ``modalities`` of each stage that names a data set;
-        :func:`~recbole_mm.config.load.load_config` refuses the others, and
+        ``exclude_users_of``, ``benchmark_filename`` and ``modalities`` of each stage that names a
+        data set; :func:`~recbole_mm.config.load.load_config` refuses the other stages, and
         :func:`~recbole_mm.run.stages.plan_stages` a malformed list of stages.
 
     Raises:

@@ -1,8 +1,8 @@
-"""The layers below what a user gives for a run: property files, and the user's of a data set.
+"""The layers below a user's values for a run: property files, and the user's file for a data set.
 
-A data set may have a yaml file of its own, ``properties/dataset/Mine.yaml`` in the working
-directory or ``<data_path>/Mine/Mine.yaml`` beside the data. It comes after the package's file of
-that data set, and is checked like every other layer.
+A data set may have its own yaml file, ``properties/dataset/Mine.yaml`` in the working directory or
+``<data_path>/Mine/Mine.yaml`` next to the data. It comes after the package's file for that data
+set, and is checked like every other layer.
 
 ``released: True`` in any layer, of the package or of the user, adds the values of the model's first
 release, ``properties/released/<Model>.yaml``, between the files of the model and of the data set.
@@ -39,22 +39,23 @@ NOT_OF_A_DATASET = (
     "mf_pretrain_path", "mlp_pretrain_path", "pre_model_path", "pretrain_path", "teacher", "tracker",
     "wandb_project", "warm_up",
 )  # fmt: skip
-"""What runs, from which files, where it writes and what it sends; a file beside data may not set these."""
+"""Keys that a file next to data may not set: what runs, from which files, where it writes and what
+it sends."""
 
 
 def our_defaults(
     model: str, dataset: str | None = None, data_path=None, given: dict | None = None
 ) -> dict:
-    """The values of our property files and of the user's file of the data set.
+    """The values of our property files and of the user's file for the data set.
 
     Args:
         model: its name.
         dataset: its name.
-        data_path: the folder of the data sets; ``None``: the user's files are not read.
-        given: what the user gives for the run, which may ask for the release and name columns.
+        data_path: folder of the data sets; ``None``: the user's files are not read.
+        given: the user's values for the run, which may request the release and name columns.
 
     Raises:
-        UserError: a file of the user's cannot be read.
+        UserError: a file of the user cannot be read.
         ConfigError: it has an unknown key, one of :data:`NOT_OF_A_DATASET`, or a value that its
             key cannot have.
     """
@@ -65,21 +66,20 @@ def our_defaults(
     shipped = deepcopy(joined(map(values_in, files)))
     shipped["load_col"] = follow_fields(shipped["load_col"], asking)
     values = merge([shipped, *own], model)
-    if _is_on_ids_alone(model):  # whatever features the data set has
+    if _is_on_ids_alone(model):  # regardless of the data set's features
         values["modalities"] = []
     return values
 
 
 def defaults_for(model: str, dataset: str, data_path=None, given: dict | None = None) -> dict:
-    """The value that every key has unless a user gives it; the arguments are those of
-    :func:`our_defaults`."""
+    """The default value of every key; the arguments are those of :func:`our_defaults`."""
     recbole = joined(map(values_in, recbole_property_files(model)))
     return deepcopy(recbole) | our_defaults(model, dataset, data_path, given)
 
 
 def merge(layers: Iterable[dict], model: str) -> dict:
-    """The values of all layers, later ones win; what a mapping that may be partial does not name
-    is that of the layers below it."""
+    """Merge the values of all layers, later ones win; entries missing from a mapping that may be
+    partial come from the layers below it."""
     forms = forms_for(model)
     values: dict = {}
     for layer in layers:

@@ -1,4 +1,4 @@
-"""The error that says a configuration cannot be run."""
+"""The errors of a configuration that cannot be run."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -11,7 +11,7 @@ class ConfigError(UserError):
     """A configuration that cannot be run; the message names the key, its source and the fix.
 
     Attributes:
-        may_be_in_a_file: whether files are added to the message, as the value may be in one of them.
+        may_be_in_a_file: whether files are added to the message, since one may contain the value.
     """
 
     may_be_in_a_file = True
@@ -21,14 +21,14 @@ class UnknownKey(ConfigError):
     """A key that nothing reads.
 
     Args:
-        source: where it is set.
-        key: as it is written there.
-        near: what may be meant, in the form in which messages show it.
-        otherwise: the hint where nothing is near.
+        source: source that sets the key.
+        key: key as written there.
+        near: similar known keys, as shown in messages.
+        otherwise: hint if no key is similar.
 
     Attributes:
-        key: as given.
-        near: as given.
+        key: see above.
+        near: see above.
     """
 
     def __init__(self, source: str, key: str, near: list[str], otherwise: str = ""):
@@ -39,7 +39,8 @@ class UnknownKey(ConfigError):
 
 @contextmanager
 def in_no_file() -> Iterator[None]:
-    """Errors of the block are about values that are in no file, as those of the command line."""
+    """Mark errors of the block as concerning values that are in no file, e.g. of the command
+    line."""
     try:
         yield
     except ConfigError as error:
@@ -49,14 +50,14 @@ def in_no_file() -> Iterator[None]:
 
 @contextmanager
 def files_named(files: Mapping[str, Mapping]) -> Iterator[None]:
-    """Add to an error about values that may come from any of several files the files concerned.
+    """Add the files concerned to an error about values that may come from any of several files.
 
     Args:
-        files: path -> the keys that it sets, as far as they are known.
+        files: path -> keys that it sets, if known.
 
     Raises:
-        ConfigError: as the block does; its message names at least one of the files: those that set a
-            key which it mentions, or else all; none, where the values are :func:`in_no_file`.
+        ConfigError: the error of the block; its message names the files that set a key which it
+            mentions, or else all files; none if the values are :func:`in_no_file`.
     """
     try:
         yield

@@ -1,10 +1,10 @@
-r"""What the value of a key may be: the form that the comment of its line in a yaml file names.
+r"""Valid values of a key: the form named by the comment on its line in a yaml file.
 
 A line of a property file is ``key: default  # (FORM) What the key does.``, for example::
 
     n_experts: 8          # (int, >= 1) Whitening experts per modality.
-    dropout_prob: 0.2     # (float, >= 0, < 1) On the outputs of blocks.
-    loss_positions: last  # (one of: last, all) Where the loss is taken.
+    dropout_prob: 0.2     # (float, >= 0, < 1) Dropout on the outputs of blocks.
+    loss_positions: last  # (one of: last, all) Positions of the loss.
     modalities: ~         # (modalities) Feature files to read; ~ takes all.
 
 The grammar::
@@ -19,9 +19,9 @@ The grammar::
                  | required                           of a field
                  | may be partial                     of a dict: it is laid over the default
 
-A ``float`` is a finite number and may be whole, an ``int`` is a whole number. A ``dict`` whose line
-is followed by indented lines with forms of their own has these fields and no others. A key whose
-default is ``~`` may be ``~``. Without a form in its comment a key has that of its default.
+A ``float`` is a finite number and may be whole; an ``int`` is a whole number. A ``dict`` whose line
+is followed by indented lines with their own forms has these fields and no others. A key whose
+default is ``~`` may be ``~``. A key without a form in its comment has the form of its default.
 """
 
 import operator
@@ -40,10 +40,10 @@ class FormError(ValueError):
 
 
 def parse_form(text: str, fields: dict[str, Form] | None = None) -> Form:
-    """The form that a text names, see the module's docstring.
+    """Parse a form, see the module's docstring.
 
     Args:
-        text: between the brackets of a comment.
+        text: text in the parentheses of a comment.
         fields: forms of the indented lines below the key.
 
     Raises:
@@ -60,7 +60,7 @@ def form_of_default(default) -> Form:
 
 
 def fault(form: Form, value) -> str | None:
-    """What is wrong with a value, in words that follow it; ``None`` if nothing is."""
+    """A description of what is wrong with a value, to follow it in a message; ``None`` if valid."""
     if form.fields is None or not isinstance(value, dict):
         return None if form.accepts(value) else f"it must be {form.words}"
     for name, field in form.fields.items():
@@ -74,13 +74,13 @@ def fault(form: Form, value) -> str | None:
 
 
 def lay_over(form: Form | None, value, default):
-    """A value with what it leaves to the default, if its form is one that may be partial."""
+    """A value, completed by the default if its form may be partial."""
     mappings = isinstance(value, dict) and isinstance(default, dict)
     return {**default, **value} if form and form.partial and mappings else value
 
 
 def either(forms: list[Form]) -> Form:
-    """Any of these forms."""
+    """The union of these forms."""
     mapping = next((form for form in forms if form.fields or form.partial), forms[0])
     return mapping._replace(
         words=" or ".join(form.words for form in forms),

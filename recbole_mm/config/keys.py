@@ -1,4 +1,4 @@
-"""Keys of a configuration: which there are, and who reads them."""
+"""Keys of a configuration: which exist, and who reads them."""
 
 import re
 import runpy
@@ -25,13 +25,14 @@ SET_BY_RECBOLE = (
     "MODEL_TYPE", "MODEL_INPUT_TYPE", "eval_type", "device", "single_spec", "local_rank",
     "valid_neg_sample_args", "test_neg_sample_args", "valid_metric_bigger",
 )  # fmt: skip
-"""What Config derives from the other keys and from the machine; a plain config does not have them."""
+"""Keys that Config derives from other keys and from the machine; a plain config does not have
+them."""
 
 PROCESS_KEYS = ("nproc", "world_size", "ip", "port", "offset", "group_offset", "local_rank")
 """RecBole's keys for a group of processes; ours are started by torchrun."""
 
 SEARCH_SPACE_WORDS = ("choice", "uniform", "quniform", "loguniform")
-"""HyperTuning reads these from its search space, not from a configuration."""
+"""Words that HyperTuning reads from its search space, not from a configuration."""
 
 OF_A_RUN = ("model", "dataset", "config_files", "stages", LEAVE_ONE_OUT)
 """Keys that choose what runs."""
@@ -42,14 +43,15 @@ SAVED_DATA = ("save_dataset", "dataset_save_path", "save_dataloaders", "dataload
 RETIRED = {
     "neg_sampling": "train_neg_sample_args", "training_neg_sample_num": "train_neg_sample_args",
 }  # fmt: skip
-"""Keys of earlier releases of RecBole, which have no effect, and what has taken their place."""
+"""Keys of earlier RecBole releases, which no longer have an effect, and their replacements."""
 
 OF_THIS_MACHINE = ("data_cache",)
-"""Keys that name a folder to write to; a stored configuration, which may come from elsewhere, does
-not."""
+"""Keys that name a folder to write to; they are not read from a stored configuration, which may
+come from elsewhere."""
 
 CONFIGURATOR = "configurator.py"
-"""RecBole's module that makes a Config; it looks at keys of models (``loss_type``) for all of them."""
+"""RecBole's module that creates a Config; it reads keys of models (``loss_type``) for all
+models."""
 
 TRAINING_KEYS = (
     "MAX_ITEM_LIST_LENGTH", "learner", "learning_rate", "weight_decay", "train_batch_size", "epochs",
@@ -58,14 +60,15 @@ TRAINING_KEYS = (
 """Keys of training that every model reads."""
 
 ALIAS = "alias_of_"
-"""Starts RecBole's keys for columns of the same ids; the rest of such a key is up to the user."""
+"""Prefix of RecBole's keys for columns that share ids; the rest of such a key is up to the user."""
 
 
 def refuse_unknown_keys(keys: Iterable[str], source: str) -> None:
-    """Raise when a key is known neither to RecBole nor to us nor to a model of the user's.
+    """Refuse keys that are not known to RecBole, this package or a model of the user.
 
     Raises:
-        UnknownKey: names the source, the key and the nearest known keys.
+        UnknownKey: a key is unknown; the message names the source, the key and the nearest known
+            keys.
     """
     known = known_keys() | _keys_of_own_models()
     for key in keys:
@@ -79,26 +82,27 @@ def refuse_unknown_keys(keys: Iterable[str], source: str) -> None:
 
 
 def refuse_saved_data(values: dict, source: str) -> None:
-    """Raise when RecBole is to pickle its data set, or to read a pickled one.
+    """Refuse to let RecBole pickle its data set or read a pickled one.
 
     Raises:
-        ConfigError: names the source and the key.
+        ConfigError: such a key is set; the message names the source and the key.
     """
     given = [key for key in SAVED_DATA if values.get(key)]
     if given:
         raise ConfigError(
             f"{source}: {', '.join(given)}: RecBole's saved data sets are not supported, because "
-            f"reading one executes whatever code is in the file, and it is not renewed when your "
-            f"data change. Remove {'this key' if len(given) == 1 else 'these keys'}; data sets are "
+            f"reading one executes any code in the file, and it is not updated when your data "
+            f"change. Remove {'this key' if len(given) == 1 else 'these keys'}; data sets are "
             f"loaded from their .inter, .item and feature files"
         )
 
 
 def refuse_retired_keys(values: dict, source: str) -> None:
-    """Raise when a key has a value that RecBole does not read any more.
+    """Refuse keys that RecBole no longer reads.
 
     Raises:
-        ConfigError: names the source, the key and the one that is read.
+        ConfigError: such a key has a value; the message names the source, the key and its
+            replacement.
     """
     for key in RETIRED.keys() & values.keys():
         if values[key] is not None:
@@ -108,8 +112,8 @@ def refuse_retired_keys(values: dict, source: str) -> None:
 
 
 def keys_of_model(model: str, keys: Iterable[str]) -> list[str]:
-    """Those of ``keys`` that a stored configuration of the model may set: known ones that no other
-    model owns, and none that names a pickled data set or a folder to write to."""
+    """The ``keys`` that a stored configuration of the model may set: known ones that do not belong
+    to another model and do not name a pickled data set or a folder to write to."""
     known, left_out = known_keys() | _keys_of_own_models(), SAVED_DATA + OF_THIS_MACHINE
     kept = [key for key in keys if _is_known(key, known) and key not in left_out]
     others = set(keys_of_other_models(model, kept))
@@ -122,7 +126,7 @@ def _is_known(key, known: Collection[str]) -> bool:
 
 @cache
 def known_keys() -> frozenset[str]:
-    """Every key of RecBole's and of our property files and of RecBole's argument lists."""
+    """All keys of RecBole's and our property files and of RecBole's argument lists."""
     return frozenset(OF_A_RUN).union(
         *recbole_argument_lists(),
         *map(keys_in, _property_files(RECBOLE_DIR / "properties")),
@@ -132,7 +136,7 @@ def known_keys() -> frozenset[str]:
 
 @cache
 def keys_read_by_recbole() -> frozenset[str]:
-    """Keys that are in no property file although RecBole's code reads them."""
+    """Keys that RecBole's code reads although they are in no property file."""
     read = set().union(*map(_keys_read_in, RECBOLE_DIR.rglob("*.py")))
     return frozenset(read.difference(SET_BY_RECBOLE, PROCESS_KEYS, SEARCH_SPACE_WORDS))
 
@@ -145,11 +149,11 @@ def recbole_argument_lists() -> list[list[str]]:
 
 
 def keys_of_other_models(model: str, keys: Iterable[str]) -> list[str]:
-    """Those of ``keys`` that other models read, but neither this one nor what all have in common.
+    """The ``keys`` that other models read, but neither this one nor the code common to all models.
 
     Args:
         model: its name.
-        keys: known ones.
+        keys: known keys.
     """
     roots = (RECBOLE_DIR / "properties", properties_dir())
     files = [path for root in roots for path in root.glob("model/*.yaml")]
@@ -167,7 +171,7 @@ def keys_of_other_models(model: str, keys: Iterable[str]) -> list[str]:
 
 
 def hyper_parameters(model: str) -> list[str]:
-    """The keys that decide what a model is and how it is trained, in the order of its files."""
+    """The keys that define a model and its training, in the order of its files."""
     files = [RECBOLE_DIR / "properties" / "model" / f"{model}.yaml", *model_files(model)]
     own = [key for path in files if path.is_file() for key in values_in(path)]
     return list(dict.fromkeys([*own, *TRAINING_KEYS]))
@@ -179,7 +183,7 @@ def _keys_of_own_models() -> set[str]:
 
 
 def _property_files(root: Path) -> list[Path]:
-    """But for RecBole's lists of downloads, by data set, and our lists of stages."""
+    """All property files except RecBole's lists of downloads and our lists of stages."""
     files = sorted(root.rglob("*.yaml"))
     return [file for file in files if "url" not in file.name and file.parent.name != "transfer"]
 

@@ -1,4 +1,4 @@
-"""Kinds of values that a key may have, each with its name in words and its test."""
+"""Kinds of values that a key may have, each with a description and a test."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import NamedTuple
 
 
 class Form(NamedTuple):
-    """What a value may be.
+    """The form of a valid value.
 
     Attributes:
-        words: of one value, after 'it must be'.
-        plural: of several values.
-        accepts: whether a value is one.
-        fields: of a mapping, by name.
-        required: as a field: whether the mapping must have it.
-        partial: of a mapping: what it does not name keeps its default.
+        words: description of one value, to follow 'it must be'.
+        plural: description of several values.
+        accepts: function that tells whether a value has the form.
+        fields: forms of the fields of a mapping, by name.
+        required: whether a mapping must have this field.
+        partial: whether missing entries of a mapping keep their defaults.
     """
 
     words: str
@@ -30,27 +30,27 @@ class Form(NamedTuple):
 
 
 def is_whole_number(value) -> bool:
-    """Of Python or numpy; not a bool, which Python counts as one."""
+    """Whether a value is an integer of Python or numpy, but not a bool."""
     return not isinstance(value, bool) and isinstance(value, Integral)
 
 
 def is_number(value) -> bool:
-    """Finite, whole or not."""
+    """Whether a value is a finite number."""
     return not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value)
 
 
 def is_interval(value) -> bool:
-    """What RecBole filters numbers by: ``[5,inf)``, or several of these with semicolons."""
+    """Whether a value is a RecBole filter of numbers: ``[5,inf)``, or several with semicolons."""
     return isinstance(value, str) and all(map(_is_range, value.split(";")))
 
 
 def is_columns(value) -> bool:
-    """Which columns of a file RecBole reads: these, or ``*`` for all."""
+    """Whether a value selects columns of a file: a list of names, or ``*`` for all."""
     return value == "*" or isinstance(value, list) and all(isinstance(v, str) for v in value)
 
 
 def is_modalities(value) -> bool:
-    """One or several names, all different, that can be part of a file's name."""
+    """Whether a value is one or several unique names that can be part of a file name."""
     names = [value] if isinstance(value, str) else value
     plain = isinstance(names, list) and all(
         isinstance(name, str) and re.fullmatch(r"[^/\\:\0]+", name) for name in names
@@ -59,7 +59,7 @@ def is_modalities(value) -> bool:
 
 
 def is_encoding(value) -> bool:
-    """A name by which Python writes text."""
+    """Whether a value is the name of a text encoding of Python."""
     try:
         return isinstance(value, str) and "a".encode(value) != b""
     except (LookupError, ValueError):
@@ -67,7 +67,7 @@ def is_encoding(value) -> bool:
 
 
 def is_split(value) -> bool:
-    """How RecBole divides events: by leaving the last ones of a user out, or by ratio."""
+    """Whether a value is a RecBole split of events: leave-one-out, or by ratio."""
     if not isinstance(value, dict) or len(value) != 1:
         return False
     ((how, parts),) = value.items()
@@ -78,7 +78,8 @@ def is_split(value) -> bool:
 
 
 def is_ranking(value) -> bool:
-    """Which candidates RecBole ranks: the same at validation and test, or for each of them."""
+    """Whether a value selects RecBole's candidates, for validation and test together or
+    separately."""
     if isinstance(value, dict):
         parts = set(value) <= {"valid", "test"}
         return bool(value) and parts and all(map(is_ranking, value.values()))
@@ -132,4 +133,4 @@ KINDS = {
         is_ranking,
     ),
 }
-"""The form of each kind. ``interval`` and the kinds below it are RecBole's own notations."""
+"""The form of each kind. ``interval`` and the kinds after it are RecBole's own notations."""

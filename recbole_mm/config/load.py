@@ -48,10 +48,10 @@ class Layer(NamedTuple):
     """Values that a user gives in one place, which messages name.
 
     Attributes:
-        source: the place.
-        values: by key.
-        is_file: whether it is a file.
-        is_typed: whether it is the command line or a call; a stage is part of a file.
+        source: name of the place.
+        values: values by key.
+        is_file: whether the place is a file.
+        is_typed: whether the place is the command line or a call; a stage is part of a file.
     """
 
     source: str
@@ -61,18 +61,18 @@ class Layer(NamedTuple):
 
 
 class RunConfig(Config):
-    """RecBole's Config without the host process in it.
+    """RecBole's Config, independent of the host process.
 
-    It never reads ``sys.argv`` (which may be pytest's or a notebook's), takes the values of its
-    dict as they are instead of evaluating strings, and layers our property files for RecBole's
-    own models too, so that all are compared under one protocol.
+    It never reads ``sys.argv`` (which may be pytest's or a notebook's), uses the values of its
+    dict unchanged instead of evaluating strings, and applies our property files to RecBole's own
+    models too, so that all models are compared under the same protocol.
 
     Args:
         model: its name.
         dataset: its name.
         config_dict: all values that a user gives.
-        users_files: read the user's yaml files of the data set; a stored configuration is complete
-            without them.
+        users_files: whether the user's yaml files for the data set are read; a stored configuration
+            is complete without them.
     """
 
     def __init__(self, model: str, dataset: str, config_dict: dict, users_files: bool = True):
@@ -86,9 +86,9 @@ class RunConfig(Config):
         return dict(config_dict or {})
 
     def _init_device(self):
-        if not self.final_config_dict["use_gpu"]:  # which RecBole itself looks at nowhere
+        if not self.final_config_dict["use_gpu"]:  # RecBole itself never reads it
             self.final_config_dict["gpu_id"] = ""
-            # RecBole hides the GPUs, which what this process runs later may use
+            # RecBole hides the GPUs, but later runs of this process may use them
             with environment({GPU_VARIABLE: os.environ.get(GPU_VARIABLE)}):
                 super()._init_device()
             return
@@ -100,7 +100,7 @@ class RunConfig(Config):
         super()._init_device()
 
     def _update_internal_config_dict(self, file):
-        """RecBole's, which reads the same files again for every configuration."""
+        """Like RecBole's, but without reading the same files again for every configuration."""
         values = deepcopy(values_in(Path(file)))
         self.internal_config_dict.update(values)
         return values
@@ -108,8 +108,8 @@ class RunConfig(Config):
     def _load_internal_config_dict(self, model, model_class, dataset):
         super()._load_internal_config_dict(model, model_class, dataset)
         layer_our_files(self, model, model_class, dataset, self.users_files)
-        # RecBole's sequential models default to the softmax and to a negative sample, together an
-        # error; the sample has to go unless the user asks for one.
+        # RecBole's sequential models default to the softmax and to a negative sample, which is an
+        # error; the sample is removed unless the user asks for one.
         merged = {**self.internal_config_dict, **self.external_config_dict}
         if merged["MODEL_TYPE"] == ModelType.SEQUENTIAL and merged.get("loss_type") == "CE":
             self.internal_config_dict["train_neg_sample_args"] = None
@@ -126,25 +126,26 @@ def load_config(
     dict_name: str = "config_dict",
     overrides_name: str = "command line",
 ) -> RunConfig:
-    """One Config from all layers.
+    """Combine all layers into one Config.
 
     Args:
-        model: name of a model of ours or of RecBole, or ``my_module:MyModel``; without it some
-            layer must name it.
-        dataset: name of a data set, likewise.
+        model: name of one of our models or RecBole's, or ``my_module:MyModel``; if omitted, a layer
+            must name it.
+        dataset: name of a data set; if omitted, a layer must name it.
         config_files: yaml files, of the user or by their names in ``properties/``; later ones win.
         config_dict: values given by a program.
-        stage: the overlay of one stage of a run.
-        overrides: the command line's values (:func:`~recbole_mm.config.values.parse_overrides`).
-        stage_name: of the stage in messages.
-        dict_name: of ``config_dict``, likewise.
-        overrides_name: of ``overrides``, likewise.
+        stage: overlay of one stage of a run.
+        overrides: values from the command line
+            (:func:`~recbole_mm.config.values.parse_overrides`).
+        stage_name: name of the stage in messages.
+        dict_name: name of ``config_dict`` in messages.
+        overrides_name: name of ``overrides`` in messages.
 
     Raises:
         YamlFileError: a file cannot be read.
-        ConfigError: a file does not exist, a key is unknown, a value does not have the form that
-            its key asks for (:mod:`recbole_mm.config.forms`), the model or the data set is not
-            named or not known, keys contradict each other
+        ConfigError: a file does not exist, a key is unknown, a value does not have the form of its
+            key (:mod:`recbole_mm.config.forms`), the model or the data set is not named or not
+            known, keys contradict each other
             (:func:`~recbole_mm.config.checks.refuse_contradictions` and
             :func:`~recbole_mm.config.checks.refuse_unfit_metrics`), or RecBole refuses a value.
     """
@@ -167,7 +168,7 @@ def load_config(
 
 
 def _files_of(layers: list[Layer], dataset: str | None) -> dict[str, dict]:
-    """The values of the user's files: those of the data set, and those given."""
+    """The values of the user's files, for the data set and as config files."""
     given = joined(layer.values for layer in layers)
     name, data_path = dataset or given.get("dataset"), given.get("data_path", DATA_PATH)
     of_dataset = {str(p): read_yaml(p) for p in users_dataset_files(str(name), str(data_path))}
@@ -175,9 +176,9 @@ def _files_of(layers: list[Layer], dataset: str | None) -> dict[str, dict]:
 
 
 def layer_our_files(config: Config, model: str, model_class: type, dataset: str, users_files=True):
-    """Put our property files, and the user's of the data set, over RecBole's defaults.
+    """Apply our property files, and the user's for the data set, on top of RecBole's defaults.
 
-    A model without ``reads_features`` gets no item features of ours.
+    A model without ``reads_features`` gets no item features.
 
     Raises:
         UserError: see :func:`~recbole_mm.config.defaults.our_defaults`.
@@ -190,7 +191,7 @@ def layer_our_files(config: Config, model: str, model_class: type, dataset: str,
 
 
 def _checked_values(layers: list[Layer], model: str, dataset: str) -> dict:
-    """All that the user gives, but for the choice of what runs."""
+    """All values from the user, checked, except for those that choose what runs."""
     paths = [str(layer.values["data_path"]) for layer in layers if "data_path" in layer.values]
     given = joined(layer.values for layer in layers)
     defaults = defaults_for(model, dataset, [DATA_PATH, *paths][-1], given)
@@ -206,7 +207,7 @@ def _checked_values(layers: list[Layer], model: str, dataset: str) -> dict:
 
 
 def _named(key: str, name: str | None, layers: list[Layer]) -> str:
-    """The model or the data set: the argument's, else that of the last layer with one."""
+    """The model or the data set: the argument, else the value of the last layer with one."""
     names = [layer.values[key] for layer in layers if layer.values.get(key)]
     if not name and not names:
         raise ConfigError(f"no {key} is named: give --{key}=NAME (or `{key}:` in a yaml file)")
@@ -217,6 +218,6 @@ def _recbole_config(model: str, dataset: str, values: dict) -> RunConfig:
     try:
         return RunConfig(model, dataset, values)
     except KeyError as error:
-        raise ConfigError(f"RecBole misses the value of {error}") from error
+        raise ConfigError(f"RecBole needs a value for {error}") from error
     except (NotImplementedError, RuntimeError, TypeError, ValueError) as error:
         raise ConfigError(str(error)) from error

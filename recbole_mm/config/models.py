@@ -27,14 +27,15 @@ def _described(folder: str) -> dict[str, str]:
 
 
 MODELS = _described("model")
-"""Every multi-modal model of this package, by its property file, and what it is, by that file's second
-line. Its class is ``recbole_mm.model.sequential_recommender.<lower>.<Model>``."""
+"""The multi-modal models of this package, by the names of their property files, and their
+descriptions, the second lines of these files. The class is
+``recbole_mm.model.sequential_recommender.<lower>.<Model>``."""
 
 BASELINES = _described("baseline")
-"""The models of this package that train nothing, likewise."""
+"""The models of this package without training, and their descriptions."""
 
 INSTEAD = {"Pop": "Popularity", "ItemKNN": "HistoryKNN"}
-"""RecBole's models that know users instead of histories, and the baseline that runs in their place."""
+"""RecBole's models that know users instead of histories, and the baselines that replace them."""
 
 OTHER_KINDS = {
     "general": "general", "context_aware": "context-aware", "knowledge_aware": "knowledge-aware",
@@ -55,16 +56,16 @@ def recbole_models(kind: str = "*") -> tuple[str, ...]:
 def admitted_models() -> tuple[str, ...]:
     """RecBole's models that our commands run: its sequential ones.
 
-    This is the only list. A model that is not on it is refused by its name, wherever the name comes
-    from (an option, a yaml file, the configuration in a checkpoint), before its module is imported:
-    some of RecBole's other models execute values of their configuration.
+    This is the only list. A model that is not on it is refused by its name, regardless of the
+    source of the name (an option, a yaml file, the configuration in a checkpoint), before its
+    module is imported: some of RecBole's other models execute values of their configuration.
     """
     return recbole_models("sequential")
 
 
 def model_name(model: str) -> str:
-    """The name by which a model is known to RecBole; that of the class for ``my_module:MyModel``,
-    which this makes known, and that of our baseline for RecBole's (:data:`INSTEAD`).
+    """The name of a model in RecBole. For ``my_module:MyModel``, it is the name of the class, which
+    is registered; for a replaced RecBole model (:data:`INSTEAD`), it is the name of our baseline.
 
     Raises:
         ConfigError: the model does not exist, is not admitted (:func:`admitted_models`), or its
@@ -82,8 +83,7 @@ def model_name(model: str) -> str:
 
 
 def source_of(model: str) -> OwnModel | None:
-    """Module and class of a model that is not one of RecBole's; ``None`` for those and for unknown
-    ones."""
+    """Module and class of a model outside RecBole; ``None`` for RecBole's and unknown models."""
     if model in MODELS or model in BASELINES:
         return OwnModel(f"recbole_mm.model.sequential_recommender.{model.lower()}", model)
     if model in recbole_models():
@@ -95,9 +95,9 @@ def source_of(model: str) -> OwnModel | None:
 
 
 def known_models() -> str:
-    """The models of this package and of the user, and how others become known, for messages."""
+    """The models of this package and of the user, and how to add others, for messages."""
     names = ", ".join((*MODELS, *own_models(), *installed_models()))
-    return f"{names} (a model of your own: {VARIABLE}=my_module:MyModel in the environment)"
+    return f"{names} (your own model: {VARIABLE}=my_module:MyModel in the environment)"
 
 
 def needs_item_columns(model: str) -> bool:
@@ -107,7 +107,7 @@ def needs_item_columns(model: str) -> bool:
 
 
 def _refuse_taken_name(own: OwnModel) -> None:
-    """RecBole looks models up by the lower case of their names."""
+    """Refuse a name that another model has in lower case, by which RecBole looks models up."""
     for model in (*MODELS, *BASELINES, *recbole_models()):
         if model.lower() == own.name.lower():
             raise ConfigError(f"model {str(own)!r}: {model} has the same name; rename the class")
@@ -128,6 +128,6 @@ def _unknown(model: str) -> str:
     hint = f"did you mean {near[0]!r}? " if near else ""
     return (
         f"unknown model {model!r}: {hint}The models of this package are {', '.join(MODELS)}; "
-        f"baselines that train nothing are {', '.join(BASELINES)}; RecBole's sequential models are "
-        f"{', '.join(recbole_models('sequential'))}; a model of your own is --model=my_module:MyModel"
+        f"baselines without training are {', '.join(BASELINES)}; RecBole's sequential models are "
+        f"{', '.join(recbole_models('sequential'))}; your own model is --model=my_module:MyModel"
     )

@@ -2,16 +2,16 @@
 
 The module is imported from the working directory or from the installed packages. Defaults and the
 forms of the model's keys (:mod:`recbole_mm.config.forms`) are in ``MyModel.yaml`` or
-``my_module.yaml`` beside it, a search space for ``recbole-mm tune`` in ``MyModel.hyper``. A package
-declares its models as entry points of the group ``recbole_mm.models``, each under the name of its
-class::
+``my_module.yaml`` next to it; a search space for ``recbole-mm tune`` is in ``MyModel.hyper``. A
+package declares its models as entry points of the group ``recbole_mm.models``, each under the name
+of its class::
 
     [project.entry-points."recbole_mm.models"]
     MyModel = "my_package.models:MyModel"
 
-A module is named by a command, a program or a yaml file of the user's, never by a checkpoint: that
-holds the name of the class, which this process must know already. The environment variable
-:data:`VARIABLE` hands the models that were named on to the processes of a comparison or a search.
+A module is named by a command, a program or a yaml file of the user, never by a checkpoint: this
+contains only the name of the class, which the process must already know. The environment variable
+:data:`VARIABLE` passes the named models on to the processes of a comparison or a search.
 """
 
 import importlib
@@ -30,15 +30,15 @@ ENTRY_POINTS = "recbole_mm.models"
 """Group of the entry points."""
 
 VARIABLE = "RECBOLE_MM_MODELS"
-"""Environment variable with the models that were named, ``module:Class`` with commas between."""
+"""Environment variable with the named models, as ``module:Class`` separated by commas."""
 
 
 class OwnModel(NamedTuple):
     """A class outside this package.
 
     Attributes:
-        module: that has it.
-        name: of the class, by which the model is known from then on.
+        module: module that defines it.
+        name: name of the class, which becomes the name of the model.
     """
 
     module: str
@@ -48,7 +48,7 @@ class OwnModel(NamedTuple):
         return f"{self.module}:{self.name}"
 
     def file(self, suffix: str) -> Path | None:
-        """The file beside the module that is named after the class or the module, if there is one.
+        """The file next to the module that is named after the class or the module, if there is one.
 
         Raises:
             ConfigError: the module does not exist.
@@ -62,14 +62,14 @@ class OwnModel(NamedTuple):
         """Import the module.
 
         Raises:
-            ConfigError: it cannot be imported, or has no such class.
+            ConfigError: the module cannot be imported, or has no such class.
         """
         _folder(self)
         try:
             module = importlib.import_module(self.module)
         except UserError:
             raise
-        except Exception as error:  # whatever the user's code raises
+        except Exception as error:  # the user's code may raise anything
             raise ConfigError(
                 f"model {str(self)!r}: its module cannot be imported: "
                 f"{type(error).__name__}: {error} (--debug shows where)"
@@ -88,7 +88,7 @@ def parse_own_model(text: str) -> OwnModel:
     """Read ``my_module:MyModel``.
 
     Raises:
-        ConfigError: it is written in another way.
+        ConfigError: the text does not have this form.
     """
     if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*", text):
         raise ConfigError(
@@ -98,10 +98,10 @@ def parse_own_model(text: str) -> OwnModel:
 
 
 def remember(model: OwnModel) -> None:
-    """Make a model known to this process and to those that it starts.
+    """Register a model in this process and in those that it starts.
 
     Raises:
-        ConfigError: the module does not exist, or another model of this name is known.
+        ConfigError: the module does not exist, or another model of this name is registered.
     """
     _folder(model)
     known = own_models()
@@ -120,8 +120,8 @@ def own_models() -> dict[str, OwnModel]:
 
 @cache
 def installed_models() -> dict[str, OwnModel]:
-    """The models that installed packages declare, by name. Nothing of them is imported."""
-    from importlib.metadata import entry_points  # takes as long to import as all else here
+    """The models that installed packages declare, by name. They are not imported."""
+    from importlib.metadata import entry_points  # takes as long to import as everything else here
 
     return {
         point.attr: OwnModel(point.module, point.attr)
@@ -137,7 +137,7 @@ def _folder(model: OwnModel) -> Path | None:
         return Path(file).parent if file else None
     spec = _find_module(model.module)
     if spec is None and os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # last, so that no installed module is hidden
+        sys.path.append(os.getcwd())  # last, so that it hides no installed module
         importlib.invalidate_caches()
         spec = _find_module(model.module)
     if spec is None or not spec.origin:
@@ -151,5 +151,5 @@ def _folder(model: OwnModel) -> Path | None:
 def _find_module(name: str):
     try:
         return importlib.util.find_spec(name)
-    except ModuleNotFoundError:  # of the package around it
+    except ModuleNotFoundError:  # the parent package is missing
         return None

@@ -1,4 +1,4 @@
-"""A configuration as plain data, and back."""
+"""Conversion of a configuration to plain data and back."""
 
 import os
 from enum import Enum
@@ -15,10 +15,10 @@ from recbole_mm.config.models import INSTEAD, model_name
 
 
 def config_to_plain(config: Config) -> dict:
-    """The configuration as data that yaml, JSON and ``torch.load(weights_only=True)`` can hold.
+    """The configuration as data for yaml, JSON and ``torch.load(weights_only=True)``.
 
-    What RecBole derives from the machine or from other keys is left out;
-    :func:`config_from_plain` derives it again. So is ``released``, whose values are all there.
+    Values that RecBole derives from the machine or from other keys are omitted;
+    :func:`config_from_plain` derives them again. So is ``released``, whose values are all included.
 
     Raises:
         TypeError: a value is neither a number, a string, a bool, None nor a list, tuple or dict of
@@ -40,13 +40,13 @@ def config_to_plain(config: Config) -> dict:
 
 
 def config_from_plain(plain: dict) -> RunConfig:
-    """The Config that :func:`config_to_plain` wrote down, on the device of this machine.
+    """The Config stored by :func:`config_to_plain`, on the device of this machine.
 
-    A stored configuration may come from elsewhere. It cannot name a module to import, and has an
-    effect only by the keys that its model reads (:func:`~recbole_mm.config.keys.keys_of_model`).
+    A stored configuration may come from elsewhere. It cannot name a module to import, and only the
+    keys that its model reads have an effect (:func:`~recbole_mm.config.keys.keys_of_model`).
 
     Raises:
-        ConfigError: this process does not know the model, or does not run it
+        ConfigError: the model is unknown or not admitted
             (:func:`~recbole_mm.config.models.admitted_models`).
     """
     if ":" in str(plain["model"]):
@@ -57,7 +57,7 @@ def config_from_plain(plain: dict) -> RunConfig:
     if plain["model"] in INSTEAD:
         raise ConfigError(
             f"a stored configuration is of RecBole's {plain['model']}, which is not run here; train "
-            f"{INSTEAD[plain['model']]} in its place"
+            f"{INSTEAD[plain['model']]} instead"
         )
     model = model_name(plain["model"])
     kept = keys_of_model(model, plain)
@@ -66,10 +66,10 @@ def config_from_plain(plain: dict) -> RunConfig:
 
 
 def to_plain(value):
-    """A value as numbers, strings, bools, None, and lists and dicts of these.
+    """Convert a value to numbers, strings, bools, None, and lists and dicts of these.
 
     Raises:
-        TypeError: it is something else.
+        TypeError: the value has another type.
     """
     if value is None or type(value) in (bool, int, float, str):
         return value

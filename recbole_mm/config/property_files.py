@@ -1,4 +1,4 @@
-"""The yaml files of the package, of RecBole and of the user: where they are and what they hold."""
+"""The yaml files of the package, of RecBole and of the user: their locations and contents."""
 
 import re
 from collections.abc import Iterable
@@ -23,13 +23,14 @@ def _folder_of_recbole() -> Path:
 
 
 RECBOLE_DIR = _folder_of_recbole()
-"""Of the installed package, which is not imported for that."""
+"""Folder of the installed RecBole package, which is not imported to find it."""
 
 RECBOLE_KEYS = "recbole_keys.yaml"
-"""Our file of forms for RecBole's keys; it holds no values."""
+"""Our file of forms for RecBole's keys; it contains no values."""
 
 MULTI_MODAL = "multi_modal.yaml"
-"""Our file of what every multi-modal model reads, SASRecPlus and HSTU on IDs alone too."""
+"""Our file of the keys that every multi-modal model reads, including SASRecPlus and HSTU on IDs
+alone."""
 
 _LINE = re.compile(r"^(?P<indent> *)(?P<key>[\w-]+):(?:.*?\s# *\((?P<form>.*?)\)(?=\s|$))?")
 
@@ -38,25 +39,25 @@ PACKAGE_DIR = Path(__file__).resolve().parents[1]
 
 
 def properties_dir() -> Path:
-    """The folder of our yaml files: installed inside the package, in a checkout beside it."""
+    """The folder of our yaml files: inside the installed package, or next to it in a checkout."""
     installed = PACKAGE_DIR / "properties"
     return installed if installed.is_dir() else PACKAGE_DIR.parent / "properties"
 
 
 def recbole_property_files(model: str) -> list[Path]:
-    """RecBole's yaml files for a model that exist, in the order in which they apply."""
+    """RecBole's existing yaml files for a model, in the order in which they apply."""
     root = RECBOLE_DIR / "properties"
     names = ("overall.yaml", f"model/{model}.yaml", "dataset/sample.yaml")
     return [root / name for name in names if (root / name).is_file()]
 
 
 def property_files(model: str, dataset: str | None = None, released: bool = False) -> list[Path]:
-    """Our yaml files for a model on a data set that exist, in the order in which they apply.
+    """Our existing yaml files for a model on a data set, in the order in which they apply.
 
     Args:
-        model: its name; of a model of the user's, the file is the one beside its module.
+        model: its name; the file of a user's model is next to its module.
         dataset: its name.
-        released: with the values of the model's first release.
+        released: whether the values of the model's first release are included.
     """
     root = properties_dir()
     files = [root / "overall.yaml", *model_files(model)]
@@ -67,9 +68,9 @@ def property_files(model: str, dataset: str | None = None, released: bool = Fals
 
 
 def model_files(model: str) -> list[Path]:
-    """The yaml files of a model that is not one of RecBole's: what all of them read, then its own,
-    which is beside its module for a model of the user's; of a baseline, which is not multi-modal,
-    its own alone. Empty for RecBole's models."""
+    """The yaml files of a model outside RecBole: the file of all multi-modal models, then its own,
+    which for a user's model is next to its module. A baseline, which is not multi-modal, only has
+    its own. Empty for RecBole's models."""
     root, own = properties_dir(), own_models().get(model)
     baseline = root / "baseline" / f"{model}.yaml"
     if baseline.is_file():
@@ -80,8 +81,8 @@ def model_files(model: str) -> list[Path]:
 
 
 def users_dataset_files(dataset: str, data_path) -> list[Path]:
-    """The user's yaml files of a data set that exist, in the order in which they apply:
-    ``properties/dataset/`` in the working directory, then beside the data."""
+    """The user's existing yaml files for a data set, in the order in which they apply:
+    ``properties/dataset/`` in the working directory, then next to the data."""
     name = f"{dataset}.yaml"
     files = (Path("properties", "dataset", name), Path(data_path, dataset, name))
     shipped = (properties_dir() / "dataset").resolve()
@@ -89,19 +90,19 @@ def users_dataset_files(dataset: str, data_path) -> list[Path]:
 
 
 def release_values(model: str) -> dict:
-    """What ``released: True`` sets for a model; empty if it does not have a first release."""
+    """The values that ``released: True`` sets for a model; empty if it has no first release."""
     path = properties_dir() / "released" / f"{model}.yaml"
     return dict(values_in(path)) if path.is_file() else {}
 
 
 def find_config_file(name) -> Path:
-    """The file that an option or a program names: of the user, or of this package.
+    """The file of the user or of this package that an option or a program names.
 
     Args:
         name: a path, or that of a file under ``properties/`` with or without this folder's name.
 
     Raises:
-        ConfigError: it is neither; the message names similar files of this package.
+        ConfigError: there is no such file; the message names a similar file of this package.
     """
     path = Path(name)
     if path.exists() or path.is_absolute():
@@ -118,12 +119,12 @@ def find_config_file(name) -> Path:
         )
     shipped = [file.relative_to(root).as_posix() for file in root.rglob("*.yaml")]
     near = nearest(inside.as_posix(), shipped, cutoff=0.75)
-    hint = f"; did you mean {near[0]!r} of this package?" if near else ""
+    hint = f"; did you mean {near[0]!r} in this package?" if near else ""
     raise ConfigError(f"config file {str(name)!r} does not exist{hint}")
 
 
 def read_layers(config_files=(), config_dict: dict | None = None) -> dict:
-    """The values of the files and of the dict, as they are written there; later ones win."""
+    """The values of the files and of the dict, unchanged; later ones win."""
     return joined(
         [*(read_yaml(find_config_file(path)) for path in config_files), config_dict or {}]
     )
@@ -142,7 +143,7 @@ def keys_in(path: Path) -> set[str]:
 def forms_in(path: Path) -> dict[str, Form]:
     """The form of each key of a property file, see :mod:`recbole_mm.config.forms`.
 
-    A comment that is not a form, or that the default contradicts, is passed over.
+    A comment that is not a form, or that contradicts the default, is ignored.
     """
     return _forms_in(path, path.stat().st_mtime_ns)
 

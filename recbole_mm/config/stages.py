@@ -1,7 +1,7 @@
 """The stages that a file lists, or that a list of domains expands to.
 
-With ``leave_one_out_domains: [A, B, C]`` the stages are run once for each domain: the pretrain
-stages on all other domains, the finetune stages on it::
+With ``leave_one_out_domains: [A, B, C]``, the stages are run once for each domain: the pretrain
+stages on all other domains, the finetune stages on this one::
 
     model: MMM4Rec
     modalities: [text]
@@ -17,11 +17,12 @@ from recbole_mm.config.errors import ConfigError
 
 EXCLUDE = "exclude_users_of"
 TARGETS = "targets"
-"""Value of :data:`EXCLUDE` in a pretrain stage: the data sets of the finetune stages."""
+"""Value of :data:`EXCLUDE` in a pretrain stage that stands for the data sets of the finetune
+stages."""
 
 LEAVE_ONE_OUT = "leave_one_out_domains"
 NAME = "all_but_{}"
-"""Of the mixture of all other domains."""
+"""Name of the mixture of all other domains."""
 
 SET_BY_DOMAINS = ("dataset", "domains")
 """Keys that stages get from :data:`LEAVE_ONE_OUT`."""
@@ -31,12 +32,12 @@ def stage_overlays(common: dict) -> list[dict]:
     """The overlay of each stage, in order.
 
     Args:
-        common: what the files, the program and the command line give, with ``stages``.
+        common: values of the files, the program and the command line, including ``stages``.
 
     Raises:
-        ConfigError: ``stages`` is not a list of mappings, or the list of domains is not one of two
-            or more names, or it meets stages that name their data themselves or do not both
-            pre-train and fine-tune.
+        ConfigError: ``stages`` is not a list of mappings; the list of domains does not have two or
+            more names; or, with such a list, the stages name their own data or do not include both
+            pre-training and fine-tuning.
     """
     overlays = common.get("stages")
     if not isinstance(overlays, list) or not overlays:
@@ -45,7 +46,7 @@ def stage_overlays(common: dict) -> list[dict]:
         raise ConfigError("`stages:` must be a list of mappings like {train_stage: ...}")
     if common.get(EXCLUDE) == TARGETS:
         raise ConfigError(
-            f"{EXCLUDE}: {TARGETS} belongs into a pretrain stage of `stages:`, not beside it"
+            f"{EXCLUDE}: {TARGETS} belongs in a pretrain stage of `stages:`, not outside `stages:`"
         )
     domains = common.get(LEAVE_ONE_OUT)
     if domains is None:
@@ -57,7 +58,7 @@ def stage_overlays(common: dict) -> list[dict]:
 
 
 def _without_users_of_targets(overlays: list[dict], common: dict) -> list[dict]:
-    """The stages with the names of the data sets that :data:`TARGETS` stands for."""
+    """Replace :data:`TARGETS` in the stages by the names of the data sets it stands for."""
     finetuned = [overlay for overlay in overlays if overlay.get("train_stage") == "finetune"]
     names = [name for overlay in finetuned for name in _data_sets({**common, **overlay})]
     targets = list(dict.fromkeys(names))
@@ -76,14 +77,14 @@ def _without_users_of_targets(overlays: list[dict], common: dict) -> list[dict]:
 
 
 def _data_sets(stage: dict) -> list[str]:
-    """The data sets of a stage: its domains if it lists some, else the named one, if it is named."""
+    """The data sets of a stage: its domains, if listed, else the named data set, if any."""
     names = stage.get("domains") or stage.get("dataset") or []
     names = names if isinstance(names, list) else [names]
     return [str(name) for name in names if isinstance(name, (str, int))]
 
 
 def _refuse_target_as_source(pretraining: dict, targets: list[str]) -> None:
-    """A pre-training cannot leave out the users of its own data."""
+    """Refuse a pre-training that would exclude the users of its own data."""
     sources = _data_sets(pretraining)
     both = [target for target in targets if target in sources]
     if not both:
@@ -91,15 +92,15 @@ def _refuse_target_as_source(pretraining: dict, targets: list[str]) -> None:
     what, fix = "the data set of the pre-training", "pre-train on another one"
     if pretraining.get("domains"):
         what = f"a domain of {pretraining.get('dataset')}, the pre-training mixture"
-        fix = f"take {both[0]} out of the domains"
+        fix = f"remove {both[0]} from the domains"
     raise ConfigError(
-        f"{EXCLUDE}: {TARGETS}: the target {both[0]} is {what}, so its users cannot be left out: "
+        f"{EXCLUDE}: {TARGETS}: the target {both[0]} is {what}, so its users cannot be excluded: "
         f"{fix}, or name other data sets in {EXCLUDE}"
     )
 
 
 def _placed(overlay: dict, target: str, domains: list[str]) -> dict:
-    """A stage of the round in which ``target`` is left out."""
+    """A stage of the round that leaves ``target`` out of the pre-training."""
     if overlay["train_stage"] == "finetune":
         return {**overlay, "dataset": target}
     others = [domain for domain in domains if domain != target]

@@ -10,19 +10,19 @@ from recbole_mm.config.errors import ConfigError
 from recbole_mm.tools.yaml_files import load_yaml
 
 PATTERNS = re.compile(r"""\[([^][{}"':#]*\*[^][{}"':#]*)\]""")
-"""A list of words with ``*``, which yaml takes for something else at the start of a word."""
+"""A list of words with ``*``, which has another meaning in yaml at the start of a word."""
 
 
 def parse_overrides(arguments) -> dict:
     """``--key=value`` and ``--key value`` as a dict of Python values.
 
-    A value is a Python literal, else what yaml reads (``~``, ``true``, ``[text, image]``,
-    ``1e-3``), else the string itself; ``5,10`` and ``[*_layers.*, adapters.*]`` are lists. It may
-    hold spaces and ``=``.
+    A value is a Python literal, else a yaml value (``~``, ``true``, ``[text, image]``, ``1e-3``),
+    else the string itself; ``5,10`` and ``[*_layers.*, adapters.*]`` are lists. It may contain
+    spaces and ``=``.
 
     Raises:
-        ConfigError: an argument is not an option, an option has no value, or it is given more than once with
-            different values.
+        ConfigError: an argument is not an option, an option has no value, or it is given more than
+            once with different values.
     """
     overrides: dict = {}
     rest = list(arguments)
@@ -48,7 +48,7 @@ def parse_flag(option: str, text: str) -> bool:
     """The value of an option that is ``True`` or ``False``.
 
     Raises:
-        ConfigError: it is neither.
+        ConfigError: the value is neither.
     """
     value = parse_value(text)
     if not isinstance(value, bool):
@@ -79,13 +79,13 @@ def _words(text: str) -> list:
 
 
 def add_config_files_option(parser: argparse.ArgumentParser, required: bool = False) -> None:
-    """``--config_files=FILE``, which may be given several times."""
+    """Add ``--config_files=FILE``, which may be given several times."""
     parser.add_argument(
         "--config_files",
         action="append",
         default=[],
         required=required,
         metavar="FILE",
-        help="a yaml file with further keys, of yours or of this package (transfer/MMM4Rec_demo.yaml); "
-        "repeat the option for several, later ones win",
+        help="a yaml file with further keys, yours or one of this package "
+        "(transfer/MMM4Rec_demo.yaml); repeat the option for several files, later ones win",
     )

@@ -3,15 +3,15 @@ r"""RecBole's atomic files (``.inter``, ``.item``, ``.user``, ...): one reader, 
 The rules:
 
 - The first line names the columns, each as ``name:type``. The type follows the last colon and is
-  one of ``token``, ``token_seq``, ``float``, ``float_seq``. Names differ.
+  one of ``token``, ``token_seq``, ``float``, ``float_seq``. Names are unique.
 - Every other line has as many cells as the first; empty lines are skipped. Lines end with ``\n``,
   ``\r\n`` or ``\r``. Only the separator divides cells.
-- Blanks around a name and around a cell do not count.
-- Only the empty cell is missing: ``NA``, ``null``, ``None`` and ``nan`` are tokens.
-- A quote is a character like any other, with one exception: a cell that csv programs have written
-  in quotes, those within it doubled, is read without them. Quotes join neither cells nor lines.
+- Blanks around a name and around a cell are ignored.
+- Only an empty cell is missing: ``NA``, ``null``, ``None`` and ``nan`` are tokens.
+- A quote is an ordinary character, with one exception: a cell that csv programs have written in
+  quotes, with inner quotes doubled, is read without them. Quotes do not join cells or lines.
 - The text is in the given encoding, with or without a byte order mark.
-- No row is dropped: a file that breaks a rule is refused, and the message names the line.
+- No row is dropped: a file that violates a rule is refused, and the message names the line.
 """
 
 import codecs
@@ -28,11 +28,11 @@ from recbole_mm.tools.files import whole_or_not
 
 KINDS = ("token", "token_seq", "float", "float_seq")
 UNIT_SEPARATOR = b"\x1f"
-"""Takes the place of a separator of several characters; no text holds it."""
+"""Replaces a separator of several characters; no text contains it."""
 
 _DTYPES = {"float": pl.Float64}
 OTHER_SEPARATOR = re.compile(r":(?:token|float)(?:_seq)?(?P<mark>[ ,;|\t])\s*\w+:(?:token|float)")
-"""Between two columns of a first line, where the separator that was given is not."""
+"""Finds another separator than the given one between two columns of a first line."""
 QUOTED = r'^"(?:[^"]|"")*"$'
 BYTE_ORDER_MARKS = {
     "utf-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE),
@@ -44,8 +44,8 @@ class Column(NamedTuple):
     """A column of an atomic file.
 
     Attributes:
-        name: without its type.
-        kind: the type, one of :data:`KINDS`.
+        name: name without the type.
+        kind: type, one of :data:`KINDS`.
     """
 
     name: str
@@ -53,19 +53,19 @@ class Column(NamedTuple):
 
 
 class AtomicFile:
-    """An atomic file in memory, its columns known, its rows not yet read.
+    """An atomic file in memory whose columns are known and whose rows are not yet parsed.
 
     Args:
-        path: of the file.
-        separator: between cells.
-        encoding: of the text.
+        path: path of the file.
+        separator: separator between cells.
+        encoding: encoding of the text.
 
     Attributes:
-        columns: in the order of the file.
+        columns: columns in the order of the file.
 
     Raises:
         DatasetError: the file does not exist or is not text in this encoding, or its first line
-            does not name different columns with their types.
+            does not name unique columns with their types.
     """
 
     def __init__(self, path, separator: str = "\t", encoding: str = "utf-8"):
@@ -74,22 +74,21 @@ class AtomicFile:
         self.columns = _columns(self.path, self._data, separator)
 
     def table(self, names=None) -> pl.DataFrame:
-        """The rows, in their order; the arguments, columns and errors are those of :meth:`cells`."""
+        """The rows in order; the arguments, columns and errors are those of :meth:`cells`."""
         return pl.DataFrame(list(self.cells(names)))
 
     def cells(self, names=None) -> Iterator[pl.Series]:
-        """The columns one after another, so that only one is in memory as strings of its own.
+        """Yield the columns one by one, so that only one is in memory as separate strings.
 
         Args:
             names: columns to read, in the order of the file; ``None``: all.
 
         Yields:
-            a column with its name, ``float`` as Float64, all others as String; a missing cell is
-            null.
+            a named column, ``float`` as Float64, all others as String; a missing cell is null.
 
         Raises:
-            DatasetError: a line has more or fewer cells than the first, or a cell in a column of
-                numbers is not a number.
+            DatasetError: a line has more or fewer cells than the first, or a cell in a ``float``
+                column is not a number.
         """
         kept = [column for column in self.columns if names is None or column.name in names]
         body = self._body()
@@ -105,7 +104,7 @@ class AtomicFile:
             yield self._numbers(cells) if column.kind == "float" else cells
 
     def _body(self) -> bytes:
-        """The lines after the first, none of them empty, without the last line's end."""
+        """The non-empty lines after the first, without the final line end."""
         data = self._data
         start, end = data.find(b"\n") + 1 or len(data), len(data)
         while start < end and data[start : start + 1] == b"\n":
@@ -149,9 +148,9 @@ class AtomicFile:
         wrong = (numbers.is_null() & cells.is_not_null()).arg_true()
         if len(wrong):
             raise DatasetError(
-                f"{self.path}: column '{cells.name}:float' must hold numbers, but row "
+                f"{self.path}: column '{cells.name}:float' must contain numbers, but row "
                 f"{wrong[0] + 2} has {cells[wrong[0]]!r} ({len(wrong)} such rows). Correct them, "
-                f"or leave the column out."
+                f"or remove the column."
             )
         return numbers
 
@@ -165,8 +164,8 @@ def write_atomic_file(path, table: pl.DataFrame, kinds: dict[str, str]) -> None:
     """Write a table as an atomic file, separated by tabs.
 
     Args:
-        path: of the file.
-        table: columns by name; no text in it holds a tab or the end of a line.
+        path: path of the file.
+        table: columns by name; no text contains a tab or a line end.
         kinds: type of each column.
     """
     header = {name: f"{name}:{kinds[name]}" for name in table.columns}
@@ -175,7 +174,7 @@ def write_atomic_file(path, table: pl.DataFrame, kinds: dict[str, str]) -> None:
 
 
 def _read_utf8(path: Path, encoding: str) -> bytes:
-    """The text of a file in UTF-8, without a byte order mark, lines ending with ``\\n``."""
+    """The text of a file as UTF-8, without a byte order mark, with lines ending in ``\\n``."""
     try:
         data = path.read_bytes()
         codec = codecs.lookup(encoding).name
@@ -219,7 +218,7 @@ def _columns(path: Path, data: bytes, separator: str) -> list[Column]:
     malformed = [cell for cell, c in zip(cells, columns, strict=True) if c.kind not in KINDS]
     if malformed or "" in names or len(set(names)) < len(names):
         raise DatasetError(
-            f"{path}: its first line is {cells}; it must name different columns, each with one of "
+            f"{path}: its first line is {cells}; it must name unique columns, each with one of "
             f"the types {', '.join(KINDS)}, separated by {separator!r}, e.g. item_id:token"
         )
     return columns

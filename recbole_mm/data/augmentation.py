@@ -1,4 +1,4 @@
-"""Training examples that differ from epoch to epoch: parts of windows, other orders of ties."""
+"""Training examples that vary by epoch: parts of windows, shuffled ties."""
 
 import numpy as np
 import torch
@@ -8,15 +8,15 @@ from recbole_mm.data.sequences import rows_of_runs, steps_to_end
 
 
 def random_crops(first: Tensor, end: Tensor, share: float) -> tuple[Tensor, Tensor]:
-    """Cut some windows to a part of random length at a random place.
+    """Crop some windows to a random length at a random position.
 
     Args:
-        first: the first row that a window reads, ``(b,)``.
-        end: the row behind its last one, ``(b,)``.
-        share: of the windows that are cut, on average.
+        first: first row of each window, ``(b,)``.
+        end: row after the last one of each window, ``(b,)``.
+        share: average share of windows that are cropped.
 
     Returns:
-        ``first`` and ``end`` of each, at least one row apart.
+        ``first`` and ``end`` of each window, at least one row apart.
     """
     size = end - first
     length = 1 + (torch.rand(len(size)) * size).long()
@@ -26,11 +26,11 @@ def random_crops(first: Tensor, end: Tensor, share: float) -> tuple[Tensor, Tens
 
 
 def shuffled_ties(times: Tensor, real: Tensor) -> Tensor:
-    """An order of positions in which events at the same time take each other's places at random.
+    """An order of positions that shuffles events at the same time.
 
     Args:
-        times: of the events, ``(..., l)``, in order.
-        real: which positions are events, ``(..., l)`` bool; the others follow them and stay.
+        times: event times, ``(..., l)``, ascending.
+        real: whether a position is an event, ``(..., l)`` bool; the others follow and do not move.
 
     Returns:
         ``(..., l)`` positions.
@@ -44,14 +44,14 @@ def shuffled_ties(times: Tensor, real: Tensor) -> Tensor:
 def times_as_target(
     users: np.ndarray, times: np.ndarray, first: np.ndarray, last: np.ndarray
 ) -> np.ndarray:
-    """How often each event is a target of a window, on average, if events at the same time take each
-    other's places: all events of a window are targets but the one that comes first.
+    """How often each event is a target of a window, on average, if events at the same time are
+    shuffled: all events of a window are targets except the first one.
 
     Args:
-        users: of each event, ``(N,)``, those of a user one after another in order of time.
-        times: likewise.
-        first: the first row of each window, ``(n,)``.
-        last: its last row, ``(n,)``, later than the first.
+        users: user of each event, ``(N,)``, sorted by user and time.
+        times: time of each event, ``(N,)``.
+        first: first row of each window, ``(n,)``.
+        last: last row of each window, ``(n,)``, after the first.
 
     Returns:
         ``(N,)`` float64

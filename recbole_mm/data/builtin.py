@@ -1,4 +1,4 @@
-r"""Data sets that need no preparation: they are made, or completed, at their first use."""
+r"""Data sets that need no preparation: they are created, or completed, on first use."""
 
 import logging
 import shutil
@@ -15,11 +15,11 @@ FIX = "Give another folder with --data_path (or --feature_path)"
 
 
 def ensure_builtin(config) -> None:
-    """Make the missing files of ``config['dataset']`` if it is one of :data:`BUILTIN`.
+    """Create the missing files of ``config['dataset']`` if it is one of :data:`BUILTIN`.
 
     Args:
-        config: RecBole's, with ``dataset``, ``data_path`` (the folder of the data set) and
-            ``feature_path`` (of its feature files; ``None``: the same folder).
+        config: RecBole's configuration, with ``dataset``, ``data_path`` (the folder of the data
+            set) and ``feature_path`` (the folder of its feature files; ``None``: the same folder).
 
     Raises:
         UserError: the folder cannot be written to.
@@ -31,9 +31,9 @@ def ensure_builtin(config) -> None:
 
 
 def ensure_demo(data_path: Path, feature_folder: Path) -> None:
-    """The generated demo set (:mod:`recbole_mm.data.demo`); existing files are not changed.
+    """Create the demo set (:mod:`recbole_mm.data.demo`); existing files are not changed.
 
-    Nothing is added to a feature folder of the user that already holds features of the demo.
+    Nothing is added to a user's feature folder that already contains features of the demo.
     """
     places = {name: data_path / name for name in DEMO_TABLES}
     if feature_folder == data_path or not any(feature_folder.glob("demo.*.npz")):
@@ -58,7 +58,7 @@ def ensure_demo(data_path: Path, feature_folder: Path) -> None:
 
 
 def ensure_ml_100k(data_path: Path, feature_folder: Path) -> None:
-    """Text features for the MovieLens-100k that RecBole's wheel carries: title, year, genres."""
+    """Create text features (title, year, genres) for the MovieLens-100k in RecBole's wheel."""
     path = feature_path(feature_folder, "ml-100k", "text")
     items = data_path / "ml-100k.item"
     if path.is_file() or not items.is_file():
@@ -85,4 +85,4 @@ def ensure_ml_100k(data_path: Path, feature_folder: Path) -> None:
 
 
 BUILTIN = {"demo": ensure_demo, "ml-100k": ensure_ml_100k}
-"""Data sets that are made at their first use, and the function that makes each."""
+"""Functions that create data sets on first use, by data set."""

@@ -1,4 +1,4 @@
-"""Cards: what a data set, ``NAME.card.json``, was made from and how."""
+"""Cards (``NAME.card.json``): what a data set was made from and how."""
 
 import reprlib
 from pathlib import Path
@@ -18,7 +18,7 @@ KINDS: dict[str, Any] = {
     "rows_left_out": Counts,
     "terms": str,
 }
-"""Of the entries that are read again."""
+"""Types of the entries that are read again."""
 
 
 class CardError(UserError):
@@ -29,7 +29,7 @@ def read_card(path) -> dict:
     """The facts of a card; ``{}`` if it does not exist.
 
     Raises:
-        CardError: it is damaged.
+        CardError: the card is damaged.
     """
     path = Path(path)
     if not path.is_file():

@@ -1,4 +1,5 @@
-"""Columns of texts as numbers: the code of each row, and the distinct texts that the codes stand for."""
+"""Text columns as numbers: the code of each row, and the distinct texts that the codes stand
+for."""
 
 from typing import NamedTuple
 
@@ -15,8 +16,8 @@ class CodedTexts(NamedTuple):
     """A column of texts.
 
     Attributes:
-        codes: of each row, the place of its text in ``texts``, ``(N,)`` int32; -1 if it is missing.
-        texts: the distinct ones, in the order in which they first occur.
+        codes: index of each row's text in ``texts``, ``(N,)`` int32; -1 if it is missing.
+        texts: distinct texts, in the order of their first occurrence.
     """
 
     codes: np.ndarray
@@ -27,11 +28,11 @@ class CodedTexts(NamedTuple):
         return pd.Categorical.from_codes(self.codes, dtype=dtype)
 
     def rows(self, values: list, missing) -> list:
-        """Of each row the value that belongs to its text.
+        """The value of each row's text.
 
         Args:
-            values: of each distinct text.
-            missing: the value of rows without a text.
+            values: value of each distinct text.
+            missing: value of rows without a text.
         """
         return [values[code] if code >= 0 else missing for code in self.codes.tolist()]
 
@@ -40,8 +41,8 @@ class CodedTable(NamedTuple):
     """Columns of an atomic file.
 
     Attributes:
-        header: all columns that the file has.
-        values: the columns that were read, in the order of the file: float64 for ``float``,
+        header: all columns of the file.
+        values: columns that were read, in the order of the file: float64 for ``float``,
             :class:`CodedTexts` for all others.
     """
 
@@ -79,5 +80,5 @@ def coded_texts(cells: pl.Series) -> CodedTexts:
 
 
 def hashes(cells: pl.Series) -> np.ndarray:
-    """Numbers that are equal for equal strings, and rarely for others."""
+    """Numbers that are equal for equal strings, and rarely equal for different ones."""
     return cells.hash().to_numpy()

@@ -21,19 +21,20 @@ from recbole_mm.tools import processes
 from recbole_mm.tools.counts import counted
 
 READ_OTHER_HISTORIES = ("FEARec",)
-"""Models of RecBole that look up the histories of other examples in ``inter_feat``."""
+"""RecBole models that look up the histories of other examples in ``inter_feat``."""
 
 
 class MultiModalDataset(MixtureDataset):
-    """A RecBole sequential data set that also knows its items by frozen features.
+    """A RecBole sequential data set whose items also have frozen features.
 
     It reads ``<dataset>.<modality>.npz`` for every modality (see
     :mod:`recbole_mm.data.features`) and aligns the rows by item token.
 
     Attributes:
-        modalities: names, in the order of the config; text and image first if the config does not name any.
+        modalities: names, in the order of the config; text and image first if the config names
+            none.
         features: modality -> :class:`~recbole_mm.data.features.ItemFeatures`.
-        feature_info: modality -> how its features were made, see
+        feature_info: modality -> origin of its features, see
             :func:`~recbole_mm.data.feature_files.describe_features`.
 
     Raises:
@@ -63,23 +64,24 @@ class MultiModalDataset(MixtureDataset):
         self._report_coverage()
 
     def feature_file(self, modality: str) -> Path:
-        """The feature file of a modality; of a mixture, whose domains agree, the first one."""
+        """The feature file of a modality; for a mixture, whose domains agree, the first one."""
         return self._feature_file(modality, self._parts_with(modality)[0])
 
     def _parts_with(self, modality: str) -> list[str | None]:
-        """The domains that have features of a modality; of a data set that is no mixture, itself."""
+        """The domains that have features of a modality; ``[None]`` for a set that is not a
+        mixture."""
         folder = self.config["feature_path"] or self.dataset_path
         return list(domains_with(Path(folder).parent, self.domains, modality)) or [None]
 
     def find_modalities(self) -> list[str]:
-        """The modalities with a feature file, in a mixture those that all domains have; others
-        are in use if they are named."""
+        """The modalities with a feature file; in a mixture, those that all domains have (others are
+        used if the config names them)."""
         folder = self.config["feature_path"] or self.dataset_path
         if self.domains:
             names, left_out = common_modalities(os.path.dirname(folder), self.domains)
-            hint = " (modalities names what is used, where it exists)" if left_out else ""
+            hint = " (name them in 'modalities' to use them where they exist)" if left_out else ""
             self.logger.info(
-                f"modalities of all domains: {names}; left out: {left_out or 'none'}{hint}"
+                f"modalities of all domains: {names}; omitted: {left_out or 'none'}{hint}"
             )
         else:
             names = find_modalities(folder, self.dataset_name)
@@ -87,11 +89,11 @@ class MultiModalDataset(MixtureDataset):
         return names
 
     def read_features(self, name: str) -> ItemFeatures:
-        """One feature file of this data set, aligned with its items."""
+        """Read one feature file of this data set, aligned with its items."""
         return self._align(name, self.config["min_feature_coverage"] or 0.0)
 
     def presence(self, name: str) -> torch.Tensor:
-        """Which items have the modality, however few, ``(n_items,)`` bool."""
+        """Whether each item has the modality, without a minimum coverage, ``(n_items,)`` bool."""
         return self._align(name, 0.0).present
 
     def _align(self, name: str, coverage: float) -> ItemFeatures:
@@ -122,13 +124,13 @@ class MultiModalDataset(MixtureDataset):
         if nothing.any():
             self.logger.info(
                 f"{counted(int(nothing.sum()), 'item has', 'items have')} no modality and can be "
-                f"recommended by ID alone, after a training interaction."
+                f"recommended only by ID, after a training interaction."
             )
 
     def build(self):
-        """Training, validation and test; held-out items are only targets of the test, held-out
-        domains of validation and test, and the training targets are those of a share of the users
-        (``train_users``)."""
+        """Create the training, validation and test data; held-out items are targets only in the
+        test, held-out domains only in validation and test, and training targets may be limited to a
+        share of the users (``train_users``)."""
         datasets = self._divide()
         self._refuse_settings_that_need_events()
         if self.config["held_out_domains"]:
@@ -159,7 +161,7 @@ class MultiModalDataset(MixtureDataset):
                 if seen is not None:
                     if domain not in current:
                         current[domain] = train.split_record(domain)
-                    fix = f"leave {modality!r} out (--modalities)"
+                    fix = f"omit {modality!r} (--modalities)"
                     refuse_other_split(path, seen, current[domain], fix)
 
     def _feature_file(self, modality: str, domain: str | None = None) -> Path:
@@ -169,11 +171,11 @@ class MultiModalDataset(MixtureDataset):
         return feature_path(Path(folder).parent / domain, domain, modality)
 
     def split_record(self, domain: str | None = None) -> dict:
-        """What identifies the events of this split, see
+        """The identity of the events of this split, see
         :func:`~recbole_mm.data.seen_split.split_record`.
 
         Args:
-            domain: of a mixture, one of its domains, as a data set of its own.
+            domain: domain of a mixture to treat as a separate data set; ``None``: the whole set.
         """
         users, items = (ids.numpy() for ids in self.events_seen())
         if domain is not None:

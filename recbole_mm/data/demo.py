@@ -1,10 +1,10 @@
-r"""The demo data set: generated, so that everything can be tried without a download.
+r"""The demo data set, generated so that everything can be tried without a download.
 
-A shop of 400 things. Each thing has a *kind* (mug, lamp, kite, ...: the noun of its title, the
-shape in its picture) and a *style* (rustic, neon, ...: the adjectives of its title, the colors and
-the texture of its picture). A customer buys kinds in a habitual order, mostly within one style,
-and the style drifts: the longer the pause, the more. So the next purchase follows from what the
-last ones *were*, from the time between them, and a little from popularity; the rest is whim.
+It is a shop with 400 items. Each item has a *kind* (mug, lamp, kite, ...: the noun of its title,
+the shape in its picture) and a *style* (rustic, neon, ...: the adjectives of its title, the colors
+and the texture of its picture). A customer buys kinds in a habitual order, mostly within one style,
+and the style drifts more after longer pauses. So the next purchase depends on what the last ones
+*were*, on the time between them, and a little on popularity; the rest is random.
 """
 
 import csv
@@ -53,12 +53,13 @@ MAKERS = ["Aldo", "Birk", "Cato", "Dune", "Erle", "Fjord", "Gale", "Holt"]
 def make_demo(dataset_dir) -> Path:
     """Write ``demo.inter``, ``demo.item``, both feature files and the pictures into a folder.
 
-    The bytes are the same each time (with the same Pillow and scikit-learn). A few items have no
-    picture, a few no title: their rows are missing in that feature file.
+    The bytes are the same each time (with the same versions of Pillow and scikit-learn). A few
+    items have no picture, and a few no title: their rows are missing in the respective feature
+    file.
     """
     folder = Path(dataset_dir)
     (folder / "images").mkdir(parents=True, exist_ok=True)
-    random = np.random.RandomState(SEED)  # its streams never change between numpy versions
+    random = np.random.RandomState(SEED)  # its streams do not change between numpy versions
     items = _make_items(random)
     pictures = {}
     for item in items:
@@ -114,7 +115,7 @@ def _make_items(random) -> list[dict]:
 
 
 def _make_interactions(items: list[dict], random):
-    """Rows (user, item, unix seconds), user by user in order of time; a user buys an item once."""
+    """Yield rows (user, item, unix seconds), by user and time; a user buys an item at most once."""
     kinds, styles = list(KINDS), list(STYLES)
     shelf: dict[tuple[int, int], list[int]] = {}
     for number, item in enumerate(items):

@@ -1,4 +1,4 @@
-r"""Pictures of the demo data set: a thing's shape in the colors and the texture of its style."""
+r"""Pictures of the demo data set: an item's shape in the colors and the texture of its style."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -28,16 +28,17 @@ LOOKS = {
     "candy": Look("#ffe3ef", ("#f28ab2", "#9a7fd1"), "dots"),
     "gothic": Look("#3a3740", ("#0d0b10", "#7d1531"), "grain"),
 }
-"""How each style of an item looks, by its name."""
+"""Colors and texture of each style, by name."""
 
 
 def draw_picture(kind: str, style: str, random: np.random.RandomState) -> Image.Image:
-    """A picture of ``SIDE x SIDE`` pixels, the shape at a random place, size and angle.
+    """Draw a picture of ``SIDE x SIDE`` pixels, with the shape at a random position, size and
+    angle.
 
     Args:
         kind: one of :data:`SHAPES`.
         style: one of :data:`LOOKS`.
-        random: the next numbers of it are used.
+        random: random number generator, which is advanced.
     """
     look = LOOKS[style]
     first, second = look.inks if random.rand() < 0.7 else look.inks[::-1]
@@ -75,9 +76,9 @@ class Pen(NamedTuple):
     """Draws on a square in two inks.
 
     Attributes:
-        draw: of Pillow.
-        side: of the square, in pixels.
-        first, second: the inks.
+        draw: Pillow's drawing object.
+        side: side of the square, in pixels.
+        first, second: the two inks.
     """
 
     draw: ImageDraw.ImageDraw
@@ -87,7 +88,7 @@ class Pen(NamedTuple):
 
     @property
     def thickness(self) -> int:
-        """Of a thick line, in pixels."""
+        """Thickness of a thick line, in pixels."""
         return self.side // 14
 
     def at(self, *shares: float) -> list[float]:
@@ -169,4 +170,4 @@ SHAPES: dict[str, Callable[[Pen], None]] = {
     "cross": _cross,
     "moon": _moon,
 }
-"""The function that draws each kind of item."""
+"""Functions that draw each kind of item."""

@@ -1,4 +1,4 @@
-r"""The domains of a mixture: which data sets it consists of, and what their features share."""
+r"""The domains of a mixture: the data sets it consists of, and what their features share."""
 
 import glob
 from pathlib import Path
@@ -18,12 +18,12 @@ class MixtureError(UserError):
 
 
 def domains_of(config) -> list[str]:
-    """The domains of ``config['dataset']``: by ``domains``, or by ``<dataset>.yaml`` beside its
+    """The domains of ``config['dataset']``, from ``domains`` or from ``<dataset>.yaml`` next to its
     ``.inter`` file, which recbole-mm mix writes. Empty for a data set that is not a mixture.
 
     Raises:
-        MixtureError: ``domains`` is not a list of names, a domain is listed twice, the mixture is
-            its own domain, or the file is not readable.
+        MixtureError: ``domains`` is not a list of names, a domain is duplicate, the mixture is its
+            own domain, or the file is not readable.
     """
     name = config["dataset"]
     domains = config["domains"]
@@ -41,13 +41,13 @@ def domains_of(config) -> list[str]:
 
 
 def _is_folder_name(name) -> bool:
-    """Whether a value names a folder beside others, and no place elsewhere."""
+    """Whether a value is the plain name of a folder, not a path elsewhere."""
     plain = isinstance(name, str) and "\0" not in name and len(name.encode()) <= LONGEST_NAME
     return plain and name not in ("", ".", "..") and not set(name) & set("/\\")
 
 
 def refuse_repeated_domains(name: str, domains: list[str]) -> None:
-    """Every domain is in a mixture once, and none has the mixture's own name."""
+    """Refuse a mixture with duplicate domains or with its own name as a domain."""
     repeated = sorted({domain for domain in domains if domains.count(domain) > 1})
     if repeated:
         raise MixtureError(f"mixture {name!r} of {domains}: duplicate domains {repeated}.")
@@ -65,22 +65,22 @@ def _recorded_domains(path: Path):
 
 
 def domain_folder(config, domain: str) -> Path:
-    """The folder of a domain, beside that of the mixture."""
+    """The folder of a domain, next to that of the mixture."""
     return Path(config["data_path"]).parent / domain
 
 
 def domains_of_data_set(config, name: str) -> list[str]:
-    """The domains of a data set beside that of a configuration, by its own file; empty for one that is
+    """The domains of a data set next to that of a configuration, from its own file; empty if it is
     not a mixture."""
     folder = str(domain_folder(config, name))
     return domains_of({"dataset": name, "data_path": folder, "domains": None})
 
 
 def excluded_data_sets(config) -> list[str]:
-    """The data sets whose users are left out (``exclude_users_of``).
+    """The data sets whose users are excluded (``exclude_users_of``).
 
     Raises:
-        MixtureError: not a list of names, or the data set itself or one of its domains is in it.
+        MixtureError: not a list of names, or it contains the data set itself or one of its domains.
     """
     names = config["exclude_users_of"] or []
     names = [names] if isinstance(names, str) else names
@@ -97,27 +97,27 @@ def excluded_data_sets(config) -> list[str]:
     if own:
         raise MixtureError(
             f"exclude_users_of: {own[0]!r} is a domain of the mixture {config['dataset']}, so no user of "
-            f"this domain would be left: take {own[0]} out of the domains, or name other data sets"
+            f"this domain would be left: remove {own[0]} from the domains, or name other data sets"
         )
     return names
 
 
 def excluded_parts(config) -> list[str]:
-    """Those of :func:`excluded_data_sets`, with its domains in place of a mixture."""
+    """The result of :func:`excluded_data_sets`, with mixtures replaced by their domains."""
     excluded = excluded_data_sets(config)
     return [part for name in excluded for part in domains_of_data_set(config, name) or [name]]
 
 
 def interaction_files(config, name: str) -> list[Path]:
-    """The file of interactions of a data set beside that of a configuration, or its parts if it is
-    split already."""
+    """The interaction file of a data set next to that of a configuration, or its parts if it is
+    already split."""
     folder = domain_folder(config, name)
     whole = folder / f"{name}.inter"
     return [whole] if whole.is_file() else sorted(folder.glob(f"{glob.escape(name)}.*.inter"))
 
 
 def common_modalities(root, domains: list[str]) -> tuple[list[str], dict[str, list[str]]]:
-    """Modalities that every domain has; and per domain those that another domain lacks."""
+    """Modalities that every domain has, and, by domain, those that some other domain lacks."""
     found = {domain: find_modalities(Path(root) / domain, domain) for domain in domains}
     common = [m for m in found[domains[0]] if all(m in found[domain] for domain in domains)]
     left_out = {d: [m for m in found[d] if m not in common] for d in domains}
@@ -130,11 +130,11 @@ def domains_with(root, domains: list[str], modality: str) -> list[str]:
 
 
 def refuse_different_features(root, domains: list[str], modality: str) -> None:
-    """The features of one modality must be of one kind, in all domains that have it.
+    """Refuse a modality whose features are not of the same kind in all domains that have it.
 
     Raises:
-        MixtureError: they differ in encoder, width, normalization, pooling, prompt or (embedded
-            extractor) space.
+        MixtureError: features differ in encoder, width, normalization, pooling, prompt or (for the
+            embedded extractor) space.
     """
     kinds: dict[tuple, list[str]] = {}
     for domain in domains_with(root, domains, modality):

@@ -1,4 +1,4 @@
-"""What is wrong with a data set."""
+"""Errors about data sets."""
 
 from recbole_mm.tools.errors import UserError
 

@@ -11,16 +11,17 @@ YEAR_2100 = 4102444800
 
 
 def check_times(path: str, times: np.ndarray, name: str = "timestamp") -> None:
-    """Times must be finite and ``>= 0``; after the year 2100 they are probably not in seconds.
+    """Check that times are finite and ``>= 0``; warn if they are after 2100, hence probably not
+    seconds.
 
     Args:
-        path: of the file, for the messages.
-        times: in the order of its rows.
-        name: of their column.
+        path: path of the file, for the messages.
+        times: times in the order of its rows.
+        name: name of their column.
 
     Raises:
-        DatasetError: some are not, the message names the first such row; or they are not a column
-            of numbers.
+        DatasetError: a time is invalid (the message names the first such row), or the column is not
+            numeric.
     """
     if times.dtype.kind not in "fiu":
         raise DatasetError(
@@ -31,7 +32,7 @@ def check_times(path: str, times: np.ndarray, name: str = "timestamp") -> None:
         row = int(np.flatnonzero(bad)[0])
         raise DatasetError(
             f"{path}: {counted(int(bad.sum()), 'time is', 'times are')} missing, negative or infinite, first in "
-            f"row {row + 2} ({times[row]}). Times are unix seconds >= 0; leave the column out "
+            f"row {row + 2} ({times[row]}). Times are unix seconds >= 0; remove the column "
             f"if the data have no times."
         )
     if times.max() > YEAR_2100:

@@ -12,26 +12,26 @@ from recbole_mm.data.sequences import windows
 from recbole_mm.tools import processes
 from recbole_mm.tools.counts import counted
 
-# what follows each event of a window, see ``loss_positions: all``
+# field with the target of each event of a window, see ``loss_positions: all``
 TARGET_LIST = "_target_list"
 
 LOSS_POSITIONS = ("last", "all")
 
 
 class ExampleDataset(PrefixDataset):
-    """A sequential data set whose histories are looked up when a batch is made.
+    """A sequential data set whose histories are looked up when a batch is created.
 
-    With ``loss_positions: all`` a training example is a window of a user's events, each the target of
-    those before it in the window, instead of a single target: the targets are the same, and only as
-    many positions are computed as there are events. Long histories are cut into windows of
-    ``MAX_ITEM_LIST_LENGTH`` targets, the latest first. The training part can read events of the same
-    time in any order (``shuffle_ties``) and parts of its windows (``crop_share``).
+    With ``loss_positions: all``, a training example is a window of a user's events instead of a
+    single target; each event is the target of those before it in the window. The targets are the
+    same, and only as many positions are computed as there are events. Long histories are cut into
+    windows of ``MAX_ITEM_LIST_LENGTH`` targets, the latest first. The training part can read events
+    at the same time in any order (``shuffle_ties``) and parts of its windows (``crop_share``).
 
     Attributes:
-        windows: the windows, ``None`` where an example is one target.
-        example_of_row: which examples an epoch reads, in order; ``None``: all.
-        shuffle_ties: whether events of the same time are in another order each time.
-        crop_share: share of the windows of which a part is read.
+        windows: windows, or ``None`` if an example is one target.
+        example_of_row: examples that an epoch reads, in order; ``None``: all.
+        shuffle_ties: whether events at the same time are in a new random order each time.
+        crop_share: share of the windows that are cropped.
     """
 
     windows: Interaction | None = None
@@ -99,8 +99,8 @@ class ExampleDataset(PrefixDataset):
         train.windows = train._make_windows()
 
     def _make_windows(self) -> Interaction:
-        """Windows as rows: what they read is ``[FIRST_ROW, LAST_ROW)``, their targets are the same
-        rows one later."""
+        """Windows as rows: they read the rows ``[FIRST_ROW, LAST_ROW)``, and their targets are
+        these rows shifted by one."""
         order = np.argsort(self.inter_feat[LAST_ROW].numpy())
         targets = take_rows(self.inter_feat, order)
         row, user = targets[LAST_ROW].numpy(), targets[self.uid_field].numpy()
@@ -131,8 +131,8 @@ class ExampleDataset(PrefixDataset):
         if given and self.has_histories:
             raise DatasetError(
                 f"{given[0]}: {self.config[given[0]]} needs events, but the files of "
-                f"{self.dataset_name} hold histories ({self.history_field(self.iid_field)}); give "
-                f"files of {self.uid_field}, {self.iid_field} and {self.time_field}"
+                f"{self.dataset_name} contain histories ({self.history_field(self.iid_field)}); "
+                f"give files of {self.uid_field}, {self.iid_field} and {self.time_field}"
             )
 
     def _own_share(self, users):
@@ -150,7 +150,8 @@ class ExampleDataset(PrefixDataset):
         return counts / counts.sum()
 
     def _target_counts(self) -> torch.Tensor:
-        """How often an epoch has an item as a target, ``(n_items,)``; with shuffled ties, on average."""
+        """How often each item is a target in an epoch, ``(n_items,)``; on average with shuffled
+        ties."""
         items, weights = self.inter_feat[self.iid_field], None
         if self.windows is not None and self.shuffle_ties:
             items = self.history[self.iid_field]

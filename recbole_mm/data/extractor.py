@@ -1,10 +1,10 @@
 r"""The embedded feature extractor: texts and pictures to vectors, without weights or download.
 
-Texts are bags of hashed words and character n-grams, pictures are color, layout and gradient
-statistics; both are brought to a few dimensions by a truncated singular value decomposition over
-the rows given. Vectors of different calls are therefore in different spaces: rows that are to be
-compared (the domains of a mixture, a source and its target) go through one call together. The space
-of a call can be kept, and puts further rows beside its own.
+Texts are bags of hashed words and character n-grams; pictures are color, layout and gradient
+statistics. Both are reduced to a few dimensions by a truncated singular value decomposition of the
+given rows. Vectors of different calls are therefore in different spaces: rows to be compared (the
+domains of a mixture, a source and its target) must go through the same call. The space of a call
+can be stored to embed further rows in it.
 """
 
 from collections.abc import Mapping
@@ -25,13 +25,13 @@ SIDE = 64
 
 
 class Space(NamedTuple):
-    """What the rows of one call were projected with.
+    """The projection of the rows of one call.
 
     Attributes:
-        columns: for texts, of each counter (words, letters), the columns that count; for pictures, the
-            mean and the spread of the statistics, ``(313,)`` each.
-        weights: of texts the inverse document frequency of each column, one array per counter.
-        axes: principal axes, ``(dimension, f)``, zero where there were fewer rows.
+        columns: columns in use of each counter (words, character n-grams) for texts; mean and
+            spread of the statistics, ``(313,)`` each, for pictures.
+        weights: inverse document frequency of each column for texts, one array per counter.
+        axes: principal axes, ``(dimension, f)``; zero if there were fewer rows.
     """
 
     columns: list[np.ndarray]
@@ -39,14 +39,14 @@ class Space(NamedTuple):
     axes: np.ndarray
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """Arrays to keep the space in, with less precision."""
+        """Arrays to store the space, with reduced precision."""
         named = {f"columns_{i}": array for i, array in enumerate(self.columns)}
         named |= {f"weights_{i}": array.astype(np.float32) for i, array in enumerate(self.weights)}
         return named | {"axes": self.axes.astype(np.float16)}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "Space":
-        """The space that :meth:`to_arrays` gave.
+        """The space stored by :meth:`to_arrays`.
 
         Raises:
             ValueError: arrays are missing or do not fit together.
@@ -77,10 +77,10 @@ def fit_texts(texts: list[str], dimension: int = DIMENSION) -> tuple[np.ndarray,
 
     Args:
         texts: ``n`` texts; one without any word becomes a zero row.
-        dimension: width of the vectors; filled up with zero columns if ``n`` is smaller.
+        dimension: width of the vectors; padded with zero columns if ``n`` is smaller.
 
     Returns:
-        ``(n, dimension)`` float32, rows of length 1; and their space.
+        ``(n, dimension)`` float32, rows of length 1, and their space.
 
     Reference:
         Scott Deerwester et al. "Indexing by Latent Semantic Analysis." JASIS 1990.
@@ -102,7 +102,7 @@ def fit_texts(texts: list[str], dimension: int = DIMENSION) -> tuple[np.ndarray,
 
 
 def _counters() -> tuple[HashingVectorizer, HashingVectorizer]:
-    """Words and word pairs; character n-grams."""
+    """Counters of words and word pairs, and of character n-grams."""
     counts = {"norm": None, "alternate_sign": False, "n_features": 2**16}
     return (
         HashingVectorizer(ngram_range=(1, 2), **counts),
@@ -111,7 +111,7 @@ def _counters() -> tuple[HashingVectorizer, HashingVectorizer]:
 
 
 def _weighted(bag, weights: np.ndarray):
-    """Counts by their logarithm and weight, rows of length 1."""
+    """Logarithms of the counts times weights, with rows of length 1."""
     if not len(weights):
         return bag
     bag = bag.copy()
@@ -127,7 +127,7 @@ def fit_statistics(statistics: np.ndarray, dimension: int = DIMENSION) -> tuple[
         dimension: see :func:`fit_texts`.
 
     Returns:
-        ``(n, dimension)`` float32, rows of length 1; and their space.
+        ``(n, dimension)`` float32, rows of length 1, and their space.
     """
     mean, spread = statistics.mean(0), statistics.std(0)
     spread = np.where(spread > 1e-6, spread, 1)
@@ -138,9 +138,9 @@ def fit_statistics(statistics: np.ndarray, dimension: int = DIMENSION) -> tuple[
 def image_statistics(image) -> np.ndarray:
     """Statistics of one picture, independent of its size: ``(313,)`` float32.
 
-    A 4 x 4 x 4 RGB histogram and a 9-bin one of the edge directions (square roots), mean colors on
-    a 4 x 4 grid, gray levels on an 8 x 8 grid, and edge directions (8 bins, unsigned) on a 4 x 4
-    grid. Transparent pixels count as white.
+    A 4 x 4 x 4 RGB histogram and a 9-bin histogram of the edge directions (square roots), mean
+    colors on a 4 x 4 grid, gray levels on an 8 x 8 grid, and edge directions (8 bins, unsigned) on
+    a 4 x 4 grid. Transparent pixels count as white.
     """
     if not isinstance(image, Image.Image):
         return image_statistics(read_picture(image, side=2 * SIDE))
@@ -173,7 +173,7 @@ def image_statistics(image) -> np.ndarray:
 def project(rows, dimension: int) -> tuple[np.ndarray, np.ndarray]:
     """Truncated SVD with a fixed seed, rows scaled to length 1, zero columns up to ``dimension``.
 
-    On one thread: the result does not depend on the number of cores.
+    It runs on one thread, so that the result does not depend on the number of cores.
 
     Returns:
         vectors ``(n, dimension)`` and axes ``(dimension, f)``, both float32.

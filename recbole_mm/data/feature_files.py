@@ -1,14 +1,14 @@
-r"""Item feature files: one per modality, each carrying the tokens of its own items.
+r"""Item feature files: one per modality, each with the tokens of its own items.
 
 A feature file is an uncompressed ``.npz`` with three arrays, read without pickle:
 
-- ``item_id`` ``(n,)`` unicode, the items that *have* the modality; the others are left out;
+- ``item_id`` ``(n,)`` unicode, the items that *have* the modality; the others are omitted;
 - ``feature`` ``(n, F)`` float16 or float32, row ``r`` belongs to ``item_id[r]``;
 - ``info``, optional, a JSON object: encoder, revision, dimension, normalization, date, coverage;
 - ``space_<name>``, optional, arrays that put further items into the space of these features, see
   :class:`recbole_mm.data.extractor.Space`.
 
-Only numpy is needed to write and to read them; :mod:`recbole_mm.data.features` makes tensors.
+Only numpy is needed to write and read them; :mod:`recbole_mm.data.features` creates tensors.
 """
 
 import glob
@@ -52,7 +52,7 @@ def content_of(modality: str, info: Mapping) -> str | None:
 
     Args:
         modality: its name.
-        info: of its feature file, whose ``input`` is a list of columns or ``picture``.
+        info: info of its feature file, whose ``input`` is a list of columns or ``picture``.
     """
     if modality in ("text", "image"):
         return modality
@@ -74,11 +74,11 @@ def write_item_features(
         path: target file, usually ``feature_path(...)``.
         item_id: ``(n,)`` item tokens without duplicates.
         feature: ``(n, F)``, finite; float16 and float32 are kept, other types become float32.
-        info: how the features were made (encoder, revision, normalization, ...), JSON-able.
+        info: origin of the features (encoder, revision, normalization, ...), JSON-serializable.
         space: arrays of the space of the features, by name.
 
     Raises:
-        FeatureFileError: shapes that do not match, duplicate tokens, NaN or infinite values.
+        FeatureFileError: mismatched shapes, duplicate tokens, NaN or infinite values.
     """
     path = Path(path)
     item_id = np.asarray(item_id, dtype=np.str_)
@@ -94,7 +94,7 @@ def write_item_features(
 
 
 def read_feature_tokens(path) -> list[str]:
-    """Tokens of the items that the file has features of, in its order."""
+    """Tokens of the items with features in the file, in its order."""
     return _read_tokens(_open_npz(path)).tolist()
 
 
@@ -106,8 +106,8 @@ def read_feature_space(path) -> dict[str, np.ndarray]:
 
 
 def describe_features(path) -> dict:
-    """How the features were made, and of the embedded extractor a hash of their space: equal hashes mean
-    equal spaces."""
+    """The origin of the features, with a hash of their space for the embedded extractor; equal
+    hashes mean equal spaces."""
     info = read_feature_info(path)
     space = read_feature_space(path) if info.get("encoder") == "embedded" else {}
     if not space:
@@ -121,7 +121,7 @@ def describe_features(path) -> dict:
 
 
 def read_feature_info(path) -> dict:
-    """How the features were made (encoder, revision, ...), ``{}`` if it was not recorded."""
+    """The origin of the features (encoder, revision, ...), ``{}`` if it was not recorded."""
     file = _open_npz(path)
     if "info" not in file.names:
         return {}
@@ -137,14 +137,14 @@ def read_feature_info(path) -> dict:
 def read_feature_rows(
     path, item_tokens, min_coverage: float = 0.0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Read one modality for the items of a data set, whatever the order on disk.
+    """Read one modality for the items of a data set, in any order on disk.
 
     The file is memory-mapped: only the rows of these items are read, once.
 
     Args:
         path: a feature file.
         item_tokens: ``(n_items,)`` tokens in the order of their ids; the first is the padding.
-        min_coverage: the smallest share of the items (padding apart) that must be in the file.
+        min_coverage: minimum share of the items (without padding) that must be in the file.
 
     Returns:
         values ``(n_items, F)``, float16 or float32 as on disk, zero where an item has none (and for
@@ -168,7 +168,7 @@ def read_feature_rows(
     _check_coverage(path, tokens, item_tokens, present, min_coverage)
     values = np.zeros((len(wanted), stored.shape[1]), dtype=stored.dtype)
     ids = np.flatnonzero(present)
-    ids = ids[np.argsort(wanted[ids], kind="stable")]  # in file order: the disk is read forwards
+    ids = ids[np.argsort(wanted[ids], kind="stable")]  # in file order, for sequential disk reads
     for start in range(0, len(ids), ROWS_PER_CHUNK):
         chunk = ids[start : start + ROWS_PER_CHUNK]
         values[chunk] = stored[wanted[chunk]]
@@ -200,7 +200,7 @@ def _open_npz(path) -> NpzFile:
 
 
 def _instead(path: Path) -> str:
-    """What helps where a feature file does not exist."""
+    """A fix for a feature file that does not exist."""
     dataset, _, modality = path.name.removesuffix(".npz").rpartition(".")
     existing = find_modalities(path.parent, dataset)
     command = shell_line(["recbole-mm", "extract", dataset])
@@ -219,7 +219,7 @@ def _read(file: NpzFile, name: str, mapped: bool = False) -> np.ndarray:
         return file.map(name) if mapped else file.read(name)
     except NpzError as error:
         raise FeatureFileError(
-            f"{error}. A feature file holds 'item_id' and 'feature'; write it with "
+            f"{error}. A feature file contains 'item_id' and 'feature'; write it with "
             f"recbole_mm.data.feature_files.write_item_features."
         ) from error
 
@@ -245,7 +245,7 @@ def _as_float(path: Path, array: np.ndarray) -> np.ndarray:
         return array
     if array.dtype.kind in "fiu":
         return array.astype(np.float32)
-    raise FeatureFileError(f"{path}: 'feature' holds {array.dtype}, expected float16 or float32.")
+    raise FeatureFileError(f"{path}: 'feature' is {array.dtype}, expected float16 or float32.")
 
 
 def _check_rows(path: Path, item_id: np.ndarray, feature: np.ndarray) -> None:
@@ -268,16 +268,16 @@ def refuse_unusable_values(path, item_id: np.ndarray, feature: np.ndarray) -> No
     """Refuse NaN and infinite values.
 
     Args:
-        path: of the file that they come from.
+        path: file that the values come from.
         item_id: ``(n,)`` item tokens.
         feature: ``(n, F)``.
 
     Raises:
-        FeatureFileError: names the file and some of the items.
+        FeatureFileError: a value is not finite; the message names the file and some of the items.
     """
     bad = ~np.isfinite(feature).all(axis=1)
     if bad.any():
         raise FeatureFileError(
             f"{path}: NaN or infinite values in {counted(int(bad.sum()), 'item', 'items')}, "
-            f"e.g. {item_id[bad][:3].tolist()}. Leave such items out of the file."
+            f"e.g. {item_id[bad][:3].tolist()}. Remove such items from the file."
         )

@@ -27,12 +27,12 @@ def all_finite(values: Tensor) -> bool:
 
 
 def read_item_features(path, item_tokens, min_coverage: float = 0.0) -> ItemFeatures:
-    """Read one modality for the items of a data set, whatever the order on disk.
+    """Read one modality for the items of a data set, in any order on disk.
 
     Args:
         path: a feature file.
         item_tokens: ``(n_items,)`` tokens in the order of their ids; the first is the padding.
-        min_coverage: the smallest share of the items (padding apart) that must be in the file.
+        min_coverage: minimum share of the items (without padding) that must be in the file.
 
     Raises:
         FeatureFileError: see :func:`~recbole_mm.data.feature_files.read_feature_rows`.

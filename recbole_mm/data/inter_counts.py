@@ -1,6 +1,6 @@
-"""Users and items whose numbers of interactions lie within intervals: k-core filtering by counts.
+"""Users and items whose numbers of interactions are within intervals: k-core filtering by counts.
 
-Pure functions of codes; ``N`` interactions, ``M`` rows in the file of the users or of the items.
+Pure functions of codes; ``N`` interactions, ``M`` rows in the file of users or items.
 """
 
 from collections.abc import Callable
@@ -14,10 +14,11 @@ class Side:
     """The users of the interactions, or the items.
 
     Attributes:
-        codes: of each interaction, ``>= 0``, ``(N,)``.
-        within: whether numbers of interactions are allowed, ``(n,)`` to ``(n,)`` bool.
-        least: entries of the own file need so many interactions.
-        own: codes of the entries of the own file, -1 for those without an interaction, ``(M,)``;
+        codes: code of each interaction, ``>= 0``, ``(N,)``.
+        within: function that tells whether numbers of interactions are allowed, ``(n,)`` to
+            ``(n,)`` bool.
+        least: minimum number of interactions for entries of the ``.user`` or ``.item`` file.
+        own: codes of the entries of this file, -1 for those without an interaction, ``(M,)``;
             ``None`` without such a file.
     """
 
@@ -30,8 +31,8 @@ class Side:
         self.kept_own = None if self.own is None else np.ones(len(self.own), dtype=bool)
 
     def banned(self, rows: np.ndarray) -> np.ndarray:
-        """Which of the interactions ``rows`` are of a user, or an item, with a number that is not
-        allowed; entries of the own file are banned as well."""
+        """Whether each of the interactions ``rows`` belongs to a user or item whose number of
+        interactions is not allowed; entries of ``own`` are filtered as well."""
         codes = self.codes[rows]
         counts = np.bincount(codes, minlength=self.codes.max(initial=-1) + 1)
         banned = (counts > 0) & ~self.within(counts)
@@ -48,11 +49,11 @@ class Side:
 
 
 def kept_by_counts(sides: list[Side], n: int) -> np.ndarray:
-    """Interactions that stay when all with a number that is not allowed are left out, again and
-    again until none is.
+    """Interactions that remain after users and items whose number of interactions is not allowed
+    are removed repeatedly, until there are none.
 
     Args:
-        sides: those that have intervals; ``kept_own`` of each is updated.
+        sides: users, items or both, with their intervals; ``kept_own`` of each is updated.
         n: number of interactions.
 
     Returns:

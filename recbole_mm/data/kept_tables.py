@@ -1,10 +1,11 @@
-"""Tables of atomic files that were read once and are kept, so that they need not be parsed again.
+"""Tables of atomic files that are kept after they were read, so that they are not parsed again.
 
-A file that took long to read is kept on disk, in a folder of the user's cache, and every file in memory
-within :func:`tables_in_memory`. The key of a table is the SHA-256 of the file's content, which is
-computed each time (a third of a second for 500 MB), together with all settings that decide how the
-file is read and the version of the format: times and sizes of files are not trusted, and what follows
-(filters, ids, splits) is done again each time, so no other setting can make a table wrong.
+A file that took long to read is kept on disk, in a folder of the user's cache, and every file is
+kept in memory within :func:`tables_in_memory`. The key of a table combines the SHA-256 of the
+file's content, which is computed each time (a third of a second for 500 MB), all settings that
+determine how the file is read, and the version of the format. Times and sizes of files are not
+trusted, and later steps (filters, ids, splits) are repeated each time, so no other setting can
+invalidate a table.
 
 A kept table is one ``.npz`` file without pickled objects, moved to its name as a whole.
 """
@@ -31,33 +32,33 @@ from recbole_mm.tools.json_text import parse_json
 from recbole_mm.tools.npz_files import NpzFile
 
 FORMAT = 1
-"""Of the kept files; a change of what :func:`~recbole_mm.data.coded.coded_table` makes of a
-file needs another one."""
+"""Version of the kept files; increase it if the result of
+:func:`~recbole_mm.data.coded.coded_table` for a file changes."""
 
 SLOW = 1.0
-"""Seconds of the processor from which on a table is kept on disk; a busy machine, or a slow disk,
-keeps nothing that is parsed at once."""
+"""Processor seconds of reading above which a table is kept on disk; a busy machine or a slow disk
+does not count."""
 
 MOST_KEPT = 20
-"""Tables on disk; those that were not opened for the longest time are removed."""
+"""Maximum number of tables on disk; the least recently opened ones are removed."""
 
 LETTERS_OF_KEY = 24
-"""In the name of a table on disk."""
+"""Number of letters of the key in the name of a table on disk."""
 
-SWITCH_OFF = "data_cache: none keeps nothing"
+SWITCH_OFF = "data_cache: none disables this"
 
 _in_memory: dict[str, CodedTable] | None = None
 
 
 class Source(NamedTuple):
-    """A file, and how it is read.
+    """A file and how it is read.
 
     Attributes:
-        path: of the file.
-        separator: between cells.
-        encoding: of its text.
-        load: columns that are read, ``None``: all.
-        unload: columns that are not.
+        path: path of the file.
+        separator: separator between cells.
+        encoding: encoding of the text.
+        load: columns that are read; ``None``: all.
+        unload: columns that are not read.
     """
 
     path: str
@@ -67,7 +68,7 @@ class Source(NamedTuple):
     unload: frozenset[str] | None = None
 
     def key(self) -> str | None:
-        """What the table depends on, as a hash; ``None`` if the file cannot be read."""
+        """A hash of everything the table depends on; ``None`` if the file cannot be read."""
         columns = [None if names is None else sorted(names) for names in self[3:]]
         try:
             content = sha256_of_file(self.path)
@@ -79,7 +80,7 @@ class Source(NamedTuple):
 
 @contextmanager
 def tables_in_memory() -> Iterator[None]:
-    """Within the block no file is parsed a second time, however small."""
+    """Keep all tables in memory within the block, so that no file is parsed twice."""
     global _in_memory
     before = _in_memory
     _in_memory = {} if before is None else before
@@ -94,7 +95,7 @@ def cache_folder(setting: str | None) -> Path | None:
 
     Args:
         setting: ``data_cache``: a folder; ``auto``: ``recbole_mm`` in the user's cache folder;
-            ``none`` or ``None``: there is none.
+            ``none`` or ``None``: no folder.
     """
     if setting in (None, "", "none"):
         return None
@@ -108,12 +109,12 @@ def cache_folder(setting: str | None) -> Path | None:
 
 
 def kept_table(source: Source, folder: Path | None, read: Callable[[], CodedTable]) -> CodedTable:
-    """The table of a file: a kept one, or what ``read`` returns.
+    """The table of a file: a kept one, or the result of ``read``.
 
     Args:
-        source: the file.
-        folder: of kept tables on disk, or ``None``.
-        read: reads it.
+        source: file.
+        folder: folder of kept tables on disk, or ``None``.
+        read: function that reads the file.
     """
     key = None if folder is None and _in_memory is None else source.key()
     if key is None:
@@ -123,7 +124,7 @@ def kept_table(source: Source, folder: Path | None, read: Callable[[], CodedTabl
         start = time.process_time()
         kept = read()
         seconds = time.process_time() - start
-        if source.key() != key:  # another program has written to the file meanwhile
+        if source.key() != key:  # another program has written to the file in the meantime
             return kept
         if folder is not None and seconds > SLOW and processes.is_first():
             _keep(_place(folder, source, key), key, kept, source, seconds)
@@ -145,12 +146,12 @@ def _open(folder: Path | None, source: Source, key: str) -> CodedTable | None:
     try:
         table = _read(place, key)
     except (UserError, ValueError, KeyError, TypeError) as error:
-        with suppress(OSError):  # a folder of another user's
+        with suppress(OSError):  # another user's folder
             set_aside(place, error)
         return None
     with suppress(OSError):
-        os.utime(place)  # it is the latest now, see MOST_KEPT
-    getLogger().info(f"{source.path}: opened from {place}, where it was kept ({SWITCH_OFF})")
+        os.utime(place)  # now the most recently opened, see MOST_KEPT
+    getLogger().info(f"{source.path}: opened from its kept table {place} ({SWITCH_OFF})")
     return table
 
 
@@ -162,8 +163,9 @@ def _keep(place: Path, key: str, table: CodedTable, source: Source, seconds: flo
         _remove_oldest(place.parent)
     except OSError as error:
         getLogger().warning(
-            f"{source.path}: it cannot be kept in {place.parent} ({error.strerror or error}) and is "
-            f"read again next time. Give another folder with data_cache; {SWITCH_OFF}"
+            f"{source.path}: its table cannot be kept in {place.parent} "
+            f"({error.strerror or error}), so the file is read again next time. Give another "
+            f"folder with data_cache; {SWITCH_OFF}"
         )
         return
     getLogger().info(
@@ -173,7 +175,7 @@ def _keep(place: Path, key: str, table: CodedTable, source: Source, seconds: flo
 
 
 def _remove_oldest(folder: Path) -> None:
-    """Of the files that have names as :func:`_place` gives them."""
+    """Remove the oldest of the files that are named as in :func:`_place`."""
     of_tables = f"*-{'[0-9a-f]' * LETTERS_OF_KEY}.npz"
     remove_abandoned(folder, of_tables)
     tables = [path for path in folder.glob(f"{of_tables}*") if not path.name.startswith(".")]

@@ -26,20 +26,20 @@ DOMAIN_SAMPLINGS = ("proportional", "balanced")
 class MixtureDataset(ExampleDataset):
     """A sequential data set that may be a mixture (:mod:`recbole_mm.data.mixture`).
 
-    A set with ``domains`` has the interactions of these domains, unless it has a file of its own. A
-    domain without times keeps the order of its file, the others are in order of time.
-    ``domain_sampling: balanced`` draws as many training examples from each, drawn again every epoch;
-    with ``domain_curriculum`` the domains join one after another. Domains can be kept for validation
-    and test alone (``held_out_domains``). Users of other data sets, such as the target of a transfer,
-    can be left out of any set (``exclude_users_of``).
+    A set with ``domains`` has the interactions of these domains, unless it has its own file. A
+    domain without times keeps the order of its file; the others are sorted by time.
+    ``domain_sampling: balanced`` draws the same number of training examples from each domain, again
+    in every epoch; with ``domain_curriculum`` the domains join one after another. Domains can be
+    reserved for validation and test (``held_out_domains``). Users of other data sets, such as the
+    target of a transfer, can be excluded from any set (``exclude_users_of``).
 
     Attributes:
         domains: names of the domains, empty for a set that is not a mixture.
-        item_domain: of a mixture, the index of each item's domain, ``(n_items,)``, -1 for the
-            padding item.
+        item_domain: index of each item's domain in a mixture, ``(n_items,)``, -1 for the padding
+            item.
 
     Raises:
-        MixtureError: domains that do not go together.
+        MixtureError: the domains are incompatible.
     """
 
     domains: list[str]
@@ -56,7 +56,7 @@ class MixtureDataset(ExampleDataset):
             self.item_domain = domain_of_items(tokens, self.domains, origin)
 
     def _download(self):
-        if not self.domains:  # a mixture needs no folder of its own
+        if not self.domains:  # a mixture does not need its own folder
             super()._download()
 
     def _load_inter_feat(self, token, dataset_path):
@@ -72,14 +72,14 @@ class MixtureDataset(ExampleDataset):
             self.has_time = self._has_time_or_order(path)
 
     def _leave_users_out(self, name: str) -> None:
-        """Leave out the interactions of users of other data sets (``exclude_users_of``)."""
+        """Remove the interactions of users of other data sets (``exclude_users_of``)."""
         others = excluded_data_sets(self.config)
         if not others:
             return
         if self.benchmark_filename_list:
             raise DatasetError(
-                f"exclude_users_of: {others} does not go with benchmark_filename: leave the users "
-                f"out of the files of {self.dataset_name}"
+                f"exclude_users_of: {others} does not work with benchmark_filename: remove the "
+                f"users from the files of {self.dataset_name}"
             )
         users = categorical(self.inter_feat[self.uid_field])
         tokens = plain_tokens(users.categories, bool(self.domains) and name == self.dataset_name)
@@ -92,14 +92,15 @@ class MixtureDataset(ExampleDataset):
             )
         self.logger.info(
             f"exclude_users_of: {len(gone)} of {len(known)} users of {name}, and {excluded.sum()} of "
-            f"{len(excluded)} interactions, are left out: users of {', '.join(others)}"
+            f"{len(excluded)} interactions, are excluded: users of {', '.join(others)}"
         )
         self.inter_feat = self.inter_feat[~excluded].reset_index(drop=True)
 
     def _load_domains(self):
-        """The interactions of all domains, one domain after the other.
+        """Load the interactions of all domains, one domain after another.
 
-        Users belong to one domain, so their events are in order of its times, or of its rows.
+        A user belongs to one domain, so the user's events are in the order of its times, or of its
+        rows.
         """
         if self.benchmark_filename_list or self.config["feature_path"]:
             raise DatasetError(
@@ -122,7 +123,7 @@ class MixtureDataset(ExampleDataset):
         for field in dict.fromkeys(name for part in parts for name in part):
             lacking = [d for d, part in zip(self.domains, parts, strict=True) if field not in part]
             if lacking:
-                self.logger.info(f"column '{field}' is left out: {lacking} do not have it")
+                self.logger.info(f"column '{field}' is dropped: {lacking} do not have it")
                 for part in parts:
                     if field in part:
                         self._del_col(part, field)
@@ -137,12 +138,13 @@ class MixtureDataset(ExampleDataset):
         if not self.domains:
             key = f"domain_curriculum: {pause}" if pause else f"domain_sampling: {sampling}"
             raise DatasetError(f"{key} needs a mixture; {self.dataset_name} has no domains")
-        train.example_of_row = torch.arange(len(train))  # what trains nothing reads them all
+        train.example_of_row = torch.arange(len(train))  # models without training read all of them
         train._domain_shares()  # refuses a domain without examples now
 
     def on_epoch_start(self, epoch: int) -> None:
-        """Draw the examples of an epoch, if domains are balanced or join one after another: none is
-        repeated before all others of its domain were drawn. Every trainer calls it."""
+        """Draw the examples of an epoch, if domains are balanced or join one after another: no
+        example is repeated before all others of its domain were drawn. Every trainer calls this
+        method."""
         if self.example_of_row is None:
             return
         random = torch.Generator().manual_seed(self.config["seed"] + epoch)
@@ -156,13 +158,13 @@ class MixtureDataset(ExampleDataset):
         self.example_of_row = torch.cat(drawn)
 
     def _domain_shares(self, epoch: int | None = None) -> list[int]:
-        """How many examples an epoch draws of each domain.
+        """How many examples an epoch draws from each domain.
 
         Args:
-            epoch: its number; ``None``: an epoch after all domains have joined.
+            epoch: number of the epoch; ``None``: an epoch after all domains have joined.
 
         Raises:
-            DatasetError: a domain that is trained on has none.
+            DatasetError: a domain for training has no training example.
         """
         available = self._examples_by_domain(torch.arange(len(self))).tolist()
         training = [n for n, d in enumerate(self.domains) if d not in self._held_out_domains()]
@@ -185,20 +187,20 @@ class MixtureDataset(ExampleDataset):
         return torch.bincount(domain, minlength=len(self.domains))
 
     def _target_counts(self) -> torch.Tensor:
-        """As often as an epoch draws an example of the item's domain; with a curriculum, once all
-        domains have joined."""
+        """Counts weighted by how often an epoch draws an example of the item's domain; with a
+        curriculum, after all domains have joined."""
         counts = super()._target_counts()
         if self.example_of_row is not None:
             available = self._examples_by_domain(torch.arange(len(self))).clamp(min=1)
             drawn = torch.tensor(self._domain_shares())
-            counts *= (drawn / available)[self.item_domain]  # of the padding item there are none
+            counts *= (drawn / available)[self.item_domain]  # the padding item has no counts
         return counts
 
     def _held_out_domains(self) -> list[str]:
         """The domains that are not trained on (``held_out_domains``).
 
         Raises:
-            DatasetError: not domains of this mixture, or all of them.
+            DatasetError: a name is not a domain of this mixture, or all domains are held out.
         """
         names = self.config["held_out_domains"] or []
         names = [names] if isinstance(names, str) else list(names)
@@ -213,7 +215,7 @@ class MixtureDataset(ExampleDataset):
         return names
 
     def _without_held_out_domains(self, datasets):
-        """The other domains for training, these for validation and test."""
+        """Use the other domains for training, and these for validation and test."""
         names = self._held_out_domains()
         numbers = torch.tensor([self.domains.index(name) for name in names])
         held_out = torch.isin(self.item_domain, numbers)

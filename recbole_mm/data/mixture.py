@@ -1,7 +1,7 @@
-r"""Mixtures: several data sets, the domains, as one pre-training set.
+r"""Mixtures: several data sets (the domains) as one pre-training set.
 
-Users and items carry the name of their domain (``Food:B00004W4UP``); features stay in the domains'
-folders, beside that of the mixture, under the items' own tokens.
+Users and items are prefixed with their domain (``Food:B00004W4UP``); features stay in the domains'
+folders, next to that of the mixture, under the items' own tokens.
 """
 
 from pathlib import Path
@@ -24,14 +24,14 @@ from recbole_mm.data.token_ids import categorical
 
 
 def with_domain(tokens: pd.Series, domain: str) -> pd.Categorical:
-    """Tokens with the name of their domain."""
+    """Prefix tokens with the name of their domain."""
     known = categorical(tokens)
     named = [f"{domain}{SEPARATOR}{token}" for token in known.categories]
     return pd.Categorical.from_codes(known.codes, pd.Index(named, dtype=object))
 
 
 def one_below_another(parts: list[pd.DataFrame]) -> pd.DataFrame:
-    """The rows of tables with the same columns; tokens stay categorical."""
+    """Concatenate the rows of tables with the same columns; tokens stay categorical."""
     return pd.DataFrame({name: _joined([part[name] for part in parts]) for name in parts[0]})
 
 
@@ -42,7 +42,7 @@ def _joined(columns: list[pd.Series]):
 
 
 def without_domain(tokens: np.ndarray, domain: str) -> np.ndarray:
-    """Tokens as they are in the domain itself; those of other domains stay."""
+    """Remove the prefix of a domain from its tokens; tokens of other domains are not changed."""
     return np.array([token.removeprefix(f"{domain}{SEPARATOR}") for token in tokens.tolist()])
 
 
@@ -50,17 +50,17 @@ def domain_of_items(item_tokens, domains: list[str], origin: str = "mixture") ->
     """Index of each item's domain ``(n_items,)``, -1 for the padding item 0.
 
     Raises:
-        MixtureError: a token does not begin with the name of a domain.
+        MixtureError: a token does not start with the name of a domain.
     """
     index = _domain_of_tokens(item_tokens[1:], domains, f"{origin}: item")
     return torch.from_numpy(np.concatenate([[-1], index]).astype(np.int64))
 
 
 def refuse_users_without_domain(user_tokens, domains: list[str], origin: str) -> None:
-    """The users of a mixture belong to a domain, as its items do.
+    """Refuse users of a mixture that do not belong to a domain.
 
     Raises:
-        MixtureError: a token does not begin with the name of a domain.
+        MixtureError: a token does not start with the name of a domain.
     """
     _domain_of_tokens(user_tokens, domains, f"{origin}: user")
 
@@ -80,17 +80,17 @@ def _domain_of_tokens(tokens, domains: list[str], called: str) -> np.ndarray:
 def read_mixture_features(
     root, domains: list[str], modality: str, item_tokens, min_coverage: float = 0.0
 ) -> ItemFeatures:
-    """One modality of the domains that have it, aligned with the items of the mixture; the items of
-    the others are without it.
+    """Read one modality of the domains that have it, aligned with the items of the mixture; the
+    items of the other domains lack it.
 
-    In addition to the result, the largest domain is in memory once more while it is read.
+    In addition to the result, a copy of the largest domain is in memory while it is read.
 
     Args:
-        root: folder of the domains' folders.
+        root: folder that contains the domains' folders.
         domains: their names.
         modality: its name.
         item_tokens: ``(n_items,)`` tokens with their domain, the padding first.
-        min_coverage: smallest share of the items of *each* domain that has the modality.
+        min_coverage: minimum share of the items of *each* domain that must have the modality.
 
     Raises:
         FeatureFileError: see :func:`~recbole_mm.data.features.read_item_features`.
@@ -98,7 +98,8 @@ def read_mixture_features(
     """
     refuse_different_features(root, domains, modality)
     domain_of_item = domain_of_items(item_tokens, domains)
-    having = domains_with(root, domains, modality) or domains  # the first one's file is then missed
+    # if no domain has the modality, reading the first one fails
+    having = domains_with(root, domains, modality) or domains
     values = torch.zeros(len(item_tokens), 0)
     present = torch.zeros(len(item_tokens), dtype=torch.bool)
     for domain in having:

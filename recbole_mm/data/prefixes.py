@@ -20,16 +20,17 @@ from recbole_mm.data.sequences import (
 )
 from recbole_mm.tools.counts import counted
 
-# columns of a target: its history is the rows [first, last) of ``PrefixDataset.history``, where
-# it is row ``last`` itself unless some items are held out: it is then row ``event`` of
-# ``PrefixDataset.events``, which has theirs too
+# columns of a target: its history is the rows [first, last) of ``PrefixDataset.history``. The
+# target is row ``last`` there; if items are held out, it is row ``event`` of
+# ``PrefixDataset.events``, which also has the held-out events
 FIRST_ROW = "_first_row"
 LAST_ROW = "_last_row"
 EVENT_ROW = "_event_row"
 
 
 def take_rows(events: Interaction, rows) -> Interaction:
-    """``events[rows]``, of whose row numbers RecBole would make a Python list for every column."""
+    """``events[rows]``, without RecBole's conversion of the row numbers to a list for every
+    column."""
     if isinstance(rows, (int, slice)):
         return events[rows]
     rows = np.asarray(rows)
@@ -45,18 +46,18 @@ class PrefixDataset(PresplitDataset):
 
     Differences from RecBole's own class:
 
-    - Events are ordered by user, time, and ``tie_order``: by default events of the same time keep
-      the order of the ``.inter`` file. Without a time column the file's order is the order.
-    - Times stay float64 and are never normalised: batches hold unix seconds to the last digit.
+    - Events are ordered by user, time, and ``tie_order``: by default, events at the same time keep
+      the order of the ``.inter`` file. Without a time column, the file's order is used.
+    - Times stay float64 and are never normalized: batches contain exact unix seconds.
     - A prefix is two row numbers: memory is linear in interactions and does not depend on
       ``MAX_ITEM_LIST_LENGTH``.
-    - Items can be kept out of training and of all histories (``held_out_items``), and the training
-      targets can be those of a share of the users (``train_users``).
+    - Items can be excluded from training and from all histories (``held_out_items``), and the
+      training targets can be limited to a share of the users (``train_users``).
 
     Attributes:
         has_time: whether all interactions have times.
         events: all events, in order.
-        history: the events that histories consist of, in order.
+        history: events that histories consist of, in order.
 
     Raises:
         DatasetError: no user has two events; parts of a split would be empty.
@@ -67,7 +68,7 @@ class PrefixDataset(PresplitDataset):
     history: Interaction
 
     def _has_time_or_order(self, path: str) -> bool:
-        """Whether the interactions have times; if not, the order of their rows stands in for them."""
+        """Whether the interactions have times; if not, the order of their rows is used instead."""
         names = [self.time_field]
         if self.has_histories:
             names.append(self.history_field(self.time_field))
@@ -76,7 +77,7 @@ class PrefixDataset(PresplitDataset):
             return True
         order = "" if self.has_histories else "the order of its rows is the order of events, and "
         self.logger.info(
-            f"{path} has no column '{missing[0]}': {order}models run without time. A column of "
+            f"{path} has no column '{missing[0]}': {order}models run without time. If it has "
             f"another name: --TIME_FIELD=COLUMN"
         )
         if self.time_field in missing:
@@ -102,9 +103,9 @@ class PrefixDataset(PresplitDataset):
         return interaction
 
     def _remove_duplication(self):
-        """As RecBole's (``rm_dup_inter``), but in the order of events, and rows keep their order.
+        """Like RecBole's (``rm_dup_inter``), but in the order of events, and rows keep their order.
 
-        RecBole sorts by time with an unstable algorithm, which shuffles events of the same time.
+        RecBole sorts by time with an unstable algorithm, which shuffles events at the same time.
         """
         keep = self.config["rm_dup_inter"]
         if keep is None:
@@ -114,7 +115,7 @@ class PrefixDataset(PresplitDataset):
         self.inter_feat = self.inter_feat.loc[self.inter_feat.index.isin(kept)]
 
     def data_augmentation(self):
-        """Make every event but a user's first the target of the events before it, by index."""
+        """Make every event except a user's first the target of the events before it, by index."""
         self._aug_presets()
         self._check_field("uid_field", "time_field")
         part = self.part_of_rows()
@@ -131,7 +132,7 @@ class PrefixDataset(PresplitDataset):
         single = n_users - np.count_nonzero(found.target == found.first + 1)
         if single:
             users = counted(single, "user", "users")
-            self.logger.info(f"left out: {users} with a single interaction.")
+            self.logger.info(f"skipped: {users} with a single interaction.")
         self.history = self.events = events
         if self.config["held_out_items"]:
             kept = ~self.held_out()[events[self.iid_field]].numpy()
@@ -162,8 +163,8 @@ class PrefixDataset(PresplitDataset):
         return order_of_events(users, times, ties, ranks, part)
 
     def _order_of_targets(self, target: np.ndarray, part: np.ndarray | None) -> np.ndarray:
-        """In which order targets are divided: by file, or users by the times of their first targets,
-        which is how RecBole orders a leave-one-out split."""
+        """The order in which targets are split: by file, or by the time of each user's first
+        target, which is RecBole's order for a leave-one-out split."""
         if part is not None:
             return self.targets_by_part(target, part)
         if not self._leaves_last_out:
@@ -186,12 +187,12 @@ class PrefixDataset(PresplitDataset):
     def _divide(self):
         if not self._leaves_last_out:
             return super().build()
-        self._change_feat_format()  # users are in the order of RecBole's sort by time then
+        self._change_feat_format()  # afterwards, users are in the order of RecBole's sort by time
         split = self.config["eval_args"]["split"]
         return self.leave_one_out(self.uid_field, leave_one_mode=split["LS"])
 
     def leave_one_out(self, group_by, leave_one_mode):
-        """As RecBole's, rows in its order, by arrays instead of a Python list per user."""
+        """Like RecBole's, with rows in its order, but with arrays instead of a list per user."""
         n_left_out = {"valid_and_test": 2, "valid_only": 1, "test_only": 1}
         if leave_one_mode not in n_left_out:
             raise DatasetError(
@@ -204,7 +205,7 @@ class PrefixDataset(PresplitDataset):
         return [self.copy(take_rows(self.inter_feat, part)) for part in parts]
 
     def split_by_ratio(self, ratios, group_by=None):
-        """As RecBole's; a global split puts events with the same time on one side, the later one.
+        """Like RecBole's, but a global split puts events at the same time on the same, later side.
 
         Raises:
             DatasetError: a global split of events without times, or an empty part.
@@ -229,7 +230,7 @@ class PrefixDataset(PresplitDataset):
         return [self.copy(self.inter_feat[a:b]) for a, b in pairwise(edges)]
 
     def held_out(self) -> torch.Tensor:
-        """Items that are left out of training (``held_out_items``), ``(n_items,)`` bool; see
+        """Whether items are excluded from training (``held_out_items``), ``(n_items,)`` bool; see
         :func:`~recbole_mm.data.sequences.drawn_by_token`.
 
         Raises:
@@ -259,16 +260,16 @@ class PrefixDataset(PresplitDataset):
             )
         n_cold = int(held_out[test[self.iid_field]].sum())
         self.logger.info(
-            f"held out, so in no history: {counted(int(held_out.sum()), 'item', 'items')}, the target of "
-            f"{n_cold} of {counted(len(test), 'test user', 'test users')}."
+            f"held out of training and histories: {counted(int(held_out.sum()), 'item', 'items')}, "
+            f"the targets of {n_cold} of {counted(len(test), 'test user', 'test users')}."
         )
         return [self.copy(part) for part in (train, valid, test)]
 
     def _of_training_users(self, train):
-        """The training targets of a share of the users that have some, of one user at least.
+        """Keep the training targets of a share of the users that have some, at least of one user.
 
-        The events of the other users stay histories of their validation and test targets, but no
-        training target, count, transition or window has them.
+        The events of the other users remain in the histories of their validation and test targets,
+        but are not part of any training target, count, transition or window.
         """
         share, users = self.config["train_users"], train.inter_feat[self.uid_field].numpy()
         having = np.unique(users)
@@ -282,12 +283,12 @@ class PrefixDataset(PresplitDataset):
         return self.copy(kept)
 
     def item_counts(self) -> torch.Tensor:
-        """How often this split has an item as a target or in a history, ``(n_items,)`` int64."""
+        """How often an item is a target or in a history of this split, ``(n_items,)`` int64."""
         return torch.bincount(self.events_seen()[1], minlength=self.item_num)
 
     def events_seen(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Users and items, as ids, of the events that are targets of this split or before one; of
-        histories in a file, each as often as it occurs there."""
+        """User and item ids of the events that are targets of this split or precede one; if a file
+        contains histories, each event counts as often as it occurs there."""
         if FIRST_ROW in self.inter_feat:
             rows = self._rows_seen()
             return self.history[self.uid_field][rows], self.history[self.iid_field][rows]
@@ -304,11 +305,11 @@ class PrefixDataset(PresplitDataset):
         """The last items of the history of each target of this split, and the target.
 
         Args:
-            window: how many items of the history, at most; not more than
-                ``MAX_ITEM_LIST_LENGTH``.
+            window: maximum number of items of the history, at most ``MAX_ITEM_LIST_LENGTH``.
 
         Returns:
-            ids ``(n, window)``, the latest item first, 0 where a history is shorter; ids ``(n,)``.
+            ids ``(n, window)``, the latest item first, 0 where a history is shorter; ids of the
+            targets ``(n,)``.
         """
         lengths = self.inter_feat[self.item_list_length_field].numpy()
         place = lengths[:, None] - 1 - np.arange(window)
@@ -321,7 +322,7 @@ class PrefixDataset(PresplitDataset):
         return np.where(place >= 0, before, 0), self.inter_feat[self.iid_field].numpy()
 
     def inter_matrix(self, form="coo", value_field=None):
-        """Sparse matrix of the interactions that this split may look at, ``(users, items)``."""
+        """Sparse matrix of the interactions that this split may use, ``(users, items)``."""
         if FIRST_ROW not in self.inter_feat:
             return super().inter_matrix(form, value_field)
         return self._create_sparse_matrix(
@@ -333,6 +334,6 @@ class PrefixDataset(PresplitDataset):
         )
 
     def _rows_seen(self) -> torch.Tensor:
-        """Rows of the history that are targets here, or before one."""
+        """Rows of the history that are targets here or precede one."""
         first, last = self.inter_feat[FIRST_ROW], self.inter_feat[LAST_ROW]
         return torch.cat([last, first[last - first == 1]]).unique()

@@ -1,4 +1,4 @@
-"""Data sets whose interactions are divided by files (``benchmark_filename``)."""
+"""Data sets whose interactions are already split into files (``benchmark_filename``)."""
 
 from itertools import pairwise
 
@@ -14,36 +14,36 @@ from recbole_mm.tools.counts import counted
 
 
 class PresplitDataset(AtomicFileDataset):
-    """A RecBole sequential data set that also takes files which are split already.
+    """A RecBole sequential data set that also accepts files that are already split.
 
-    There are three, for training, validation and test, or two, for training and test. They hold
-    either
+    There are three files, for training, validation and test, or two, for training and test. They
+    contain either
 
-    - events, as a single ``.inter`` file does: each is a target after the events before it. Events
-      of a later file come after those of the earlier files, whatever their times; or
+    - events, like a single ``.inter`` file: each is a target after the events before it. Events of
+      a later file come after those of the earlier files, regardless of their times; or
     - targets with their histories, from the earliest item to the latest: ``item_id_list``, and
       ``timestamp_list`` for models that read times, where ``item_id`` and ``timestamp`` are the
       user's names of the columns and ``_list`` is ``LIST_SUFFIX``. Histories are loaded with their
       columns, share their ids, and are cut to the latest ``MAX_ITEM_LIST_LENGTH`` entries. RecBole
-      needs ``load_col`` and ``alias_of_item_id`` for that, and cuts nothing.
+      needs ``load_col`` and ``alias_of_item_id`` for this and does not cut histories.
 
     Attributes:
-        has_histories: whether the files hold histories.
+        has_histories: whether the files contain histories.
 
     Raises:
         DatasetError: files differ in their columns, have rows without user, item or history, or
-            histories of different lengths in one row; or no event of training has one before it.
+            histories of different lengths in one row; or no training event follows another one.
     """
 
     has_histories = False
-    file_size_list: list[int]  # RecBole's: interactions of each file
+    file_size_list: list[int]  # RecBole's number of interactions in each file
 
     def history_field(self, field: str) -> str:
         """The column with the history of ``field``."""
         return f"{field}{self.config['LIST_SUFFIX']}"
 
     def fields_with_histories(self) -> list[str]:
-        """Columns whose histories the files hold."""
+        """Columns whose histories are in the files."""
         if not self.has_histories:
             return []
         return [field for field in self.inter_feat if self.history_field(field) in self.inter_feat]
@@ -58,7 +58,7 @@ class PresplitDataset(AtomicFileDataset):
         self._columns_of_part: dict[str, list[str]] = {}
         filters = self.filters()
         if self.benchmark_filename_list and filters:
-            self.logger.warning(f"{', '.join(filters)}: no effect on files that are split already")
+            self.logger.warning(f"{', '.join(filters)}: no effect on files that are already split")
         super()._load_inter_feat(token, dataset_path)
 
     def _load_feat(self, filepath, source):
@@ -102,13 +102,13 @@ class PresplitDataset(AtomicFileDataset):
         super()._init_alias()
 
     def _set_alias(self, alias_name, default_value):
-        """RecBole's; the items of histories have the ids of items."""
+        """Like RecBole's, but items in histories share the ids of the items."""
         known = self.fields_with_histories()
         histories = [self.history_field(field) for field in default_value if field in known]
         super()._set_alias(alias_name, [*default_value, *histories])
 
     def _benchmark_presets(self):
-        """RecBole's looks for histories under the name ``item_id_list`` only."""
+        """Set up histories under any name; RecBole's method only finds ``item_id_list``."""
         if not self.has_histories:
             return
         for field in self.fields_with_histories():
@@ -131,31 +131,31 @@ class PresplitDataset(AtomicFileDataset):
             self.data_augmentation()
 
     def part_of_rows(self) -> np.ndarray | None:
-        """Number of the file of each interaction; ``None`` in a data set that is not divided by
+        """Index of the file of each interaction; ``None`` for a data set that is not split into
         files."""
         if not self.benchmark_filename_list:
             return None
         return np.repeat(np.arange(len(self.file_size_list)), self.file_size_list)
 
     def targets_by_part(self, target: np.ndarray, part: np.ndarray) -> np.ndarray:
-        """Order of targets in which those of a file are neighbors; RecBole divides them by
-        ``file_size_list``.
+        """An order of targets that groups them by file; RecBole divides them by ``file_size_list``.
 
         Args:
             target: rows of events that are targets.
-            part: of each event.
+            part: index of the file of each event.
         """
         sizes = np.bincount(part[target], minlength=len(self.file_size_list))
         if sizes[0] == 0:
             raise DatasetError(
-                f"{self.dataset_path}: no user has two events in the file of training "
+                f"{self.dataset_path}: no user has two events in the training file "
                 f"({self.benchmark_filename_list[0]}), so nothing can be learned from it."
             )
         self.file_size_list = sizes.tolist()
         return np.argsort(part[target], kind="stable")
 
     def build(self):
-        """Training, validation and test; of two files, the validation has no targets."""
+        """Create the training, validation and test data; with two files, validation has no
+        targets."""
         datasets = super().build()
         if len(datasets) == 2:
             datasets.insert(1, self.copy(datasets[0].inter_feat[:0]))

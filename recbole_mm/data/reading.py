@@ -1,4 +1,4 @@
-"""RecBole's data set, with files read by the rules of :mod:`recbole_mm.data.atomic_files`."""
+"""RecBole's data set, reading files by the rules of :mod:`recbole_mm.data.atomic_files`."""
 
 from functools import partial
 from typing import Any
@@ -22,27 +22,27 @@ NAME_COLUMNS = (
     "alias_of_user_id", "alias_of_item_id", "val_interval", "threshold", "normalize_field",
     "numerical_features", "discretization",
 )  # fmt: skip
-"""RecBole's keys that name columns of any file."""
+"""RecBole's keys whose values name columns of any file."""
 
 FILTERS = (
     "rm_dup_inter", "val_interval", "user_inter_num_interval", "item_inter_num_interval",
     "filter_inter_by_user_or_item",
 )  # fmt: skip
-"""RecBole's keys that leave rows out."""
+"""RecBole's keys that filter rows."""
 
 NO_FILTER = (None, False, "[0,inf)")
-"""Their values that leave out none."""
+"""Values of these keys that filter nothing."""
 
 
 class AtomicFileDataset(SequentialDataset):
-    """A RecBole sequential data set that loses no row while it reads.
+    """A RecBole sequential data set that loses no row while reading.
 
-    RecBole's own class takes the tokens ``NA``, ``null``, ``None`` and ``nan`` for missing cells,
-    and a quote at the beginning of a cell swallows the lines up to the next one.
+    RecBole's own class treats the tokens ``NA``, ``null``, ``None`` and ``nan`` as missing cells,
+    and a quote at the start of a cell swallows the lines up to the next one.
 
     Raises:
-        DatasetError: a file breaks the rules; it lacks a column that the user names; interactions
-            have no users, items or rows, or times that cannot be.
+        DatasetError: a file violates the rules or lacks a column that the user names; interactions
+            have no users, items or rows, or invalid times.
     """
 
     inter_feat: Any  # a DataFrame until the events are in order, then an Interaction
@@ -62,7 +62,7 @@ class AtomicFileDataset(SequentialDataset):
             raise DatasetError(
                 f"{path}: it must have the columns {' and '.join(wanted)}; loaded are {kinds} of "
                 f"{columns}. Name them, with this type, in the first line of the file and in "
-                f"load_col, or give their names with USER_ID_FIELD and ITEM_ID_FIELD."
+                f"load_col, or set their names with USER_ID_FIELD and ITEM_ID_FIELD."
             )
         if feat is None or len(feat) == 0:
             raise DatasetError(f"{path}: no interactions. A data set needs at least one.")
@@ -109,7 +109,8 @@ class AtomicFileDataset(SequentialDataset):
         return AtomicFile(path, self.config["field_separator"], self.config["encoding"])
 
     def _refuse_unknown_columns(self, path, header: list[Column], source) -> None:
-        """Columns that the user names have to exist. The default names times, which data may lack."""
+        """Refuse missing columns that the user names. The default names times, which may be
+        missing."""
         source = getattr(source, "value", source)
         known = [column.name for column in header]
         default = [self.uid_field, self.iid_field, self.time_field]
@@ -137,13 +138,13 @@ class AtomicFileDataset(SequentialDataset):
         super()._init_alias()
 
     def _load_column(self, column: Column, values: np.ndarray | CodedTexts, source):
-        """The values of a column; its properties are registered.
+        """Convert the values of a column and register its properties.
 
-        Tokens are a categorical, equal to RecBole's column of strings; the others are as RecBole has
-        them.
+        Tokens are a categorical, equal to RecBole's column of strings; other values are as in
+        RecBole.
         """
         name, kind = column.name, FeatureType(column.kind)
-        if source != "link":  # columns of a file of links have their properties from other files
+        if source != "link":  # columns of a link file get their properties from other files
             self.field2source[name], self.field2type[name] = source, kind
             if kind in (FeatureType.FLOAT, FeatureType.FLOAT_SEQ):
                 self.field2bucketnum[name] = 2
@@ -165,7 +166,7 @@ class AtomicFileDataset(SequentialDataset):
         return [sequence[:limit] for sequence in sequences]
 
     def _filter_by_inter_num(self):
-        """As RecBole's, with counts of codes instead of strings."""
+        """Like RecBole's, but counting codes instead of strings."""
         sides = {}
         for kind in ("user", "item"):
             given = self.config[f"{kind}_inter_num_interval"]
@@ -191,7 +192,8 @@ class AtomicFileDataset(SequentialDataset):
         return Side(tokens.codes, within, least=intervals[0][1], own=own)
 
     def _remap(self, remap_list):
-        """As RecBole's: ids in the order in which tokens first occur in the columns of the list."""
+        """Like RecBole's: ids in the order in which tokens first occur in the columns of the
+        list."""
         if not remap_list:
             return
         columns = [
@@ -223,10 +225,9 @@ class AtomicFileDataset(SequentialDataset):
         return len(self.inter_feat) / np.count_nonzero(np.bincount(self.inter_feat[field]))
 
     def _filter_inter_by_user_or_item(self):
-        """As RecBole's, and the interactions that are left out, or that miss properties, are
-        reported."""
+        """Like RecBole's, but report the interactions that are dropped or that lack properties."""
         leaves_out = self.config["filter_inter_by_user_or_item"]
-        effect = "are left out" if leaves_out else "stay, with missing properties"
+        effect = "are dropped" if leaves_out else "are kept, with missing properties"
         for field, own in ((self.uid_field, "user_feat"), (self.iid_field, "item_feat")):
             feat = getattr(self, own)
             if feat is None:
@@ -241,8 +242,8 @@ class AtomicFileDataset(SequentialDataset):
         super()._filter_inter_by_user_or_item()
 
     def _filter_nan_user_or_item(self):
-        """Drop the rows without user or item, and no others: RecBole drops rows whose positions are
-        the labels of these rows."""
+        """Drop the rows without user or item, and no others; RecBole drops the wrong rows, those
+        whose positions are the labels of these rows."""
         for field, own in ((self.uid_field, "user_feat"), (self.iid_field, "item_feat")):
             for name in (own, "inter_feat"):
                 feat = getattr(self, name)
@@ -251,24 +252,24 @@ class AtomicFileDataset(SequentialDataset):
                 missing = feat[field].isnull()
                 if missing.any():
                     self.logger.warning(
-                        f"left out: {counted(missing.sum(), 'row', 'rows')} of {name} without {field}, the "
-                        f"first in row {int(missing.to_numpy().argmax()) + 2} of those read."
+                        f"dropped: {counted(missing.sum(), 'row', 'rows')} of {name} without "
+                        f"{field}, the first in row {int(missing.to_numpy().argmax()) + 2} of those read."
                     )
                     setattr(self, name, feat[~missing].reset_index(drop=True))
 
     def _reset_index(self):
-        """As RecBole's, which does not name the filters that leave nothing."""
+        """Like RecBole's, but name the filters that leave nothing."""
         empty = [name for name in self.feat_name_list if getattr(self, name).empty]
         if empty:
             filters = ", ".join(f"{key}={value}" for key, value in self.filters().items())
             raise DatasetError(
                 f"{self.dataset_path}: no row of {' and '.join(empty)} is left; rows without user "
-                f"or item are left out, and those that do not pass the filters ({filters or 'none'})"
+                f"or item are dropped, as are those that fail the filters ({filters or 'none'})"
             )
         super()._reset_index()
 
     def filters(self) -> dict[str, Any]:
-        """The keys that leave rows out, with their values."""
+        """The keys that filter rows, with their values."""
         values = {key: self.config[key] for key in FILTERS}
         return {key: value for key, value in values.items() if value not in NO_FILTER}
 

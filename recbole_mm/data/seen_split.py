@@ -1,8 +1,8 @@
 r"""The split that item features have seen: those of an encoder that was tuned on training events.
 
 Such features know which items follow each other in the training part. They may only be used with
-a split whose training part has the same events; otherwise a validation or test target may be
-among what they have seen.
+a split whose training part has the same events; otherwise the encoder may have seen a validation or
+test target.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ SETTINGS = (
     "eval_args", "tie_order", "held_out_items", "held_out_domains", "train_users", "benchmark_filename", "rm_dup_inter",
     "val_interval", "user_inter_num_interval", "item_inter_num_interval", "filter_inter_by_user_or_item",
 )  # fmt: skip
-"""Keys that decide which events are the training part."""
+"""Keys that determine which events are the training part."""
 
 TUNING = "tuning"
 """Key of a feature file's ``info``: the record of the tuning of its encoder."""
@@ -27,17 +27,18 @@ EVENTS_PER_CHUNK = 65536
 
 
 def split_record(config, dataset: str, users: np.ndarray, items: np.ndarray) -> dict[str, Any]:
-    """What identifies a training part.
+    """The identity of a training part.
 
     Args:
-        config: of the run; its :data:`SETTINGS` explain a difference.
+        config: configuration of the run; its :data:`SETTINGS` explain a difference.
         dataset: name of the data set.
-        users: token of each training event, ``(n,)`` text.
-        items: likewise. The order of the events does not matter, repetitions do.
+        users: user token of each training event, ``(n,)`` text.
+        items: item token of each training event. The order of the events does not matter, but
+            repetitions do.
 
     Returns:
         ``dataset``, ``users`` and ``events`` (counts), ``sha256`` (of the events) and ``settings``, as
-        values that JSON has.
+        JSON values.
     """
     return {
         "dataset": dataset,
@@ -62,8 +63,8 @@ def recorded_split(info: dict, where) -> dict[str, Any] | None:
     """The split that features have seen; ``None``: they have seen no interactions.
 
     Args:
-        info: of a feature file.
-        where: its path, for the message.
+        info: info of a feature file.
+        where: path of the file, for the message.
 
     Raises:
         DatasetError: the record is damaged.
@@ -88,16 +89,16 @@ def is_split_record(split: Any) -> bool:
 
 
 def refuse_other_split(where, seen: dict, current: dict, fix: str) -> None:
-    """Refuse a training part with other events than those that an encoder was tuned on.
+    """Refuse a training part whose events differ from those that an encoder was tuned on.
 
     Args:
-        where: what has seen the events, for the message.
+        where: file that has seen the events, for the message.
         seen: :func:`split_record` of the tuning.
-        current: that of the run.
-        fix: what else to do, as the end of a sentence.
+        current: :func:`split_record` of the run.
+        fix: alternative fix, as the end of a sentence.
 
     Raises:
-        DatasetError: they differ. The message names the settings that do.
+        DatasetError: the events differ. The message names the settings that differ.
     """
     if seen["sha256"] == current["sha256"]:
         return

@@ -1,6 +1,6 @@
-r"""Events of users as rows in order: which rows are a split, a prefix, a window.
+r"""Events of users as ordered rows: which rows form a split, a prefix, a window.
 
-Pure functions of arrays; rows are numbers of events, ``N`` of them.
+Pure functions of arrays; rows are indices of the ``N`` events.
 """
 
 from typing import NamedTuple
@@ -10,7 +10,7 @@ import polars as pl
 
 
 class Prefixes(NamedTuple):
-    """One entry per target: it is the event of row ``target``, after the rows ``[first, end)``.
+    """One entry per target: the event in row ``target``, after the rows ``[first, end)``.
 
     Attributes:
         target: ``(n,)``.
@@ -33,17 +33,18 @@ def order_of_events(
     item_ranks: np.ndarray | None = None,
     parts: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Rows by user, then by time; events of a user at one time in the order of ``ties``.
+    """Sort rows by user, then by time; events of a user at the same time in the order of ``ties``.
 
     Args:
-        users: of each event, ``(N,)``.
-        times: likewise, without NaN.
-        ties: ``file`` keeps the order of the rows, ``item`` compares the items' tokens as text (as
-            the published files of Amazon data sets are ordered), ``random`` shuffles with a fixed
+        users: user of each event, ``(N,)``.
+        times: time of each event, ``(N,)``, without NaN.
+        ties: ``file`` keeps the order of the rows, ``item`` compares the items' tokens as text (the
+            order of the published files of Amazon data sets), ``random`` shuffles with a fixed
             seed, so that every run is tested on the same targets.
-        item_ranks: of each event, the place of the item's token among all tokens as text; only
-            ``item`` needs it.
-        parts: of each event, a number that counts before its time: training comes before a test.
+        item_ranks: rank of each event's item token among all tokens as text; only ``item`` needs
+            it.
+        parts: part of each event, a number that takes precedence over its time: training comes
+            before the test.
 
     Returns:
         ``(N,)`` row numbers.
@@ -68,7 +69,7 @@ def order_of_events(
 
 
 def _is_ordered(keys: list[np.ndarray]) -> bool:
-    """Whether rows ascend by the first key, where it is equal by the second, and so on."""
+    """Whether rows ascend by the first key, ties by the second key, and so on."""
     equal = np.ones(max(len(keys[0]) - 1, 0), dtype=bool)
     for key in keys:
         if (equal & (key[1:] < key[:-1])).any():
@@ -78,12 +79,12 @@ def _is_ordered(keys: list[np.ndarray]) -> bool:
 
 
 def n_tied_targets(users: np.ndarray, times: np.ndarray) -> int:
-    """How many users have a last event at the time of the one before: which of them is the test
+    """How many users have their last two events at the same time: which of the two is the test
     target depends on the order of ties.
 
     Args:
-        users: of each event, ``(N,)``, those of a user one after another in order of time.
-        times: likewise.
+        users: user of each event, ``(N,)``, sorted by user and time.
+        times: time of each event, ``(N,)``.
     """
     last = np.flatnonzero(np.r_[users[1:] != users[:-1], True][: len(users)])
     last = last[last > 0]
@@ -91,12 +92,12 @@ def n_tied_targets(users: np.ndarray, times: np.ndarray) -> int:
 
 
 def drawn_by_token(tokens: np.ndarray, share: float) -> np.ndarray:
-    """A share of tokens, drawn with a fixed seed: neither their order nor the seed of a run changes
-    which ones, and a smaller share is a part of a larger one.
+    """Draw a share of tokens with a fixed seed: the result depends neither on their order nor on
+    the seed of a run, and a smaller share is a subset of a larger one.
 
     Args:
-        tokens: different texts, ``(n,)``.
-        share: in [0, 1].
+        tokens: unique texts, ``(n,)``.
+        share: share in [0, 1].
 
     Returns:
         positions of ``round(share * n)`` tokens.
@@ -106,10 +107,10 @@ def drawn_by_token(tokens: np.ndarray, share: float) -> np.ndarray:
 
 
 def prefixes(users: np.ndarray) -> Prefixes:
-    """Every event of a user but the first, after all events before it.
+    """Every event of a user except the first, after all events before it.
 
     Args:
-        users: of each event, ``(N,)``; the events of a user are neighbours, in order.
+        users: user of each event, ``(N,)``; the events of a user are adjacent and in order.
     """
     starts_user = _starts_user(users)
     first = np.flatnonzero(starts_user)
@@ -118,32 +119,32 @@ def prefixes(users: np.ndarray) -> Prefixes:
 
 
 def among_kept(given: Prefixes, kept: np.ndarray) -> Prefixes:
-    """Prefixes by rows of the kept events only; ``target`` is still a row of all events.
+    """Prefixes in terms of the kept events only; ``target`` is still a row of all events.
 
     Args:
         given: prefixes of all events.
         kept: ``(N,)`` bool.
 
     Returns:
-        the prefixes that keep at least one event.
+        prefixes that keep at least one event.
     """
-    row = np.cumsum(kept) - kept  # of an event, or of the next one that is kept
+    row = np.cumsum(kept) - kept  # row of an event, or of the next one that is kept
     first, end = row[given.first], row[given.end]
     follows = end > first
     return Prefixes(given.target[follows], first[follows], end[follows])
 
 
 def windows(rows: np.ndarray, users: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
-    """Targets in runs of at most ``length``, counted from a user's latest; only the first run is
-    shorter.
+    """Divide targets into runs of at most ``length``, counted from a user's latest; only the first
+    run may be shorter.
 
     Args:
         rows: events that are targets, ascending, ``(n,)``.
-        users: of each, ``(n,)``.
-        length: targets of a window, at most.
+        users: user of each target, ``(n,)``.
+        length: maximum number of targets in a window.
 
     Returns:
-        the first and the last target of each window, as places in ``rows``.
+        first and last target of each window, as indices into ``rows``.
     """
     ends_run = np.r_[(np.diff(rows) != 1) | (np.diff(users) != 0), True]
     last = np.flatnonzero(steps_to_end(ends_run) % length == 0)
@@ -151,11 +152,11 @@ def windows(rows: np.ndarray, users: np.ndarray, length: int) -> tuple[np.ndarra
 
 
 def users_by_start(users: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """Rows of the users in the order of their first times; the rows of a user keep their order.
+    """Sort the rows of users by each user's first time; the rows of a user keep their order.
 
     Args:
-        users: of each event, ``(N,)``; the events of a user are neighbours, in order of time.
-        times: likewise.
+        users: user of each event, ``(N,)``; the events of a user are adjacent and sorted by time.
+        times: time of each event, ``(N,)``.
 
     Returns:
         ``(N,)`` row numbers.
@@ -167,25 +168,25 @@ def users_by_start(users: np.ndarray, times: np.ndarray) -> np.ndarray:
 
 
 def rows_of_runs(first: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """The rows ``[first, first + size)`` of each run, one run after the other.
+    """The rows ``[first, first + size)`` of each run, one run after another.
 
     Args:
-        first: of each run, ``(n,)``.
-        size: likewise.
+        first: first row of each run, ``(n,)``.
+        size: size of each run, ``(n,)``.
     """
     ends = np.cumsum(size)
     return np.repeat(first - ends + size, size) + np.arange(size.sum())
 
 
 def leave_one_out(users: np.ndarray, n_left_out: int) -> list[np.ndarray]:
-    """Training rows, then for each of the last events the rows that are left out.
+    """Training rows, then the held-out rows for each of the last events.
 
     Args:
-        users: of each event, ``>= 0``, ``(N,)``, in order of time.
-        n_left_out: events that are left out of each user; at least one stays in training.
+        users: user of each event, ``>= 0``, ``(N,)``, sorted by time.
+        n_left_out: number of events to hold out per user; at least one stays in training.
 
     Returns:
-        ``1 + n_left_out`` arrays, users in the order in which they appear.
+        ``1 + n_left_out`` arrays, with users in the order of their first row.
     """
     order = _as_neighbours(users)
     users = users[order]
@@ -199,7 +200,7 @@ def leave_one_out(users: np.ndarray, n_left_out: int) -> list[np.ndarray]:
 
 
 def _as_neighbours(users: np.ndarray) -> np.ndarray:
-    """Rows of each user one after another, users in the order in which they appear."""
+    """Rows grouped by user, with users in the order of their first row."""
     runs_of_user = np.bincount(users[_starts_user(users)])
     if runs_of_user.max(initial=0) <= 1:
         return np.arange(len(users))
@@ -212,7 +213,7 @@ def _starts_user(users: np.ndarray) -> np.ndarray:
 
 
 def cut_at_moments(times: np.ndarray, cuts: list[int]) -> list[int]:
-    """Row numbers near ``cuts`` that do not divide events with the same time: these go to the later
+    """Row numbers near ``cuts`` that do not separate events at the same time: these go to the later
     side.
 
     Args:
@@ -220,13 +221,13 @@ def cut_at_moments(times: np.ndarray, cuts: list[int]) -> list[int]:
         cuts: row numbers in ``[0, N]``.
 
     Returns:
-        the edges of ``len(cuts) + 1`` parts, from 0 to ``N``.
+        edges of ``len(cuts) + 1`` parts, from 0 to ``N``.
     """
     moments = np.append(times, np.inf)[cuts]
     return [0, *np.searchsorted(times, moments).tolist(), len(times)]
 
 
 def steps_to_end(is_end: np.ndarray) -> np.ndarray:
-    """How far each row is from the end of its run, 0 at the end itself."""
+    """Distance of each row from the end of its run, 0 at the end itself."""
     ends = np.flatnonzero(is_end)
     return np.repeat(ends, np.diff(ends, prepend=-1)) - np.arange(len(is_end))

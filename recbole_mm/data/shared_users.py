@@ -1,7 +1,7 @@
-"""Users that data sets have in common, by their tokens, and data sets whose users are left out of
+"""Users that data sets have in common, by their tokens, and data sets whose users are excluded from
 another one (``exclude_users_of``).
 
-Equal tokens need not be the same person: data sets that number their users share tokens only.
+Equal tokens need not mean the same person: data sets that number their users only share tokens.
 """
 
 from pathlib import Path
@@ -23,12 +23,12 @@ class SharedUsers(NamedTuple):
     """How many users a target shares with the data of a pre-training.
 
     Attributes:
-        source: name of the data of the pre-training.
+        source: name of the pre-training data.
         target: name of the target.
-        n_shared: users with the same token.
-        n_target: users of the target.
-        n_source: users of the source, with those that are left out.
-        n_left_out: how many of them are left out (``exclude_users_of``).
+        n_shared: number of users with the same token.
+        n_target: number of users of the target.
+        n_source: number of users of the source, including excluded ones.
+        n_left_out: number of excluded users (``exclude_users_of``).
     """
 
     source: str
@@ -41,20 +41,23 @@ class SharedUsers(NamedTuple):
     def __str__(self) -> str:
         text = (
             f"{self.n_shared:,} of the {self.n_target:,} users of {self.target} have the token of a "
-            f"user of {self.source}, the data of the pre-training"
+            f"user of {self.source}, the pre-training data"
         )
         if self.n_left_out:
-            text += f", of whose {self.n_source:,} users {self.n_left_out:,} are left out (exclude_users_of)"
-        remedy = "; exclude_users_of: targets in the pretrain stage leaves these users out of it"
+            text += (
+                f"; {self.n_left_out:,} of its {self.n_source:,} users are excluded "
+                f"(exclude_users_of)"
+            )
+        remedy = "; exclude_users_of: targets in the pretrain stage excludes these users from it"
         return text + (remedy if self.n_shared else "")
 
 
 def shared_users(source, target) -> SharedUsers | None:
-    """What the data of two configurations share; ``None`` if files do not exist.
+    """The users that the data of two configurations share; ``None`` if files do not exist.
 
     Args:
-        source: of a pretrain stage.
-        target: of a finetune stage.
+        source: configuration of a pretrain stage.
+        target: configuration of a finetune stage.
     """
     names = [domains_of(config) or [config["dataset"]] for config in (source, target)]
     excluded = excluded_parts(source)
@@ -75,15 +78,15 @@ def shared_users(source, target) -> SharedUsers | None:
 
 
 def users_of(config, names: list[str]) -> set[str]:
-    """Tokens of the users of data sets that lie beside that of a configuration; of a mixture those of
-    its domains.
+    """Tokens of the users of data sets next to that of a configuration; for a mixture, those of its
+    domains.
 
     Args:
-        config: says where they lie, and how their files are written.
-        names: of the data sets.
+        config: configuration that determines their location and file format.
+        names: names of the data sets.
 
     Raises:
-        DatasetError: a data set has no interactions, or no column of users.
+        DatasetError: a data set has no interactions, or no user column.
     """
     users: set[str] = set()
     for name in names:
@@ -95,7 +98,7 @@ def users_of(config, names: list[str]) -> set[str]:
         if not files:
             raise DatasetError(
                 f"exclude_users_of: {domain_folder(config, name) / name}.inter does not exist; create the data set "
-                f"{name!r} first, or leave it out"
+                f"{name!r} first, or remove it there"
             )
         users = users.union(*(_users_in(file, config) for file in files))
     return users
@@ -121,6 +124,6 @@ def plain_tokens(tokens, of_mixture: bool):
 
     Args:
         tokens: a pandas Index.
-        of_mixture: whether each begins with the name of a domain.
+        of_mixture: whether each token starts with the name of a domain.
     """
     return tokens.map(lambda token: token.partition(SEPARATOR)[2]) if of_mixture else tokens

@@ -13,10 +13,10 @@ def numbered(columns: list[pd.Categorical]) -> tuple[list[np.ndarray], np.ndarra
     """Number the tokens of columns that share their ids.
 
     Args:
-        columns: of tokens, or missing values.
+        columns: columns of tokens or missing values.
 
     Returns:
-        the ids of each column, int64; the tokens by id, padding first.
+        ids of each column, int64; tokens by id, padding first.
     """
     joined = columns[0] if len(columns) == 1 else pd.api.types.union_categoricals(columns)
     ids, found = _by_occurrence(joined)
@@ -26,12 +26,13 @@ def numbered(columns: list[pd.Categorical]) -> tuple[list[np.ndarray], np.ndarra
 
 
 def _by_occurrence(tokens: pd.Categorical) -> tuple[np.ndarray, list[str]]:
-    """Number tokens from 0 as they occur, -1 for a missing one; the tokens by number."""
+    """Number tokens from 0 as they occur, -1 for a missing one; also return the tokens by
+    number."""
     codes = tokens.codes
     latest = np.maximum.accumulate(codes)
     if len(latest) and latest[0] <= 0 and latest[-1] == len(tokens.categories) - 1:
         n_steps = np.count_nonzero(latest[1:] != latest[:-1])
-        if n_steps == int(latest[-1]) - int(latest[0]):  # each of 1
+        if n_steps == int(latest[-1]) - int(latest[0]):  # each step is 1
             return codes.astype(np.int64), tokens.categories.tolist()
     numbers, found = pd.factorize(tokens)
     return numbers, found.categories[found.codes].tolist()
@@ -46,10 +47,10 @@ def categorical(tokens) -> pd.Categorical:
 
 
 class IdOfToken(Mapping):
-    """The id of each token; the table is made when it is first asked.
+    """The id of each token; the table is created on first use.
 
     Args:
-        tokens: by id.
+        tokens: tokens by id.
     """
 
     def __init__(self, tokens: np.ndarray):

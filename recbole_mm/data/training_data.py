@@ -1,6 +1,6 @@
-"""What is recorded of the data that a model is trained on: names, domains, users left out, and terms.
+"""Records of the data that a model is trained on: names, domains, excluded users, and terms.
 
-A record is plain data, which checkpoints and bundles hold. A list of records begins with the first
+A record is plain data in checkpoints and bundles. A list of records starts with the first
 pre-training.
 """
 
@@ -21,17 +21,19 @@ KINDS: dict[str, Any] = {
     "without_users_of": list[str],
     "terms": dict[str, str | None],
 }
-"""Of the entries of a record: the data set, ``train_stage``, its domains if it is a mixture, data sets
-whose users are left out, and the terms of the data set or of each domain, as its card has them."""
+"""Types of the entries of a record: the data set, ``train_stage``, its domains if it is a mixture,
+data sets whose users are excluded, and the terms of the data set or of each domain, from its
+card."""
 
 UNKNOWN: Record = {
     "name": None, "stage": "pretrain", "domains": [], "without_users_of": [], "terms": {},
 }  # fmt: skip
-"""A pre-training on data that nothing is known of."""
+"""A pre-training on unknown data."""
 
 
 def training_data(config) -> Record:
-    """The record of the data set of a configuration, with the terms in the cards beside its files."""
+    """The record of the data set of a configuration, with the terms in the cards next to its
+    files."""
     root, domains = Path(config["data_path"]).parent, domains_of(config)
     return {
         "name": str(config["dataset"]),
@@ -48,7 +50,7 @@ def recorded(records) -> list[Record]:
 
 
 def well_formed(records) -> list[Record]:
-    """The records if all have the form that we write; an empty list otherwise."""
+    """The records if all are valid; an empty list otherwise."""
     if not isinstance(records, list) or not all(map(_is_record, records)):
         return []
     return [{key: record[key] for key in KINDS} for record in records]

@@ -1,4 +1,4 @@
-"""Importing RecBole registers our models: the package itself imports nothing until then."""
+"""Registration of our models when RecBole is imported; until then, this package imports nothing."""
 
 import importlib
 import sys
@@ -13,7 +13,7 @@ def open_door() -> None:
     """Register with RecBole now if it is loaded, else as soon as it is imported.
 
     Raises:
-        RecBoleError: it is loaded in a version that is not known here, or a patch does not apply.
+        RecBoleError: the loaded version is not supported, or a patch does not apply.
     """
     if "recbole" in sys.modules:
         refuse_unknown_version(sys.modules["recbole"].__version__)
@@ -35,8 +35,8 @@ class _WithRecBole:
     """Patches and registers around the first import of ``recbole``.
 
     Raises:
-        RecBoleError: by the import, where RecBole is missing or not of a version that is known here, or a
-            patch does not apply.
+        RecBoleError: RecBole is missing or its version not supported, or a patch does not apply;
+            raised by the import.
     """
 
     _searching = False

@@ -1,8 +1,8 @@
-"""Answers to what RecBole asks by the name of a model: its class, its data set and its trainer.
+"""RecBole's lookups by the name of a model: its class, its data set and its trainer.
 
 RecBole imports ``recbole.model.sequential_recommender.<lower>`` and looks for ``<Model>Dataset`` in
-``recbole.data.dataset`` and for ``<Model>Trainer`` in ``recbole.trainer``. Nothing of ours, and no
-module of a user's model, is imported before it asks.
+``recbole.data.dataset`` and for ``<Model>Trainer`` in ``recbole.trainer``. No module of ours or of
+a user's model is imported before such a lookup.
 """
 
 import importlib.abc
@@ -16,11 +16,11 @@ from recbole_mm.config.own_models import installed_models, own_models
 PACKAGE = "recbole.model.sequential_recommender"
 QUICK_START = "recbole.quick_start.quick_start"
 RUN_FUNCTIONS = ("run", "run_recbole", "run_recboles", "objective_function", "load_data_and_model")
-"""Of the quick start, which other processes run too."""
+"""Functions of the quick start, which other processes run too."""
 
 
 class ModelFinder(importlib.abc.MetaPathFinder):
-    """Finds the module of a model that is not one of RecBole's; asked after all other finders."""
+    """Finds the module of a model outside RecBole, after all other finders."""
 
     def find_spec(self, fullname, *_):
         package, _, lower = fullname.rpartition(".")
@@ -29,7 +29,7 @@ class ModelFinder(importlib.abc.MetaPathFinder):
 
 
 class _ModelLoader(importlib.abc.Loader):
-    """Makes a module that has the model's class, once it is asked for."""
+    """Creates a module that provides the model's class on request."""
 
     def __init__(self, model: str):
         self.model = model
@@ -39,15 +39,15 @@ class _ModelLoader(importlib.abc.Loader):
 
 
 def answer(module, find: Callable[[str], object | None]) -> None:
-    """Let ``find`` answer for the attributes that a module does not have (PEP 562).
+    """Let ``find`` provide the attributes that a module does not have (PEP 562).
 
     Raises:
-        RuntimeError: another package answers already.
+        RuntimeError: another package already does this.
     """
     if hasattr(module, "_answers_for_recbole_mm"):
         return
     if hasattr(module, "__getattr__"):
-        raise RuntimeError(f"{module.__name__} has a __getattr__ of its own: cannot add to it")
+        raise RuntimeError(f"{module.__name__} already has a __getattr__; cannot add to it")
 
     def look_up(name: str):
         found = find(name)
@@ -60,7 +60,7 @@ def answer(module, find: Callable[[str], object | None]) -> None:
 
 
 def find_dataset_class(name: str) -> type | None:
-    """For ``<Model>Dataset``."""
+    """The class for ``<Model>Dataset``."""
     model = name.removesuffix("Dataset")
     if model == name or source_of(model) is None:
         return None
@@ -70,7 +70,7 @@ def find_dataset_class(name: str) -> type | None:
 
 
 def find_trainer_class(name: str) -> type | None:
-    """For ``<Model>Trainer``; a model that is neither multi-modal nor free of training has RecBole's
+    """The class for ``<Model>Trainer``; a model that is trained and not multi-modal has RecBole's
     trainer."""
     model = name.removesuffix("Trainer")
     if model == name or source_of(model) is None:
@@ -84,7 +84,7 @@ def find_trainer_class(name: str) -> type | None:
 
 
 def is_multi_modal(model: str) -> bool:
-    """Whether a model reads item features of ours, and so can be transferred."""
+    """Whether a model reads our item features and can therefore be transferred."""
     from recbole_mm.model.abstract_recommender import MultiModalRecommender
 
     source = source_of(model)
@@ -92,10 +92,10 @@ def is_multi_modal(model: str) -> bool:
 
 
 def model_class(model: str) -> type:
-    """The class of a model that is not one of RecBole's.
+    """The class of a model outside RecBole.
 
     Raises:
-        ConfigError: it cannot be imported, or is not a sequential model.
+        ConfigError: the class cannot be imported, or is not a sequential model.
     """
     from recbole.model.abstract_recommender import SequentialRecommender
 
@@ -103,7 +103,7 @@ def model_class(model: str) -> type:
     found = source.load()
     if not issubclass(found, SequentialRecommender):
         raise ConfigError(
-            f"model {str(source)!r} has to be a subclass of "
+            f"model {str(source)!r} must be a subclass of "
             f"recbole_mm.model.abstract_recommender.MultiModalRecommender, or of RecBole's "
             f"SequentialRecommender for a model without item features"
         )

@@ -1,7 +1,7 @@
-"""All that is changed in RecBole: what each change needs of it, and what breaks without it.
+"""All changes to RecBole: what each change needs, and what breaks without it.
 
-A change that looks for something that a newer RecBole has moved is not applied, and the import of
-RecBole ends with an error that names it; ``recbole-mm doctor`` names it too.
+A change is not applied if a newer RecBole has moved something that it needs; the import of RecBole
+then fails with an error that names the change, and ``recbole-mm doctor`` names it too.
 """
 
 import importlib
@@ -23,14 +23,14 @@ from recbole_mm.tools.recbole_version import INSTALL, RecBoleError
 
 
 class Patch(NamedTuple):
-    """One change of RecBole.
+    """One change to RecBole.
 
     Attributes:
-        apply: makes it; may be called again.
-        needs: places that RecBole must have, as ``module:name.name``, or ``module:name uses word`` for
-            a function whose code must name the word.
-        breaks: what does not work without it.
-        is_on: whether it acts now.
+        apply: function that makes the change; it may be called again.
+        needs: names that RecBole must have, as ``module:name.name``, or ``module:name uses word``
+            for a function whose code must use the word.
+        breaks: description of what does not work without the change.
+        is_on: function that tells whether the change is in effect.
     """
 
     apply: Callable[[], None]
@@ -43,13 +43,13 @@ class Patch(NamedTuple):
         return self.apply.__name__
 
     def problem(self, quick_start: bool = True) -> str | None:
-        """Why it cannot be applied or does not act, ``None`` if it does.
+        """Apply the change; return why that fails or has no effect, ``None`` if it works.
 
         Args:
-            quick_start: look into RecBole's quick start too, although it is not imported yet.
+            quick_start: whether RecBole's quick start is checked too, even if not imported yet.
 
         Raises:
-            ImportError: of another package than RecBole.
+            ImportError: another package than RecBole cannot be imported.
         """
         quick_start = quick_start or QUICK_START in sys.modules
         needs = [need for need in self.needs if quick_start or not need.startswith(QUICK_START)]
@@ -63,15 +63,15 @@ class Patch(NamedTuple):
         except ImportError as error:
             _raise_unless_of_recbole(error)
             return str(error)
-        return None if self.is_on() else "it was applied, but does not act"
+        return None if self.is_on() else "it was applied, but has no effect"
 
 
 class Failure(NamedTuple):
     """A patch that does not apply.
 
     Attributes:
-        patch: which.
-        reason: in words.
+        patch: patch that failed.
+        reason: reason as text.
     """
 
     patch: Patch
@@ -79,7 +79,7 @@ class Failure(NamedTuple):
 
 
 class PatchError(RecBoleError):
-    """A RecBole that has moved what is patched.
+    """The installed RecBole has moved what is patched.
 
     Args:
         failures: patches that do not apply.
@@ -93,13 +93,13 @@ class PatchError(RecBoleError):
             for patch, reason in failures
         )
         super().__init__(
-            f"RecBole {version} is not known here, patches do not apply: {listing}. Install the release "
-            f"that they are made for: {INSTALL}; recbole-mm doctor has more"
+            f"RecBole {version} is not supported, patches do not apply: {listing}. Install the "
+            f"release that they were made for: {INSTALL}; see recbole-mm doctor for more"
         )
 
 
 def patch_before_import() -> None:
-    """What is needed before RecBole is imported or a Config is made.
+    """Apply what is needed before RecBole is imported or a Config is created.
 
     Raises:
         PatchError: a patch does not apply.
@@ -108,7 +108,7 @@ def patch_before_import() -> None:
 
 
 def patch_after_import() -> None:
-    """Patches of RecBole's own classes, and the registration of our models.
+    """Patch RecBole's own classes and register our models.
 
     Raises:
         PatchError: a patch does not apply.
@@ -137,13 +137,14 @@ def _exists(need: str) -> bool:
 
 
 def _raise_unless_of_recbole(error: ImportError) -> None:
-    """RecBole has moved what it lacks itself; another package is missing, or does not fit."""
+    """Raise an error that is about a missing or incompatible package other than RecBole; what
+    RecBole itself lacks has moved."""
     if unfit_package(error) != "recbole":
         raise error
 
 
 def _has_mark(module: str, path: str, mark: str) -> bool:
-    """Whether a function or class in a loaded module has the mark that our replacement sets."""
+    """Whether a function or class in a loaded module has the mark set by our replacement."""
     found = sys.modules[module]
     for name in path.split("."):
         found = getattr(found, name)
@@ -175,7 +176,7 @@ BEFORE_IMPORT = (
     Patch(
         patches.import_sklearn_when_it_is_called,
         (),
-        "a quick start: every command and every process of a comparison would import scikit-learn",
+        "a fast start: every command and every process of a comparison would import scikit-learn",
         lambda: (
             AroundImport.waits_for(patches.METRICS)
             or bool({patches.METRICS, "sklearn"} & set(sys.modules))
@@ -186,7 +187,7 @@ AFTER_IMPORT = (
     Patch(
         patches.import_the_compiler_when_it_is_called,
         (),
-        "a quick start: every training would import torch's compiler",
+        "a fast start: every training would import torch's compiler",
         lambda: (
             "torch._dynamo" in sys.modules or torch.optim.Adam.step.__code__.co_name != "_use_grad"
         ),
@@ -194,7 +195,7 @@ AFTER_IMPORT = (
     Patch(
         register.look_among_sequential_models_first,
         ("recbole.utils.utils:get_model uses import_module",),
-        "a quick start: every command would import all of RecBole's general models, and scikit-learn",
+        "a fast start: every command would import all of RecBole's general models, and scikit-learn",
         lambda: _has_mark("recbole.utils", "get_model", "__wrapped__"),
     ),
     Patch(
@@ -216,7 +217,7 @@ AFTER_IMPORT = (
             "recbole.trainer:Trainer.evaluate uses load",
             f"{QUICK_START}:load_data_and_model uses load",
         ),
-        "testing and resuming from a checkpoint, without executing what is in it",
+        "testing and resuming from a checkpoint, without executing code in it",
         lambda: hasattr(torch.load, "loads_recbole"),
     ),
     Patch(
@@ -247,8 +248,7 @@ AFTER_IMPORT = (
             "recbole.data.utils:create_dataset uses pickle",
             "recbole.data.utils:load_split_dataloaders uses pickle",
         ),
-        "safety: a data set that lies beside a checkpoint would be unpickled, which executes what is "
-        "in it",
+        "safety: a data set next to a checkpoint would be unpickled, which executes code in it",
         lambda: sys.modules["recbole.data.utils"].pickle is patches.ClosedPickle,
     ),
     Patch(

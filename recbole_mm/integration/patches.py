@@ -1,8 +1,8 @@
-"""Patches of RecBole 1.2 for a current numpy, pandas and torch: one function, one reason each.
+"""Patches of RecBole 1.2 for current versions of numpy, pandas and torch: one function per reason.
 
-Every patch is narrow (it acts on RecBole's own calls, not on the process), may be applied twice,
-and goes away by deleting its function, and its entry in :mod:`~recbole_mm.integration.patch_list`,
-once RecBole no longer needs it.
+Every patch is narrow (it affects RecBole's own calls, not the process) and may be applied twice.
+Once RecBole no longer needs it, delete its function and its entry in
+:mod:`~recbole_mm.integration.patch_list`.
 """
 
 import functools
@@ -34,41 +34,42 @@ NUMPY_ALIASES = {
 
 
 def restore_numpy_aliases():
-    """numpy 2 dropped four aliases that RecBole's Config reads."""
+    """Restore four aliases that RecBole's Config reads and numpy 2 dropped."""
     for name, scalar in NUMPY_ALIASES.items():
         if name not in np.__dict__:
             setattr(np, name, scalar)
 
 
 def silence_warnings_without_a_remedy():
-    """Warnings at lines of RecBole, about which a user can do nothing.
+    """Silence warnings at lines of RecBole that a user cannot fix.
 
     Among them: torch's about ``torch.cuda.amp.GradScaler`` and pandas' about chained ``fillna`` and
-    ``Series.agg(len)``. Warnings at the user's and at our own lines stay.
+    ``Series.agg(len)``. Warnings at the user's and our own lines are still shown.
     """
     for category in (FutureWarning, DeprecationWarning, pd.errors.ChainedAssignmentError):
         warnings.filterwarnings("ignore", category=category, module=r"recbole\.")
-    # columns of pandas 3 are read-only, and RecBole writes to none of its tensors of them
+    # columns of pandas 3 are read-only, and RecBole does not write to its tensors of them
     message = "The given NumPy array is not writable"
     warnings.filterwarnings("ignore", message, category=UserWarning, module=r"recbole\.")
-    # as Python 3.12 compiles formulas in docstrings; the module is a path here
+    # when Python 3.12 compiles formulas in docstrings; the module is a path here
     warnings.filterwarnings("ignore", "invalid escape", SyntaxWarning, r".*\brecbole\b")
 
 
 def switch_off_anomaly_detection():
-    """Importing RecBole's sequential models switches autograd's anomaly detection on (in SINE).
+    """Switch off autograd's anomaly detection, which RecBole's SINE switches on when imported.
 
-    It checks every gradient of every model of the process for NaN and halves the speed. A user who
-    wants it calls ``torch.autograd.set_detect_anomaly(True)`` after the import.
+    It checks every gradient of every model of the process for NaN and halves the speed. To use it,
+    call ``torch.autograd.set_detect_anomaly(True)`` after the import.
     """
     importlib.import_module("recbole.model.sequential_recommender.sine")
     torch.autograd.set_detect_anomaly(False)
 
 
 def leave_numbers_in_the_collector():
-    """ItemCoverage, GiniIndex and kin keep counts in the collector, which calls ``.cpu()`` on all.
+    """Let the collector keep numbers: it calls ``.cpu()`` on everything, but ItemCoverage,
+    GiniIndex and similar metrics store counts in it.
 
-    The counts are set aside while RecBole's function moves the tensors, then put back.
+    The counts are removed while RecBole's function moves the tensors, then put back.
     """
     from recbole.evaluator import Collector
 
@@ -94,10 +95,11 @@ def leave_numbers_in_the_collector():
 
 
 def keep_modules_out_of_other_parameters():
-    """FDSA and SASRecF pickle a submodule, and with it the whole data set, into each checkpoint.
+    """Keep submodules out of checkpoints: FDSA and SASRecF pickle one, and with it the whole data
+    set.
 
     Such a checkpoint names more classes than can be allowed when it is loaded. The submodule's
-    parameters are in the ``state_dict`` as well, so it is left out of the other parameters.
+    parameters are in the ``state_dict`` as well, so it is omitted from the other parameters.
     """
     from recbole.model.abstract_recommender import AbstractRecommender
 
@@ -115,9 +117,9 @@ def keep_modules_out_of_other_parameters():
 
 
 def let_several_processes_make_a_folder():
-    """Of two processes that find a folder missing, RecBole lets the slower one fail.
+    """Let two processes create the same missing folder; in RecBole, the slower one fails.
 
-    The modules of RecBole have ``ensure_dir`` by name, so it is replaced in each that is loaded.
+    RecBole's modules import ``ensure_dir`` by name, so it is replaced in each loaded module.
     """
     from recbole.utils import utils
 
@@ -136,7 +138,7 @@ def let_several_processes_make_a_folder():
 
 
 def give_sparse_matrices_their_update():
-    """scipy 1.13 dropped ``dok_matrix._update``, by which RecBole's graph models fill theirs.
+    """Restore ``dok_matrix._update``, which RecBole's graph models use and scipy 1.13 dropped.
 
     LightGCN, NGCF, GCMC, NCL, SpectralCF, KGIN and MCCLK call it. Only the missing name is added.
     """
@@ -152,10 +154,10 @@ def give_sparse_matrices_their_update():
 
 
 def leave_pickled_data_sets_closed():
-    """RecBole unpickles a data set that a key names, or that lies in ``checkpoint_dir``.
+    """Prevent RecBole from unpickling a data set that a key names or that is in ``checkpoint_dir``.
 
-    Unpickling executes what the author of the file wants. The file may come with a checkpoint,
-    whose configuration names it. RecBole's module of data gets a ``pickle`` that reads nothing.
+    Unpickling executes any code from the author of the file, which may come with a checkpoint whose
+    configuration names it. RecBole's data module gets a ``pickle`` that reads nothing.
     """
     from recbole.data import utils
 
@@ -163,22 +165,22 @@ def leave_pickled_data_sets_closed():
 
 
 class ClosedPickle:
-    """What RecBole's module of data asks of ``pickle``."""
+    """The part of ``pickle`` that RecBole's data module uses."""
 
     dump = staticmethod(pickle.dump)
 
     @staticmethod
     def load(file):
         raise ConfigError(
-            f"{file.name}: a data set that RecBole has pickled. Reading it executes whatever code is "
-            f"in it, so it is not read after `import recbole_mm`. Delete the file or move it out of "
+            f"{file.name}: a data set that RecBole has pickled. Reading it executes any code in it, "
+            f"so it is not read after `import recbole_mm`. Delete the file or move it out of "
             f"checkpoint_dir; the data set is loaded from its .inter file"
         )
 
 
 def share_the_empty_set_of_used_items():
-    """RecBole's RepeatableSampler makes an empty set for each user, which takes 216 bytes, and is made
-    for the validation and again for the test. Nothing is put into these sets: all are the same one.
+    """Share one empty set among all users: RecBole's RepeatableSampler creates one of 216 bytes for
+    each user, for the validation and again for the test. Nothing is added to these sets.
     """
     from recbole.sampler import RepeatableSampler
 
@@ -190,9 +192,11 @@ def share_the_empty_set_of_used_items():
 
 
 def fill_missing_values():
-    """pandas 3 leaves a column as it is when RecBole fills it by ``feat[field].fillna(inplace=True)``.
+    """Fill missing values, since with pandas 3 RecBole's ``feat[field].fillna(inplace=True)`` has
+    no effect on the column.
 
-    Missing ids become 0, and missing numbers the mean of their column, before RecBole looks for them.
+    Missing ids become 0, and missing numbers the mean of their column, before RecBole's own
+    function.
     """
     from recbole.data.dataset import Dataset
     from recbole.utils import FeatureType
@@ -217,9 +221,9 @@ def fill_missing_values():
 
 
 def read_missing_sequences():
-    """Likewise where RecBole reads a file: a missing sequence becomes an empty one.
+    """Replace missing sequences by empty ones when RecBole reads a file.
 
-    RecBole's module of the data set gets a ``pandas`` with a ``read_csv`` that does it.
+    RecBole's data set module gets a ``pandas`` with a ``read_csv`` that does this.
     """
     from recbole.data.dataset import dataset
 
@@ -227,9 +231,10 @@ def read_missing_sequences():
 
 
 def measure_each_sequence():
-    """pandas 3 takes ``Series.agg(len)`` for the number of rows; RecBole wants the length of each value.
+    """Make ``Series.agg(len)`` return the length of each value, as RecBole expects; in pandas 3 it
+    is the number of rows.
 
-    ``Series.agg`` is wrapped; only calls with ``len`` from inside ``recbole`` differ from before.
+    ``Series.agg`` is wrapped; only calls with ``len`` from inside ``recbole`` behave differently.
     """
     original = pd.Series.agg
     if getattr(original, "measures_each", False):
@@ -246,7 +251,7 @@ def measure_each_sequence():
 
 
 class PandasOfDataSet:
-    """What RecBole's module of the data set asks of ``pandas``."""
+    """The ``pandas`` that RecBole's data set module uses."""
 
     def __getattr__(self, name):
         return getattr(pd, name)
@@ -261,9 +266,10 @@ class PandasOfDataSet:
 
 
 def open_tensorboard_when_it_is_written():
-    """RecBole's trainer opens a file of TensorBoard, with a thread, for a model that is only tested.
+    """Open TensorBoard's file only when it is written: RecBole's trainer opens one, with a thread,
+    even for a model that is only tested.
 
-    Every trainer that a process makes would keep its thread.
+    Every trainer that a process creates would keep its thread.
     """
     from recbole.utils import utils
 
@@ -285,10 +291,11 @@ def open_tensorboard_when_it_is_written():
 
 
 def draw_grids_with_a_current_hyperopt():
-    """hyperopt 0.2.7 and later draw with ``Generator.integers``, but RecBole's exhaustive search gives
-    them a ``RandomState``, which has no such method: ``algo="exhaustive"`` fails in the first trial.
+    """Give RecBole's tuning module a ``RandomState`` with the method ``integers``.
 
-    RecBole's module of tuning gets a ``RandomState`` that has both names.
+    hyperopt 0.2.7 and later draw with ``Generator.integers``, but RecBole's exhaustive search
+    passes them a ``RandomState`` without this method: ``algo="exhaustive"`` fails in the first
+    trial.
     """
     from recbole.trainer import hyper_tuning
 
@@ -301,7 +308,7 @@ class _RandomState(np.random.RandomState):
 
 
 class _NumpyOfTuning:
-    """What RecBole's module of tuning asks of ``numpy``; its plots need ``np.str``."""
+    """The part of ``numpy`` that RecBole's tuning module uses; its plots need ``np.str``."""
 
     array, prod, str = staticmethod(np.array), staticmethod(np.prod), str
 
@@ -310,16 +317,17 @@ class _NumpyOfTuning:
 
 
 def import_sklearn_when_it_is_called():
-    """RecBole's metrics import scikit-learn, and so scipy's statistics, for AUC, MAE and RMSE alone."""
+    """Delay the import of scikit-learn, and with it scipy's statistics, which RecBole's metrics
+    only need for AUC, MAE and RMSE."""
     if "sklearn" not in sys.modules:
         AroundImport.install(METRICS, _late_sklearn)
 
 
 def import_the_compiler_when_it_is_called():
-    """torch's optimizers import its compiler (torch._dynamo), 2 s of work, to exclude methods of theirs
-    from what it compiles, also where nothing is compiled.
+    """Delay the import of torch's compiler (torch._dynamo), which takes 2 s: torch's optimizers
+    import it to exclude their methods from compilation, even if nothing is compiled.
 
-    Their steps still record no gradients; where the compiler is loaded already, nothing is changed.
+    Their steps still record no gradients; if the compiler is already loaded, nothing is changed.
     """
     if "torch._dynamo" in sys.modules:
         return
@@ -341,7 +349,7 @@ def _late_sklearn() -> AbstractContextManager[None]:
 
 
 def _late_metric(name: str) -> Callable:
-    if name.startswith("__"):  # what the import system asks of a module
+    if name.startswith("__"):  # requested by the import system
         raise AttributeError(name)
 
     def metric(*arguments, **options):

@@ -1,7 +1,7 @@
-"""What RecBole's quick start wants of ray: ``tune.report``, and nothing else.
+"""The only part of ray that RecBole's quick start needs: ``tune.report``.
 
-``from ray import tune`` stops the import of RecBole where ray is not installed, and takes seconds
-where it is. Its call ``tune.report(**metrics)`` is that of ray 2.6; later releases take a dictionary.
+``from ray import tune`` makes the import of RecBole fail if ray is not installed, and takes seconds
+if it is. RecBole calls ``tune.report(**metrics)`` as in ray 2.6; later releases take a dictionary.
 """
 
 import sys
@@ -12,18 +12,19 @@ from recbole_mm.integration.stand_ins import stand_ins
 
 
 class Tune:
-    """Takes the place of ``ray.tune`` in RecBole's quick start."""
+    """Replaces ``ray.tune`` in RecBole's quick start."""
 
     @staticmethod
     def report(**metrics) -> None:
-        """Hand the metrics to Ray Tune, in a process that has imported it; each of its trials has."""
+        """Pass the metrics to Ray Tune if this process has imported it, as each of its trials
+        has."""
         tune = sys.modules.get("ray.tune")
         if tune is not None:
             tune.report(metrics)
 
 
 def instead_of_ray() -> AbstractContextManager[None]:
-    """Within the block ``from ray import tune`` gives :class:`Tune`, whether ray is there or not."""
+    """Make ``from ray import tune`` return :class:`Tune` within the block, with or without ray."""
     package = ModuleType("ray")
     package.tune = Tune  # type: ignore[attr-defined]
     return stand_ins({"ray": package})

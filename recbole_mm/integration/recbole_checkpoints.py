@@ -1,5 +1,5 @@
-"""Checkpoints that RecBole's own functions load: plain data, or a pickle that names nothing else than
-what RecBole's trainer puts into one."""
+"""Checkpoints that RecBole's own functions load: plain data, or a pickle that names only what
+RecBole's trainer stores."""
 
 import functools
 import os
@@ -41,11 +41,11 @@ IN_RECBOLE_CHECKPOINTS = {
 
 
 def load_checkpoints_of_recbole():
-    """torch >= 2.6 refuses the pickled Config in a checkpoint of RecBole's trainer.
+    """Load checkpoints of RecBole's trainer, whose pickled Config torch >= 2.6 refuses.
 
-    ``torch.load`` is wrapped; only calls from inside ``recbole`` that do not say ``weights_only``
-    differ from before. They load plain data (our checkpoints, whose config they get as a Config),
-    and else a pickle that names nothing but what RecBole's trainer puts into one.
+    ``torch.load`` is wrapped; only calls from inside ``recbole`` without ``weights_only`` behave
+    differently. They load plain data (our checkpoints, whose config they get as a Config), or a
+    pickle that names only what RecBole's trainer stores.
     """
     original = torch.load
     if getattr(original, "loads_recbole", False):
@@ -63,10 +63,10 @@ def load_checkpoints_of_recbole():
 
 
 def read_checkpoint_of_recbole(path) -> dict:
-    """What RecBole's ``load_data_and_model`` reads of a checkpoint.
+    """Read a checkpoint as RecBole's ``load_data_and_model`` does.
 
     Raises:
-        UserError: not a checkpoint of a model that is known here, or a damaged one.
+        UserError: not a checkpoint of a known model, or a damaged one.
     """
     return _load_or_refuse(getattr(torch.load, "__wrapped__", torch.load), QUICK_START, path)
 
@@ -79,13 +79,12 @@ def _load_or_refuse(original, caller: str, f, *args, **kwargs):
         return _load_for_recbole(original, caller, f, *args, **kwargs)
     except FileNotFoundError:
         raise
-    except Exception as error:  # whatever a damaged file makes torch and RecBole raise
+    except Exception as error:  # a damaged file may make torch and RecBole raise anything
         if isinstance(error, UserError) and not isinstance(error, TorchFileError):
-            raise  # it names the file or the key
+            raise  # the message names the file or the key
         name = f if is_path else getattr(f, "name", "the file")
         raise UserError(
-            f"{name}: not a checkpoint of a model that is known here, or a damaged one "
-            f"({first_line(error)})"
+            f"{name}: not a checkpoint of a known model, or a damaged one ({first_line(error)})"
         ) from error
 
 
@@ -100,7 +99,7 @@ def _load_for_recbole(original, caller: str, f, *args, **kwargs):
             config = checkpoint["config"]
             kind = _run_config() if isinstance(config, _run_config_to_read()) else read.__base__
             config.__class__ = kind
-            if caller == QUICK_START:  # which runs what the configuration says
+            if caller == QUICK_START:  # it acts on the configuration
                 refuse_unusable(checkpoint["state_dict"], str(f), UserError)
                 checkpoint["config"] = _checked(config)
                 checkpoint["config"].__class__ = kind
@@ -116,7 +115,7 @@ def _load_for_recbole(original, caller: str, f, *args, **kwargs):
 
 
 def _checked(config):
-    """The Config of a checkpoint, of an admitted model and with the keys that this model reads."""
+    """The Config of a checkpoint, restricted to an admitted model and the keys that it reads."""
     from recbole_mm.config.plain import config_from_plain, config_to_plain
 
     model = model_name(config.final_config_dict["model"])
@@ -127,30 +126,31 @@ def _checked(config):
 
 
 class RefusedPickle(UserError, pickle.UnpicklingError):
-    """A checkpoint that names what no checkpoint of RecBole's has to."""
+    """A checkpoint that names something that no checkpoint of RecBole needs."""
 
 
 @functools.cache
 def _config_to_read() -> type:
-    """RecBole's Config for a file, which sets its state; making a new one evaluates strings."""
+    """A class for RecBole's Config in a file, which only sets its state; creating a new Config
+    would evaluate strings."""
     from recbole.config import Config
 
     def refuse(*_, **__):
-        raise RefusedPickle("the checkpoint would make a Config, which executes code")
+        raise RefusedPickle("the checkpoint would create a Config, which executes code")
 
     return type("Config", (Config,), {"__init__": refuse})
 
 
 class _ClassOfAModel:
-    """Takes the place of the class that a Config names; a file cannot make a model."""
+    """Replaces the class that a Config names; a file cannot create a model."""
 
     def __init__(self, *_, **__):
-        raise RefusedPickle("the checkpoint would make a model, which may execute code")
+        raise RefusedPickle("the checkpoint would create a model, which may execute code")
 
 
 @functools.cache
 def _run_config_to_read() -> type:
-    """Ours, which a checkpoint of our commands has, likewise."""
+    """The same class for our Config, which checkpoints of our commands contain."""
     return type("RunConfig", (_config_to_read(),), {})
 
 
@@ -161,17 +161,17 @@ def _run_config() -> type:
 
 
 class _RecBoleUnpickler(pickle._Unpickler):
-    """Imports only the names that a checkpoint of RecBole's trainer needs, and gives a state only to
-    the objects of a checkpoint: what is imported stays as it is.
+    """Imports only the names that a checkpoint of RecBole's trainer needs, and sets the state only
+    of objects in the checkpoint: imported objects are not changed.
 
-    It is Python's own unpickler, because the one in C does not let a class decide about states.
+    It is based on Python's own unpickler, since the one in C does not let a class control states.
     """
 
     def load_build(self):
         inst = self.stack[-2]
         if not isinstance(inst, (_config_to_read(), OrderedDict, np.dtype)):
             called = getattr(inst, "__qualname__", type(inst).__name__)
-            raise RefusedPickle(f"the checkpoint would change {called}, which it does not hold")
+            raise RefusedPickle(f"the checkpoint would change {called}, which it does not contain")
         super().load_build()
 
     dispatch: ClassVar = {**pickle._Unpickler.dispatch, pickle.BUILD[0]: load_build}
@@ -194,13 +194,13 @@ class _RecBoleUnpickler(pickle._Unpickler):
         if own is not None and own.module == module:
             return _ClassOfAModel
         raise RefusedPickle(
-            f"the checkpoint would import {module}.{name}, which RecBole's trainer puts into none. "
+            f"the checkpoint would import {module}.{name}, which RecBole's trainer never stores. "
             "If you trust its origin, load it with torch.load(..., weights_only=False)"
         )
 
 
 class _RecBolePickle:
-    """What ``torch.load(pickle_module=...)`` asks of a pickle module."""
+    """The interface that ``torch.load(pickle_module=...)`` needs."""
 
     Unpickler = _RecBoleUnpickler
 

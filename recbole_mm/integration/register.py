@@ -1,15 +1,15 @@
-"""The door into RecBole: models, data set, trainer and property files by a model's name.
+"""Registration in RecBole: models, data set, trainer and property files by a model's name.
 
 RecBole looks everything up by the model's name; :mod:`~recbole_mm.integration.lookup` answers for
-the models of this package and for those of the user. Their property files come after RecBole's
-defaults (:func:`~recbole_mm.config.load.layer_our_files`), and what a user gives is checked like
-everywhere else.
+the models of this package and of the user. Their property files come after RecBole's defaults
+(:func:`~recbole_mm.config.load.layer_our_files`), and the user's values are checked as everywhere
+else.
 
 Registration is a property of the process. A spawned process (``torch.multiprocessing.spawn``,
 ``multiprocessing`` with the spawn method, a Ray worker) unpickles the function that it runs by
-its module's name; RecBole's run functions are therefore made to name
-``recbole_mm.integration.spawned``, whose import registers again. A worker whose function neither
-belongs to RecBole's quick start nor imports :mod:`recbole_mm` knows RecBole's own models only.
+its module's name; RecBole's run functions therefore name ``recbole_mm.integration.spawned`` as
+their module, whose import registers again. A worker whose function neither belongs to RecBole's
+quick start nor imports :mod:`recbole_mm` only knows RecBole's own models.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ from recbole_mm.tools.imports import AroundImport
 
 
 def register():
-    """Make RecBole find our models and the user's by name. Calling it again changes nothing."""
+    """Make RecBole find our models and the user's by name. Calling it again has no effect."""
     answer_by_name()
     look_among_sequential_models_first()
     layer_our_property_files()
@@ -38,7 +38,8 @@ def register():
 
 
 def answer_by_name():
-    """RecBole gets the class, the data set and the trainer of a model that is not one of its own."""
+    """Provide RecBole with the class, the data set and the trainer of a model that is not its
+    own."""
     import recbole.data.dataset
     import recbole.trainer
 
@@ -49,8 +50,8 @@ def answer_by_name():
 
 
 def look_among_sequential_models_first():
-    """RecBole's ``get_model`` finds a sequential model without importing the packages of all other
-    kinds, which it looks through first."""
+    """Let RecBole's ``get_model`` find a sequential model without importing the packages of all
+    other kinds, which it searches first."""
     from recbole.utils import utils
 
     original = utils.get_model
@@ -68,17 +69,17 @@ def look_among_sequential_models_first():
 
 
 def _replace_everywhere(name: str, original, replacement) -> None:
-    """In all modules of RecBole that have imported a function."""
+    """Replace a function in all RecBole modules that have imported it."""
     for module_name, module in list(sys.modules.items()):
         if module_name.startswith("recbole.") and vars(module).get(name) is original:
             setattr(module, name, replacement)
 
 
 def register_model(model: str | type) -> str:
-    """Make a model of the user's known by name, to RecBole's functions and to ours.
+    """Register a user's model by name, for RecBole's functions and for ours.
 
     Args:
-        model: the class, or ``my_module:MyModel``.
+        model: class, or ``my_module:MyModel``.
 
     Returns:
         its name.
@@ -91,10 +92,10 @@ def register_model(model: str | type) -> str:
 
 @contextlib.contextmanager
 def multi_modal_dataset_for(model):
-    """Within the context RecBole loads ``model``'s data with our data set class.
+    """Let RecBole load ``model``'s data with our data set class within the block.
 
     It gives RecBole's own sequential models the split, the event order and the memory use of
-    ours. A model with a data set class of its own, or of another kind, keeps what RecBole gives it.
+    ours. A model with its own data set class, or of another kind, keeps RecBole's class.
     """
     import recbole.data.dataset
 
@@ -112,8 +113,8 @@ def multi_modal_dataset_for(model):
 
 
 def load_data_as_our_commands_did():
-    """RecBole's ``create_dataset`` gives a configuration of our commands, such as that of a
-    checkpoint, the data set class that they gave it; its own Config keeps RecBole's class."""
+    """Let RecBole's ``create_dataset`` use our data set class for a configuration of our commands,
+    such as that of a checkpoint; RecBole's own Config keeps RecBole's class."""
     from recbole.data import utils
 
     original = utils.create_dataset
@@ -132,7 +133,7 @@ def load_data_as_our_commands_did():
 
 
 def layer_our_property_files():
-    """Our yaml files come after RecBole's defaults and before everything that a user gives."""
+    """Apply our yaml files after RecBole's defaults and before the user's values."""
     from recbole.config import Config
 
     if getattr(Config, "layers_our_files", False):
@@ -162,7 +163,8 @@ def layer_our_property_files():
 
 
 def _layer_and_check(config, model: str, model_class: type, dataset: str):
-    """What :func:`~recbole_mm.config.load.load_config` does, for a Config that RecBole makes."""
+    """Do what :func:`~recbole_mm.config.load.load_config` does, for a Config that RecBole
+    creates."""
     from recbole_mm.config.load import layer_our_files
 
     layer_our_files(config, model, model_class, dataset)
@@ -179,7 +181,8 @@ def _layer_and_check(config, model: str, model_class: type, dataset: str):
 
 
 def send_run_functions_through_this_package():
-    """Pickles of RecBole's run functions name a module of ours, as soon as they are imported."""
+    """Make pickles of RecBole's run functions name one of our modules, as soon as they are
+    imported."""
     if QUICK_START in sys.modules:
         importlib.import_module("recbole_mm.integration.spawned")
     else:

@@ -1,7 +1,7 @@
-"""RecBole's run functions under a name of ours, so that a spawned process registers our models.
+"""RecBole's run functions in a module of ours, so that a spawned process registers our models.
 
-A function is pickled as its module's name and its own. With ``__module__`` pointing here, the
-process that unpickles ``recbole.quick_start.run_recboles`` imports :mod:`recbole_mm` first.
+A function is pickled as its module's name and its own. With ``__module__`` pointing here, a process
+that unpickles ``recbole.quick_start.run_recboles`` imports :mod:`recbole_mm` first.
 """
 
 import functools
@@ -16,7 +16,7 @@ if QUICK_START not in sys.modules:
 
 
 def _naming_the_file(load):
-    """``load_data_and_model``, whatever is in the file: its failure is an error that names it."""
+    """Wrap ``load_data_and_model`` so that any failure is an error that names the file."""
 
     @functools.wraps(load)
     def load_data_and_model(model_file):
@@ -28,16 +28,16 @@ def _naming_the_file(load):
             if str(model_file) in str(error):
                 raise
             raise type(error)(f"{model_file}: {error}") from error
-        except Exception as error:  # torch, pickle and RecBole raise whatever they like
+        except Exception as error:  # torch, pickle and RecBole may raise anything
             raise UserError(
-                f"{model_file}: not a checkpoint that can be opened with its data set: damaged, or one "
-                f"of them has changed since ({type(error).__name__}: {first_line(error)})"
+                f"{model_file}: cannot be opened as a checkpoint with its data set: it is damaged, "
+                f"or one of the two has changed since ({type(error).__name__}: {first_line(error)})"
             ) from error
 
     return load_data_and_model
 
 
-sys.modules[QUICK_START].tune = Tune  # type: ignore[attr-defined]  for one that was imported before us
+sys.modules[QUICK_START].tune = Tune  # type: ignore[attr-defined]  in case it was imported first
 for _name in RUN_FUNCTIONS:
     _function = getattr(sys.modules[QUICK_START], _name)
     if _name == "load_data_and_model":

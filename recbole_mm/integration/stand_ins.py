@@ -1,4 +1,4 @@
-"""Modules of RecBole that are imported without a package that they hardly use."""
+"""Import of RecBole modules without a package that they hardly use."""
 
 import sys
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from types import ModuleType
 
 @contextmanager
 def stand_ins(modules: dict[str, ModuleType]) -> Iterator[None]:
-    """Within the block an import gives these modules, whether the packages are there or not."""
+    """Let imports within the block return these modules, with or without the packages."""
     before = {name: sys.modules[name] for name in modules if name in sys.modules}
     sys.modules.update(modules)
     try:

@@ -29,11 +29,12 @@ from recbole_mm.model.layers.softmax import Additions, Scores
 
 TRAIN_STAGES = ("pretrain", "finetune")
 OF_ONE_DATA_SET = ("neighbors.transforms.*",)
-"""Patterns of parameters that no model transfers, beside its ``domain_parameters``."""
+"""Patterns of parameters that no model transfers, in addition to its ``domain_parameters``."""
 OF_SOME_STAGES = ("repeats.*",)
-"""Patterns of parameters that are transferred if both models have them, in one shape."""
+"""Patterns of parameters that are transferred if both models have them in the same shape."""
 OF_ONE_MODALITY = ("item_table.transforms.*", "neighbors.weight.*", "neighbors.decay.*")
-"""Patterns of parameters that do not exist with fewer modalities, beside its ``modality_parameters``."""
+"""Patterns of parameters that do not exist with fewer modalities, in addition to a model's
+``modality_parameters``."""
 SAMPLED = ("sampled", "gbce")
 SOFTMAXES = (*TABLE_CANDIDATES, "in_batch", *SAMPLED)
 SOFTMAXES_BY_DOMAIN = ("trained", "full", "in_batch")
@@ -43,7 +44,7 @@ def read_choice(config, key: str, choices: tuple):
     """``config[key]``, which must be one of ``choices``.
 
     Raises:
-        ValueError: it is not.
+        ValueError: the value is not one of ``choices``.
     """
     if config[key] not in choices:
         raise ValueError(f"{key} must be one of {choices}, not {config[key]!r}.")
@@ -51,37 +52,39 @@ def read_choice(config, key: str, choices: tuple):
 
 
 class MultiModalRecommender(ItemRecommender):
-    """Base of recommenders that read frozen features of items: their loss and their ranking.
+    """Base of recommenders that read frozen item features: their loss and their ranking.
 
-    A subclass gives :meth:`embed_items`, :meth:`encode` and :meth:`scores`, and reads its own config.
+    A subclass defines :meth:`embed_items`, :meth:`encode` and :meth:`scores`, and reads its own
+    config.
 
     Attributes:
         train_stage: ``pretrain`` or ``finetune``.
-        softmax: which items are the candidates of the loss.
+        softmax: kind of candidates of the loss.
         candidate_loss: cross entropy over the candidates that ``softmax`` names.
         encoder_parameters: glob patterns of the sequence encoder, frozen in the transfer report.
         layer_stacks: glob patterns of lists of layers; a shallower model lacks the upper layers.
         function_keys: keys of the configuration that change how items are ranked with the same
             parameters, other than those that determine shapes.
-        implied_keys: values of those for a checkpoint of the authors, which does not record them.
+        implied_keys: values of the function keys that a checkpoint of the authors does not record.
         use_time: whether the model reads when events happened.
-        times_shuffled: read the intervals of a history in another order, to see what time is worth.
+        times_shuffled: whether the intervals of a history are read in another order, to measure
+            what time contributes.
         trains_on_windows: whether the loss can be computed at every event of a history at once
             (``loss_positions: all``), see :meth:`encode_positions`.
         contrasts_views: whether pre-training contrasts two views of a history, up to one target.
         repeats: learned propensity to repeat items of the history, or ``None``.
-        neighbors: similarity to the items of the history as a part of the score, or ``None``.
-        neighbors_alone: share of the training targets that are left to the neighbors.
+        neighbors: similarity to the items of the history as part of the score, or ``None``.
+        neighbors_alone: share of the training targets that are scored by the neighbors alone.
         positions_per_group: maximum number of positions that are computed together, see
-            :func:`~recbole_mm.model.layers.bucketing.group_by_length`; of the class, that of a CPU
-            without ``length_group_size``.
+            :func:`~recbole_mm.model.layers.bucketing.group_by_length`; the class attribute is the
+            default on a CPU, without ``length_group_size``.
         can_be_recorded: whether a training step has no shape that depends on the data with
             ``fixed_length``; see :mod:`recbole_mm.training.cuda_graphs`.
-        fixed_length: compute every history at the full length, so that no shape depends on the data:
-            for an exported graph and for CUDA graphs.
+        fixed_length: whether every history is computed at the full length, so that no shape depends
+            on the data, for an exported graph and for CUDA graphs.
 
     Raises:
-        ValueError: ``use_item_id`` in pre-training; settings of the loss that do not work together.
+        ValueError: ``use_item_id`` in pre-training; incompatible settings of the loss.
     """
 
     encoder_parameters: tuple[str, ...] = ()
@@ -179,7 +182,7 @@ class MultiModalRecommender(ItemRecommender):
 
     @property
     def has_sparse_gradients(self) -> bool:
-        """Whether rows that are picked from a table of item IDs have a sparse gradient, which takes no
+        """Whether rows picked from a table of item IDs have a sparse gradient, which takes no
         memory for the other rows."""
         adds_to_dense = self.has_many_items and self.softmax in TABLE_CANDIDATES
         return self.sparse_id_updates or adds_to_dense
@@ -188,7 +191,7 @@ class MultiModalRecommender(ItemRecommender):
         """See :meth:`~recbole_mm.model.item_recommender.ItemRecommender.append_items`.
 
         Raises:
-            ValueError: a loss over the batch, which has shares of the items.
+            ValueError: the loss is over the batch or a sample and depends on the items' shares.
         """
         if self.softmax not in TABLE_CANDIDATES:
             raise ValueError(f"items cannot be added to a model with softmax: {self.softmax}.")
@@ -201,10 +204,10 @@ class MultiModalRecommender(ItemRecommender):
             self.neighbors.refresh(self.item_table)
 
     def embed_items(self, item_id: Tensor | None = None):
-        """Everything that is computed once per item, for some items or for all.
+        """Compute what is needed once per item, for some items or for all.
 
         Returns:
-            whatever :meth:`encode` and :meth:`scores` of the subclass read.
+            value that the subclass's :meth:`encode` and :meth:`scores` read.
         """
         raise NotImplementedError
 
@@ -232,7 +235,7 @@ class MultiModalRecommender(ItemRecommender):
         """Rows of a batch that are computed together.
 
         Args:
-            lengths: of the histories, ``(b,)``.
+            lengths: history lengths, ``(b,)``.
         """
         if not self.fixed_length:
             return group_by_length(lengths, self.positions_per_group)
@@ -240,11 +243,11 @@ class MultiModalRecommender(ItemRecommender):
         return [LengthGroup(everyone, self.max_seq_length)]
 
     def encode(self, interaction, items=None, rows: Tensor | None = None) -> Tensor:
-        """Users as vectors.
+        """Encode users as vectors.
 
         Args:
             interaction: a batch.
-            items: result of :meth:`embed_items`; by default of all items.
+            items: result of :meth:`embed_items`; by default for all items.
             rows: ``item_seq`` as rows of ``items``; by default the ids themselves.
 
         Returns:
@@ -253,7 +256,7 @@ class MultiModalRecommender(ItemRecommender):
         raise NotImplementedError
 
     def encode_positions(self, interaction, items, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Users after each of their events.
+        """Encode users after each of their events.
 
         Args:
             interaction: a batch of windows, see :class:`~recbole_mm.data.examples.ExampleDataset`.
@@ -262,15 +265,15 @@ class MultiModalRecommender(ItemRecommender):
 
         Returns:
             vectors ``(n, hidden_size)`` of all ``n`` events in any order, and the row and position of
-            each, ``(n,)``; with ``fixed_length`` of the padding too.
+            each, ``(n,)``; with ``fixed_length``, the padding is included.
         """
         raise NotImplementedError
 
     def with_profile(
         self, seq_output: Tensor, interaction, end: Tensor | None = None, row: Tensor | None = None
     ) -> Tensor:
-        """Users as :meth:`scores_of` reads them: with ``neighbor_scores`` the profile of their history
-        is appended.
+        """Users as :meth:`scores_of` reads them: with ``neighbor_scores``, the profile of their
+        history is appended.
 
         Args:
             seq_output: ``(n, hidden_size)``.
@@ -291,12 +294,13 @@ class MultiModalRecommender(ItemRecommender):
         return torch.cat([seq_output, profile], dim=1)
 
     def user_vectors(self, interaction, items=None, rows: Tensor | None = None) -> Tensor:
-        """:meth:`encode` :meth:`with_profile`; arguments as there."""
+        """:meth:`encode` followed by :meth:`with_profile`; the arguments are those of
+        :meth:`encode`."""
         return self.with_profile(self.encode(interaction, items, rows), interaction)
 
     def scores(self, items) -> Scores:
-        """The scores of embedded items as a function of what :meth:`encode` gives: the same in the
-        loss and in the ranking.
+        """The scores of embedded items as a function of the result of :meth:`encode`, the same in
+        the loss and in the ranking.
 
         Args:
             items: result of :meth:`embed_items`.
@@ -304,12 +308,12 @@ class MultiModalRecommender(ItemRecommender):
         raise NotImplementedError
 
     def scores_with_neighbors(self, items, item_id: slice | Tensor | None = None) -> Scores:
-        """:meth:`scores` and, with ``neighbor_scores``, those of the neighbors, as a function of
-        :meth:`user_vectors`.
+        """:meth:`scores` plus, with ``neighbor_scores``, the scores of the neighbors, as a function
+        of :meth:`user_vectors`.
 
         Args:
             items: result of :meth:`embed_items` for these items.
-            item_id: ``(n,)``; by default all.
+            item_id: ``(n,)``; by default all items.
         """
         scores = self.scores(items)
         if self.neighbors is None:
@@ -337,28 +341,28 @@ class MultiModalRecommender(ItemRecommender):
             item_id: ``(n,)``.
 
         Returns:
-            by name ``(b, n)``; their sum is :meth:`score_items`.
+            ``(b, n)`` by name; their sum is :meth:`score_items`.
         """
         raise NotImplementedError
 
     def candidate_rows(self, items, rows: slice | Tensor):
-        """Rows of the whole table as candidates, so that only their logits are computed.
+        """Select rows of the whole table as candidates, so that only their logits are computed.
 
         Args:
             items: result of :meth:`embed_items` for the whole table.
             rows: ids.
 
         Returns:
-            the same for these items, as far as :meth:`scores` reads it. Here the items are one
-            tensor.
+            the parts of that result that :meth:`scores` reads, for these items only. This default
+            expects ``items`` to be one tensor.
         """
         return take(items, rows)
 
     def item_vectors(self, items) -> Tensor:
-        """Items as vectors ``(n, D)`` whose cosine tells how alike the model ranks two of them.
+        """Items as vectors ``(n, D)`` whose cosine says how similarly the model ranks two of them.
 
         Args:
-            items: what :meth:`embed_items` returned.
+            items: result of :meth:`embed_items`.
         """
         return items
 
@@ -372,8 +376,8 @@ class MultiModalRecommender(ItemRecommender):
         return super().train(mode)
 
     def all_items(self):
-        """:meth:`embed_items` of the whole table; in evaluation it is kept until a parameter
-        changes."""
+        """:meth:`embed_items` for the whole table; in evaluation, the result is kept until a
+        parameter changes."""
         return self._kept("items", self._embed_all)
 
     def _embed_all(self):
@@ -411,7 +415,8 @@ class MultiModalRecommender(ItemRecommender):
         return self.scores_with_neighbors(self.embed_items(item_id), item_id)
 
     def screen_of(self, item_id: Tensor) -> Screen | None:
-        """What finds the best of :meth:`scores_of` faster than these themselves, if anything does."""
+        """A screen that finds the best items faster than computing all of :meth:`scores_of`, if
+        there is one."""
         scores = self.scores_of(item_id)
         if not (scores.are_dot_products and is_fast(self.device)):
             return None
@@ -419,12 +424,12 @@ class MultiModalRecommender(ItemRecommender):
         return self._kept("screen", compute) if self._are_all(item_id) else compute()
 
     def _are_all(self, item_id: Tensor) -> bool:
-        """Whether these are all items but the padding."""
+        """Whether these are all items except the padding."""
         return len(item_id) == self.n_items - 1 and bool(item_id[0] == 1)
 
     def embed_histories(self, interaction):
-        """Items that the histories of a batch are read from, and ``item_seq`` as rows of them; all
-        items, unless there are many."""
+        """Embedded items of the histories of a batch, and ``item_seq`` as rows of them; all items,
+        unless there are many."""
         if self.has_many_items:
             return self._embed_those_in(interaction[self.ITEM_SEQ])
         return self.all_items(), interaction[self.ITEM_SEQ]
@@ -447,8 +452,8 @@ class MultiModalRecommender(ItemRecommender):
 
         Args:
             interaction: a batch.
-            end: number of events that count, ``(n,)``; by default those of the whole history.
-            row: of the batch, for each end.
+            end: number of events that count, ``(n,)``; by default the whole history.
+            row: batch row of each end, ``(n,)``.
         """
         if self.repeats is None:
             return None
@@ -472,14 +477,14 @@ class MultiModalRecommender(ItemRecommender):
             items: result of :meth:`embed_batch`.
             target: ``(b,)``.
             history: see :meth:`history_additions`.
-            counts: which rows the mean is over, ``(b,)`` bool; ``None``: all.
+            counts: whether a row is part of the mean, ``(b,)`` bool; ``None``: all rows are.
         """
         of_table = self.softmax in TABLE_CANDIDATES
         scores_of = partial(self._candidate_scores, items) if of_table else self._scores_of_block
         return self.candidate_loss(scores_of, Targets(users, target, history, counts))
 
     def _candidate_scores(self, items, rows: slice | Tensor | None) -> Scores | RecomputedScores:
-        """The scores of some rows of the table, the candidates of a softmax; ``None``: of all."""
+        """The scores of some rows of the table, the candidates of a softmax; ``None``: all rows."""
         if not self.has_many_items:
             items = items if rows is None else self.candidate_rows(items, rows)
             return self.scores_with_neighbors(items, rows)
@@ -492,7 +497,7 @@ class MultiModalRecommender(ItemRecommender):
         )
 
     def next_item_loss(self, interaction) -> Tensor:
-        """:meth:`target_loss` of the users of a batch."""
+        """:meth:`target_loss` for the users of a batch."""
         items, rows = self.embed_batch(interaction)
         if TARGET_LIST not in interaction:
             users = self.user_vectors(interaction, items, rows)
@@ -508,11 +513,11 @@ class MultiModalRecommender(ItemRecommender):
         """:meth:`target_loss` after every event of the windows of a batch.
 
         Args:
-            interaction: windows, with what follows each event.
+            interaction: windows, with the target of each event.
             items: see :meth:`embed_batch`.
-            seq_output: and the others, result of :meth:`encode_positions`.
-            row: as there.
-            position: as there.
+            seq_output: vectors from :meth:`encode_positions`.
+            row: their batch rows, from :meth:`encode_positions`.
+            position: their positions, from :meth:`encode_positions`.
         """
         target = interaction[TARGET_LIST][row, position]
         history = self.history_additions(interaction, position + 1, row)

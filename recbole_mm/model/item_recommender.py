@@ -1,4 +1,4 @@
-r"""Recommenders that know their items by frozen features, and possibly by learned IDs."""
+r"""Recommenders that represent items by frozen features, and optionally by learned IDs."""
 
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
@@ -24,33 +24,32 @@ from recbole_mm.tools.errors import UserError
 
 
 class ItemRecommender(SequentialRecommender):
-    """Base of recommenders whose items have features: their tables, and how these change.
+    """Base of recommenders whose items have features: their tables, and changes to these tables.
 
-    The features of every modality are looked up in the model: batches carry ids only.
+    The features of every modality are looked up in the model: batches contain ids only.
 
     Attributes:
         modalities: names, in the order of the configuration; the first is the leading one.
-        feature_info: per modality, how its features were made, as far as it is recorded.
-        adapters: per modality, the map from its features to ``hidden_size``, see
-            :meth:`make_adapter`.
+        feature_info: recorded origin of the features, per modality.
+        adapters: maps from features to ``hidden_size``, per modality, see :meth:`make_adapter`.
         use_item_id: whether items also have learned embeddings.
         item_table: features of all items, and which of their IDs are trained.
-        item_tokens: outside ids of the items, by id.
+        item_tokens: external ids of the items, by internal id.
         item_counts: training interactions of each item, ``(n_items,)`` int64.
         domain_parameters: glob patterns of the parameters that belong to one data set and are not
             transferred to another.
-        item_tables: names of parameters with an entry per item, and on which axis.
+        item_tables: names of parameters with one entry per item, and the axis of the items.
         modality_parameters: glob patterns of the parameters that do not exist with fewer
             modalities.
-        sparse_id_updates: whether a step changes the ID embeddings of a batch's items alone.
-        mask_missing: whether missing features and untrained IDs are left out; an item that has
-            neither features nor a trained ID is then never recommended.
-        reads_features: always true: the data set reads its feature files.
+        sparse_id_updates: whether a step changes only the ID embeddings of the batch's items.
+        mask_missing: whether missing features and untrained IDs are excluded; an item with neither
+            features nor a trained ID is then never recommended.
+        reads_features: always true; the data set then reads its feature files.
         works_on_ids_alone: whether the model works without any modality.
-        items_per_block: items that are embedded at once where there are more.
+        items_per_block: number of items embedded at once if there are more than that.
 
     Raises:
-        ValueError: no modality; settings of transforms that do not work together.
+        ValueError: no modality; incompatible settings of the transforms.
     """
 
     domain_parameters: tuple[str, ...] = ()
@@ -105,8 +104,8 @@ class ItemRecommender(SequentialRecommender):
             raise ValueError(f"{type(self).__name__} needs at least one modality: {fix}.")
 
     def _item_domain(self, config, dataset) -> Tensor | None:
-        """The index of each item's domain, if adapters or transforms are those of a domain, which are
-        not transferred then."""
+        """The index of each item's domain, if there are adapters or transforms per domain, which
+        are then not transferred."""
         of_a_domain = {
             "adapters.*": config["adapters_per_domain"],
             "item_table.transforms.*": config["transform_per_domain"],
@@ -140,16 +139,16 @@ class ItemRecommender(SequentialRecommender):
         return transforms
 
     def other_parameter(self) -> dict[str, Any]:
-        """What a checkpoint holds beside the parameters: which item each row of a table is, and how
-        often training has met it."""
+        """What a checkpoint contains in addition to the parameters: the item of each table row, and
+        the number of its training interactions."""
         tokens = [str(token) for token in self.item_tokens]
         return {"item_tokens": tokens, "item_counts": self.item_counts}
 
     def load_state_dict(self, state_dict, strict: bool = True, assign: bool = False):
-        """As torch's, which does not know the items.
+        """Like torch's method, but check the number of items.
 
         Raises:
-            UserError: the parameters were trained with another number of items.
+            UserError: the parameters were trained with a different number of items.
         """
         for name, (_, axis) in tables_of_items(self, self.item_tables, self.n_items).items():
             stored = state_dict.get(name)
@@ -164,10 +163,10 @@ class ItemRecommender(SequentialRecommender):
         return loaded
 
     def load_other_parameter(self, para: dict | None) -> None:
-        """Bring the tables of the items, which have been loaded, into the order of the data here.
+        """Reorder the loaded item tables to match the current data.
 
         Args:
-            para: what :meth:`other_parameter` gave when the parameters were saved.
+            para: result of :meth:`other_parameter` when the parameters were saved.
 
         Raises:
             UserError: the parameters were trained with other items.
@@ -186,7 +185,7 @@ class ItemRecommender(SequentialRecommender):
             ) from None
 
     def make_adapter(self, n_features: int, config) -> nn.Module:  # noqa: ARG002  UniSRec's reads it
-        """The map of one modality, ``(n, n_features)`` to ``(n, hidden_size)``: linear."""
+        """The linear map of one modality, ``(n, n_features)`` to ``(n, hidden_size)``."""
         return Linear(n_features, self.hidden_size)
 
     def feature(self, modality: str) -> Tensor:
@@ -210,7 +209,7 @@ class ItemRecommender(SequentialRecommender):
         Args:
             modality: its name.
             item_id: ``(n,)``; ``None`` for the whole table.
-            mask: give 0 for items without the modality, instead of the adapter's bias.
+            mask: whether items without the modality get 0 instead of the adapter's bias.
             drop: share of the features' entries that are dropped.
 
         Returns:
@@ -219,13 +218,13 @@ class ItemRecommender(SequentialRecommender):
         return self.item_table.adapt(modality, self.adapters[modality], item_id, mask, drop)
 
     def id_available(self, item_id: Tensor | None = None) -> Tensor | None:
-        """Whether the IDs of some items, or of all, are trained: ``(n,)`` bool; ``None`` when all
-        count."""
+        """Whether the IDs of some items, or of all, are trained: ``(n,)`` bool; ``None`` if there
+        is nothing to exclude."""
         uses_some = self.use_item_id and self.mask_missing
         return self.item_table.trained_ids(item_id) if uses_some else None
 
     def id_rows(self, table: Tensor, item_id: Tensor | None = None) -> Tensor:
-        """Rows of an ID table for some items, or all; zero where :meth:`id_available` is not."""
+        """Rows of an ID table for some items, or all; zero where :meth:`id_available` is false."""
         return id_rows(table, item_id, self.id_available(item_id), self.has_sparse_gradients)
 
     def id_tables(self) -> list[nn.Parameter]:
@@ -243,12 +242,12 @@ class ItemRecommender(SequentialRecommender):
 
     @property
     def has_sparse_gradients(self) -> bool:
-        """Whether rows that are picked from a table of item IDs have a sparse gradient, which takes no
+        """Whether rows picked from a table of item IDs have a sparse gradient, which takes no
         memory for the other rows."""
         return self.sparse_id_updates
 
     def keep_modalities(self, modalities: Collection[str]) -> None:
-        """Remove all other modalities from the items; nothing is trained again.
+        """Remove all other modalities from the items, without retraining.
 
         Raises:
             ValueError: the model does not have one of them.
@@ -268,17 +267,17 @@ class ItemRecommender(SequentialRecommender):
     def append_items(
         self, tokens: Sequence[str], features: Mapping[str, tuple[Tensor, Tensor]]
     ) -> None:
-        """Rank further items by their features, as items without a training interaction.
+        """Add items to the ranking by their features, as items without a training interaction.
 
-        Entries of theirs in parameters, such as ID embeddings, are zero.
+        Their entries in parameters, such as ID embeddings, are zero.
 
         Args:
-            tokens: outside ids, ``n``.
-            features: of each modality, values ``(n, F)`` before its transform, and whether an item
-                has them, ``(n,)`` bool.
+            tokens: external ids, ``n``.
+            features: modality -> values ``(n, F)`` before its transform, and whether an item has
+                them, ``(n,)`` bool.
 
         Raises:
-            ValueError: other modalities than those of the model.
+            ValueError: the modalities are not those of the model.
             UserError: the model has adapters or transforms of several domains.
         """
         if self.item_table.domain is not None:
@@ -294,7 +293,7 @@ class ItemRecommender(SequentialRecommender):
         self._items_changed()
 
     def _items_changed(self) -> None:
-        """Called after a change of the table: what was computed of its items is out of date."""
+        """Called after a change of the table: results computed from its items are out of date."""
 
     def never_recommended(self) -> Tensor:
         """Items without any modality and without a trained ID, except the padding item,

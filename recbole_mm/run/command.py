@@ -13,14 +13,14 @@ from recbole_mm.prepare.catalog import described_datasets
 from recbole_mm.prepare.provide import add_download_options, provide_datasets
 
 COMMON_KEYS = {
-    "epochs": "training ends here at the latest (early stopping: stopping_step)",
+    "epochs": "maximum number of epochs (early stopping: stopping_step)",
     "train_batch_size": "examples per step",
-    "learning_rate": "of the optimizer, whose name is `learner`",
-    "MAX_ITEM_LIST_LENGTH": "how many of the latest items a model sees",
+    "learning_rate": "learning rate of the optimizer, which `learner` names",
+    "MAX_ITEM_LIST_LENGTH": "number of latest items that a model reads",
     "modalities": "item features in use: [text, image], [text], ...",
     "use_item_id": "True adds a learned embedding per item to the features",
-    "topk": "lengths of the ranking in the metrics: [5, 10, 20]",
-    "valid_metric": "what early stopping watches: NDCG@10",
+    "topk": "list lengths k of the metrics: [5, 10, 20]",
+    "valid_metric": "metric for early stopping: NDCG@10",
     "seed": "random seed",
     "data_path": "folder of the data sets (dataset/)",
     "checkpoint_dir": "folder of the checkpoints (saved/)",
@@ -43,15 +43,15 @@ examples:
   recbole-mm transfer-report --config_files=transfer/MMM4Rec_toys.yaml --seeds=3
 
 exit status: 0 done, 1 the run failed, 2 the command, the configuration or the data is wrong,
-130 after Ctrl-C, 141 if nobody reads the output any more, 143 after SIGTERM, 70 a bug, which is shown
-with a request to report it"""
+130 after Ctrl-C, 141 if nobody reads the output anymore, 143 after SIGTERM, 70 a bug, which is
+shown with a request to report it"""
 
 
 def main(arguments: list[str]) -> int:
     """Run the command.
 
     Raises:
-        UserError: the configuration or the data cannot be used; nothing has been trained then.
+        UserError: the configuration or the data cannot be used; nothing was trained.
     """
     options, rest = _parser().parse_known_args(arguments)
     overrides = parse_overrides(rest)
@@ -79,7 +79,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _check(layers, overrides: dict, stages: bool) -> None:
-    """Refuse a configuration that cannot run, before its data are downloaded."""
+    """Refuse a configuration that cannot run before its data are downloaded."""
     from recbole_mm.config.load import load_config
     from recbole_mm.run.stages import plan_stages
 

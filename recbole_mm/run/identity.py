@@ -1,4 +1,4 @@
-"""Identity of a run: a hash of everything that it depends on, so that no finished run is repeated."""
+"""Identity of a run: a hash of everything it depends on, so that no finished run is repeated."""
 
 import glob
 import json
@@ -23,25 +23,25 @@ WITHOUT_EFFECT = (
     "checkpoint_dir", "config_files", "data_cache", "gpu_id", "log_wandb", "pre_model_path", "show_progress",
     "state", "tracker", "use_gpu", "wandb_project", "worker",
 )  # fmt: skip
-"""Keys that decide where and how a run is made, not what it computes."""
+"""Keys that determine where and how a run is made, not what it computes."""
 
 PLACES = ("data_path", "feature_path")
-"""Keys that say where data lie; :func:`data_hashes` says what they are."""
+"""Keys that name the location of data; :func:`data_hashes` identifies their content."""
 
 FEATURES = (".npz",)
 
 
 def digest(config, without=(), **more) -> str:
-    """Hash of a configuration, of the checkpoint that it starts from, of the module of a model of the
-    user's and of this package's version.
+    """Hash of a configuration, the checkpoint that it starts from, the module of a user's model and
+    this package's version.
 
     Args:
-        config: a complete one.
+        config: complete configuration.
         without: further keys that do not count.
-        more: what else the run depends on, JSON-able.
+        more: other values that the run depends on, JSON-serializable.
 
     Raises:
-        ConfigError: the checkpoint does not exist, or is a folder but no bundle.
+        ConfigError: the checkpoint does not exist, or is a folder but not a bundle.
     """
     left_out = {*WITHOUT_EFFECT, *without}
     values = {key: value for key, value in config_to_plain(config).items() if key not in left_out}
@@ -56,7 +56,7 @@ def digest(config, without=(), **more) -> str:
 
 
 def _own_model(model: str) -> list[str]:
-    """Module, class and code of a model that neither this package nor RecBole has."""
+    """Module, class and code hash of a model from outside this package and RecBole."""
     own = source_of(model)
     if own is None or own.module.partition(".")[0] == __name__.partition(".")[0]:
         return []
@@ -65,8 +65,8 @@ def _own_model(model: str) -> list[str]:
 
 
 def data_hashes(config) -> dict[str, str]:
-    """SHA-256 of the atomic files and the feature files of a data set, by file name; of a mixture those
-    of its domains; and the interactions of data sets whose users are left out."""
+    """SHA-256 of the atomic files and the feature files of a data set, by file name; for a mixture,
+    also of its domains' files; and of the interactions of data sets whose users are excluded."""
     name, folder = config["dataset"], Path(config["data_path"])
     features = Path(config["feature_path"] or folder)
     tables = tuple(f".{suffix}" for suffix in (*FILES, *(config["additional_feat_suffix"] or ())))
@@ -96,7 +96,7 @@ def package_version(name: str) -> str:
 def source_hash() -> str:
     """SHA-256 of this package's code.
 
-    It is not part of :func:`digest`: a corrected comment must not repeat runs. A report shows which
-    run was made with which code.
+    It is not part of :func:`digest`, so that a corrected comment does not repeat runs. A report
+    shows which run was made with which code.
     """
     return sha256_of_tree(Path(__file__).parents[1], "*.py")

@@ -1,4 +1,4 @@
-"""How many independent runs go side by side, with which seeds, and on which GPUs."""
+"""Number of independent runs at once, their seeds and their GPUs."""
 
 import os
 from collections.abc import Mapping
@@ -10,16 +10,16 @@ from recbole_mm.config.values import parse_value
 from recbole_mm.tools.variables import GPU_VARIABLE, environment
 
 MOST_JOBS = 4
-"""The most processes at once where the user gives no number."""
-STARTED_WITH = os.environ.get(GPU_VARIABLE)  # a RecBole Config leaves one GPU in it
+"""Maximum number of processes at once if the user gives no number."""
+STARTED_WITH = os.environ.get(GPU_VARIABLE)  # a RecBole Config later leaves only one GPU in it
 
 
 def visible_gpus(given: Mapping) -> list[str]:
-    """The GPUs that runs may be given, as RecBole's ``gpu_id`` names them.
+    """The GPUs available to runs, in the notation of RecBole's ``gpu_id``.
 
     Args:
-        given: values of the user's, of which ``use_gpu`` and ``gpu_id`` count; without ``gpu_id``
-            all that this process was started with.
+        given: the user's values, of which ``use_gpu`` and ``gpu_id`` count; without ``gpu_id``, all
+            GPUs that this process was started with are available.
     """
     if not given.get("use_gpu", True):
         return []
@@ -34,7 +34,7 @@ def number_of_jobs(jobs: int | None, gpus: list[str]) -> int:
     """Processes at once: ``jobs``, or one per GPU, or one per core up to :data:`MOST_JOBS`.
 
     Raises:
-        ConfigError: less than one.
+        ConfigError: ``jobs`` is less than 1.
     """
     if jobs is not None and jobs < 1:
         raise ConfigError(f"--jobs={jobs}: give a number >= 1")
@@ -42,10 +42,10 @@ def number_of_jobs(jobs: int | None, gpus: list[str]) -> int:
 
 
 def parse_seeds(text: str) -> list[int]:
-    """``--seeds``: how many, counted from 1, or a list of them.
+    """Parse ``--seeds``: the number of seeds, counted from 1, or a list of them.
 
     Raises:
-        ConfigError: it is neither, or a seed is a duplicate.
+        ConfigError: the text is neither, or a seed is duplicate.
     """
     value = parse_value(text)
     seeds = list(range(1, value + 1)) if type(value) is int else value

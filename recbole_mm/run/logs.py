@@ -1,4 +1,4 @@
-"""The log of a run: RecBole's file and console, one run after another in a process."""
+"""The log of a run in RecBole's file and on the console, for one run after another in a process."""
 
 import logging
 import sys
@@ -12,7 +12,7 @@ from recbole_mm.tools import processes
 from recbole_mm.tools.files import require_writable
 
 PRINTED = "printed"
-"""Marks a record that the console already has from stdout."""
+"""Attribute that marks a record already shown on the console by stdout."""
 
 _handlers: list[logging.Handler] = []
 _least_on_console = logging.NOTSET
@@ -20,7 +20,8 @@ _least_on_console = logging.NOTSET
 
 @contextmanager
 def quiet_console() -> Iterator[None]:
-    """Within the block the console shows warnings alone of runs that start; their files have all."""
+    """Show only warnings on the console for runs that start in the block; their files have all
+    records."""
     global _least_on_console
     before, _least_on_console = _least_on_console, logging.WARNING
     try:
@@ -30,9 +31,9 @@ def quiet_console() -> Iterator[None]:
 
 
 def start_logging(config) -> None:
-    """Log into RecBole's file and console, in place of those of the run before.
+    """Log to RecBole's file and the console, replacing those of the previous run.
 
-    A program that has handlers of its own keeps them, and gets the file alone.
+    A program with its own handlers keeps them and only gets the file.
 
     Raises:
         UserError: a folder that the run writes to cannot be written.
@@ -52,9 +53,9 @@ def start_logging(config) -> None:
     for handler in _handlers:
         root.removeHandler(handler)
         handler.close()
-    if initialise.wrapped_stdout is sys.stdout:  # by the run before: each time would add a layer
+    if initialise.wrapped_stdout is sys.stdout:  # by the previous run; avoids a layer per run
         initialise.deinit()
-    others, root.handlers = root.handlers, []  # beside which RecBole's basicConfig adds none
+    others, root.handlers = root.handlers, []  # RecBole's basicConfig adds none if there are any
     try:
         init_logger(config)
         files = [each for each in root.handlers if isinstance(each, logging.FileHandler)]

@@ -1,4 +1,4 @@
-"""What a run that goes on has reached, in a line."""
+"""The progress of a run, in one line."""
 
 import time
 from collections.abc import Callable
@@ -7,11 +7,12 @@ SECONDS_BETWEEN_LINES = 30
 
 
 class EpochLines:
-    """A line about a run of this process now and then; called with each validated epoch and its score.
+    """Log a line about a run of this process from time to time; called with each validated epoch
+    and its score.
 
     Args:
-        config: of the run.
-        log: called with a line.
+        config: configuration of the run.
+        log: function that logs a line.
     """
 
     def __init__(self, config, log: Callable[[str], None]):
@@ -29,12 +30,12 @@ class EpochLines:
 
 
 def describe(history: list[dict], epochs: int, metric: str) -> str:
-    """The line.
+    """Describe the progress in one line.
 
     Args:
         history: validated epochs, see :class:`~recbole_mm.training.recorded.RecordedTraining`.
-        epochs: how many are trained at most.
-        metric: what they are validated by; larger is better.
+        epochs: maximum number of epochs.
+        metric: validation metric; larger is better.
     """
     latest = history[-1]
     done = latest["epoch"] + 1

@@ -10,15 +10,15 @@ import ray
 from recbole_mm.tools.errors import UserError
 from recbole_mm.tools.variables import environment
 
-SETTINGS: dict[str, str | None] = {"RAY_USAGE_STATS_ENABLED": "0"}  # nothing is reported home
+SETTINGS: dict[str, str | None] = {"RAY_USAGE_STATS_ENABLED": "0"}  # no usage statistics are sent
 
 
 class Places(NamedTuple):
     """How many tasks a cluster runs at once, one core each.
 
     Attributes:
-        jobs: tasks at once.
-        gpus: of each, a part of one if there are fewer than tasks.
+        jobs: number of tasks at once.
+        gpus: GPUs per task, a fraction if there are fewer GPUs than tasks.
     """
 
     jobs: int
@@ -27,8 +27,8 @@ class Places(NamedTuple):
 
 @contextmanager
 def connected() -> Iterator[None]:
-    """A connection to the cluster that this process is connected to, or that ``RAY_ADDRESS`` names, or
-    that runs on this machine; without one, a local one is started and ended."""
+    """Connect to the cluster that this process is already connected to, that ``RAY_ADDRESS`` names,
+    or that runs on this machine; without one, a local cluster is started and stopped."""
     is_ours = not ray.is_initialized()
     if is_ours:
         with environment(SETTINGS):
@@ -41,13 +41,14 @@ def connected() -> Iterator[None]:
 
 
 def places(jobs: int | None = None) -> Places:
-    """Share the cluster out.
+    """Divide the cluster among tasks.
 
     Args:
-        jobs: tasks at once; ``None``: one per GPU of the cluster, or per core without GPUs.
+        jobs: number of tasks at once; ``None``: one per GPU of the cluster, or per core without
+            GPUs.
 
     Raises:
-        UserError: more than the cluster has cores.
+        UserError: there are more tasks than cores in the cluster.
     """
     resources = ray.cluster_resources()
     cores, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
@@ -60,5 +61,5 @@ def places(jobs: int | None = None) -> Places:
 
 
 def gpu_share(n_workers: int, gpus: int) -> float:
-    """Part of a GPU that each worker gets: all have a place, and none has more than one GPU."""
+    """Share of a GPU that each worker gets: all workers fit, and none has more than one GPU."""
     return 1 / -(-n_workers // gpus) if gpus else 0

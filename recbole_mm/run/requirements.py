@@ -1,4 +1,5 @@
-"""What RecBole's models need of a data set and of other keys, and find out too late."""
+"""Requirements of RecBole's models on data and other keys, which RecBole checks too late or
+never."""
 
 from pathlib import Path
 
@@ -7,16 +8,15 @@ from recbole_mm.config.models import needs_item_columns
 from recbole_mm.tools.errors import UserError
 
 LISTS_OF_CANDIDATES = ("reranker_CAN_NUM",)
-"""Keys for how many of the best items a model looks at: numbers with commas between."""
+"""Keys for the number of best items that a model reranks: numbers separated by commas."""
 
 
 def refuse_unfit_data(config, dataset) -> None:
-    """Check a data set before the model is made.
+    """Check a data set before the model is created.
 
     Raises:
         UserError: columns that the model reads are not loaded, labels that the evaluation needs do
-            not exist, or it would look at more items than
-            there are.
+            not exist, or the model would rerank more items than there are.
     """
     _refuse_missing_columns(config, dataset)
     _refuse_missing_labels(config, dataset)
@@ -24,16 +24,17 @@ def refuse_unfit_data(config, dataset) -> None:
         sizes = [int(size) for size in str(config[key] or 0).split(",")]
         if max(sizes) >= dataset.item_num:
             raise UserError(
-                f"{key}: {config[key]}: {config['model']} would look at more items than the "
+                f"{key}: {config[key]}: {config['model']} would rerank more items than the "
                 f"{dataset.item_num - 1} of data set {config['dataset']!r}; give smaller numbers"
             )
 
 
 def refuse_unfit_stage(config) -> None:
-    """Check the stage of a model of RecBole's that has stages of its own, S3Rec.
+    """Check the stage of S3Rec, the RecBole model with its own stages.
 
     Raises:
-        ConfigError: it is to be fine-tuned and no checkpoint is named, or the file does not exist.
+        ConfigError: the stage is fine-tuning and no checkpoint is named, or the file does not
+            exist.
     """
     if config["model"] != "S3Rec" or config["train_stage"] != "finetune":
         return
@@ -42,7 +43,7 @@ def refuse_unfit_stage(config) -> None:
         what = "is empty" if not path else f"{str(path)!r} does not exist"
         raise ConfigError(
             f"S3Rec with train_stage: finetune starts from a checkpoint, but pre_model_path {what}: "
-            f"give the one that --train_stage=pretrain has written"
+            f"give the one that --train_stage=pretrain wrote"
         )
 
 
@@ -68,6 +69,6 @@ def _refuse_missing_labels(config, dataset) -> None:
     if labeled and label not in dataset.field2type:
         raise UserError(
             f"eval_args: mode: labeled needs labels, but data set {config['dataset']!r} has no column "
-            f"{label!r} (LABEL_FIELD): load it with load_col, or make it of another column with "
-            f"threshold: {{rating: 3}}"
+            f"{label!r} (LABEL_FIELD): load it with load_col, or derive it from another column "
+            f"with threshold: {{rating: 3}}"
         )

@@ -1,4 +1,4 @@
-"""The result of a run: a frozen value that is written and read as JSON."""
+"""The result of a run: a frozen value that is stored as JSON."""
 
 import dataclasses
 import reprlib
@@ -10,11 +10,11 @@ from recbole_mm.tools.json_files import fits
 from recbole_mm.tools.records import read_record, write_record
 
 START = -1
-"""As an epoch: the model as it was before the first one."""
+"""Epoch number of the initial model, before the first epoch."""
 
 
 def epoch_in_words(epoch: int | None) -> str:
-    """An epoch of a :class:`Result`, for a table: counted from 1."""
+    """An epoch of a :class:`Result` for a table, counted from 1."""
     if epoch is None:
         return "-"
     return "start" if epoch == START else str(epoch + 1)
@@ -36,29 +36,31 @@ def still_rises(history: list[dict], best_epoch: int | None, epochs: int, most_e
 
 @dataclass(frozen=True)
 class Result:
-    """What one run was, what it reached and what it cost.
+    """The settings, the scores and the cost of one run.
 
     Attributes:
         model: name.
         dataset: name.
         train_stage: ``pretrain``, ``finetune``, or ``None`` for a model of RecBole.
         use_item_id: whether items had learned embeddings; ``None`` for a model of RecBole.
-        pre_model_path: the checkpoint that it started from, as configured.
+        pre_model_path: checkpoint that it started from, as configured.
         knows_query_time: whether the model reads the time of the target.
-        valid_metric: what early stopping watched, in lower case.
-        valid_score_bigger: whether a larger one is better.
-        best_valid_score: ``None`` where the split has no validation targets.
-        best_valid_result: every validation metric of that epoch.
-        test_result: every test metric, of the best epoch; ``None`` without test targets.
-        best_epoch: from 0, :data:`START` is the start; ``None`` if nothing was validated on the way.
-        epochs: how many were trained, those before an interruption included.
-        history: of each validated epoch ``epoch``, ``valid_score`` and ``seconds`` since the start.
-        seconds: from the start of training to the end of the test.
-        seconds_per_epoch: mean of the training epochs of this process.
-        seconds_per_validation: mean of its validations.
-        n_parameters: trainable ones.
-        peak_memory: largest resident memory of the process so far, bytes.
-        peak_gpu_memory: likewise on the GPU, 0 without one.
+        valid_metric: metric of early stopping, in lower case.
+        valid_score_bigger: whether a larger score is better.
+        best_valid_score: best validation score; ``None`` if the split has no validation targets.
+        best_valid_result: all validation metrics of that epoch.
+        test_result: all test metrics of the best epoch; ``None`` without test targets.
+        best_epoch: epoch from 0, or :data:`START`; ``None`` if nothing was validated during
+            training.
+        epochs: number of trained epochs, including those before an interruption.
+        history: ``epoch``, ``valid_score`` and ``seconds`` since the start of training, for each
+            validated epoch.
+        seconds: time from the start of training to the end of the test.
+        seconds_per_epoch: mean time of the training epochs of this process.
+        seconds_per_validation: mean time of its validations.
+        n_parameters: number of trainable parameters.
+        peak_memory: largest resident memory of the process so far, in bytes.
+        peak_gpu_memory: largest allocated GPU memory, in bytes; 0 without a GPU.
         checkpoint: path of the best epoch, or ``None``.
     """
 
@@ -90,10 +92,10 @@ class Result:
 
     @classmethod
     def from_dict(cls, values, origin="a result") -> "Result":
-        """The result that :meth:`to_dict` gave.
+        """Restore the result of :meth:`to_dict`.
 
         Raises:
-            UserError: it does not have exactly the attributes of a result, each of its type.
+            UserError: the values are not exactly the attributes of a result with their types.
         """
         kinds = get_type_hints(cls)
         if not isinstance(values, dict) or set(values) != set(kinds):
@@ -107,7 +109,7 @@ class Result:
         return cls(**values)
 
     def save(self, path) -> None:
-        """Write it as JSON, whole or not at all."""
+        """Write the result as JSON, as a whole or not at all."""
         write_record(path, self.to_dict())
 
     @classmethod

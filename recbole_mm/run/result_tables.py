@@ -8,7 +8,7 @@ from recbole_mm.tools import processes
 
 
 def print_results(results: list[Result]):
-    """The tables of a run on stdout, and in its log file."""
+    """Print the tables of a run to stdout and to its log file."""
     tables = [result_table(result) for result in results]
     if len(results) > 1:
         tables.append(stages_table(results))
@@ -29,7 +29,7 @@ def result_table(result: Result) -> str:
         lines.append(f"{name:{width}}{''.join(row)}")
     best = "-"
     if result.best_epoch == START:
-        best = "start, the model as it was before training"
+        best = "start, the model before training"
         best += ", its item IDs untrained" if result.use_item_id else ""
     elif result.best_epoch is not None:  # the log counts as RecBole does
         best = f"{result.best_epoch + 1}, 'epoch {result.best_epoch}' in the log"
@@ -49,7 +49,7 @@ def result_table(result: Result) -> str:
 
 
 def stages_table(results: list[Result]) -> str:
-    """The stages of a run as text, a line each, after the tables of the single stages."""
+    """The stages of a run as text, one line each, to follow the tables of the stages."""
     rows = [("stage", "valid", "test", "best epoch", "epochs", "seconds")]
     for result in results:
         rows.append(
@@ -83,5 +83,5 @@ def _said_of_time(result: Result) -> str:
 
 
 def _score(value: float | None) -> str:
-    """Of a split that there may be no targets for."""
+    """A score as text; ``-`` for a split without targets."""
     return "-" if value is None else f"{value:.4f}"

@@ -1,4 +1,4 @@
-"""One run: a configuration with its data, its model and its trainer, trained and tested."""
+"""A single run: a configuration with its data, model and trainer, trained and tested."""
 
 from collections.abc import Callable, Iterable
 from logging import getLogger
@@ -37,26 +37,26 @@ from recbole_mm.transfer.pretrained import (
 )
 
 NAMES = ("model", "dataset")
-"""Keys whose values are text, whatever they look like."""
+"""Keys whose values are always text."""
 
 
 class Run:
-    """A run with all its parts in place and nothing trained yet.
+    """A run that is set up but not yet trained.
 
     Every sequential model gets our data set class, hence the same split, event order and
     candidates; RecBole's own models keep their own trainer.
 
     Args:
-        config: of any model that RecBole knows by name.
+        config: configuration of any model that RecBole knows by name.
 
     Attributes:
-        config: as given.
+        config: see above.
         splits: training, validation and test data.
-        model: on the device of ``config``, with the parameters that training starts from.
+        model: model on the device of ``config``, with the parameters that training starts from.
         trainer: RecBole's or ours, recorded (:mod:`recbole_mm.training.recorded`).
 
     Raises:
-        UserError: data, features, a checkpoint or values of the configuration that cannot be used.
+        UserError: data, features, a checkpoint or values of the configuration cannot be used.
     """
 
     def __init__(self, config):
@@ -72,27 +72,27 @@ class Run:
             )
 
     def _open(self) -> None:
-        """Data, model and trainer from scratch."""
+        """Create data, model and trainer from scratch."""
         config = self.config
         self.splits, self.model = _load(config)
         with user_errors():
             trainer = recorded(get_trainer(config["MODEL_TYPE"], config["model"]))
             self.trainer = _made(trainer, config, self.model)
             self.trainer.start_from_config()
-        if processes.size() > 1:  # each has a dropout of its own
+        if processes.size() > 1:  # each process has its own dropout
             torch.manual_seed(config["seed"] + processes.rank())
 
     @staticmethod
     def check(config, source: Pretrained | None = None) -> None:
-        """Load the data and make the model, to know now what would end the run later.
+        """Load the data and create the model, to find errors now that would end the run later.
 
         Args:
-            config: of the run.
-            source: what it will start from, if that is not trained yet, see :meth:`untrained`;
-                ``None``: ``pre_model_path``.
+            config: configuration of the run.
+            source: model that the run will start from, if that is not trained yet, see
+                :meth:`untrained`; ``None``: ``pre_model_path``.
 
         Raises:
-            UserError: what would.
+            UserError: the run would fail.
         """
         _, model = _load(config)
         with user_errors():
@@ -106,7 +106,7 @@ class Run:
 
     @staticmethod
     def untrained(config) -> Pretrained:
-        """What a run will leave to another one to start from, before it is trained."""
+        """The untrained version of what a run will provide for another one to start from."""
         _, model = _load(config)
         assert isinstance(model, MultiModalRecommender)
         return Pretrained(model.state_dict(), config_to_plain(config), model.feature_info, [])
@@ -114,8 +114,8 @@ class Run:
     def keep_progress(self, best: Path, latest: Path) -> None:
         """Keep the best and the latest epoch in these files, and resume from them if they exist.
 
-        Files that are damaged are set aside, and training starts from scratch. RecBole's own
-        trainers keep the best epoch only and start from scratch.
+        Damaged files are set aside, and training starts from scratch. RecBole's own trainers keep
+        only the best epoch and always start from scratch.
         """
         self._name_files(best, latest)
         if not isinstance(self.trainer, MultiModalTrainer) or not latest.is_file():
@@ -124,7 +124,7 @@ class Run:
             self.trainer.resume_progress(self.splits.train)
         except TorchFileError as error:
             set_aside(latest, error)
-            self._open()  # the old parts may be half resumed
+            self._open()  # the old parts may be partially resumed
             self._name_files(best, latest)
 
     def _name_files(self, best: Path, latest: Path) -> None:
@@ -153,9 +153,9 @@ class Run:
         """Train until RecBole's early stopping, or not at all with ``epochs: 0``.
 
         Args:
-            saved: keep the best epoch in a checkpoint.
-            verbose: log every epoch.
-            on_validation: called with the epoch, from 0, and its score.
+            saved: whether the best epoch is kept in a checkpoint.
+            verbose: whether every epoch is logged.
+            on_validation: callback that gets the epoch, from 0, and its score.
 
         Raises:
             LossIsNaN: see :mod:`recbole_mm.training.recorded`.
@@ -171,9 +171,9 @@ class Run:
         self._saved = saved
 
     def test(self) -> Result:
-        """Test the best epoch, or the last one where none is saved.
+        """Test the best epoch, or the last one if none is saved.
 
-        Call :meth:`train` before.
+        Call :meth:`train` first.
         """
         config, trainer = self.config, self.trainer
         best_score, valid_result = self.best_validation()
@@ -209,24 +209,24 @@ class Run:
         )
 
     def what_is_kept(self) -> str:
-        """In words, where the run is interrupted."""
+        """A description of what an interrupted run keeps."""
         best = Path(self.trainer.saved_model_file)
         kept = f"the best epoch so far is {best}" if best.is_file() else "no epoch is kept"
         return f"{kept}; the same command starts over"
 
     @property
     def n_epochs(self) -> int:
-        """How many epochs have been trained, those before an interruption included."""
+        """Number of trained epochs, including those before an interruption."""
         return self.trainer.start_epoch + len(self.trainer.training_seconds)
 
     def best_validation(self) -> tuple[float | None, dict | None]:
         """Score and metrics of the best epoch, ``None`` without validation targets.
 
-        Call :meth:`train` before.
+        Call :meth:`train` first.
         """
         if len(self.splits.valid) == 0:  # a split without validation targets
             return None, None
-        if self._valid_result is None:  # not validated on the way: epochs or eval_step is 0
+        if self._valid_result is None:  # not validated during training: epochs or eval_step is 0
             return self.trainer._valid_epoch(self.splits.valid)
         return self.trainer.best_valid_score, self._valid_result
 
@@ -242,7 +242,7 @@ def run(
 
     Raises:
         UserError: the configuration, the data set or a folder to write to cannot be used; nothing
-            has been trained then.
+            was trained.
     """
     processes.start()
     config = load_config(model, dataset, config_files, config_dict, overrides=overrides)
@@ -256,7 +256,7 @@ def run(
 
 
 def warn_of_unread_keys(model: str, given: Iterable[str]) -> None:
-    """Log which keys a model does not read, of those that a user gives for one run."""
+    """Warn about keys that a user gives for one run and the model does not read."""
     unread = keys_of_other_models(model, given)
     if unread:
         getLogger().warning(f"{model} does not read {', '.join(unread)}: no effect")
@@ -271,10 +271,11 @@ def fit_and_evaluate(
     """Train until RecBole's early stopping, then test the best epoch; see :class:`Run`.
 
     Args:
-        config: of any model that RecBole knows by name.
-        saved: keep the best epoch in a checkpoint and test that one; otherwise the last epoch.
-        verbose: log every epoch.
-        on_validation: called with the epoch, from 0, and its score.
+        config: configuration of any model that RecBole knows by name.
+        saved: whether the best epoch is kept in a checkpoint and tested; otherwise the last epoch
+            is.
+        verbose: whether every epoch is logged.
+        on_validation: callback that gets the epoch, from 0, and its score.
     """
     opened = Run(config)
     opened.train(saved, verbose, on_validation)
@@ -289,17 +290,17 @@ def objective_function(
 ) -> dict:
     """The function that RecBole's HyperTuning minimizes or maximizes, for any model.
 
-    Unlike RecBole's it needs no ray, refuses unknown keys and compares all models on the same
+    Unlike RecBole's, it does not need ray, refuses unknown keys and compares all models on the same
     split. Strings are read like values of the command line, where names are text.
 
     Args:
         config_dict: one point of the search space.
-        config_file_list: yaml files that name the model, the data set and all that is fixed.
-        saved: as in :func:`fit_and_evaluate`.
-        on_validation: as there; an exception that it raises ends the training.
+        config_file_list: yaml files that name the model, the data set and all fixed values.
+        saved: see :func:`fit_and_evaluate`.
+        on_validation: see :func:`fit_and_evaluate`; an exception that it raises ends the training.
 
     Returns:
-        the :class:`~recbole_mm.run.result.Result` as a dict.
+        :class:`~recbole_mm.run.result.Result` as a dict.
     """
     values = {
         key: parse_value(value) if isinstance(value, str) and key not in NAMES else value
@@ -311,7 +312,7 @@ def objective_function(
 
 
 def knows_query_time(config) -> bool:
-    """Whether the model reads when the recommendation is asked for, the time of the target."""
+    """Whether the model reads the time of the request, i.e. of the target."""
     reads_target = config["query_time"] == "request" or config["time_input"] == "padded_differences"
     return bool(config["use_time"] and reads_target)
 
@@ -328,14 +329,14 @@ def _load(config) -> tuple[Splits, AbstractRecommender]:
 
 
 def _made(trainer, config, model):
-    """The trainer, which starts wandb if that is asked for."""
+    """Create the trainer, which starts wandb if requested."""
     try:
         return trainer(config, model)
     except Exception as error:
         if not config["log_wandb"] or not type(error).__module__.startswith("wandb"):
             raise
         raise UserError(
-            f"log_wandb: True: wandb does not start ({error}). Run `wandb login`, or set "
+            f"log_wandb: True: wandb cannot start ({error}). Run `wandb login`, or set "
             f"WANDB_MODE=offline in the environment"
         ) from error
 

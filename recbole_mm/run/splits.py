@@ -1,4 +1,4 @@
-"""The one place where a data set is found or made, loaded and divided."""
+"""The only place where a data set is found or created, loaded and split."""
 
 import os
 from contextlib import contextmanager
@@ -32,7 +32,7 @@ def find_or_make(config) -> None:
     """Make sure that the files of ``config['dataset']`` exist.
 
     Raises:
-        UserError: they do not, and nothing here can make them.
+        UserError: they do not exist and cannot be created here.
     """
     require_dataset(config)
     ensure_builtin(config)
@@ -40,7 +40,7 @@ def find_or_make(config) -> None:
 
 @contextmanager
 def pickled_data_ignored(config):
-    """Within the block RecBole finds no pickled data set, not even one in ``checkpoint_dir``."""
+    """Hide pickled data sets from RecBole within the block, even those in ``checkpoint_dir``."""
     for key in SAVED_DATA_PATHS:
         config[key] = NOWHERE
     try:
@@ -51,13 +51,13 @@ def pickled_data_ignored(config):
 
 
 def load_dataset(config):
-    """The data set of a configuration, not yet divided.
+    """Load the data set of a configuration, without splitting it.
 
     Every sequential model gets our data set class, hence the same split, event order and
     candidates.
 
     Raises:
-        UserError: it does not exist or cannot be used.
+        UserError: the data set does not exist or cannot be used.
     """
     find_or_make(config)
     opened = multi_modal_dataset_for(config["model"])
@@ -68,10 +68,10 @@ def load_dataset(config):
 
 
 def load_splits(config) -> Splits:
-    """Load and divide the data of a configuration; of several processes, each gets its share.
+    """Load and split the data of a configuration; each of several processes gets its share.
 
     Raises:
-        UserError: the data set does not exist, or cannot be used or divided in this way.
+        UserError: the data set does not exist, or cannot be used or split in this way.
     """
     dataset = load_dataset(config)
     getLogger().info(dataset)

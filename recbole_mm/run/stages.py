@@ -1,15 +1,15 @@
-"""Stages: runs that start from one another, and the files that are kept of each.
+"""Stages: runs that start from one another, and the files that are kept for each.
 
-A yaml lists them; each is an overlay on the keys beside the list::
+A yaml file lists them; each is an overlay on the other keys of the file::
 
     model: MMM4Rec
     stages:
       - {train_stage: pretrain, dataset: ToysSource, softmax: in_batch, use_item_id: False}
       - {train_stage: finetune, dataset: ToysGames}
 
-A finetune stage starts from the nearest pretrain stage of its model above, unless
-its configuration sets ``pre_model_path``: to a checkpoint, or to ``~`` to start from scratch. A list
-of domains may stand for the data sets, see :mod:`recbole_mm.config.stages`.
+A finetune stage starts from the nearest pretrain stage of its model above it, unless its
+configuration sets ``pre_model_path``: to a checkpoint, or to ``~`` to start from scratch. A list of
+domains may stand for the data sets, see :mod:`recbole_mm.config.stages`.
 """
 
 import glob
@@ -48,13 +48,13 @@ from recbole_mm.transfer.pretrained import Pretrained
 class Stage:
     """One stage: its configuration, the stage that it starts from, and its files.
 
-    The files lie in ``checkpoint_dir``, named by model, data set, stage and a hash of everything that
-    the stage depends on: the configuration, the number of processes, the content of the data set
-    and of the checkpoint that it starts from.
+    The files are in ``checkpoint_dir``, named by model, data set, stage and a hash of everything
+    that the stage depends on: the configuration, the number of processes, the content of the data
+    set and of the checkpoint that it starts from.
 
     Attributes:
-        config: of this stage.
-        source: index of the stage in whose best epoch it starts, or ``None``.
+        config: configuration of this stage.
+        source: index of the stage whose best epoch it starts from, or ``None``.
         given: keys that a user gives for this stage, or on the command line.
     """
 
@@ -67,20 +67,20 @@ class Stage:
 
     @cached_property
     def name(self) -> str:
-        """Of its files; ``pre_model_path`` has to be known."""
+        """Base name of its files; ``pre_model_path`` must be known."""
         data = data_hashes(self.config)
         hashed = digest(self.config, PLACES, n_processes=processes.size(), data=data)
         return f"{self}-{hashed[:12]}"
 
     def path(self, suffix: str) -> Path:
-        """``.pth`` best epoch, ``.progress.pth`` latest epoch, ``.json`` result of a finished
-        stage."""
+        """Path of a file: ``.pth`` best epoch, ``.progress.pth`` latest epoch, ``.json`` result of
+        a finished stage."""
         return Path(self.config["checkpoint_dir"]) / f"{self.name}{suffix}"
 
     def result(self) -> Result | None:
         """The result of the stage if it is finished and its checkpoint exists.
 
-        A damaged record, or a damaged checkpoint, is set aside.
+        A damaged record or checkpoint is set aside.
         """
         path = self.path(".json")
         try:
@@ -105,21 +105,21 @@ class Stage:
         return replace(result, checkpoint=str(checkpoint))
 
     def check(self, called: str, source: "Stage | None" = None) -> None:
-        """Load its data and make its model, to know now what would end it later.
+        """Load its data and create its model, to find errors now that would end it later.
 
         Args:
             called: its name in messages.
-            source: the stage that it starts from, if that is not finished.
+            source: stage that it starts from, if that is not finished.
 
         Raises:
-            UserError: what would, and the stage.
+            UserError: the stage would fail; the message names it.
         """
         with user_errors(f"{called}: "):
             Run.check(self.config, None if source is None else source.untrained)
 
     @cached_property
     def untrained(self) -> Pretrained:
-        """What it leaves to a stage that starts from it, before it is trained."""
+        """The untrained version of what it provides for a stage that starts from it."""
         return Run.untrained(self.config)
 
     def run(
@@ -128,12 +128,12 @@ class Stage:
         note: str = "",
         on_validation: Callable[[int, float], None] | None = None,
     ) -> Result:
-        """Run the stage, the rest of it, or nothing if it is finished.
+        """Run the stage, or the rest of it, unless it is finished.
 
         Args:
             called: its name in the log.
-            note: a further line of the log.
-            on_validation: called with the epoch, from 0, and its score.
+            note: further text for the log.
+            on_validation: callback that gets the epoch, from 0, and its score.
 
         Raises:
             Locked: another run is working on it.
@@ -153,16 +153,17 @@ class Stage:
             return result
 
     def _remove_what_is_left(self) -> None:
-        """Files that a finished stage has no use for, also of attempts that were interrupted."""
+        """Remove files that a finished stage does not need, including those of interrupted
+        attempts."""
         self.path(".progress.pth").unlink(missing_ok=True)
         remove_abandoned(self.config["checkpoint_dir"], f"{glob.escape(self.name)}.*")
 
     @contextmanager
     def _alone(self, called: str):
-        """Within the block no other run works on this stage."""
+        """Exclude other runs from this stage within the block."""
         refusal = (
             f"{called} ({self}): another run is working on it, with the same files in "
-            f"{self.config['checkpoint_dir']}: wait for it, end it, or give another checkpoint_dir"
+            f"{self.config['checkpoint_dir']}: wait for it, stop it, or give another checkpoint_dir"
         )
         with ExitStack() as stack:
             is_free = True
@@ -199,14 +200,14 @@ def run_stages(
     A finished stage is not run again, and an interrupted one resumes.
 
     Raises:
-        UserError: as :func:`recbole_mm.run.run.run`; the data are loaded and the models made of all
-            stages before one is trained.
+        UserError: see :func:`recbole_mm.run.run.run`; the data are loaded and the models created
+            for all stages before the first is trained.
     """
     processes.start()
     stages = plan_stages(model, dataset, config_files, config_dict, overrides)
     for stage in stages:
         find_or_make(stage.config)
-    kept = "finished stages are kept; the same command goes on"
+    kept = "finished stages are kept; the same command resumes"
     with tables_in_memory(), leaving(lambda: kept):
         return _run_in_order(stages)
 
@@ -243,8 +244,8 @@ def plan_stages(
     """The stages of a run; the arguments are those of :func:`~recbole_mm.config.load.load_config`.
 
     Raises:
-        ConfigError: ``stages`` is not a list of mappings, ``load_config`` refuses a
-            configuration, or an order that cannot be run.
+        ConfigError: ``stages`` is not a list of mappings, ``load_config`` refuses a configuration,
+            or the stages cannot be run in this order.
     """
     layers = (model, dataset, config_files, config_dict)
     with files_named({str(path): {} for path in config_files}):
@@ -284,7 +285,12 @@ def _nearest_pretraining(above: list[Stage], config) -> int | None:
 
 
 def _refuse_impossible_order(stages: list[Stage], looking: list[int]):
-    """``looking``: the finetune stages that would have taken a pretrain stage above them."""
+    """Refuse stages that cannot be run in this order.
+
+    Args:
+        stages: all stages.
+        looking: indices of the finetune stages without a pretrain stage above them to start from.
+    """
     for number, stage in enumerate(stages):
         config = stage.config
         called = f"stage {number + 1} ({stage})"

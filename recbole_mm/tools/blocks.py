@@ -1,4 +1,4 @@
-"""How much is computed at once."""
+"""Sizes of the blocks that are computed at once."""
 
 import torch
 
@@ -6,6 +6,6 @@ ON_GPU = 1 << 26  # numbers, a quarter of a GB: few kernels are launched, and ea
 
 
 def numbers_at_once(on_cpu: int, device: torch.device) -> int:
-    """The size of a block, in numbers: ``on_cpu``, which stays in the cache there, or on a GPU many
-    more."""
+    """The size of a block, in numbers: ``on_cpu`` on a CPU, which fits its cache; many more on a
+    GPU."""
     return on_cpu if device.type == "cpu" else max(on_cpu, ON_GPU)

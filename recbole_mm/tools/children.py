@@ -1,7 +1,7 @@
-"""Processes that this one starts and waits for, and that end with it, however it ends.
+"""Processes that this one starts and waits for, and that end with it, no matter how it ends.
 
-A child's standard input is a pipe of which nothing comes. The system closes it when the parent is
-gone, killed or not, on every system; a child that calls :func:`end_with_parent` ends then.
+A child's standard input is a pipe that carries no data. Every operating system closes it when the
+parent is gone, killed or not; a child that calls :func:`end_with_parent` then ends.
 """
 
 import os
@@ -14,13 +14,13 @@ from typing import IO
 ORPHANED = 75
 """Exit status of a child whose parent is gone."""
 SECONDS_TO_END = 10
-"""Before a child that was asked to end is killed."""
+"""Grace period before a child that was asked to end is killed."""
 SECONDS_BETWEEN_SIGNALS = 0.5
-"""Longest wait of the main thread: on Windows Ctrl-C does not end a wait."""
+"""Longest wait of the main thread, since Ctrl-C does not end a wait on Windows."""
 
 
 def end_with_parent() -> None:
-    """End this process, at once, when the one that started it by :class:`Children` is gone."""
+    """End this process immediately when the one that started it by :class:`Children` is gone."""
 
     def watch() -> None:
         while os.read(0, 1):
@@ -49,17 +49,17 @@ class Children:
         seconds: float,
         meanwhile: Callable[[], None],
     ) -> int:
-        """Run a command; its exit status, negative for a signal.
+        """Run a command and return its exit status, negative for a signal.
 
         Args:
             command: program and arguments.
-            output: for its standard output and error.
-            environment: its variables.
-            seconds: between two calls of ``meanwhile``.
-            meanwhile: called while it runs.
+            output: file for its standard output and error.
+            environment: its environment variables.
+            seconds: time between two calls of ``meanwhile``.
+            meanwhile: function called while it runs.
 
         Raises:
-            concurrent.futures.CancelledError: the context has been left.
+            concurrent.futures.CancelledError: the context was already left.
         """
         process = self._start(command, output, environment)
         try:
@@ -104,7 +104,7 @@ class Children:
 
 
 def as_completed(futures: Iterable[Future]) -> Iterator[Future]:
-    """Futures in the order in which they end; Ctrl-C ends the wait on every system."""
+    """Yield futures in the order of completion; Ctrl-C ends the wait on every system."""
     pending = set(futures)
     while pending:
         done, pending = wait(pending, SECONDS_BETWEEN_SIGNALS, FIRST_COMPLETED)

@@ -1,4 +1,4 @@
-"""Command lines: what a user copies into a shell, and paths that she types."""
+"""Command lines: lines that a user copies into a shell, and arguments that a user types."""
 
 import argparse
 import shlex
@@ -17,11 +17,11 @@ def shell_line(words: Iterable[str]) -> str:
 
 
 def path_argument(text: str) -> Path:
-    """A path of the command line, as ``type`` of an argument.
+    """Parse a path of the command line, as ``type`` of an argument.
 
     Raises:
-        argparse.ArgumentTypeError: it is empty, as of an unset variable of the shell; ``Path("")`` is
-            the current folder.
+        argparse.ArgumentTypeError: the path is empty, e.g. because of an unset shell variable;
+            ``Path("")`` would be the current folder.
     """
     if not text.strip():
         raise argparse.ArgumentTypeError("the path is empty; is a variable of your shell not set?")
@@ -29,8 +29,8 @@ def path_argument(text: str) -> Path:
 
 
 def with_dashes(arguments: Iterable[str]) -> list[str]:
-    """Arguments with ``--filter_seen`` as ``--filter-seen``, for commands whose options have dashes:
-    keys of a training have underscores."""
+    """Replace ``--filter_seen`` by ``--filter-seen`` in arguments, for commands whose options have
+    dashes; keys of a training have underscores."""
 
     def dashed(argument: str) -> str:
         name, equals, value = argument.partition("=")
@@ -40,10 +40,10 @@ def with_dashes(arguments: Iterable[str]) -> list[str]:
 
 
 class CommandParser(argparse.ArgumentParser):
-    """A parser of all options of a command, whose errors are one line, with the option that was meant.
+    """A parser of all options of a command with one-line errors that suggest similar options.
 
     Args:
-        settings: of :class:`argparse.ArgumentParser`.
+        settings: arguments of :class:`argparse.ArgumentParser`.
     """
 
     def __init__(self, **settings):
@@ -66,11 +66,11 @@ class CommandParser(argparse.ArgumentParser):
 
 
 def near_options(parser: argparse.ArgumentParser, name: str) -> list[str]:
-    """The options of a parser that look like an option that it does not have.
+    """The options of a parser that are similar to an unknown option.
 
     Args:
-        parser: of a command.
-        name: of the option that is not known, without its dashes.
+        parser: parser of a command.
+        name: name of the unknown option, without its dashes.
     """
     known = {
         option.lstrip("-").replace("-", "_"): option

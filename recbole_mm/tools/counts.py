@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 
 def counted(count: int, singular: str, plural: str) -> str:
-    """A count with the words for it, as in ``1 item has`` and ``1,200 items have``."""
+    """A count with its words, e.g. ``1 item has`` or ``1,200 items have``."""
     return f"{count:,} {singular if count == 1 else plural}"
 
 
 def by_reason(counts: Mapping[str, int]) -> str:
-    """How many there are of each reason, as in ``no user: 2, no item: 1``."""
+    """Counts by reason, e.g. ``no user: 2, no item: 1``."""
     return ", ".join(f"{reason}: {count:,}" for reason, count in counts.items())

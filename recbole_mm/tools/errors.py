@@ -12,30 +12,31 @@ class UserError(ValueError):
 
 
 class RunFailed(RuntimeError):
-    """A run that cannot continue although nothing of its input is malformed; exit status 1."""
+    """A run that cannot continue although its input is well-formed; exit status 1."""
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, in one line; its type if it says nothing."""
+    """The first line of an error's message; its type if the message is empty."""
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 ALLOCATION_FAILED = "can't allocate memory"
-"""torch's words on the CPU, in a RuntimeError."""
+"""Part of torch's message on the CPU, in a RuntimeError."""
 
 
 def is_lack_of_memory(error: Exception) -> bool:
-    """Of Python, or of torch on a GPU or on the CPU; torch is not imported for this."""
+    """Whether Python, or torch on a GPU or the CPU, ran out of memory; does not import torch."""
     names = {kind.__name__ for kind in type(error).__mro__}
     return bool(names & {"MemoryError", "OutOfMemoryError"}) or ALLOCATION_FAILED in str(error)
 
 
 @contextmanager
 def user_errors(where: str = ""):
-    """Turn a ``ValueError`` of RecBole's, or of a model, about data and values into a user's error.
+    """Turn a ``ValueError`` of RecBole or a model, about data and values, into a
+    :class:`UserError`.
 
     Args:
-        where: put before the message.
+        where: prefix of the message.
     """
     try:
         yield
@@ -49,11 +50,11 @@ def refuse_together(key: str, others: Mapping[str, bool]) -> None:
     """Refuse settings that do not work with a key.
 
     Args:
-        key: a key that is set.
-        others: settings in words, and whether each is there.
+        key: key that is set.
+        others: descriptions of settings, and whether each is set.
 
     Raises:
-        UserError: one is.
+        UserError: one of them is set.
     """
     for setting, is_set in others.items():
         if is_set:

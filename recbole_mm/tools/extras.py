@@ -1,4 +1,4 @@
-"""Packages that only some commands need, and packages that do not fit together."""
+"""Packages that only some commands need, and incompatible packages."""
 
 import traceback
 from collections.abc import Iterable
@@ -15,11 +15,11 @@ def extra_needed(command: str, extra: str):
     """Turn a missing package into a message with the command that installs it.
 
     Args:
-        command: what needs the package.
-        extra: of this package; installs it.
+        command: command that needs the package.
+        extra: extra of this package that installs it.
 
     Raises:
-        UserError: an import within the block found no such package.
+        UserError: a package imported in the block is missing.
     """
     try:
         yield
@@ -32,15 +32,15 @@ def extra_needed(command: str, extra: str):
 
 
 def require_installed(command: str, extra: str, packages: Iterable[str]) -> None:
-    """Look for packages before anything heavy is done; none is imported.
+    """Check that packages are installed before anything expensive is done; none is imported.
 
     Args:
-        command: what needs them.
-        extra: installs them.
-        packages: names by which they are imported.
+        command: command that needs them.
+        extra: extra of this package that installs them.
+        packages: import names of the packages.
 
     Raises:
-        UserError: one is missing.
+        UserError: a package is missing.
     """
     for package in packages:
         if find_spec(package) is None:
@@ -48,11 +48,11 @@ def require_installed(command: str, extra: str, packages: Iterable[str]) -> None
 
 
 def unfit_package(error: ImportError) -> str | None:
-    """The package of others that cannot be imported, ``None`` if it is this one.
+    """The third-party package that cannot be imported, ``None`` if it is this one.
 
     Args:
-        error: as it was raised; packages also raise it themselves where they meet a version of another
-            package that they do not work with.
+        error: error as raised; packages also raise it themselves if they find an incompatible
+            version of another package.
     """
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     importer = frames[-1].f_globals.get("__name__", "") if frames else ""

@@ -1,4 +1,4 @@
-"""Which file a name from outside may mean, and which names every system can give to a file."""
+"""Safe use of external names as file names, and names that are valid on every system."""
 
 import re
 import sys
@@ -10,17 +10,17 @@ from recbole_mm.tools.errors import UserError
 from recbole_mm.tools.hashing import sha256_of_parts
 
 LONGEST_NAME = 255
-"""Bytes of a file's name that usual file systems take."""
+"""Maximum number of bytes in a file name on common file systems."""
 
 LONGEST_LABEL = 100
-"""Characters of a name that gets endings."""
+"""Maximum number of characters in a name to which endings are added."""
 PLAIN_TOKEN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 DEVICE = re.compile(
     r"(CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|COM[0-9¹²³]|LPT[0-9¹²³]) *(\..*)?", re.IGNORECASE
 )
-"""Names that Windows gives to devices, whatever their ending."""
+"""Names that Windows reserves for devices, with any ending."""
 ILLEGAL = re.compile(r'[\0-\x1f<>:"/\\|?*]')
-"""Characters that Windows has in no file name."""
+"""Characters that Windows does not allow in file names."""
 
 
 class UnsafeName(UserError):
@@ -28,11 +28,11 @@ class UnsafeName(UserError):
 
 
 def safe_names(tokens: Iterable[str]) -> dict[str, str]:
-    """The file names, without endings, of items; never paths, and names on every system.
+    """File names for items, without endings; they are never paths, and valid on every system.
 
-    Tokens of up to 100 letters, digits and ``._-`` are their own names, unless another token differs
-    from them in the case of letters only. Any other becomes what is left of it and a hash, so that
-    different tokens have different names.
+    Tokens of up to 100 letters, digits and ``._-`` are used unchanged, unless another token differs
+    only in the case of letters. For any other token, invalid characters are replaced and a hash is
+    added, so that different tokens have different names.
     """
     tokens = list(dict.fromkeys(tokens))
     same = Counter(token.casefold() for token in tokens)
@@ -53,7 +53,7 @@ def _hashed(token: str) -> str:
 
 
 def is_portable(name: str) -> bool:
-    """Whether every usual system can give this name to a file or a folder."""
+    """Whether every common system allows this name for a file or a folder."""
     return bool(
         name.strip(". ")
         and not ILLEGAL.search(name)
@@ -64,12 +64,13 @@ def is_portable(name: str) -> bool:
 
 
 def label_as_name(label: str) -> str:
-    """A label as part of the name of a file; different labels may have the same one."""
+    """A label as part of a file name; different labels may become the same name."""
     return "".join(c if c.isalnum() or c in "._-" else "_" for c in label)[:LONGEST_LABEL]
 
 
 def hidden_beside(path: Path, ending: str) -> Path:
-    """The hidden file that belongs to another one in the same folder: its name and an ending."""
+    """The hidden file that accompanies another one in the same folder, with its name and an
+    ending."""
     name = f".{path.name}{ending}"
     if len(name.encode("utf-8", "replace")) > LONGEST_NAME:
         name = f".{path.name[:40]}~{sha256_of_parts([path.name])[:16]}{ending}"
@@ -77,7 +78,7 @@ def hidden_beside(path: Path, ending: str) -> Path:
 
 
 def path_inside(folder, name: str) -> Path:
-    """The file of this name in the folder, or in a folder below it.
+    """The file of this name in the folder, or in one of its subfolders.
 
     Raises:
         UnsafeName: the name is absolute, leads out of the folder, or cannot be the name of a file.

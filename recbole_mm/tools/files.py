@@ -1,4 +1,4 @@
-"""Files that are written atomically, as a whole or not at all, by one process at a time."""
+"""Files that are written atomically (as a whole or not at all), by one process at a time."""
 
 import contextlib
 import glob
@@ -24,11 +24,12 @@ SECONDS_TO_REPLACE = 10.0
 
 @contextlib.contextmanager
 def whole_or_not(path):
-    """A temporary file beside ``path``, moved onto it when the block ends well, removed if not.
+    """A temporary file next to ``path`` that replaces it if the block succeeds and is removed if
+    not.
 
-    The file exists and is empty. Its name is always the same, so that the next writer takes what a
-    killed process has left; a process waits while another one writes. The result can be read by whom the
-    user's umask allows to, also where a library replaces the file by a private one.
+    The file exists and is empty. Its name is always the same, so that the next writer reuses the
+    file of a killed process; a process waits while another one writes. The result has the
+    permissions of the user's umask, even if a library replaces the file by a private one.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -46,7 +47,7 @@ def whole_or_not(path):
 
 
 def give_usual_modes(folder) -> None:
-    """Let those read the files of a folder whom the user's umask allows to, where a library has written
+    """Give the files of a folder the permissions of the user's umask, if a library has written
     private ones."""
     probe = Path(folder, f".mode{UNFINISHED}")
     probe.touch()
@@ -58,9 +59,9 @@ def give_usual_modes(folder) -> None:
 
 
 def move_onto(source, target) -> None:
-    """Rename a file, over another one if there is one.
+    """Rename a file, replacing the target if it exists.
 
-    Windows refuses this while a process reads the other one: it is tried for some seconds there.
+    Windows refuses this while a process reads the target, so it is retried for some seconds there.
     """
     end = time.monotonic() + SECONDS_TO_REPLACE
     while True:
@@ -77,11 +78,11 @@ def _is_windows() -> bool:
 
 
 def remove_abandoned(folder, name: str) -> None:
-    """Remove what killed processes have left of :func:`whole_or_not`.
+    """Remove temporary files of :func:`whole_or_not` that killed processes left behind.
 
     Args:
         folder: its path.
-        name: glob pattern of the files that they wrote.
+        name: glob pattern of the files that they were writing.
     """
     for ending in (UNFINISHED, LOCK):
         for left in Path(folder).glob(f".{name}{ending}"):
@@ -91,11 +92,11 @@ def remove_abandoned(folder, name: str) -> None:
 
 @contextlib.contextmanager
 def scratch_folder(parent, prefix: str):
-    """A folder for the time of the block; those that killed processes left there are removed.
+    """A temporary folder for the block; folders that killed processes left behind are removed.
 
     Args:
-        parent: folder that it is made in.
-        prefix: how its name starts; hidden, with a dot.
+        parent: folder that contains it.
+        prefix: start of its name; with a dot if it should be hidden.
     """
     for left in Path(parent).glob(f"{glob.escape(prefix)}*"):
         abandoned = left.with_name(left.name.removesuffix(LOCK))
@@ -120,11 +121,11 @@ def write_json(path, value) -> None:
 
 
 def set_aside(path, reason) -> None:
-    """Rename a damaged record of ours to ``<name>.damaged``, so that its work is done again.
+    """Rename one of our damaged files to ``<name>.damaged``, so that its work is done again.
 
     Args:
-        path: of the record; several processes may call this at once.
-        reason: what is wrong with it.
+        path: path of the file; several processes may call this at once.
+        reason: description of the damage.
     """
     path = Path(path)
     aside = path.with_name(f"{path.name}.damaged")
@@ -136,14 +137,14 @@ def set_aside(path, reason) -> None:
 
 
 def require_writable(folder, fix: str) -> None:
-    """Create the folder and write to it once.
+    """Create a folder if needed and check that it can be written to.
 
     Args:
         folder: its path.
-        fix: what to do if that fails.
+        fix: advice for the message.
 
     Raises:
-        UserError: it cannot be done.
+        UserError: the folder cannot be created or written to.
     """
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
@@ -156,7 +157,8 @@ def require_writable(folder, fix: str) -> None:
 
 @contextlib.contextmanager
 def kept_if_filled(folder: Path):
-    """Within the block a folder exists; if the block fails, a new one that is still empty is removed."""
+    """Create a folder for the block; if the block fails, a new folder that is still empty is
+    removed."""
     is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     try:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 BLOCK = 1 << 20
-SETTLED = 2_000_000_000  # nanoseconds; file systems round the times of their files, less than this
+SETTLED = 2_000_000_000  # nanoseconds, more than the resolution of file times on any file system
 
 _known: dict[tuple[int, ...], str] = {}
 
@@ -14,8 +14,8 @@ _known: dict[tuple[int, ...], str] = {}
 def sha256_of_file(path) -> str:
     """SHA-256 of a file's content.
 
-    It is remembered until the file changes by its inode, size or times. A file that was written a
-    moment ago is hashed every time: another write could leave its times as they are.
+    The hash is cached until the file's inode, size or times change. A file that was just written is
+    hashed every time, since another write might not change its times.
     """
     path = Path(path)
     status = path.stat()
@@ -33,7 +33,7 @@ def sha256_of_file(path) -> str:
 
 
 def sha256_of_tree(folder, pattern: str) -> str:
-    """SHA-256 of the names and contents of the files below a folder that fit ``pattern``."""
+    """SHA-256 of the names and contents of all files in a folder tree that match ``pattern``."""
     folder = Path(folder)
     hashed = hashlib.sha256()
     paths = {path.relative_to(folder).as_posix(): path for path in folder.rglob(pattern)}
@@ -43,7 +43,7 @@ def sha256_of_tree(folder, pattern: str) -> str:
 
 
 def sha256_of_parts(parts: Iterable[str | bytes | memoryview]) -> str:
-    """SHA-256 of texts, in UTF-8, and bytes one after the other."""
+    """SHA-256 of the concatenation of texts (in UTF-8) and bytes."""
     hashed = hashlib.sha256()
     for part in parts:
         hashed.update(part.encode() if isinstance(part, str) else part)

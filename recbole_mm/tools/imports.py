@@ -1,4 +1,4 @@
-"""Modules that are executed inside a context when they are imported."""
+"""Modules that are executed inside a context manager when they are imported."""
 
 import sys
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 def execute_within(
     spec: ModuleSpec, context: Callable[[], AbstractContextManager[None]]
 ) -> ModuleSpec:
-    """The spec of a module that is executed inside a context, made for it."""
+    """Change the spec of a module so that it is executed inside a new context."""
     assert spec.loader is not None
     execute = spec.loader.exec_module
 
@@ -23,11 +23,11 @@ def execute_within(
 
 
 class AroundImport(MetaPathFinder):
-    """Executes a module, the first time that it is imported, inside a context.
+    """Executes a module inside a context when it is first imported.
 
     Args:
-        name: of the module.
-        context: made for the import.
+        name: name of the module.
+        context: function that creates the context for the import.
     """
 
     def __init__(self, name: str, context: Callable[[], AbstractContextManager[None]]):
@@ -35,7 +35,7 @@ class AroundImport(MetaPathFinder):
 
     @classmethod
     def install(cls, name: str, context: Callable[[], AbstractContextManager[None]]) -> None:
-        """Wait for the import of a module that is not imported yet."""
+        """Wait for the import of a module, unless it is already imported."""
         if name not in sys.modules and not cls.waits_for(name):
             sys.meta_path.insert(0, cls(name, context))
 

@@ -1,4 +1,4 @@
-"""How a process of ours is interrupted: by Ctrl-C (SIGINT), or by SIGTERM, which containers send.
+"""Interruption of our processes: by Ctrl-C (SIGINT), or by SIGTERM, which containers send.
 
 Both raise an exception in the main thread, so that the work stops there and cleans up.
 """
@@ -13,25 +13,25 @@ from recbole_mm.tools.imports import AroundImport
 from recbole_mm.tools.variables import is_one_of_several
 
 INTERRUPTED, TERMINATED = 130, 143
-"""Exit statuses, 128 and the number of the signal."""
+"""Exit statuses: 128 plus the number of the signal."""
 LONGEST_IMPORT = 30.0
-"""Seconds that an import may delay an interruption."""
+"""Maximum seconds that an import may delay an interruption."""
 PAUSE = 0.02
-"""Seconds between two looks at whether an import has ended."""
+"""Seconds between two checks of whether an import has ended."""
 UNSEEN = 1.0
-"""Seconds after which a signal that the main thread has not seen is sent again."""
+"""Seconds after which a signal is sent again if the main thread has not seen it."""
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM has asked this process to end; whatever handles Ctrl-C handles it too."""
+    """SIGTERM has asked this process to end; everything that handles Ctrl-C handles it too."""
 
 
 def take_over() -> None:
-    """Let SIGINT and SIGTERM end the work of this process, whatever it imports.
+    """Let SIGINT and SIGTERM end the work of this process, regardless of what it imports.
 
-    To be called by the main thread of a process that runs one command. A signal that the process
-    was started without (``nohup``, ``&`` in a script) stays ignored. Under torchrun SIGTERM ends the
-    process at once: it may be waiting in a collective operation of another one that is gone.
+    Call it in the main thread of a process that runs one command. A signal that was ignored when
+    the process started (``nohup``, ``&`` in a script) remains ignored. Under torchrun, SIGTERM ends
+    the process immediately: it may be waiting in a collective operation for a process that is gone.
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _Raise(KeyboardInterrupt))
@@ -42,7 +42,7 @@ def take_over() -> None:
 
 
 def let_go() -> None:
-    """From now on a signal ends the process at once: its work is done."""
+    """Let signals end the process immediately from now on, since its work is done."""
     for number in (signal.SIGINT, signal.SIGTERM):
         if isinstance(signal.getsignal(number), _Raise):
             signal.signal(number, signal.SIG_DFL)
@@ -57,10 +57,10 @@ def ending(error: KeyboardInterrupt) -> tuple[int, str]:
 
 @contextmanager
 def leaving(what: Callable[[], str]) -> Iterator[None]:
-    """Within the block an interruption says what it leaves.
+    """Add a description of what remains to an interruption within the block.
 
     Args:
-        what: called when it comes; a sentence for the message.
+        what: function called on interruption that returns a sentence for the message.
     """
     try:
         yield
@@ -72,8 +72,8 @@ def leaving(what: Callable[[], str]) -> Iterator[None]:
 class _Raise:
     """A signal handler that raises, but not within an import.
 
-    What an import makes of an exception depends on what is imported: some libraries lose it, others
-    raise another one. It is raised as soon as the import has ended.
+    How an import handles an exception depends on what is imported: some libraries lose it, others
+    raise a different one. It is raised as soon as the import has ended.
 
     Args:
         error: class of the exception.
@@ -98,8 +98,8 @@ class _Raise:
         raise self.error
 
     def _repeat(self, number: int) -> None:
-        """Send the signal again until it has been raised: one that comes right before a system call
-        does not end the call, so that the main thread would not see it."""
+        """Send the signal again until it has been raised: a signal that arrives right before a
+        system call does not end the call, so the main thread would not see it."""
         while self._since is not None:
             time.sleep(PAUSE)
             self._seen.clear()
@@ -125,11 +125,11 @@ def is_importing(frame) -> bool:
 
 @contextmanager
 def _waits_still_end() -> Iterator[None]:
-    """Around the import of polars: waits end at SIGINT again.
+    """Let SIGINT end waits again after the import of polars.
 
-    polars installs a handler with SA_RESTART, after which the system resumes an interrupted wait
+    polars installs a handler with SA_RESTART, with which the system resumes an interrupted wait
     before Python learns of the signal (https://github.com/pola-rs/polars/issues/21739). The handler
-    itself stays: it ends queries.
+    itself is kept: it ends queries.
     """
     yield
     signal.siginterrupt(signal.SIGINT, True)

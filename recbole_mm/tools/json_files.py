@@ -1,4 +1,4 @@
-"""JSON files, and what their values are."""
+"""JSON files and checks of their values."""
 
 import types
 import typing
@@ -9,7 +9,7 @@ from recbole_mm.tools.json_text import parse_json
 from recbole_mm.tools.text_files import read_text
 
 LARGEST = 10**308
-"""Whole numbers below are a ``float``."""
+"""Bound below which whole numbers count as a ``float``."""
 
 
 class JsonError(UserError):
@@ -20,7 +20,7 @@ def read_json(path, error: type[UserError] = JsonError, most_bytes: int | None =
     """The value of a JSON file.
 
     Raises:
-        UserError: of type ``error``: the file cannot be opened, is too large, not UTF-8 or not JSON.
+        UserError: (type ``error``) the file cannot be opened, is too large, not UTF-8 or not JSON.
     """
     text = read_text(path, error, most_bytes)
     try:
@@ -30,9 +30,9 @@ def read_json(path, error: type[UserError] = JsonError, most_bytes: int | None =
 
 
 def fits(value, kind) -> bool:
-    """Whether a value read from JSON is of a kind, a type annotation.
+    """Whether a value read from JSON matches a type annotation.
 
-    An ``int`` has 64 bits. A whole number is a ``float`` too, unless it is larger than any.
+    An ``int`` has 64 bits. A whole number is also a ``float``, unless it is too large for one.
 
     Args:
         value: plain data.

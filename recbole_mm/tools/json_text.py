@@ -1,13 +1,13 @@
-"""JSON of files that others wrote."""
+"""JSON from external files."""
 
 import json
 
 
 def parse_json(text):
-    """The value of a text.
+    """The value of a JSON text.
 
     Raises:
-        ValueError: it is not JSON, or nested more deeply than Python reads.
+        ValueError: the text is not JSON, or nested too deeply for Python.
     """
     try:
         return json.loads(text)

@@ -1,7 +1,7 @@
 """Lock files, which exclude other processes and vanish with the process that holds them.
 
-The system releases a lock when its process ends, however it ends. Elsewhere nothing of a system's own
-locks is known: ``flock`` on POSIX, ``locking`` on Windows.
+The system releases a lock when its process ends, no matter how. Only this module uses the system's
+own locks: ``flock`` on POSIX, ``locking`` on Windows.
 """
 
 import contextlib
@@ -24,7 +24,8 @@ except ModuleNotFoundError:  # Windows
 
 SECONDS_BETWEEN_TRIES = 0.05
 HELD = {errno.EACCES, errno.EAGAIN, errno.EDEADLK, errno.EWOULDBLOCK}
-"""What the systems answer if another process holds a lock; other errors: it has none here."""
+"""Error numbers if another process holds a lock; with other errors, the file system has no
+locks."""
 
 
 class Locked(UserError):
@@ -36,8 +37,8 @@ def locked(path, refusal: str) -> Iterator[None]:
     """Hold a lock file while the block runs.
 
     Args:
-        path: of the file.
-        refusal: the message if another process holds it.
+        path: path of the file.
+        refusal: message if another process holds it.
 
     Raises:
         Locked: another process holds it.
@@ -55,8 +56,8 @@ def lock(path, seconds: float = 0) -> Iterator[None]:
     """Hold a lock file while the block runs.
 
     Args:
-        path: of the file, which is created, and removed at the end.
-        seconds: longest wait for another process; ``inf``: until it has ended.
+        path: path of the file, which is created, and removed at the end.
+        seconds: maximum wait for another process; ``inf``: until it releases the lock.
 
     Raises:
         BlockingIOError: another process holds it.
@@ -112,7 +113,7 @@ def _is_locked_by_us(file: IO[bytes]) -> bool:
 
 
 def _is_at(file: IO[bytes], path: Path) -> bool:
-    """Whether the path still names the open file, which its last holder may have removed."""
+    """Whether the path still refers to the open file, which its last holder may have removed."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:

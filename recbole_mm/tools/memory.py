@@ -1,4 +1,4 @@
-"""How the process asks the system for memory, and how much it has had."""
+"""Memory of the process: allocation settings and peak use."""
 
 import sys
 
@@ -9,9 +9,9 @@ LARGEST = 2**31 - 1
 def keep_freed_memory() -> bool:
     """Let glibc keep freed blocks for the next step instead of giving them back.
 
-    By default every block above 32 MB comes from the system and goes back to it, so the same pages
-    are faulted in and zeroed again at each training step: about a seventh of a step's time on two
-    cores. The largest size of the process stays what it was.
+    By default, every block above 32 MB is requested from the system and returned to it, so the same
+    pages are faulted in and zeroed again at each training step: about a seventh of a step's time on
+    two cores. The peak size of the process does not change.
 
     Returns:
         whether it took effect (glibc on Linux only).

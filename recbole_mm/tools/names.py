@@ -5,6 +5,6 @@ from collections.abc import Iterable
 
 
 def nearest(name: str, known: Iterable[str], n: int = 1, cutoff: float = 0.7) -> list[str]:
-    """At most ``n`` of the known names that look like this one, whatever their case."""
+    """At most ``n`` known names that are similar to this one, ignoring case."""
     by_lower = {other.lower(): other for other in known}
     return [by_lower[x] for x in difflib.get_close_matches(name.lower(), by_lower, n, cutoff)]

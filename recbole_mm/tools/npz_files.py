@@ -1,4 +1,5 @@
-"""Archives of arrays (``.npz``), read without pickle and in bounded memory; any damage is one error."""
+"""Archives of arrays (``.npz``), read without pickle and in bounded memory, with one error for any
+damage."""
 
 import math
 import zipfile
@@ -12,11 +13,11 @@ import numpy as np
 from recbole_mm.tools.errors import UserError
 
 MOST_EXPANSION = 200
-"""Bytes that one compressed byte may stand for, beyond the first MiB of an array."""
+"""Maximum expansion of a compressed byte, beyond the first MiB of an array."""
 
 CHUNK = 1 << 20
 LOCAL_HEADER = 30
-"""Bytes of a member's header in a zip file before the two fields of variable length."""
+"""Number of bytes in a member's header in a zip file before the two fields of variable length."""
 
 
 class NpzError(UserError):
@@ -34,13 +35,13 @@ class NpzFile:
     """The arrays of an archive.
 
     Args:
-        path: of the file.
+        path: path of the file.
 
     Attributes:
-        names: of the arrays.
+        names: names of the arrays.
 
     Raises:
-        NpzError: it is not an archive.
+        NpzError: the file is not an archive.
     """
 
     def __init__(self, path):
@@ -48,7 +49,7 @@ class NpzFile:
         try:
             with zipfile.ZipFile(self.path) as archive:
                 members = archive.infolist()
-        except Exception as error:  # zipfile raises what it likes for a damaged file
+        except Exception as error:  # zipfile may raise anything for a damaged file
             raise NpzError(
                 f"{self.path}: not a readable .npz file, perhaps truncated ({error})"
             ) from error
@@ -60,15 +61,15 @@ class NpzFile:
         self.names = tuple(self._members)
 
     def read(self, name: str) -> np.ndarray:
-        """An array of the file.
+        """Read an array of the file.
 
         Raises:
-            NpzError: it is missing, damaged, holds Python objects, or expands without bound.
+            NpzError: the array is missing, damaged, contains Python objects, or expands too much.
         """
         return self._with_member(name, self._read)
 
     def map(self, name: str) -> np.ndarray:
-        """An array that stays on disk until it is used; one that is compressed is read.
+        """Map an array that stays on disk until it is used; a compressed array is read.
 
         Raises:
             NpzError: see :meth:`read`.
@@ -82,8 +83,8 @@ class NpzFile:
                 header = _read_header(file)
                 if header.dtype.hasobject:
                     raise NpzError(
-                        f"{self.path}: array {name!r} holds Python objects, which are not read: save "
-                        f"it with .astype(str) or as numbers"
+                        f"{self.path}: array {name!r} contains Python objects, which are not read: "
+                        f"save it with .astype(str) or as numbers"
                     )
                 size = header.dtype.itemsize * math.prod(header.shape)
                 if size != member.file_size - header.n_bytes:
@@ -100,7 +101,7 @@ class NpzFile:
     def _map(self, file: IO[bytes], member: zipfile.ZipInfo, header: _Header) -> np.ndarray:
         if member.compress_type != zipfile.ZIP_STORED or not math.prod(header.shape):
             return self._read(file, member, header)
-        while file.read(CHUNK):  # to its end, where the checksum is compared
+        while file.read(CHUNK):  # to the end, where the checksum is verified
             pass
         with open(self.path, "rb") as raw:
             raw.seek(member.header_offset)
@@ -118,7 +119,7 @@ class NpzFile:
             raise
         except KeyError:
             raise NpzError(f"{self.path}: no array {name!r}, it has {list(self.names)}") from None
-        except Exception as error:  # zipfile and numpy raise what they like
+        except Exception as error:  # zipfile and numpy may raise anything
             reason = f"{error}".strip() or type(error).__name__
             raise NpzError(f"{self.path}: array {name!r} is damaged ({reason})") from error
 

@@ -1,4 +1,4 @@
-"""Pictures from outside are opened here and nowhere else: few formats, no more pixels than fit."""
+"""The only place where external pictures are opened, with limits on formats and pixels."""
 
 import contextlib
 import warnings
@@ -10,16 +10,17 @@ from PIL import Image, UnidentifiedImageError
 from recbole_mm.tools.errors import UserError
 
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "JPEG2000", "ICO", "PPM", "TGA")
-"""What Pillow decodes by itself, whatever the name of a file says; EPS, for one, would start another
-program. Some installations of Pillow lack some of them."""
+"""Formats that Pillow decodes by itself, regardless of the file name; EPS, for example, would start
+another program. Some installations of Pillow lack some of them."""
 
 MAX_PIXELS = 50_000_000
-"""150 MB as RGB; several pictures are decoded at a time."""
+"""Maximum number of pixels, 150 MB as RGB; several pictures are decoded at a time."""
 
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our limit is lower
 
 PICTURE_ERRORS = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
-"""What :func:`open_picture`, and decoding what it gives, may raise for a file that is not a picture."""
+"""Errors that :func:`open_picture`, and decoding its result, may raise for a file that is not a
+picture."""
 
 
 class PictureError(UserError):
@@ -39,14 +40,14 @@ def _formats() -> list[str]:
 
 @contextlib.contextmanager
 def open_picture(file) -> Iterator[Image.Image]:
-    """A picture whose format and size are checked and whose pixels are not yet decoded.
+    """Open a picture and check its format and size, without decoding its pixels.
 
     Args:
         file: a path, or an open binary file.
 
     Raises:
-        OSError: no file, or not a picture in one of :data:`FORMATS`.
-        ValueError: more than :data:`MAX_PIXELS` pixels.
+        OSError: the file is missing, or not a picture in one of :data:`FORMATS`.
+        ValueError: the picture has more than :data:`MAX_PIXELS` pixels.
     """
     with Image.open(file, formats=_formats()) as picture:
         width, height = picture.size
@@ -58,11 +59,12 @@ def open_picture(file) -> Iterator[Image.Image]:
 
 
 def read_picture(path, side: int | None = None) -> Image.Image:
-    """A picture file in RGB, its transparent parts white.
+    """Read a picture file as RGB, with transparent parts in white.
 
     Args:
-        path: of the file.
-        side: a JPEG may be decoded at a reduced size, with no side shorter than this many pixels.
+        path: path of the file.
+        side: minimum length in pixels of each side of a JPEG that is decoded at a reduced size;
+            ``None``: full size.
 
     Raises:
         PictureError: the file is missing, damaged, too large, or not in one of :data:`FORMATS`.
@@ -72,12 +74,12 @@ def read_picture(path, side: int | None = None) -> Image.Image:
             if side is not None:
                 opened.draft("RGB", (side, side))
             return on_white(opened)
-    except Exception as error:  # decoders of damaged files raise whatever they like
+    except Exception as error:  # decoders may raise anything for damaged files
         raise PictureError(f"{path}: {_reason(error)}") from error
 
 
 def _reason(error: Exception) -> str:
-    """Why a picture cannot be read, in words."""
+    """A description of why a picture cannot be read."""
     if isinstance(error, UnidentifiedImageError):
         return f"not a picture in a known format ({', '.join(_formats())}), or a damaged one"
     reason = error.strerror if isinstance(error, OSError) else None
@@ -85,7 +87,7 @@ def _reason(error: Exception) -> str:
 
 
 def on_white(image: Image.Image) -> Image.Image:
-    """The picture in RGB, its transparent parts white, gray levels of more than 8 bits rounded."""
+    """The picture as RGB, with transparent parts in white and gray levels rounded to 8 bits."""
     if image.mode == "RGB":
         return image.copy()
     if image.mode[0] in "IF":
@@ -95,10 +97,11 @@ def on_white(image: Image.Image) -> Image.Image:
 
 
 def _in_eight_bits(image: Image.Image) -> Image.Image:
-    """Gray levels of 16 bits (modes ``I;16``), 32 bits (``I``) or as floats (``F``) as 0 to 255.
+    """Convert gray levels of 16 bits (modes ``I;16``), 32 bits (``I``) or floats (``F``) to 0 to
+    255.
 
-    White is 65535 in 16 bits. In the other modes no file says which level is white: it is the
-    smallest of 1, 255, 65535 and the largest level of the picture that no level exceeds.
+    White is 65535 in 16 bits. In the other modes, files do not define the white level: it is the
+    smallest of 1, 255, 65535 and the picture's largest level that no level exceeds.
     """
     levels = np.nan_to_num(np.asarray(image).astype(np.float64))
     white = 65535.0

@@ -1,4 +1,4 @@
-"""How precisely products of float32 matrices are computed."""
+"""The precision of products of float32 matrices."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,11 +8,11 @@ import torch
 
 @contextmanager
 def matmul_precision(precision: str) -> Iterator[None]:
-    """Within the block, products of float32 matrices have this precision.
+    """Set the precision of products of float32 matrices within the block.
 
     Args:
         precision: ``highest``, ``high`` or ``medium``, see
-            :func:`torch.set_float32_matmul_precision`; on a CPU that has bfloat16, ``medium`` is
+            :func:`torch.set_float32_matmul_precision`; on a CPU with bfloat16, ``medium`` is
             bfloat16 with sums in float32.
     """
     before = torch.get_float32_matmul_precision()

@@ -1,14 +1,14 @@
-r"""Several processes that make one run, started by torchrun; without it there is one.
+r"""Several processes that form one run, started by torchrun; without it there is one.
 
     torchrun --nproc_per_node=2 -m recbole_mm --model=MMM4Rec --dataset=demo
 
 Every process has the whole data set and its share of every batch: ``train_batch_size`` counts the
 examples of one process. gloo connects CPUs, nccl GPUs, one GPU for each process.
 
-Losses that are means over rows, the in-batch softmax among them, are those of the common batch.
-What compares or sums rows in another way (MISSRec's regularizer, contrasts of sequences with their
-augmented views, sampled softmax and gBCE with the negatives that they draw) sees the rows of its own
-process.
+Losses that are means over rows, including the in-batch softmax, are those of the joint batch.
+Losses that compare or sum rows in another way (MISSRec's regularizer, contrasts of sequences with
+their augmented views, sampled softmax and gBCE with their drawn negatives) only see the rows of
+their own process.
 """
 
 import os
@@ -25,10 +25,11 @@ CANNOT_JOIN = "cannot join the other processes; start all by torchrun, or unset 
 
 
 def start() -> None:
-    """Join the processes that torchrun started; nothing without it, or when that is done.
+    """Join the processes that torchrun started; does nothing without torchrun, or if already
+    joined.
 
     Raises:
-        UserError: a variable that torchrun sets is missing, or is not a number.
+        UserError: a variable that torchrun sets is missing or not a number.
     """
     if not is_one_of_several() or dist.is_initialized():
         return
@@ -67,13 +68,13 @@ def is_first() -> bool:
 
 
 def barrier() -> None:
-    """Wait until every process is here."""
+    """Wait until every process gets here."""
     if size() > 1:
         dist.barrier()
 
 
 def of_first(value):
-    """The first process's value."""
+    """The value of the first process."""
     values = [value]
     if size() > 1:
         dist.broadcast_object_list(values, src=0)
@@ -90,13 +91,13 @@ def of_all(value) -> list:
 
 
 def gather_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """The rows of all processes, which need not have equally many; without gradient.
+    """Gather the rows of all processes, whose numbers may differ; without gradient.
 
     Args:
         rows: ``(b, ...)``.
 
     Returns:
-        all rows, in the order of the processes; indices of this process's own among them, ``(b,)``.
+        all rows, in the order of the processes; indices of this process's own rows, ``(b,)``.
     """
     own = torch.arange(len(rows), device=rows.device)
     if size() == 1:
@@ -114,8 +115,9 @@ def gather_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def mean_share(n_rows: int, device) -> float:
-    """What this process's mean over ``n_rows`` rows weighs in the mean over all processes of such
-    means, for it to be the mean over all rows: near 1, and 1 when all have equally many."""
+    """The factor of this process's mean over ``n_rows`` rows that makes the mean of these means
+    over all processes the mean over all rows: near 1, and 1 if all processes have the same number
+    of rows."""
     total = torch.tensor(float(n_rows), device=device)
     dist.all_reduce(total)
     return n_rows * size() / total.item()
@@ -131,10 +133,10 @@ def mean(value: float, device) -> float:
 
 
 def split_batches(loader) -> None:
-    """From now on a training loader gives this process its share of each batch.
+    """Let a training loader give this process its share of each batch from now on.
 
-    A batch of fewer examples than processes is repeated, so that all have as many and the mean
-    over them is that of the batch.
+    A batch with fewer examples than processes is repeated, so that all processes have the same
+    number and the mean over them is that of the batch.
     """
     if size() > 1:
         loader.collate_fn = partial(_collate_share, loader.collate_fn, rank(), size())

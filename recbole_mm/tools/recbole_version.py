@@ -1,4 +1,5 @@
-"""RecBole, which is installed without its own requirements: missing, or of a version not known here."""
+"""Errors about RecBole, which is installed without its own requirements: missing or not
+supported."""
 
 from recbole_mm.tools.errors import UserError
 
@@ -8,11 +9,11 @@ modules import is a requirement of this package instead."""
 
 
 class RecBoleError(UserError, ModuleNotFoundError):
-    """RecBole cannot be imported, or not in this version."""
+    """RecBole is missing or its version is not supported."""
 
 
 def missing_recbole() -> RecBoleError:
-    """What an import of RecBole raises where it is not installed."""
+    """The error of an import of RecBole if it is not installed."""
     return RecBoleError(f"RecBole is not installed: {INSTALL}")
 
 
@@ -20,7 +21,7 @@ def refuse_unknown_version(version: str) -> None:
     """Check the version of RecBole.
 
     Raises:
-        RecBoleError: it is not 1.2.
+        RecBoleError: the version is not 1.2.
     """
     if not version.startswith("1.2."):
         raise RecBoleError(f"RecBole {version} is installed, 1.2 is needed: {INSTALL}")

@@ -15,7 +15,7 @@ SEAL = "sha256"
 
 
 def write_record(path, values: dict) -> None:
-    """Write a sealed record as JSON, whole or not at all."""
+    """Write a sealed record as JSON, as a whole or not at all."""
     write_json(path, sealed(values))
 
 
@@ -35,7 +35,7 @@ def read_record(path) -> dict | None:
 
 
 def sealed(values: dict) -> dict:
-    """The values and their seal."""
+    """The values with their seal."""
     return {**values, SEAL: _seal_of(values)}
 
 
@@ -43,7 +43,7 @@ def unsealed(text: str) -> dict:
     """The values of a record's text.
 
     Raises:
-        ValueError: the text is not that of a record.
+        ValueError: the text is not a valid record.
     """
     record = parse_json(text)
     if not isinstance(record, dict) or record.pop(SEAL, None) != _seal_of(record):
@@ -52,5 +52,5 @@ def unsealed(text: str) -> dict:
 
 
 def _seal_of(values) -> str:
-    as_read = json.loads(json.dumps(values))  # tuples are lists then, and keys strings
+    as_read = json.loads(json.dumps(values))  # turns tuples into lists and keys into strings
     return sha256_of_parts([json.dumps(as_read, sort_keys=True)])

@@ -1,4 +1,4 @@
-"""Text files in UTF-8: the one reader."""
+"""The only reader of text files, in UTF-8."""
 
 from pathlib import Path
 
@@ -9,12 +9,12 @@ def read_text(path, error: type[UserError] = UserError, most_bytes: int | None =
     """The text of a file, without a byte order mark.
 
     Args:
-        path: of the file.
-        error: raised for a file that cannot be used.
-        most_bytes: of the file; ``None`` for no limit.
+        path: path of the file.
+        error: class of the error for a file that cannot be used.
+        most_bytes: maximum size of the file in bytes; ``None`` for no limit.
 
     Raises:
-        UserError: of type ``error``: the file cannot be opened, is not UTF-8 (the message names the
+        UserError: (type ``error``) the file cannot be opened, is not UTF-8 (the message names the
             line) or is too large.
     """
     try:

@@ -1,4 +1,4 @@
-"""Many small computations of torch side by side."""
+"""Many small torch computations in parallel."""
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -7,13 +7,13 @@ import torch
 
 
 def in_threads(function: Callable, tasks: Iterable) -> Iterator:
-    """``function`` of every task, in their order.
+    """Apply ``function`` to every task and yield the results in order.
 
-    Where an operation of torch would be shared by several threads, each of these computes tasks of
-    its own instead: operations too small to be shared gain as well.
+    Instead of several threads sharing each torch operation, each thread computes its own tasks, so
+    that operations too small to be shared benefit as well.
 
     Args:
-        function: calls operations of torch on the CPU, and may be called by several threads.
+        function: function that calls torch operations on the CPU and is thread-safe.
         tasks: its arguments.
     """
     n_threads, tasks = torch.get_num_threads(), list(tasks)

@@ -1,4 +1,4 @@
-"""Files of torch: plain tensors read in bounded memory, written as a whole or not at all."""
+"""torch files: plain tensors read in bounded memory, written as a whole or not at all."""
 
 import os
 import warnings
@@ -15,27 +15,27 @@ from recbole_mm.tools.files import whole_or_not
 
 
 class TorchFileError(UserError):
-    """Why a file of torch cannot be read; the message does not name the file."""
+    """A torch file that cannot be read; the message does not name the file."""
 
 
 class NotPlainData(TorchFileError):
-    """A file whose pickle holds more than plain data, or is damaged."""
+    """A file whose pickle contains more than plain data, or is damaged."""
 
 
 class CannotSave(RunFailed):
-    """A file that cannot be written, for lack of space for example."""
+    """A file that cannot be written, e.g. for lack of space."""
 
 
 def read_torch(path, pickle_module=None):
-    """The content of a file that ``torch.save`` wrote; its tensors are mapped from the file.
+    """Read a file written by ``torch.save``; its tensors are mapped from the file.
 
     Args:
-        path: of the file.
-        pickle_module: reads what the file names; ``None``: torch's own reader of plain data.
+        path: path of the file.
+        pickle_module: module that unpickles the file; ``None``: torch's own reader of plain data.
 
     Raises:
-        TorchFileError: the file is not an archive of torch, is compressed (its content could have
-            any size), holds a program, is damaged, or holds more than plain data
+        TorchFileError: the file is not a torch archive, is compressed (its content could have any
+            size), contains a program, is damaged, or contains more than plain data
             (:class:`NotPlainData`).
     """
     try:
@@ -46,23 +46,24 @@ def read_torch(path, pickle_module=None):
             return torch.load(path, map_location="cpu", mmap=True, weights_only=safely, **options)
     except TorchFileError:
         raise
-    except Exception as error:  # whatever a damaged file makes torch raise
+    except Exception as error:  # a damaged file may make torch raise anything
         if isinstance(error, UnpicklingError) and pickle_module is None:
-            # torch's own words advise to execute it
-            raise NotPlainData("its pickle holds more than plain data, or is damaged") from error
+            # torch's own message advises executing it
+            raise NotPlainData("its pickle contains more than plain data, or is damaged") from error
         raise TorchFileError(first_line(error)) from error
 
 
 @contextmanager
 def any_pickle_protocol():
-    """Within the block torch reads without a warning the protocol that RecBole's trainers write."""
+    """Let torch read the pickle protocol of RecBole's trainers without a warning within the
+    block."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
         yield
 
 
 def pickle_has(path, text: bytes) -> bool:
-    """Whether a text is in the pickle of a file of torch, which is not executed."""
+    """Whether the pickle of a torch file contains a text; the pickle is not executed."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = [name for name in archive.namelist() if name.endswith("/data.pkl")]
@@ -72,9 +73,9 @@ def pickle_has(path, text: bytes) -> bool:
 
 
 def save_torch(content, path) -> None:
-    """Write a file of torch; if that fails, a file that was there before is still whole.
+    """Write a torch file; if that fails, an existing file is not changed.
 
-    Equal contents give equal bytes.
+    Equal contents produce equal bytes.
 
     Raises:
         CannotSave: the disk is full, or the file cannot be written.
@@ -85,8 +86,8 @@ def save_torch(content, path) -> None:
 
 @contextmanager
 def saving(path):
-    """A temporary name beside ``path`` for a program that writes a file of torch, moved onto it
-    when the block ends well.
+    """A temporary file next to ``path`` to write a torch file to; it replaces ``path`` if the block
+    succeeds.
 
     Raises:
         CannotSave: see :func:`save_torch`.
@@ -104,8 +105,8 @@ def saving(path):
 
 
 def check_archive(path) -> None:
-    """Refuse a file that is damaged, whose content could have any size, or that holds a program; its
-    pickle is not read.
+    """Refuse a file that is damaged, whose content could have any size, or that contains a program;
+    its pickle is not read.
 
     Raises:
         TorchFileError: see :func:`read_torch`.
@@ -115,19 +116,19 @@ def check_archive(path) -> None:
         _check_members(path)
     except (TorchFileError, FileNotFoundError):
         raise
-    except Exception as error:  # whatever a damaged file makes zipfile raise
+    except Exception as error:  # a damaged file may make zipfile raise anything
         raise TorchFileError(first_line(error)) from error
 
 
 def _check_members(path) -> None:
     if os.path.exists(path) and not zipfile.is_zipfile(path):
         raise TorchFileError(
-            "it is not an archive of torch, or truncated; a file of torch before 1.6 must be saved "
-            "again by a newer one"
+            "it is not a torch archive, or it is truncated; a file of torch before 1.6 must be "
+            "saved again by a newer version"
         )
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
-        # torch.load would hand it to torch.jit.load, whatever reads its pickle
+        # torch.load would pass it to torch.jit.load, regardless of the pickle module
         if any(member.filename.rpartition("/")[2] == "constants.pkl" for member in members):
             raise TorchFileError("it is a TorchScript archive, which contains code")
         if any(member.compress_type != zipfile.ZIP_STORED for member in members):
@@ -138,7 +139,7 @@ def _check_members(path) -> None:
 
 
 def tensor_fault(tensor) -> str | None:
-    """What makes a tensor of a file unusable; ``None`` if nothing does."""
+    """A description of why a tensor of a file cannot be used; ``None`` if it can."""
     if not isinstance(tensor, Tensor) or tensor.layout != torch.strided or tensor.is_quantized:
         return "not a plain tensor"
     if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
@@ -151,11 +152,11 @@ def refuse_unusable(tensors: Mapping[str, Tensor], origin: str, error: type[User
 
     Args:
         tensors: parameters by name.
-        origin: of the parameters, for the message.
-        error: its type.
+        origin: origin of the parameters, for the message.
+        error: type of the error.
 
     Raises:
-        UserError: of that type: a value is not a tensor, NaN or infinite.
+        UserError: (type ``error``) a value is not a tensor, NaN or infinite.
     """
     faults = {name: fault for name, value in tensors.items() if (fault := tensor_fault(value))}
     if faults:

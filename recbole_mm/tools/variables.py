@@ -1,4 +1,5 @@
-"""Environment variables: the only way to some settings of other packages, and what torchrun says."""
+"""Environment variables: settings of other packages that have no other way, and those of
+torchrun."""
 
 import os
 from contextlib import contextmanager
@@ -7,16 +8,17 @@ GPU_VARIABLE = "CUDA_VISIBLE_DEVICES"
 
 
 def is_one_of_several() -> bool:
-    """Whether torchrun has started this process beside others.
+    """Whether torchrun has started this process together with others.
 
-    Clusters give their containers a WORLD_SIZE too; LOCAL_RANK comes from what starts the processes.
+    Clusters set WORLD_SIZE in their containers too; LOCAL_RANK is set by the launcher of the
+    processes.
     """
     return bool(os.environ.get("LOCAL_RANK")) and os.environ.get("WORLD_SIZE", "") not in ("", "1")
 
 
 @contextmanager
 def environment(values: dict[str, str | None]):
-    """Environment variables within the block; ``None`` unsets."""
+    """Set environment variables within the block; ``None`` unsets one."""
     before = {key: os.environ.get(key) for key in values}
     _set(values)
     try:

@@ -1,9 +1,8 @@
 """yaml as plain data: numbers, strings, booleans, None, lists and mappings of these.
 
-The one reader of yaml, for files and for options of a command line. Whatever is in a text, reading
-it runs no code and takes bounded time and memory: no tags but those of plain data, at most
-:data:`MOST_BYTES`, :data:`MOST_LEVELS` of nesting, and :data:`MOST_VALUES` once aliases are
-expanded.
+The only reader of yaml, for files and for command-line options. Reading any text runs no code and
+takes bounded time and memory: only tags of plain data, at most :data:`MOST_BYTES`,
+:data:`MOST_LEVELS` of nesting, and :data:`MOST_VALUES` after aliases are expanded.
 """
 
 import re
@@ -15,13 +14,13 @@ from recbole_mm.tools.errors import UserError
 from recbole_mm.tools.text_files import read_text
 
 MOST_BYTES = 200_000
-"""Size of a file."""
+"""Maximum size of a file."""
 
 MOST_LEVELS = 50
-"""Lists and mappings within each other."""
+"""Maximum depth of nested lists and mappings."""
 
 MOST_VALUES = 100_000
-"""Values of a file once its aliases are expanded."""
+"""Maximum number of values in a file after its aliases are expanded."""
 
 PLAIN_TAGS = ("null", "bool", "int", "float", "str", "seq", "map")
 
@@ -31,8 +30,7 @@ class YamlFileError(UserError):
 
 
 class _Loader(yaml.SafeLoader):
-    """Plain values only; reads ``1e-3`` as a number, which YAML 1.1 takes for text, and a date as
-    text."""
+    """Plain values only; reads ``1e-3`` as a number, unlike YAML 1.1, and a date as text."""
 
 
 _SAFE = yaml.SafeLoader
@@ -56,7 +54,7 @@ def read_yaml(path) -> dict:
 
     Raises:
         YamlFileError: the file cannot be read, is not UTF-8 or not yaml, is not a mapping, has a
-            key twice, or is larger or deeper than any configuration.
+            duplicate key, or is too large or too deep.
     """
     try:
         values = load_yaml(read_yaml_text(path))
@@ -73,17 +71,17 @@ def read_yaml_text(path) -> str:
     """The text of a yaml file.
 
     Raises:
-        YamlFileError: it cannot be read, is not UTF-8, or is too large.
+        YamlFileError: the file cannot be read, is not UTF-8, or is too large.
     """
     return read_text(path, YamlFileError, MOST_BYTES)
 
 
 def load_yaml(text: str):
-    """The value that a text is.
+    """The value of a yaml text.
 
     Raises:
-        yaml.YAMLError: it is not yaml, not plain, has a key twice, or is too large or too deep; the
-            message is one line.
+        yaml.YAMLError: the text is not yaml, not plain, has a duplicate key, or is too large or too
+            deep; the message is one line.
     """
     try:
         _refuse_deep_nesting(text)
@@ -112,7 +110,7 @@ def _construct(loader: _Loader):
 
 
 def _refuse_deep_nesting(text: str) -> None:
-    """Before the nodes are composed, which recurses."""
+    """Check the depth before the nodes are composed, which recurses."""
     depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         depth += isinstance(event, yaml.CollectionStartEvent)
@@ -124,7 +122,7 @@ def _refuse_deep_nesting(text: str) -> None:
 
 
 def _refuse_repeated_keys(node: yaml.Node) -> None:
-    """yaml keeps the last of two equal keys without a word."""
+    """Refuse duplicate keys, of which yaml silently keeps the last."""
     for mapping in _nodes_once(node):
         if not isinstance(mapping, yaml.MappingNode):
             continue
@@ -140,7 +138,7 @@ def _refuse_repeated_keys(node: yaml.Node) -> None:
 
 
 def _refuse_expansion(root: yaml.Node) -> None:
-    """An alias stands for all that it names: a few hundred bytes can mean billions of values."""
+    """Refuse too many values after expansion of aliases: a few hundred bytes can mean billions."""
     sizes: dict[int, int | None] = {}
 
     def size(node: yaml.Node) -> int:
@@ -157,7 +155,7 @@ def _refuse_expansion(root: yaml.Node) -> None:
 
 
 def _nodes_once(root: yaml.Node):
-    """Every node, each once, however many aliases it has."""
+    """Yield every node once, regardless of its number of aliases."""
     seen, rest = set(), [root]
     while rest:
         node = rest.pop()

@@ -17,18 +17,18 @@ class WeightAverage:
     r"""Exponential moving average of a model's trainable parameters.
 
     After step :math:`t` of a window of :math:`w` steps, with :math:`\beta = 1 - 1/w`, the average is
-    :math:`\sum_s \beta^{t-s} \theta_s / \sum_s \beta^{t-s}`: over all steps in the beginning, over
+    :math:`\sum_s \beta^{t-s} \theta_s / \sum_s \beta^{t-s}`: over all steps at the beginning, over
     about the last :math:`w` later. One copy of these parameters is kept (torch's ``AveragedModel``
-    copies the model, frozen features and all).
+    copies the whole model, including frozen features).
 
     Args:
-        parameters: of the model; the frozen ones are left out.
-        tables: those of which a step changes the rows of a sparse gradient alone, and of which
-            :meth:`update` reads no other rows; :meth:`before_step` has to be called.
+        parameters: parameters of the model; frozen ones are ignored.
+        tables: parameters with sparse gradients; a step changes only the rows of the gradient, and
+            :meth:`update` reads no other rows. :meth:`before_step` must be called before each step.
 
     Reference:
         Boris Polyak and Anatoli Juditsky. "Acceleration of stochastic approximation by averaging."
-        SIAM J. Control Optim. 30 (1992); with decay and correction as the moments of Adam
+        SIAM J. Control Optim. 30 (1992); with decay and correction as for the moments of Adam
         (arXiv 1412.6980).
     """
 
@@ -48,7 +48,8 @@ class WeightAverage:
 
     @torch.no_grad()
     def before_step(self, *_) -> None:
-        """Note the rows that the step will change; the rest of the last steps reaches them first."""
+        """Record the rows that the step will change, after applying earlier steps to their
+        average."""
         for place, table in self._tables.items():
             gradient = self.parameters[place].grad
             table.rows = table.rows[:0] if gradient is None else gradient._indices()[0].unique()
@@ -57,10 +58,10 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, window: float) -> None:
-        """Take the parameters of a step in.
+        """Add the parameters after a step to the average.
 
         Args:
-            window: ``w >= 1`` steps; 1 keeps the last step alone.
+            window: ``w >= 1`` steps; 1 keeps only the last step.
         """
         decay = 1 - 1 / window
         self.total_weight = 1 + decay * self.total_weight
@@ -75,14 +76,14 @@ class WeightAverage:
 
     @torch.no_grad()
     def apply(self) -> None:
-        """Put the average in the place of the parameters; before the first step nothing changes."""
+        """Replace the parameters by the average; before the first step nothing changes."""
         if self.total_weight:
             self._complete()
             torch._foreach_copy_(self.parameters, self.average)
 
     @contextmanager
     def applied(self):
-        """The average in the place of the parameters within the block, without a copy of either."""
+        """Replace the parameters by the average within the block, without copying either."""
         exchanged = bool(self.total_weight)
         if exchanged:
             self._complete()
@@ -128,12 +129,12 @@ class WeightAverage:
 def averaging(
     optimizer, parameters: Iterable[nn.Parameter], window: Callable[[], float]
 ) -> WeightAverage:
-    """An average that takes in every step of an optimizer.
+    """Create an average that is updated at every step of an optimizer.
 
     Args:
-        optimizer: of :func:`~recbole_mm.training.optimizers.build_optimizer`.
-        parameters: of the model.
-        window: called at each step, see :meth:`WeightAverage.update`.
+        optimizer: result of :func:`~recbole_mm.training.optimizers.build_optimizer`.
+        parameters: parameters of the model.
+        window: function that returns the window at each step, see :meth:`WeightAverage.update`.
     """
     tables = optimizer.tables if isinstance(optimizer, JointOptimizer) else []
     average = WeightAverage(parameters, tables)
@@ -144,11 +145,12 @@ def averaging(
 
 
 class _ChangedRows:
-    r"""Up to which step each row of a table's average is known.
+    r"""The step up to which each row of a table's average is known.
 
-    While a parameter :math:`\theta` rests from step :math:`s` to :math:`t`, the distance of its average
-    shrinks by :math:`\prod_{k=s+1}^{t} (1 - 1/W_k) = \beta^{t-s} W_s / W_t`, where :math:`W` is the
-    total weight. So the step of a row is held as :math:`\log W_s - s \log \beta`, its mark.
+    While a parameter :math:`\theta` does not change from step :math:`s` to :math:`t`, its distance
+    to its average shrinks by :math:`\prod_{k=s+1}^{t} (1 - 1/W_k) = \beta^{t-s} W_s / W_t`, where
+    :math:`W` is the total weight. So the step of a row is stored as :math:`\log W_s - s \log
+    \beta`, its mark.
     """
 
     def __init__(self, table: Tensor):
@@ -158,7 +160,8 @@ class _ChangedRows:
     def catch_up(
         self, average: Tensor, parameter: Tensor, rows: Tensor | slice, mark: float
     ) -> None:
-        """Bring rows up to the step with this mark, since when the parameter has rested."""
+        """Bring rows up to the step with this mark; their parameters have not changed since their
+        own."""
         share = (self.mark[rows] - mark).exp().to(average.dtype).unsqueeze(1)
         average[rows] = torch.lerp(parameter[rows], average[rows], share)
         self.mark[rows] = mark

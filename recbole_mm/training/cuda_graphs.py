@@ -1,4 +1,4 @@
-"""The loss of a model and its gradients as CUDA graphs, which launch all kernels of a pass at once."""
+"""A model's loss and gradients as CUDA graphs, which launch all kernels of a pass at once."""
 
 from collections.abc import Callable
 from logging import getLogger
@@ -15,15 +15,15 @@ DEPENDENT_ON_DATA = {
     "_local_scalar_dense", "nonzero", "masked_select", "unique_dim", "_unique", "_unique2",
     "unique_consecutive", "repeat_interleave", "equal", "bincount",
 }  # fmt: skip
-"""Operators whose result has a shape that depends on the data, or is a number for the program."""
+"""Operators whose result has a shape that depends on the data, or is a Python number."""
 
 
 class DependsOnData(UserError):
-    """What a model computes cannot be recorded."""
+    """The model's computation depends on the data and cannot be recorded."""
 
 
 class _RefuseDependentOnData(TorchDispatchMode):
-    """Within the block an operator that cannot be recorded is an error."""
+    """Raise an error within the block for an operator that cannot be recorded."""
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         name = func.overloadpacket.__name__
@@ -51,7 +51,7 @@ def refuse_dependence_on_data(model, interaction) -> None:
     """Compute the loss of a batch and its gradients as they would be recorded.
 
     Args:
-        model: in training.
+        model: model in training mode.
         interaction: a batch.
 
     Raises:
@@ -64,19 +64,19 @@ def refuse_dependence_on_data(model, interaction) -> None:
 
 
 class GraphedLoss:
-    """``calculate_loss`` of a model whose forward and backward pass are recorded once, and replayed
+    """``calculate_loss`` of a model whose forward and backward pass are recorded once and replayed
     for every batch of the same shapes.
 
-    A step of these models launches hundreds of kernels that take longer to launch than to run. What
-    is recorded has no shape that depends on the data: every history is computed at the full length.
-    A batch of other shapes (the last of an epoch) is computed as ever, and so is every batch of a
-    model, or of settings, that cannot be recorded; a warning says why.
+    A step of these models launches hundreds of kernels that take longer to launch than to run. The
+    recorded pass has no shape that depends on the data: every history is computed at the full
+    length. A batch of other shapes (the last of an epoch) is computed as usual, and so is every
+    batch if the model or its settings cannot be recorded; a warning says why.
 
     Args:
-        model: of ours, on a GPU.
+        model: one of our models, on a GPU.
 
     Raises:
-        UserError: there are several processes; recording has failed.
+        UserError: there are several processes, or recording failed.
     """
 
     def __init__(self, model):
@@ -86,7 +86,7 @@ class GraphedLoss:
         self.replay: Callable | None = None
 
     def __call__(self, interaction) -> Tensor:
-        """The loss, 0-d; its gradients are written over those of the last call."""
+        """The loss, 0-d; its gradients overwrite those of the last call."""
         batch = dict(interaction.interaction)
         shapes = {name: value.shape for name, value in batch.items()}
         if self.shapes is None:
@@ -98,7 +98,7 @@ class GraphedLoss:
 
     def _record(self, batch: dict[str, Tensor]) -> None:
         autocast = torch.is_autocast_enabled("cuda")
-        # recording draws random numbers that a run without an interruption would draw only once
+        # recording draws random numbers that an uninterrupted run would draw only once
         with torch.random.fork_rng([self.model.device]), self.model.at_fixed_length():
             try:
                 if not self.model.can_be_recorded:
@@ -107,8 +107,8 @@ class GraphedLoss:
             except DependsOnData as error:
                 getLogger().warning(
                     f"cuda_graphs: the training step of {type(self.model).__name__} with these settings "
-                    f"is not recorded and is as fast as without ({error}). What can be recorded is named "
-                    f"beside the key in properties/multi_modal.yaml"
+                    f"is not recorded and gets no faster ({error}). See the comment on this key in "
+                    f"properties/multi_modal.yaml for what can be recorded"
                 )
                 return
             given = tuple(value.clone() for value in batch.values())
@@ -129,10 +129,10 @@ class _LossOfTensors(nn.Module):
     """The loss as a function of the columns of a batch.
 
     Args:
-        model: whose loss.
-        names: of the columns.
-        autocast: whether the forward pass is under autocast; weights that it keeps in lower precision
-            would be those of the recorded step for ever, so it keeps none.
+        model: model whose loss is computed.
+        names: column names.
+        autocast: whether the forward pass is under autocast; its cache of lower-precision weights
+            is off, since it would keep the weights of the recorded step forever.
     """
 
     def __init__(self, model, names: list[str], autocast: bool):

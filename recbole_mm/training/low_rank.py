@@ -1,4 +1,4 @@
-r"""Changes of low rank to the matrices of a model that was trained before (LoRA).
+r"""Low-rank changes to the matrices of a pre-trained model (LoRA).
 
 Reference:
     Hu et al. "LoRA: Low-rank adaptation of large language models." ICLR 2022 (arXiv 2106.09685).
@@ -14,14 +14,14 @@ from torch import Tensor, nn
 from recbole_mm.tools.errors import UserError
 
 START = 0.02
-"""Standard deviation of the one factor; the other starts at zero, and so does the change."""
+"""Standard deviation of the first factor; the second starts at zero, and so does the change."""
 
 
 class Factors(NamedTuple):
     """A matrix ``(n, k)`` that becomes ``start + up @ down``.
 
     Attributes:
-        weight: of the model.
+        weight: parameter of the model.
         down: ``(r, k)``.
         up: ``(n, r)``.
     """
@@ -34,13 +34,14 @@ class Factors(NamedTuple):
 def with_factors(
     model, groups: list[dict], rank: int, seed: int
 ) -> tuple[list[dict], list[Factors]]:
-    """Groups of parameters in which factors stand for the matrices of the encoder.
+    """Replace the encoder's matrices by factors in groups of parameters.
 
     Args:
-        model: whose ``encoder_parameters`` are meant.
-        groups: of its trainable parameters, as an optimizer takes them.
-        rank: ``r >= 1``, of the changes. Matrices that are not larger than that keep their place.
-        seed: of the first factors, the same in every process.
+        model: model with ``encoder_parameters``.
+        groups: groups of its trainable parameters, in the format of an optimizer.
+        rank: rank ``r >= 1`` of the changes. Matrices whose smaller side is at most ``r`` are not
+            replaced.
+        seed: seed of the first factors, the same in every process.
 
     Raises:
         UserError: there is no such matrix.
@@ -75,16 +76,16 @@ def with_factors(
 class LowRankSteps:
     r"""An optimizer whose steps change some matrices by a product of low rank.
 
-    The gradients of the factors are those of the matrix, :math:`G`, by the chain rule:
+    The gradients of the factors follow from the gradient :math:`G` of the matrix by the chain rule:
     :math:`G A^\top` and :math:`B^\top G`. The parameters of the model are plain matrices in every
-    checkpoint; the factors are a part of the optimizer's state.
+    checkpoint; the factors are part of the optimizer's state.
 
-    With ``ema_epochs`` a stored matrix is an average over steps, whose change has a higher rank by the
-    letter, with small further singular values.
+    With ``ema_epochs``, a stored matrix is an average over steps, whose change strictly has a
+    higher rank, but with small additional singular values.
 
     Args:
-        optimizer: of the factors and of the other parameters.
-        factors: see :func:`with_factors`. A matrix starts from what it is at the first step.
+        optimizer: optimizer of the factors and the other parameters.
+        factors: see :func:`with_factors`. A matrix starts from its value at the first step.
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, factors: list[Factors]):
@@ -94,18 +95,18 @@ class LowRankSteps:
 
     @property
     def param_groups(self) -> list[dict]:
-        """Of the optimizer."""
+        """Parameter groups of the optimizer."""
         return self.optimizer.param_groups
 
     def zero_grad(self) -> None:
-        """Forget the gradients, those of the matrices too."""
+        """Clear the gradients, including those of the matrices."""
         self.optimizer.zero_grad()
         for weight, *_ in self.factors:
             weight.grad = None
 
     @torch.no_grad()
     def step(self) -> None:
-        """A step of the factors and the other parameters; the matrices follow."""
+        """Update the factors and the other parameters, then the matrices."""
         self.starts = self.starts or [weight.clone() for weight, *_ in self.factors]
         for weight, down, up in self.factors:
             if weight.grad is not None:
@@ -117,17 +118,17 @@ class LowRankSteps:
             hook(self)
 
     def register_step_post_hook(self, hook: Callable) -> None:
-        """Call ``hook`` after each step, when the matrices have followed."""
+        """Call ``hook`` after each step, when the matrices are up to date."""
         self.hooks.append(hook)
 
     def state_dict(self) -> dict[str, Any]:
-        """Of the optimizer, with the factors and what the matrices started from."""
+        """The optimizer's state, the factors and the initial matrices."""
         pairs = [(down.detach(), up.detach()) for _, down, up in self.factors]
         return {"optimizer": self.optimizer.state_dict(), "factors": pairs, "starts": self.starts}
 
     @torch.no_grad()
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """What :meth:`state_dict` gave."""
+        """Restore the result of :meth:`state_dict`."""
         self.optimizer.load_state_dict(state["optimizer"])
         for (_, down, up), stored in zip(self.factors, state["factors"], strict=True):
             down.copy_(stored[0])

@@ -35,13 +35,12 @@ def build_optimizer(config, model: nn.Module, **changes):
         config: ``learner``, ``learning_rate``, ``weight_decay``, ``no_weight_decay``,
             ``group_learning_rates``, ``gradient_accumulation_steps``, ``accumulation_mean``,
             ``clip_grad_norm``, ``enable_scaler``, ``sparse_id_updates``, ``lora_rank``.
-        model: whose parameters are trained.
-        changes: ``params``, ``learner``, ``learning_rate`` or ``weight_decay`` in place of these.
+        model: model whose parameters are trained.
+        changes: ``params``, ``learner``, ``learning_rate`` or ``weight_decay`` to use instead.
 
     Raises:
         UserError: unknown learner; a pattern of ``no_weight_decay`` or ``group_learning_rates``
-            that matches nothing; settings that do not work with ``sparse_id_updates`` or
-            ``lora_rank``.
+            matches nothing; settings are incompatible with ``sparse_id_updates`` or ``lora_rank``.
     """
     learner = changes.get("learner", config["learner"]).lower()
     if learner not in OPTIMIZERS:
@@ -76,15 +75,15 @@ def build_optimizer(config, model: nn.Module, **changes):
 
 
 def trained_numbers(optimizer) -> int:
-    """How many numbers an optimizer changes by themselves: of a matrix that changes by low rank those
-    of its factors."""
+    """How many numbers an optimizer changes directly; for a matrix with low-rank changes, those of
+    its factors."""
     parameters = (p for group in optimizer.param_groups for p in group["params"])
     return sum(p.numel() for p in parameters if p.requires_grad)
 
 
 def fused_on(device: str, learner: str) -> dict[str, bool]:
-    """The setting of an optimizer whose step is one pass over parameters, gradients and state, where
-    torch has it: a third of the time, and no copies of a parameter's size."""
+    """The setting of a fused optimizer, if torch has one: its step is one pass over parameters,
+    gradients and state, takes a third of the time and makes no copies of a parameter's size."""
     return {"fused": True} if device in FUSED.get(learner, ()) else {}
 
 
@@ -129,14 +128,14 @@ def parameter_groups(
     rates: dict[str, float],
     without_decay: Iterable[str],
 ) -> list[dict]:
-    """Trainable parameters by learning rate and weight decay.
+    """Group trainable parameters by learning rate and weight decay.
 
     Args:
-        model: whose parameters.
-        learning_rate: of those that ``rates`` does not name.
-        weight_decay: of those that ``without_decay`` does not name.
-        rates: glob pattern of names -> learning rate; the first that matches counts.
-        without_decay: glob patterns of names.
+        model: model with the parameters.
+        learning_rate: learning rate of parameters not in ``rates``.
+        weight_decay: weight decay of parameters not in ``without_decay``.
+        rates: glob pattern of names -> learning rate; the first match counts.
+        without_decay: glob patterns of names of parameters without weight decay.
 
     Raises:
         UserError: a pattern matches nothing.
@@ -163,12 +162,12 @@ def parameter_groups(
 
 
 class JointOptimizer:
-    """Two optimizers of different parameters that take their steps together.
+    """Two optimizers of different parameters that step together.
 
     Args:
-        dense: of most parameters.
-        sparse: of tables whose gradients are sparse: rows without a gradient, and their state, stay
-            as they are.
+        dense: optimizer of most parameters.
+        sparse: optimizer of tables with sparse gradients: rows without a gradient, and their state,
+            do not change.
     """
 
     def __init__(self, dense: torch.optim.Optimizer, sparse: torch.optim.Optimizer):
@@ -176,22 +175,22 @@ class JointOptimizer:
 
     @property
     def param_groups(self) -> list[dict]:
-        """Of both."""
+        """Parameter groups of both optimizers."""
         return [*self.dense.param_groups, *self.sparse.param_groups]
 
     def zero_grad(self) -> None:
-        """Forget the gradients."""
+        """Clear the gradients."""
         self.dense.zero_grad()
         self.sparse.zero_grad()
 
     def step(self) -> None:
-        """One step of each."""
+        """Take one step with each optimizer."""
         self.dense.step()
         self.sparse.step()
 
     @property
     def tables(self) -> list[nn.Parameter]:
-        """Parameters of which a step changes some rows."""
+        """Parameters of which a step changes only some rows."""
         return [table for group in self.sparse.param_groups for table in group["params"]]
 
     def register_step_pre_hook(self, hook):
@@ -203,11 +202,11 @@ class JointOptimizer:
         return self.sparse.register_step_post_hook(hook)
 
     def state_dict(self) -> dict:
-        """Of both."""
+        """States of both optimizers."""
         return {"dense": self.dense.state_dict(), "sparse": self.sparse.state_dict()}
 
     def load_state_dict(self, state: dict) -> None:
-        """What :meth:`state_dict` gave."""
+        """Restore the result of :meth:`state_dict`."""
         self.dense.load_state_dict(state["dense"])
         self.sparse.load_state_dict(state["sparse"])
 
@@ -216,10 +215,10 @@ class AccumulatedSteps:
     """An optimizer that takes one step for several batches, whose gradients add up.
 
     Args:
-        optimizer: the optimizer proper.
+        optimizer: wrapped optimizer.
         steps: batches per step; :meth:`flush` takes the step of a shorter last group.
-        mean: divide the sum of the gradients by the number of batches (the released MMM4Rec does
-            not, which matters against an L2 penalty).
+        mean: whether the sum of the gradients is divided by the number of batches (the released
+            MMM4Rec does not divide it, which matters relative to an L2 penalty).
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, steps: int, mean: bool):
@@ -239,7 +238,7 @@ class AccumulatedSteps:
             self.flush()
 
     def flush(self) -> None:
-        """Take the step that is due, if any."""
+        """Take the pending step, if there is one."""
         if self.pending == 0:
             return
         if self.mean:

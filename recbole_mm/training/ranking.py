@@ -17,33 +17,34 @@ METRICS_OF_LISTS = {
 }  # fmt: skip
 SCORES_PER_BLOCK = 400_000  # stay in a core's cache
 SCORES_AT_ONCE = 1 << 27
-"""Scores of a batch in memory, 512 MB of float32; a batch with more is ranked in pieces."""
+"""Maximum number of scores of a batch in memory, 512 MB of float32; larger batches are ranked in
+pieces."""
 
 
 class ScoresAreNaN(RunFailed):
-    """The scores of targets are not numbers, so nothing is known of their ranks."""
+    """The scores of targets are not numbers, so their ranks are unknown."""
 
 
 def remedy_of_nan(config) -> str:
-    """What to do about numbers that have become NaN or infinite."""
+    """A fix for numbers that have become NaN or infinite."""
     return (
-        f"lower learning_rate ({config['learning_rate']}), set clip_grad_norm, or look for huge "
-        f"values in the features"
+        f"lower learning_rate ({config['learning_rate']}), set clip_grad_norm, or check the "
+        f"features for huge values"
     )
 
 
 class RankCollector(Collector):
     """RecBole's collector, which finds the rank of a row's only positive item by counting.
 
-    An item of the same score as the positive one counts half: with scores that are all equal the
+    An item with the same score as the positive one counts half: if all scores are equal, the
     positive is ranked in the middle, which favors no model. Metrics of the recommended lists
     (coverage, popularity, ...) get the lists as RecBole makes them; other metrics, and rows with
     several positives, are left to RecBole.
 
     Raises:
-        ConfigError: when data or scores come in, if lists would be longer than the catalog. Ranks
-            alone may be compared with any ``k``.
-        ScoresAreNaN: at the end, if scores of targets were not numbers.
+        ConfigError: lists would be longer than the catalog; raised when data or scores are
+            collected. Metrics of ranks alone allow any ``k``.
+        ScoresAreNaN: scores of targets were not numbers; raised at the end.
     """
 
     def __init__(self, config):
@@ -51,7 +52,7 @@ class RankCollector(Collector):
         self.counts_ranks = {
             m.lower() for m in config["metrics"]
         } <= METRICS_OF_RANKS | METRICS_OF_LISTS
-        self._unranked: list[torch.Tensor] = []  # of each batch
+        self._unranked: list[torch.Tensor] = []  # number of unranked targets per batch
 
     def data_collect(self, train_data):
         self._refuse_lists_longer_than(train_data._dataset.item_num - 1)
@@ -108,13 +109,13 @@ class RankCollector(Collector):
 
 
 def pieces(batch: tuple, n_items: int) -> list[tuple]:
-    """A batch of RecBole's for evaluation as smaller ones, whose scores fit into memory.
+    """Split one of RecBole's evaluation batches into smaller ones whose scores fit into memory.
 
-    It stays whole where rows have a history to mask, or several positive items.
+    It stays whole if rows have a history to mask or several positive items.
 
     Args:
         batch: interaction, index of the history, row and item of each positive.
-        n_items: scores of a row.
+        n_items: number of scores in a row.
     """
     interaction, history_index, positive_u, positive_i = batch
     n, size = len(interaction), max(1, SCORES_AT_ONCE // n_items)
@@ -130,7 +131,7 @@ def domains_of_items(dataset) -> torch.Tensor:
     """The index of each item's domain, ``(n_items,)``, for ``same_domain_candidates``.
 
     Raises:
-        ConfigError: the data set is no mixture.
+        ConfigError: the data set is not a mixture.
     """
     if not getattr(dataset, "domains", None):
         raise ConfigError(
@@ -140,18 +141,18 @@ def domains_of_items(dataset) -> torch.Tensor:
 
 
 def rank_by_counting(scores: torch.Tensor, positive: torch.Tensor) -> torch.Tensor:
-    """0-based rank of one item per row: the number of better ones and half of the equal ones.
+    """0-based rank of one item per row: the number of better items plus half of the equal ones.
 
-    The odd one of the equal ones counts as better for positive items of odd ids, as worse for the
-    others, so that half places even out.
+    If the number of equal items is odd, the remaining one counts as better for positive items with
+    odd ids and as worse for the others, so that half ranks even out.
 
     Args:
         scores: ``(b, n)``.
         positive: ``(b,)`` column of the item.
 
     Returns:
-        ``(b,)`` int. NaN counts against the item: another's as better, its own puts it behind
-        every list.
+        ``(b,)`` int. NaN counts against the item: other items with NaN count as better, and its own
+        NaN puts it behind every list.
     """
     own = scores.gather(1, positive.unsqueeze(1))
     worse, equal = _count(torch.lt, scores, own), _count(torch.eq, scores, own) - 1
@@ -161,7 +162,7 @@ def rank_by_counting(scores: torch.Tensor, positive: torch.Tensor) -> torch.Tens
 
 
 def _count(relation: Callable, scores: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
-    """In how many columns of its row a score has the relation to ``own`` ``(b, 1)``: ``(b,)`` int64.
+    """Number of columns per row whose score has the relation to ``own`` ``(b, 1)``: ``(b,)`` int64.
 
     A sum of bools would convert them all to int64 first; in float32 counts are exact up to 2^24.
     """

@@ -1,4 +1,4 @@
-"""What a run wants to know of its training, whatever trainer of RecBole makes it."""
+"""What a run records about its training, with any of RecBole's trainers."""
 
 import secrets
 import time
@@ -30,29 +30,30 @@ class LossIsNaN(RunFailed):
 
 
 class RecordedTraining(AbstractTrainer):
-    """Mixed into a trainer of RecBole's.
+    """A mixin for RecBole's trainers.
 
-    - A checkpoint file of its own: RecBole's name holds the second, which runs that start together
-      would share.
-    - ``pre_model_path``, ``reset``, ``allow_fewer_layers`` and ``freeze``, also where RecBole's own
-      functions make the trainer.
-    - The start is validated, and kept if no epoch is better (``validate_start``; by default where it
-      is a pre-trained model).
+    - Each run has its own checkpoint file: the time in RecBole's file name has a resolution of one
+      second, so runs that start together would share a file.
+    - ``pre_model_path``, ``reset``, ``allow_fewer_layers`` and ``freeze`` work even if RecBole's
+      own functions create the trainer.
+    - The initial model is validated, and kept if no epoch is better (``validate_start``; by default
+      if it is pre-trained).
     - A mixture draws the examples of each epoch (``domain_sampling``, ``domain_curriculum``).
     - Ranks are counted (:class:`~recbole_mm.training.ranking.RankCollector`), in memory that does
       not grow with ``eval_batch_size`` times the number of items.
-    - A loss that is not a number, and parameters that are not finite, are an error of their own
-      type, which names the epoch.
+    - A loss that is not a number, or parameters that are not finite, raise a separate type of error
+      that names the epoch.
     - Checkpoints are written as a whole or not at all.
-    - ``matmul_precision`` is heeded in training, and ``enable_amp`` on a GPU computes in bfloat16,
-      whose range is that of float32. In validation and test products of matrices are in float32.
+    - ``matmul_precision`` applies to training, and ``enable_amp`` on a GPU computes in bfloat16,
+      whose range is that of float32. In validation and test, matrix products are in float32.
     - The run is tracked (``tracker``, :mod:`recbole_mm.training.tracking`) until its first test.
 
     Attributes:
-        history: of each validated epoch ``epoch``, ``valid_score`` and ``seconds`` since the start
-            of training, the time before an interruption included; epoch -1 is the start.
-        training_seconds: of each epoch that this process has trained.
-        validation_seconds: of each of its validations.
+        history: ``epoch``, ``valid_score`` and ``seconds`` since the start of training, including
+            the time before an interruption, for each validated epoch; epoch -1 is the initial
+            model.
+        training_seconds: duration of each epoch trained by this process.
+        validation_seconds: duration of each of its validations.
         pretrained_on: records of the data of ``pre_model_path``.
     """
 
@@ -80,11 +81,12 @@ class RecordedTraining(AbstractTrainer):
         self.tracker = Tracker()
 
     def elapsed(self) -> float:
-        """Seconds since training began, those before an interruption included."""
+        """Seconds since training began, including those before an interruption."""
         return time.perf_counter() - self._begun
 
     def start_from_config(self) -> None:
-        """Load ``pre_model_path`` into the model, once; :meth:`fit` does it if nobody has.
+        """Load ``pre_model_path`` into the model, once; :meth:`fit` does it if it was not done
+        before.
 
         Raises:
             TransferError: see :func:`~recbole_mm.transfer.pretrained.start_from_config`.
@@ -144,7 +146,7 @@ class RecordedTraining(AbstractTrainer):
         self.history.append(entry)
 
     def _validate_start(self, valid_data, verbose, show_progress) -> None:
-        """Make the untrained model the best so far."""
+        """Validate the initial model and record it as the best so far."""
         self._epoch = -1
         score, result = self._valid_epoch(valid_data, show_progress=show_progress)
         self.best_valid_score, self.best_valid_result = score, result
@@ -155,7 +157,7 @@ class RecordedTraining(AbstractTrainer):
         self._remember(self._epoch, score)
 
     def evaluate(self, eval_data, *args, **kwargs):
-        """See RecBole's; outside of training the first one is the test, which ends the run."""
+        """See RecBole's; outside training, the first evaluation is the test, which ends the run."""
         if self.config["same_domain_candidates"]:
             self._item_domain = domains_of_items(eval_data.dataset).to(self.device)
         with matmul_precision("highest"):
@@ -176,8 +178,8 @@ class RecordedTraining(AbstractTrainer):
         return self._scored(last)
 
     def _scored(self, batched_data):
-        """A batch as RecBole scores it; with ``same_domain_candidates`` items of other domains than the
-        target's are no candidates."""
+        """Score a batch as RecBole does; with ``same_domain_candidates``, only items of the
+        target's domain are candidates."""
         interaction, scores, row, target = super()._full_sort_batch_eval(batched_data)
         if self._item_domain is not None:
             domain = self._item_domain.new_zeros(len(scores))
@@ -191,7 +193,7 @@ class RecordedTraining(AbstractTrainer):
         self.tracker.log(finite({"loss": loss}, "train"), epoch_idx)
 
     def _add_hparam_to_tensorboard(self, best_valid_result):
-        """The tracker writes them, with the test result."""
+        """Do nothing: the tracker writes the hyperparameters, with the test result."""
 
     def _train_epoch(self, train_data, epoch_idx, *args, **kwargs):
         self._epoch = epoch_idx
@@ -208,8 +210,9 @@ class RecordedTraining(AbstractTrainer):
 
     @contextmanager
     def _training_precision(self):
-        """Within the block ``matmul_precision`` is heeded, and ``enable_amp`` computes in bfloat16 on a
-        GPU, unless ``enable_scaler`` makes up for the range of float16, torch's own default."""
+        """Apply ``matmul_precision`` within the block, and let ``enable_amp`` compute in bfloat16
+        on a GPU, unless ``enable_scaler`` compensates for the range of float16, torch's own
+        default."""
         before = torch.get_autocast_dtype("cuda")
         torch.set_autocast_dtype("cuda", torch.float16 if self.enable_scaler else torch.bfloat16)
         try:
@@ -223,7 +226,7 @@ class RecordedTraining(AbstractTrainer):
         if on_gpu and torch.cuda.get_device_capability(self.device) < FIRST_WITH_BFLOAT16:
             self.logger.warning(
                 "enable_amp: this GPU computes bfloat16 more slowly than float32; enable_scaler: True "
-                "takes float16, and scales the loss"
+                "uses float16 and scales the loss"
             )
 
     def _valid_epoch(self, *args, **kwargs):
@@ -246,7 +249,8 @@ class RecordedTraining(AbstractTrainer):
             )
 
     def _refuse_parameters_that_are_not_finite(self):
-        """After the last step of an epoch no loss would show it, and the epoch would be the best."""
+        """After the last step of an epoch, no loss would reveal it, and the epoch might be the
+        best."""
         bad = [name for name, p in self.model.named_parameters() if not bool(p.isfinite().all())]
         if bad:
             raise LossIsNaN(
@@ -255,7 +259,7 @@ class RecordedTraining(AbstractTrainer):
             )
 
     def _save_checkpoint(self, epoch, verbose=True, **kwargs):
-        """See RecBole's; the file is written as a whole, or the one before it stays."""
+        """See RecBole's; the file is written as a whole, or the previous one is kept."""
         path = kwargs.pop("saved_model_file", self.saved_model_file)
         with saving(path) as temporary:
             super()._save_checkpoint(epoch, verbose=False, saved_model_file=temporary)

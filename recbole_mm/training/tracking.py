@@ -1,7 +1,7 @@
-"""Where a run is tracked beside its log: configuration, metrics of every epoch and the test result.
+"""Tracking of a run in addition to its log: configuration, metrics of every epoch and test result.
 
-``tracker`` names the tool; ``wandb_project`` names the project, of MLflow the experiment. Names of
-metrics are ``train/loss``, ``valid/ndcg@10`` and ``test/ndcg@10``.
+``tracker`` names the tool; ``wandb_project`` names the project (for MLflow, the experiment).
+Metrics are named ``train/loss``, ``valid/ndcg@10`` and ``test/ndcg@10``.
 """
 
 import contextlib
@@ -15,18 +15,18 @@ from torch.utils.tensorboard import SummaryWriter
 from recbole_mm.tools.errors import UserError, first_line
 
 LONGEST_VALUE = 500
-"""Characters of a value of the configuration, MLflow's limit in older servers."""
+"""Maximum number of characters of a configuration value, the limit of older MLflow servers."""
 PARAMS_PER_CALL = 100
-"""Likewise."""
+"""Maximum number of parameters per call, the limit of MLflow."""
 
 
 class Tracked(NamedTuple):
     """A run that is tracked.
 
     Attributes:
-        project: name that runs are collected under.
-        name: of the run.
-        config: of the run, plain data.
+        project: name under which runs are grouped.
+        name: name of the run.
+        config: configuration of the run, plain data.
     """
 
     project: str
@@ -35,24 +35,24 @@ class Tracked(NamedTuple):
 
 
 class Tracker:
-    """Keeps nothing; base of those that do."""
+    """A tracker that records nothing; base class of the others."""
 
     def log(self, metrics: dict[str, float], epoch: int) -> None:
-        """Metrics of an epoch, from 0."""
+        """Record the metrics of an epoch, counted from 0."""
 
     def finish(self, metrics: dict[str, float]) -> None:
-        """The test result; nothing comes after it."""
+        """Record the test result and end the run."""
 
     def close(self) -> None:
-        """Leave the run as it is; nothing comes after it."""
+        """End the run without a test result."""
 
 
 class TensorBoardTracker(Tracker):
-    """Beside what RecBole writes.
+    """TensorBoard, in addition to what RecBole writes.
 
     Args:
-        run: what is tracked.
-        writer: RecBole's; it is closed at the end, and with it its thread.
+        run: run to track.
+        writer: RecBole's writer; it is closed at the end, together with its thread.
     """
 
     def __init__(self, run: Tracked, writer: SummaryWriter):
@@ -150,12 +150,12 @@ class TrackioTracker(Tracker):
 
 
 def start_tracking(tool: str, run: Tracked, writer) -> Tracker:
-    """The tracker of a run.
+    """Create the tracker of a run.
 
     Args:
         tool: ``none``, ``tensorboard``, ``wandb``, ``mlflow`` or ``trackio``.
-        run: what is tracked.
-        writer: RecBole's, of TensorBoard.
+        run: run to track.
+        writer: RecBole's TensorBoard writer.
 
     Raises:
         UserError: the tool cannot start.
@@ -165,7 +165,7 @@ def start_tracking(tool: str, run: Tracked, writer) -> Tracker:
     trackers = {"wandb": WandbTracker, "mlflow": MlflowTracker, "trackio": TrackioTracker}
     try:
         return trackers[tool](run) if tool in trackers else Tracker()
-    except Exception as error:  # whatever a tool raises when its server or database fails
+    except Exception as error:  # a tool may raise anything when its server or database fails
         reason = first_line(error)
         raise UserError(
             f"tracker: {tool} cannot start a run: {reason}. Correct its settings, or set "
@@ -174,7 +174,7 @@ def start_tracking(tool: str, run: Tracked, writer) -> Tracker:
 
 
 class NoWriter:
-    """Stands for RecBole's writer where TensorBoard is not wanted."""
+    """Replaces RecBole's writer if TensorBoard is not used."""
 
     def add_scalar(self, *_args, **_options) -> None:
         """Write nothing."""
@@ -183,18 +183,18 @@ class NoWriter:
         """Write nothing."""
 
     def close(self) -> None:
-        """There is nothing to close."""
+        """Do nothing."""
 
 
 def finite(metrics: Mapping | None, head: str) -> dict[str, float]:
-    """Metrics as floats, under names that begin with a head; those that are not numbers are left
-    out."""
+    """Metrics as floats, with names prefixed by ``head``; values that are not finite are
+    omitted."""
     values = {f"{head}/{name}": float(value) for name, value in (metrics or {}).items()}
     return {name: value for name, value in values.items() if math.isfinite(value)}
 
 
 def _flat(config: Mapping) -> dict[str, bool | int | float | str]:
-    """What can be shown in a table: plain values as they are, others as text."""
+    """Values for a table: plain values unchanged, others as text."""
     return {
         key: value if isinstance(value, (bool, int, float, str)) else str(value)
         for key, value in config.items()
@@ -203,5 +203,5 @@ def _flat(config: Mapping) -> dict[str, bool | int | float | str]:
 
 
 def _without_at(metric: str) -> str:
-    """MLflow's names have no ``@``."""
+    """The name of a metric for MLflow, which does not allow ``@``."""
     return metric.replace("@", "_at_")

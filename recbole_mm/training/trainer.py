@@ -1,4 +1,4 @@
-"""Training of multi-modal recommenders: RecBole's trainer with a few of its methods extended."""
+"""Training of multi-modal recommenders: RecBole's trainer with a few extended methods."""
 
 import math
 import warnings
@@ -28,21 +28,20 @@ from recbole_mm.training.recorded import RecordedTraining
 class MultiModalTrainer(RecordedTraining, Trainer):
     """RecBole's :class:`~recbole.trainer.Trainer` with
 
-    - all of :class:`~recbole_mm.training.recorded.RecordedTraining`;
-    - NAdam, and an error for a learner that does not exist;
-    - parameters that no weight decay is applied to (``no_weight_decay``, glob patterns), and
-      parameters with a learning rate of their own (``group_learning_rates``);
+    - everything in :class:`~recbole_mm.training.recorded.RecordedTraining`;
+    - NAdam, and an error for an unknown learner;
+    - parameters without weight decay (``no_weight_decay``, glob patterns), and parameters with
+      their own learning rate (``group_learning_rates``);
     - gradient accumulation (``gradient_accumulation_steps``, ``accumulation_mean``);
-    - weights that are an average over the last steps (``ema_epochs``) wherever they are validated,
-      tested and saved;
+    - weights averaged over the last steps (``ema_epochs``) in validation, test and checkpoints;
     - a hook of the model before each epoch (``on_epoch_start``);
     - the state before each epoch in a file, if one is named (``progress_file``), from which an
-      interrupted run resumes and gives what the uninterrupted one would have given;
+      interrupted run resumes with the same results as an uninterrupted one;
     - passes that are replayed as CUDA graphs (``cuda_graphs``);
-    - several processes (:mod:`recbole_mm.tools.processes`): gradients are those of the common batch,
-      every process ranks its share of the users, the first one writes;
-    - checkpoints of plain data, written whole or not at all, with a record of the data of the training
-      and of its pre-training (:mod:`recbole_mm.data.training_data`).
+    - several processes (:mod:`recbole_mm.tools.processes`): gradients are those of the joint batch,
+      every process ranks its share of the users, and the first one writes;
+    - checkpoints of plain data, written as a whole or not at all, with a record of the training and
+      pre-training data (:mod:`recbole_mm.data.training_data`).
     """
 
     def __init__(self, config, model):
@@ -56,7 +55,7 @@ class MultiModalTrainer(RecordedTraining, Trainer):
         if config["cuda_graphs"] and self.device.type == "cuda":
             self.graphed_loss = GraphedLoss(model)
         elif config["cuda_graphs"]:
-            self.logger.info("cuda_graphs: True needs a GPU, and changes nothing on the CPU")
+            self.logger.info("cuda_graphs: True needs a GPU and has no effect on the CPU")
         self.average: WeightAverage | None = None
         self.steps_per_epoch = 1
         if config["ema_epochs"]:
@@ -70,7 +69,7 @@ class MultiModalTrainer(RecordedTraining, Trainer):
         return results
 
     def _window(self) -> float:
-        """Steps that the average is about."""
+        """Number of steps that the average covers."""
         return max(1.0, self.config["ema_epochs"] * self.steps_per_epoch)
 
     def _averaged(self):
@@ -107,7 +106,7 @@ class MultiModalTrainer(RecordedTraining, Trainer):
             self.logger.info(f"Saving current: {path}")
 
     def _with_modalities(self, state: dict) -> dict:
-        """The state whose configuration names the modalities, whatever the data set has later."""
+        """A state whose configuration names the modalities, in case the data set changes later."""
         return {**state, "config": {**state["config"], "modalities": self.model.modalities}}
 
     def _state(self, epoch: int) -> dict:
@@ -124,7 +123,7 @@ class MultiModalTrainer(RecordedTraining, Trainer):
         }
 
     def _save_progress(self, train_data, epoch_idx: int) -> None:
-        """Everything that the epoch depends on."""
+        """Save everything that the epoch depends on."""
         best = self.best_valid_result
         cuda = torch.cuda.get_rng_state_all() if self.device.type == "cuda" else []
         state = self._state(epoch_idx - 1) | {
@@ -142,8 +141,8 @@ class MultiModalTrainer(RecordedTraining, Trainer):
         """Resume from ``progress_file``.
 
         Raises:
-            TorchFileError: the file, or that of the best epoch so far, is damaged; the trainer and
-                its model are not to be used then.
+            TorchFileError: the file, or that of the best epoch so far, is damaged; do not use the
+                trainer and its model afterwards.
         """
         assert self.progress_file is not None
         state = read_torch(self.progress_file)
@@ -154,7 +153,7 @@ class MultiModalTrainer(RecordedTraining, Trainer):
             self._resume(state, train_data)
         except TorchFileError:
             raise
-        except Exception as error:  # whatever is not what the trainer wrote
+        except Exception as error:  # the file is not what the trainer wrote
             raise TorchFileError(f"{type(error).__name__}: {error}") from error
         self.logger.info(f"resuming with epoch {self.start_epoch} from {self.progress_file}")
 
@@ -179,15 +178,15 @@ class MultiModalTrainer(RecordedTraining, Trainer):
 
 
 def _of_all_processes(module: nn.Module) -> DistributedDataParallel:
-    """The module with the mean of the processes' gradients. All have read the same buffers, which are
-    not sent: what replaces the setting in torch 2.13 sends them once."""
+    """Wrap a module to average the processes' gradients. All processes have read the same buffers,
+    so these are not sent: what replaces the setting in torch 2.13 sends them once."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
         return DistributedDataParallel(module, broadcast_buffers=False, find_unused_parameters=True)
 
 
 class LossModule(nn.Module):
-    """The loss as a forward pass, weighed so that the mean of the processes' gradients is the
+    """The loss as a forward pass, weighted so that the mean of the processes' gradients is the
     gradient of the mean over all their targets."""
 
     def __init__(self, model):

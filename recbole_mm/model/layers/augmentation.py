@@ -16,8 +16,8 @@ def drop_items(
         item_seq: ``(b, l)``, right-padded with 0.
         length: ``(b,)``, ``>= 1``.
         keep: ``(b, l)`` bool, False where an item is dropped; ignored in the padding.
-        released: the last item of a dropped run replaces the kept item before it, as in the
-            authors' scatter over repeated indices.
+        released: whether the last item of a run of dropped items replaces the kept item before it,
+            as in the authors' scatter over repeated indices.
 
     Returns:
         The histories ``(b, l)``, right-padded with 0, and their lengths.

@@ -14,9 +14,9 @@ from recbole_mm.model.layers.ssd import ssd
 BACKENDS = ("auto", "torch", "mamba_ssm")
 PACKAGES = ("mamba_ssm", "causal_conv1d")
 SHORT = 200
-"""The length of histories up to which the fused kernels save at most an eighth of a step, while their
-choice takes a minute or two at the first one."""
-VECTOR = 8  # channels that the kernel of causal_conv1d reads at once
+"""History length up to which the fused kernels save at most an eighth of a step, while their tuning
+takes a minute or two at the first step."""
+VECTOR = 8  # channels that the causal_conv1d kernel reads at once
 INSTALL = "pip install 'recbole_mm[gpu]' (needs CUDA and its compiler)"
 
 
@@ -24,8 +24,9 @@ class Kernels(NamedTuple):
     """The two operations of a state space block.
 
     Attributes:
-        scan: ``(x, dt, A, B, C, skip) -> y`` as :func:`~recbole_mm.model.layers.ssd.ssd`.
-        conv: ``(x, weight, bias, before) -> y`` as :func:`~recbole_mm.model.layers.conv.causal_conv1d`.
+        scan: ``(x, dt, A, B, C, skip) -> y``, see :func:`~recbole_mm.model.layers.ssd.ssd`.
+        conv: ``(x, weight, bias, before) -> y``, see
+            :func:`~recbole_mm.model.layers.conv.causal_conv1d`.
     """
 
     scan: Callable[..., Tensor]
@@ -43,11 +44,11 @@ def choose_kernels(
     Args:
         backend: ``torch``: exact, on every device; ``mamba_ssm``: the fused kernels of mamba_ssm
             and causal_conv1d, on CUDA only; ``auto``: ``mamba_ssm`` for histories longer than
-            :data:`SHORT` where it runs, else ``torch``.
-        device: of the model.
-        max_length: of a history.
-        channels: that are convolved together; the fused convolution takes multiples of
-            :data:`VECTOR` alone, and torch's is taken if there are others.
+            :data:`SHORT` where it is available, else ``torch``.
+        device: device of the model.
+        max_length: maximum length of a history.
+        channels: numbers of channels that are convolved together; the fused convolution supports
+            only multiples of :data:`VECTOR`, and torch's is used if any other number occurs.
 
     Raises:
         ValueError: unknown name; ``mamba_ssm`` is not installed, or the device is not CUDA.
@@ -90,8 +91,8 @@ def mamba_ssm_scan(
 def fused_causal_conv1d(
     x: Tensor, weight: Tensor, bias: Tensor, before: Tensor | None = None
 ) -> Tensor:
-    """:func:`~recbole_mm.model.layers.conv.causal_conv1d` with the CUDA kernel of that name; the number
-    of channels is a multiple of :data:`VECTOR`."""
+    """:func:`~recbole_mm.model.layers.conv.causal_conv1d` with the CUDA kernel of the same name;
+    the number of channels must be a multiple of :data:`VECTOR`."""
     from causal_conv1d import causal_conv1d_fn
 
     x = x if before is None else x + before

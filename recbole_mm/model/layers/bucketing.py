@@ -1,4 +1,4 @@
-r"""Group rows of similar length, so that little padding is computed."""
+r"""Group rows of similar length, to avoid computing padding."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-GROUP_COST = 256  # one more group takes as long as so many positions
+GROUP_COST = 256  # one more group takes as long as this many positions
 
 
 class LengthGroup(NamedTuple):
@@ -20,7 +20,7 @@ class LengthGroup(NamedTuple):
 def group_by_length(lengths: Tensor, positions: int) -> list[LengthGroup]:
     """Split a batch into groups of similar length at the least cost, short rows first.
 
-    The cost of a group is the number of its positions, rows times the longest of them, plus
+    The cost of a group is its number of positions (rows times the longest length) plus
     ``GROUP_COST``. A group of more than ``positions`` positions is split.
 
     Args:
@@ -51,7 +51,7 @@ def group_by_length(lengths: Tensor, positions: int) -> list[LengthGroup]:
 def _cheapest_runs(
     length: np.ndarray, count: np.ndarray, positions: int
 ) -> list[tuple[slice, int]]:
-    """Ranges of sorted rows and the longest length of each, by dynamic programming over the
+    """Ranges of sorted rows and the longest length in each, found by dynamic programming over the
     distinct lengths."""
     rows_before = np.r_[0, count.cumsum()]
     cost, first = np.zeros(len(length) + 1), np.zeros(len(length) + 1, dtype=int)
@@ -84,13 +84,14 @@ def gather_positions(
     """The outputs of all real positions, one after another.
 
     Args:
-        outputs: of each group, ``(rows, longest, D)``.
-        groups: rows of each.
-        lengths: of the rows of the batch, ``(b,)``.
-        padding: those of the padding too, so that their number does not depend on the lengths.
+        outputs: outputs of each group, ``(rows, longest, D)``.
+        groups: rows of each group.
+        lengths: lengths of the rows of the batch, ``(b,)``.
+        padding: whether padding positions are included too, so that their number does not depend
+            on the lengths.
 
     Returns:
-        ``(n, D)``, and row and position in the batch of each, ``(n,)``.
+        ``(n, D)``, and the batch row and position of each, ``(n,)``.
     """
     parts = []
     for output, (index, longest) in zip(outputs, groups, strict=True):
@@ -109,8 +110,8 @@ def map_by_length(function: Callable[[Tensor, int], Tensor], groups: list[Length
     """Compute one output per row, group by group.
 
     Args:
-        function: ``(index, longest) -> (len(index), ...)``: the outputs of the rows ``index``, of
-            which the longest has length ``longest``; it must not depend on other rows.
+        function: ``(index, longest) -> (len(index), ...)``: the outputs of the rows ``index``, the
+            longest of which has length ``longest``; an output must not depend on other rows.
         groups: see :func:`group_by_length`.
 
     Returns:

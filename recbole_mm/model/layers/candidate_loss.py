@@ -1,4 +1,4 @@
-r"""Losses of the next item: over items of the whole table, the targets of a batch, or a sample.
+r"""Next-item losses: over items of the whole table, the targets of a batch, or a sample.
 
 Symbols: ``b`` rows of a batch, ``d`` hidden size, ``V`` items with the padding item 0, ``n``
 candidates.
@@ -20,15 +20,15 @@ TABLE_CANDIDATES = ("trained", "full", "all_rows")
 
 
 class Targets(NamedTuple):
-    """What the users of a batch are to choose.
+    """The users of a batch and the items that they choose next.
 
     Attributes:
         users: ``(b, d)``.
         item: ids ``(b,)``.
-        history: what is added to the scores of some items, by item ID, where these are candidates
-            of the row; 0 for the padding item.
-        counts: which rows the mean is over, ``(b,)`` bool; ``None``: all. The item of the others may
-            be the padding item.
+        history: additions to the scores of some items, by item ID, where these are candidates of
+            the row; 0 for the padding item.
+        counts: whether a row is part of the mean, ``(b,)`` bool; ``None``: all rows are. The item
+            of the other rows may be the padding item.
     """
 
     users: Tensor
@@ -44,7 +44,7 @@ class Targets(NamedTuple):
         return Targets(self.users[rows], self.item[rows], history, counts)
 
     def counted(self) -> "Targets":
-        """The rows that count."""
+        """The rows that are part of the mean."""
         return self if self.counts is None else self.take(self.counts)._replace(counts=None)
 
 
@@ -52,14 +52,14 @@ class TableLoss(nn.Module):
     """Mean cross entropy of the target among items of the whole table.
 
     Args:
-        candidates: ``trained``: items with a training interaction, so that new ones are not
-            negatives; ``full``: all items; ``all_rows``: these and the padding item.
+        candidates: ``trained``: items with a training interaction, so that new items are not
+            negatives; ``full``: all items; ``all_rows``: all items and the padding item.
         trained: whether an item has a training interaction, ``(V,)`` bool.
-        domain: of each item ``(V,)``, from 0, -1 for the padding item: the candidates are those of
-            the target's domain. ``None``: those of all domains.
+        domain: domain of each item ``(V,)``, from 0, and -1 for the padding item: the candidates
+            are those of the target's domain. ``None``: those of all domains.
 
     Raises:
-        ValueError: for other ``candidates``, or ``all_rows`` by domain.
+        ValueError: unknown ``candidates``, or ``all_rows`` together with ``domain``.
     """
 
     def __init__(self, candidates: str, trained: Tensor, domain: Tensor | None = None):
@@ -69,7 +69,7 @@ class TableLoss(nn.Module):
         if domain is not None and candidates == "all_rows":
             raise ValueError("the padding item, a candidate of softmax: all_rows, has no domain.")
         self.first = 1 if candidates == "full" else 0
-        picked = column = None  # which rows, if not all from the first one
+        picked = column = None  # the rows, unless they are all from the first one on
         if candidates == "trained" or domain is not None:
             eligible = trained if candidates == "trained" else domain >= 0
             picked = eligible.nonzero().squeeze(1)
@@ -92,8 +92,8 @@ class TableLoss(nn.Module):
             target: item IDs ``(b,)``.
 
         Yields:
-            rows of the batch; their candidates as rows of the table, ``None``: all of them. Every
-            row of the batch is in one group.
+            rows of the batch, and their candidates as rows of the table (``None``: all rows). Every
+            row of the batch is in exactly one group.
         """
         if self.domain is None:
             rows = slice(self.first, None) if self.first else None
@@ -106,7 +106,8 @@ class TableLoss(nn.Module):
                 yield group, rows
 
     def columns(self, item_id: Tensor) -> Tensor:
-        """Where items are among the candidates (of their domain); negative if they are none."""
+        """Positions of items among the candidates (of their domain); negative if not a
+        candidate."""
         return item_id - self.first if self.column is None else self.column[item_id]
 
     def forward(
@@ -117,8 +118,9 @@ class TableLoss(nn.Module):
         """The loss, 0-d.
 
         Args:
-            scores_of: rows of the table, as candidates; ``None``: all.
-            targets: of a batch.
+            scores_of: function from rows of the table, the candidates (``None``: all), to their
+                scores.
+            targets: targets of a batch.
         """
         if self.domain is not None:
             targets = targets.counted()
@@ -153,12 +155,13 @@ class BatchLoss(nn.Module):
     """Mean cross entropy of the target among the targets of a batch.
 
     Args:
-        mask_repeated: a duplicate of a row's target, in another row, is not a negative.
-        share: of each item among the training targets, ``(V,)``. Targets are drawn by popularity;
+        mask_repeated: whether a duplicate of a row's target in another row is excluded from the
+            negatives.
+        share: share of each item among the training targets, ``(V,)``. Targets occur by popularity;
             the logarithms of their shares are subtracted from the logits, so that the loss is that
-            of items drawn evenly. ``None``: no correction.
-        domain: of each item ``(V,)``: targets of another domain are not negatives. ``None``: all
-            are.
+            of uniformly drawn items. ``None``: no correction.
+        domain: domain of each item ``(V,)``: targets of another domain are not negatives. ``None``:
+            all targets are.
 
     Reference:
         Yi et al. "Sampling-bias-corrected neural modeling for large corpus item recommendations."
@@ -178,8 +181,8 @@ class BatchLoss(nn.Module):
         """The loss, 0-d.
 
         Args:
-            scores_of: item IDs.
-            targets: of a batch, without history.
+            scores_of: function from item IDs to their scores.
+            targets: targets of a batch; their history is ignored.
         """
         users, item, *_ = targets.counted()
         candidates, own = processes.gather_rows(item)
@@ -207,23 +210,23 @@ class BatchLoss(nn.Module):
 
 
 class SampledLoss(nn.Module):
-    r"""Loss of the target against a sample of items, which all rows share.
+    r"""Loss of the target against a sample of items that all rows share.
 
-    ``softmax``: cross entropy over the targets of the batch and ``n_negatives`` items drawn evenly.
-    The logarithm of the probability that an item is among them is subtracted from its logit, so
-    that the loss estimates that of all items.
+    ``softmax``: cross entropy over the targets of the batch and ``n_negatives`` uniformly drawn
+    items. The logarithm of the probability that an item is among them is subtracted from its logit,
+    so that the loss estimates the one over all items.
 
     ``gbce``: binary cross entropy of the target and of the drawn items. The target's probability is
     raised to the power :math:`\beta = \alpha (t (1 - 1/\alpha) + 1/\alpha)`, where
-    :math:`\alpha` is the share of the other items that is drawn: without it (:math:`t = 0`) scores
-    are too large after sampling, with :math:`t = 1` they are calibrated. From every score the logarithm
-    of the number of other items is subtracted, their odds against one target: otherwise each
-    embedding has to learn this number, which changes no ranking.
+    :math:`\alpha` is the share of the other items that is drawn: without it (:math:`t = 0`), scores
+    are too large after sampling; with :math:`t = 1`, they are calibrated. The logarithm of the
+    number of other items, their odds against one target, is subtracted from every score: otherwise
+    each embedding must learn this number, which does not affect the ranking.
 
     Args:
         eligible: items that can be drawn, those with a training interaction, ``(e,)``.
         n_negatives: number of draws, with replacement.
-        share: of each item among the training targets, ``(V,)``.
+        share: share of each item among the training targets, ``(V,)``.
         calibration: ``t`` of ``gbce``; ``None``: ``softmax``.
 
     Raises:
@@ -232,7 +235,7 @@ class SampledLoss(nn.Module):
     Reference:
         Aleksandr Petrov and Craig Macdonald. "gSASRec: Reducing overconfidence in sequential
         recommendation trained with negative sampling." RecSys 2023 (arXiv 2308.07192), for ``gbce``,
-        there with negatives of its own for every target.
+        where every target has its own negatives.
     """
 
     def __init__(
@@ -245,7 +248,7 @@ class SampledLoss(nn.Module):
         self.register_buffer("eligible", eligible, persistent=False)
         even = torch.zeros_like(share)
         even[eligible] = 1 / len(eligible)
-        # of not being drawn in one draw, in float64: shares are small
+        # log-probability of not being drawn in one draw, in float64 since shares are small
         log_out = (-torch.stack([share, even]).double().clamp(max=1 - 1e-9)).log1p()
         self.register_buffer("log_out", log_out, persistent=False)
 
@@ -257,13 +260,13 @@ class SampledLoss(nn.Module):
         return drawn * (self.calibration * (1 - 1 / drawn) + 1 / drawn)
 
     def draw(self, target: Tensor) -> tuple[Tensor, Tensor]:
-        """The candidates of a batch.
+        """Draw the candidates of a batch.
 
         Args:
             target: item IDs, ``(b,)``.
 
         Returns:
-            distinct item IDs ``(n,)``, sorted, the targets among them; which of them were drawn,
+            distinct item IDs ``(n,)``, sorted, including the targets; whether each was drawn,
             ``(n,)`` bool.
         """
         number = torch.randint(len(self.eligible), (self.n_negatives,), device=target.device)
@@ -275,8 +278,8 @@ class SampledLoss(nn.Module):
         """The loss, 0-d.
 
         Args:
-            scores_of: item IDs.
-            targets: of a batch.
+            scores_of: function from item IDs to their scores.
+            targets: targets of a batch.
         """
         targets = targets.counted()
         candidates, drawn = self.draw(targets.item)
@@ -289,10 +292,10 @@ class SampledLoss(nn.Module):
         """The loss, 0-d.
 
         Args:
-            logits: of the candidates, ``(b, n)``.
+            logits: logits of the candidates, ``(b, n)``.
             candidates: see :meth:`draw`.
-            drawn: likewise.
-            targets: of a batch.
+            drawn: see :meth:`draw`.
+            targets: targets of a batch.
         """
         _, target, history, _ = targets
         if history is not None:

@@ -7,19 +7,19 @@ from torch import Tensor, nn
 
 from recbole_mm.tools.blocks import numbers_at_once
 
-ELEMENTS_PER_CHUNK = 1_500_000  # so that products for the weights stay in the cache
+ELEMENTS_PER_CHUNK = 1_500_000  # keeps the products for the weight gradient in the cache
 
 
 class CausalConv1d(nn.Module):
     r"""Depthwise convolution over the current and the ``kernel_size - 1`` earlier steps.
 
     ``(b, l, channels)`` in and out; steps before the start count as zero. Parameters are those of
-    ``nn.Conv1d(channels, channels, kernel_size, groups=channels)``, its initialisation included.
+    ``nn.Conv1d(channels, channels, kernel_size, groups=channels)``, including its initialization.
 
     Args:
         channels: ``c``.
         kernel_size: ``K``.
-        convolve: the implementation, by default :func:`causal_conv1d` in torch.
+        convolve: implementation; by default :func:`causal_conv1d` in torch.
     """
 
     def __init__(self, channels: int, kernel_size: int, convolve: Callable | None = None):
@@ -39,7 +39,7 @@ class CausalConv1d(nn.Module):
         a joint result and joining its gradient would copy both.
 
         Args:
-            before: for each part, a constant ``(c_i,)`` that is added to its steps first.
+            before: constant ``(c_i,)`` for each part that is added to its steps first.
         """
         sizes = [part.shape[-1] for part in parts]
         weights, biases = self.weight.split(sizes), self.bias.split(sizes)
@@ -66,14 +66,14 @@ def causal_conv1d(x: Tensor, weight: Tensor, bias: Tensor, before: Tensor | None
         x: ``(b, l, c)``; steps before the start count as zero.
         weight: ``(c, K)``; the last column multiplies the current step.
         bias: ``(c,)``.
-        before: ``(c,)``, the bias of the linear layer before, which is added without a pass over
+        before: ``(c,)``, the bias of the preceding linear layer, which is added without a pass over
             ``x``; ``None``: no bias.
 
     Returns:
         ``(b, l, c)``
     """
     if before is not None:
-        # the part of the constant that a step sees: all of it from step K - 1 on
+        # the share of the constant that a step sees: all of it from step K - 1 on
         seen = weight.flip(1).cumsum(1).T
         step = torch.arange(x.shape[1], device=x.device).clamp(max=len(seen) - 1)
         bias = bias + before * seen[step]

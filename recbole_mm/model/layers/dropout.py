@@ -11,9 +11,9 @@ class Dropout(nn.Dropout):
     """``nn.Dropout`` with a faster mask on CPUs.
 
     torch draws one Bernoulli number per element, about 11 ns each on one core; here every random
-    64-bit word is used for four elements. The probability, and the scale with it, is rounded to a
+    64-bit word is used for four elements. The probability, and with it the scale, is rounded to a
     multiple of ``1 / 65536``. Masks follow torch's seed, but differ from those of ``nn.Dropout``.
-    On other devices, and where torch compiles it, this is ``nn.Dropout``.
+    On other devices, and when compiled by torch, this is ``nn.Dropout``.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -29,7 +29,7 @@ class Dropout(nn.Dropout):
 
 
 def random_levels(shape: torch.Size) -> Tensor:
-    """Uniform int16 over all its 65536 values."""
+    """Random int16, uniform over all 65536 values."""
     n = shape.numel()
     words = torch.empty((n + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
     return words.view(torch.int16)[:n].view(shape)

@@ -1,4 +1,4 @@
-r"""Features on their principal axes: a map that is estimated once and belongs to the model."""
+r"""Projection of features on their principal axes, estimated once and stored with the model."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ TRANSFORMS = ("whiten", "zca", "pca")
 
 
 class PrincipalAxes(NamedTuple):
-    """Of some rows: their mean ``(F,)``, axes ``(F, F)`` and standard deviations ``(F,)``, largest
+    """The mean ``(F,)``, axes ``(F, F)`` and standard deviations ``(F,)`` of some rows, largest
     first."""
 
     mean: Tensor
@@ -18,7 +18,7 @@ class PrincipalAxes(NamedTuple):
 
     @property
     def varied(self) -> Tensor:
-        """Along which axes the rows differ, ``(F,)`` bool."""
+        """Whether the rows differ along an axis, ``(F,)`` bool."""
         return self.scale > self.scale[0] * 1e-5
 
     def whitening(self) -> Tensor:
@@ -27,7 +27,7 @@ class PrincipalAxes(NamedTuple):
 
 
 def principal_axes(x: Tensor) -> PrincipalAxes:
-    """Estimate the principal axes of rows ``(n, F)`` float32; fewer than two do not differ."""
+    """Estimate the principal axes of rows ``(n, F)`` float32; fewer than two rows do not vary."""
     if len(x) < 2:
         x = torch.cat([x, x.mean(0, keepdim=True).nan_to_num().expand(2 - len(x), -1)])
     variance, axes = torch.linalg.eigh(torch.cov(x.T.double()).reshape(x.shape[1], x.shape[1]))
@@ -38,12 +38,12 @@ def principal_axes(x: Tensor) -> PrincipalAxes:
 class FeatureTransform(nn.Module):
     """Projects features on axes around a mean.
 
-    Mean and axes are in the checkpoint: what comes later (new items, another data set) is projected
-    on the axes of the items that the model was trained with, never on its own.
+    Mean and axes are in the checkpoint: later features (new items, another data set) are projected
+    on the axes of the items that the model was trained with, never on their own.
 
     Args:
         mean: ``(F,)``.
-        axes: ``(F, D)``, scaled if the result is to be.
+        axes: ``(F, D)``, scaled if the result should be scaled.
     """
 
     def __init__(self, mean: Tensor, axes: Tensor):
@@ -60,14 +60,14 @@ class FeatureTransform(nn.Module):
 
 
 def fit_transform(x: Tensor, kind: str, dimension: int | None = None) -> FeatureTransform:
-    r"""Estimate a transform from the features that items have.
+    r"""Estimate a transform from the present features of the items.
 
     Args:
         x: ``(n, F)``.
         kind: ``whiten`` scales every axis to unit variance and drops those without variance; ``zca``
-            then turns the result back, so that it has the width and the directions of ``x``; ``pca``
-            keeps the scale.
-        dimension: how many axes to keep; all if ``None``.
+            also rotates the result back, so that it has the width and the directions of ``x``;
+            ``pca`` keeps the scale.
+        dimension: number of axes to keep; all if ``None``.
 
     Raises:
         ValueError: ``kind`` is not one of :data:`TRANSFORMS`, or the rows do not differ.

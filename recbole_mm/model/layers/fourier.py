@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 
 class ComplexLinear(nn.Module):
-    r"""Complex linear map over the last axis, held as two real ones with their own biases.
+    r"""Complex linear map over the last axis, stored as two real maps with their own biases.
 
     :math:`z \mapsto (R(\Re z) - I(\Im z)) + i\,(I(\Re z) + R(\Im z))`
     """
@@ -40,7 +40,7 @@ class FourierFusion(nn.Module):
         self.merge_filter = ComplexLinear(frequencies)
 
     def start_as_mean(self) -> None:
-        """Initialise so that the output is the mean of the two signals."""
+        """Initialize so that the output is the mean of the two signals."""
         for linear in (self.first_filter, self.second_filter, self.merge_filter):
             for part in (linear.real, linear.imag):
                 nn.init.zeros_(part.weight)
@@ -52,7 +52,7 @@ class FourierFusion(nn.Module):
         self.merge_filter.real.weight.data.mul_(0.5)
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
-        """Two signals ``(..., L)`` to one; in float32 or better, even under autocast."""
+        """Merge two signals ``(..., L)`` into one, in float32 or better even under autocast."""
         wide = torch.promote_types(first.dtype, torch.float32)
         with torch.autocast(first.device.type, enabled=False):
             a = torch.fft.rfft(first.to(wide), norm="ortho")
@@ -77,16 +77,16 @@ class CausalFilter(nn.Module):
         self.kernels = nn.Parameter(torch.randn(2, length) * length**-0.5)
 
     def start_as_mean(self) -> None:
-        """Initialise so that the output is the mean of the two signals."""
+        """Initialize so that the output is the mean of the two signals."""
         nn.init.zeros_(self.kernels)
         nn.init.constant_(self.kernels[:, 0], 0.5)
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
-        """Two signals ``(..., L)`` to one; in float32 or better, even under autocast."""
+        """Merge two signals ``(..., L)`` into one, in float32 or better even under autocast."""
         wide = torch.promote_types(first.dtype, torch.float32)
         length = self.kernels.shape[-1]
         with torch.autocast(first.device.type, enabled=False):
-            # apart, for ONNX selects no rows of a complex tensor
+            # separately, since ONNX cannot select rows of a complex tensor
             k_a, k_b = (torch.fft.rfft(k, n=2 * length) for k in self.kernels.to(wide))
             a = torch.fft.rfft(first.to(wide), n=2 * length)
             b = torch.fft.rfft(second.to(wide), n=2 * length)

@@ -1,4 +1,4 @@
-r"""Fusion of an item's modalities into one vector, which is ranked."""
+r"""Fusion of an item's modalities into one vector for the ranking."""
 
 import torch
 import torch.nn.functional as F
@@ -8,18 +8,18 @@ FUSIONS = ("static", "dynamic_shared", "dynamic_instance")
 
 
 class CandidateFusion(nn.Module):
-    r"""Weighted sum of the normalised embeddings of an item: :math:`\sum_m w_m \, e_m / |e_m|`.
+    r"""Weighted sum of the normalized embeddings of an item: :math:`\sum_m w_m \, e_m / |e_m|`.
 
     The weights do not depend on the user, so all items are scored with one matrix product.
 
     Args:
         mode: ``static``: every weight is 1; ``dynamic_shared``: the softmax of one learned number
-            per modality; ``dynamic_instance``: of one per modality and item.
+            per modality; ``dynamic_instance``: the softmax of one number per modality and item.
         n_modalities: ``M``.
         n_items: size of the item table, for ``dynamic_instance``.
 
     Raises:
-        ValueError: for another ``mode``.
+        ValueError: unknown ``mode``.
     """
 
     def __init__(self, mode: str, n_modalities: int, n_items: int):
@@ -38,7 +38,7 @@ class CandidateFusion(nn.Module):
         """Fuse the embeddings of ``n`` items.
 
         Args:
-            embeddings: ``M`` times ``(n, D)``.
+            embeddings: ``M`` tensors ``(n, D)``.
             available: ``(n, M)`` bool. The weights of missing modalities are given to the others,
                 so that a missing modality does not lower the rank. ``None``: all are available.
             item_id: IDs of these items ``(n,)``; ``None`` for the whole table.
@@ -53,8 +53,8 @@ class CandidateFusion(nn.Module):
         return sum(w.unsqueeze(-1) * part for w, part in zip(weight.unbind(-1), parts, strict=True))
 
     def weights(self, embeddings, available, item_id) -> Tensor | None:
-        """The weights ``(n, M)``, or ``(M,)`` where all items have the same, or ``None`` when all are 1;
-        arguments as for :meth:`forward`."""
+        """The weights ``(n, M)``, or ``(M,)`` if all items have the same, or ``None`` if all are 1;
+        the arguments are those of :meth:`forward`."""
         if self.mode == "static":
             if available is None:
                 return None

@@ -9,22 +9,22 @@ from recbole_mm.model.layers.transformer import refuse_unequal_heads
 
 
 class HSTUBlock(nn.Module):
-    r"""A causal block whose attention weights are not normalised, so that they keep the intensity of
-    an interest, and whose output is gated.
+    r"""A causal block whose attention weights are not normalized, so that they keep the intensity
+    of an interest, and whose output is gated.
 
     .. math::
         U, V, Q, K = \mathrm{silu}(W\,\mathrm{norm}(X)), \quad
         Y = X + W_o (U \odot \mathrm{norm}(\mathrm{silu}(Q K^\top + b)\, V / L))
 
-    in every head; ``b`` is a learned number for each distance between two positions. Both norms are
-    without weights.
+    in every head; ``b`` is a learned number for each distance between two positions. Neither norm
+    has weights.
 
     Args:
         hidden_size: a multiple of ``n_heads``.
         n_heads: attention heads.
         length: ``L``, the largest number of positions.
-        dropout: on the gated output.
-        eps: added to the variance in the norms.
+        dropout: dropout probability on the gated output.
+        eps: constant added to the variance in the norms.
         std: standard deviation of the initial ``W`` and ``b``.
 
     Raises:
@@ -51,7 +51,7 @@ class HSTUBlock(nn.Module):
         nn.init.zeros_(self.out_proj.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(b, l, hidden_size)`` of at most ``L`` positions; none reads a later one."""
+        """Transform ``(b, l, hidden_size)`` with ``l <= L``; no position reads a later one."""
         u, *vqk = F.silu(self.in_proj(self._norm(x))).chunk(4, dim=-1)
         v, q, k = (part.unflatten(-1, (self.n_heads, -1)).transpose(1, 2) for part in vqk)
         weights = F.silu(q @ k.transpose(-1, -2) + self._bias(x.shape[1])).tril()
@@ -62,6 +62,6 @@ class HSTUBlock(nn.Module):
         return F.layer_norm(x, x.shape[-1:], eps=self.eps)
 
     def _bias(self, length: int) -> Tensor:
-        """By query and key, ``(length, length)``; later keys are masked elsewhere."""
+        """The bias by query and key, ``(length, length)``; later keys are masked elsewhere."""
         position = torch.arange(length, device=self.distance_bias.device)
         return self.distance_bias[(position.unsqueeze(1) - position).clamp(min=0)]

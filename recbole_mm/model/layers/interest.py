@@ -37,15 +37,16 @@ def kmeans(
         n_clusters: ``1 <= k <= n``.
         init: initial centroids ``(k, d)``; by default ``k`` vectors are drawn with ``seed``
             (k-means++ would take ``k`` passes over the data).
-        max_iter: maximum number of passes; fewer when no vector changes its cluster.
-        seed: of this draw.
+        max_iter: maximum number of passes; fewer if no vector changes its cluster.
+        seed: seed of this draw.
 
     Returns:
-        Centroids in the dtype and on the device of ``vectors``; each vector is assigned to its
-        nearest. Empty clusters are filled with distant vectors as long as there are distinct ones.
+        Centroids in the dtype and on the device of ``vectors``; each vector is assigned to the
+        nearest centroid. Empty clusters are filled with distant vectors as long as there are
+        distinct ones.
 
     Raises:
-        ValueError: for ``n_clusters`` out of range or vectors that are not finite.
+        ValueError: ``n_clusters`` is out of range, or vectors are not finite.
     """
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
@@ -54,7 +55,7 @@ def kmeans(
     _check(vectors, n_clusters)
     start = "random" if init is None else init.detach().cpu().numpy()
     lloyd = KMeans(n_clusters, init=start, n_init=1, max_iter=max_iter, tol=0, random_state=seed)
-    # more threads would add their sums in the order in which they finish, different in every run
+    # more threads would add their sums in the order in which they finish, which varies by run
     with threadpool_limits(REPRODUCIBLE_THREADS, "openmp"), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct vectors than clusters
         lloyd.fit(vectors.detach().cpu().numpy())
@@ -69,11 +70,11 @@ def faiss_kmeans(
     max_iter: int = 10,
     seed: int = 0,
 ) -> Clustering:
-    """Lloyd's k-means by faiss, for a million vectors or more; arguments as for :func:`kmeans`.
+    """Lloyd's k-means by faiss, for a million vectors or more; same arguments as :func:`kmeans`.
 
     Raises:
-        ImportError: if faiss is not installed.
-        ValueError: for ``n_clusters`` out of range or vectors that are not finite.
+        ImportError: faiss is not installed.
+        ValueError: ``n_clusters`` is out of range, or vectors are not finite.
     """
     try:
         import faiss
@@ -116,18 +117,18 @@ def dpc_knn(
         vectors: ``(n, d)``, finite.
         n_clusters: ``1 <= k <= n``.
         init: not used; this method does not start from earlier clusters.
-        n_neighbors: vectors that a density is computed from, at most ``n``.
-        weight: of each vector in its centroid ``(n,)``, 1 by default.
+        n_neighbors: number of vectors that a density is computed from, at most ``n``.
+        weight: weight of each vector in its centroid ``(n,)``, 1 by default.
 
     Returns:
         Weighted means :math:`\sum w x / (\sum w + 10^{-4})`; vectors belong to the nearest center.
 
     Raises:
-        ValueError: for ``n_clusters`` out of range or vectors that are not finite.
+        ValueError: ``n_clusters`` is out of range, or vectors are not finite.
 
     Note:
-        ``O(n^2 d)`` time, ``O(n)`` memory besides one block of distances. Vectors of equal density
-        do not exclude each other: two equal vectors may both be centers.
+        ``O(n^2 d)`` time, ``O(n)`` memory plus one block of distances. Vectors of equal density do
+        not exclude each other: two equal vectors may both be centers.
 
     Reference:
         Du et al. "Study on density peaks clustering based on k-nearest neighbors and principal
@@ -160,7 +161,7 @@ def dpc_knn(
 
 
 def assign(vectors: Tensor, centroids: Tensor) -> Tensor:
-    """Index of the nearest centroid of each vector ``(n,)``; blocks of matrix products."""
+    """Index of the nearest centroid of each vector ``(n,)``, computed block by block."""
     half = centroids.square().sum(dim=1) / 2
     blocks = vectors.detach().split(_rows_per_block(len(centroids)))
     halves = (torch.addmm(half, block, centroids.T, alpha=-1) for block in blocks)
@@ -172,7 +173,7 @@ def _rows_per_block(columns: int) -> int:
 
 
 def cluster_means(vectors: Tensor, assignment: Tensor, empty: Tensor) -> Tensor:
-    """Mean of the vectors of each cluster ``(k, d)``; for a cluster without any, the row of
+    """Mean of the vectors of each cluster ``(k, d)``; for an empty cluster, its row of
     ``empty``."""
     count = torch.bincount(assignment, minlength=len(empty)).to(vectors.dtype)
     total = torch.zeros_like(empty).index_add_(0, assignment, vectors.detach())
@@ -204,7 +205,7 @@ class Interests(nn.Module):
         hidden_size: ``d``.
 
     Raises:
-        ValueError: if ``n_interests`` is out of range.
+        ValueError: ``n_interests`` is out of range.
     """
 
     def __init__(self, present: Tensor, n_interests: int, hidden_size: int):
@@ -223,13 +224,13 @@ class Interests(nn.Module):
 
     @property
     def filled(self) -> bool:
-        """Whether the tables hold a clustering, computed here or loaded."""
+        """Whether the tables contain a clustering, computed here or loaded."""
         self._filled = self._filled or bool(self.lookup.any())
         return self._filled
 
     @torch.no_grad()
     def update(self, vectors: Iterable[Tensor], clustering: Callable) -> None:
-        """Cluster again, starting from the present means of the last clusters.
+        """Cluster again, starting from the current means of the last clusters.
 
         Args:
             vectors: item embeddings of each modality, ``(V, d)``; those of missing modalities are not
@@ -246,8 +247,8 @@ class Interests(nn.Module):
         self.lookup[self.present] = assignment + 1
 
     def _taken(self, vectors: Iterable[Tensor]) -> Tensor:
-        """The vectors that are clustered, one modality after another; one modality at a time is in
-        memory beside them."""
+        """The vectors to cluster, one modality after another; in addition, only one modality at a
+        time is in memory."""
         taken, first = self.embeddings.new_empty(0), 0
         for rows, present in zip(vectors, self.present, strict=True):
             if first == 0:
@@ -258,7 +259,7 @@ class Interests(nn.Module):
         return taken
 
     def keep_modalities(self, kept: Tensor) -> None:
-        """Take the vectors of the other modalities away.
+        """Remove the vectors of the other modalities.
 
         Args:
             kept: ``(M,)`` bool.
@@ -270,17 +271,17 @@ class Interests(nn.Module):
         """Give every item the vectors of another one.
 
         Args:
-            source: of which, ``(V,)`` int64.
+            source: item whose vectors each item gets, ``(V,)`` int64.
         """
         self.present, self.lookup = self.present[:, source], self.lookup[:, source]
 
     @torch.no_grad()
     def append(self, vectors: Tensor, present: Tensor) -> None:
-        """Add items, which get the interest nearest to their vector; the interests stay as they are.
+        """Add items, which get the interest nearest to their vector; the interests do not change.
 
         Args:
             vectors: ``(M, n, d)``.
-            present: ``(M, n)`` bool; others get none.
+            present: ``(M, n)`` bool; absent modalities get no interest.
         """
         lookup = torch.zeros_like(present, dtype=torch.long)
         if self.filled:
@@ -317,11 +318,12 @@ def unique_rows(ids: Tensor, width: int | None = None) -> tuple[Tensor, Tensor]:
 
 
 def first_occurrences(ids: Tensor, event: Tensor) -> Tensor:
-    """Each positive id of a row where it occurs first, by event and then by column; 0 elsewhere.
+    """Keep each positive id of a row where it first occurs, by event and then by column; 0
+    elsewhere.
 
     Args:
         ids: ``(b, s)`` int64, ``>= 0``; 0 means none.
-        event: of each column, ``(s,)``.
+        event: event of each column, ``(s,)``.
     """
     place = event * len(event) + torch.arange(len(event), device=event.device)
     before = place < place.unsqueeze(1)
@@ -343,16 +345,16 @@ def interest_regularizer(
         summed: sum of the memory over the interests of each row, ``(b, d)``.
         count: ``(b,)``, interests of each row.
         width: 0-d, the padded width.
-        padding: memory at two padded positions, ``(b, d)`` each; empty: padding does not count.
+        padding: memory at two padded positions, ``(b, d)`` each; empty: padding is ignored.
 
     Returns:
         0-d.
 
     Note:
         The paper calls it an orthogonality loss; in fact it penalizes long histories of many
-        interests, whatever the directions of these. A padded position whose attention weights are
+        interests, regardless of their directions. A padded position whose attention weights are
         all dropped is a row of zeros as long as the encoder's biases are zero, and their first
-        gradients are 1e13: with padding, Adam does not move these biases any more.
+        gradients are 1e13: with padding, Adam then no longer moves these biases.
     """
     count = count.to(summed.dtype).unsqueeze(1)
     squared = summed.square()

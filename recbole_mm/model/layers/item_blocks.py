@@ -1,4 +1,4 @@
-"""What is computed once per item, block by block."""
+"""Compute values once per item, block by block."""
 
 from collections.abc import Callable
 
@@ -7,16 +7,16 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 
 def in_blocks(function: Callable, item_id: Tensor, size: int):
-    """``function(item_id)``, of which only a block is computed at once.
+    """Compute ``function(item_id)`` one block of items at a time.
 
     Args:
-        function: of item ids ``(n,)``: tensors with a row per item, and other values that are the
-            same for all items, in any nesting of tuples, lists and dicts.
+        function: function of item ids ``(n,)`` that returns tensors with one row per item, and
+            other values that are the same for all items, in any nesting of tuples, lists and dicts.
         item_id: ``(n,)``, not empty.
-        size: items in a block.
+        size: number of items in a block.
 
     Returns:
-        the same, with the rows of all blocks.
+        the result of the function, with the rows of all blocks.
     """
     whole, form = None, None
     for first in range(0, len(item_id), size):
@@ -34,5 +34,5 @@ def _has_rows(leaf) -> bool:
 
 
 def _room(leaf, n: int):
-    """Memory for the rows of ``n`` items; what has no rows stays as it is."""
+    """Memory for the rows of ``n`` items; a value without rows is returned unchanged."""
     return leaf.new_empty(n, *leaf.shape[1:]) if _has_rows(leaf) else leaf

@@ -1,6 +1,7 @@
-r"""Parameters and buffers with an entry per item, such as ID embeddings: their order and number.
+r"""Order and number of the entries in parameters and buffers with one entry per item, such as ID
+embeddings.
 
-They are named by ``axes``: a glob pattern of names, and the axis of the items.
+They are selected by ``axes``: a glob pattern of names, and the axis of the items.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 
 class OtherItems(ValueError):
-    """Items that are not those of a stored table."""
+    """The items differ from those of a stored table."""
 
 
 def tables_of_items(
@@ -44,14 +45,15 @@ def stored_rows(stored: Sequence[str], items: Sequence[str]) -> list[int]:
 
 @torch.no_grad()
 def reorder(tables: Mapping[str, tuple[Tensor, int]], rows: Sequence[int]) -> None:
-    """Entry ``i`` becomes what was entry ``rows[i]``, in place."""
+    """Replace entry ``i`` by entry ``rows[i]``, in place."""
     for tensor, axis in tables.values():
         order = torch.tensor(rows, device=tensor.device)
         tensor.copy_(tensor.index_select(axis, order))
 
 
 def append_zeros(module: nn.Module, tables: Mapping[str, tuple[Tensor, int]], n: int) -> None:
-    """Set new parameters in ``module`` for those of ``tables``, with ``n`` more items, all zero."""
+    """Replace the parameters in ``tables`` by new ones in ``module``, with ``n`` more, zero
+    items."""
     parameters = dict(module.named_parameters())
     for name in parameters.keys() & tables.keys():
         tensor, axis = tables[name]

@@ -1,7 +1,7 @@
-r"""What is known of the items of a data set: frozen features, and which IDs training has met.
+r"""What is known about the items of a data set: frozen features, and which IDs are trained.
 
 Symbols: ``V`` items with the padding item 0, ``M`` modalities, ``F`` features of a modality, ``d``
-hidden size, ``n`` items: those of ``item_id`` ``(n,)``, or for ``None`` the whole table.
+hidden size, ``n`` items: those of ``item_id`` ``(n,)``, or, for ``None``, the whole table.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -16,29 +16,29 @@ from recbole_mm.model.layers.per_domain import PerDomain
 
 
 def keep_rows(embedding: Tensor, kept: Tensor) -> Tensor:
-    """Rows ``(n, d)`` where ``kept`` ``(n,)``; zero elsewhere, with a zero gradient whatever
-    arrives there."""
+    """Rows ``(n, d)`` where ``kept`` ``(n,)``; zero elsewhere, with a zero gradient regardless of
+    the incoming one."""
     return embedding.masked_fill(~kept.unsqueeze(-1), 0)
 
 
 def take(table: Tensor, rows: slice | Tensor) -> Tensor:
-    """``table[rows]``; the gradient of picked rows is added up in half the time."""
+    """``table[rows]``, whose gradient for picked rows is summed in half the time."""
     return table[rows] if isinstance(rows, slice) else table.index_select(0, rows)
 
 
 class ItemTable(nn.Module):
-    """Items: their features by modality, which of them have these, and which IDs are trained.
+    """Items: their features by modality, which items have these, and which IDs are trained.
 
-    All of it is in buffers that are not part of a checkpoint, but for the transforms: when others
-    are loaded, the features are projected again.
+    All of this is in buffers that are not part of a checkpoint, except for the transforms: when
+    transforms are loaded, the features are projected again.
 
     Args:
-        features: of each modality, leading one first: values ``(V, F)`` in any floating dtype, and
+        features: modality (the leading one first) -> values ``(V, F)`` in any floating dtype, and
             whether an item has them, ``(V,)`` bool.
         trained: whether an item has a training interaction, ``(V,)`` bool.
-        transforms: of the modalities whose features are projected first.
-        domain: of a mixture, the index of each item's domain ``(V,)``, for what is
-            :class:`~recbole_mm.model.layers.per_domain.PerDomain`; ``None``: nothing is.
+        transforms: transforms of the modalities whose features are projected first.
+        domain: index of each item's domain in a mixture ``(V,)``, for modules that are
+            :class:`~recbole_mm.model.layers.per_domain.PerDomain`; ``None``: there are none.
 
     Attributes:
         is_complete: whether every item has every modality.
@@ -68,7 +68,7 @@ class ItemTable(nn.Module):
         self.all_trained = bool(trained[1:].all())
 
     def feature(self, modality: str, item_id: Tensor | None = None) -> Tensor:
-        """Frozen features ``(n, F)``, in the dtype that they came in."""
+        """Frozen features ``(n, F)``, in their original dtype."""
         return _rows(getattr(self, f"{modality}_feature"), item_id)
 
     def stored(self, modality: str, item_id: Tensor | None = None) -> Tensor:
@@ -85,12 +85,14 @@ class ItemTable(nn.Module):
         return torch.stack([self.present(m, item_id) for m in self.modalities], dim=-1)
 
     def through(self, module: nn.Module, item_id: Tensor | None, *inputs: Tensor) -> Tensor:
-        """What a module makes of some items, of each one that of its domain if there are several.
+        """Apply a module to some items; each item goes through the module of its domain if there
+        are several.
 
         Args:
-            module: of all items, or :class:`~recbole_mm.model.layers.per_domain.PerDomain`.
-            item_id: see the module.
-            inputs: of the module, ``(n, ...)`` each.
+            module: one module for all items, or
+                :class:`~recbole_mm.model.layers.per_domain.PerDomain`.
+            item_id: see the docstring of this file.
+            inputs: inputs of the module, ``(n, ...)`` each.
         """
         if not isinstance(module, PerDomain):
             return module(*inputs)
@@ -108,9 +110,9 @@ class ItemTable(nn.Module):
 
         Args:
             modality: its name.
-            adapter: the map of this modality, ``(n, F)`` to ``(n, d)``.
-            item_id: see the module.
-            mask: give 0 for items without the modality, instead of what the adapter makes of 0.
+            adapter: map of this modality, ``(n, F)`` to ``(n, d)``.
+            item_id: see the docstring of this file.
+            mask: whether items without the modality get 0 instead of the adapter's output for 0.
             drop: share of the features' entries that are dropped.
 
         Returns:
@@ -124,12 +126,12 @@ class ItemTable(nn.Module):
         return keep_rows(adapted, self.present(modality, item_id)) if mask else adapted
 
     def trained_ids(self, item_id: Tensor | None = None) -> Tensor | None:
-        """Whether training has met the IDs, ``(n,)`` bool; ``None`` when it has met all."""
+        """Whether the IDs have a training interaction, ``(n,)`` bool; ``None`` if all have."""
         return None if self.all_trained else _rows(self.trained, item_id)
 
     def unknown(self, by_id: bool) -> Tensor:
-        """Items of which nothing is known, ``(V,)`` bool: without any modality and, if IDs count,
-        without a training interaction. The padding item is not one of them."""
+        """Whether nothing is known about an item, ``(V,)`` bool: it has no modality and, if IDs
+        count, no training interaction. False for the padding item."""
         unknown = torch.ones_like(self.trained)
         for modality in self.modalities:
             unknown &= ~self.present(modality)
@@ -139,7 +141,7 @@ class ItemTable(nn.Module):
         return unknown
 
     def keep_modalities(self, modalities: Collection[str]) -> None:
-        """From now on no item has another modality than these.
+        """Remove all other modalities from all items.
 
         Raises:
             ValueError: the table does not have one of them.
@@ -152,7 +154,7 @@ class ItemTable(nn.Module):
             self.is_complete = False
 
     def permute_features(self, source: Tensor) -> None:
-        """From now on item ``i`` has the features of item ``source[i]``, of every modality.
+        """Give item ``i`` the features of item ``source[i]``, in every modality.
 
         Args:
             source: ``(V,)``, a permutation that keeps the padding item 0.
@@ -167,14 +169,14 @@ class ItemTable(nn.Module):
             setattr(self, f"{modality}_feature", projected)
 
     def append(self, features: Mapping[str, tuple[Tensor, Tensor]]) -> None:
-        """Add items without a training interaction, behind the others.
+        """Append items without a training interaction.
 
         Args:
-            features: of each modality, values ``(n, F)`` before its transform, and whether an item has
+            features: modality -> values ``(n, F)`` before its transform, and whether an item has
                 them, ``(n,)`` bool.
 
         Raises:
-            ValueError: other modalities than those of the table.
+            ValueError: the modalities are not those of the table.
         """
         if set(features) != set(self.modalities) or not features:
             raise ValueError(f"features of {sorted(features)}; the table has {self.modalities}.")
@@ -207,9 +209,9 @@ def id_rows(
 
     Args:
         table: ``(V, d)``.
-        item_id: see the module.
-        trained: ``(n,)`` bool, the other rows are zero; ``None``: all count.
-        sparse: the gradient of the table is a sparse tensor that has these rows alone.
+        item_id: see the docstring of this file.
+        trained: ``(n,)`` bool, the other rows are zero; ``None``: all rows are returned.
+        sparse: whether the gradient of the table is a sparse tensor with these rows only.
 
     Returns:
         ``(n, d)``

@@ -1,4 +1,4 @@
-"""A backward pass that begins with gradients which are known already."""
+"""A backward pass that starts from known gradients."""
 
 from collections.abc import Sequence
 
@@ -12,11 +12,11 @@ def known_gradient(outputs: Sequence[Tensor], gradients: Sequence[Tensor]) -> Te
     ``known_gradient([y], [g]).backward()`` is ``y.backward(g)``, for which torch imports sympy.
 
     Args:
-        outputs: of any shapes.
-        gradients: of the same shapes.
+        outputs: tensors of any shapes.
+        gradients: tensors of the same shapes.
 
     Returns:
-        0-d, of no meaning itself (0).
+        0-d; its value (0) has no meaning.
     """
     with torch.enable_grad():
         return _KnownGradient.apply(gradients, *outputs)

@@ -41,14 +41,14 @@ class MambaSize:
         head_dim: ``p``.
         d_state: ``n``.
         n_groups: ``g``; heads of a group share their ``B`` and ``C``.
-        d_conv: steps that a convolution reads.
+        d_conv: number of steps that a convolution reads.
         max_length: ``L``, the size of the time layers.
         use_time: whether time signals scale the step sizes.
         causal_time: whether a time signal at a position depends on earlier positions only.
-        dropout: on the outputs of blocks and feed-forward layers.
-        time_dropout: on time signals.
-        norm_eps: of all norms except those of time signals.
-        time_norm_eps: of the norms of time signals.
+        dropout: dropout on the outputs of blocks and feed-forward layers.
+        time_dropout: dropout on time signals.
+        norm_eps: epsilon of all norms except those of time signals.
+        time_norm_eps: epsilon of the norms of time signals.
         skip: ``dt_x`` adds ``D * dt * x`` to a block's output (the released MMM4Rec), ``x`` adds
             ``D * x`` (mamba_ssm).
         time_gate_per_position: see :class:`~recbole_mm.model.layers.time.TimeGate`.
@@ -94,7 +94,7 @@ class MambaSize:
             )
 
     def _head_dims(self) -> str:
-        """The other way to heads that the groups divide."""
+        """The other fix, a head size with which the groups divide the heads."""
         per_group = self.inner_size // self.n_groups
         if per_group * self.n_groups < self.inner_size:
             return ""
@@ -115,7 +115,7 @@ class MambaSize:
 
 
 def divisors(number: int) -> list[int]:
-    """The whole numbers that divide it, ascending."""
+    """The positive divisors of a number, ascending."""
     return [divisor for divisor in range(1, number + 1) if number % divisor == 0]
 
 
@@ -126,8 +126,8 @@ def _listing(numbers: list[int]) -> str:
 class GatedRMSNorm(nn.Module):
     """Gated root-mean-square norm before a linear layer: ``linear(rms_norm(y * silu(z)) * weight)``.
 
-    The weight is multiplied into the columns of the layer and the mean square into its output, so
-    that neither costs a pass over the wide ``y``.
+    The weight is multiplied into the columns of the layer, and the norm's scale into its output, so
+    that neither requires a pass over the wide ``y``.
     """
 
     def __init__(self, size: int, eps: float):
@@ -143,7 +143,7 @@ class GatedRMSNorm(nn.Module):
 
 
 class SelectiveStateSpace(nn.Module):
-    """The parameters of the recurrence, and its call by a block.
+    """The recurrence of a block and its parameters.
 
     Args:
         size: sizes and variants.
@@ -153,7 +153,7 @@ class SelectiveStateSpace(nn.Module):
     def __init__(self, size: MambaSize, kernels: Kernels = TORCH):
         super().__init__()
         self.size, self.scan = size, kernels.scan
-        # on the CPU: arithmetic on the meta device imports torch's compiler, 2 s of work
+        # on the CPU: arithmetic on the meta device imports torch's compiler, which takes 2 s
         dt = torch.rand(size.n_heads, device="cpu") * math.log(DT_MAX / DT_MIN) + math.log(DT_MIN)
         dt = dt.exp()
         self.dt_bias = nn.Parameter(dt + torch.log(-torch.expm1(-dt)))  # softplus gives dt again
@@ -164,14 +164,14 @@ class SelectiveStateSpace(nn.Module):
     def forward(
         self, x: Tensor, dt: Tensor, B: Tensor, C: Tensor, position: Tensor | None = None
     ) -> Tensor:
-        """Compute all positions, or some.
+        """Compute all positions, or some of them.
 
         Args:
             x: ``(b, l, E)``.
             dt: step sizes before bias and softplus, ``(b, l, h)``.
             B: ``(b, l, g n)``.
-            C: of the positions that are computed, ``(b, q, g n)``.
-            position: ``(b, q)``; ``None``: all, ``q = l``.
+            C: queries at the computed positions, ``(b, q, g n)``.
+            position: computed positions ``(b, q)``; ``None``: all, ``q = l``.
 
         Returns:
             ``(b, q, E)``
@@ -194,7 +194,7 @@ class LastPositions(NamedTuple):
 
     Attributes:
         index: ``(b, k)`` int64, in order; 0 where a history has fewer positions.
-        real: ``(b, k)`` bool, False there.
+        real: ``(b, k)`` bool, False at these padded entries.
     """
 
     index: Tensor
@@ -212,7 +212,7 @@ class LastPositions(NamedTuple):
         return x[row, self.index]
 
     def cleared(self, x: Tensor) -> Tensor:
-        """``x (b, k, c)`` with zeros before the start."""
+        """``x (b, k, c)`` with zeros before the start of a history."""
         return x * self.real.unsqueeze(-1)
 
     def last(self, k: int) -> "LastPositions":
@@ -253,15 +253,15 @@ class TiSSD(nn.Module):
             )
 
     def time_factors(self, tau: Tensor, real: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Factors of the step sizes, from the time signal.
+        """Compute the factors of the step sizes from the time signal.
 
         Args:
             tau: time signal, ``(b, h, L)``.
             real: ``(b, 1, L)`` bool, see :class:`~recbole_mm.model.layers.time.LengthNorm`.
 
         Returns:
-            factors ``(b, L, h)``, and the time signal for the next layer ``(b, h, L)`` if it needs
-            one.
+            factors ``(b, L, h)``, and the time signal for the next layer ``(b, h, L)``, if that
+            layer needs one.
         """
         t = self.time_scale(tau)
         return t.transpose(1, 2), self.time_gate(tau, t, real) if self.emits_time else None
@@ -291,7 +291,7 @@ class TiSSD(nn.Module):
             u: ``(b, l, D)``.
             t: ``(b, l, h)`` or ``None``.
             last: the last ``k + d_conv - 1`` positions, or all if there are fewer.
-            k: positions that are computed.
+            k: number of positions to compute.
         """
         z, x, B, C, dt = self._weights()
         recent = last.take(u)
@@ -329,11 +329,11 @@ class CrossSSD(nn.Module):
             self.time_scale = _time_scale(size, self.activation)
 
     def time_factors(self, tau: Tensor) -> Tensor:
-        """Factors of the step sizes ``(b, L, h)`` of a time signal ``(b, h, L)``."""
+        """Factors of the step sizes ``(b, L, h)`` from a time signal ``(b, h, L)``."""
         return self.time_scale(tau).transpose(1, 2)
 
     def forward(self, q: Tensor, u: Tensor, t: Tensor | None = None) -> Tensor:
-        """Read ``u`` by the queries of ``q``.
+        """Read ``u`` with the queries from ``q``.
 
         Args:
             q: ``(b, l, D)``.
@@ -351,10 +351,11 @@ class CrossSSD(nn.Module):
         """:meth:`forward` at the last position of each history only, ``(b, 1, D)``.
 
         Args:
-            q: of the last ``d_conv`` positions, or of all if there are fewer, ``(b, k, D)``.
+            q: querying stream at the last ``d_conv`` positions, or at all if there are fewer,
+                ``(b, k, D)``.
             u: ``(b, l, D)``.
             t: ``(b, l, h)`` or ``None``.
-            last: these positions.
+            last: the positions of ``q``.
         """
         end = last.last(1)
         C = self.activation(self.q_conv.at_end(last.cleared(self.q_in_proj(q)))).unsqueeze(1)
@@ -382,7 +383,7 @@ def _time_scale(size: MambaSize, activation) -> TimeScale:
 
 
 def split_linear(linear: nn.Linear, sizes: list[int]) -> list[tuple[Tensor, Tensor]]:
-    """Weight and bias of the parts of a layer's output."""
+    """Weight and bias of each part of a layer's output."""
     return list(zip(linear.weight.split(sizes), linear.bias.split(sizes), strict=True))
 
 
@@ -406,7 +407,7 @@ class TiSSDLayer(nn.Module):
 
     Args:
         size: sizes and variants.
-        inner_size: of the feed-forward layer; 0: no such layer.
+        inner_size: inner size of the feed-forward layer; 0: no such layer.
         kernels: see :class:`~recbole_mm.model.layers.backend.Kernels`.
         emits_time: see :class:`TiSSD`.
     """
@@ -445,7 +446,7 @@ class CrossLayer(nn.Module):
     def time_factors(
         self, mixer: TiSSD, tau_v: Tensor, tau_e: Tensor, real: Tensor | None = None
     ) -> tuple[tuple[Tensor, Tensor], Tensor | None]:
-        """Factors of the step sizes of both blocks, from the time signals.
+        """Compute the factors of the step sizes of both blocks from the time signals.
 
         Args:
             mixer: the block that encodes ``e``.
@@ -495,7 +496,7 @@ class CrossLayer(nn.Module):
         """:meth:`forward` at the last position of each history only, ``(b, D)``.
 
         The queries of the cross block pass through a convolution, so the mixer is computed at the
-        positions that it reads.
+        positions that this convolution reads.
         """
         mixing, crossing = t or (None, None)
         k = min(self.cross_ssd.size.d_conv, v.shape[1])

@@ -18,7 +18,7 @@ class ParametricWhitening(nn.Module):
         n_features: ``F``.
         hidden_size: ``d``.
         dropout: probability of dropping an entry of ``x``.
-        std: of the initial weights; the shift starts as 0.
+        std: standard deviation of the initial weights; the shift starts at 0.
     """
 
     def __init__(self, n_features: int, hidden_size: int, dropout: float = 0.0, std: float = 0.02):
@@ -30,7 +30,7 @@ class ParametricWhitening(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(n, F)`` to ``(n, d)``."""
-        # shift after the product: its gradient does not have the size of x
+        # shift after the product, so that its gradient does not have the size of x
         return linear(self.dropout(x), self.weight.T) - self.shift @ self.weight
 
 
@@ -44,8 +44,8 @@ class MoEAdapter(nn.Module):
         n_features: ``F``.
         hidden_size: ``d``.
         n_experts: ``k >= 1``.
-        dropout: on the features, drawn separately for each expert.
-        std: of the initial weights of the experts; the gate starts uniform.
+        dropout: dropout on the features, drawn separately for each expert.
+        std: standard deviation of the experts' initial weights; the gate starts uniform.
 
     Raises:
         ValueError: ``n_experts < 1``.

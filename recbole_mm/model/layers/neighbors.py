@@ -1,4 +1,4 @@
-r"""Similarity to the items of the history, as a part of the score of an item."""
+r"""Similarity to the items of the history, as part of an item's score."""
 
 import torch
 import torch.nn.functional as F
@@ -11,30 +11,32 @@ from recbole_mm.model.layers.products import linear
 from recbole_mm.model.layers.softmax import Scores
 
 STEP = 10.0
-"""An optimizer's step on a weight moves the score of an identical item by so many steps."""
+"""Factor of the learned weights: one optimizer step on a weight moves the score of an identical
+item by this many steps."""
 FIRST_WEIGHT = 0.5
 ITEMS_PER_BLOCK = 100_000
 
 
 class NeighborScores(nn.Module):
-    r"""A learned share of what nearest neighbors by features would recommend.
+    r"""A learned share of the score of a nearest-neighbor recommender on features.
 
     With the whitened features :math:`f_m(i)` of modality :math:`m`, of unit length, an item scores
 
     .. math:: s(u, i) = \sum_m w_m \sum_{t=1}^{n} \lambda_m^{n - t} \, f_m(h_t)^\top f_m(i)
 
-    after the history :math:`h_1, \dots, h_n`. Weights and decays are learned; they mean the same on
-    every data set. The whitening is estimated on the items of each data set, of the features as they
-    are stored, whatever ``feature_transform`` makes of them. Common directions
-    of the features, in which all items are alike, would hide the neighbors: on Toys it raises NDCG@10
-    of plain neighbors from .043 to .048 at 128 axes.
+    after the history :math:`h_1, \dots, h_n`. Weights and decays are learned; they have the same
+    meaning on every data set. The whitening is estimated on the items of each data set, from the
+    stored features, regardless of ``feature_transform``. Common directions of the features, in
+    which all items are similar, would mask the neighbors: on Toys, whitening raises the NDCG@10 of
+    plain neighbors from .043 to .048 at 128 axes.
 
     Args:
-        item_table: items with their features; whoever changes it calls :meth:`refresh`.
-        dimension: axes that are kept of a modality.
+        item_table: items with their features; call :meth:`refresh` after each change to it.
+        dimension: number of axes to keep per modality.
 
     Attributes:
-        table: the features of all items, side by side, ``(V, D)``; zero where a modality is absent.
+        table: features of all items, all modalities side by side, ``(V, D)``; zero where a modality
+            is absent.
     """
 
     table: Tensor
@@ -54,7 +56,8 @@ class NeighborScores(nn.Module):
         self.refresh(item_table)
 
     def refresh(self, item_table: ItemTable) -> None:
-        """Compute :attr:`table` again from the features, on the axes that are estimated already."""
+        """Compute :attr:`table` again from the features, on the axes that were already
+        estimated."""
         item_id = torch.arange(len(item_table.trained), device=item_table.trained.device)
 
         def unit_rows(rows: Tensor) -> Tensor:
@@ -68,21 +71,21 @@ class NeighborScores(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the weights."""
+        """Data type of the weights."""
         return next(iter(self.weight.values())).dtype
 
     @property
     def widths(self) -> list[int]:
-        """Columns of each modality."""
+        """Number of columns of each modality."""
         return [transform.axes.shape[1] for transform in self.transforms.values()]
 
     def profile(self, item_seq: Tensor, end: Tensor, row: Tensor | None = None) -> Tensor:
-        """Users as weighted sums of the features in their histories.
+        """Compute users as weighted sums of the features in their histories.
 
         Args:
             item_seq: ``(b, L)``, right-padded.
             end: number of events that count, ``(n,)``, >= 1.
-            row: of ``item_seq`` for each end, ``(n,)``; by default ``n = b`` rows in order.
+            row: row of ``item_seq`` for each end, ``(n,)``; by default ``n = b`` rows in order.
 
         Returns:
             ``(n, D)``
@@ -113,11 +116,11 @@ class NeighborScores(nn.Module):
         return {m: u @ i.T for m, u, i in zip(self.transforms, users, items, strict=True)}
 
     def add_to(self, scores: Scores, table: Tensor) -> Scores:
-        """Scores of users to whose vectors the profile was appended.
+        """Add the neighbors to scores, for user vectors to which the profile was appended.
 
         Args:
-            scores: of ``n`` items, without the neighbors.
-            table: rows of :attr:`table` of the same items.
+            scores: scores of ``n`` items, without the neighbors.
+            table: rows of :attr:`table` for the same items.
         """
         width = table.shape[1]
 
@@ -136,9 +139,9 @@ class NeighborScores(nn.Module):
 
 
 def whitening(x: Tensor, dimension: int) -> FeatureTransform:
-    """The transform of features ``(n, F)`` to unit variance on their ``dimension`` main axes.
+    """The transform of features ``(n, F)`` to unit variance on their first ``dimension`` axes.
 
-    Its shape depends on ``F`` alone: axes without variance become zero.
+    Its shape does not depend on the values: axes without variance become zero.
     """
     found = principal_axes(x.float())
     return FeatureTransform(found.mean, found.whitening()[:, :dimension])

@@ -7,24 +7,24 @@ from torch import Tensor, nn
 
 
 class PerDomain(nn.ModuleList):
-    """Modules of one kind, each for the items of its domain.
+    """Modules of the same kind, each for the items of its domain.
 
     Args:
-        modules: in the order of the domains.
+        modules: modules in the order of the domains.
     """
 
     def __init__(self, modules: Iterable[nn.Module]):
         super().__init__(modules)
 
     def forward(self, domain: Tensor, *inputs: Tensor) -> Tensor:
-        """Every row by the module of its domain.
+        """Apply the module of its domain to every row.
 
         Args:
             domain: index of each item's domain, ``(n,)`` int64; -1, the padding item, counts as 0.
-            inputs: of the modules, ``(n, ...)`` each.
+            inputs: inputs of the modules, ``(n, ...)`` each.
 
         Returns:
-            what the modules return, ``(n, ...)``.
+            outputs of the modules, ``(n, ...)``.
         """
         domain = domain.clamp(min=0)
         rows = [(domain == number).nonzero().squeeze(1) for number in range(len(self))]

@@ -1,8 +1,8 @@
-r"""Matrix products and linear layers whose results and gradients lie well in memory.
+r"""Matrix products and linear layers whose results and gradients have aligned rows.
 
 On a CPU, float32 products by MKL are up to 1.7 times as fast if every row of the result starts at a
-multiple of 64 bytes. A result whose width is a multiple of 16 is aligned anyway; here that of any other
-width has gaps between its rows. The gradients of the factors are products as well.
+multiple of 64 bytes. A result whose width is a multiple of 16 is aligned anyway; here a result of
+any other width gets gaps between its rows. The gradients of the factors are products as well.
 """
 
 import torch
@@ -10,16 +10,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-ALIGNMENT = 16  # numbers of four bytes
+ALIGNMENT = 16  # in numbers of four bytes
 SMALLEST = 1 << 21
-"""Multiplications below which a product is too small to gain from it."""
+"""Number of multiplications below which a product is too small to benefit."""
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """:func:`torch.nn.functional.linear`: ``x (..., k)``, ``weight (n, k)``, ``bias (n,)`` to
     ``(..., n)``.
 
-    Differentiable once where the result or a gradient is not aligned anyway.
+    Differentiable only once, unless the result and all gradients are aligned anyway.
     """
     if not _gains(x, weight):
         return F.linear(x, weight, bias)
@@ -28,7 +28,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 class Linear(nn.Linear):
-    """:class:`torch.nn.Linear` by :func:`linear`."""
+    """:class:`torch.nn.Linear` computed by :func:`linear`."""
 
     def forward(self, x: Tensor) -> Tensor:
         return linear(x, self.weight, self.bias)
@@ -46,13 +46,13 @@ def _gains(x: Tensor, weight: Tensor) -> bool:
 
 
 def _buffer(rows: int, columns: int, like: Tensor) -> Tensor:
-    """``(rows, columns)``, each row aligned."""
+    """An empty ``(rows, columns)`` whose rows are aligned."""
     width = -(-columns // ALIGNMENT) * ALIGNMENT
     return like.new_empty_strided((rows, columns), (width, 1))
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:
-    """``a @ b``, aligned."""
+    """``a @ b`` with aligned rows."""
     return torch.mm(a, b, out=_buffer(a.shape[0], b.shape[1], a))
 
 
@@ -80,9 +80,9 @@ class _Linear(torch.autograd.Function):
 def pairwise_dots(a: Tensor, b: Tensor) -> Tensor:
     """Dot products ``(..., q, l)`` of the rows of ``a (..., q, n)`` and ``b (..., l, n)``.
 
-    The gradient of ``b`` has rows, as ``b`` has; that of ``a @ b.mT`` has columns, and all that reads
-    it is several times slower. Differentiable once, except under autocast or in a compiled or exported
-    graph.
+    The gradient of ``b`` is row-major like ``b``; with ``a @ b.mT`` it would be column-major, and
+    all that reads it would be several times slower. Differentiable only once, except under autocast
+    or in a compiled or exported graph.
     """
     if torch.compiler.is_compiling() or torch.is_autocast_enabled(a.device.type):
         return a @ b.mT

@@ -1,7 +1,7 @@
 r"""Cross entropy over so many candidates that not even their embeddings fit into memory.
 
-Candidates are embedded block by block, once for the loss and again for the gradients. What is in
-memory besides the parameters and their gradients is a block of candidates and of logits.
+Candidates are embedded block by block, once for the loss and again for the gradients. Besides the
+parameters and their gradients, only one block of candidates and of logits is in memory.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -22,11 +22,11 @@ class RecomputedScores:
     """Scores of ``n`` candidates that are computed whenever they are needed.
 
     Attributes:
-        scores_of: of item ids ``(m,)``; random draws, as of dropout, are the same when it is called
-            again in the same order from the same state of the generator.
-        item_id: the candidates ``(n,)``.
-        size: how many are computed at once.
-        parameters: that ``scores_of`` reads.
+        scores_of: function from item ids ``(m,)`` to their scores; random draws, such as dropout's,
+            are the same when it is called again in the same order from the same generator state.
+        item_id: candidates ``(n,)``.
+        size: number of candidates computed at once.
+        parameters: parameters that ``scores_of`` reads.
     """
 
     scores_of: Callable[[Tensor], Scores]
@@ -43,20 +43,20 @@ class RecomputedScores:
 def recomputed_cross_entropy(
     scores: RecomputedScores, query: Tensor, target: Tensor, additions: Additions | None = None
 ) -> Tensor:
-    r"""Mean cross entropy, as :func:`~recbole_mm.model.layers.softmax.candidate_cross_entropy` of
-    all candidates at once.
+    r"""Mean cross entropy, equal to
+    :func:`~recbole_mm.model.layers.softmax.candidate_cross_entropy` over all candidates.
 
     Each logit is computed twice, and each candidate embedded twice.
 
     Args:
-        scores: of ``n`` candidates.
+        scores: scores of ``n`` candidates.
         query: ``(b, d)``.
         target: ``(b,)`` int64 in ``[0, n)``.
-        additions: to some of the logits.
+        additions: additions to some of the logits.
 
     Returns:
-        0-d; differentiable once, and only one backward pass. Logits are computed in the widest dtype
-        of query and tables, also under autocast.
+        0-d; differentiable once, with a single backward pass. Logits are computed in the widest
+        dtype of query and tables, even under autocast.
     """
     column, value = (None, None) if additions is None else additions
     given = (query, target, column, value)
@@ -76,13 +76,13 @@ class _Batch(NamedTuple):
         return _Batch(*(None if part is None else part[rows] for part in self))
 
     def row_blocks(self, width: int) -> list[slice]:
-        """Rows whose logits of ``width`` candidates are computed at once."""
+        """Blocks of rows whose logits for ``width`` candidates are computed at once."""
         logits_per_block = numbers_at_once(LOGITS_PER_BLOCK, self.query.device)
         size = max(ROWS_PER_BLOCK, logits_per_block // width)
         return [slice(first, first + size) for first in range(0, len(self.query), size)]
 
     def logits(self, scores: Scores, first: int) -> Tensor:
-        """Of a block of candidates that begins with column ``first``."""
+        """Logits of a block of candidates that starts at column ``first``."""
         logits = scores(self.query)
         if self.column is None or self.value is None:
             return logits
@@ -90,7 +90,7 @@ class _Batch(NamedTuple):
         return logits.scatter_add(1, column, self.value.to(logits.dtype).where(inside, 0))
 
     def targets(self, first: int, width: int) -> tuple[Tensor, Tensor]:
-        """Where the targets are in such a block, and which of them are, ``(b, 1)`` each."""
+        """Columns of the targets in such a block, and whether they are in it, ``(b, 1)`` each."""
         place, inside = _within(self.target - first, width)
         return place.unsqueeze(1), inside.unsqueeze(1)
 
@@ -120,14 +120,14 @@ class _RecomputedCrossEntropy(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad):
         query, value, *parameters = ctx.grads
-        ctx.grads = None  # the largest tensors of a step: scaled in place, once
+        ctx.grads = None  # the largest tensors of a step, hence scaled in place, only once
         scaled = (None if each is None else each.mul_(grad) for each in (query, value, *parameters))
         query, value, *parameters = scaled
         return None, query, None, None, value, *parameters
 
 
 class _Generator:
-    """The state of the random numbers of a device, to go back to."""
+    """The saved state of a device's random number generator."""
 
     def __init__(self, device: torch.device):
         self.module = torch if device.type == "cpu" else getattr(torch, device.type)
@@ -138,7 +138,7 @@ class _Generator:
 
 
 def _widened(scores: Scores, query: Tensor) -> Scores:
-    """Tables in the widest dtype of all."""
+    """Scores whose tables are in the widest dtype of tables and query."""
     dtype = query.dtype
     for table in scores.tables:
         dtype = torch.promote_types(dtype, table.dtype)
@@ -146,7 +146,7 @@ def _widened(scores: Scores, query: Tensor) -> Scores:
 
 
 def _totals(scores: RecomputedScores, batch: _Batch) -> tuple[Tensor, Tensor]:
-    """The logarithm of the sum of the exponentials of each row, and the logit of its target."""
+    """The log-sum-exp of each row's logits, and the logit of its target."""
     parts = []
     for first, block in scores.blocks():
         block = _widened(block, batch.query)
@@ -161,7 +161,7 @@ def _totals(scores: RecomputedScores, batch: _Batch) -> tuple[Tensor, Tensor]:
 
 
 def _total(batch: _Batch, block: Scores, first: int) -> tuple[Tensor, Tensor]:
-    """Of some rows and the candidates of a block; the logit is 0 where the target is another."""
+    """:func:`_totals` for some rows and one block; the logit is 0 if the target is not in it."""
     query = batch.query.to(block.tables[0].dtype)
     logits = batch._replace(query=query).logits(block, first)
     place, inside = batch.targets(first, logits.shape[1])
@@ -169,7 +169,8 @@ def _total(batch: _Batch, block: Scores, first: int) -> tuple[Tensor, Tensor]:
 
 
 def _gradients(scores: RecomputedScores, batch: _Batch, log_total: Tensor, parameters) -> list:
-    """Of the mean loss with respect to query, additions and each parameter; ``None`` without one."""
+    """Gradients of the mean loss by query, additions and each parameter; ``None`` if there is
+    none."""
     sums: list[Tensor | None] = [None] * len(parameters)
     with torch.enable_grad():
         for first, block in scores.blocks():
@@ -197,7 +198,7 @@ def _send_back(batch: _Batch, block: Scores, first: int, log_total: Tensor, n_ro
 
 
 def _add_to_parameters(sums: list, parameters, tables, leaves) -> None:
-    """Send the gradients of a block's tables on to the parameters."""
+    """Backpropagate the gradients of a block's tables to the parameters."""
     wanted = [place for place, parameter in enumerate(parameters) if parameter.requires_grad]
     pairs = [
         (table, leaf.grad)
@@ -214,4 +215,4 @@ def _add_to_parameters(sums: list, parameters, tables, leaves) -> None:
             continue
         if sums[place] is None:
             sums[place] = torch.zeros_like(parameters[place])
-        sums[place].add_(gradient)  # of a table of IDs it is sparse, with the rows of the block
+        sums[place].add_(gradient)  # for an ID table it is sparse, with the rows of the block

@@ -1,16 +1,16 @@
-r"""A learned propensity to repeat: how likely users are to choose an item of their history again."""
+r"""A learned repeat propensity: how likely users are to choose an item of their history again."""
 
 import torch
 from torch import Tensor, nn
 
 REPEATS = ("none", "shared", "recency")
 STEP = 10.0
-"""An optimizer's step on the parameter moves a logit by so many steps: a score of minus ten, which
-takes an item out of the ranking, is then a matter of an epoch."""
+"""Factor of the learned parameter: one optimizer step moves a logit by this many steps, so that a
+score of minus ten, which removes an item from the ranking, is reached within an epoch."""
 
 
 def next_occurrences(item_seq: Tensor) -> Tensor:
-    """Where the item of each position occurs next, ``L`` if never: ``(b, L)``.
+    """Position where the item of each position occurs next, ``L`` if never: ``(b, L)``.
 
     Args:
         item_seq: ``(b, L)``.
@@ -24,12 +24,12 @@ def next_occurrences(item_seq: Tensor) -> Tensor:
 class RepeatPropensity(nn.Module):
     r"""A learned number that is added to the score of every item in the history.
 
-    Where nobody takes an item again it becomes very negative, and the history leaves the ranking;
-    where users repeat items it becomes positive. It starts at 0, without effect.
+    If nobody chooses an item again, it becomes very negative, and the history drops out of the
+    ranking; if users repeat items, it becomes positive. It starts at 0, without effect.
 
     Args:
-        length: of the longest history.
-        by: ``shared``, one number; ``recency``, one for each number of events since the item.
+        length: length of the longest history.
+        by: ``shared``: one number; ``recency``: one for each number of events since the item.
     """
 
     def __init__(self, length: int, by: str):
@@ -38,13 +38,13 @@ class RepeatPropensity(nn.Module):
         self.weight = nn.Parameter(torch.zeros(length if by == "recency" else 1))
 
     def forward(self, item_seq: Tensor, end: Tensor, row: Tensor | None = None) -> Tensor:
-        """What is added for the item at each position; each distinct item counts once, at its last
-        place, and padding not at all.
+        """Compute the addition for the item at each position; each distinct item counts once, at
+        its last position, and padding does not count.
 
         Args:
             item_seq: ``(b, L)``, right-padded.
             end: number of events that count, ``(n,)``.
-            row: of ``item_seq`` for each end, ``(n,)``; by default ``n = b`` rows in order.
+            row: row of ``item_seq`` for each end, ``(n,)``; by default ``n = b`` rows in order.
 
         Returns:
             ``(n, L)``

@@ -16,12 +16,12 @@ class ScoreFusion(nn.Module):
     Args:
         mode: ``static``: :math:`w_m = 1/M`; ``dynamic_shared``: :math:`w` is the softmax over
             modalities of :math:`f c_m`, with one learned factor :math:`f`; ``dynamic_instance``:
-            with one factor per item. Factors start at 0: every mode starts as the mean.
+            the same with one factor per item. Factors start at 0: every mode starts as the mean.
         n_modalities: ``M``; with one, ``s`` is its score and there is no factor.
         n_items: size of the item table, for ``dynamic_instance``.
 
     Raises:
-        ValueError: for another ``mode``.
+        ValueError: unknown ``mode``.
     """
 
     def __init__(self, mode: str, n_modalities: int, n_items: int):
@@ -44,8 +44,8 @@ class ScoreFusion(nn.Module):
         """Fused scores of ``n`` items, times a scale, plus the dot products with other vectors.
 
         Args:
-            embeddings: ``M`` times ``(n, d)``; zero where the item lacks the modality.
-            scale: per item ``(n,)`` or for all ``()``, ``> 0``.
+            embeddings: ``M`` tensors ``(n, d)``; zero where the item lacks the modality.
+            scale: one per item ``(n,)`` or one for all ``()``, ``> 0``.
             available: ``(n, M)`` bool, missing modalities have weight 0; ``None``: all are
                 available.
             item_id: IDs of these items ``(n,)``; ``None`` for the whole table.
@@ -77,7 +77,8 @@ class ScoreFusion(nn.Module):
         available: Tensor | None = None,
         item_id: Tensor | None = None,
     ) -> Tensor:
-        """What each modality adds to the scores, ``(M, b, n)``; arguments as for :meth:`forward`.
+        """What each modality adds to the scores, ``(M, b, n)``; other arguments as in
+        :meth:`forward`.
 
         Args:
             query: users ``(b, d)``.
@@ -96,7 +97,7 @@ class ScoreFusion(nn.Module):
         return scores * (scores * factor + offsets).softmax(dim=0)
 
     def _factor(self, scale: Tensor, item_id: Tensor | None) -> Tensor | None:
-        """Of the scores in the weights, which are computed from the scores before scaling."""
+        """The factor of the scores in the weights, which are computed from the unscaled scores."""
         factor = self.factor
         if factor is None:
             return None
@@ -115,8 +116,8 @@ def _bounds_of_two(base: Tensor, difference: Tensor, _factor: Tensor) -> Tensor:
 
 
 def _base_and_difference(first: Tensor, second: Tensor, available: Tensor | None):
-    """The fused score is that of the base plus a weighted part of that of the difference; an item
-    that lacks a modality is scored by the base only."""
+    """The base and difference of two modalities: the fused score is the base's score plus a
+    weighted share of the difference's; an item that lacks a modality is scored by the base only."""
     if available is None:
         return second, first - second
     both = available.all(dim=-1, keepdim=True)
@@ -135,7 +136,8 @@ def _bounds(added: Tensor, _factor: Tensor, _offsets: Tensor, *embeddings: Tenso
 
 
 def _offsets(available: Tensor | None, embeddings: list[Tensor]) -> Tensor:
-    """Added to the logits of the modalities' weights, ``(n, M)``: excludes missing modalities."""
+    """Additions to the logits of the modalities' weights, ``(n, M)``, to exclude missing
+    modalities."""
     if available is None:
         return embeddings[0].new_zeros(len(embeddings[0]), len(embeddings))
     return (~available).to(embeddings[0].dtype) * NOT_AVAILABLE

@@ -1,4 +1,4 @@
-r"""Dot products in whole numbers of 8 bits, to find the few that have to be computed exactly.
+r"""Dot products of 8-bit integers, to find the few that must be computed exactly.
 
 Symbols: ``b`` users, ``n`` items, ``d`` their width.
 """
@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-LARGEST = 127  # of 8 bits with a sign
+LARGEST = 127  # largest signed 8-bit integer
 ROUNDING = 1e-6
 """Error of a float32 dot product per width 64, relative to the lengths of its factors."""
 SMALLEST, MOST_UNITS = 1e-18, 1 << 30  # so that no product underflows, no sum overflows
@@ -16,9 +16,10 @@ ITEMS_AT_ONCE = 65_536
 
 
 def is_fast(device: torch.device) -> bool:
-    """Whether products of 8 bits are several times as fast there as those of float32.
+    """Whether 8-bit products are several times as fast as float32 products on a device.
 
-    Both functions of torch are not public: where a release lacks one, scores are computed in float32.
+    The two torch functions used are not public: if a release lacks one, scores are computed in
+    float32.
     """
     is_supported = getattr(torch.cpu, "_is_vnni_supported", None)
     return (
@@ -27,15 +28,15 @@ def is_fast(device: torch.device) -> bool:
 
 
 class Screen(NamedTuple):
-    """Items ``(n, d)`` in 8 bits, without what they have in common: their mean adds the same to all
-    scores of a user.
+    """Items ``(n, d)`` in 8 bits, after subtracting their mean, which adds the same to all scores
+    of a user.
 
     Attributes:
         table: ``(n, d)`` int8.
-        scale: of all items: an item less the mean is about ``scale * table``.
-        length: of the longest item.
-        spread: of the item that is farthest from the mean, the distance.
-        error: of the worst item, the length of what rounding changed.
+        scale: scale of all items: an item minus the mean is about ``scale * table``.
+        length: largest norm of an item.
+        spread: largest distance of an item from the mean.
+        error: largest norm of the rounding error of an item.
     """
 
     table: Tensor
@@ -61,14 +62,14 @@ class Screen(NamedTuple):
         return cls(table, scale, *sizes.unbind())
 
     def block(self, first: int, last: int) -> "Screen":
-        """The items ``[first, last)`` alone."""
+        """Only the items ``[first, last)``."""
         return self._replace(table=self.table[first:last])
 
     def read(self, users: Tensor) -> "Approximation":
-        r"""Approximate scores of users ``(b, d)``, finite, in units of their own.
+        r"""Approximate the scores of users ``(b, d)``, finite, each user in its own unit.
 
-        By the inequality of Cauchy and Schwarz the product of rounded vectors differs from that of
-        the vectors ``u`` and ``v`` themselves by at most
+        By the Cauchy-Schwarz inequality, the product of rounded vectors differs from that of the
+        vectors ``u`` and ``v`` themselves by at most
         :math:`\|u - \hat u\| \max\|v\| + \|\hat u\| \max\|v - \hat v\|`.
         """
         scale = _scale(users.abs().amax(dim=1, keepdim=True))
@@ -85,10 +86,10 @@ class Approximation(NamedTuple):
     """Approximate scores of users.
 
     Attributes:
-        table: of the items, ``(n, d)`` int8.
+        table: items, ``(n, d)`` int8.
         users: ``(b, d)`` int8.
-        unit: of the approximate scores of each user, ``(b,)``.
-        slack: two scores that differ by more are in the right order, ``(b,)`` int32.
+        unit: unit of the approximate scores of each user, ``(b,)``.
+        slack: largest difference between scores whose order may be wrong, ``(b,)`` int32.
     """
 
     table: Tensor
@@ -97,8 +98,8 @@ class Approximation(NamedTuple):
     slack: Tensor
 
     def in_units(self, row: Tensor, value: Tensor) -> Tensor | None:
-        """What is added to single scores of some users, ``(n,)`` each, in whole units; ``None``: more
-        than these can hold. A rounded unit is added to the slack."""
+        """Convert additions to single scores of some users, ``(n,)`` each, to whole units; ``None``
+        if they are too large. The slack grows by one unit for the rounding."""
         units = (value / self.unit[row]).round()
         if units.numel() and units.abs().amax() > MOST_UNITS // 4:
             return None
@@ -111,5 +112,5 @@ class Approximation(NamedTuple):
 
 
 def _scale(largest: Tensor) -> Tensor:
-    """One unit, for numbers of at most this size."""
+    """The unit for numbers of at most this size."""
     return (largest / LARGEST).clamp(min=SMALLEST)

@@ -12,9 +12,10 @@ from recbole_mm.model.layers.products import linear
 from recbole_mm.tools.blocks import numbers_at_once
 
 LOGITS_PER_BLOCK = 1_000_000
-USERS_PER_PRODUCT = 32  # whose few items are multiplied at once
+USERS_PER_PRODUCT = 32  # users whose few items are multiplied at once
 ROWS_PER_BLOCK = 64
-"""The fewest rows of a block. Every block also makes a pass over the gradients of the tables."""
+"""Minimum number of rows in a block. Every block also makes a pass over the gradients of the
+tables."""
 
 
 def _first_table(candidates: Tensor, *_: Tensor) -> Tensor:
@@ -25,12 +26,12 @@ class Scores(NamedTuple):
     """Scores ``(b, n)`` of ``n`` items as a function of users ``(b, d)``.
 
     Attributes:
-        function: of users and ``tables``, row by row of the users; only these arguments get a
-            gradient.
-        tables: tensors that are computed once per item; the first has ``n`` rows, others ``n`` or no
-            axis.
-        bounds: of ``tables``, vectors ``(p, n, d)`` per item: its score is at most the largest of its
-            dot products with the user. By default the first table.
+        function: function of users and ``tables``, independent for each user; only these arguments
+            get a gradient.
+        tables: tensors that are computed once per item; the first has ``n`` rows, the others have
+            ``n`` rows or no axis.
+        bounds: function of ``tables`` that returns vectors ``(p, n, d)`` per item: the item's score
+            is at most the largest of their dot products with the user. By default the first table.
     """
 
     function: Callable[..., Tensor]
@@ -42,19 +43,19 @@ class Scores(NamedTuple):
 
     @property
     def are_dot_products(self) -> bool:
-        """Whether they are the dot products of users with the rows of the one table."""
+        """Whether the scores are the dot products of users with the rows of a single table."""
         return self.function is _dot_product
 
     def of_pairs(self, query: Tensor, row: Tensor, item: Tensor) -> Tensor:
-        """Of dot products, those of some users with some items.
+        """Compute the dot products of some users with some items.
 
-        They are computed by products of matrices, of a few users with all of their items, so that a
-        number is the same as among all scores: other ways to multiply add in another order.
+        They are computed by matrix products of a few users with all of their items, so that each
+        number is the same as among all scores: other ways to multiply add in a different order.
 
         Args:
             query: users ``(b, d)``.
-            row: of the users, in order, ``(n,)``.
-            item: ``(n,)``.
+            row: user of each pair, ascending, ``(n,)``.
+            item: item of each pair, ``(n,)``.
 
         Returns:
             ``(n,)``
@@ -71,7 +72,7 @@ class Scores(NamedTuple):
         return torch.cat(values)
 
     def block(self, first: int, last: int) -> "Scores":
-        """The scores of the items ``[first, last)`` alone."""
+        """The scores of the items ``[first, last)`` only."""
         tables = (table[first:last] if table.dim() else table for table in self.tables)
         return self._replace(tables=tuple(tables))
 
@@ -86,11 +87,11 @@ def _dot_product(query: Tensor, candidates: Tensor) -> Tensor:
 
 
 class Additions(NamedTuple):
-    """What is added to a few logits of every row.
+    """Additions to a few logits of every row.
 
     Attributes:
-        column: which, ``(b, s)`` int64 in ``[0, n)``; a column may be repeated.
-        value: how much, ``(b, s)``; 0 leaves a logit as it is.
+        column: columns of these logits, ``(b, s)`` int64 in ``[0, n)``; a column may be repeated.
+        value: numbers to add, ``(b, s)``; 0 does not change a logit.
     """
 
     column: Tensor
@@ -106,20 +107,20 @@ def candidate_cross_entropy(
 ) -> Tensor:
     r"""Mean cross entropy of the logits ``scores(query)``.
 
-    Rows go through the softmax in blocks, and the gradients of a block are computed with it: the
-    memory besides the arguments and their gradients is that of one block, and each logit is computed
-    once and stays in the cache.
+    Rows go through the softmax in blocks, and the gradients of a block are computed with it:
+    besides the arguments and their gradients, only one block is in memory, and each logit is
+    computed once and stays in the cache.
 
     Args:
-        scores: of ``n`` candidates.
+        scores: scores of ``n`` candidates.
         query: ``(b, d)``.
         target: ``(b,)`` int64 in ``[0, n)``.
-        additions: to some of the logits.
-        counts: which rows the mean is over, ``(b,)`` bool; ``None``: all.
+        additions: additions to some of the logits.
+        counts: whether a row is part of the mean, ``(b,)`` bool; ``None``: all rows are.
 
     Returns:
-        0-d, as :func:`torch.nn.functional.cross_entropy` of the logits; differentiable once. Under
-        autocast it is computed in the widest dtype of query and tables.
+        0-d, equal to :func:`torch.nn.functional.cross_entropy` of the logits; differentiable once.
+        Under autocast it is computed in the widest dtype of query and tables.
     """
     dtype = query.dtype
     for table in scores.tables:

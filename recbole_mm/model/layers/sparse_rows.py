@@ -1,4 +1,4 @@
-r"""Sums of rows of a sparse matrix."""
+r"""Weighted sums of rows of a sparse matrix."""
 
 import numpy as np
 import torch
@@ -7,10 +7,10 @@ from torch import Tensor, nn
 
 
 class SparseRows(nn.Module):
-    """A sparse matrix ``(n, m)`` whose rows are added; it is saved with the model.
+    """A sparse matrix ``(n, m)`` whose rows are summed; it is saved with the model.
 
     Args:
-        matrix: its entries become float32.
+        matrix: sparse matrix; its entries are converted to float32.
     """
 
     def __init__(self, matrix: csr_matrix):
@@ -21,11 +21,11 @@ class SparseRows(nn.Module):
         self.register_buffer("value", torch.from_numpy(matrix.data.astype(np.float32)))
 
     def forward(self, row: Tensor, weight: Tensor) -> Tensor:
-        """Weighted sums, ``(b, m)``; the work is that of the entries of these rows.
+        """Weighted sums of rows, ``(b, m)``; the cost is proportional to the entries of these rows.
 
         Args:
             row: ``(b, l)`` int64.
-            weight: of each, ``(b, l)``.
+            weight: weight of each row, ``(b, l)``.
         """
         first = self.start[row].flatten()
         count = self.start[row + 1].flatten() - first

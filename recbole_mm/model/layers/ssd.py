@@ -39,10 +39,10 @@ def ssd(
         ``y``, ``(b, l, h, p)``, in ``x.dtype``, without gate and norm.
 
     Raises:
-        ValueError: if ``h`` is not a multiple of ``g``.
+        ValueError: ``h`` is not a multiple of ``g``.
 
     Note:
-        ``O(b h l min(l, chunk_size))`` memory. Decays are sums over a range of steps, formed as
+        ``O(b h l min(l, chunk_size))`` memory. Decays are sums over a range of steps, computed as
         differences of two sums from the start. These are float64: in float32 the error of a
         difference would be that of the whole sums, 50 times too large where most has decayed.
 
@@ -86,14 +86,14 @@ def ssd_at(
 
     Args:
         x, dt, A, B, skip: see :func:`ssd`.
-        C: output projections of the positions that are computed, ``(b, q, g, n)``.
-        position: ``(b, q)`` int64 in ``[0, l)``.
+        C: output projections at the computed positions, ``(b, q, g, n)``.
+        position: computed positions, ``(b, q)`` int64 in ``[0, l)``.
 
     Returns:
         ``y``, ``(b, q, h, p)``.
 
     Raises:
-        ValueError: if ``h`` is not a multiple of ``g``.
+        ValueError: ``h`` is not a multiple of ``g``.
     """
     _check_groups(x, B)
     total = _cumulative(dt, A)
@@ -121,8 +121,8 @@ def _read(x, dt, total, B, C, position, total_at, skip) -> Tensor:
 
     Args:
         total: log-decay from the start to each position, ``(b, l, h)`` float64.
-        position: those that are computed, ``(b or 1, q)``.
-        total_at: their ``total``, ``(b, q, h)``.
+        position: computed positions, ``(b or 1, q)``.
+        total_at: ``total`` at these positions, ``(b, q, h)``.
     """
     b, l, h = x.shape[:3]
     q, g = C.shape[1:3]

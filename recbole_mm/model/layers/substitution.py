@@ -1,4 +1,4 @@
-"""Our linear layers and dropouts in the place of torch's, below a module that others wrote."""
+"""Replace torch's linear layers and dropouts by ours inside a third-party module."""
 
 from torch import nn
 
@@ -7,8 +7,8 @@ from recbole_mm.model.layers.products import Linear
 
 
 def substitute(module: nn.Module) -> None:
-    """Replace every ``nn.Linear`` and ``nn.Dropout`` below ``module``; parameters and their names
-    stay."""
+    """Replace every ``nn.Linear`` and ``nn.Dropout`` inside ``module``; parameters and their names
+    do not change."""
     for parent in list(module.modules()):
         for name, child in parent.named_children():
             if type(child) is nn.Dropout:

@@ -1,8 +1,9 @@
-r"""Time intervals of a history and the signals that a state space model makes of them.
+r"""Time intervals of a history and the signals that a state space model derives from them.
 
-A time signal ``tau`` is ``(b, h, L)``: one value per head and position. It is always of the full
-length ``L``: its layers mix the positions, so their parameters have the size of ``L``. Those of the
-paper mix all positions; with ``causal`` a position is made of itself and of earlier ones only.
+A time signal ``tau`` is ``(b, h, L)``: one value per head and position. It always has the full
+length ``L``: its layers mix the positions, so the size of their parameters depends on ``L``. The
+paper's layers mix all positions; with ``causal``, a position depends only on itself and earlier
+ones.
 """
 
 from functools import cache
@@ -25,12 +26,12 @@ def time_intervals(timestamps: Tensor, lengths: Tensor, query_time: Tensor | Non
     Args:
         timestamps: unix seconds, ``(b, L)`` float64, right-padded.
         lengths: ``(b,)``.
-        query_time: ``(b,)``, time of the request. With it, position ``t`` holds the interval *after*
-            event ``t`` (after the last event: until the request); without it, the interval *before*
-            event ``t`` (0 for the first).
+        query_time: ``(b,)``, time of the request. With it, position ``t`` contains the interval
+            *after* event ``t`` (for the last event, until the request); without it, the interval
+            *before* event ``t`` (0 for the first).
 
     Returns:
-        ``(b, L)`` in the dtype of ``timestamps``, ``>= 0`` (0 where time runs backwards).
+        ``(b, L)`` in the dtype of ``timestamps``, ``>= 0`` (0 where time runs backward).
     """
     position = torch.arange(timestamps.shape[1], device=timestamps.device)
     real = position < lengths.unsqueeze(1)
@@ -46,20 +47,20 @@ def time_intervals(timestamps: Tensor, lengths: Tensor, query_time: Tensor | Non
 
 
 def in_other_order(values: Tensor, lengths: Tensor) -> Tensor:
-    """The first values of each row in another order, the same one for all rows of a length: every
-    value changes its place, unless it is the only one.
+    """Reorder the first values of each row, in the same order for all rows of the same length:
+    every value moves, unless it is the only one.
 
     Args:
         values: ``(b, L)``.
-        lengths: ``(b,)``, how many values of a row change places.
+        lengths: ``(b,)``, number of values to reorder in each row.
     """
     return values.gather(1, _other_orders(values.shape[1]).to(values.device)[lengths])
 
 
 @cache
 def _other_orders(longest: int) -> Tensor:
-    """An order for each number of values that change places, ``(longest + 1, longest)``: one cycle
-    through all of them (Sattolo's algorithm), so that none stays."""
+    """An order for each number of values to reorder, ``(longest + 1, longest)``: one cycle through
+    all of them (Sattolo's algorithm), so that every value moves."""
     random = Random(0)
     orders = torch.arange(longest).repeat(longest + 1, 1)
     for n in range(longest + 1):
@@ -74,9 +75,9 @@ def _other_orders(longest: int) -> Tensor:
 def padded_differences(timestamps: Tensor, lengths: Tensor, target_time: Tensor) -> Tensor:
     """Differences of padded unix seconds, as in the first release of MMM4Rec.
 
-    The first padded slot holds the time of the *target*, the others 0: a history shorter than ``L``
-    reveals when its target happened, and one difference is about ``-1.5e9``. For comparison with
-    released numbers only.
+    The first padded slot contains the time of the *target*, the others 0: a history shorter than
+    ``L`` reveals when its target happened, and one difference is about ``-1.5e9``. Only for
+    comparison with released numbers.
 
     Args:
         timestamps: unix seconds, ``(b, L)``, right-padded with 0.
@@ -84,7 +85,7 @@ def padded_differences(timestamps: Tensor, lengths: Tensor, target_time: Tensor)
         target_time: ``(b,)``.
 
     Returns:
-        ``(b, L)`` in the dtype of ``timestamps``, the first difference 0.
+        ``(b, L)`` in the dtype of ``timestamps``; the first difference is 0.
     """
     position = torch.arange(timestamps.shape[1], device=timestamps.device)
     leaked = torch.where(position == lengths.unsqueeze(1), target_time.unsqueeze(1), timestamps)
@@ -96,7 +97,7 @@ class LengthNorm(nn.Module):
 
     Args:
         length: ``L``.
-        eps: added to the variance.
+        eps: constant added to the variance.
     """
 
     def __init__(self, length: int, eps: float):
@@ -106,11 +107,11 @@ class LengthNorm(nn.Module):
         self.eps = eps
 
     def forward(self, tau: Tensor, real: Tensor | None = None) -> Tensor:
-        """Normalise ``(b, h, L)``.
+        """Normalize ``(b, h, L)``.
 
         Args:
-            real: ``(b, 1, L)`` bool; mean and variance are those of these positions, the others
-                become 0. ``None``: all positions count.
+            real: ``(b, 1, L)`` bool; mean and variance are taken over these positions, and the
+                others become 0. ``None``: all positions count.
         """
         if real is None:
             return F.layer_norm(tau, self.weight.shape, self.weight, self.bias, self.eps)
@@ -121,10 +122,10 @@ class LengthNorm(nn.Module):
 
 
 class RunningNorm(LengthNorm):
-    """:class:`LengthNorm` by the mean and variance of the positions so far."""
+    """:class:`LengthNorm` with the mean and variance of the positions so far."""
 
     def forward(self, tau: Tensor, real: Tensor | None = None) -> Tensor:
-        """Normalise ``(b, h, L)``; ``real`` are the first positions of each row."""
+        """Normalize ``(b, h, L)``; ``real`` must select the first positions of each row."""
         count = torch.arange(1, tau.shape[-1] + 1, device=tau.device)
         mean = tau.cumsum(-1) / count
         variance = (tau.square().cumsum(-1) / count - mean.square()).clamp(min=0)
@@ -152,8 +153,8 @@ class PastSum(nn.Linear):
 class TimeScale(nn.Module):
     """Factors of the step sizes of a block: ``tau (b, h, L) -> (b, h, L)``.
 
-    Each position is scaled by a function of all positions, or with ``causal`` of those so far; then
-    two causal convolutions follow, each with ``activation``.
+    Each position is scaled by a function of all positions, or, with ``causal``, of the positions so
+    far; two causal convolutions follow, each with ``activation``.
     """
 
     def __init__(
@@ -175,7 +176,7 @@ class TimeScale(nn.Module):
         self.conv_out = CausalConv1d(n_heads, kernel_size)
 
     def start_as_one(self) -> None:
-        """Initialise so that the output is about 1 (as without time), yet depends on ``tau``.
+        """Initialize so that the output is about 1 (as without time), but depends on ``tau``.
 
         With small weights in ``scale_in`` and ``scale_out``, tanhshrink would cube a small number.
         """
@@ -196,7 +197,8 @@ class TimeGate(nn.Module):
 
     Args:
         per_position: one gate per position instead of one for all positions.
-        causal: read no later position; a gate for all is then that of the positions so far.
+        causal: whether no later position is read; a single gate then depends on the positions so
+            far.
     """
 
     def __init__(

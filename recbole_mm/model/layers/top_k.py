@@ -8,20 +8,20 @@ from torch import Tensor
 
 CHUNK = 64
 CROWD = 64
-"""So many columns per item of a list are too many to compute exactly."""
+"""Maximum number of columns per item of a list that are computed exactly."""
 WORTHWHILE = 4
-"""How many times the scores that are looked at twice all scores must be."""
+"""Minimum ratio of all scores to the scores that are read twice."""
 
 
 def top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """What ``scores.topk(k, dim=1)`` gives; among equal scores the choice may differ.
+    """Same result as ``scores.topk(k, dim=1)``, except that ties may be broken differently.
 
-    The ``k`` largest of a row are in the ``k`` chunks whose maxima are largest. Maxima are computed
-    at the speed of memory, and only what is in these chunks is sorted.
+    The ``k`` largest scores of a row are in the ``k`` chunks whose maxima are largest. Maxima are
+    computed at the speed of memory, and only the scores in these chunks are sorted.
 
     Args:
         scores: ``(b, n)``.
-        k: at most ``n``.
+        k: number of scores to find in each row, at most ``n``.
 
     Returns:
         values and columns, ``(b, k)`` each, largest first.
@@ -41,25 +41,26 @@ def top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 def lowest(dtype: torch.dtype) -> float | int:
-    """What is below every score: -inf, or the smallest whole number."""
+    """A value below every score: -inf, or the smallest integer."""
     return -torch.inf if dtype.is_floating_point else torch.iinfo(dtype).min
 
 
 class BestSoFar:
-    """The largest scores of each row, whose columns come block by block.
+    """The largest scores of each row, with columns that arrive block by block.
 
-    As in :func:`top_k`, the ``k`` largest are in the chunks whose maxima are largest. Chunks are kept
-    while their maximum is among these; all others are only compared, at the speed of the cache.
+    As in :func:`top_k`, the ``k`` largest scores are in the chunks whose maxima are largest. Chunks
+    are kept while their maximum is among these; all others are only compared, at the speed of the
+    cache.
 
-    Scores may be approximations: then every column is kept that can be among the ``k`` best.
+    Scores may be approximations: then every column that can be among the ``k`` best is kept.
 
     Args:
         rows: ``b``.
-        k: scores that are wanted of each.
-        like: a tensor of the dtype and on the device of the scores.
-        slack: how far behind the ``k``-th best score a column can be and still belong to the best,
-            ``(b,)``, positive; ``None``: scores are exact, and of equal ones the first columns are
-            listed.
+        k: number of scores to find in each row.
+        like: tensor with the dtype and the device of the scores.
+        slack: distance from the ``k``-th best score within which a column may still be among the
+            best, ``(b,)``, positive; ``None``: scores are exact, and of equal ones the first
+            columns are listed.
 
     Attributes:
         is_crowded: whether the slack left too many columns, so that there is no result.
@@ -74,7 +75,7 @@ class BestSoFar:
         self.is_crowded = False
 
     def add(self, scores: Tensor, first: int) -> None:
-        """Take in the scores ``(b, n)`` of the columns that begin with ``first``."""
+        """Add the scores ``(b, n)`` of the columns that start at ``first``."""
         if self.is_crowded:
             return
         rest = -scores.shape[1] % CHUNK
@@ -97,13 +98,13 @@ class BestSoFar:
             self._compact()
 
     def _reach(self) -> Tensor:
-        """What a score must reach to be listed, ``(b,)``."""
+        """The minimum score to be listed, ``(b,)``."""
         if self.slack is None:
             return self.limit
         return torch.where(self.limit > self.lowest, self.limit - self.slack, self.lowest + 1)
 
     def _compact(self) -> None:
-        """Of what is kept, keep the chunks that still matter."""
+        """Discard the kept chunks that no longer matter."""
         row, first, scores = (torch.cat(parts) for parts in zip(*self.kept, strict=True))
         maxima = scores.amax(dim=1)
         order = row.argsort(stable=True)
@@ -121,12 +122,12 @@ class BestSoFar:
     def result(
         self, exact: Callable[[Tensor, Tensor], Tensor] | None = None
     ) -> tuple[Tensor, Tensor] | None:
-        """Values and columns, ``(b, k)`` each, largest first and equal ones in the order of their
+        """Values and columns, ``(b, k)`` each, largest first and ties in the order of their
         columns; -inf and 0 where there are fewer. ``None`` if ``is_crowded``.
 
         Args:
-            exact: of rows and columns, ``(n,)`` each: their scores, where those that were added are
-                approximations.
+            exact: function from rows and columns, ``(n,)`` each, to their exact scores, if the
+                added scores are approximations.
         """
         row, column, value = self._candidates()
         self.is_crowded |= self.slack is not None and len(row) > CROWD * self.k * self.rows
@@ -143,7 +144,8 @@ class BestSoFar:
         return values[:, : self.k], columns.gather(1, order[:, : self.k])
 
     def _candidates(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Row, column and score of all that can be listed, in the order of rows and columns."""
+        """Row, column and score of all entries that can be listed, in the order of rows and
+        columns."""
         if self.kept:
             self._compact()
         if not self.kept:
@@ -159,7 +161,7 @@ class BestSoFar:
 
 
 def _places(row: Tensor, n_rows: int) -> Tensor:
-    """Which entry of its row each is, for rows ``(n,)`` in order."""
+    """The position of each entry within its row, for ascending rows ``(n,)``."""
     counts = torch.bincount(row, minlength=n_rows)
     starts = counts.cumsum(0) - counts
     return torch.arange(len(row), device=row.device) - starts[row]

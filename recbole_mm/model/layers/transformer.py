@@ -1,9 +1,9 @@
-r"""A post-norm Transformer encoder-decoder, of which one decoder position or all are computed.
+r"""A post-norm Transformer encoder-decoder, computed at one decoder position or at all.
 
 The function and the parameter names are those of :class:`torch.nn.Transformer`; only what a
 position depends on is computed. Symbols: ``b`` rows, ``q`` queries, ``n`` keys,
 ``d`` hidden size, ``h`` heads. A mask is ``(b, n)`` bool, True where no query reads a key, or
-``(b, q, n)``, with an answer for each query.
+``(b, q, n)``, with one value for each query.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from recbole_mm.model.layers.products import Linear, linear, pairwise_dots
 
 
 def refuse_unequal_heads(hidden_size: int, n_heads: int) -> None:
-    """Refuse a width that heads cannot share equally.
+    """Refuse a width that cannot be divided equally among the heads.
 
     Raises:
         ValueError: ``n_heads`` does not divide ``hidden_size``.
@@ -90,7 +90,7 @@ class Attention(nn.Module):
 
 
 def attention_weights(scores: Tensor, mask: Tensor) -> Tensor:
-    """Softmax over the keys ``(b, h, q, n)`` that are not masked; without any key, 0."""
+    """Softmax over the unmasked keys ``(b, h, q, n)``; 0 without any key."""
     masked = mask[:, None] if mask.dim() == 3 else mask[:, None, None]
     scores = scores.masked_fill(masked, torch.finfo(scores.dtype).min)
     return scores.softmax(dim=-1).masked_fill(masked, 0.0)
@@ -105,7 +105,7 @@ def read_once(
     n_heads: int,
     dropout: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
-    r"""What one query per row reads from keys, which are also the values, before ``out_proj``.
+    r"""Attention of one query per row to keys, which are also the values, before ``out_proj``.
 
     Keys and values are not projected:
     :math:`q^\top W_k x = (W_k^\top q)^\top x` and :math:`\sum_j a_j W_v x_j = W_v \sum_j a_j
@@ -115,9 +115,10 @@ def read_once(
         query: ``(b, d)``.
         keys: ``(b, n, d)``.
         key_padding: ``(b, n)`` bool, True where a key is masked.
-        in_proj_weight, in_proj_bias: of queries, keys and values, ``(3 d, d)`` and ``(3 d,)``.
+        in_proj_weight, in_proj_bias: projections of queries, keys and values, ``(3 d, d)`` and
+            ``(3 d,)``.
         n_heads: ``h``.
-        dropout: of the attention weights; ``None``: none.
+        dropout: dropout of the attention weights; ``None``: none.
 
     Returns:
         ``(b, d)``
@@ -138,8 +139,8 @@ def read_once(
 
 
 def causal_layer_at(layer: nn.TransformerEncoderLayer, x: Tensor, position: Tensor) -> Tensor:
-    """The output of torch's own layer, pre-norm and causal, at one position of each row, in
-    evaluation: ``(b, l, d)`` and ``(b,)`` to ``(b, d)``."""
+    """Evaluate torch's own layer, pre-norm and causal, at one position of each row, without
+    dropout: ``(b, l, d)`` and ``(b,)`` to ``(b, d)``."""
     attention = layer.self_attn
     row = torch.arange(x.shape[0], device=x.device)
     later = torch.arange(x.shape[1], device=x.device) > position.unsqueeze(1)
@@ -151,7 +152,7 @@ def causal_layer_at(layer: nn.TransformerEncoderLayer, x: Tensor, position: Tens
 
 
 class EncoderLayer(nn.Module):
-    """Self-attention and a feed-forward block, each followed by residual and LayerNorm."""
+    """Self-attention and a feed-forward block, each followed by a residual and LayerNorm."""
 
     def __init__(self, hidden_size, n_heads, inner_size, dropout, activation, layer_norm_eps):
         super().__init__()
@@ -200,7 +201,7 @@ class Stack(nn.Module):
 
 
 class EncoderDecoder(nn.Module):
-    r"""Post-norm Transformer, bidirectional or not: the masks say what a position reads.
+    r"""Post-norm Transformer, bidirectional or not: the masks define what a position reads.
 
     Equal to :class:`torch.nn.Transformer` (``norm_first=False``) with the same masks of source,
     target and memory, at one position of the target or at all.
@@ -208,11 +209,11 @@ class EncoderDecoder(nn.Module):
     Args:
         hidden_size: ``d``, a multiple of ``n_heads``.
         n_heads: attention heads.
-        n_layers: of encoder and decoder together, half each: even and ``>= 2``.
+        n_layers: number of layers of encoder and decoder together, half each: even and ``>= 2``.
         inner_size: width of the feed-forward blocks.
-        dropout: probability, in every block and for the attention weights.
-        activation: of the feed-forward blocks.
-        layer_norm_eps: of every LayerNorm.
+        dropout: dropout probability in every block and for the attention weights.
+        activation: activation of the feed-forward blocks.
+        layer_norm_eps: epsilon of every LayerNorm.
 
     Raises:
         ValueError: ``n_layers`` is odd or too small, or ``n_heads`` does not divide ``d``.
@@ -257,8 +258,8 @@ class EncoderDecoder(nn.Module):
 
         Args:
             target: ``(b, l, d)``.
-            mask: of the target, ``(b, l)`` or ``(b, l, l)``.
-            memory: ``(b, n, d)`` of :meth:`encode`.
+            mask: mask of the target, ``(b, l)`` or ``(b, l, l)``.
+            memory: ``(b, n, d)`` from :meth:`encode`.
             memory_mask: ``(b, n)`` or ``(b, l, n)``.
         """
         for layer in self.decoder.layers:

@@ -1,4 +1,4 @@
-r"""HistoryKNN: items are recommended that users interacted with together with those of the history."""
+r"""HistoryKNN: recommend the items that occur for the same users as the items of the history."""
 
 import numpy as np
 from recbole.model.abstract_recommender import SequentialRecommender
@@ -10,16 +10,16 @@ from recbole_mm.model.layers.sparse_rows import SparseRows
 
 ITEMS_PER_BLOCK = 512
 NEVER_ZERO = 1e-6
-"""Added to the denominator of the cosine, as in RecBole's ItemKNN."""
+"""Constant added to the denominator of the cosine, as in RecBole's ItemKNN."""
 
 
 class HistoryKNN(SequentialRecommender):
-    r"""The score of an item is the sum of its similarities to the items of the history, as far as
-    these are among its ``k`` nearest neighbors.
+    r"""The score of an item is the sum of its similarities to those items of the history that are
+    among its ``k`` nearest neighbors.
 
     The similarity of two items is the cosine of their columns in the matrix of training events,
-    ``(users, items)``. RecBole's ItemKNN, which scores the training events of known users; here
-    the history is what it is for all sequential models. Nothing is trained.
+    ``(users, items)``. This is RecBole's ItemKNN, which scores the training events of known users;
+    here the history is that of all sequential models. Nothing is trained.
 
     Reference:
         Fabio Aiolli. "Efficient top-N recommendation for very large scale binary rated datasets."
@@ -35,7 +35,7 @@ class HistoryKNN(SequentialRecommender):
         nearest = nearest_neighbors(events, config["k"], config["shrink"])
         self.nearest_of = SparseRows(
             nearest.T.tocsr()
-        )  # in the row of an item those that it is near
+        )  # the row of an item contains the items that have it as a neighbor
 
     def predict(self, interaction) -> Tensor:
         scores = self.full_sort_predict(interaction)
@@ -51,12 +51,12 @@ def nearest_neighbors(events: csr_matrix, k: int, shrink: float) -> csr_matrix:
     :math:`x_i^\top x_j / (\|x_i\| \|x_j\| + \text{shrink} + 10^{-6})`.
 
     Args:
-        events: how often a user has had an item, ``(users, items)``.
-        k: neighbors of an item, at most; of equally similar ones the first.
+        events: number of events of each user with each item, ``(users, items)``.
+        k: maximum number of neighbors per item; of equally similar ones, the first are kept.
         shrink: ``>= 0``.
 
     Returns:
-        ``(items, items)``: in the row of an item the similarities of its neighbors.
+        ``(items, items)``; the row of an item contains the similarities of its neighbors.
     """
     events = events.astype(np.float64).tocsr()
     norms = np.sqrt(np.asarray(events.power(2).sum(axis=0)).ravel())

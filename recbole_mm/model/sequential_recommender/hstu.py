@@ -1,4 +1,4 @@
-r"""HSTU: gated attention without a softmax, on the same base as the other baseline."""
+r"""HSTU: gated attention without a softmax, on the same base as SASRecPlus."""
 
 from collections.abc import Iterable
 
@@ -9,13 +9,13 @@ from recbole_mm.model.sequential_recommender.sasrecplus import SASRecPlus
 
 
 class HSTU(SASRecPlus):
-    r"""SASRecPlus with the blocks of HSTU: items, loss and everything else are those of the baseline,
-    so that a difference is that of the blocks.
+    r"""SASRecPlus with the blocks of HSTU: items, loss and everything else are those of SASRecPlus,
+    so that any difference comes from the blocks.
 
-    NOTE: attention knows the order of events, not the time between them: the bias by time of the
-    authors' code is left out.
-    NOTE: users are not normalised to length 1, and the loss is over all items, where the authors'
-    is over a sample with ``temperature`` .05.
+    NOTE: attention knows the order of events, not the time between them: the time bias of the
+    authors' code is omitted.
+    NOTE: users are not normalized to length 1, and the loss is over all items, while the authors'
+    loss is over a sample with ``temperature`` .05.
 
     Reference:
         Jiaqi Zhai et al. "Actions speak louder than words: trillion-parameter sequential transducers

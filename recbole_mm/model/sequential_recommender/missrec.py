@@ -45,9 +45,9 @@ class EmbeddedItems(NamedTuple):
         embeddings: per modality ``(n, D)``.
         id_embedding: ``(n, D)``, or ``None`` without ID.
         candidates: unit vectors that are ranked, ``(n, D)`` each.
-        id_candidate: unit vector of the ID embedding where it has a score of its own, else ``None``.
-        available: which modalities count, ``(n, M)`` bool, or ``None`` when all do.
-        id_available: whether the ID counts, ``(n,)`` bool, or ``None`` when all do.
+        id_candidate: unit vector of the ID embedding if it has its own score, else ``None``.
+        available: whether a modality counts, ``(n, M)`` bool, or ``None`` if all do.
+        id_available: whether the ID counts, ``(n,)`` bool, or ``None`` if all do.
         item_id: ``(n,)``, or ``None`` for the whole table.
     """
 
@@ -61,13 +61,15 @@ class EmbeddedItems(NamedTuple):
 
 
 class View(NamedTuple):
-    """Histories as they are read; with item drop as released, modalities differ in their items.
+    """Histories as the model reads them; with the released item drop, modalities differ in their
+    items.
 
     Attributes:
         length: ``(b,)``.
         item_seqs: ids of each modality, ``(b, L)``.
         rows: the same items as rows of :class:`EmbeddedItems`.
-        feature_drop: ``(b, L)`` bool, where the leading modality has some features dropped.
+        feature_drop: ``(b, L)`` bool, positions where some features of the leading modality are
+            dropped.
     """
 
     length: Tensor
@@ -81,10 +83,10 @@ class ReaderInput(NamedTuple):
 
     Attributes:
         length: ``(b,)``.
-        interests: distinct interests of each history, ``(b, w)``, right-padded with 0; ``causal``:
-            those of each event that no event before it has, else 0, ``(b, M L)``.
-        count: number of these, ``(b,)``.
-        width: 0-d, the largest number in a row, counting padding as one interest.
+        interests: distinct interests of each history, ``(b, w)``, right-padded with 0; with
+            ``causal``: the interests of each event that no earlier event has, else 0, ``(b, M L)``.
+        count: number of interests, ``(b,)``.
+        width: 0-d, largest number of interests in a row, counting padding as one.
         tokens: decoder inputs of the real positions only, ``(1 or M, n, D)``.
         token: index of the token at each position, ``(b, L)``.
         padding: positions that the decoder masks, 1 or ``M`` times ``(b, L)`` bool.
@@ -110,14 +112,14 @@ class MISSRec(MultiModalRecommender):
     With ID, an item's score is the mean over its modalities and its ID,
     :math:`(c_{id} + M s) / (M + 1)`; with one modality it is the cosine with the sum of the two.
 
-    NOTE: missing modalities are left out of sequences, interests and candidates (``mask_missing``);
-    in the release they are rows of zeros, which become the adapter's bias.
+    NOTE: missing modalities are excluded from sequences, interests and candidates
+    (``mask_missing``); in the release they are rows of zeros, which become the adapter's bias.
     NOTE: an ID without a training interaction is missing as well (``mask_missing``): it is read as
     zero, and its cosine is replaced by a share of :math:`s` (``untrained_id``); in the release it
     is the random initial embedding.
-    NOTE: clusters are those of a correct k-means; the released one is broken and not available.
-    NOTE: item drop removes an item from all modalities (``item_drop_view``); in the release only
-    from the leading one, and sometimes another item.
+    NOTE: clusters come from a correct k-means; the released one is broken and not available.
+    NOTE: item drop removes an item from all modalities (``item_drop_view``); the release removes it
+    only from the leading one, and sometimes removes another item.
     NOTE: the padding item and items without a training interaction are not candidates in the softmax
     (``softmax: trained``), and a duplicate of a row's target is not a negative
     (``mask_repeated_targets``); in the release all are.
@@ -128,8 +130,8 @@ class MISSRec(MultiModalRecommender):
     feature vectors are dropped instead of words.
     NOTE: for a user without any interest, or without any item that has the modality, attention
     reads zero; in the release it is NaN.
-    NOTE: ``causal`` lets encoder and decoder read from left to right: an interest has the place of
-    its first item, and an event reads no later interest and no later item. So every event of a
+    NOTE: ``causal`` makes encoder and decoder read from left to right: an interest has the position
+    of its first item, and an event reads no later interest and no later item. So every event of a
     window can be a target (``loss_positions: all``); in the release both read the whole history.
     NOTE: ``released: True`` layers ``properties/released/MISSRec.yaml`` over the defaults, which is
     the function of the authors' first release, for its weights.
@@ -215,7 +217,7 @@ class MISSRec(MultiModalRecommender):
         self.input_dropout = Dropout(dropout)
 
     def _make_interests(self, ratio: float) -> Interests:
-        """``ratio`` interests per vector that is clustered."""
+        """``ratio`` interests per clustered vector."""
         present = self.item_table.available().T.contiguous()
         if not self.mask_missing:
             present = torch.ones_like(present)
@@ -224,8 +226,8 @@ class MISSRec(MultiModalRecommender):
         return Interests(present, n_interests, self.hidden_size)
 
     def _read_word_dropped(self, config, dataset) -> Tensor | None:
-        """Features of the leading modality's texts with words dropped, ``(n_items, F)``; items that
-        are not in the file keep their features."""
+        """Features of the leading modality's texts with words dropped, ``(n_items, F)``; items not
+        in the file keep their features."""
         name = config["word_drop_features"]
         if not name:
             return None
@@ -269,7 +271,7 @@ class MISSRec(MultiModalRecommender):
 
     @torch.no_grad()
     def update_interests(self) -> None:
-        """Cluster the present item embeddings; several processes share the result of the first."""
+        """Cluster the current item embeddings; several processes share the result of the first."""
         if processes.is_first():
             self.interests.update(map(self._adapted, self.modalities), self.clustering)
         if processes.size() > 1:
@@ -277,7 +279,8 @@ class MISSRec(MultiModalRecommender):
             torch.distributed.broadcast(self.interests.embeddings, src=0)
 
     def _adapted(self, modality: str, item_id: Tensor | None = None) -> Tensor:
-        """Adapted features of some items, or of all, ``(n, D)``; of many in blocks."""
+        """Adapted features of some items, or of all, ``(n, D)``; many items are computed in
+        blocks."""
         if not self.has_many_items:
             return self.adapt(modality, item_id, mask=self.mask_missing)
         if item_id is None:
@@ -299,7 +302,7 @@ class MISSRec(MultiModalRecommender):
     def append_items(
         self, tokens: Sequence[str], features: Mapping[str, tuple[Tensor, Tensor]]
     ) -> None:
-        """See the base class; new items have the interests that are nearest to them."""
+        """See the base class; new items get the interests nearest to them."""
         before = self.n_items
         super().append_items(tokens, features)
         item_id = torch.arange(before, self.n_items, device=self.device)
@@ -369,8 +372,8 @@ class MISSRec(MultiModalRecommender):
         return parts if by_id is None else {**parts, "id": seq_output @ by_id.T}
 
     def _scales(self, items: EmbeddedItems) -> tuple[Tensor, Tensor | None]:
-        """What the fused score is multiplied by, and vectors ``(n, D)`` whose dot products with the
-        users are added to it."""
+        """The factor of the fused score, and vectors ``(n, D)`` whose dot products with the users
+        are added to it."""
         scale = items.candidates[0].new_tensor(1 / self.temperature)
         if items.id_candidate is None:
             return scale, None
@@ -379,7 +382,7 @@ class MISSRec(MultiModalRecommender):
             n = items.available.sum(-1).to(n.dtype)
         scale = scale / (n + 1)
         by_id = items.id_candidate * scale.unsqueeze(-1)
-        # the fused score of an item without any modality is 0, whatever the scale
+        # the fused score of an item without any modality is 0, regardless of the scale
         weight = n.clamp(min=1)
         if items.id_available is not None:
             weight = weight + self.untrained_id * ~items.id_available
@@ -462,7 +465,7 @@ class MISSRec(MultiModalRecommender):
         )
 
     def _computed(self, real: Tensor) -> tuple[Tensor, Tensor]:
-        """The positions of a batch that get a token, one after another, and the token of each.
+        """The flat positions of a batch that get a token, and the token index of each position.
 
         Args:
             real: ``(b, L)`` bool.
@@ -476,14 +479,15 @@ class MISSRec(MultiModalRecommender):
     def _read_group(
         self, given: ReaderInput, group: Tensor, longest: int, pad: bool, everywhere: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Some rows of a batch, none of which is longer than ``longest``.
+        """Read some rows of a batch, none of which is longer than ``longest``.
 
         Args:
-            given: of the whole batch.
+            given: inputs of the whole batch.
             group: the rows ``(g,)``.
-            longest: their histories are cut to this length.
-            pad: whether the encoder also computes padding, where the regularizer counts it.
-            everywhere: after every event, not the last one alone; needs ``causal``.
+            longest: length to which their histories are cut.
+            pad: whether the encoder also computes padding, if the regularizer counts it.
+            everywhere: whether users are computed after every event instead of only the last one;
+                needs ``causal``.
 
         Returns:
             unit vectors of the users ``(g, D)``, or ``(g, longest, D)`` after every event, memory
@@ -522,8 +526,8 @@ class MISSRec(MultiModalRecommender):
         return F.pad(ids, (0, 2)) if pad and self.reg_counts_padding else ids
 
     def _summed(self, memory: Tensor, ids: Tensor) -> list[Tensor]:
-        """What the regularizer reads of a memory ``(g, w, D)``: its sum over the interests and, where
-        padding counts, two padded positions; ``(g, D)`` each."""
+        """The parts of a memory ``(g, w, D)`` that the regularizer reads: its sum over the
+        interests and, if padding counts, two padded positions; ``(g, D)`` each."""
         summed = (memory * (ids > 0).unsqueeze(-1)).sum(dim=1)
         padding = [memory[:, -2], memory[:, -1]] if self.reg_counts_padding else []
         return [summed, *padding]
@@ -576,7 +580,7 @@ class MISSRec(MultiModalRecommender):
         return loss if regularizer is None else loss + self.reg_weight * regularizer
 
     def augment(self, view: View) -> View:
-        """Another view of each history of a batch: items dropped, or features dropped.
+        """Create another view of each history of a batch, with items or features dropped.
 
         One draw decides for the whole batch.
         """
@@ -624,7 +628,7 @@ def _clustering(config):
 
 
 def _and_later(mask: Tensor, of_query: Tensor, of_key: Tensor) -> Tensor:
-    """A mask of keys ``(b, n)`` that also masks, for each query, the keys of later events:
+    """Extend a mask of keys ``(b, n)`` to mask, for each query, the keys of later events too:
     ``(b, q, n)``.
 
     Args:

@@ -41,16 +41,16 @@ class MMM4Rec(MultiModalRecommender):
     modality goes through the same block and then queries it (Cross-SSD). Step sizes can follow the
     time between events, whose signals are merged by Fourier filters.
 
-    With one modality its own encoding is the output. With more than two, every further modality has
-    its own cross layers, and the output is the mean of theirs.
+    With one modality, its own encoding is the output. With more than two, every further modality
+    has its own cross layers, and the output is the mean of their outputs.
 
     NOTE: intervals are in days and ``time_norm`` counts real events only (``time_input``); the
-    release takes differences of padded unix seconds, which hold the target's time.
+    release takes differences of padded unix seconds, which contain the target's time.
     NOTE: the time layers start as the identity (``time_init``), so that they learn; the released
-    start leaves their output at 1e-8, where it stays.
+    initialization leaves their output at 1e-8, where it stays.
     NOTE: without ID, an item that lacks a modality is ranked by those that it has
-    (``mask_missing``); the release ranks the adapter's bias. With ID, both do. An item without any
-    modality and without a trained ID is never recommended.
+    (``mask_missing``); the release ranks it by the adapter's bias. With ID, both use the bias. An
+    item without any modality and without a trained ID is never recommended.
     NOTE: the padding item and items without a training interaction are not candidates in the softmax
     (``softmax: trained``), and a duplicate of a row's target is not a negative
     (``mask_repeated_targets``); in the release all are.
@@ -59,8 +59,8 @@ class MMM4Rec(MultiModalRecommender):
     1e-12 and 0 it would be a row of zeros, whose gradients grow a millionfold in every norm and
     overflow after two layers.
     NOTE: the in-batch softmax corrects for the popularity of the targets (``logq_correction``).
-    NOTE: ``causal_time`` lets a time signal depend on earlier events only, so that ``use_time`` goes
-    with ``loss_positions: all``; the release mixes the times of the whole history.
+    NOTE: ``causal_time`` makes a time signal depend on earlier events only, so that ``use_time``
+    works with ``loss_positions: all``; the release mixes the times of the whole history.
     NOTE: ``loss_positions: all`` trains on every event of a window at once instead of one target
     per example; the blocks are causal, so each position is the end of a history.
     NOTE: only the last position is computed in the last cross layer; the function is the same.
@@ -126,8 +126,8 @@ class MMM4Rec(MultiModalRecommender):
             )
         if self.time_input == "padded_differences":
             raise ValueError(
-                "loss_positions: all does not work with time_input: padded_differences, which holds "
-                "the time of the target. Set time_input: log_intervals."
+                "loss_positions: all does not work with time_input: padded_differences, which "
+                "contains the time of the target. Set time_input: log_intervals."
             )
 
     def _mamba_size(self, config) -> MambaSize:
@@ -196,7 +196,8 @@ class MMM4Rec(MultiModalRecommender):
         return EmbeddedItems(embeddings, candidates)
 
     def _available(self, item_id: Tensor | None) -> Tensor | None:
-        """``(n, M)`` bool, or ``None`` when every item has an embedding of every modality."""
+        """Whether items have a modality, ``(n, M)`` bool, or ``None`` if every item has an
+        embedding of every modality."""
         if self.use_item_id or not self.mask_missing:
             return None
         return self.item_table.available(item_id)
@@ -287,7 +288,7 @@ class MMM4Rec(MultiModalRecommender):
         return factors
 
     def _time_signal(self, time: Tensor, real: Tensor | None) -> Tensor:
-        """A normalised signal for every head, ``(b, h, L)``, with a dropout mask of its own."""
+        """A normalized signal for every head, ``(b, h, L)``, each with its own dropout mask."""
         tau = self.time_dropout(time.unsqueeze(1).expand(-1, self.size.n_heads, -1))
         return self.time_norm(tau, real)
 
@@ -298,7 +299,7 @@ class MMM4Rec(MultiModalRecommender):
 
         Args:
             factors: see :meth:`_time_factors`; empty without time.
-            positions: of the users, ``last`` or ``all``.
+            positions: positions of the users, ``last`` or ``all``.
 
         Returns:
             ``(b, D)``, or ``(b, l, D)`` for all positions.

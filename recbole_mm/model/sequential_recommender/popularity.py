@@ -1,4 +1,4 @@
-r"""Popularity: the same list for everybody, the items with the most events in training."""
+r"""Popularity: the same list for everyone, the items with the most training events."""
 
 from recbole.model.abstract_recommender import SequentialRecommender
 from recbole.utils import InputType
@@ -6,9 +6,9 @@ from torch import Tensor
 
 
 class Popularity(SequentialRecommender):
-    r"""An item's score is its number of events in training.
+    r"""An item's score is its number of training events.
 
-    RecBole's Pop, on the targets and candidates of sequential models. Nothing is trained.
+    This is RecBole's Pop with the targets and candidates of sequential models. Nothing is trained.
     """
 
     input_type = InputType.POINTWISE

@@ -18,8 +18,8 @@ class SASRecPlus(MultiModalRecommender):
     r"""SASRec with the loss of today's strongest baselines: every event of a history is a target,
     against all items.
 
-    An item is its ID embedding, and is ranked by the dot product with it. With ``modalities`` its
-    adapted features are added: the simplest model of both.
+    An item is represented by its ID embedding and ranked by the dot product with it. With
+    ``modalities``, its adapted features are added: the simplest model of both.
 
     NOTE: the blocks are pre-norm, with a norm after the last, as in the authors' code and unlike
     RecBole's SASRec.
@@ -75,7 +75,7 @@ class SASRecPlus(MultiModalRecommender):
         )
 
     def through_blocks(self, hidden: Tensor, blocks: Iterable[nn.Module] | None = None) -> Tensor:
-        """``(b, l, hidden_size)`` through some blocks, or all; no position reads a later one."""
+        """Apply some blocks, or all, to ``(b, l, hidden_size)``; no position reads a later one."""
         mask = nn.Transformer.generate_square_subsequent_mask(
             hidden.shape[1], device=hidden.device, dtype=hidden.dtype
         )
@@ -84,8 +84,8 @@ class SASRecPlus(MultiModalRecommender):
         return hidden
 
     def through_blocks_at(self, hidden: Tensor, position: Tensor) -> Tensor:
-        """:meth:`through_blocks` at one position of each row, ``(b, hidden_size)``; in evaluation
-        the last block is computed there only."""
+        """:meth:`through_blocks` at one position of each row, ``(b, hidden_size)``; in evaluation,
+        the last block is computed only there."""
         if self.training:
             return self.gather_indexes(self.through_blocks(hidden), position)
         *inner, last = self.encoder
@@ -131,8 +131,8 @@ class SASRecPlus(MultiModalRecommender):
         return gather_positions(hidden, groups, lengths, self.fixed_length)
 
     def _inputs(self, items: Tensor, rows: Tensor) -> Tensor:
-        """Inputs ``(b, l, hidden_size)`` of histories ``(b, l)`` of rows of ``items``; a position
-        looks at no later one, so right padding changes none before it."""
+        """Inputs ``(b, l, hidden_size)`` for histories ``(b, l)`` of rows of ``items``; no position
+        reads a later one, so right padding does not affect earlier positions."""
         length = rows.shape[1]
         tokens = nn.functional.embedding(rows, items) * self.hidden_size**0.5
         return self.input_dropout(tokens + self.position_embedding.weight[:length])

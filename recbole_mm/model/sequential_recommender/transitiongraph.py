@@ -1,4 +1,4 @@
-r"""TransitionGraph: transitions from item to next item, and items that look or read alike."""
+r"""TransitionGraph: transitions from item to next item, and items with similar features."""
 
 import numpy as np
 import torch
@@ -21,12 +21,13 @@ class TransitionGraph(SequentialRecommender):
     - how often training events were followed by it, at most ``window`` events later;
     - how similar its features are, as a softmax of their cosines, averaged over the modalities that
       both items have;
-    - ``uniform_share`` for all items alike, so that an item that never came next has a low score and
-      not none, which other models that it is added to (``A|B`` in a comparison) could not make up for.
+    - ``uniform_share`` for all items equally, so that an item that never came next has a low but
+      finite score; models added to this one (``A|B`` in a comparison) could not offset an infinite
+      one.
 
-    Later events of the history weigh more. ``feature_share: 0`` are transitions alone, ``1`` are
-    the nearest neighbors by features alone, of which ``feature_transform: whiten`` finds better ones.
-    Nothing is trained.
+    Later events of the history weigh more. With ``feature_share: 0`` there are only transitions,
+    with ``1`` only nearest neighbors by features; ``feature_transform: whiten`` finds better
+    neighbors. Nothing is trained.
     """
 
     input_type = InputType.POINTWISE
@@ -72,8 +73,8 @@ class TransitionGraph(SequentialRecommender):
         return (scores * (1 - self.uniform_share) + self.uniform_share / self.n_items).log()
 
     def _recent(self, item_seq: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
-        """The last events of histories and their weights, which add to 1: ``(b, last_events)``;
-        padding has no weight."""
+        """The last events of histories and their weights, which sum to 1: ``(b, last_events)``;
+        padding has weight 0."""
         age = torch.arange(self.last_events, device=item_seq.device)
         position = length.unsqueeze(1) - 1 - age
         weight = torch.where(position >= 0, self.decay ** age.float(), 0.0)
@@ -95,7 +96,7 @@ class TransitionGraph(SequentialRecommender):
 
 
 def _transformed(values: Tensor, present: Tensor, config) -> Tensor:
-    """Features ``(n_items, D)`` in float32, with ``feature_transform`` of those that items have."""
+    """Features ``(n_items, D)`` in float32, after ``feature_transform``."""
     kind, dimension = config["feature_transform"], config["feature_dimension"]
     if not kind:
         return values.float()
@@ -105,17 +106,17 @@ def _transformed(values: Tensor, present: Tensor, config) -> Tensor:
 def transition_probabilities(
     dataset, fields: tuple[str, str, str], n_items: int, window: int, decay: float
 ) -> csr_matrix:
-    """How likely an item is to come after another one in training.
+    """How likely an item is to follow another one in training.
 
     Args:
         dataset: training examples: histories with their targets.
-        fields: names of the histories, of their lengths and of the targets.
-        n_items: with the padding item.
-        window: how many events before the target count.
-        decay: a step further back counts this much as often.
+        fields: names of the fields with the histories, their lengths and the targets.
+        n_items: number of items, including the padding item.
+        window: number of events before the target that count.
+        decay: factor of the weight of an event for each step further back.
 
     Returns:
-        ``(n_items, n_items)``: in the row of an item the probabilities of those after it.
+        ``(n_items, n_items)``; the row of an item contains the probabilities of the items after it.
     """
     counts = csr_matrix((n_items, n_items))
     for rows in torch.arange(len(dataset)).split(EXAMPLES_PER_BLOCK):

@@ -1,4 +1,4 @@
-r"""UniSRec: universal sequence representations from the texts of items, here from all modalities."""
+r"""UniSRec: universal sequence representations from item texts, here from all modalities."""
 
 from typing import ClassVar
 
@@ -20,17 +20,17 @@ class UniSRec(MultiModalRecommender):
     r"""A mixture of whitening experts adapts the features, a causal Transformer encodes the history,
     and items are ranked by their cosine with it.
 
-    An item is the sum of the adapted modalities that it has; each modality has its own experts. With
-    ID a learned embedding is added. With one modality this is the paper's model.
+    An item is the sum of its adapted modalities; each modality has its own experts. With ID, a
+    learned embedding is added. With one modality this is the paper's model.
 
-    Pre-training adds the contrast between a history and an augmented view of it, with items dropped
-    or with features dropped; one draw decides for a batch.
+    Pre-training adds a contrastive loss between a history and an augmented view of it, with items
+    or features dropped; one draw decides for the whole batch.
 
     NOTE: instead of dropping words of a text and encoding it again, entries of the feature vectors
     are dropped.
     NOTE: the experts' dropout and the gates' noise are drawn once per item and step, for histories
-    and candidates together; the release draws them twice, as does this model with another softmax
-    than one over the table, and where it embeds the items in blocks (``items_per_block``).
+    and candidates together; the release draws them twice, and so does this model if the softmax is
+    not over the table, or if it embeds the items in blocks (``items_per_block``).
     NOTE: the padding item and items without a training interaction are not candidates in the softmax
     (``softmax: trained``); in the release they are.
     NOTE: an ID without a training interaction adds nothing; in the release it adds its random
@@ -98,11 +98,11 @@ class UniSRec(MultiModalRecommender):
             nn.init.zeros_(module.bias)
 
     def embed_items(self, item_id: Tensor | None = None, feature_drop: float = 0.0) -> Tensor:
-        """Items as they are read and, normalised, ranked: ``(n, hidden_size)``.
+        """Items as they are read and, after normalization, ranked: ``(n, hidden_size)``.
 
         Args:
             item_id: ``(n,)``; ``None`` for the whole table.
-            feature_drop: share of the features' entries that are dropped.
+            feature_drop: share of the feature entries to drop.
         """
         first, *others = self._parts(item_id, feature_drop).values()
         return sum(others, first)
@@ -153,7 +153,7 @@ class UniSRec(MultiModalRecommender):
     def _read_group(
         self, items: Tensor, rows: Tensor, item_seq: Tensor, group: Tensor, longest: int
     ) -> Tensor:
-        """Hidden states ``(len(group), longest, hidden_size)`` of some rows; a position looks at no
+        """Hidden states ``(len(group), longest, hidden_size)`` of some rows; no position reads a
         later one."""
         tokens = F.embedding(rows[group, :longest], items)
         tokens = tokens + self.position_embedding.weight[:longest]
