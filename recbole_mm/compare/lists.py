@@ -19,12 +19,12 @@ from recbole_mm.config.load import RunConfig
 from recbole_mm.config.plain import config_to_plain
 from recbole_mm.prepare.formats import FIXED
 from recbole_mm.prepare.table_files import pick_columns, reading, scan_table
+from recbole_mm.reporting.metrics import parse_metric
 from recbole_mm.reporting.ranks import (
     CANDIDATES,
     LIST_LENGTH,
     MASKED,
     RankRecorder,
-    parse_metric,
     write_table,
 )
 from recbole_mm.run.splits import load_dataset

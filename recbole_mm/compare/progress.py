@@ -28,4 +28,4 @@ class Progress:
             return None
         self._shown = len(history)
         config = json.loads((self.folder / PLAN).read_text(encoding="utf-8"))["config"]
-        return describe(history, config["epochs"], config["valid_metric"])
+        return describe(history, config)

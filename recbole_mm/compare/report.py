@@ -14,6 +14,7 @@ from recbole_mm.compare.slices import Slice
 from recbole_mm.compare.summary import Summary
 from recbole_mm.reporting.figures import grouped_bars, learning_curves, svg_text, write_figure
 from recbole_mm.reporting.page import render
+from recbole_mm.reporting.parts import remove_stale
 from recbole_mm.reporting.statistics import LEAST_USERS, LEVEL, RESAMPLES
 from recbole_mm.reporting.tables import Table, environment_table, settings_table, write_tables
 from recbole_mm.tools.files import whole_or_not, write_text
@@ -68,6 +69,9 @@ def write_report(summary: Summary, command: str, examples: list[Example]) -> lis
     paths += write_tables(tables, settings.out / "tables")
     for name, figure in figures.items():
         paths += write_figure(figure, settings.out / "figures" / name)
+    names = ("learning_curves", "knockouts", f"{SLICES}*")
+    patterns = [f"figures/{name}.{form}" for name in names for form in ("svg", "pdf")]
+    remove_stale(settings.out, [*(f"tables/{name}.tex" for name in tables), *patterns], paths)
     return paths
 
 

@@ -12,7 +12,7 @@ from recbole_mm.config.load import RunConfig
 from recbole_mm.config.plain import config_to_plain
 from recbole_mm.data.builtin import ensure_builtin
 from recbole_mm.prepare.catalog import require_dataset
-from recbole_mm.reporting.ranks import parse_metric
+from recbole_mm.reporting.metrics import parse_metric
 
 BY_OPTION = {
     "config_files": "MODEL@FILE.yaml in --models",

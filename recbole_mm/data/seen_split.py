@@ -15,7 +15,7 @@ from recbole_mm.tools.hashing import sha256_of_parts
 from recbole_mm.tools.json_files import fits
 
 SETTINGS = (
-    "eval_args", "tie_order", "held_out_items", "held_out_domains", "train_users", "benchmark_filename", "rm_dup_inter",
+    "eval_args", "tie_order", "held_out_items", "held_out_domains", "train_users", "exclude_users_of", "benchmark_filename", "rm_dup_inter",
     "val_interval", "user_inter_num_interval", "item_inter_num_interval", "filter_inter_by_user_or_item",
 )  # fmt: skip
 """Keys that determine which events are the training part."""

@@ -29,6 +29,8 @@ class SharedUsers(NamedTuple):
         n_target: number of users of the target.
         n_source: number of users of the source, including excluded ones.
         n_left_out: number of excluded users (``exclude_users_of``).
+        is_source: whether the target is among the pre-training data, so that its users cannot be
+            excluded.
     """
 
     source: str
@@ -37,6 +39,7 @@ class SharedUsers(NamedTuple):
     n_target: int
     n_source: int
     n_left_out: int
+    is_source: bool
 
     def __str__(self) -> str:
         text = (
@@ -48,8 +51,9 @@ class SharedUsers(NamedTuple):
                 f"; {self.n_left_out:,} of its {self.n_source:,} users are excluded "
                 f"(exclude_users_of)"
             )
-        remedy = "; exclude_users_of: targets in the pretrain stage excludes these users from it"
-        return text + (remedy if self.n_shared else "")
+        if self.n_shared and not self.is_source:
+            text += "; exclude_users_of: targets in the pretrain stage excludes these users from it"
+        return text
 
 
 def shared_users(source, target) -> SharedUsers | None:
@@ -74,6 +78,7 @@ def shared_users(source, target) -> SharedUsers | None:
         n_target=len(targets),
         n_source=len(users),
         n_left_out=len(users & left_out),
+        is_source=bool({*names[0]} & {*names[1]}),
     )
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import torch
 
-from recbole_mm.reporting.ranks import metric_values
+from recbole_mm.reporting.metrics import metric_values
 from recbole_mm.reporting.statistics import Interval, intervals
 from recbole_mm.training.ranking import SCORES_AT_ONCE, rank_by_counting
 

@@ -1,5 +1,7 @@
 """How the numbers of a report were computed, in sentences."""
 
+from recbole_mm.tools.counts import counted, percent
+
 TIES = {
     "file": "in the order of the file",
     "item": "in the order of the items' tokens",
@@ -36,8 +38,9 @@ def tie_conditions(tie_order: str, tied_targets: int, test_targets: int) -> list
     """What depends on the order of events at the same time; empty if nothing does."""
     if not tied_targets:
         return []
+    depend = counted(tied_targets, "test target depends", "test targets depend")
     sentence = (
-        f"Events of a user at the same time are {TIES[tie_order]} (tie_order: {tie_order}); "
-        f"{tied_targets:,} test targets ({tied_targets / test_targets:.0%}) depend on that order."
+        f"Events of a user at the same time are {TIES[tie_order]} (tie_order: {tie_order}); {depend} "
+        f"on that order ({percent(tied_targets / test_targets, 2)} of them)."
     )
     return [sentence]

@@ -5,7 +5,6 @@ Rank 1 is the best. Items with the same score as the target count half, see
 the target last. All other numbers (metrics, intervals, slices) are computed from these rows.
 """
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -16,24 +15,16 @@ import torch
 from recbole.evaluator import Evaluator
 from torch import Tensor
 
-from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.plain import config_from_plain, config_to_plain
 from recbole_mm.data.prefixes import EVENT_ROW, LAST_ROW
 from recbole_mm.model.layers.top_k import top_k
+from recbole_mm.reporting.metrics import GAINS
 from recbole_mm.run.run import Run
 from recbole_mm.tools.files import whole_or_not
 from recbole_mm.training.ranking import RankCollector
 
 LIST_LENGTH = 10
 """Number of recommended items that are stored with a rank."""
-
-GAINS = {
-    "recall": lambda _: 1.0,
-    "hit": lambda _: 1.0,
-    "ndcg": lambda rank: 1 / math.log2(rank + 1),
-    "mrr": lambda rank: 1 / rank,
-}
-"""Value of a target at a rank within the list; 0 beyond it."""
 
 CANDIDATES, MASKED = TREATMENTS = ("candidates", "masked")
 """Treatments, at test, of the items in the user's history."""
@@ -53,36 +44,6 @@ class Evaluation(NamedTuple):
 
     ranks: pl.DataFrame
     metrics: dict[str, float]
-
-
-def parse_metric(metric: str) -> tuple[str, int]:
-    """``'NDCG@10'`` as ``('ndcg', 10)``.
-
-    Raises:
-        ConfigError: not a metric that can be computed from a rank.
-    """
-    name, _, k = metric.partition("@")
-    if name.lower() not in GAINS or not k.isdigit() or int(k) == 0:
-        raise ConfigError(
-            f"metric {metric!r}: write NAME@K, with NAME one of {', '.join(GAINS)} and K >= 1, "
-            f"e.g. NDCG@10"
-        )
-    return name.lower(), int(k)
-
-
-def metric_values(rank: np.ndarray, metric: str) -> np.ndarray:
-    """A metric of every target.
-
-    Args:
-        rank: ``(n,)`` int, from 1.
-        metric: see :func:`parse_metric`.
-
-    Returns:
-        ``(n,)`` float64.
-    """
-    name, k = parse_metric(metric)
-    gains = np.array([GAINS[name](r) for r in range(1, k + 1)] + [0.0])
-    return gains[np.minimum(rank, k + 1) - 1]
 
 
 def evaluate_ranks(run: Run, mask_seen: bool = False) -> Evaluation:

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from scipy import stats
 
-from recbole_mm.reporting.ranks import metric_values
+from recbole_mm.reporting.metrics import metric_values
 
 RESAMPLES = 10_000
 LEVEL = 0.95

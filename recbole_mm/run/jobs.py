@@ -3,8 +3,6 @@
 import os
 from collections.abc import Mapping
 
-import torch
-
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.values import parse_value
 from recbole_mm.tools.variables import GPU_VARIABLE, environment
@@ -25,6 +23,8 @@ def visible_gpus(given: Mapping) -> list[str]:
         return []
     if given.get("gpu_id") is not None:
         return [name.strip() for name in str(given["gpu_id"]).split(",") if name.strip()]
+    import torch
+
     with environment({GPU_VARIABLE: STARTED_WITH}):
         n_gpus = torch.cuda.device_count()
     return STARTED_WITH.split(",")[:n_gpus] if STARTED_WITH else [str(i) for i in range(n_gpus)]

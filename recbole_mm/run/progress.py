@@ -16,7 +16,7 @@ class EpochLines:
     """
 
     def __init__(self, config, log: Callable[[str], None]):
-        self.epochs, self.metric, self.log = config["epochs"], config["valid_metric"], log
+        self.config, self.log = config, log
         self.history: list[dict] = []
         self._begun = self._shown = time.monotonic()
 
@@ -26,22 +26,30 @@ class EpochLines:
         self.history.append(entry)
         if now - self._shown >= SECONDS_BETWEEN_LINES:
             self._shown = now
-            self.log(describe(self.history, self.epochs, self.metric))
+            self.log(describe(self.history, self.config))
 
 
-def describe(history: list[dict], epochs: int, metric: str) -> str:
+def describe(history: list[dict], config) -> str:
     """Describe the progress in one line.
 
     Args:
-        history: validated epochs, see :class:`~recbole_mm.training.recorded.RecordedTraining`.
-        epochs: maximum number of epochs.
-        metric: validation metric; larger is better.
+        history: validated epochs, see :class:`~recbole_mm.training.recorded.RecordedTraining`; of a
+            resumed run, those since it was resumed are enough.
+        config: configuration of the run.
     """
-    latest = history[-1]
+    first, latest = history[0], history[-1]
+    better = max if config["valid_metric_bigger"] else min
+    best = better(history, key=lambda entry: entry["valid_score"])
+    if latest["epoch"] > first["epoch"]:
+        seconds = latest["seconds"] - first["seconds"]
+        per_epoch = seconds / (latest["epoch"] - first["epoch"])
+    else:  # a resumed run begins at most eval_step epochs before its first validation
+        per_epoch = latest["seconds"] / max(1, min(latest["epoch"] + 1, config["eval_step"]))
     done = latest["epoch"] + 1
-    best = max(history, key=lambda entry: entry["valid_score"])
-    left = latest["seconds"] / done * (epochs - done) / 60
+    left = per_epoch * (config["epochs"] - done) / 60
+    since = " since the run was resumed" if first["epoch"] >= config["eval_step"] else ""
     return (
-        f"epoch {done} of at most {epochs}, validation {metric} {latest['valid_score']:.4f} (best "
-        f"{best['valid_score']:.4f} in epoch {best['epoch'] + 1}), at most {left:.0f} min left"
+        f"epoch {done} of at most {config['epochs']}, validation {config['valid_metric']} "
+        f"{latest['valid_score']:.4f} (best{since} {best['valid_score']:.4f} in epoch "
+        f"{best['epoch'] + 1}), at most {left:.0f} min left"
     )

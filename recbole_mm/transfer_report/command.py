@@ -36,22 +36,17 @@ def main(arguments: list[str]) -> int:
     """
     options, rest = _parser().parse_known_args(arguments)
     overrides = parse_overrides(rest)
-    settings = data_settings(config_files=options.config_files, overrides=overrides)
-    provide_datasets(settings, options)
-    if not options.out:
-        raise ConfigError("--out=: give the name of a folder for the report")
-    require_writable(Path(options.out), "Give another --out")
     with extra_needed("transfer-report", "report"):
         from recbole_mm.run.jobs import parse_seeds
-        from recbole_mm.transfer_report.report import text_report, write_report
         from recbole_mm.transfer_report.settings import (
             Settings,
             parse_learning_rates,
             parse_sizes,
+            refuse_contradictions,
         )
-        from recbole_mm.transfer_report.study import run_study
-        from recbole_mm.transfer_report.summary import summarize
 
+    if options.out == "":
+        raise ConfigError("--out=: give the name of a folder for the report")
     compared = Settings(
         config_files=options.config_files,
         overrides=overrides,
@@ -62,8 +57,16 @@ def main(arguments: list[str]) -> int:
         steps=options.steps,
         metric=options.metric,
         mask_seen=parse_flag("--mask_seen", options.mask_seen),
-        out=Path(options.out),
+        out=Path(options.out or Path("transfer", Path(options.config_files[-1]).stem)),
     )
+    refuse_contradictions(compared)
+    provide_datasets(data_settings(config_files=options.config_files, overrides=overrides), options)
+    require_writable(compared.out, "Give another --out")
+    with extra_needed("transfer-report", "report"):
+        from recbole_mm.transfer_report.report import text_report, write_report
+        from recbole_mm.transfer_report.study import run_study
+        from recbole_mm.transfer_report.summary import summarize
+
     study = run_study(compared, lambda line: print(line, flush=True))
     blocks = summarize(study)
     command = shell_line(["recbole-mm", "transfer-report", *arguments])
@@ -118,6 +121,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--mask_seen", default="False", help="True: items of the history are not candidates at test"
     )
-    parser.add_argument("--out", default="transfer", help="folder of the report (default transfer)")
+    parser.add_argument(
+        "--out", help="folder of the report (default transfer/NAME, after the file of stages)"
+    )
     add_download_options(parser)
     return parser

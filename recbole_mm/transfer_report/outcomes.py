@@ -76,7 +76,8 @@ class Tested:
         """
         suffix = WITH_OTHERS if added else ""
         path, record_path = self.stage.path(suffix + RANKS), self.stage.path(suffix + RECORD)
-        kept = _kept_ranks(path, record_path)
+        checkpoint = sha256_of_file(self.stage.path(".pth")) if self.trained else None
+        kept = _kept_ranks(path, record_path, checkpoint)
         if kept is not None:
             return kept
         if added:
@@ -89,15 +90,24 @@ class Tested:
         )
         made_with = environment(self.stage.config["device"])
         write_table(ranks, path)
-        write_record(record_path, {"environment": made_with, "ranks": sha256_of_file(path)})
+        record = {"checkpoint": checkpoint, "environment": made_with, "ranks": sha256_of_file(path)}
+        write_record(record_path, record)
         return ranks, made_with
 
 
-def _kept_ranks(path: Path, record_path: Path) -> tuple[pl.DataFrame, dict[str, str]] | None:
-    """The stored ranks with their environment, if any; damaged files are set aside."""
+def _kept_ranks(
+    path: Path, record_path: Path, checkpoint: str | None
+) -> tuple[pl.DataFrame, dict[str, str]] | None:
+    """The stored ranks with their environment, if any; damaged files are set aside.
+
+    Args:
+        path: file of the ranks.
+        record_path: file of their record.
+        checkpoint: SHA-256 of the checkpoint that must have been ranked; ``None`` if there is none.
+    """
     try:
         record = read_record(record_path)
-        if record is None:
+        if record is None or record["checkpoint"] != checkpoint:
             return None
         if sha256_of_file(path) != record["ranks"]:
             raise UserError(f"{path} has changed since it was written")

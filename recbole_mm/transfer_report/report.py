@@ -11,6 +11,7 @@ from recbole_mm.reporting.conditions import LEAVE_ONE_OUT, ranking_conditions, t
 from recbole_mm.reporting.environment import by_environment
 from recbole_mm.reporting.figures import svg_text, write_figure
 from recbole_mm.reporting.page import render
+from recbole_mm.reporting.parts import remove_stale
 from recbole_mm.reporting.ranks import CANDIDATES, MASKED
 from recbole_mm.reporting.statistics import LEVEL, RESAMPLES
 from recbole_mm.reporting.tables import (
@@ -20,6 +21,7 @@ from recbole_mm.reporting.tables import (
     settings_table,
     write_tables,
 )
+from recbole_mm.tools.counts import percent
 from recbole_mm.tools.file_names import label_as_name
 from recbole_mm.tools.files import whole_or_not, write_text
 from recbole_mm.transfer_report import tables
@@ -37,6 +39,13 @@ TRANSFER_KEYS = (
     "pre_model_path", "validate_start", "reset", "freeze", "lora_rank", "group_learning_rates",
 )  # fmt: skip
 """Keys that define the data of pre-training, and how a target starts from the pre-trained model."""
+
+
+PARTS = (
+    "tables/starts_*.tex", "tables/pace_*.tex", "tables/searched.tex",
+    *(f"figures/{kind}_*.{form}" for kind in ("learning", "sizes") for form in ("svg", "pdf")),
+)  # fmt: skip
+"""Patterns of the files that not every report has."""
 
 
 class Section(NamedTuple):
@@ -93,6 +102,7 @@ def write_report(study: Study, blocks: list[Block], command: str) -> list[Path]:
     for section in sections:
         for name, figure in section.figures.items():
             paths += write_figure(figure, out / "figures" / name)
+    remove_stale(out, PARTS, paths)
     return paths
 
 
@@ -160,13 +170,7 @@ def _on_page(section: Section) -> dict:
 def conditions(study: Study, blocks: list[Block]) -> str:
     """How the numbers were computed, in a few sentences."""
     settings = study.settings
-    config = study.outcomes[0].config
-    split = config["eval_args"]["split"]
-    leaves_one_out = split == {"LS": "valid_and_test"} and not config["benchmark_filename"]
-    sentences = [LEAVE_ONE_OUT if leaves_one_out else f"Split: {split}."]
-    if config["benchmark_filename"]:
-        sentences = ["The files of the data set are already split."]
-    sentences += _conditions_of_targets(study, blocks)
+    sentences = _conditions_of_targets(study, blocks)
     sentences += [f"{users}." for users in study.shared]
     own = {result.checkpoint for result, _ in study.pretrainings.values()}
     started = dict.fromkeys(
@@ -186,7 +190,7 @@ def conditions(study: Study, blocks: list[Block]) -> str:
         )
     if settings.new_items:
         sentences.append(
-            f"New items: {settings.new_items:.0%} of the items, drawn with a fixed seed, are "
+            f"New items: {percent(settings.new_items)} of the items, drawn with a fixed seed, are "
             f"excluded from training, validation and histories; tests on new items cover the users "
             f"whose target is one of them, ranked among all items."
         )
@@ -198,7 +202,7 @@ def conditions(study: Study, blocks: list[Block]) -> str:
 
 
 def _conditions_of_targets(study: Study, blocks: list[Block]) -> list[str]:
-    """Candidates and ties of the targets, with the names of the targets if they differ."""
+    """Split, candidates and ties of the targets, with the names of the targets if they differ."""
     settings = study.settings
     targets: dict[str, list[str]] = {}
     config_of = {outcome.target: outcome.config for outcome in study.outcomes}
@@ -209,27 +213,33 @@ def _conditions_of_targets(study: Study, blocks: list[Block]) -> list[str]:
         same_domain = bool(config["same_domain_candidates"])
         ranking = ranking_conditions(counts["items"], settings.mask_seen, same_domain)
         ties = tie_conditions(config["tie_order"], description.tied_targets, counts["test targets"])
-        text = " ".join([*ranking, *ties])
+        text = " ".join([_split_of(config), *ranking, *ties])
         targets.setdefault(text, []).append(target)
     if len(targets) == 1:
         return list(targets)
     return [f"{' and '.join(names)}: {text}" for text, names in targets.items()]
 
 
+def _split_of(config: dict) -> str:
+    if config["benchmark_filename"]:
+        return "The files of the data set are already split."
+    split = config["eval_args"]["split"]
+    return LEAVE_ONE_OUT if split == {"LS": "valid_and_test"} else f"Split: {split}."
+
+
 def no_transfer_note(study: Study) -> str:
     """Which targets start from a model that has been trained on them; empty if none."""
-    trained_on = {r.checkpoint: set(_names(config)) for r, config in study.pretrainings.values()}
     targets = {
         outcome.target: None
         for outcome in study.outcomes
         if outcome.start == UNFROZEN
-        and trained_on.get(outcome.config["pre_model_path"], set()) & set(_names(outcome.config))
+        and study.trained_on[outcome.config["pre_model_path"]] & set(_names(outcome.config))
     }
     if not targets:
         return ""
     return (
-        f"The pre-trained model has been trained on {', '.join(targets)}: its effect there comes "
-        f"from more training on the same data, and says nothing about transfer."
+        f"The pre-trained model has been trained on the data of {', '.join(targets)}: its effect "
+        f"there comes from more training on the same data, and says nothing about transfer."
     )
 
 

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.values import parse_value
+from recbole_mm.reporting.metrics import parse_metric
+from recbole_mm.tools.counts import percent
 
 
 class Condition(NamedTuple):
@@ -29,10 +31,8 @@ class Condition(NamedTuple):
     def text(self) -> str:
         """The condition in a few words."""
         if self.held_out_items:
-            return f"new items, {100 * self.held_out_items:.4g}% held out"
-        return (
-            "all users" if self.train_users == 1 else f"{100 * self.train_users:.4g}% of the users"
-        )
+            return f"new items, {percent(self.held_out_items)} held out"
+        return "all users" if self.train_users == 1 else f"{percent(self.train_users)} of the users"
 
 
 ALL = Condition()
@@ -101,8 +101,9 @@ def refuse_contradictions(settings: Settings) -> None:
     """Check the options.
 
     Raises:
-        ConfigError: options exclude each other, or a number is out of range.
+        ConfigError: options exclude each other, a number is out of range, or the metric is unknown.
     """
+    parse_metric(settings.metric)
     if not 0 <= settings.new_items < 1:
         raise ConfigError(f"--new_items={settings.new_items}: give a share of the items in [0, 1)")
     if settings.steps is not None and settings.steps < 1:

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.plain import config_to_plain
+from recbole_mm.data.kept_tables import tables_in_memory
 from recbole_mm.data.shared_users import SharedUsers, shared_users
-from recbole_mm.reporting.ranks import parse_metric
 from recbole_mm.run.identity import data_hashes
 from recbole_mm.run.logs import quiet_console
 from recbole_mm.run.progress import EpochLines
@@ -16,14 +16,17 @@ from recbole_mm.run.splits import find_or_make
 from recbole_mm.run.stages import Stage
 from recbole_mm.tools import processes
 from recbole_mm.tools.errors import RunFailed
+from recbole_mm.tools.interrupts import leaving
+from recbole_mm.transfer.pretrained import read_pretrained
 from recbole_mm.transfer_report.baselines import POPULARITY, baseline_configs
 from recbole_mm.transfer_report.budget import Description, describe, equal_steps
 from recbole_mm.transfer_report.outcomes import Outcome, Tested
-from recbole_mm.transfer_report.settings import ALL, Condition, Settings, refuse_contradictions
+from recbole_mm.transfer_report.settings import ALL, Condition, Settings
 from recbole_mm.transfer_report.variants import (
     NOT_TRAINED,
     SCRATCH,
     TRAINED,
+    UNFROZEN,
     WITH_NEIGHBORS,
     Trial,
     find_trials,
@@ -50,6 +53,7 @@ class Study(NamedTuple):
         descriptions: descriptions of the data, by target and condition.
         hashes: SHA-256 of the files of all data sets.
         shared: users that targets share with the data of their pre-training.
+        trained_on: data sets and domains that each pre-trained model was trained on, by its path.
     """
 
     settings: Settings
@@ -59,6 +63,7 @@ class Study(NamedTuple):
     descriptions: dict[Place, Description]
     hashes: dict[str, str]
     shared: list[SharedUsers]
+    trained_on: dict[str, set[str]]
 
 
 def run_study(settings: Settings, log: Callable[[str], None]) -> Study:
@@ -74,7 +79,8 @@ def run_study(settings: Settings, log: Callable[[str], None]) -> Study:
         UserError: data cannot be used; the data are loaded and the models created before one is
             trained.
     """
-    with quiet_console():
+    kept = "finished stages are kept; the same command resumes"
+    with quiet_console(), tables_in_memory(), leaving(lambda: kept):
         return _run_study(settings, log)
 
 
@@ -82,11 +88,10 @@ def _run_study(settings: Settings, log: Callable[[str], None]) -> Study:
     processes.start()
     if processes.size() > 1:
         raise ConfigError("transfer-report runs in one process: start it without torchrun")
-    parse_metric(settings.metric)
-    refuse_contradictions(settings)
     trials = find_trials(settings)
     stages = plan(trials, settings, settings.seeds[0])
     for stage in stages:
+        _refuse_smaller_is_better(stage.config)
         find_or_make(stage.config)
     descriptions = {
         (trial.target, trial.condition): describe(stage.config)
@@ -120,7 +125,36 @@ def _run_study(settings: Settings, log: Callable[[str], None]) -> Study:
     stages = plan(trials, settings, settings.seeds[0])
     outcomes += _baselines(_first_of_scratch(trials, stages), descriptions)
     hashes = {name: h for stage in stages for name, h in data_hashes(stage.config).items()}
-    return Study(settings, pretrainings, outcomes, searched, descriptions, hashes, shared)
+    trained_on = _trained_on(outcomes)
+    return Study(
+        settings, pretrainings, outcomes, searched, descriptions, hashes, shared, trained_on
+    )
+
+
+def _trained_on(outcomes: list[Outcome]) -> dict[str, set[str]]:
+    """Data sets and domains in the records of the pre-trained models, by path."""
+    models = {
+        outcome.config["pre_model_path"]: outcome.config["model"]
+        for outcome in outcomes
+        if outcome.start == UNFROZEN
+    }
+    return {
+        path: {
+            name
+            for record in read_pretrained(path, model).training_data
+            for name in record["domains"] or [record["name"]]
+        }
+        for path, model in models.items()
+    }
+
+
+def _refuse_smaller_is_better(config) -> None:
+    if not config["valid_metric_bigger"]:
+        raise ConfigError(
+            f"valid_metric: {config['valid_metric']}, of which a smaller value is better: "
+            f"transfer-report compares validation scores of which a larger one is better, such as "
+            f"NDCG@10"
+        )
 
 
 def _refuse_untested(descriptions: dict[Place, Description]) -> None:
@@ -201,12 +235,19 @@ def _reached(result: Result) -> str:
 
 def _shared_users(stages: list[Stage]) -> list[SharedUsers]:
     """The users that each target shares with the data of its pre-training, without duplicates."""
-    found = {
-        shared_users(stages[stage.source].config, stage.config): None
-        for stage in stages
-        if stage.source is not None
-    }
+    pairs: dict[tuple, tuple] = {}
+    for stage in stages:
+        if stage.source is not None:
+            source, target = stages[stage.source].config, stage.config
+            pairs.setdefault(tuple(map(_users_in, (source, target))), (source, target))
+    found = dict.fromkeys(shared_users(*pair) for pair in pairs.values())
     return [users for users in found if users is not None]
+
+
+def _users_in(config) -> tuple[str, ...]:
+    """What determines the users of a data set."""
+    keys = ("data_path", "dataset", "domains", "exclude_users_of")
+    return tuple(str(config[key]) for key in keys)
 
 
 def _first_of_scratch(trials: list[Trial], stages: list[Stage]) -> list[tuple[Trial, Stage]]:

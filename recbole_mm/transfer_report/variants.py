@@ -114,7 +114,7 @@ def variant_stages(config_files, overrides: dict) -> dict[tuple[str, str], dict]
     for number, (stage, overlay) in enumerate(zip(planned, overlays, strict=True), 1):
         config = stage.config
         if config["train_stage"] == "pretrain":
-            name = f"{config['dataset']} (pre-training)"
+            name = f"{config['model']}, {config['dataset']} (pre-training)"
             if (name, config["model"]) in stages:
                 name = f"{name} (stage {number})"
             stages[name, config["model"]] = {**overlay, **given}

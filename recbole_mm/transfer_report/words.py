@@ -4,6 +4,7 @@ from statistics import median
 
 from recbole_mm.reporting.statistics import LEVEL, Comparison, Interval
 from recbole_mm.run.result import START
+from recbole_mm.tools.counts import counted
 from recbole_mm.transfer_report.summary import Block, Row
 from recbole_mm.transfer_report.variants import SCRATCH, UNFROZEN
 
@@ -72,7 +73,12 @@ def _pace(row: Row, scratch: Row) -> str:
         median(step for step in steps if step is not None) for steps in zip(*both, strict=True)
     ]
     return (
-        f"It reaches scratch's best validation score with {own.times} of {seeds} seeds, after "
-        f"{medians[0]:,.0f} optimizer steps (median of these; scratch with the same seeds: "
+        f"It reaches scratch's best validation score with {own.times} of "
+        f"{counted(seeds, 'seed', 'seeds')}, after {_steps(medians[0])} (median "
+        f"of these; scratch with the same seeds: "
         f"{medians[1]:,.0f})."
     )
+
+
+def _steps(number: float) -> str:
+    return counted(round(number), "optimizer step", "optimizer steps")

@@ -286,4 +286,4 @@ def test_the_conditions_count_targets_that_depend_on_the_order_of_ties(toy, caps
 
     output = capsys.readouterr().out
     assert "in the order of the items' tokens (tie_order: item)" in output
-    assert "1 test targets (2%) depend on that order" in output
+    assert "1 test target depends on that order (2.5% of them)" in output

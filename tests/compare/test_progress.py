@@ -4,11 +4,11 @@ import json
 
 from recbole_mm.compare.progress import Progress
 
+CONFIG = {"epochs": 10, "valid_metric": "NDCG@10", "valid_metric_bigger": True, "eval_step": 1}
+
 
 def test_a_line_tells_epoch_scores_and_time_left(tmp_path):
-    (tmp_path / "run.json").write_text(
-        json.dumps({"config": {"epochs": 10, "valid_metric": "NDCG@10"}})
-    )
+    (tmp_path / "run.json").write_text(json.dumps({"config": CONFIG}))
     progress = Progress(tmp_path)
     assert progress.line() is None
 

@@ -161,8 +161,8 @@ def test_shared_users_are_counted_in_mixtures_and_without_those_left_out(root):
 
     n_source = shared().n_source
     without = shared(exclude_users_of=["Target"])
-    assert shared() == SharedUsers("Both", "Target", 2, 3, n_source, 0)
-    assert without == SharedUsers("Both", "Target", 0, 3, n_source, 2)
+    assert shared() == SharedUsers("Both", "Target", 2, 3, n_source, 0, False)
+    assert without == SharedUsers("Both", "Target", 0, 3, n_source, 2, False)
     assert f"; 2 of its {n_source} users are excluded (exclude_users_of)" in str(without)
     assert "2 of the 3 users of Target have the token of a user of Both" in str(shared())
     assert "exclude_users_of: targets" in str(shared())

@@ -3,7 +3,8 @@ import pytest
 
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.load import load_config
-from recbole_mm.reporting.ranks import evaluate_ranks, metric_values, parse_metric
+from recbole_mm.reporting.metrics import metric_values, parse_metric
+from recbole_mm.reporting.ranks import evaluate_ranks
 from recbole_mm.run.run import Run
 
 SMALL = {"hidden_size": 8, "inner_size": 8, "n_heads": 1, "MAX_ITEM_LIST_LENGTH": 3}

@@ -3,15 +3,18 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+import torch
 import yaml
 from tiny import PRETRAIN, TINY, TINY_MMM4REC
 
 from recbole_mm.cli import main
 from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.load import load_config
+from recbole_mm.reporting.parts import remove_stale
 from recbole_mm.run.run import Run
+from recbole_mm.tools.torch_files import save_torch
 from recbole_mm.transfer_report.baselines import baseline_configs
-from recbole_mm.transfer_report.report import no_transfer_note
+from recbole_mm.transfer_report.report import PARTS, conditions, no_transfer_note
 from recbole_mm.transfer_report.settings import (
     Condition,
     Settings,
@@ -20,6 +23,7 @@ from recbole_mm.transfer_report.settings import (
     refuse_contradictions,
 )
 from recbole_mm.transfer_report.study import run_study
+from recbole_mm.transfer_report.summary import summarize
 from recbole_mm.transfer_report.variants import find_trials, variant_stages
 
 MODELS = {"MMM4Rec": TINY_MMM4REC, "MISSRec": {**TINY, "n_heads": 2, "interest_ratio": 0.2}}
@@ -164,7 +168,7 @@ def test_every_pretraining_keeps_its_place(toy):
 
     names = [target for target, start in variant_stages(files, {}) if start == "MISSRec"]
 
-    assert names == ["toy (pre-training)", "toy (pre-training) (stage 3)"]
+    assert names == ["MISSRec, toy (pre-training)", "MISSRec, toy (pre-training) (stage 3)"]
 
 
 def test_every_domain_that_is_left_out_is_a_target(toy):
@@ -180,8 +184,8 @@ def test_every_domain_that_is_left_out_is_a_target(toy):
     stages = variant_stages(["transfer.yaml"], {"leave_one_out_domains": ["toy", "other"]})
 
     assert list(dict.fromkeys(target for target, _ in stages)) == [
-        "other (pre-training)", "MMM4Rec, toy with ID", "MMM4Rec, toy",
-        "toy (pre-training)", "MMM4Rec, other with ID", "MMM4Rec, other",
+        "MMM4Rec, other (pre-training)", "MMM4Rec, toy with ID", "MMM4Rec, toy",
+        "MMM4Rec, toy (pre-training)", "MMM4Rec, other with ID", "MMM4Rec, other",
     ]  # fmt: skip
 
 
@@ -293,7 +297,10 @@ def test_a_report_with_sizes_new_items_and_learning_rates(toy, capsys):
     assert page.count("<svg") == 2
     assert set(re.findall(r"https?://([\w.]+)", page)) <= {"www.w3.org"}
     assert "starting from the pre-trained model changes" in printed
-    assert "warning: The pre-trained model has been trained on MMM4Rec, toy with ID: its" in printed
+    assert (
+        "warning: The pre-trained model has been trained on the data of MMM4Rec, toy with ID: its"
+        in printed
+    )
     assert {path.name for path in Path("report/figures").iterdir()} == {
         f"{kind}_MMM4Rec__toy_with_ID.{form}"
         for kind in ("learning", "sizes")
@@ -369,11 +376,11 @@ def test_a_list_of_domains_is_a_study_of_every_domain(toy, tmp_path):
     study = run_study(settings(files), lambda _: None)
 
     assert [name for name, _ in study.pretrainings] == [
-        "left (pre-training)",
-        "toy (pre-training)",
+        "MISSRec, left (pre-training)",
+        "MISSRec, toy (pre-training)",
     ]
     starts = {(o.target, o.start): o for o in study.outcomes}
-    source, _ = study.pretrainings["left (pre-training)", 1]
+    source, _ = study.pretrainings["MISSRec, left (pre-training)", 1]
     unfrozen = starts["MISSRec, toy without ID", "unfrozen"].result
     assert unfrozen.pre_model_path == source.checkpoint
     assert {"toy.inter", "left.inter"} <= study.hashes.keys()
@@ -390,3 +397,103 @@ def test_a_learning_rate_that_fails_is_shown_and_not_chosen(toy):
     trained = [o for o in study.outcomes if o.config["epochs"]]
     assert {o.config["learning_rate"] for o in trained if o.result} == {0.01}
     assert sum("FAILED" in line for line in lines) == 3
+
+
+def test_a_stage_that_was_trained_again_is_ranked_again(toy):
+    files = write_file(toy, "MISSRec", {"use_item_id": False}, epochs=1)
+    study = run_study(settings(files), lambda _: None)
+    unfrozen = next(o for o in study.outcomes if o.start == "unfrozen")
+    checkpoint = Path(unfrozen.result.checkpoint)
+    content = torch.load(checkpoint, weights_only=True)
+    for value in content["state_dict"].values():
+        value.copy_(torch.randn_like(value)) if value.is_floating_point() else None
+    save_torch(content, checkpoint)
+
+    again = run_study(settings(files), lambda _: None)
+
+    other = next(o for o in again.outcomes if o.start == "unfrozen")
+    assert not other.ranks.equals(unfrozen.ranks)
+
+
+def test_two_models_that_are_pre_trained_on_the_same_data_are_told_apart(toy):
+    stages = [{**PRETRAIN, "model": name} for name in MODELS]
+    stages += [
+        {
+            "train_stage": "finetune",
+            "model": name,
+            "use_item_id": False,
+            **MODELS[name],
+            "epochs": 1,
+        }
+        for name in MODELS
+    ]
+    stages = [{**MODELS[stage["model"]], **stage, "epochs": 1} for stage in stages]
+    Path("transfer.yaml").write_text(yaml.safe_dump({**toy, "model": "MMM4Rec", "stages": stages}))
+
+    study = run_study(settings(["transfer.yaml"]), lambda _: None)
+
+    assert [name for name, _ in study.pretrainings] == [
+        f"{name}, toy (pre-training)" for name in MODELS
+    ]
+    assert no_transfer_note(study).startswith(
+        "The pre-trained model has been trained on the data of MMM4Rec, toy without ID, MISSRec, toy"
+    )
+    assert "All seeds start from the same" not in conditions(study, summarize(study))
+
+
+def test_a_pre_trained_model_that_is_given_is_known_by_what_it_was_trained_on(toy):
+    files = write_file(toy, "MISSRec", {"use_item_id": False}, epochs=1)
+    (_, _), (result, _) = next(
+        iter(run_study(settings(files), lambda _: None).pretrainings.items())
+    )
+    finetune = {
+        "train_stage": "finetune",
+        "use_item_id": False,
+        "pre_model_path": result.checkpoint,
+    }
+    given = {**toy, "model": "MISSRec", **MODELS["MISSRec"], "stages": [finetune], "epochs": 1}
+    Path("given.yaml").write_text(yaml.safe_dump(given))
+
+    study = run_study(settings(["given.yaml"]), lambda _: None)
+
+    assert study.pretrainings == {}
+    assert "the data of MISSRec, toy without ID: its effect" in no_transfer_note(study)
+
+
+def test_targets_with_different_splits_are_described_apart(toy):
+    finetune = {"train_stage": "finetune", "use_item_id": False}
+    other = {**finetune, "eval_args": {"split": {"RS": [0.8, 0.1, 0.1]}}}
+    files = write_file(toy, "MISSRec", finetune, other, epochs=1)
+    study = run_study(settings(files), lambda _: None)
+
+    text = conditions(study, summarize(study))
+
+    assert "MISSRec, toy without ID: Leave-one-out" in text
+    assert "MISSRec, toy (stage 3) without ID: Split: {'RS': [0.8, 0.1, 0.1]}." in text
+
+
+def test_a_validation_metric_of_which_less_is_better_is_refused(toy):
+    metric = {"metrics": ["NDCG", "AveragePopularity"], "valid_metric": "AveragePopularity@10"}
+    files = write_file(toy, "MISSRec", {}, **metric)
+
+    with pytest.raises(ConfigError, match="valid_metric: AveragePopularity@10, of which a smaller"):
+        run_study(settings(files), lambda _: None)
+    assert not Path("saved").exists()
+
+
+def test_options_are_checked_before_data_are_made_and_folders_too(toy, capsys):
+    (file,) = write_file(toy, "MISSRec", {}, dataset="demo")
+
+    assert main(["transfer-report", f"--config_files={file}", "--metric=x", "--out=a/b"]) == 2
+    assert "metric 'x': write NAME@K" in capsys.readouterr().err
+    assert not Path("a").exists()
+
+
+def test_a_report_replaces_the_parts_of_an_earlier_one(tmp_path):
+    (tmp_path / "tables").mkdir()
+    for name in ("starts_old.tex", "starts_new.tex", "mine.tex"):
+        (tmp_path / "tables" / name).write_text("")
+
+    remove_stale(tmp_path, PARTS, [tmp_path / "tables" / "starts_new.tex"])
+
+    assert {p.name for p in (tmp_path / "tables").iterdir()} == {"starts_new.tex", "mine.tex"}
