@@ -25,6 +25,7 @@ from recbole_mm.encoder_tuning.settings import (
 from recbole_mm.prepare.commands.options import parser_of
 from recbole_mm.prepare.fields import TEXT_FIELDS
 from recbole_mm.tools.command_lines import path_argument, shell_line
+from recbole_mm.tools.errors import UserError
 from recbole_mm.tools.extras import require_installed
 
 EXTRA = "tune-encoder"
@@ -46,6 +47,11 @@ def main(arguments: list[str]) -> int:
     """
     args, rest = _parser().parse_known_args(arguments)
     overrides = parse_overrides(rest)
+    without_effect = sorted(SPLIT_ALONE.keys() & overrides.keys())
+    if without_effect:
+        raise UserError(
+            f"--{without_effect[0]}: it has no effect on the pairs of tune-encoder; omit it"
+        )
     settings = _settings(args)
     settings.refuse_unusable()
     lora = ("peft",) if settings.lora_rank else ()

@@ -14,8 +14,8 @@ from sentence_transformers import (
     SentenceTransformerTrainer,
     SentenceTransformerTrainingArguments,
 )
+from sentence_transformers.base.sampler import NoDuplicatesBatchSampler
 from sentence_transformers.sentence_transformer import losses
-from sentence_transformers.sentence_transformer.training_args import BatchSamplers
 from tqdm import tqdm
 from transformers import PrinterCallback, TrainerCallback, set_seed
 
@@ -81,8 +81,9 @@ def tune(
     trainer.remove_callback(PrinterCallback)
     with _shortened(model, settings.max_length):
         output = _train(trainer, latest_checkpoint(folder))
-    if not math.isfinite(output.training_loss):
-        raise RunFailed("the loss is not a number: lower --learning-rate")
+    weights = _trained(model).values()
+    if not (math.isfinite(output.training_loss) and all(bool(w.isfinite().all()) for w in weights)):
+        raise RunFailed("the loss or a weight is not a finite number: lower --learning-rate")
     if added is not None:
         added.merge_and_unload()
     model.eval()
@@ -104,11 +105,13 @@ def _shortened(model: SentenceTransformer, max_length: int):
     tokenizer = getattr(model.tokenizer, "backend_tokenizer", None)
     if tokenizer is not None:
         truncation, padding = tokenizer.truncation, tokenizer.padding
-    yield
-    if settable:
-        model.max_seq_length = length
-    if tokenizer is not None:
-        _set_lengths(tokenizer, truncation, padding)
+    try:
+        yield
+    finally:
+        if settable:
+            model.max_seq_length = length
+        if tokenizer is not None:
+            _set_lengths(tokenizer, truncation, padding)
 
 
 def _set_lengths(tokenizer, truncation: dict | None, padding: dict | None) -> None:
@@ -177,14 +180,13 @@ def _loss(model: SentenceTransformer, settings: EncoderTuningSettings) -> torch.
 def _arguments(
     folder: Path, settings: EncoderTuningSettings, prompt: str, device: str
 ) -> SentenceTransformerTrainingArguments:
-    return SentenceTransformerTrainingArguments(
+    return _Arguments(
         output_dir=str(folder),
         num_train_epochs=settings.epochs,
         per_device_train_batch_size=settings.batch_size,
         learning_rate=settings.learning_rate,
-        warmup_steps=WARMUP,
         seed=settings.seed,
-        batch_sampler=BatchSamplers.NO_DUPLICATES,
+        batch_sampler=_BatchesOfAllPairs,
         prompts=prompt or None,
         use_cpu=device == "cpu",
         bf16=device == "cuda" and torch.cuda.is_bf16_supported(),
@@ -196,6 +198,31 @@ def _arguments(
         report_to="none",
         disable_tqdm=True,
     )
+
+
+class _Arguments(SentenceTransformerTrainingArguments):
+    def get_warmup_steps(self, num_training_steps: int) -> int:
+        """Few steps have no warm-up, whose first step changes nothing."""
+        return int(WARMUP * num_training_steps)
+
+
+class _BatchesOfAllPairs(NoDuplicatesBatchSampler):
+    """Batches without duplicate texts, as many as all pairs need.
+
+    Batches that duplicates keep small are more than the pairs divided by the batch size, which is the
+    length of the base class; what exceeds the length is never trained on. The batches of the first
+    epoch are counted.
+    """
+
+    counted: int | None = None
+
+    def __len__(self) -> int:
+        if self.counted is None:
+            self.counted = 0  # the base class adds no batches to reach a length of 0
+            epoch, self.epoch = self.epoch, 0
+            self.counted = sum(1 for _ in self)
+            self.epoch = epoch
+        return self.counted
 
 
 class _Trainer(SentenceTransformerTrainer):

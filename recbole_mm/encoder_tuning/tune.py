@@ -55,10 +55,11 @@ def tune_encoder(
         seen = encoder.tuning["split"]
         refuse_other_split(f"encoder {name!r}", seen, part.split, "name another encoder")
     plan = _plan(encoder, part, settings)
+    partial = target.with_name(f".{target.name}.partial")
     if target.exists():
         _refuse_other_content(target, plan)
+        shutil.rmtree(partial, ignore_errors=True)  # of a process that ended after its last step
         return False
-    partial = target.with_name(f".{target.name}.partial")
     partial.mkdir(parents=True, exist_ok=True)
     with locked(partial / LOCK, f"{target}: another process is creating it"):
         _start_or_resume(partial, plan)

@@ -203,10 +203,14 @@ class RecordedTraining(AbstractTrainer):
         try:
             with self._training_precision():
                 loss = super()._train_epoch(train_data, epoch_idx, *args, **kwargs)
+            self._after_last_step()
         finally:
             self.training_seconds.append(time.perf_counter() - begun)
         self._refuse_parameters_that_are_not_finite()
         return loss
+
+    def _after_last_step(self) -> None:
+        """Called after the batches of an epoch, before its parameters are checked."""
 
     @contextmanager
     def _training_precision(self):

@@ -91,10 +91,11 @@ class MultiModalTrainer(RecordedTraining, Trainer):
         self.model.on_epoch_start(epoch_idx)
         loss_func = loss_func or self.parallel_loss or self.graphed_loss
         loss = super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)
-        loss = processes.mean(loss, self.device)
+        return processes.mean(loss, self.device)
+
+    def _after_last_step(self) -> None:
         if isinstance(self.optimizer, AccumulatedSteps):
             self.optimizer.flush()
-        return loss
 
     def _save_checkpoint(self, epoch, verbose=True, **kwargs):
         path = kwargs.pop("saved_model_file", self.saved_model_file)

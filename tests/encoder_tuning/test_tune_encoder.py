@@ -12,6 +12,7 @@ transformers = pytest.importorskip("transformers", reason="needs recbole_mm[tune
 for package in ("sentence_transformers", "accelerate", "datasets", "peft"):
     pytest.importorskip(package, reason="needs recbole_mm[tune-encoder]")
 
+from datasets import Dataset
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
@@ -196,11 +197,11 @@ def test_an_interrupted_tuning_resumes_to_the_same_weights(encoder, monkeypatch,
     tune(encoder, "--out=whole", "--lora-rank=2")
     monkeypatch.setattr(trainer, "SECONDS_BETWEEN_CHECKPOINTS", 0)
     with monkeypatch.context() as patched:
-        patched.setattr(trainer._Progress, "on_step_end", interrupt_at(27))
+        patched.setattr(trainer._Progress, "on_step_end", interrupt_at(47))
         assert tune(encoder, "--out=resumed", "--lora-rank=2") == INTERRUPTED
     assert tune(encoder, "--out=resumed", "--lora-rank=2") == cli.OK
 
-    assert "resumes after 26 of 40 batches" in capsys.readouterr().out
+    assert "resumes after 46 of 70 batches" in capsys.readouterr().out
     whole, resumed = (load_file(f"{name}/model.safetensors") for name in ("whole", "resumed"))
     assert whole.keys() == resumed.keys()
     for name, value in whole.items():
@@ -327,6 +328,7 @@ def test_vectors_copied_to_another_data_set_keep_the_record(encoder, capsys):
         (["--learning-rate=nan"], "--learning-rate=nan: it must be a number above 0"),
         (["--text-fields", "brand"], "no item has a text in the columns brand"),
         (["--tie_ordr=item"], "tie_order"),
+        (["--modalities=[text]"], "--modalities: it has no effect on the pairs of tune-encoder"),
         (["--encoder=nowhere/at/all"], "encoder 'nowhere/at/all' cannot be loaded"),
     ],
 )
@@ -356,9 +358,62 @@ def test_an_encoder_without_a_configuration_is_refused(encoder, capsys):
 
 @pytest.mark.usefixtures("circle")
 def test_a_loss_that_is_not_a_number_is_reported(encoder, capsys):
+    message = "the loss or a weight is not a finite number: lower --learning-rate"
     assert tune(encoder, "--learning-rate=1e30") == cli.RUN_FAILED
+    assert message in capsys.readouterr().err
 
-    assert "the loss is not a number: lower --learning-rate" in capsys.readouterr().err
+    # the loss of the only step is that of the weights before it
+    assert tune(encoder, "--learning-rate=1e38", "--max-pairs=4", "--epochs=1") == cli.RUN_FAILED
+    assert message in capsys.readouterr().err
+    assert not Path("encoders", "toy-words").exists()
+
+
+@pytest.mark.usefixtures("circle")
+def test_one_batch_of_pairs_changes_the_weights(encoder):
+    assert tune(encoder, "--max-pairs=4", "--epochs=1") == cli.OK
+
+    files = [next(Path(folder).rglob("model.safetensors")) for folder in (encoder, "encoders")]
+    before, after = map(load_file, files)
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+
+
+def test_an_epoch_has_all_pairs_whatever_texts_are_repeated():
+    texts = [str(number) for number in range(5)]
+    pairs = {"anchor": texts * 8, "positive": [text + " next" for text in texts] * 8}
+    sampler = trainer._BatchesOfAllPairs(Dataset.from_dict(pairs), batch_size=16, drop_last=False)
+
+    batches = list(sampler)
+
+    assert len(sampler) == len(batches) == 8
+    assert sorted(index for batch in batches for index in batch) == list(range(40))
+    sampler.set_epoch(1)
+    assert len(sampler) == 8
+
+
+@pytest.mark.usefixtures("circle")
+def test_every_pair_is_trained_on_in_every_epoch(encoder, monkeypatch):
+    seen = []
+    forward = trainer.losses.MultipleNegativesRankingLoss.forward
+
+    def counted(loss, features, labels):
+        seen.append(len(features[0]["input_ids"]))
+        return forward(loss, features, labels)
+
+    monkeypatch.setattr(trainer.losses.MultipleNegativesRankingLoss, "forward", counted)
+    tune(encoder, "--epochs=1")
+
+    assert sum(seen) == N_USERS * (LENGTH - 3)
+
+
+@pytest.mark.usefixtures("circle")
+def test_what_a_dead_process_has_left_beside_a_finished_encoder_is_removed(encoder):
+    tune(encoder)
+    left = Path("encoders", ".toy-words.partial")
+    left.mkdir()
+    (left / "lock").write_text("")
+
+    assert tune(encoder) == cli.OK
+    assert not left.exists()
 
 
 @pytest.mark.parametrize("missing", ["peft", "datasets"])

@@ -8,6 +8,7 @@ from torch.testing import assert_close
 from recbole_mm.tools.precision import matmul_precision
 from recbole_mm.training.optimizers import OPTIMIZERS, AccumulatedSteps, fused_on
 from recbole_mm.training.ranking import rank_by_counting
+from recbole_mm.training.recorded import LossIsNaN
 
 
 def two_models():
@@ -211,6 +212,15 @@ def test_accumulation_counts_optimizer_steps(toy):
     trainer.fit(train, valid, saved=False)
     (state, *_) = trainer.optimizer.state.values()
     assert int(state["step"]) == math.ceil(len(train) / 4)
+
+
+def test_parameters_are_checked_after_the_step_that_was_left_over(toy, monkeypatch):
+    trainer, train, valid, _ = trained(toy, gradient_accumulation_steps=1000)
+    weight = trainer.model.adapters["text"].weight
+    monkeypatch.setattr(trainer.optimizer, "flush", lambda: weight.data.fill_(math.inf))
+
+    with pytest.raises(LossIsNaN, match="are NaN or infinite after epoch 0, e.g. adapters.text"):
+        trainer.fit(train, valid, saved=False)
 
 
 @pytest.mark.parametrize("accumulated", [1, 3])
