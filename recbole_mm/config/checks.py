@@ -168,8 +168,11 @@ def _refuse_unknown_files(config) -> None:
                 raise ConfigError(f"{key!r} names columns of a file {suffix!r}; {hint}")
 
 
-def _refuse_unusable_parts(names: list[str] | None) -> None:
-    if names is not None and (len(names) not in (2, 3) or len(set(names)) < len(names)):
+def _refuse_unusable_parts(names: list[str] | str | None) -> None:
+    if names is None:
+        return
+    is_list = isinstance(names, list)
+    if not is_list or len(names) not in (2, 3) or len(set(names)) < len(names):
         raise ConfigError(
             f"benchmark_filename {names}: name the files of training, validation and test, or those "
             f"of training and test, as in [train, valid, test]"

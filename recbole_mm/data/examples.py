@@ -68,7 +68,8 @@ class ExampleDataset(PrefixDataset):
             if field == self.uid_field:
                 continue
             values = self.history[field][rows]
-            columns[getattr(self, f"{field}_list_field")] = values.masked_fill_(padding, 0)
+            of_values = padding.reshape(*padding.shape, *[1] * (values.dim() - padding.dim()))
+            columns[getattr(self, f"{field}_list_field")] = values.masked_fill_(of_values, 0)
         if self.windows is not None:
             items = self.history[self.iid_field][targets]
             columns[TARGET_LIST] = items.masked_fill_(padding, 0)

@@ -28,6 +28,8 @@ from recbole_mm.tools.names import nearest
 from recbole_mm.tools.npz_files import NpzError, NpzFile
 
 ROWS_PER_CHUNK = 65536
+LARGEST = 1e15
+"""Largest absolute value of a feature: the squares of a row must have a sum in float32."""
 SPACE = "space_"
 
 
@@ -265,7 +267,7 @@ def _check_rows(path: Path, item_id: np.ndarray, feature: np.ndarray) -> None:
 
 
 def refuse_unusable_values(path, item_id: np.ndarray, feature: np.ndarray) -> None:
-    """Refuse NaN and infinite values.
+    """Refuse NaN, infinite values, and values whose squares float32 cannot hold.
 
     Args:
         path: file that the values come from.
@@ -273,11 +275,14 @@ def refuse_unusable_values(path, item_id: np.ndarray, feature: np.ndarray) -> No
         feature: ``(n, F)``.
 
     Raises:
-        FeatureFileError: a value is not finite; the message names the file and some of the items.
+        FeatureFileError: a value cannot be used; the message names the file and some of the items.
     """
     bad = ~np.isfinite(feature).all(axis=1)
+    if feature.dtype != np.float16:  # whose largest number is smaller
+        bad |= (np.abs(feature) > LARGEST).any(axis=1)
     if bad.any():
         raise FeatureFileError(
-            f"{path}: NaN or infinite values in {counted(int(bad.sum()), 'item', 'items')}, "
-            f"e.g. {item_id[bad][:3].tolist()}. Remove such items from the file."
+            f"{path}: NaN, infinite or too large values (above {LARGEST:g}) in "
+            f"{counted(int(bad.sum()), 'item', 'items')}, e.g. {item_id[bad][:3].tolist()}. Remove "
+            f"such items from the file, or scale their features."
         )

@@ -8,6 +8,7 @@ import pandas as pd
 from recbole.data.dataset import SequentialDataset
 from recbole.utils import FeatureSource, FeatureType
 
+from recbole_mm.config.columns import FIELDS
 from recbole_mm.data.atomic_files import AtomicFile, Column
 from recbole_mm.data.coded import CodedTable, CodedTexts, coded_table
 from recbole_mm.data.errors import DatasetError
@@ -114,8 +115,13 @@ class AtomicFileDataset(SequentialDataset):
         source = getattr(source, "value", source)
         known = [column.name for column in header]
         default = [self.uid_field, self.iid_field, self.time_field]
-        for key in ("load_col", "unload_col", "unused_col"):
-            named = (self.config[key] or {}).get(source, "*")
+        columns = {
+            key: (self.config[key] or {}).get(source, "*")
+            for key in ("load_col", "unload_col", "unused_col")
+        }
+        if source == FeatureSource.INTERACTION.value and self.time_field != FIELDS["TIME_FIELD"]:
+            columns["TIME_FIELD"] = [self.time_field]
+        for key, named in columns.items():
             if named in ("*", default):
                 continue
             unknown = [name for name in named if name not in known]

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Iterator
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from recbole_mm.tools.errors import UserError
 
@@ -15,6 +15,17 @@ another program. Some installations of Pillow lack some of them."""
 
 MAX_PIXELS = 50_000_000
 """Maximum number of pixels, 150 MB as RGB; several pictures are decoded at a time."""
+
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What sets a picture upright, by its EXIF orientation."""
 
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our limit is lower
 
@@ -73,9 +84,18 @@ def read_picture(path, side: int | None = None) -> Image.Image:
         with open_picture(path) as opened:
             if side is not None:
                 opened.draft("RGB", (side, side))
-            return on_white(opened)
+            return _upright(opened, on_white(opened))
     except Exception as error:  # decoders may raise anything for damaged files
         raise PictureError(f"{path}: {_reason(error)}") from error
+
+
+def _upright(opened: Image.Image, pixels: Image.Image) -> Image.Image:
+    """The pixels of a picture as its EXIF data say that it is held; damaged EXIF data do not count."""
+    try:
+        turn = TURNS.get(opened.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # noqa: BLE001 Pillow's parsers may raise anything for damaged EXIF data
+        turn = None
+    return pixels if turn is None else pixels.transpose(turn)
 
 
 def _reason(error: Exception) -> str:

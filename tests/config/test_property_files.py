@@ -31,7 +31,7 @@ def test_a_name_with_blanks_is_one_file(tmp_path):
     ("name", "message"),
     [
         ("nowhere.yaml", "config file 'nowhere.yaml' does not exist$"),
-        ("transfer/MMM4Rec_dmo.yaml", "did you mean 'transfer/MMM4Rec_demo.yaml' of this package"),
+        ("transfer/MMM4Rec_dmo.yaml", "did you mean 'transfer/MMM4Rec_demo.yaml' in this package"),
         ("properties/../../etc/x.yaml", "does not exist"),
         ("a.yaml b.yaml", "by several options: --config_files=a.yaml --config_files=b.yaml"),
     ],

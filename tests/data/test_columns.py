@@ -153,6 +153,13 @@ def test_times_that_the_default_names_may_be_absent(tmp_path, caplog):
     assert "has no column 'timestamp'" in caplog.text and "--TIME_FIELD=COLUMN" in caplog.text
 
 
+def test_times_that_the_user_names_must_exist(tmp_path):
+    write(tmp_path, "user_id:token\titem_id:token\trating:float\ttime:float")
+
+    with pytest.raises(DatasetError, match="no column 'tim', which TIME_FIELD names.* mean 'time'"):
+        load(tmp_path, TIME_FIELD="tim")
+
+
 def test_columns_of_another_form_are_refused():
     with pytest.raises(
         ConfigError, match=r"it must be a mapping .* lists of names or '\*' as values"

@@ -3,6 +3,7 @@ import pytest
 import torch
 from small_set import BASE, ROWS, config, random_rows, split, write_set
 
+from recbole_mm.config.load import load_config
 from recbole_mm.data.dataset import MultiModalDataset
 from recbole_mm.data.errors import DatasetError
 from recbole_mm.data.examples import TARGET_LIST
@@ -128,3 +129,27 @@ def test_memory_does_not_grow_with_the_length_of_histories(tmp_path):
         columns = [*dataset.history.interaction.values(), *dataset.inter_feat.interaction.values()]
         sizes.append(sum(c.numel() * c.element_size() for c in columns))
     assert sizes[0] == sizes[1]
+
+
+@pytest.mark.parametrize("positions", ["last", "all"])
+def test_a_column_of_several_values_has_them_at_each_event(tmp_path, positions):
+    header, rows = "user_id:token\titem_id:token\ttimestamp:float\twords:token_seq", []
+    for user in range(3):
+        rows += [f"u{user}\ti{k}\t{k}\tw{k} w{k + 1}" for k in range(5)]
+    folder = tmp_path / "dataset" / "named"
+    folder.mkdir(parents=True)
+    (folder / "named.inter").write_text("\n".join([header, *rows]) + "\n")
+    settings = {"data_path": str(folder.parent), "load_col": None, "MAX_ITEM_LIST_LENGTH": 3}
+    loaded = load_config(
+        "MMM4Rec", "named", (), {**settings, "loss_positions": positions, "modalities": []}
+    )
+
+    train, *_ = MultiModalDataset(loaded).build()
+    batch = train[np.arange(len(train))]
+
+    words = train.field2id_token["words"]
+    for items, pairs in zip(batch["item_id_list"].tolist(), batch["words_list"], strict=True):
+        for item, pair in zip(items, pairs.tolist(), strict=True):
+            number = int(train.field2id_token["item_id"][item][1:]) if item else None
+            expected = [f"w{number}", f"w{number + 1}"] if item else ["[PAD]", "[PAD]"]
+            assert [words[word] for word in pair] == expected

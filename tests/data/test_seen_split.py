@@ -92,7 +92,7 @@ def test_any_other_split_is_refused_with_the_settings_that_differ(root, settings
     assert "small.tuned_text.npz: its encoder was tuned on 30 events of 6 users" in str(
         caught.value
     )
-    assert "leave 'tuned_text' out" in str(caught.value)
+    assert "omit 'tuned_text'" in str(caught.value)
 
 
 def test_other_settings_that_give_the_same_training_events_are_accepted(root):

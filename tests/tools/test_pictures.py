@@ -138,3 +138,33 @@ def test_a_file_that_is_not_a_picture_is_named(tmp_path, content):
         read_picture(tmp_path / "a.png")
     with pytest.raises(PictureError, match=r"b\.png: No such file or directory"):
         read_picture(tmp_path / "b.png")
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("side", [None, 8])
+def test_a_picture_is_turned_as_its_exif_data_say(tmp_path, orientation, side):
+    upright = Image.new("RGB", (64, 32), "white")
+    upright.paste("red", (0, 0, 16, 16))
+    turned_back = {6: 8, 8: 6}.get(orientation, orientation)
+    stored = upright if orientation == 1 else upright.transpose(pictures.TURNS[turned_back])
+    exif = Image.Exif()
+    exif[274] = orientation
+    stored.save(tmp_path / "a.jpg", exif=exif, quality=95)
+
+    read = read_picture(tmp_path / "a.jpg", side)
+
+    red, green, _ = read.resize((64, 32)).getpixel((4, 4))
+    assert read.width == 2 * read.height
+    assert red > 200
+    assert green < 100
+
+
+def test_damaged_exif_data_do_not_matter(tmp_path, monkeypatch):
+    Image.new("RGB", (4, 2), "red").save(tmp_path / "a.png")
+
+    def fail(_):
+        raise SyntaxError("not a TIFF file")
+
+    monkeypatch.setattr(Image.Image, "getexif", fail)
+
+    assert read_picture(tmp_path / "a.png").size == (4, 2)
