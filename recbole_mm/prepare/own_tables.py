@@ -15,7 +15,7 @@ from recbole_mm.prepare.making import made_whole
 from recbole_mm.prepare.prepared import PreparedDataset, moment_of, write_dataset
 from recbole_mm.prepare.ready_made import write_vectors
 from recbole_mm.prepare.table_files import pick_columns, reading, scan_table
-from recbole_mm.prepare.times import YEAR_1995, Times
+from recbole_mm.prepare.times import NAME_THEM, YEAR_1995, Times, why_too_early
 from recbole_mm.tools.counts import by_reason, counted
 from recbole_mm.tools.files import kept_if_filled, scratch_folder
 from recbole_mm.tools.hashing import sha256_of_file
@@ -145,6 +145,8 @@ def _read_interactions(args, scratch) -> tuple[pl.DataFrame, dict]:
             f"{path}: no times; the order of its rows is taken as the order of events."
             f"{'' if args.layout else fix}"
         )
+    elif not (args.time_unit or args.time_format):
+        _report_early_times(path, interactions)
     return interactions, {"repeats_dropped": dropped, "rows_left_out": bad_rows}
 
 
@@ -161,6 +163,14 @@ def _report_equal_events(path, interactions: pl.DataFrame) -> None:
             f"{path}: {copies} equal to another in user, item and time, e.g. user {user!r}, item "
             f"{item!r} at {moment_of(time)}; all are kept (--repeats=first keeps one event per user and item)"
         )
+
+
+def _report_early_times(path, interactions: pl.DataFrame) -> None:
+    """Report times that are hardly seconds; their order counts all the same."""
+    latest = float(interactions.select(pl.col("timestamp").max()).item())
+    if latest < YEAR_1995:
+        reason = why_too_early(latest, Times(since=YEAR_1995))
+        print(f"{path}: {reason}. If they are not seconds, {NAME_THEM}")
 
 
 def _times(args) -> Times:

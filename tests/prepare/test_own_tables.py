@@ -366,6 +366,25 @@ def test_a_file_without_times_says_how_its_rows_are_read(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
+    ("times", "option", "expected"),
+    [
+        ((17361, 17362), "", "the latest is 1970-01-01. Expected times in s since 1970"),
+        ((17361, 17362), "--time-unit=s", ""),
+        ((1500000000, 1500000001), "", ""),
+    ],
+)
+def test_times_that_are_hardly_seconds_are_reported(tmp_path, capsys, times, option, expected):
+    rows = "".join(f"u,i{time},{time}\n" for time in times)
+    (tmp_path / "a.csv").write_text(f"user,item,timestamp\n{rows}")
+
+    made(tmp_path, f"--interactions={tmp_path}/a.csv", *[option] * bool(option))
+
+    out = capsys.readouterr().out
+    assert expected in out
+    assert ("If they are not seconds, name the unit" in out) == bool(expected)
+
+
+@pytest.mark.parametrize(
     "arguments, words",
     [
         ([], r"name a folder, or the file of interactions with --interactions=FILE"),
@@ -449,13 +468,13 @@ def test_what_looks_like_a_mistake_in_the_tables_is_told_with_its_count(tmp_path
 
 
 def test_tables_without_mistakes_are_told_of_in_one_line(tmp_path, capsys):
-    (tmp_path / "a.csv").write_text("user,item,timestamp\nu,a,5\nu,a,7\n")
+    (tmp_path / "a.csv").write_text("user,item,timestamp\nu,a,1500000000\nu,a,1500000001\n")
 
     made(tmp_path, f"--interactions={tmp_path}/a.csv")
 
     (line,) = capsys.readouterr().out.splitlines()
     assert line.endswith(
-        ": 1 user, 1 item, 2 interactions, 1970-01-01 to 1970-01-01, features none"
+        ": 1 user, 1 item, 2 interactions, 2017-07-14 to 2017-07-14, features none"
     )
 
 

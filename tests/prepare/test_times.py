@@ -86,6 +86,12 @@ def test_dates_written_as_numbers_are_refused_with_their_form_and_read_with_it(v
     assert seconds(value, unit="s") == [20140501.0]
 
 
+@pytest.mark.parametrize(("value", "form"), [(201405, "%Y%m"), (2014, "%Y")])
+def test_months_and_years_are_dates_too(value, form):
+    with pytest.raises(InputError, match=f"{value} look like dates.*--time-format={form}"):
+        seconds(value, value)
+
+
 def test_numbers_that_are_not_all_dates_are_seconds():
     assert seconds(20140501, 20149901) == [20140501.0, 20149901.0]
     assert seconds(300, 100) == [300.0, 100.0]
