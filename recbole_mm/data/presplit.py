@@ -56,9 +56,13 @@ class PresplitDataset(AtomicFileDataset):
 
     def _load_inter_feat(self, token, dataset_path):
         self._columns_of_part: dict[str, list[str]] = {}
-        filters = self.filters()
-        if self.benchmark_filename_list and filters:
-            self.logger.warning(f"{', '.join(filters)}: no effect on files that are already split")
+        without_effect = list(self.filters())
+        if self.config["eval_args"]["split"] != {"LS": "valid_and_test"}:
+            without_effect.append("eval_args: split")
+        if self.benchmark_filename_list and without_effect:
+            self.logger.warning(
+                f"{', '.join(without_effect)}: no effect on files that are already split"
+            )
         super()._load_inter_feat(token, dataset_path)
 
     def _load_feat(self, filepath, source):

@@ -124,6 +124,11 @@ class AtomicFileDataset(SequentialDataset):
         for key, named in columns.items():
             if named in ("*", default):
                 continue
+            if key in ("unload_col", "unused_col") and {self.uid_field, self.iid_field} & {*named}:
+                raise DatasetError(
+                    f"{path}: {key} names {', '.join(named)}: users and items are needed; remove them "
+                    f"from {key}"
+                )
             unknown = [name for name in named if name not in known]
             if unknown:
                 near = nearest(unknown[0], known)

@@ -36,12 +36,12 @@ def user_errors(where: str = ""):
     :class:`UserError`.
 
     Args:
-        where: prefix of the message.
+        where: prefix of the message, unless it has it.
     """
     try:
         yield
     except ValueError as error:
-        if isinstance(error, UserError) and not where:
+        if isinstance(error, UserError) and str(error).startswith(where):
             raise
         raise UserError(f"{where}{error}") from error
 

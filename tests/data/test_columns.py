@@ -104,6 +104,10 @@ def test_the_columns_that_the_user_chooses_are_read(tmp_path, settings, columns)
         ),
         ({"unload_col": {"inter": ["ratng"]}}, "it has no column 'ratng', which unload_col names"),
         ({"unused_col": {"inter": ["ratng"]}}, "it has no column 'ratng', which unused_col names"),
+        *(
+            ({key: {"inter": ["item_id"]}}, f"{key} names item_id: users and items are needed")
+            for key in ("unload_col", "unused_col")
+        ),
         (
             {"alias_of_item_id": ["item"]},
             "alias_of_item_id names 'item', but the columns that are lo",

@@ -233,3 +233,12 @@ def test_a_training_file_of_single_events_is_refused(tmp_path):
 
     with pytest.raises(DatasetError, match="no user has two events in the training file"):
         load(tmp_path, benchmark_filename=["train", "test"])
+
+
+def test_settings_without_effect_on_parts_are_named(tmp_path, caplog):
+    write_histories(tmp_path)
+    split = {"eval_args": {"split": {"RS": [0.8, 0.1, 0.1]}}}
+
+    load(tmp_path, benchmark_filename=["train", "valid", "test"], rm_dup_inter="first", **split)
+
+    assert "eval_args: split: no effect on files that are already split" in caplog.text
