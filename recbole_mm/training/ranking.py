@@ -58,6 +58,22 @@ class RankCollector(Collector):
         self._refuse_lists_longer_than(train_data._dataset.item_num - 1)
         super().data_collect(train_data)
 
+    def collect_sizes(self, dataset) -> None:
+        """Collect the numbers of users and items where no training data were collected, as in a test
+        of a checkpoint.
+
+        Raises:
+            ConfigError: a metric needs the training data.
+        """
+        for name, size in (("num_items", dataset.item_num), ("num_users", dataset.user_num)):
+            self.data_struct._data_dict.setdefault(f"data.{name}", size)
+        for name in ("data.count_items", "data.count_users"):
+            if self.register.need(name) and name not in self.data_struct:
+                raise ConfigError(
+                    f"metrics {self.config['metrics']}: one of them counts the training data; call "
+                    f"trainer.eval_collector.data_collect(train_data) before the test"
+                )
+
     def eval_batch_collect(self, scores_tensor, interaction, positive_u, positive_i):
         if positive_u is None or scores_tensor.dim() == 1:  # scores of pairs, for metrics of labels
             super().eval_batch_collect(scores_tensor, interaction, positive_u, positive_i)

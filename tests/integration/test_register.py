@@ -18,6 +18,7 @@ from recbole.trainer import HyperTuning
 from recbole.utils import get_model, get_trainer
 from tiny import TINY_MMM4REC
 
+from recbole_mm.config.errors import ConfigError
 from recbole_mm.config.load import load_config
 from recbole_mm.config.models import MODELS
 from recbole_mm.config.property_files import properties_dir
@@ -106,6 +107,27 @@ def test_recboles_own_run_and_load_functions_take_our_model(toy):
     assert isinstance(dataset, MultiModalDataset)
     again = get_trainer(config["MODEL_TYPE"], "MMM4Rec")(config, model)
     assert again.evaluate(test_data, load_best_model=False) == result["test_result"]
+
+
+def test_a_checkpoint_is_tested_by_metrics_of_lists_too(toy):
+    def tested(metrics, collect=False):
+        given = {**toy, **TINY, "metrics": metrics, "topk": [5], "valid_metric": "NDCG@5"}
+        result = run_recbole("MMM4Rec", toy["dataset"], config_dict=given)
+        path = max(Path("saved").glob("MMM4Rec-*.pth"), key=lambda path: path.stat().st_mtime_ns)
+        config, model, _, train_data, _, test_data = load_data_and_model(path)
+        trainer = get_trainer(config["MODEL_TYPE"], "MMM4Rec")(config, model)
+        if collect:
+            trainer.eval_collector.data_collect(train_data)
+        return trainer.evaluate(test_data, load_best_model=False), result["test_result"]
+
+    again, first = tested(["NDCG", "ItemCoverage"])
+    assert again == first
+    with pytest.raises(
+        ConfigError, match=r"call trainer.eval_collector.data_collect\(train_data\)"
+    ):
+        tested(["NDCG", "AveragePopularity"])
+    again, first = tested(["NDCG", "AveragePopularity"], collect=True)
+    assert again == first
 
 
 def targets_of(loader):
