@@ -47,6 +47,7 @@ def extract(
     for modality, parts in found_parts.items():
         if parts and encoder is not None:
             encoder.require(modality)
+    written = []
     for modality, parts in found_parts.items():
         if not parts:
             continue
@@ -58,7 +59,9 @@ def extract(
         source = list(fields) if modality == "text" else "picture"
         for (dataset, _), found in zip(parts, results, strict=True):
             write_modality(dataset, name, found._replace(facts={**found.facts, "input": source}))
-            discard_chunks(dataset, name)
+            written.append((dataset, name))
+    for dataset, name in written:  # at the end: if another modality fails, this work is not lost
+        discard_chunks(dataset, name)
 
 
 def load_encoder(name: str | None, **settings):

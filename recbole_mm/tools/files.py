@@ -4,6 +4,7 @@ import contextlib
 import glob
 import json
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -41,9 +42,21 @@ def whole_or_not(path):
             yield temporary
             temporary.chmod(mode)
             move_onto(temporary, path)
-        except BaseException:
+        except BaseException as error:
             temporary.unlink(missing_ok=True)
+            if isinstance(error, OSError) and error.filename is None:
+                _add_name(error, path)
             raise
+
+
+def _add_name(error: OSError, path: Path) -> None:
+    """Let an error of the system name the file; that of a full disk names none."""
+    of_polars = re.search(r"\(os error (\d+)\)", str(error))
+    if of_polars:
+        error.errno = int(of_polars[1])
+        error.strerror = os.strerror(error.errno)
+    if error.errno is not None:
+        error.filename = str(path)
 
 
 def give_usual_modes(folder) -> None:
