@@ -59,6 +59,7 @@ def _prepare(args, encoder, ways) -> PreparedDataset:
     if items.left_out:
         print(f"{args.items}: rows dropped: {by_reason(items.left_out)}")
     pictures, items = _with_pictures(args, items)
+    _report_unused_columns(args, items)
     for modality in args.modalities if encoder is not None else ():
         if _has(items, modality):
             encoder.require(modality)
@@ -91,6 +92,23 @@ def _has(items: ItemTable, modality: str) -> bool:
     fields = TEXT_FIELDS if modality == "text" else ("image",)
     columns = [field for field in fields if field in items.rows.columns]
     return any(items.rows[column].is_not_null().any() for column in columns)
+
+
+def _report_unused_columns(args, items: ItemTable) -> None:
+    """Name the columns that may hold the texts or pictures that the items lack."""
+    wanted = () if args.no_features or args.vectors else args.modalities
+    fixes = {
+        "text": "--item-text title=COLUMN (or brand, categories, description)",
+        "image": "--item-text image=COLUMN",
+    }
+    lacking = [modality for modality in wanted if not _has(items, modality)]
+    if lacking and items.unused:
+        columns = counted(len(items.unused), "column is", "columns are")
+        print(
+            f"{args.items}: no {' and no '.join(lacking)} of any item, but {columns} not used: "
+            f"{', '.join(items.unused)}. Name one with "
+            f"{'; '.join(f'{fixes[modality]} for {modality}' for modality in lacking)}"
+        )
 
 
 def _write_tables(
