@@ -35,7 +35,7 @@ from recbole_mm.prepare.commands.options import (
     parser_of,
 )
 from recbole_mm.prepare.fields import TEXT_FIELDS
-from recbole_mm.prepare.folders import require_finished
+from recbole_mm.prepare.folders import require_finished, require_writable_folders
 from recbole_mm.tools.command_lines import path_argument
 
 OF_ENCODERS = ("--pooling", "--prompt", "--prompt-name")
@@ -144,7 +144,7 @@ def _refuse(parser, args, options: tuple[str, ...], reason: str) -> None:
 def main(arguments: list[str]) -> None:
     args = read_arguments(arguments)
     for name in args.names:
-        require_finished(args.output, name)
+        require_writable_folders(require_finished(args.output, name))
     from recbole_mm.prepare.prepared import PreparedDataset
 
     datasets = [PreparedDataset(args.output, name, vars(args)) for name in args.names]

@@ -36,7 +36,7 @@ from recbole_mm.prepare.commands.options import (
     parser_of,
 )
 from recbole_mm.prepare.fields import FIELD_TYPES, ITEM_FIELDS, SECONDS_PER_UNIT
-from recbole_mm.prepare.folders import refuse_unusable_name
+from recbole_mm.prepare.folders import refuse_unusable_name, require_writable_folders
 from recbole_mm.prepare.formats import (
     PACKED,
     SEPARATORS,
@@ -65,6 +65,7 @@ KEPT = re.compile(
 
 def main(arguments: list[str]) -> None:
     args = read_arguments(arguments)
+    require_writable_folders(args.output, args.name)
     from recbole_mm.prepare.own_tables import prepare
 
     print(prepare(args).summary())
