@@ -40,7 +40,9 @@ VOLATILE = {
 }  # fmt: skip
 """Entries of records that are those of a run, not of its result."""
 IGNORED = ("log", "log_tensorboard", ".matplotlib")
-LEFT_OVER = re.compile(r"\.tmp$|^\..*\.lock$|^\.prepare-|^\.demo-|\.unfinished$|\.partial$")
+LEFT_OVER = re.compile(
+    r"\.tmp$|^\..*\.lock$|^\.prepare-|^\.demo-|\.unfinished$|\.earlier|\.partial$"
+)
 
 
 class Case(NamedTuple):

@@ -3,7 +3,7 @@ r"""The domains of a mixture: the data sets it consists of, and what their featu
 import glob
 from pathlib import Path
 
-from recbole_mm.data.feature_files import feature_path, find_modalities, read_feature_info
+from recbole_mm.data.feature_files import describe_features, feature_path, find_modalities
 from recbole_mm.tools.command_lines import shell_line
 from recbole_mm.tools.errors import UserError
 from recbole_mm.tools.file_names import LONGEST_NAME
@@ -139,10 +139,10 @@ def refuse_different_features(root, domains: list[str], modality: str) -> None:
     kinds: dict[tuple, list[str]] = {}
     for domain in domains_with(root, domains, modality):
         path = feature_path(Path(root) / domain, domain, modality)
-        info = read_feature_info(path)
+        info = describe_features(path)
         kind = tuple(str(info.get(fact)) for fact in FACTS_OF_A_KIND)
         if info.get("encoder") == "embedded":
-            kind = (*kind, f"space of {info.get('shared_with')}")
+            kind = (*kind, f"space {info.get('space')} of {info.get('shared_with')}")
         kinds.setdefault(kind, []).append(str(path))
     if len(kinds) > 1:
         listing = "; ".join(f"{', '.join(paths)}: {kind}" for kind, paths in kinds.items())

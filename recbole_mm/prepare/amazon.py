@@ -10,6 +10,7 @@ from recbole_mm.prepare.amazon_files import read_meta, scan_reviews, times_of
 from recbole_mm.prepare.core import core_of, on_disk
 from recbole_mm.prepare.download import DownloadError, fetch
 from recbole_mm.prepare.extract import extract
+from recbole_mm.prepare.folders import require_creatable, require_writable_folders
 from recbole_mm.prepare.formats import FIXED
 from recbole_mm.prepare.inputs import InputError
 from recbole_mm.prepare.interactions import check_interactions
@@ -46,6 +47,7 @@ def make(
         command: command that finishes a data set after an interruption, for messages.
 
     Raises:
+        UserError: a folder cannot be written to.
         InputError: files are missing or damaged, or no reviews are left.
         DownloadError: a file cannot be downloaded; the message says what to do without a network.
     """
@@ -54,6 +56,10 @@ def make(
             encoder.require(modality)
     for recipe in recipes:
         recipe.require_files()
+        require_writable_folders(recipe.output, recipe.name)
+        if recipe.download:
+            fix = "Change its permissions, or give another folder (recbole-mm amazon --raw=FOLDER)"
+            require_creatable(recipe.raw, fix)
     with contextlib.ExitStack() as stack:
         makings = [
             stack.enter_context(

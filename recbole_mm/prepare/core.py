@@ -1,11 +1,14 @@
 """The k-core of interactions, streamed on disk while there are many."""
 
+import errno
+import os
 import tempfile
 from pathlib import Path
 from typing import Literal
 
 import polars as pl
 
+from recbole_mm.tools.files import system_error_in
 from recbole_mm.tools.path_patterns import pattern_of
 
 EAGER_ROWS = 5_000_000
@@ -13,8 +16,17 @@ Repeats = Literal["keep", "first", "last"]
 
 
 def on_disk(table: pl.LazyFrame, path) -> pl.LazyFrame:
-    """The same table, streamed into a parquet file that later passes read."""
-    table.sink_parquet(path)
+    """The same table, streamed into a parquet file that later passes read.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    try:
+        table.sink_parquet(path)
+    except pl.exceptions.PolarsError as error:
+        if system_error_in(str(error)) == errno.ENOSPC:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        raise
     return pl.scan_parquet(pattern_of(path))
 
 

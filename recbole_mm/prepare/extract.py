@@ -16,6 +16,9 @@ from recbole_mm.prepare.fields import TEXT_FIELDS
 from recbole_mm.prepare.modality import Vectors, write_modality
 from recbole_mm.prepare.prepared import PreparedDataset
 
+EMBEDDED = {"encoder": "embedded", "revision": "1"}
+"""The embedded extractor, as feature files record it."""
+
 
 def extract(
     datasets: list[PreparedDataset],
@@ -43,21 +46,42 @@ def extract(
             ``tuned_text`` for an encoder that was tuned on a data set.
     """
     tuned = encoder is not None and encoder.tuning is not None
-    found_parts = {modality: _parts(datasets, modality, fields) for modality in modalities}
+    found_parts = {modality: parts_with(datasets, modality, fields) for modality in modalities}
     for modality, parts in found_parts.items():
         if parts and encoder is not None:
             encoder.require(modality)
+    names = {m: save_as or (f"tuned_{m}" if tuned else m) for m in modalities}
     for modality, parts in found_parts.items():
         if not parts:
             continue
-        name = save_as or (f"tuned_{modality}" if tuned else modality)
+        name = names[modality]
         if encoder is None:
             results = _embed(parts, modality, name, batch_size, dimension or DIMENSION)
         else:
-            results = _encode(parts, modality, name, encoder, batch_size, normalize)
-        source = list(fields) if modality == "text" else "picture"
-        for (dataset, _), found in zip(parts, results, strict=True):
-            write_modality(dataset, name, found._replace(facts={**found.facts, "input": source}))
+            results = encode_parts(parts, modality, name, encoder, batch_size, normalize)
+        write_results(parts, name, results, modality, fields)
+    discard_all_chunks(datasets, names.values())
+
+
+def write_results(parts, name: str, results: list[Vectors], content: str, fields) -> None:
+    """Write the feature files of a modality.
+
+    Args:
+        parts: data sets from :func:`parts_with`.
+        name: name of the modality.
+        results: vectors of each data set.
+        content: what they are made of, ``text`` or ``image``.
+        fields: fields of ``.item`` that were joined into the text.
+    """
+    source = list(fields) if content == "text" else "picture"
+    for (dataset, _), found in zip(parts, results, strict=True):
+        write_modality(dataset, name, found._replace(facts={**found.facts, "input": source}))
+
+
+def discard_all_chunks(datasets: list[PreparedDataset], names) -> None:
+    """Discard the chunks of features, once all are written: if one fails, no work is lost."""
+    for dataset in datasets:
+        for name in names:
             discard_chunks(dataset, name)
 
 
@@ -84,7 +108,7 @@ def load_encoder(name: str | None, **settings):
         ) from error
 
 
-def _parts(datasets: list[PreparedDataset], modality: str, fields) -> list:
+def parts_with(datasets: list[PreparedDataset], modality: str, fields) -> list:
     """Data sets that have the modality, each with its ``(place in .item, text or path)`` pairs."""
     parts = []
     for dataset in datasets:
@@ -97,9 +121,16 @@ def _parts(datasets: list[PreparedDataset], modality: str, fields) -> list:
     return parts
 
 
-def _encode(
+def encode_parts(
     parts, modality: str, name: str, encoder, batch_size: int, normalize: bool
 ) -> list[Vectors]:
+    """Vectors of texts or pictures by an encoder; arguments as for :func:`extract`.
+
+    Args:
+        parts: data sets from :func:`parts_with`.
+        modality: what is encoded, ``text`` or ``image``.
+        name: name of the features.
+    """
     plan = encoder.facts(modality)
     normalize = normalize or encoder.normalizes
     encode = partial(encode_batch, encoder, modality)
@@ -114,23 +145,34 @@ def _encode(
 
 def _embed(parts, modality: str, name: str, batch_size: int, dimension: int) -> list[Vectors]:
     """The embedded extractor over the rows of all data sets together."""
-    plan = {"encoder": "embedded", "revision": "1"}
     if modality == "text":
         rows = [np.array([row for row, _ in part]) for _, part in parts]
         problems: list[list] = [[] for _ in parts]
         vectors, space = fit_texts([text for _, part in parts for _, text in part], dimension)
     else:
-        measured = [
-            in_chunks(dataset, name, plan, part, batch_size, _measure_images)
-            for dataset, part in parts
-        ]
+        measured = [measure(dataset, name, part, batch_size) for dataset, part in parts]
         rows, problems = [found.rows for found in measured], [found.problems for found in measured]
         statistics = np.concatenate([found.values for found in measured])
         vectors, space = fit_statistics(statistics, dimension)
-    facts = {**plan, "shared_with": [dataset.name for dataset, _ in parts], "normalization": "l2"}
+    facts = embedded_facts([dataset.name for dataset, _ in parts])
     pieces = np.split(vectors, np.cumsum([len(part) for part in rows])[:-1])
     arrays = space.to_arrays()
     return [Vectors(*found, facts, arrays) for found in zip(rows, pieces, problems, strict=True)]
+
+
+def embedded_facts(shared_with: list[str]) -> dict:
+    """What feature files of the embedded extractor record.
+
+    Args:
+        shared_with: names of the data sets that its space was fitted to.
+    """
+    return {**EMBEDDED, "shared_with": shared_with, "normalization": "l2"}
+
+
+def measure(dataset: PreparedDataset, name: str, part: list, batch_size: int) -> Vectors:
+    """Statistics of pictures, chunk by chunk; arguments as for
+    :func:`~recbole_mm.prepare.chunks.in_chunks`."""
+    return in_chunks(dataset, name, EMBEDDED, part, batch_size, _measure_images)
 
 
 def _measure_images(batch) -> Encoded:

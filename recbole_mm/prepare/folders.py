@@ -1,5 +1,6 @@
 """The folders of data sets: which exist, and help for one that does not."""
 
+import os
 import re
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from recbole_mm.prepare.catalog import Lacking, how_to_create
 from recbole_mm.prepare.inputs import InputError
 from recbole_mm.prepare.making import command_to_resume
 from recbole_mm.tools.file_names import is_portable
+from recbole_mm.tools.files import require_writable
 
 USABLE_NAME = re.compile(r"\w[\w .+-]*")
 
@@ -24,6 +26,34 @@ def refuse_unusable_name(name: str) -> None:
             f"and is not a Windows device (CON, NUL, AUX, COM1, ...). Choose another one with "
             f"--name=NAME."
         )
+
+
+def require_writable_folders(root, *names: str) -> None:
+    """Check that files can be written into the folder of the data sets and into those of some data
+    sets; see :func:`require_creatable`.
+
+    Raises:
+        UserError: files cannot be written there.
+    """
+    for folder in (Path(root), *(Path(root) / name for name in names)):
+        require_creatable(folder, "Give another --output, or change its permissions")
+
+
+def require_creatable(folder, fix: str) -> None:
+    """Check that files can be written into a folder, which is not created: without it, its nearest
+    parent is checked.
+
+    Args:
+        folder: its path.
+        fix: what to do if that fails.
+
+    Raises:
+        UserError: it cannot be done.
+    """
+    existing = Path(folder).absolute()
+    while not os.path.lexists(existing):
+        existing = existing.parent
+    require_writable(existing, fix)
 
 
 def dataset_folder(root, name: str) -> Path:

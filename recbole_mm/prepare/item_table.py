@@ -22,11 +22,13 @@ class ItemTable(NamedTuple):
         rows: ``item_id`` and further columns as text (kept numbers as numbers), by token.
         types: RecBole's type of each kept column.
         left_out: number of dropped rows of the file, by reason.
+        unused: columns of the file that were not read.
     """
 
     rows: pl.DataFrame
     types: dict[str, str]
     left_out: dict[str, int]
+    unused: list[str]
 
 
 def read_items(
@@ -61,13 +63,14 @@ def read_items(
     """
     wanted = pl.DataFrame({"item_id": ordered.unique().sort()})
     if path is None:
-        return ItemTable(wanted, {}, {})
+        return ItemTable(wanted, {}, {}, [])
     kept = kept or {}
     columns = columns | {name: column for name, (column, _) in kept.items()}
     with reading(path, text):
-        table = pick_columns(
-            scan_table(path, text, scratch), columns, path, _options(columns, kept, layout), text
-        )
+        whole = scan_table(path, text, scratch)
+        table = pick_columns(whole, columns, path, _options(columns, kept, layout), text)
+        read = {theirs or ours for ours, theirs in columns.items()}
+        unused = [name for name in whole.collect_schema().names() if name not in read]
         types = table.collect_schema()
         table = table.with_columns(
             as_tokens(name, dtype) if name == "item_id" else as_text(name, dtype)
@@ -86,7 +89,7 @@ def read_items(
     kinds = {name: kind or type_by_content(items[name]) for name, (_, kind) in kept.items()}
     numbers = [name for name, kind in kinds.items() if kind == "float"]
     items = items.with_columns(_numbers(path, items[name]) for name in numbers)
-    return ItemTable(items, kinds, left_out)
+    return ItemTable(items, kinds, left_out, unused)
 
 
 def as_text(name: str, dtype) -> pl.Expr:

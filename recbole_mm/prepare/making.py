@@ -1,14 +1,18 @@
 """The mark of a data set that is being made: one process at a time, and what an interruption left.
 
 The mark is the file ``<root>/.<name>.unfinished``. From the first change of the data set on, it
-holds what the data set is made from, so that the next run knows whether it resumes.
+holds what the data set is made from, so that the next run knows whether it resumes, and nothing
+trains on a part. Until the data set is complete, its earlier files are kept next to it
+(:mod:`recbole_mm.prepare.earlier`).
 """
 
 import contextlib
 import json
 from pathlib import Path
 
+from recbole_mm.prepare.earlier import EarlierFiles
 from recbole_mm.tools.errors import UserError
+from recbole_mm.tools.files import write_text
 from recbole_mm.tools.json_files import fits
 from recbole_mm.tools.json_text import parse_json
 from recbole_mm.tools.locks import lock
@@ -55,7 +59,11 @@ def command_to_resume(root, name: str) -> str | None:
 
 @contextlib.contextmanager
 def made_whole(root, name: str, command: str):
-    """Context in which a data set is written; it counts as unfinished if the process is killed.
+    """Context in which a data set is written, as a whole or not at all.
+
+    If the block fails, the data set is the earlier one again, or does not exist if there was none.
+    If the process is killed or interrupted, or the disk does not even allow that, it is marked as
+    unfinished.
 
     Args:
         root: folder of the data sets.
@@ -70,7 +78,8 @@ def made_whole(root, name: str, command: str):
         try:
             yield
         except Exception:
-            making.finish()  # the error says what is missing
+            with contextlib.suppress(OSError):  # marked as unfinished
+                making.undo()
             raise
         making.finish()
 
@@ -94,6 +103,7 @@ class Making:
     def __init__(self, root, name: str, recipe: dict, command: str):
         self.path, self.name = mark_of(root, name), name
         self.recipe, self.command = recipe, command
+        self.earlier = EarlierFiles(root, name)
         self._lock = contextlib.ExitStack()
 
     def __enter__(self):
@@ -105,15 +115,16 @@ class Making:
             raise BeingMade(
                 f"{self.path}: another process is making this data set; wait until it has finished"
             ) from error
-        lines = []
-        if self.path.is_file():
-            lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = self._lines()
         self.is_begun = bool(lines)
         self.tables_written = lines[-2:] == [self._first_line(), WRITTEN]
         return self
 
     def begin(self) -> None:
-        """Mark the data set as unfinished from now on."""
+        """Keep the files of the data set, and mark it as unfinished from now on."""
+        if not self.is_begun:
+            self.earlier.forget()  # of a command that was killed before it made its mark
+        self.earlier.keep()
         self._append(self._first_line())
 
     def tables_are_written(self) -> None:
@@ -121,18 +132,37 @@ class Making:
         self._append(WRITTEN)
 
     def finish(self) -> None:
-        """Remove the mark: the data set is complete, or what it lacks has been reported."""
+        """Remove the mark: the data set is complete.
+
+        Earlier features of other items that have not been made again are renamed, and reported.
+        """
+        for path, aside in self.earlier.set_lost_features_aside():
+            print(
+                f"{path}: created for other items than {path.parent / self.name}.item now has, "
+                f"renamed to {aside.name}; extract it again, or rename it back if its vectors still fit"
+            )
+        self.earlier.forget()
+        self.path.unlink()
+
+    def undo(self) -> None:
+        """Put the earlier files back, and remove the mark."""
+        self.earlier.put_back()
         self.path.unlink()
 
     def __exit__(self, *_) -> None:
         if not self.is_begun:
+            self.earlier.forget()
             self.path.unlink(missing_ok=True)
         self._lock.close()
 
     def _first_line(self) -> str:
         return json.dumps({"command": self.command, "recipe": self.recipe}, sort_keys=True)
 
+    def _lines(self) -> list[str]:
+        if not self.path.is_file():
+            return []
+        return self.path.read_text(encoding="utf-8", errors="replace").splitlines()
+
     def _append(self, line: str) -> None:
+        write_text(self.path, "".join(f"{each}\n" for each in (*self._lines(), line)))
         self.is_begun = True
-        with open(self.path, "a", encoding="utf-8", newline="\n") as file:
-            file.write(f"{line}\n")

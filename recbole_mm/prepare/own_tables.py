@@ -38,12 +38,12 @@ def prepare(args) -> PreparedDataset:
     Raises:
         InputError: an input cannot be used; in this case, nothing has been written.
     """
-    encoder = _encoder(args)
+    encoder, ways = _encoder(args), _ways(args)
     with kept_if_filled(args.output):
-        return _prepare(args, encoder)
+        return _prepare(args, encoder, ways)
 
 
-def _prepare(args, encoder) -> PreparedDataset:
+def _prepare(args, encoder, ways) -> PreparedDataset:
     with scratch_folder(args.output, ".prepare-") as scratch:
         interactions, facts = _read_interactions(args, scratch)
         items = read_items(
@@ -59,11 +59,14 @@ def _prepare(args, encoder) -> PreparedDataset:
     if items.left_out:
         print(f"{args.items}: rows dropped: {by_reason(items.left_out)}")
     pictures, items = _with_pictures(args, items)
+    _report_unused_columns(args, items)
     for modality in args.modalities if encoder is not None else ():
         if _has(items, modality):
             encoder.require(modality)
     with made_whole(args.output, args.name, args.command):
-        return _write(args, interactions, facts, items, pictures, encoder)
+        dataset = _write_tables(args, interactions, facts, items, pictures)
+        _write_features(args, dataset, encoder, ways)
+    return dataset
 
 
 def _encoder(args):
@@ -75,6 +78,15 @@ def _encoder(args):
     return load_encoder(args.encoder)
 
 
+def _ways(args):
+    """How the features are made with ``--like``, read before the data set changes."""
+    if not args.like:
+        return None
+    from recbole_mm.prepare.alike import ways_of  # torch
+
+    return ways_of(args.like, args.output, args.modalities)
+
+
 def _has(items: ItemTable, modality: str) -> bool:
     """Whether any item has a text, or a picture."""
     fields = TEXT_FIELDS if modality == "text" else ("image",)
@@ -82,11 +94,28 @@ def _has(items: ItemTable, modality: str) -> bool:
     return any(items.rows[column].is_not_null().any() for column in columns)
 
 
-def _write(
-    args, interactions, facts: dict, items: ItemTable, pictures: Path, encoder
+def _report_unused_columns(args, items: ItemTable) -> None:
+    """Name the columns that may hold the texts or pictures that the items lack."""
+    wanted = () if args.no_features or args.vectors else args.modalities
+    fixes = {
+        "text": "--item-text title=COLUMN (or brand, categories, description)",
+        "image": "--item-text image=COLUMN",
+    }
+    lacking = [modality for modality in wanted if not _has(items, modality)]
+    if lacking and items.unused:
+        columns = counted(len(items.unused), "column is", "columns are")
+        print(
+            f"{args.items}: no {' and no '.join(lacking)} of any item, but {columns} not used: "
+            f"{', '.join(items.unused)}. Name one with "
+            f"{'; '.join(f'{fixes[modality]} for {modality}' for modality in lacking)}"
+        )
+
+
+def _write_tables(
+    args, interactions, facts: dict, items: ItemTable, pictures: Path
 ) -> PreparedDataset:
     sources = [path for path in (args.interactions, args.items, args.vectors) if path]
-    dataset = write_dataset(
+    return write_dataset(
         args.output,
         args.name,
         interactions,
@@ -101,13 +130,19 @@ def _write(
         **_terms(args),
         sources={str(path): sha256_of_file(path) for path in sources},
     )
+
+
+def _write_features(args, dataset: PreparedDataset, encoder, ways) -> None:
     if args.vectors:
         write_vectors(dataset, args.vectors)
+    elif ways:
+        from recbole_mm.prepare.alike import extract_like
+
+        extract_like([dataset], ways)
     elif not args.no_features:
         from recbole_mm.prepare.extract import extract  # scikit-learn
 
         extract([dataset], encoder, args.modalities)
-    return dataset
 
 
 def _terms(args) -> dict[str, str]:

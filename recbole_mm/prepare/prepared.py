@@ -4,7 +4,6 @@ import glob
 import os
 from datetime import datetime, timezone
 from functools import cached_property
-from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -145,10 +144,15 @@ class PreparedDataset:
             for name in self.modalities()
         }
         files = sorted(self.folder.glob(f"{glob.escape(self.name)}.*"))
-        hashes = {path.name: sha256_of_file(path) for path in files if ".card." not in path.name}
+        hashes = {path.name: sha256_of_file(path) for path in files if _is_in_use(path)}
         facts = {**self.card, **facts, "features": features, "files": hashes}
         write_json(self.path("card.json"), facts)
         self.__dict__.pop("card", None)
+
+
+def _is_in_use(path: Path) -> bool:
+    """Whether a file of a data set is not its card, nor features that were set aside."""
+    return ".card." not in path.name and ".npz.old" not in path.name
 
 
 def write_dataset(
@@ -162,7 +166,9 @@ def write_dataset(
 ) -> PreparedDataset:
     """Write ``.inter``, ``.item`` and the card of a data set.
 
-    Existing feature files are kept if the items are the same, and renamed otherwise.
+    Existing feature files stay if the items are the same, and are removed otherwise: the
+    :class:`~recbole_mm.prepare.making.Making` around this call keeps them under another name if
+    they are not made again.
 
     Args:
         root: folder of the data sets.
@@ -179,7 +185,7 @@ def write_dataset(
     with whole_or_not(item_file) as temporary:
         write_items(temporary, items, types)
         if item_file.is_file() and sha256_of_file(item_file) != sha256_of_file(temporary):
-            _set_features_aside(folder, name)
+            _remove_features(folder, name)
     write_interactions(folder / f"{name}.inter", interactions)
     dataset = PreparedDataset(root, name)
     dataset.write_card(
@@ -198,30 +204,17 @@ def write_dataset(
     return dataset
 
 
-def _set_features_aside(folder: Path, name: str) -> None:
-    """Rename feature files of other items, or of other texts, before the new items are written, so
-    that they are not used for these, not even after an interruption."""
+def _remove_features(folder: Path, name: str) -> None:
+    """Remove feature files of other items, or of other texts, before the new items are written."""
     for modality in find_modalities(folder, name):
-        path = feature_path(folder, name, modality)
-        aside = _free_name(f"{path}.old")
-        path.replace(aside)
+        feature_path(folder, name, modality).unlink()
         (folder / f"{name}.{modality}.problems.jsonl").unlink(missing_ok=True)
-        print(
-            f"{path}: created for other items than {folder / name}.item now has, renamed to "
-            f"{aside.name}; extract it again, or rename it back if its vectors still fit"
-        )
 
 
 def _without_detours(path: Path) -> Path:
     """The path without ``..``, if that is the same folder: behind a link it may be another."""
     plain = os.path.normpath(path)
     return Path(plain) if os.path.realpath(plain) == os.path.realpath(path) else path
-
-
-def _free_name(path: str) -> Path:
-    """The first of ``path``, ``path2``, ``path3``, ... that does not exist."""
-    names = (Path(f"{path}{number if number > 1 else ''}") for number in count(1))
-    return next(name for name in names if not name.exists())
 
 
 def unit_rows(values: np.ndarray) -> np.ndarray:

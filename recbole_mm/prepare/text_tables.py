@@ -23,6 +23,7 @@ from recbole_mm.prepare.formats import (
     separator_of,
 )
 from recbole_mm.prepare.inputs import InputError
+from recbole_mm.tools.files import naming
 from recbole_mm.tools.json_text import parse_json
 
 MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8"}
@@ -75,6 +76,7 @@ def in_utf8(path, text: TextFormat, scratch) -> Path:
     copy = Path(scratch) / f"utf8-{path.stem if is_packed(path) else path.name}"
     with (
         open_text(path, text) as source,
+        naming(copy),
         open(copy, "w", encoding="utf-8", newline="") as target,
     ):
         shutil.copyfileobj(source, target, 1 << 20)

@@ -4,7 +4,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeGuard
 
-import numpy as np
 import polars as pl
 import torch
 from torch import Tensor
@@ -169,7 +168,7 @@ def _catalog_of(bundle: Bundle, folder: Path) -> Catalog:
         features={modality: _features_of(bundle, modality, n, folder) for modality in modalities},
         counts=counts,
         info={m: facts[m] if isinstance(facts.get(m), dict) else {} for m in modalities},
-        spaces={modality: _space_of(bundle, modality) for modality in modalities},
+        spaces={modality: bundle.space_of(modality) for modality in modalities},
         offered=offered,
         titles=_texts_of(bundle, "title"),
         picture_names=_texts_of(bundle, "image"),
@@ -192,12 +191,6 @@ def _features_of(bundle: Bundle, modality: str, n: int, folder: Path) -> ItemFea
     ):
         raise BundleError(f"{folder}: damaged: its items have no features of {modality!r}")
     return ItemFeatures(values, present)
-
-
-def _space_of(bundle: Bundle, modality: str) -> dict[str, np.ndarray]:
-    prefix = f"{modality}.{SPACE}"
-    named = {name: tensor for name, tensor in bundle.items.items() if name.startswith(prefix)}
-    return {name[len(prefix) :]: tensor.numpy() for name, tensor in named.items()}
 
 
 def _texts_of(bundle: Bundle, name: str) -> pl.Series | None:

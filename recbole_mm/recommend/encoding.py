@@ -1,6 +1,5 @@
 """Vectors of raw texts and pictures, by the same encoder as the model's features."""
 
-import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -16,7 +15,6 @@ from recbole_mm.recommend.catalog import Catalog, CatalogError
 from recbole_mm.tools.pictures import PictureError
 
 BATCH = 32
-COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 class Encoded(NamedTuple):
@@ -120,52 +118,21 @@ def _encode(
 
 
 def _encoder_of(modality: str, info: Mapping, choice: EncoderChoice):
-    """The encoder of the features, in its revision and with its pooling, prompt and precision.
+    """The encoder of the features.
 
     Raises:
-        CatalogError: the encoder found here is a different one.
+        CatalogError: the encoder is missing or a different one.
         InputError: the encoder cannot be loaded.
     """
-    from recbole_mm.prepare.encoders import LOADERS, POOLINGS, TRANSFORMERS
-    from recbole_mm.prepare.open_encoder import open_encoder
+    from recbole_mm.prepare.recorded_encoders import NotTheEncoder, open_recorded_encoder
 
-    for fact in ("encoder", "revision", "pooling", "prompt"):
-        if not isinstance(info.get(fact, ""), str):
-            raise CatalogError(
-                f"the record of the {modality} features is damaged: {fact} is not text"
-            )
-    name, revision = info["encoder"], info.get("revision", "")
-    folder = choice.folders.get(modality)
-    is_folder = Path(name).is_absolute() or bool(revision and not COMMIT.fullmatch(revision))
-    if folder is None and is_folder and not Path(name).is_dir():
+    try:
+        return open_recorded_encoder(modality, info, choice.folders.get(modality), choice.device)
+    except NotTheEncoder as error:
         raise CatalogError(
-            f"{modality} features are by the encoder in the folder {name}, which is not here: give a "
-            f"folder with the same weights, --encoder={modality}=FOLDER (in Python encoders=...), or "
-            f"ready vectors"
-        )
-    loader = info.get("loader", TRANSFORMERS)
-    if loader not in LOADERS:
-        raise CatalogError(
-            f"{modality} features are by {name} of the library {loader!r}, which is not known here: "
-            f"give ready vectors of the new items"
-        )
-    dtype = getattr(torch, str(info.get("precision", "")).removeprefix("torch."), None)
-    encoder = open_encoder(
-        name if folder is None else str(folder),
-        info["pooling"] if loader == TRANSFORMERS and info["pooling"] in POOLINGS else None,
-        dtype if isinstance(dtype, torch.dtype) else None,
-        choice.device,
-        prompt=info.get("prompt", ""),
-        revision=revision if COMMIT.fullmatch(revision) else None,
-        loader=loader,
-    )
-    encoder.require(content_of(modality, info) or modality)
-    if encoder.revision != revision:
-        raise CatalogError(
-            f"{modality} features are by {name} in the revision {revision}, but "
-            f"here it is {encoder.revision}: give ready vectors of the new items, or that revision"
-        )
-    return encoder
+            f"{error}: give a folder with the same weights, --encoder={modality}=FOLDER (in Python "
+            f"encoders=...), or ready vectors of the new items"
+        ) from error
 
 
 def _read(content: Sequence, read) -> tuple[list[int], list, list[tuple[int, str]]]:

@@ -4,6 +4,7 @@ import contextlib
 import glob
 import json
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -36,14 +37,36 @@ def whole_or_not(path):
     temporary = hidden_beside(path, UNFINISHED)
     with lock(hidden_beside(path, LOCK), seconds=inf):
         try:
-            temporary.write_bytes(b"")
-            mode = stat.S_IMODE(temporary.stat().st_mode)
-            yield temporary
-            temporary.chmod(mode)
-            move_onto(temporary, path)
+            with naming(path):
+                temporary.write_bytes(b"")
+                mode = stat.S_IMODE(temporary.stat().st_mode)
+                yield temporary
+                temporary.chmod(mode)
+                move_onto(temporary, path)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+
+
+@contextlib.contextmanager
+def naming(path):
+    """Context in which a file is written: an error of the system names it, also that of a full disk,
+    which names none by itself."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is None:
+            error.errno = system_error_in(str(error))  # of polars
+            error.strerror = os.strerror(error.errno) if error.errno else None
+        if error.filename is None and error.errno is not None:
+            error.filename = str(path)
+        raise
+
+
+def system_error_in(message: str) -> int | None:
+    """The number of the system's error in a message of a library in Rust, such as polars."""
+    found = re.search(r"\(os error (\d+)\)", message)
+    return int(found[1]) if found else None
 
 
 def give_usual_modes(folder) -> None:

@@ -20,10 +20,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from recbole_mm.data.feature_files import SPACE
 from recbole_mm.data.training_data import Record, recorded
 from recbole_mm.tools.errors import UserError
 from recbole_mm.tools.files import whole_or_not, write_json
@@ -59,6 +61,12 @@ class Bundle(NamedTuple):
     state: dict[str, Tensor]
     items: dict[str, Tensor]
     tokens: dict
+
+    def space_of(self, modality: str) -> dict[str, np.ndarray]:
+        """Arrays of the space of the embedded extractor by name, ``{}`` if there are none."""
+        prefix = f"{modality}.{SPACE}"
+        named = {name: tensor for name, tensor in self.items.items() if name.startswith(prefix)}
+        return {name[len(prefix) :]: tensor.numpy() for name, tensor in named.items()}
 
 
 def is_bundle(path) -> bool:

@@ -181,9 +181,10 @@ def refuse_other_features(
     patterns = [f"adapters.{modality}.*" for modality in match.different]
     raise TransferError(
         f"its adapters were trained on other features, so its scores would be meaningless: "
-        f"{others}. Extract the features as for the checkpoint (recbole-mm extract; those of the "
-        f"embedded extractor for both data sets in one call), or train adapters from scratch "
-        f"(reset: {patterns}), or set allow_other_features: True to run it anyway."
+        f"{others}. Make the features by the encoder of the checkpoint's (recbole-mm extract DATASET "
+        f"--like=NAME; NAME is the data set of the checkpoint as it was in training, or a bundle of its "
+        f"model), or train adapters from scratch (reset: {patterns}), or set allow_other_features: True "
+        f"to run it anyway."
     )
 
 

@@ -103,7 +103,7 @@ def test_reviews_of_another_year_name_the_year(tmp_path):
 def test_records_of_no_layout_are_refused(tmp_path):
     path = write(tmp_path / "a.jsonl", ['{"user_id": "u", "rating": 1}'] * 3)
 
-    assert "have ['user_id', 'rating'], --layout=2023 expects" in refusal(path, "--layout=2023")
+    assert "have ['user_id', 'rating'], but --layout=2023 expects" in refusal(path, "--layout=2023")
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import polars as pl
 import pytest
 
@@ -61,3 +63,11 @@ def test_same_time_events_stay_in_the_order_of_the_file(tmp_path):
     table = frame([("u", "b"), ("u", "a"), ("u", "c")], times=[5.0, 5.0, 1.0])
 
     assert core(table, 0, tmp_path=tmp_path) == [("u", "c"), ("u", "b"), ("u", "a")]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_a_full_disk_is_not_taken_for_a_damaged_table(tmp_path):
+    (tmp_path / "table.parquet").symlink_to("/dev/full")
+
+    with pytest.raises(OSError, match="No space left on device: '.*table.parquet'"):
+        cores.on_disk(pl.LazyFrame({"a": [1]}), tmp_path / "table.parquet")

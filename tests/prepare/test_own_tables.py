@@ -498,3 +498,25 @@ def test_rows_that_are_left_out_are_counted_under_the_names_of_the_file(tmp_path
     )
 
     assert "a.csv: rows dropped: no Kunde: 1\n" in capsys.readouterr().out
+
+
+def test_columns_that_are_not_used_are_listed_if_items_have_no_text_or_picture(
+    shop, tmp_path, capsys
+):
+    rows = ["item,name,category,picture", "a,Red train,toys,images/a.png", "b,Blue train,toys,"]
+    (tmp_path / "goods.csv").write_text("\n".join(rows) + "\n")
+    command = ["--name=Mine", f"--interactions={shop}/interactions.csv",
+               f"--items={tmp_path}/goods.csv", f"--output={tmp_path}/out"]  # fmt: skip
+
+    prepare.main(command)
+
+    assert (
+        f"{tmp_path}/goods.csv: no text and no image of any item, but 3 columns are not used: name, "
+        f"category, picture. Name one with --item-text title=COLUMN (or brand, categories, "
+        f"description) for text; --item-text image=COLUMN for image"
+    ) in capsys.readouterr().out
+    prepare.main([*command, "--item-text", "title=name"])
+    output = capsys.readouterr().out
+    assert "no image of any item, but 2 columns are not used: category, picture." in output
+    prepare.main([*command, "--item-text", "title=name", "--modalities", "text"])
+    assert "not used" not in capsys.readouterr().out

@@ -1,6 +1,7 @@
 import datetime
 import gzip
 import sys
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -236,3 +237,12 @@ def test_an_empty_file_is_said_to_be_empty(tmp_path, name, content):
 
     with pytest.raises(InputError, match=f"{name}: .*it is empty"):
         read(tmp_path / name, scratch=tmp_path)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_a_disk_that_is_too_full_for_a_copy_in_utf8_is_named(tmp_path):
+    (tmp_path / "a.csv").write_bytes("a,b\nCafé,1\n".encode("cp1252"))
+    (tmp_path / "utf8-a.csv").symlink_to("/dev/full")
+
+    with pytest.raises(OSError, match="No space left on device: '.*utf8-a.csv'"):
+        scan_table(tmp_path / "a.csv", TextFormat(encoding="cp1252"), tmp_path)

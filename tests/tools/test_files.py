@@ -1,5 +1,6 @@
 """Files are written whole or not at all, by one process at a time."""
 
+import errno
 import os
 import sys
 
@@ -148,3 +149,22 @@ def test_a_name_of_the_greatest_length_can_be_written(tmp_path):
 
     assert path.read_bytes() == b"a\nb\n"
     assert os.listdir(tmp_path) == [path.name]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError("No space left on device (os error 28)"),  # of polars
+    ],
+)
+def test_the_error_of_a_full_disk_names_the_file(tmp_path, error):
+    def fill(path):
+        with whole_or_not(path):
+            raise error
+
+    with pytest.raises(OSError, match="No space left on device: '.*table'") as raised:
+        fill(tmp_path / "table")
+
+    assert raised.value.errno == errno.ENOSPC
+    assert list(tmp_path.iterdir()) == []

@@ -15,7 +15,7 @@ row.
 """
 
 from recbole_mm.prepare.commands.options import add_output, command_line, parser_of
-from recbole_mm.prepare.folders import refuse_unusable_name
+from recbole_mm.prepare.folders import refuse_unusable_name, require_writable_folders
 from recbole_mm.prepare.inputs import InputError
 from recbole_mm.tools.command_lines import path_argument
 
@@ -31,6 +31,7 @@ def main(arguments: list[str]) -> None:
         raise InputError(f"{args.folder}: no such folder.")
     name = args.name or args.folder.resolve().name
     refuse_unusable_name(name)
+    require_writable_folders(args.output, name)
     from recbole_mm.prepare.making import made_whole
 
     if args.layout == "missrec":

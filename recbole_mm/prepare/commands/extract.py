@@ -8,6 +8,7 @@
     recbole-mm extract Toys --encoder=encoders/Toys-tuned        # from recbole-mm tune-encoder
     recbole-mm extract Toys --modality audio=feats.npy --tokens=items.txt
     recbole-mm extract ToysSource ToysGames  # one space for both
+    recbole-mm extract ToysGames --like=ToysSource               # in the space that the other one has
 
 An encoder is a folder, or a model on the Hugging Face hub. A model that carries a configuration of
 sentence-transformers (modules.json: most E5, BGE, GTE, Qwen3-Embedding and MiniLM models, CLIP models
@@ -25,15 +26,25 @@ An interrupted run resumes: finished chunks stay in a hidden folder next to the 
 are complete, and are reused only for the same encoder, settings and input.
 """
 
-from recbole_mm.prepare.commands.options import add_fields, add_output, pairs, parser_of
+from recbole_mm.prepare.commands.options import (
+    MODALITIES,
+    add_fields,
+    add_like,
+    add_output,
+    pairs,
+    parser_of,
+)
 from recbole_mm.prepare.fields import TEXT_FIELDS
-from recbole_mm.prepare.folders import require_finished
+from recbole_mm.prepare.folders import require_finished, require_writable_folders
 from recbole_mm.tools.command_lines import path_argument
 
 OF_ENCODERS = ("--pooling", "--prompt", "--prompt-name")
 """Options that say how an encoder is used."""
 
-OF_MADE_FEATURES = ("--save-as", "--normalize", "--dimension", "--text-fields", "--batch-size")
+OF_RECORDED_FEATURES = ("--save-as", "--normalize", "--dimension", "--text-fields")
+"""Options that say how features are made, which feature files record."""
+
+OF_MADE_FEATURES = (*OF_RECORDED_FEATURES, "--batch-size")
 """Options that say how features are made."""
 
 
@@ -43,6 +54,7 @@ def read_arguments(arguments: list[str]):
     add_output(parser)
     add_fields(parser)
     parser.add_argument("--encoder", help="a model on the Hugging Face hub, or a folder [embedded]")
+    add_like(parser)
     parser.add_argument(
         "--modalities", nargs="+", help="text, image or both [both; text for a tuned encoder]"
     )
@@ -98,15 +110,27 @@ def read_arguments(arguments: list[str]):
     args.modality = pairs(args.modality)
     if any(not name.isidentifier() or not file for name, file in args.modality):
         parser.error("--modality takes NAME=FILE, as in audio=feats.npy")
-    if args.modality and args.encoder:
-        parser.error("--modality adds vectors of your own, --encoder creates them: give one")
+    _refuse_conflicts(parser, args)
+    return args
+
+
+def _refuse_conflicts(parser, args) -> None:
+    """Exit with a message if options exclude each other, or would have no effect."""
+    if args.modality and (args.encoder or args.like):
+        parser.error(
+            "--modality adds vectors of your own, --encoder and --like create them: give one"
+        )
+    if args.like and args.encoder:
+        parser.error("--like names the encoder of the features: omit --encoder")
     if args.modality:
         _refuse(
             parser, args, (*OF_ENCODERS, *OF_MADE_FEATURES), "--modality adds vectors as they are"
         )
+    elif args.like:
+        reason = "--like makes features as they were made"
+        _refuse(parser, args, (*OF_ENCODERS, *OF_RECORDED_FEATURES), reason)
     elif not args.encoder:
         _refuse(parser, args, OF_ENCODERS, "it needs --encoder")
-    return args
 
 
 def _refuse(parser, args, options: tuple[str, ...], reason: str) -> None:
@@ -120,7 +144,7 @@ def _refuse(parser, args, options: tuple[str, ...], reason: str) -> None:
 def main(arguments: list[str]) -> None:
     args = read_arguments(arguments)
     for name in args.names:
-        require_finished(args.output, name)
+        require_writable_folders(require_finished(args.output, name))
     from recbole_mm.prepare.prepared import PreparedDataset
 
     datasets = [PreparedDataset(args.output, name, vars(args)) for name in args.names]
@@ -130,6 +154,12 @@ def main(arguments: list[str]) -> None:
         for name, file in args.modality:
             for dataset in datasets:
                 add_ready_made(dataset, name, file, args.tokens)
+        return
+    if args.like:
+        from recbole_mm.prepare.alike import extract_like, ways_of
+
+        ways = ways_of(args.like, args.output, args.modalities or MODALITIES, args.device)
+        extract_like(datasets, ways, args.batch_size)
         return
     from recbole_mm.prepare.extract import extract, load_encoder
 

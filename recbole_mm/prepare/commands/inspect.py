@@ -7,7 +7,7 @@ each with its nearest neighbors by text and by picture features.
 """
 
 from recbole_mm.prepare.commands.options import add_fields, add_output, parser_of
-from recbole_mm.prepare.folders import require_finished
+from recbole_mm.prepare.folders import require_finished, require_writable_folders
 
 
 def main(arguments: list[str]) -> None:
@@ -16,7 +16,7 @@ def main(arguments: list[str]) -> None:
     add_output(parser)
     add_fields(parser)
     args = parser.parse_args(arguments)
-    require_finished(args.output, args.name)
+    require_writable_folders(require_finished(args.output, args.name))
     from recbole_mm.prepare.inspection import inspect
     from recbole_mm.prepare.prepared import PreparedDataset
 

@@ -8,7 +8,11 @@ Food:B00004W4UP are in row B00004W4UP of dataset/Food/Food.<modality>.npz.
 """
 
 from recbole_mm.prepare.commands.options import add_fields, add_output, command_line, parser_of
-from recbole_mm.prepare.folders import refuse_unusable_name, require_finished
+from recbole_mm.prepare.folders import (
+    refuse_unusable_name,
+    require_finished,
+    require_writable_folders,
+)
 from recbole_mm.tools.counts import counted
 
 
@@ -22,6 +26,7 @@ def main(arguments: list[str]) -> None:
     refuse_unusable_name(args.name)
     for domain in args.domains:
         require_finished(args.output, domain)
+    require_writable_folders(args.output, args.name)
     from recbole_mm.prepare.making import made_whole
     from recbole_mm.prepare.mix import mix
     from recbole_mm.prepare.prepared import PreparedDataset

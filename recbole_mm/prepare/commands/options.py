@@ -47,6 +47,17 @@ def add_encoder(parser) -> None:
     )
 
 
+def add_like(parser) -> None:
+    """Add ``--like`` to a parser or to a group of its options."""
+    parser.add_argument(
+        "--like",
+        metavar="DATASET|BUNDLE",
+        help="make features by the very encoder, for embedded features in the very space, of those of "
+        "a data set (its name or folder; also the one that is made again) or of a bundle from "
+        "recbole-mm export, so that a model trained on these reads the new ones",
+    )
+
+
 def add_fields(parser: argparse.ArgumentParser) -> None:
     """Add ``--USER_ID_FIELD`` and the like, named as in training."""
     for key, usual in FIELDS.items():

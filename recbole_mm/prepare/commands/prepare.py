@@ -5,6 +5,7 @@
     recbole-mm prepare Shop --user-column=customer --item-column=sku --time-column=ordered_at
     recbole-mm prepare Shop --separator=';' --encoding=cp1252 --time-format='%d.%m.%Y %H:%M'
     recbole-mm prepare Shop --keep price --keep color=main_color
+    recbole-mm prepare Shop --like=Shop              # tomorrow's tables, for the model of today
     recbole-mm prepare MicroLens-50k --layout=microlens --core=5    # also ninerec, pixelrec
 
 A folder holds interactions.csv (columns user, item and, optionally, rating, timestamp) and, as far
@@ -28,13 +29,14 @@ from pathlib import Path
 from recbole_mm.prepare.commands.options import (
     MODALITIES,
     add_encoder,
+    add_like,
     add_output,
     command_line,
     pairs,
     parser_of,
 )
 from recbole_mm.prepare.fields import FIELD_TYPES, ITEM_FIELDS, SECONDS_PER_UNIT
-from recbole_mm.prepare.folders import refuse_unusable_name
+from recbole_mm.prepare.folders import refuse_unusable_name, require_writable_folders
 from recbole_mm.prepare.formats import (
     PACKED,
     SEPARATORS,
@@ -63,6 +65,7 @@ KEPT = re.compile(
 
 def main(arguments: list[str]) -> None:
     args = read_arguments(arguments)
+    require_writable_folders(args.output, args.name)
     from recbole_mm.prepare.own_tables import prepare
 
     print(prepare(args).summary())
@@ -181,6 +184,7 @@ def _parser():
     )
     features = parser.add_argument_group("features")
     add_encoder(features)
+    add_like(features)
     features.add_argument("--no-features", action="store_true", help="tables only")
     return parser
 
@@ -193,7 +197,11 @@ def _check_features(args) -> None:
         raise InputError(f"{args.vectors}: no such file.")
     if args.vectors and _chooses_features(args):
         raise InputError(
-            "--vectors has the features: omit --encoder, --modalities and --no-features"
+            "--vectors has the features: omit --encoder, --like, --modalities and --no-features"
+        )
+    if args.like and (args.encoder or args.no_features):
+        raise InputError(
+            "--like names the encoder of the features: omit --encoder and --no-features"
         )
     if args.images and not args.images.is_dir():
         raise InputError(f"{args.images}: no such folder.")
@@ -261,12 +269,14 @@ def _look_into(args) -> None:
     if args.vectors is None and not _chooses_features(args) and vectors.is_file():
         args.vectors = vectors
         print(
-            f"{vectors}: its vectors are the features, unless --encoder, --modalities or --no-features is given"
+            f"{vectors}: its vectors are the features, unless --encoder, --like, --modalities or "
+            "--no-features is given"
         )
 
 
 def _chooses_features(args) -> bool:
-    return bool(args.no_features or args.encoder or args.modalities != list(MODALITIES))
+    chosen = args.no_features or args.encoder or args.like
+    return bool(chosen or args.modalities != list(MODALITIES))
 
 
 def _table_in(folder: Path, stem: str, required: bool = True) -> Path | None:
