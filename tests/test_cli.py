@@ -303,8 +303,11 @@ def test_data_that_leave_nothing_to_test_by_are_told(toy, tmp_path, caplog):
     path.write_text("\n".join([header, *two]) + "\n")
 
     Run(load_config("SASRec", None, (), toy))
+    assert "no validation or test targets: leave-one-out needs a user with three" in caplog.text
 
-    assert "has no validation or test targets" in caplog.text
+    caplog.clear()
+    Run(load_config("SASRec", None, (), {**toy, "eval_args": {"split": {"RS": [1, 0, 0]}}}))
+    assert "has no validation or test targets\n" in caplog.text
 
 
 def test_debug_shows_where_an_error_arose(capsys):

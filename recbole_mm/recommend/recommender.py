@@ -192,10 +192,11 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
             return write_serving_files(new, saved, train, index)
 
     def evaluate(self) -> dict:
-        """Metrics on the test targets with 95% intervals over users, which bundles then state.
+        """Metrics on the test targets with 95% intervals over users, which bundles then state; empty
+        if the split of the training has no test targets.
 
         Raises:
-            UserError: a bundle has no test targets.
+            UserError: a bundle has no data set.
         """
         from recbole_mm.recommend.evaluation import metrics_of_targets  # scipy's statistics
 
