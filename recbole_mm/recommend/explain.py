@@ -90,10 +90,11 @@ def explain(
 
     Args:
         recommender: trained model with its items.
-        history: external ids, in their order.
+        history: external ids, in their order unless there are times.
         k: number of items.
         filter_seen: whether to exclude the items of the history.
-        times: times of its events, unix seconds, in their order.
+        times: times of its events, unix seconds, which put them in order as in
+            :meth:`~recbole_mm.recommend.recommender.Recommender.recommend`.
 
     Raises:
         CatalogError: an item of the history is not in the catalog, ``k`` is too large, or the
@@ -107,6 +108,9 @@ def explain(
         given = f"{counted(len(ids), 'item', 'items')}, but {counted(len(times), 'time', 'times')}"
         raise CatalogError(f"{given}: each event needs both")
     seconds = None if times is None else np.array(times, dtype=np.float64)
+    if seconds is not None:
+        order = np.argsort(seconds, kind="stable")  # as in Histories.part
+        ids, seconds = ids[order], seconds[order]
     part = Part(pl.Series(["user"]), np.array([len(ids)]), ids, seconds)
     last = 0.0 if seconds is None else float(seconds.max())
     ranker = Ranker(model, catalog, k, filter_seen=filter_seen, request_time=last)

@@ -135,6 +135,26 @@ def test_times_and_the_items_of_the_history_count_as_in_recommend(opened):
         explain(recommender, history, 5, times=[1.0])
 
 
+@pytest.mark.parametrize("name", ["MMM4Rec-time", "UniSRec"])
+def test_times_put_the_events_in_order_as_in_recommend(name, opened):
+    import polars as pl
+
+    recommender = opened(name)
+    day = 86_400.0
+    history, times = ["i7", "i1", "i3", "i2"], [5 * day, day, day, 2 * day]  # a tie keeps its order
+    frame = pl.DataFrame({"user": ["u"], "items": [history], "timestamps": [times]})
+    expected = recommender.recommend(frame, k=5)
+
+    reasons = explain(recommender, history, 5, times=times)
+
+    assert [reason.item for reason in reasons] == expected["item"].to_list()
+    scores = [reason.score for reason in reasons]
+    assert scores == pytest.approx(expected["score"].to_list(), rel=1e-4)
+    ordered = explain(recommender, ["i1", "i3", "i2", "i7"], 5, times=sorted(times))
+    assert reasons == ordered
+    assert scores != [reason.score for reason in explain(recommender, history, 5)]
+
+
 def test_an_item_without_text_has_no_part_of_text(opened):
     recommender = opened("MMM4Rec", use_item_id=True)
     before = {reason.item: reason for reason in explain(recommender, ["i1", "i2"], 12)}
