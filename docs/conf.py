@@ -42,9 +42,9 @@ autodoc_inherit_docstrings = False  # those of torch and RecBole are theirs
 # Every role has to name something that exists (-n). Other libraries are not looked up, because that
 # would need a network.
 NOT_LOOKED_UP = """
-    _frozen_importlib _pickle abc argparse collections concurrent contextlib importlib logging multiprocessing pathlib pickle struct time types zipfile
-    PIL faiss gradio huggingface_hub hyperopt jinja2 markupsafe matplotlib np numpy onnxruntime optuna pandas pd pl polars ray recbole requests scipy
-    sentence_transformers sklearn torch transformers yaml
+    _frozen_importlib _pickle abc argparse collections concurrent contextlib importlib logging multiprocessing pathlib pickle socket struct time types zipfile
+    PIL fastapi faiss gradio huggingface_hub hyperopt jinja2 markupsafe matplotlib np numpy onnxruntime optuna pandas pd pl polars ray recbole requests scipy
+    sentence_transformers sklearn torch transformers uvicorn yaml
 """
 nitpick_ignore_regex = [
     (r"py:.*", rf"({'|'.join(NOT_LOOKED_UP.split())})\..*"),

@@ -32,6 +32,9 @@ COMMANDS = {
     "recommend": Command(
         "recbole_mm.recommend.command", "recommend items to any user with a trained model"
     ),
+    "similar": Command(
+        "recbole_mm.recommend.similar_command", "find the most similar items of each item"
+    ),
     "export": Command(
         "recbole_mm.recommend.export", "save a trained model as a bundle that can be shared"
     ),

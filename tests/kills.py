@@ -216,6 +216,7 @@ CASES = {
             make_histories,
             ["recommend", "--model=bundle", "--histories=today.jsonl", "--output=top.csv", "--k=3"],
         ),
+        Case("similar", make_histories, ["similar", "--model=bundle", "--output=similar.csv"]),
         Case("export", make_checkpoint, ["export", "model.pth", "bundle", "--overwrite"]),
         Case(
             "tune-encoder",

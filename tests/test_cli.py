@@ -261,13 +261,24 @@ def test_features_that_cannot_be_used_end_with_status_2(capsys, toy, tmp_path):
 
 
 @pytest.mark.parametrize("folder", ["saved", "log", "log_tensorboard"])
-def test_a_folder_that_cannot_be_written_is_refused_before_any_work(capsys, toy, tmp_path, folder):
+def test_a_folder_that_cannot_be_written_is_refused_with_a_fix_that_works(
+    capsys, toy, tmp_path, folder, monkeypatch
+):
     (tmp_path / folder).write_text("a file where a folder should be")
+    given = {"model": "Pop", **toy, "checkpoint_dir": tmp_path / "saved"}
 
-    message = fails(capsys, 2, *options(model="SASRec", **toy))
+    message = fails(capsys, 2, *options(**given))
 
     assert f"cannot write to the folder '{tmp_path / folder}'" in message
-    assert "--checkpoint_dir=FOLDER" in message
+    if folder == "saved":
+        assert "Give another folder with --checkpoint_dir=FOLDER" in message
+        given["checkpoint_dir"] = tmp_path / "elsewhere"
+    else:
+        assert f"Start in another folder: {folder}/ is always written" in message
+        assert "checkpoint_dir" not in message
+        (tmp_path / "elsewhere").mkdir()
+        monkeypatch.chdir(tmp_path / "elsewhere")
+    assert main(options(**given)) == 0
 
 
 def test_a_loss_that_is_not_a_number_ends_with_status_1(capsys, toy, tmp_path):
@@ -303,8 +314,11 @@ def test_data_that_leave_nothing_to_test_by_are_told(toy, tmp_path, caplog):
     path.write_text("\n".join([header, *two]) + "\n")
 
     Run(load_config("SASRec", None, (), toy))
+    assert "no validation or test targets: leave-one-out needs a user with three" in caplog.text
 
-    assert "has no validation or test targets" in caplog.text
+    caplog.clear()
+    Run(load_config("SASRec", None, (), {**toy, "eval_args": {"split": {"RS": [1, 0, 0]}}}))
+    assert "has no validation or test targets\n" in caplog.text
 
 
 def test_debug_shows_where_an_error_arose(capsys):

@@ -121,8 +121,8 @@ sys.platform = "win32"
 """
 MISSING = sorted(OF_ONE_SYSTEM - {"msvcrt", "posix", "winreg"})
 NOT_IMPORTED = (
-    "compare.ray_runs", "encoder_tuning.trainer", "recommend.ray_workers", "recommend.web_page",
-    "run.ray_cluster", "tuning.ray_search",
+    "compare.ray_runs", "encoder_tuning.trainer", "recommend.ray_workers", "recommend.web_app",
+    "recommend.web_page", "run.ray_cluster", "tuning.ray_search",
 )  # fmt: skip
 """Modules whose libraries, ray, datasets and gradio, have parts of their own for every system."""
 

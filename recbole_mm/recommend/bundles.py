@@ -1,5 +1,6 @@
 """A trained model as a bundle (:mod:`recbole_mm.transfer.bundle`), and back."""
 
+import math
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeGuard
@@ -144,7 +145,8 @@ def _is_interval(low, high) -> bool:
 
 
 def _is_number(value) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return is_number and math.isfinite(value)
 
 
 def _small(values: Tensor) -> Tensor:

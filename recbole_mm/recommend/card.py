@@ -121,13 +121,25 @@ def _metrics(described: dict) -> str:
         f"| validation | {metric.upper()} | {value:.4f} | |"
         for metric, value in facts.get("validation", {}).items()
     ]
-    if not rows:
-        return ""
     table = "\n".join(["| targets | metric | value | 95% interval |", "|---|---|---|---|", *rows])
-    return (
-        f"## Metrics\n\n{table}\n\nIntervals are bootstrapped over the test users of this trained model; they do "
-        f"not include the variance between seeds."
-    )
+    paragraphs = ["## Metrics", *([table] if rows else []), _about_test(facts.get("test"))]
+    return "\n\n".join(paragraphs)
+
+
+def _about_test(test: dict | None) -> str:
+    """What the metrics of the test are.
+
+    Args:
+        test: metrics, empty without test targets; ``None``: not tested.
+    """
+    if test:
+        return (
+            "Intervals are bootstrapped over the test users of this trained model; they do not include "
+            "the variance between seeds."
+        )
+    if test is None:
+        return "This model has not been tested."
+    return "This model has not been tested: the split of its training has no test targets."
 
 
 def _span(values: dict) -> str:

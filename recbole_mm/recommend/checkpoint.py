@@ -1,5 +1,6 @@
 """Opening a checkpoint: its rebuilt model, and the data set that it was trained on."""
 
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -284,6 +285,7 @@ def _as_trained(catalog: Catalog, recorded) -> Catalog:
 
 def _facts(checkpoint: Mapping, plain: dict, train: MultiModalDataset) -> dict:
     protocol = ("split", "order", "group_by", "mode")
+    score = float(checkpoint["best_valid_score"])  # infinite if nothing was validated
     return {
         "data": {
             "name": plain["dataset"],
@@ -292,7 +294,7 @@ def _facts(checkpoint: Mapping, plain: dict, train: MultiModalDataset) -> dict:
             "interactions": len(train.inter_feat if train.has_histories else train.events),
         },
         "protocol": {key: str(plain["eval_args"][key]) for key in protocol},
-        "validation": {plain["valid_metric"].lower(): float(checkpoint["best_valid_score"])},
+        "validation": {plain["valid_metric"].lower(): score} if math.isfinite(score) else {},
         "epoch": int(checkpoint["epoch"]) + 1,
         "training_data": well_formed(checkpoint.get("training_data")) or _on_disk(plain, train),
     }

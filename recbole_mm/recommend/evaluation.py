@@ -25,8 +25,9 @@ def ranks_of_targets(model, targets, batch_size: int) -> np.ndarray:
     """
     ranks = []
     size = min(batch_size, max(1, SCORES_AT_ONCE // model.n_items))
-    for rows in torch.arange(len(targets)).split(size):
-        batch = targets[rows].to(model.device)
+    everything = torch.arange(len(targets))
+    for first in range(0, len(targets), size):
+        batch = targets[everything[first : first + size]].to(model.device)
         scores = model.full_sort_predict(batch)
         scores[:, 0] = -torch.inf  # the padding item, as in RecBole's evaluation
         ranks.append(rank_by_counting(scores, batch[model.ITEM_ID]) + 1)

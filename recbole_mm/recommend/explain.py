@@ -1,7 +1,7 @@
 """Why items are recommended: what each modality and the ID add to a score, and which item of the
 history is nearest by each modality."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +13,7 @@ from recbole_mm.recommend.catalog import CatalogError
 from recbole_mm.recommend.histories import Part
 from recbole_mm.recommend.ranking import Ranker
 from recbole_mm.recommend.recommender import Recommender
+from recbole_mm.recommend.request import SOURCES
 from recbole_mm.tools.counts import counted
 
 REPEATS = "repeats"
@@ -38,11 +39,12 @@ class Reason(NamedTuple):
     Attributes:
         item: external id.
         title: title of the item, or ``None``.
-        score: score of the model.
+        score: score of the model, or the number of training interactions of a popular item.
+        source: ``model``, or ``popular`` if the history is empty.
         parts: contributions to the score from each modality, the ID (``id``), the neighbors of the
             history by a modality (``text neighbors``), the learned propensity to repeat items
-            (``repeats``), and modalities that the item lacks (``bias``); empty for a model that
-            does not report them.
+            (``repeats``), and modalities that the item lacks (``bias``); empty for a popular item
+            and for a model that does not report them.
         shares: size of each part as a share of the sum of their sizes.
         nearest: nearest item of the history by modality; omitted if the item lacks the modality.
         lacks: modalities that other items have, but not this one.
@@ -51,6 +53,7 @@ class Reason(NamedTuple):
     item: str
     title: str | None
     score: float
+    source: str
     parts: dict[str, float]
     shares: dict[str, float]
     nearest: dict[str, Nearest]
@@ -85,45 +88,56 @@ def explain(
     k: int,
     filter_seen: bool = False,
     times: Sequence[float] | None = None,
+    items: Iterable[str] | None = None,
+    exclude: Iterable[str] | None = None,
 ) -> list[Reason]:
-    """The ``k`` best items after a history, best first, with reasons.
+    """The ``k`` best items after a history, best first, with reasons; the most popular items after an
+    empty one.
 
     Args:
         recommender: trained model with its items.
-        history: external ids, in their order.
+        history: external ids, in their order unless there are times.
         k: number of items.
         filter_seen: whether to exclude the items of the history.
-        times: times of its events, unix seconds, in their order.
+        times: times of its events, unix seconds, which put them in order as in
+            :meth:`~recbole_mm.recommend.recommender.Recommender.recommend`.
+        items: external ids of the items that may be recommended; ``None``: all of the catalog.
+        exclude: external ids of items that are not recommended.
 
     Raises:
-        CatalogError: an item of the history is not in the catalog, ``k`` is too large, or the
-            numbers of times and items differ.
+        CatalogError: an item is not in the catalog, ``k`` is too large, or the numbers of times and
+            items of the history differ.
     """
     model, catalog = recommender.model, recommender.catalog
-    ids = catalog.ids_in_order(history, "history").numpy()
-    if len(ids) == 0:
-        raise CatalogError("the history is empty: choose at least one item")
-    if times is not None and len(times) != len(ids):
-        given = f"{counted(len(ids), 'item', 'items')}, but {counted(len(times), 'time', 'times')}"
-        raise CatalogError(f"{given}: each event needs both")
-    seconds = None if times is None else np.array(times, dtype=np.float64)
-    part = Part(pl.Series(["user"]), np.array([len(ids)]), ids, seconds)
-    last = 0.0 if seconds is None else float(seconds.max())
-    ranker = Ranker(model, catalog, k, filter_seen=filter_seen, request_time=last)
+    part = _part(catalog, history, times)
+    ranker = Ranker(
+        model,
+        catalog,
+        k,
+        None if items is None else catalog.ids(items, "items"),
+        None if exclude is None else catalog.ids(exclude, "exclude"),
+        filter_seen,
+        request_time=0.0 if part.times is None else float(part.times.max(initial=0.0)),
+    )
     ranked = ranker.rank(part)
     kept = ranked.item_id[0] > 0
     best, scores = ranked.item_id[0][kept], ranked.score[0][kept]
-    items = torch.from_numpy(best).to(model.device)
-    lacking = {m: ~model.present(m)[items] for m in model.modalities}
-    parts = _parts(model, ranker.batch(part, np.array([0])), items, lacking)
-    nearest = _nearest(model, catalog, torch.from_numpy(np.unique(ids)), items)
+    rows = torch.from_numpy(best).to(model.device)
+    lacking = {m: ~model.present(m)[rows] for m in model.modalities}
+    parts: list[dict[str, float]] = [{} for _ in best]
+    nearest = {}
+    if len(part.items):
+        parts = _parts(model, ranker.batch(part, np.array([0])), rows, lacking)
+        nearest = _nearest(model, catalog, torch.from_numpy(np.unique(part.items)), rows)
     some_have = [m for m in model.modalities if bool(model.present(m).any())]
     titles = [None] * len(best) if catalog.titles is None else catalog.titles.gather(best)
+    source = SOURCES[int(ranked.popular[0])]
     return [
         Reason(
             catalog.tokens[int(item)],
             title,
             float(score),
+            source,
             parts[place],
             _shares(parts[place]),
             {name: found[place] for name, found in nearest.items() if found[place]},
@@ -131,6 +145,22 @@ def explain(
         )
         for place, (item, title, score) in enumerate(zip(best, titles, scores, strict=True))
     ]
+
+
+def _part(catalog, history: Sequence[str], times: Sequence[float] | None) -> Part:
+    """The history of one user, in the order of its times."""
+    ids = catalog.ids_in_order(history, "history").numpy()
+    seconds = None
+    if times is not None:
+        if len(times) != len(ids):
+            given = (
+                f"{counted(len(ids), 'item', 'items')}, but {counted(len(times), 'time', 'times')}"
+            )
+            raise CatalogError(f"{given}: each event needs both")
+        seconds = np.array(times, dtype=np.float64)
+        order = np.argsort(seconds, kind="stable")  # as in Histories.part
+        ids, seconds = ids[order], seconds[order]
+    return Part(pl.Series(["user"]), np.array([len(ids)]), ids, seconds)
 
 
 def _parts(

@@ -144,12 +144,13 @@ class PartialOutput:
         if processes.is_first():
             table = pl.scan_parquet([pattern_of(self._files(n)[0]) for n in range(n_parts)])
             with disk_errors(self.path, self.hint), whole_or_not(self.path) as temporary:
-                _sink(table, self.path.suffix.lower(), temporary)
+                sink(table, self.path.suffix.lower(), temporary)
                 shutil.rmtree(self.folder, ignore_errors=True)
         processes.barrier()
 
 
-def _sink(table: pl.LazyFrame, suffix: str, path: Path) -> None:
+def sink(table: pl.LazyFrame, suffix: str, path: Path) -> None:
+    """Write a table in the format of a suffix: ``.parquet``, ``.jsonl``, ``.tsv`` or ``.csv``."""
     if suffix == ".parquet":
         table.sink_parquet(path)
     elif suffix == ".jsonl":

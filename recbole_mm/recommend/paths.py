@@ -1,10 +1,11 @@
 """Checks of what can be opened and written, before anything heavy is imported."""
 
+import glob
 import re
 from pathlib import Path
 
 from recbole_mm.tools.errors import UserError
-from recbole_mm.tools.files import require_writable
+from recbole_mm.tools.files import remove_abandoned, require_writable
 
 WRITTEN = (".parquet", ".csv", ".tsv", ".jsonl")
 
@@ -48,6 +49,7 @@ def require_new(path, overwrite: bool) -> Path:
     if path.is_dir():
         raise UserError(f"{path} is a folder; give a file as output")
     if path.exists() and not overwrite:
+        remove_abandoned(path.parent, glob.escape(path.name))  # of a writer killed at its very end
         raise UserError(f"{path} exists; give another output, or --overwrite to replace it")
     require_writable(path.parent, "Give another output")
     return path

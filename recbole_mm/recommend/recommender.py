@@ -192,10 +192,11 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
             return write_serving_files(new, saved, train, index)
 
     def evaluate(self) -> dict:
-        """Metrics on the test targets with 95% intervals over users, which bundles then state.
+        """Metrics on the test targets with 95% intervals over users, which bundles then state; empty
+        if the split of the training has no test targets.
 
         Raises:
-            UserError: a bundle has no test targets.
+            UserError: a bundle has no data set.
         """
         from recbole_mm.recommend.evaluation import metrics_of_targets  # scipy's statistics
 
@@ -331,17 +332,18 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
             return self.catalog
         return self.catalog._replace(titles=titles)
 
-    def similar_items(self, items, k: int = 10) -> pl.DataFrame:
+    def similar_items(self, items, k: int = 10, by: str | None = None) -> pl.DataFrame:
         """The nearest items by each modality and as the model sees them (``by``: ``fused``); see
         :func:`~recbole_mm.recommend.similar.similar_items`.
 
         Args:
             items: one or more external ids.
             k: number of neighbors per item.
+            by: one modality, or ``fused``; ``None``: by each of them.
         """
         self.require_multi_modal("similar items")
         asked = [items] if isinstance(items, str) else items
-        return similar_items(self.model, self.catalog, asked, k)
+        return similar_items(self.model, self.catalog, asked, k, by)
 
     def recommend(self, histories=None, k: int = 10, **options) -> pl.DataFrame:
         """The ``k`` best items of every user, after all events of the user.

@@ -39,12 +39,10 @@ def start_logging(config) -> None:
         UserError: a folder that the run writes to cannot be written.
     """
     tensorboard = ["log_tensorboard"] if config["tracker"] == "tensorboard" else []
-    for folder in ("log", *tensorboard, config["checkpoint_dir"]):
-        require_writable(
-            folder,
-            "Start in another folder (log/, log_tensorboard/ and saved/ are written to the working "
-            "directory) or give --checkpoint_dir=FOLDER",
-        )
+    for folder in ("log", *tensorboard):
+        fix = f"Start in another folder: {folder}/ is always written to the working directory"
+        require_writable(folder, fix)
+    require_writable(config["checkpoint_dir"], "Give another folder with --checkpoint_dir=FOLDER")
     root = logging.getLogger()
     if not processes.is_first():
         config["show_progress"] = False

@@ -23,7 +23,8 @@ def result_table(result: Result) -> str:
     valid, test = result.best_valid_result or {}, result.test_result or {}
     width = max((len(name) for name in (*valid, *test)), default=0)
     title = f"{result.model} on {result.dataset}{_said_of_time(result)}"
-    lines = [title, f"{'':{width}}    valid     test"]
+    heading = f"{'':{width}}    valid     test"
+    lines = [title, heading if valid or test else "no validation and no test targets"]
     for name in test or valid:
         row = [f"{part[name]:9.4f}" if name in part else f"{'-':>9}" for part in (valid, test)]
         lines.append(f"{name:{width}}{''.join(row)}")

@@ -81,9 +81,10 @@ def load_splits(config) -> Splits:
         splits = Splits(*data_preparation(config, dataset))
     config["train_batch_size"] = size
     if not any(map(len, splits[1:])):
+        leaves_one_out = "LS" in config["eval_args"]["split"]
+        reason = ": leave-one-out needs a user with three events" if leaves_one_out else ""
         getLogger().warning(
-            f"data set {config['dataset']!r} has no validation or test targets: leave-one-out "
-            f"needs a user with three events"
+            f"data set {config['dataset']!r} has no validation or test targets{reason}"
         )
     processes.split_batches(splits.train)
     return splits

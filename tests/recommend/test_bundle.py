@@ -156,6 +156,37 @@ def test_the_command_tests_the_model_and_writes_a_card(trained, toy, tmp_path, c
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["toy"]
 
 
+@pytest.mark.parametrize(
+    ("split", "is_validated"), [({"RS": [1, 0, 0]}, False), ({"LS": "valid_only"}, True)]
+)
+def test_a_model_without_test_targets_recommends_and_its_card_reports_no_test(
+    split, is_validated, trained, tmp_path
+):
+    checkpoint = trained("UniSRec", eval_args={"split": split}).result.checkpoint
+    folder = tmp_path / "b"
+
+    assert main(["recommend", f"--model={checkpoint}", "--output=top.csv", "--no-progress"]) == 0
+    assert main(["export", checkpoint, str(folder)]) == 0
+
+    assert len(pl.read_csv("top.csv")) == 40 * 10
+    card = (folder / "README.md").read_text()
+    assert "not been tested: the split of its training has no test targets" in card
+    assert ("| validation | NDCG@10 | 0." in card) == is_validated
+    assert "inf" not in card.partition("## Metrics")[2].partition("## Features")[0]
+    assert "Infinity" not in (folder / "config.json").read_text()
+    Recommender.from_pretrained(folder).save_pretrained(tmp_path / "again")
+    assert (tmp_path / "again" / "README.md").read_text() == card
+
+
+def test_a_card_reports_that_the_test_was_omitted(trained, tmp_path):
+    checkpoint = trained("UniSRec").result.checkpoint
+
+    assert main(["export", checkpoint, str(tmp_path / "b"), "--no-test"]) == 0
+
+    card = (tmp_path / "b" / "README.md").read_text()
+    assert "This model has not been tested.\n" in card and "bootstrapped" not in card
+
+
 def test_a_bundle_keeps_the_names_of_pictures_relative_to_their_folder(trained, toy, tmp_path):
     folder = Path(toy["data_path"], "toy")
     names = ["images/i0.png", str(tmp_path / "i1.png"), "../i2.png", *[""] * 9]
@@ -357,6 +388,7 @@ def test_deeply_nested_json_is_refused(bundle):
         {"data": {"name": 7}},
         {"test": {"x": {"value": "much"}}},
         {"test": {"x": {"value": 1.0, "low": 0.5}}},
+        {"validation": {"ndcg@10": float("-inf")}},
     ],
 )
 def test_facts_of_another_form_are_left_out_of_the_card(facts, bundle, tmp_path):
@@ -365,7 +397,8 @@ def test_facts_of_another_form_are_left_out_of_the_card(facts, bundle, tmp_path)
 
     Recommender.from_pretrained(bundle).save_pretrained(tmp_path / "again")
 
-    assert "The model ranks 12 items." in (tmp_path / "again" / "README.md").read_text()
+    card = (tmp_path / "again" / "README.md").read_text()
+    assert "The model ranks 12 items." in card and "| validation |" not in card
 
 
 def test_a_folder_that_is_not_a_bundle_is_refused(tmp_path):

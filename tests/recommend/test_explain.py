@@ -1,5 +1,6 @@
 """Why an item is recommended: the parts of its score, and the nearest items of the history."""
 
+import polars as pl
 import pytest
 import torch
 from small_models import SMALL
@@ -53,8 +54,6 @@ def test_the_parts_of_a_score_are_its_sum(name, settings, opened):
 
 
 def recommended(recommender, history, k):
-    import polars as pl
-
     frame = pl.DataFrame({"user": ["u"], "items": [history]})
     return recommender.recommend(frame, k=k)["item"].to_list()
 
@@ -93,7 +92,6 @@ def test_what_cannot_be_explained_is_an_error(opened):
     recommender = opened("UniSRec", use_item_id=False)
 
     for history, k, message in (
-        ([], 3, "empty"),
         (["i99"], 3, "not in the catalog"),
         (["i1"], 99, "k is 99"),
     ):
@@ -117,8 +115,6 @@ def test_what_a_switched_off_modality_leaves_is_called_bias(opened):
 
 
 def test_times_and_the_items_of_the_history_count_as_in_recommend(opened):
-    import polars as pl
-
     recommender = opened("MMM4Rec-time")
     history, times = ["i1", "i2", "i3"], [1.4e9, 1.4e9 + 86_400.0, 1.4e9 + 9 * 86_400.0]
     frame = pl.DataFrame({"user": ["u"], "items": [history], "timestamps": [times]})
@@ -133,6 +129,39 @@ def test_times_and_the_items_of_the_history_count_as_in_recommend(opened):
     assert scores != [reason.score for reason in without]
     with pytest.raises(CatalogError, match="3 items, but 1 time: "):
         explain(recommender, history, 5, times=[1.0])
+
+
+@pytest.mark.parametrize("times", [None, []])
+def test_after_no_event_the_most_popular_items_are_recommended(times, opened):
+    recommender = opened("UniSRec")
+    frame = pl.DataFrame({"user": ["u"], "items": [["ghost"]]})
+    some = {"items": ["i1", "i3", "i5", "i7"], "exclude": ["i3"]}
+    expected = recommender.recommend(frame, k=3, **some)
+
+    reasons = explain(recommender, [], 3, times=times, **some)
+
+    assert [reason.item for reason in reasons] == expected["item"].to_list()
+    assert [reason.score for reason in reasons] == expected["score"].to_list()
+    assert {reason.source for reason in reasons} == set(expected["source"]) == {"popular"}
+    assert all(reason.parts == reason.shares == reason.nearest == {} for reason in reasons)
+
+
+@pytest.mark.parametrize("name", ["MMM4Rec-time", "UniSRec"])
+def test_times_put_the_events_in_order_as_in_recommend(name, opened):
+    recommender = opened(name)
+    day = 86_400.0
+    history, times = ["i7", "i1", "i3", "i2"], [5 * day, day, day, 2 * day]  # a tie keeps its order
+    frame = pl.DataFrame({"user": ["u"], "items": [history], "timestamps": [times]})
+    expected = recommender.recommend(frame, k=5)
+
+    reasons = explain(recommender, history, 5, times=times)
+
+    assert [reason.item for reason in reasons] == expected["item"].to_list()
+    scores = [reason.score for reason in reasons]
+    assert scores == pytest.approx(expected["score"].to_list(), rel=1e-4)
+    ordered = explain(recommender, ["i1", "i3", "i2", "i7"], 5, times=sorted(times))
+    assert reasons == ordered
+    assert scores != [reason.score for reason in explain(recommender, history, 5)]
 
 
 def test_an_item_without_text_has_no_part_of_text(opened):

@@ -2,12 +2,12 @@
 
 import hashlib
 import json
+import re
 import shutil
 import socket
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from types import SimpleNamespace
 from urllib.parse import urlparse
 
 import polars as pl
@@ -16,6 +16,7 @@ import requests
 from PIL import Image
 
 from recbole_mm.cli import main
+from recbole_mm.recommend.listening import bound_socket, url_of
 from recbole_mm.recommend.recommender import Recommender
 from recbole_mm.recommend.thumbnails import Thumbnails
 from recbole_mm.run.run import run
@@ -62,71 +63,143 @@ def pictures(tmp_path):
 @pytest.fixture
 def address(recommender, pictures):
     """Of a running server."""
-    from recbole_mm.recommend.web_page import Service, launch, page_of
+    from recbole_mm.recommend.service import Service
+    from recbole_mm.recommend.web_app import app_of, serving
 
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    page = page_of(Service(recommender, pictures))
-    _, url, _ = launch(page, "127.0.0.1", port)
-    yield url.rstrip("/")
-    page.close()
+    service = Service(recommender, pictures)
+    with serving(app_of(service), bound_socket("127.0.0.1", 0)) as url:
+        yield url.rstrip("/")
 
 
-def call(address, *data):
-    """The answer of ``/recommend`` by plain HTTP: the name of the event, and its data."""
-    begun = requests.post(
-        f"{address}/gradio_api/call/recommend", json={"data": list(data)}, timeout=20
-    )
-    assert begun.status_code == 200, begun.text
-    event = begun.json()["event_id"]
-    answer = requests.get(f"{address}/gradio_api/call/recommend/{event}", timeout=20).text
-    name, _, text = answer.strip().partition("\n")
-    return name.removeprefix("event: "), text.removeprefix("data: ")
+def ask(address, **query):
+    """Status and content of the answer of ``/recommend``."""
+    answer = requests.post(f"{address}/recommend", json=query, timeout=20)
+    return answer.status_code, answer.json()
 
 
-def test_a_client_gets_what_the_recommender_recommends_and_why(address, recommender):
-    from gradio_client import Client
+def test_an_answer_over_http_is_what_the_recommender_recommends_and_why(address, recommender):
+    history, times = ["i1", "i2", "i5"], [3.0, 1.0, 2.0]
+    frame = pl.DataFrame({"user": ["u"], "items": [history], "timestamps": [times]})
+    offered, unwanted = [f"i{n}" for n in range(2, 10)], ["i6", "i7"]
+    some = {"items": offered, "exclude": unwanted, "filter_seen": True}
+    expected = recommender.recommend(frame, k=4, **some)
 
-    expected = recommender.recommend(pl.DataFrame({"user": ["u"], "items": [["i1", "i2"]]}), k=3)
+    status, answer = ask(address, history=history, times=times, k=4, **some)
+    _, by_title = ask(address, history=["thing 1", "i2", " Thing 5 "], times=times, k=4, **some)
+    _, by_text = ask(address, history=history, modalities=["text"])
 
-    client = Client(address, verbose=False, analytics_enabled=False)
-    rows = client.predict(["i1", "i2"], 3, None, api_name="/recommend")
-    by_title = client.predict(["thing 1", "i2"], 3, ["text", "image"], api_name="/recommend")
-    by_text = client.predict(["i1", "i2"], 3, ["text"], api_name="/recommend")
-    others = client.predict(["i1", "i2"], k=12, filter_seen=True, api_name="/recommend")
-
+    assert status == 200 and answer["unknown"] == []
+    rows = answer["recommended"]
     assert [row["item"] for row in rows] == expected["item"].to_list()
-    assert rows == by_title
+    scores = [row["score"] for row in rows]
+    assert scores == pytest.approx(expected["score"].to_list(), rel=1e-4)
+    assert by_title == answer
+    assert [row["title"] for row in rows] == [
+        HOSTILE if row["item"] == "i4" else f"Thing {row['item'][1:]}" for row in rows
+    ]
+    assert {row["source"] for row in rows} == {"model"}
     assert set(rows[0]["parts"]) == {"text", "image", "id"}
     assert set(rows[0]["nearest"]) == {"text", "image"}
-    assert set(by_text[0]["nearest"]) == {"text"}
-    assert len(others) == 10 and {"i1", "i2"}.isdisjoint(row["item"] for row in others)
+    assert set(by_text["recommended"][0]["nearest"]) == {"text"}
+    assert len(by_text["recommended"]) == 10
+
+
+def test_unknown_items_of_a_history_are_skipped_with_their_times_and_listed(address):
+    times = {"times": [3.0, 1.0, 2.0]}
+
+    _, answer = ask(address, history=["i1", 404, "i2"], **times)
+
+    _, expected = ask(address, history=["i1", "i2"], times=[3.0, 2.0])
+    assert answer == {**expected, "unknown": ["404"]}
+    status, refusal = ask(address, history=["i1", "thing_2"], strict=True)
+    assert (status, refusal) == (400, {"error": "no item 'thing_2' in the catalog."})
+
+
+@pytest.mark.parametrize("history", [None, [], ["nothing"]])
+def test_without_a_known_item_the_most_popular_ones_are_recommended(history, address, recommender):
+    expected = recommender.recommend(pl.DataFrame({"user": ["u"], "items": [["nothing"]]}), k=3)
+
+    status, answer = ask(address, history=history, k=3)
+
+    rows = answer["recommended"]
+    assert status == 200 and answer["unknown"] == (history or [])
+    assert [row["item"] for row in rows] == expected["item"].to_list()
+    assert [row["score"] for row in rows] == expected["score"].to_list()
+    assert {row["source"] for row in rows} == {"popular"}
+    assert all(row["parts"] == row["nearest"] == {} for row in rows)
+
+
+def test_the_server_reports_that_it_is_healthy(address):
+    answer = requests.get(f"{address}/health", timeout=20)
+
+    assert answer.status_code == 200
+    assert answer.json() == {"status": "ok", "model": "UniSRec", "items": 12}
 
 
 @pytest.mark.parametrize(
-    ("data", "message"),
+    ("query", "message"),
     [
-        ([["nothing"], 3, None], "no item 'nothing' in the catalog"),
-        ([[], 3, None], "the history is empty"),
-        ([["i1"], 1000, None], "k: give a number from 1 to 12"),
-        ([["i1"], "x", None], "k: give a number"),
-        ([["i1"], 3, ["sound"]], "no modality 'sound'"),
-        (["i1", 3, None], "history: give a list"),
-        ([[{"a": 1}], 3, None], "no item"),
-        ([["i1"] * 2000, 3, None], "at most 1000 items"),
-        ([], "history: give a list"),
-        ([["i1"], 3, None, "no"], "filter_seen: give true or false"),
-        ([["i1"], 3, None, False, ["noon"]], "times: give a list of unix seconds"),
-        ([["i1"], 3, None, False, [1.0, 2.0]], "1 item, but 2 times"),
+        ({"k": 1000}, "k is 1000, but there are 12 candidates"),
+        ({"k": 1001}, "k: give a whole number from 1 to 1000"),
+        ({"k": 2.5}, "k: give a whole number from 1 to 1000"),
+        ({"k": True}, "k: give a whole number"),
+        ({"k": "x"}, "k: give a whole number"),
+        ({"history": "i1"}, "history: give a list of at most 1000 items"),
+        ({"history": [{"a": 1}]}, "history: give a list"),
+        ({"history": ["i1"] * 1001}, "history: give a list of at most 1000 items"),
+        ({"modalities": ["sound"]}, "no modality 'sound'"),
+        ({"filter_seen": "no"}, "filter_seen: give true or false"),
+        ({"times": ["noon"]}, "times: give a list of unix seconds"),
+        ({"times": [float("nan")]}, "times: give a list of unix seconds"),
+        ({"times": [1.0, 2.0]}, "1 item, but 2 times: each event needs both"),
+        ({"items": ["i1", "ghost"]}, "items: not in the catalog of 12 items: 1 of 2, e.g. ['ghost']"),
+        ({"items": ["i1", "i2"]}, "k is 10, but there are 2 candidates"),
+        ({"exclude": "i1"}, "exclude: give a list of ids"),
+        ({"exlude": ["i1"]}, "unknown key 'exlude' (did you mean 'exclude'?)"),
+    ],
+)  # fmt: skip
+def test_a_query_that_cannot_be_answered_gets_a_message(query, message, address, capfd):
+    content = json.dumps({"history": ["i1"], **query})  # requests refuses NaN
+
+    answer = requests.post(f"{address}/recommend", data=content, timeout=20)
+
+    assert answer.status_code == 400
+    assert message in answer.json()["error"]
+    assert "".join(capfd.readouterr()) == ""
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "message"),
+    [
+        (b"", 400, "the request is not JSON ("),
+        (b"{", 400, "the request is not JSON ("),
+        (b"\xff", 400, "the request is not JSON ("),
+        (b"[" * 100_000, 400, "the request is not JSON ("),
+        (b"[]", 400, "give a JSON object with some of the keys history, k, "),
+        (b" " * 4_000_001, 413, "the request is larger than 4,000,000 bytes"),
     ],
 )
-def test_input_that_cannot_be_used_gets_a_message(address, capfd, data, message):
-    name, text = call(address, *data)
+def test_a_request_that_is_no_query_gets_a_message(content, status, message, address, capfd):
+    answer = requests.post(f"{address}/recommend", data=content, timeout=20)
 
-    assert name == "error"
-    assert message in json.loads(text)["error"]
-    assert "Traceback" not in text + "".join(capfd.readouterr())
+    assert answer.status_code == status
+    assert answer.json()["error"].startswith(message)
+    assert "".join(capfd.readouterr()) == ""
+
+
+def test_a_failure_of_the_model_is_an_answer_too(address, recommender):
+    def user_vectors(*_):
+        raise RuntimeError("of the model")
+
+    for parameter in recommender.model.parameters():
+        parameter.data.fill_(float("nan"))
+    status, answer = ask(address, history=["i1"])
+    assert status == 500 and "are not numbers" in answer["error"]
+
+    recommender.model.user_vectors = user_vectors
+    status, answer = ask(address, history=["i1"])
+    expected = "the server has failed; its console has the reason"
+    assert (status, answer) == (500, {"error": expected})
 
 
 def test_no_file_is_sent(address, pictures, tmp_path):
@@ -148,7 +221,7 @@ def test_no_file_is_sent(address, pictures, tmp_path):
 @pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
 def test_a_click_shows_titles_pictures_and_reasons(address, recommender, tmp_path):
     sync_api = pytest.importorskip("playwright.sync_api")
-    from recbole_mm.recommend.web_page import Service
+    from recbole_mm.recommend.service import Service
 
     messages, hosts = [], set()
     with sync_api.sync_playwright() as playwright:
@@ -173,6 +246,15 @@ def test_a_click_shows_titles_pictures_and_reasons(address, recommender, tmp_pat
         page.screenshot(path=screenshot, full_page=True)
         assert screenshot.stat().st_size > 10_000
 
+        page.get_by_role("combobox").fill("nobody")
+        page.keyboard.press("Enter")
+        page.get_by_role("button", name="Recommend").click()
+        page.wait_for_selector("#result [role=alert]")
+        assert "no item 'nobody' in the catalog" in page.locator("#result").inner_text()
+        assert cards.count() == 0
+        page.get_by_role("combobox").press("Backspace")
+        page.keyboard.press("Escape")
+
         page.get_by_label("Exclude the items of the history").check()
         page.get_by_label("image", exact=True).uncheck()
         page.get_by_role("button", name="Recommend").click()
@@ -185,7 +267,7 @@ def test_a_click_shows_titles_pictures_and_reasons(address, recommender, tmp_pat
 
 
 def test_titles_and_pictures_of_a_checkpoint_are_those_of_its_data_set(trained, toy):
-    from recbole_mm.recommend.web_page import Service
+    from recbole_mm.recommend.service import Service
 
     folder = Path(toy["data_path"], "toy")
     rows = ["item_id:token\ttitle:token_seq\timage:token"]
@@ -197,7 +279,7 @@ def test_titles_and_pictures_of_a_checkpoint_are_those_of_its_data_set(trained, 
     service = Service(Recommender.from_pretrained(checkpoint, device="cpu"))
 
     assert service.label("i3") == "Thing 3 (i3)"
-    assert service.item("thing 3") == "i3"
+    assert service.find("thing 3") == "i3"
     assert service.thumbnails["i3"].startswith("data:image/jpeg;base64,")
     assert service.thumbnails["i4"] is None  # named, and not there
 
@@ -266,7 +348,8 @@ def test_a_folder_without_pictures_of_the_items_is_named(named_bundle, tmp_path,
 
 
 def test_a_card_tells_what_its_item_lacks_and_what_bias_is(trained):
-    from recbole_mm.recommend.web_page import Service, page_of
+    from recbole_mm.recommend.service import Service
+    from recbole_mm.recommend.web_page import page_of
 
     checkpoint = trained("MMM4Rec", use_item_id=True).result.checkpoint
     recommender = Recommender.from_pretrained(checkpoint, device="cpu")
@@ -287,21 +370,34 @@ def test_a_card_tells_what_its_item_lacks_and_what_bias_is(trained):
     assert "no text" not in text and "nearest in the history" not in text
 
 
+def test_an_error_and_an_empty_history_replace_what_the_page_shows(recommender):
+    from recbole_mm.recommend.service import Service
+    from recbole_mm.recommend.web_page import page_of
+
+    (show,) = (each.fn for each in page_of(Service(recommender)).fns.values() if each.fn)
+
+    error = show(["i1", "<b>"], 3, ["text"], False)
+    assert error == '<p role="alert">no item &#x27;&lt;b&gt;&#x27; in the catalog.</p>'
+    popular = show([], 3.0, ["text"], False)
+    assert popular.startswith("<h3>The most popular items, as the history is empty</h3>")
+    assert popular.count("data-item=") == 3
+    assert show(["i1"], 3, ["text"], False).startswith("<h3>History</h3>")
+
+
 def test_ctrl_c_ends_the_command_as_it_ends_others(recommender, tmp_path, monkeypatch, capsys):
-    def interrupt(_):
+    def interrupt():
         raise KeyboardInterrupt
 
     recommender.export(tmp_path / "bundle")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    monkeypatch.setattr("recbole_mm.recommend.web_page.time", SimpleNamespace(sleep=interrupt))
+    monkeypatch.setattr("recbole_mm.recommend.web_app.wait", interrupt)
 
-    assert main(["serve", str(tmp_path / "bundle"), f"--port={port}"]) == 130
+    assert main(["serve", str(tmp_path / "bundle"), "--port=0"]) == 130
 
     captured = capsys.readouterr()
-    assert captured.out == f"http://127.0.0.1:{port}/ (end with Ctrl-C)\n"
-    assert "interrupted" in captured.err
+    address = re.fullmatch(r"(http://127.0.0.1:\d+/) \(end with Ctrl-C\)\n", captured.out)[1]
+    assert captured.err == "recbole-mm: error: interrupted\n"
+    with pytest.raises(requests.ConnectionError):
+        requests.get(address, timeout=20)
 
 
 def test_the_demo_trains_without_its_log_on_the_console(monkeypatch, capfd):
@@ -319,17 +415,41 @@ def test_the_demo_trains_without_its_log_on_the_console(monkeypatch, capfd):
     assert captured.err == ""
 
 
-def test_a_port_that_is_in_use_is_named(recommender, tmp_path, capsys):
-    recommender.export(tmp_path / "bundle")
+def test_a_port_that_is_in_use_is_named(capfd):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
 
-        assert main(["serve", str(tmp_path / "bundle"), f"--port={port}"]) == 2
+        assert main(["serve", "demo", f"--port={port}"]) == 2
 
-    message = f"cannot listen on 127.0.0.1:{port}: the port is in use, or the address does not belong to this machine"
-    assert message in capsys.readouterr().err
+    message = f"cannot listen on 127.0.0.1:{port}: the port is in use; give another --port\n"
+    assert capfd.readouterr().err == f"recbole-mm: error: {message}"
+
+
+@pytest.mark.parametrize("port", [-1, 65_536, 99_999])
+def test_a_port_is_a_number_of_16_bits(port, capsys):
+    assert main(["serve", "demo", f"--port={port}"]) == 2
+
+    expected = f"--port={port}: give a number from 1 to 65535, or 0 for any free port\n"
+    assert capsys.readouterr().err == f"recbole-mm: error: {expected}"
+
+
+@pytest.mark.parametrize(
+    "host", ["192.0.2.7", "no-such-host.invalid", "a" * 70, "..", "2001:db8::1"]
+)
+def test_a_host_that_is_not_this_machine_is_named(host, capfd):
+    assert main(["serve", "demo", f"--host={host}"]) == 2
+
+    reason = "the address does not belong to this machine; give another --host\n"
+    expected = f"recbole-mm: error: cannot listen on {host}:7860: {reason}"
+    assert capfd.readouterr().err == expected
+
+
+@pytest.mark.parametrize(("host", "name"), [("0.0.0.0", "localhost"), ("127.0.0.1", "127.0.0.1")])
+def test_an_address_is_one_that_a_browser_opens(host, name):
+    with bound_socket(host, 0) as bound:
+        assert url_of(bound) == f"http://{name}:{bound.getsockname()[1]}/"
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,14 @@ def test_an_index_finds_items_by_all_their_modalities_and_never_removed_ones(
     assert search.best(user, 5).tolist() == order[:5].tolist()
 
 
+@pytest.mark.slow
+def test_a_model_that_is_trained_on_all_events_is_served_without_torch(exported, capsys):
+    folder = exported("UniSRec", "--index=exact", eval_args={"split": {"RS": [1, 0, 0]}})
+
+    assert (folder / "onnx" / "encoder.onnx").is_file()
+    assert "the same 10 best items for 40 of 40 histories" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("history", [[], ["ghost", "nobody"]])
 def test_the_server_without_torch_names_an_item_that_it_knows(history, exported, repository):
     folder = exported("UniSRec", "--onnx")

@@ -3,6 +3,7 @@ import dataclasses
 import pytest
 
 from recbole_mm.run.result import START, Result, still_rises
+from recbole_mm.run.result_tables import result_table
 from recbole_mm.tools.errors import UserError
 from recbole_mm.tools.files import write_json
 
@@ -35,6 +36,13 @@ def test_a_result_that_is_saved_is_read_back_equal(tmp_path):
     RESULT.save(tmp_path / "result.json")
 
     assert Result.load(tmp_path / "result.json") == RESULT
+
+
+def test_the_table_of_a_run_without_targets_has_no_columns_of_metrics():
+    without = dataclasses.replace(RESULT, best_valid_score=None, best_valid_result=None)
+
+    assert "valid     test" in result_table(RESULT)
+    assert result_table(without).splitlines()[1] == "no validation and no test targets"
 
 
 def test_a_result_cannot_be_changed():
