@@ -85,16 +85,27 @@ class Histories:
             A user without events has a row whose ``item_id`` is null.
         n_users: number of users.
         origin: name of the table in messages.
+        not_read: other columns of a table that has one event per row and no times; ``None``: the
+            events have an order of their own.
     """
 
     events: pl.LazyFrame
     n_users: int
     origin: str
+    not_read: tuple[str, ...] | None = None
 
     @property
     def has_time(self) -> bool:
         """Whether the events have times."""
         return "time" in self.events.collect_schema()
+
+    def is_in_order_of_rows(self) -> bool:
+        """Whether only the order of the table's rows is known of some user's events."""
+        if self.not_read is None:
+            return False
+        of_user = self.events.group_by("place").agg(pl.col("item_id").count())
+        most = of_user.select(pl.col("item_id").max()).collect(engine="streaming").item()
+        return (most or 0) > 1
 
     def last_time(self) -> float:
         """Time of the latest event of these users; 0 without times or events."""
@@ -171,17 +182,18 @@ def read_histories(
     """
     origin = str(source) if isinstance(source, (str, Path)) else "the frame of histories"
     if scratch is None:
-        events, n_users = _read(source, tokens, form, users, origin, _in_memory, stored)
-        return Histories(events, n_users, origin)
+        events, *facts = _read(source, tokens, form, users, origin, _in_memory, stored)
+        return Histories(events, facts[0], origin, facts[1])
 
     def on_disk(events: pl.LazyFrame) -> None:
         with disk_errors(scratch):
             events.sink_parquet(scratch)
 
-    n_users = None
+    facts = []
     if processes.is_first():
-        _, n_users = _read(source, tokens, form, users, origin, on_disk, stored)
-    return Histories(pl.scan_parquet(pattern_of(scratch)), processes.of_first(n_users), origin)
+        _, *facts = _read(source, tokens, form, users, origin, on_disk, stored)
+    n_users, not_read = processes.of_first(facts)
+    return Histories(pl.scan_parquet(pattern_of(scratch)), n_users, origin, not_read)
 
 
 def _in_memory(events: pl.LazyFrame) -> pl.LazyFrame:
@@ -189,13 +201,15 @@ def _in_memory(events: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def _read(source, tokens: pl.Series, form: TableForm, users, origin: str, keep: Callable, stored):
-    """The result of ``keep`` for the events, and the number of users."""
+    """The result of ``keep`` for the events, the number of users, and :attr:`Histories.not_read`."""
     ids = pl.LazyFrame({"item": tokens[1:], "item_id": np.arange(1, len(tokens), dtype=np.int32)})
     with (
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
         reading(origin, form.text),
     ):
-        events = _explode(open_table(source, form, folder), form, origin)
+        table = open_table(source, form, folder)
+        columns = _columns_of(table.collect_schema(), form, origin)
+        events = _explode(table, columns, form, origin)
         _check_rows(events, origin)
         events = events.join(ids, on="item", how="left")
         known = pl.when(pl.col("item").is_not_null()).then(pl.col("item_id").fill_null(0))
@@ -207,7 +221,7 @@ def _read(source, tokens: pl.Series, form: TableForm, users, origin: str, keep: 
                 users = asked.collect(engine="streaming")["user"].to_list()
             events = _after_stored(events, _events_of_dataset(stored, tokens), origin)
         placed, n_users = _placed(events, users)
-        return keep(placed), n_users
+        return keep(placed), n_users, columns.not_read
 
 
 def _after_stored(events: pl.LazyFrame, stored: pl.LazyFrame, origin: str) -> pl.LazyFrame:
@@ -267,9 +281,25 @@ def _refuse_histories(train) -> None:
         )
 
 
-def _explode(table: pl.LazyFrame, form: TableForm, origin: str) -> pl.LazyFrame:
-    """One row per event: ``user``, ``item``, ``row`` and, if there are any, ``time``."""
-    schema = table.collect_schema()
+class _Columns(NamedTuple):
+    """The columns of a table of histories, and what a row is.
+
+    Attributes:
+        user: name of the column of users.
+        item: name of the column of items.
+        time: name of the column of times; ``None``: there is none.
+        lists: whether a row is a whole history.
+        not_read: see :class:`Histories`.
+    """
+
+    user: str
+    item: str
+    time: str | None
+    lists: bool
+    not_read: tuple[str, ...] | None
+
+
+def _columns_of(schema: pl.Schema, form: TableForm, origin: str) -> _Columns:
     names = schema.names()
     user = column_of(names, "user", form, origin)
     item = column_of(names, "item", form, origin)
@@ -279,6 +309,14 @@ def _explode(table: pl.LazyFrame, form: TableForm, origin: str) -> pl.LazyFrame:
     lists = has_lists or item in NAMES_OF_LISTS if form.lists is None else form.lists
     if has_lists and not lists:
         raise TableError(f"{origin}: column {item!r} has lists: a row is a whole history")
+    others = tuple(name for name in names if name not in (user, item))
+    return _Columns(user, item, time, lists, None if time or lists else others)
+
+
+def _explode(table: pl.LazyFrame, columns: _Columns, form: TableForm, origin: str) -> pl.LazyFrame:
+    """One row per event: ``user``, ``item``, ``row`` and, if there are any, ``time``."""
+    user, item, time, lists, _ = columns
+    schema = table.collect_schema()
     picked = [as_tokens(user, schema[user]).alias("user"), pl.col(item).alias("item")]
     picked += [pl.col(time).alias("timestamp")] if time else []
     table = table.select(picked).with_row_index("line")

@@ -303,6 +303,16 @@ def _report_unranked_items(model, n_ranked: int, k: int) -> None:
 
 
 def _report_missing_times(model, histories: Histories) -> None:
+    if histories.is_in_order_of_rows():
+        others = ", ".join(map(repr, histories.not_read or ()))
+        fix = (
+            f" If one of its other columns, {others}, has the times, name it with --time-column (in "
+            f"Python TableForm(time=...))"
+        )
+        logger.warning(
+            f"{histories.origin}: no times; the order of its rows is taken as the order of events."
+            f"{fix if others else ''}"
+        )
     if model.use_time and not histories.has_time:
         logger.warning(
             f"{histories.origin} has no times, which {type(model).__name__} reads (use_time: True): "

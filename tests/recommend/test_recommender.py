@@ -349,6 +349,32 @@ def test_a_model_with_time_says_what_it_does_without(trained, toy, caplog):
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
+@pytest.mark.parametrize(
+    ("columns", "users", "is_reported"),
+    [
+        (
+            ["item", "ordered_at", "shop"],
+            ["a", "a"],
+            "its other columns, 'ordered_at', 'shop', has",
+        ),
+        (["item", "ordered_at"], ["a", "b"], ""),  # one event each
+        (["item", "timestamp"], ["a", "a"], ""),
+        (["items", "ordered_at"], ["a", "b"], ""),  # a row is a whole history
+    ],
+)
+def test_rows_that_are_read_as_the_order_of_events_are_reported(
+    columns, users, is_reported, recommender, caplog
+):
+    values = {"item": ["i1", "i2"], "items": [["i1", "i2"], ["i3"]]}
+    given = {name: values.get(name, ["2024-05-02", "2024-05-01"]) for name in columns}
+
+    recommender.recommend(pl.DataFrame({"user": users, **given}))
+
+    assert is_reported in caplog.text
+    assert ("no times; the order of its rows is taken" in caplog.text) == bool(is_reported)
+    assert ("name it with --time-column" in caplog.text) == bool(is_reported)
+
+
 ONE = pl.DataFrame({"user": ["a"], "item": ["i1"]})
 
 
