@@ -177,7 +177,8 @@ def read_histories(
 
     Raises:
         TableError: a column is missing, only one of table and ``stored`` has times, a row has no
-            user or a malformed time, a user has two rows of lists, or ``users`` has duplicates.
+            user or a malformed time, a user has two rows of lists, ``users`` has duplicates, or the
+            catalog has none of the items.
         InputError: the file cannot be read.
     """
     origin = str(source) if isinstance(source, (str, Path)) else "the frame of histories"
@@ -215,6 +216,7 @@ def _read(source, tokens: pl.Series, form: TableForm, users, origin: str, keep: 
         known = pl.when(pl.col("item").is_not_null()).then(pl.col("item_id").fill_null(0))
         unknown = pl.when(known == 0).then(pl.col("item"))
         events = events.with_columns(item_id=known, unknown=unknown).drop("item")
+        _refuse_other_catalog(events, tokens, origin)
         if stored is not None:
             if users is None:  # in the order of the table
                 asked = events.select("user").unique(maintain_order=True)
@@ -222,6 +224,23 @@ def _read(source, tokens: pl.Series, form: TableForm, users, origin: str, keep: 
             events = _after_stored(events, _events_of_dataset(stored, tokens), origin)
         placed, n_users = _placed(events, users)
         return keep(placed), n_users, columns.not_read
+
+
+def _refuse_other_catalog(events: pl.LazyFrame, tokens: pl.Series, origin: str) -> None:
+    """Refuse items of which the catalog has none: they are written differently, or are no items."""
+    item = pl.col("item_id")
+    counts = events.select((item > 0).sum().alias("known"), item.count())
+    n_known, n_events = counts.collect(engine="streaming").row(0)
+    if n_known or not n_events:
+        return
+    items = events.select(pl.col("unknown").drop_nulls().unique().sort())
+    unknown = items.collect(engine="streaming").to_series()
+    raise TableError(
+        f"{origin}: the catalog has none of its {counted(len(unknown), 'item', 'items')}; they look like "
+        f"{unknown[:SHOWN].to_list()}, those of the catalog like {tokens[1 : SHOWN + 1].to_list()}. "
+        f"Write them like those of the catalog, or name another column with --item-column (in Python "
+        f"TableForm(item=...)); new items are added with --new-items (in Python add_items)"
+    )
 
 
 def _after_stored(events: pl.LazyFrame, stored: pl.LazyFrame, origin: str) -> pl.LazyFrame:

@@ -236,9 +236,9 @@ def test_users_without_a_known_event_get_the_most_popular_items(trained):
     run = trained("UniSRec")
     counts = run.splits.train._dataset.item_counts()
     recommender = Recommender.from_pretrained(run.result.checkpoint)
-    histories = pl.DataFrame({"user": ["new", "other"], "items": [[], ["unheard of"]]})
+    histories = {"user": ["new", "other", "known"], "items": [[], ["unheard of"], ["i1"]]}
 
-    table = recommender.recommend(histories, k=3)
+    table = recommender.recommend(histories, k=3, users=["new", "other"])
 
     order = counts[1:].argsort(descending=True, stable=True)[:3] + 1
     assert table["item"].to_list() == recommender.catalog.tokens[order.tolist()].to_list() * 2
@@ -411,6 +411,11 @@ ONE = pl.DataFrame({"user": ["a"], "item": ["i1"]})
         (ONE, {"items": "i1.txt"}, "items is a text"),
         (ONE, {"result_columns": {"users": "x"}}, r"\['users'\] are not among user, item"),
         (ONE, {"result_columns": {"user": "item"}}, "two columns would have the same name"),
+        (
+            pl.DataFrame({"user": ["a"] * 2, "item": ["1.0", "2.0"]}),
+            {"stored_events": True},
+            r"none of its 2 items; they look like \['1.0', '2.0'\], those of the catalog like \['i0', ",
+        ),
         ("no.csv", {}, "no.csv"),
         ({}, {}, r"no column of users: name it with --user-column .* The table has \[\]"),
         ([("a", ["i1"])], {}, "'list' is not a table: give the path of a file"),
