@@ -94,7 +94,7 @@ def open_recommender(options, form, device=None):
     recommender = Recommender.from_pretrained(
         options.model, device=device, data_path=options.data_path
     )
-    change_items(recommender, options, form)
+    change_items(recommender, options, form, options.strict)
     return recommender
 
 

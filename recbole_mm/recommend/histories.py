@@ -5,6 +5,7 @@ list of items, list of times). In a csv or tsv, a list is a cell of JSON (``["a"
 items separated by blanks.
 """
 
+import logging
 import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ import polars as pl
 
 from recbole_mm.prepare.interactions import as_tokens
 from recbole_mm.prepare.table_files import reading
-from recbole_mm.prepare.times import unix_seconds
+from recbole_mm.prepare.times import NAME_THEM, impossible_times, unix_seconds
 from recbole_mm.recommend.disk import disk_errors
 from recbole_mm.recommend.tables import (
     NAMES_OF_LISTS,
@@ -32,6 +33,7 @@ from recbole_mm.tools.counts import counted
 from recbole_mm.tools.path_patterns import pattern_of
 
 KEPT = ("user", "row", "item_id", "time", "unknown")
+logger = logging.getLogger(__name__)
 
 
 class Part(NamedTuple):
@@ -169,7 +171,8 @@ def read_histories(
         tokens: external ids of the catalog's items, ``(n_items,)``, the padding item first.
         form: columns and format of the table.
         users: external ids of the requested users, in their order, including those without a row in
-            the table; ``None``: all users of the table, in the order of their first row.
+            the table; of duplicates, the first one counts. ``None``: all users of the table, in the
+            order of their first row.
         scratch: file for the events, which the first process writes and all read; ``None`` keeps
             them in memory.
         stored: data set, as for :func:`histories_of_dataset`, whose events of the same users come
@@ -177,8 +180,8 @@ def read_histories(
 
     Raises:
         TableError: a column is missing, only one of table and ``stored`` has times, a row has no
-            user or a malformed time, a user has two rows of lists, ``users`` has duplicates, or the
-            catalog has none of the items.
+            user or a malformed time, a user has two rows of lists, or the catalog has none of the
+            items.
         InputError: the file cannot be read.
     """
     origin = str(source) if isinstance(source, (str, Path)) else "the frame of histories"
@@ -255,8 +258,23 @@ def _after_stored(events: pl.LazyFrame, stored: pl.LazyFrame, origin: str) -> pl
     users = events.select("user").unique()
     n_stored = stored.select(pl.len()).collect().item()
     same = stored.join(users, on="user", how="semi")
+    if all(has_time):
+        events = _without_stored(events, same, origin)
     later = events.with_columns(row=pl.col("row") + n_stored)
     return pl.concat([same, later], how="diagonal_relaxed")
+
+
+def _without_stored(events: pl.LazyFrame, stored: pl.LazyFrame, origin: str) -> pl.LazyFrame:
+    """The events that are not among the stored ones, in user, item and time."""
+    event = ["user", "item_id", "time"]
+    again = events.join(stored, on=event, how="semi").select(pl.len())
+    n_again = again.collect(engine="streaming").item()
+    if n_again:
+        logger.warning(
+            f"{origin}: {counted(n_again, 'event is', 'events are')} in the data set of the training, "
+            f"too (the same user, item and time), and counted once"
+        )
+    return events.join(stored, on=event, how="anti")
 
 
 def histories_of_dataset(train, tokens: pl.Series, users=None) -> Histories:
@@ -383,39 +401,37 @@ def _refuse_duplicate_users(table: pl.LazyFrame, origin: str) -> None:
     if hashes.n_unique() == len(hashes):
         return
     again = table.group_by("user").len().filter(pl.col("len") > 1).sort("user")
-    _refuse_duplicates(again.collect(engine="streaming")["user"].to_list(), origin)
-
-
-def _refuse_duplicates(users: list, origin: str) -> None:
-    if users:
-        raise TableError(
-            f"{origin}: {counted(len(users), 'duplicate user', 'duplicate users')}, e.g. "
-            f"{users[:SHOWN]}; keep one row per user"
-        )
+    users = again.collect(engine="streaming")["user"].to_list()
+    raise TableError(
+        f"{origin}: {counted(len(users), 'duplicate user', 'duplicate users')}, e.g. {users[:SHOWN]}; "
+        f"keep one row per user"
+    )
 
 
 def _check_rows(events: pl.LazyFrame, origin: str) -> None:
     bad = {"no user": pl.col("user").fill_null("") == ""}
     if "time" in events.collect_schema():
-        bad["no time that can be read"] = pl.col("item").is_not_null() & ~(
-            pl.col("time").is_finite().fill_null(False)
-        )
+        is_time = pl.col("time").is_finite().fill_null(False)
+        bad["no time that can be read"] = pl.col("item").is_not_null() & ~is_time
+        impossible = impossible_times("time").items()
+        bad |= {f"a time {reason}": is_time & is_bad for reason, is_bad in impossible}
     first = [pl.col("line").filter(is_bad).min().alias(reason) for reason, is_bad in bad.items()]
     found = events.select(pl.len(), *first).collect(engine="streaming").row(0, named=True)
     if found.pop("len") == 0:
-        raise TableError(f"{origin}: no rows; expected a row per event or per user")
+        logger.warning(f"{origin}: no rows, so nobody has an event")
     for reason, line in found.items():
         if line is not None:
-            raise TableError(f"{origin}: row {line + 1} has {reason}; correct it, or remove it")
+            fix = f", or {NAME_THEM}" if "time" in reason else ""
+            raise TableError(
+                f"{origin}: row {line + 1} has {reason}; correct it, or remove it{fix}"
+            )
 
 
 def _placed(events: pl.LazyFrame, users: Iterable[str] | None) -> tuple[pl.LazyFrame, int]:
     """Events with the place of their user, and the number of users."""
     kept = ["place", *(name for name in KEPT if name in events.collect_schema())]
     if users is not None:
-        names = pl.DataFrame({"user": list(users)}, schema={"user": pl.String})
-        again = names.filter(pl.col("user").is_duplicated())["user"].unique(maintain_order=True)
-        _refuse_duplicates(again.to_list(), "users")
+        names = _distinct(users)
         places = names.lazy().with_row_index("place")
         # every user has a row, with or without events
         parts = [events.join(places, on="user", how="inner").select(kept), places]
@@ -427,6 +443,19 @@ def _placed(events: pl.LazyFrame, users: Iterable[str] | None) -> tuple[pl.LazyF
     first = first.sort("row").with_row_index("place")
     joined = events.join(first.lazy().select("place", *keys), on=keys, how="inner")
     return joined.select(kept), len(first)
+
+
+def _distinct(users: Iterable[str]) -> pl.DataFrame:
+    """The requested users in their order; of duplicates, the first one counts."""
+    names = pl.DataFrame({"user": list(users)}, schema={"user": pl.String})
+    distinct = names.unique(maintain_order=True)
+    if len(distinct) < len(names):
+        again = names.filter(names.is_duplicated())["user"][0]
+        logger.warning(
+            f"users: {counted(len(names) - len(distinct), 'duplicate', 'duplicates')}, e.g. of "
+            f"{again!r}; each user gets one list"
+        )
+    return distinct
 
 
 def _flat(lists: pl.Series) -> np.ndarray:

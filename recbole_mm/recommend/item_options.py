@@ -89,8 +89,14 @@ def _by_modality(option: str, given: list[str], is_there, kind: str) -> dict[str
     return paths
 
 
-def change_items(recommender, options, form) -> None:
+def change_items(recommender, options, form, strict: bool = False) -> None:
     """Change the items as the options ask, and report it.
+
+    Args:
+        recommender: recommender whose items change.
+        options: values of the options of :func:`add_item_options`, and ``device``.
+        form: item column and format of the tables.
+        strict: whether an unknown item of ``--remove-items`` is an error.
 
     Raises:
         UserError: see :class:`~recbole_mm.recommend.recommender.Recommender`.
@@ -111,7 +117,7 @@ def change_items(recommender, options, form) -> None:
     if options.remove_items:
         from recbole_mm.recommend.tables import read_ids
 
-        recommender.remove_items(read_ids(options.remove_items, "item", form))
+        recommender.remove_items(read_ids(options.remove_items, "item", form), strict)
 
 
 def _given(options, form) -> set[str]:

@@ -259,17 +259,19 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
         self._offer(offered)
         return len(new.tokens)
 
-    def remove_items(self, items) -> None:
+    def remove_items(self, items, strict: bool = False) -> None:
         """Stop recommending some items; they still count in histories.
 
         Args:
-            items: external ids of the items.
+            items: external ids of the items; those that are not in the catalog are skipped and
+                reported.
+            strict: whether such an item is an error.
 
         Raises:
-            CatalogError: an item is not in the catalog.
+            CatalogError: an item is not in the catalog, and ``strict`` is set.
         """
         offered = self.catalog.offered.clone()
-        offered[self.catalog.ids(items, "items")] = False
+        offered[self.catalog.known_ids(items, "removed items", strict)] = False
         self._offer(offered)
 
     def _add_items(

@@ -231,7 +231,7 @@ def test_a_full_disk_is_one_line_and_keeps_what_is_finished(
         (["--output=top.xls"], "the format '.xls' is unknown; use .parquet"),
         (["--items=today.xls2"], "format '.xls2' is unknown"),
         (["--k=0"], "k is 0; it must be a whole number >= 1"),
-        (["--k=13"], "k is 13, but there are 12 candidates"),
+        (["--request_time=1700000000000"], "request_time is 1700000000000, before 1970 or after 2100"),
         (["--request_time=noon"], "--request-time=noon: give unix seconds, or a date like"),
         (["--result_columns=user"], "--result-columns=user: write NAME=NEW"),
         (["--titles"], "omit --titles (in Python titles=True)"),
@@ -312,10 +312,10 @@ def test_an_interruption_before_the_first_list_keeps_what_an_earlier_run_has_fin
 def test_a_refused_command_leaves_nothing_behind(checkpoint, tmp_path, capsys):
     (tmp_path / "today.csv").write_text("user,item\nanna,i1\n")
 
-    command = [f"--model={checkpoint}", f"--output={tmp_path}/top.csv", "--k=50"]
+    command = [f"--model={checkpoint}", f"--output={tmp_path}/top.csv", "--titles"]
     assert recommend(*command, f"--histories={tmp_path}/today.csv") == 2
 
-    assert "k is 50, but there are 12 candidates" in capsys.readouterr().err
+    assert "omit --titles" in capsys.readouterr().err
     assert not [path for path in tmp_path.glob(".top.csv*") if path.suffix != ".lock"]
 
 

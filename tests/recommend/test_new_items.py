@@ -79,7 +79,7 @@ def test_with_ids_new_items_are_recommended_and_survive_a_bundle(recommender, to
     assert set(table.filter(item="n2")["title"]) == {"Two"}
 
 
-def test_removed_items_are_not_recommended_but_read(recommender):
+def test_removed_items_are_not_recommended_but_read(recommender, caplog):
     histories = pl.DataFrame({"user": ["a"], "items": [["i1", "i2"]]})
     before = recommender.recommend(histories, k=12)
 
@@ -90,10 +90,12 @@ def test_removed_items_are_not_recommended_but_read(recommender):
         after["item"].to_list()
         == before.filter(~pl.col("item").is_in(["i2", "i5"]))["item"].to_list()
     )
-    with pytest.raises(UserError, match="k is 12, but there are 10 candidates"):
-        recommender.recommend(histories, k=12)
+    assert recommender.recommend(histories, k=12).equals(after)
+    recommender.remove_items(["ix", "i4"])
+    assert "removed items: not in the catalog of 12 items: 1 of 2, e.g. ['ix']" in caplog.text
+    assert "i4" not in recommender.recommend(histories)["item"].to_list()
     with pytest.raises(UserError, match=r"not in the catalog of 12 items: 1 of 1, e.g. \['ix'\]"):
-        recommender.remove_items(["ix"])
+        recommender.remove_items(["ix"], strict=True)
 
 
 def test_the_catalog_of_a_day_replaces_that_of_the_training(recommender, toy):
