@@ -42,7 +42,11 @@ def bundle_of(opened: Opened) -> Bundle:
     keys = kept_keys(plain["model"])
     config = {key: value for key, value in plain.items() if key in keys}
     config |= {key: value for key, value in WITHOUT_TRAINING.items() if key in config}
-    items: dict[str, Tensor] = {"counts": catalog.counts, "offered": catalog.offered}
+    items: dict[str, Tensor] = {
+        "counts": catalog.counts,
+        "popularity": catalog.popularity,
+        "offered": catalog.offered,
+    }
     for modality, features in catalog.features.items():
         items[f"{modality}.feature"] = _small(features.values)
         items[f"{modality}.present"] = features.present
@@ -159,21 +163,30 @@ def _catalog_of(bundle: Bundle, folder: Path) -> Catalog:
     if not (_are_texts(tokens) and _are_texts(modalities) and len(set(tokens)) == len(tokens) > 1):
         raise BundleError(f"{folder}: damaged: items.json or config.json has no list of names")
     n = len(tokens)
-    counts, offered = bundle.items.get("counts"), bundle.items.get("offered")
-    if not (_has_shape(counts, torch.int64, n) and _has_shape(offered, torch.bool, n)):
-        raise BundleError(f"{folder}: damaged: items.json and items.safetensors do not fit")
+    counts = _numbers_of(bundle, "counts", torch.int64, folder)
+    popularity = _numbers_of(bundle, "popularity", torch.int64, folder)
+    offered = _numbers_of(bundle, "offered", torch.bool, folder)
     facts = bundle.config.get("features")
     facts = facts if isinstance(facts, dict) else {}
     return Catalog(
         tokens=pl.Series(tokens),
         features={modality: _features_of(bundle, modality, n, folder) for modality in modalities},
         counts=counts,
+        popularity=popularity,
         info={m: facts[m] if isinstance(facts.get(m), dict) else {} for m in modalities},
         spaces={modality: _space_of(bundle, modality) for modality in modalities},
         offered=offered,
         titles=_texts_of(bundle, "title"),
         picture_names=_texts_of(bundle, "image"),
     )
+
+
+def _numbers_of(bundle: Bundle, name: str, dtype: torch.dtype, folder: Path) -> Tensor:
+    """One number per item."""
+    numbers = bundle.items.get(name)
+    if not _has_shape(numbers, dtype, len(bundle.tokens["item"])):
+        raise BundleError(f"{folder}: damaged: items.json and items.safetensors do not fit")
+    return numbers
 
 
 def _are_texts(values) -> TypeGuard[list[str]]:

@@ -45,6 +45,7 @@ class Catalog(NamedTuple):
         tokens: external ids, ``(n_items,)`` strings.
         features: features of every modality of the model, in its order.
         counts: training interactions of each item, ``(n_items,)`` int64.
+        popularity: interactions of each item in the whole data set, ``(n_items,)`` int64.
         info: how the features of a modality were made, see
             :func:`~recbole_mm.data.feature_files.describe_features`.
         spaces: arrays that put further items into the space of a modality of the embedded
@@ -60,6 +61,7 @@ class Catalog(NamedTuple):
     tokens: pl.Series
     features: dict[str, ItemFeatures]
     counts: Tensor
+    popularity: Tensor
     info: dict[str, dict]
     spaces: dict[str, dict[str, np.ndarray]]
     offered: Tensor
@@ -68,18 +70,20 @@ class Catalog(NamedTuple):
     picture_names: pl.Series | None = None
 
     @classmethod
-    def of_dataset(cls, train) -> "Catalog":
+    def of_dataset(cls, train, popularity: Tensor) -> "Catalog":
         """The items of a data set.
 
         Args:
             train: training split, a :class:`~recbole_mm.data.dataset.MultiModalDataset`.
+            popularity: interactions of each item in the whole data set, ``(n_items,)`` int64.
         """
         tokens = pl.Series([str(token) for token in train.field2id_token[train.iid_field]])
         files = {modality: train.feature_file(modality) for modality in train.features}
         info = {modality: describe_features(file) for modality, file in files.items()}
         spaces = {modality: read_feature_space(file) for modality, file in files.items()}
         offered = torch.ones(len(tokens), dtype=torch.bool)
-        return cls(tokens, dict(train.features), train.item_counts(), info, spaces, offered)
+        features, counts = dict(train.features), train.item_counts()
+        return cls(tokens, features, counts, popularity, info, spaces, offered)
 
     def with_items(
         self,
@@ -88,7 +92,7 @@ class Catalog(NamedTuple):
         titles: list[str | None],
         pictures: list[Picture | None],
     ) -> "Catalog":
-        """The catalog with further items, which have no training interaction.
+        """The catalog with further items, which have no interaction.
 
         Args:
             tokens: external ids, none of them in the catalog.
@@ -101,6 +105,7 @@ class Catalog(NamedTuple):
             tokens=pl.concat([self.tokens, pl.Series(tokens, dtype=pl.String)]),
             features=features,
             counts=F.pad(self.counts, (0, n)),
+            popularity=F.pad(self.popularity, (0, n)),
             offered=F.pad(self.offered, (0, n), value=True),
             titles=self._longer(self.titles, titles),
             pictures=self._longer(self.pictures, [each and each.path for each in pictures]),

@@ -8,7 +8,8 @@ Histories are a table with one event per row (columns user, item and, optionally
 or with one history per row (user, items and timestamps: lists, or cells like: a b c, or ["a", "b"]).
 They are complete: the list of a user is for the time after the last event (--stored-events puts
 those of the data set first). Users need not be known; those without a known item get the most
-popular items (source: popular). Without --histories, every user of the data set gets a list. An
+popular items, by all events of the data set (source: popular). Without --histories, every user of
+the data set gets a list. An
 interrupted command resumes when it is repeated. torchrun distributes the users among processes
 (torchrun --nproc_per_node=2 -m recbole_mm recommend ...), --tool=ray among workers on a ray cluster
 (RAY_ADDRESS, or one that runs on this machine) or, without a cluster, on this machine. All nodes of

@@ -84,7 +84,7 @@ class Ranker:
         by_popularity = allowed.nonzero().squeeze(1)
         if not len(by_popularity):
             raise CatalogError("no item is left to recommend; allow more items, or exclude fewer")
-        self.popularity = catalog.counts.float()
+        self.popularity = catalog.popularity.float()
         order = self.popularity[by_popularity].argsort(descending=True, stable=True)
         self.by_popularity = by_popularity[order]
         self.place = _places(self.by_popularity, len(allowed))
@@ -251,7 +251,7 @@ class Ranker:
     def _most_popular(
         self, rows: np.ndarray, own_candidates: Part | None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Ids of the candidates with the most training interactions, and the numbers of these."""
+        """Ids of the candidates with the most interactions, and the numbers of these."""
         ids = np.zeros((len(rows), self.k), dtype=np.int64)
         counts = np.full((len(rows), self.k), -np.inf, dtype=np.float32)
         if own_candidates is None:

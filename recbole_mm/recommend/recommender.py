@@ -348,8 +348,8 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
     def recommend(self, histories=None, k: int = 10, **options) -> pl.DataFrame:
         """The ``k`` best items of every user, after all events of the user.
 
-        A user without a known item gets the items with the most training interactions (``source``:
-        ``popular``; their score is that number).
+        A user without a known item gets the items with the most interactions in the whole data set
+        (``source``: ``popular``; their score is that number).
 
         Args:
             histories: table (csv, tsv, jsonl, parquet, ...), or a polars or pandas frame, see

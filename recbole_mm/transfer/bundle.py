@@ -6,7 +6,8 @@ model.safetensors  parameters and buffers
 items.safetensors  of every modality ``<modality>.feature`` ``(n, F)`` float16 (float32 where
                    the values do not fit), ``<modality>.present`` ``(n,)`` bool and, for the
                    embedded extractor, its space; ``counts`` ``(n,)`` int64, training
-                   interactions; ``offered`` ``(n,)`` bool; row 0 is the padding item
+                   interactions; ``popularity`` ``(n,)`` int64, interactions in the whole data
+                   set; ``offered`` ``(n,)`` bool; row 0 is the padding item
 items.json         outside ids and, if they are known, titles (``title``) and names of pictures (``image``)
 README.md          the model card
 manifest.json      format version, sizes and SHA-256 of the files above except README.md

@@ -312,7 +312,7 @@ def test_items_that_do_not_fit_are_refused(tokens, bundle):
         Recommender.from_pretrained(bundle)
 
 
-@pytest.mark.parametrize("changed", ["missing", "integer", "short", "no counts"])
+@pytest.mark.parametrize("changed", ["missing", "integer", "short", "no counts", "no popularity"])
 def test_features_that_do_not_fit_are_refused(changed, bundle):
     items = load_file(bundle / "items.safetensors")
     if changed == "missing":
@@ -322,7 +322,7 @@ def test_features_that_do_not_fit_are_refused(changed, bundle):
     elif changed == "short":
         items["text.present"] = items["text.present"][:-1].clone()
     else:
-        del items["counts"]
+        del items[changed.removeprefix("no ")]
     save_file(items, bundle / "items.safetensors")
     sign(bundle)
 
