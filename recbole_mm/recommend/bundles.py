@@ -21,8 +21,19 @@ from recbole_mm.run.identity import package_version
 from recbole_mm.tools.errors import UserError
 from recbole_mm.tools.files import require_writable, scratch_folder
 from recbole_mm.tools.hashing import sha256_of_file
-from recbole_mm.transfer.bundle import MANIFEST, Bundle, BundleError, is_bundle, read_bundle
+from recbole_mm.transfer.bundle import (
+    CARD,
+    HASHED,
+    MANIFEST,
+    ONNX_FOLDER,
+    Bundle,
+    BundleError,
+    is_bundle,
+    read_bundle,
+)
 
+PARTS = (*HASHED, MANIFEST, CARD, ONNX_FOLDER)
+"""Files and folders of a bundle."""
 KEPT_KEYS = (
     "modalities", "USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD", "LIST_SUFFIX",
     "ITEM_LIST_LENGTH_FIELD", "NEG_PREFIX", "MAX_ITEM_LIST_LENGTH", "eval_batch_size",
@@ -100,7 +111,8 @@ def whole_folder_or_not(folder, overwrite: bool):
     """A temporary folder next to ``folder``, moved to its place if the block succeeds.
 
     Raises:
-        UserError: the folder exists and ``overwrite`` is not set, or it is not a bundle.
+        UserError: the folder exists and ``overwrite`` is not set, it is not a bundle, or it has
+            other files.
     """
     folder = Path(folder)
     if folder.exists():
@@ -108,6 +120,12 @@ def whole_folder_or_not(folder, overwrite: bool):
             raise UserError(f"{folder} exists; give another folder, or --overwrite to replace it")
         if not is_bundle(folder):
             raise UserError(f"{folder} is not a bundle and is not replaced; give another folder")
+        others = sorted(path.name for path in folder.iterdir() if path.name not in PARTS)
+        if others:
+            raise UserError(
+                f"{folder} has files that are not of a bundle and would be lost, e.g. {others[0]!r}; move "
+                f"them, or give another folder"
+            )
     require_writable(folder.parent, "Give another folder")
     with scratch_folder(folder.parent, f".{folder.name}-") as scratch:
         yield scratch / "new"

@@ -14,6 +14,9 @@ from recbole_mm.tools.command_lines import path_argument
 from recbole_mm.tools.counts import counted
 from recbole_mm.tools.errors import UserError
 
+ITEM_FILES = ("new_items", "catalog", "remove_items")
+"""Options of :func:`add_item_options` that name a table."""
+
 
 def add_item_options(parser: argparse.ArgumentParser) -> None:
     """Add ``--new-items``, ``--catalog``, ``--new-vectors``, ``--images``, ``--encoder`` and

@@ -45,6 +45,7 @@ from recbole_mm.run.identity import data_hashes, package_version
 from recbole_mm.tools import processes
 from recbole_mm.tools.counts import counted
 from recbole_mm.tools.errors import UserError, first_line
+from recbole_mm.tools.files import refuse_input_as_output
 from recbole_mm.tools.hashing import sha256_of_file, sha256_of_parts
 from recbole_mm.tools.memory import keep_freed_memory
 from recbole_mm.transfer.bundle import CARD, HASHED, MANIFEST, write_bundle
@@ -401,6 +402,9 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
             UserError: histories, options or the output cannot be used.
             RunFailed: the output cannot be written.
         """
+        files = {"histories": histories, "candidates": options.get("candidates")}
+        named = {name: file for name, file in files.items() if isinstance(file, (str, Path))}
+        refuse_input_as_output(output, named, "output=")
         path = require_new(output, overwrite)
         request = request_of(k=k, **options)
         workers = workers or ThisProcess()

@@ -37,6 +37,8 @@ VERSION = 1
 MANIFEST, CONFIG, MODEL = "manifest.json", "config.json", "model.safetensors"
 ITEMS, TOKENS, CARD = "items.safetensors", "items.json", "README.md"
 HASHED = (CONFIG, MODEL, ITEMS, TOKENS)
+ONNX_FOLDER = "onnx"
+"""Folder of a bundle for the files of :mod:`recbole_mm.recommend.onnx_files`."""
 LARGEST_TEXT = 1 << 20
 """Maximum size of the manifest and of config.json, in bytes."""
 

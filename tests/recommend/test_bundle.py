@@ -190,6 +190,18 @@ def test_a_bundle_that_exists_is_kept_unless_told_otherwise(bundle, tmp_path, ca
     ).read_bytes()
 
 
+def test_a_bundle_with_files_of_the_user_is_not_replaced(bundle, tmp_path, capsys):
+    (bundle / "new.csv").write_text("item,title\nx1,Lamp\n")
+    shutil.copytree(bundle, tmp_path / "first")
+
+    assert main(["export", str(tmp_path / "first"), str(bundle), "--overwrite"]) == 2
+
+    assert "files that are not of a bundle and would be lost, e.g. 'new.csv'" in (
+        capsys.readouterr().err
+    )
+    assert (bundle / "new.csv").exists()
+
+
 FILES = ["config.json", "model.safetensors", "items.safetensors", "items.json", "manifest.json"]
 
 

@@ -15,6 +15,7 @@ from recbole_mm.recommend.histories import Histories
 from recbole_mm.recommend.output import PartialOutput
 from recbole_mm.recommend.recommender import Recommender
 from recbole_mm.recommend.request import Answer, Request
+from recbole_mm.tools.errors import UserError
 from recbole_mm.tools.locks import locked
 
 ONE_USER = "user,item\nanna,i1\nanna,i2\n"
@@ -118,6 +119,29 @@ def test_an_output_that_exists_is_kept_unless_told_otherwise(
     assert output.read_text() == "mine"
     assert recommend(*command, "--overwrite") == 0
     assert len(read(output)) == 10
+
+
+@pytest.mark.parametrize("option", ["--histories", "--candidates", "--items", "--new-items"])
+@pytest.mark.parametrize("spelling", ["the same", "another", "link"])
+def test_an_input_is_never_overwritten(option, spelling, checkpoint, histories, tmp_path, capsys):
+    content = histories.read_text()
+    output = {
+        "the same": histories,
+        "another": tmp_path / "saved" / ".." / "today.csv",
+        "link": tmp_path / "linked.csv",
+    }[spelling]
+    if spelling == "link":
+        output.symlink_to(histories)
+    command = f"--model={checkpoint}", f"{option}={histories}", f"--output={output}"
+
+    assert recommend(*command, "--overwrite") == 2
+
+    error = capsys.readouterr().err
+    assert f"--output={output} is the same file as {option}={histories}" in error
+    assert histories.read_text() == content
+    recommender = Recommender.from_pretrained(checkpoint)
+    with pytest.raises(UserError, match="is the same file as histories="):
+        recommender.write(output, histories, overwrite=True)
 
 
 def parts_computed(monkeypatch, stop_before=None):

@@ -49,6 +49,7 @@ from recbole_mm.prepare.inputs import InputError
 from recbole_mm.prepare.layouts import LAYOUTS, find_files
 from recbole_mm.prepare.pair_columns import time_unit
 from recbole_mm.tools.command_lines import path_argument
+from recbole_mm.tools.files import refuse_input_as_output
 
 VECTORS_NAME = "clip_vit_b32.npz"
 OF_OWN_TABLES = (
@@ -91,6 +92,7 @@ def read_arguments(arguments: list[str]):
     _check_features(args)
     args.name = args.name or args.interactions.resolve().parent.name
     refuse_unusable_name(args.name)
+    _refuse_own_tables(args)
     args.keep = dict(_kept(option) for option in args.keep)
     if args.keep and not args.items:
         raise InputError("--keep needs the table of items: name it with --items=FILE.")
@@ -183,6 +185,14 @@ def _parser():
     add_encoder(features)
     features.add_argument("--no-features", action="store_true", help="tables only")
     return parser
+
+
+def _refuse_own_tables(args) -> None:
+    """Refuse tables of the data set itself as inputs."""
+    for ending in ("inter", "item"):
+        path = args.output / args.name / f"{args.name}.{ending}"
+        inputs = {"--interactions": args.interactions, "--items": args.items}
+        refuse_input_as_output(path, inputs, "the file of the data set, ")
 
 
 def _check_features(args) -> None:
