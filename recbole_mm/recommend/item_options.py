@@ -3,7 +3,12 @@
 import argparse
 from pathlib import Path
 
-from recbole_mm.prepare.commands.options import pairs
+from recbole_mm.prepare.commands.options import (
+    KEY_COLUMN,
+    add_item_text,
+    pairs,
+    parse_item_text,
+)
 from recbole_mm.prepare.formats import (
     TextFormat,
     parse_encoding,
@@ -19,9 +24,10 @@ ITEM_FILES = ("new_items", "catalog", "remove_items")
 
 
 def add_item_options(parser: argparse.ArgumentParser) -> None:
-    """Add ``--new-items``, ``--catalog``, ``--new-vectors``, ``--images``, ``--encoder`` and
-    ``--remove-items``."""
-    add = parser.add_argument_group("items").add_argument
+    """Add ``--new-items``, ``--catalog``, ``--item-text``, ``--key-column``, ``--new-vectors``,
+    ``--images``, ``--encoder`` and ``--remove-items``."""
+    group = parser.add_argument_group("items")
+    add = group.add_argument
     add("--new-items", type=path_argument, metavar="FILE", help="table of items to add: vectors (lists in "
         "columns named like the modalities), or texts and pictures")  # fmt: skip
     add(
@@ -30,6 +36,8 @@ def add_item_options(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="like --new-items, and no other items are recommended",
     )
+    add_item_text(group)
+    add("--key-column", metavar="COLUMN", help=KEY_COLUMN)
     add("--new-vectors", action="append", default=[], metavar="MODALITY=FILE.npz",
         help="feature file of a modality of the new items; may be repeated")  # fmt: skip
     add(
@@ -68,9 +76,12 @@ def read_item_options(options, text: TextFormat) -> None:
     """
     if options.new_items and options.catalog:
         raise UserError("--new-items and --catalog: give one of them")
-    if (options.encoder or options.images) and not (options.new_items or options.catalog):
+    options.item_text = parse_item_text(options.item_text)
+    names = ("encoder", "images", "item_text", "key_column")
+    given = [f"--{name.replace('_', '-')}" for name in names if getattr(options, name)]
+    if given and not (options.new_items or options.catalog):
         raise UserError(
-            "--encoder and --images are for texts and pictures of new items: give --new-items or --catalog"
+            f"{', '.join(given)}: only for a table of new items: give --new-items or --catalog"
         )
     for path in (options.new_items, options.catalog):
         if path is not None:
@@ -104,7 +115,10 @@ def change_items(recommender, options, form, strict: bool = False) -> None:
     Raises:
         UserError: see :class:`~recbole_mm.recommend.recommender.Recommender`.
     """
-    given = {"vectors": options.new_vectors, "form": form, "pictures": options.images}
+    of_items = form._replace(
+        item=options.key_column or form.item, item_text=tuple(options.item_text.items())
+    )
+    given = {"vectors": options.new_vectors, "form": of_items, "pictures": options.images}
     given |= {"device": options.device, "encoders": options.encoder}
     if options.catalog:
         n_new = recommender.replace_catalog(options.catalog, **given)
@@ -114,7 +128,7 @@ def change_items(recommender, options, form, strict: bool = False) -> None:
         )
     elif options.new_items or options.new_vectors:
         n_new = recommender.add_items(options.new_items, **given)
-        n_known = len(_given(options, form)) - n_new
+        n_known = len(_given(options, of_items)) - n_new
         already = f"; already in the catalog: {n_known:,}" if n_known else ""
         print(f"{counted(n_new, 'new item', 'new items')}{already}")
     if options.remove_items:

@@ -262,7 +262,7 @@ def test_a_full_disk_is_one_line_and_keeps_what_is_finished(
         (["--strict"], "today.csv: the catalog does not have the items of 1 of 3 events, e.g. 'ghost'; add them with --new-items"),
         (["--user_column=use"], "no column 'use': name it with --user-column (in Python TableForm(user=...); did you mean 'user'?)"),
         (["--device=tpu"], "device 'tpu' cannot be used"),
-        (["--images=."], "--encoder and --images are for texts and pictures of new items"),
+        (["--images=."], "--images: only for a table of new items: give --new-items or --catalog"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_line(options, message, checkpoint, histories, tmp_path, capsys):

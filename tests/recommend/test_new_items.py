@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+import torch
 from PIL import Image
 from small_models import SMALL
 
@@ -382,6 +383,50 @@ def test_the_columns_that_texts_are_made_of_are_named(demo_recommender):
         match=r"read from the columns title, text, image: the table has the columns \['item', 'name'\]",
     ):
         demo_recommender.add_items(table)
+
+
+def test_columns_of_texts_and_pictures_may_have_any_names(demo, trained, tmp_path, capsys):
+    model = trained("UniSRec", **demo).result.checkpoint
+    Image.new("RGB", (40, 40), "red").save(tmp_path / "a.png")
+    values = [["n1", "Brass lamp", "a.png"]]
+    pl.DataFrame(values, ["item", "title", "image"], orient="row").write_csv("usual.csv")
+    pl.DataFrame(values, ["sku", "name", "photo"], orient="row").write_csv("other.csv")
+    named = ["--key-column=sku", "--item-text=title=name", "--item-text=image=photo"]
+    command = ["export", model, "--no-test", f"--images={tmp_path}"]
+
+    assert main([*command, "usual", "--catalog=usual.csv"]) == 0
+    assert main([*command, "other", "--catalog=other.csv", *named]) == 0
+
+    catalogs = [Recommender.from_pretrained(name).catalog for name in ("usual", "other")]
+    for modality in ("text", "image"):
+        usual, other = (catalog.features[modality] for catalog in catalogs)
+        assert usual.present[-1] and torch.equal(usual.values, other.values)
+    assert [catalog.tokens[-1] for catalog in catalogs] == ["n1", "n1"]
+    assert main([*command, "x", "--catalog=usual.csv", "--item-text=title=nam"]) == 2
+    assert "usual.csv: no column 'nam': name that of title with --item-text title=COLUMN" in (
+        capsys.readouterr().err
+    )
+
+
+def test_columns_that_a_table_lacks_are_reported(demo_recommender, caplog):
+    demo_recommender.add_items(pl.DataFrame({"item": ["n1"], "title": ["Lamp"], "picture": ["a"]}))
+
+    assert "(image: image), so their vectors are worse" in caplog.text
+    assert "--item-text FIELD=COLUMN" in caplog.text
+    caplog.clear()
+    known = demo_recommender.catalog.tokens[1]
+    demo_recommender.add_items(pl.DataFrame({"item": [known]}))
+    assert "lacks columns" not in caplog.text
+
+
+def test_lists_in_a_column_of_texts_are_joined_as_in_prepare(demo_recommender):
+    texts = {"item": ["n1"], "title": [["Lamps", "Brass lamps"]]}
+    demo_recommender.add_items(pl.DataFrame(texts))
+    demo_recommender.add_items(pl.DataFrame({"item": ["n2"], "title": ["Lamps, Brass lamps"]}))
+
+    feature = demo_recommender.model.feature("text")
+
+    assert torch.equal(feature[-2], feature[-1])
 
 
 def test_a_picture_that_is_not_there_names_the_folder_and_the_option(demo_recommender, caplog):

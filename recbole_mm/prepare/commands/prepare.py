@@ -26,11 +26,13 @@ import re
 from pathlib import Path
 
 from recbole_mm.prepare.commands.options import (
+    KEY_COLUMN,
     MODALITIES,
     add_encoder,
+    add_item_text,
     add_output,
     command_line,
-    pairs,
+    parse_item_text,
     parser_of,
 )
 from recbole_mm.prepare.fields import FIELD_TYPES, ITEM_FIELDS, SECONDS_PER_UNIT
@@ -77,7 +79,8 @@ def read_arguments(arguments: list[str]):
     """
     args = _parser().parse_args(arguments)
     args.command = command_line("prepare", arguments)
-    args.item_text = _item_text(args.item_text)
+    hint = "; keep other columns with --keep"
+    args.item_text = dict.fromkeys(ITEM_FIELDS) | parse_item_text(args.item_text, hint)
     if args.folder and not args.folder.is_dir():
         raise InputError(f"{args.folder}: no such folder.")
     if args.layout:
@@ -128,20 +131,10 @@ def _parser():
     columns = parser.add_argument_group("columns")
     columns.add_argument("--user-column", metavar="COLUMN", help="[user]")
     columns.add_argument("--item-column", metavar="COLUMN", help="[item]")
-    columns.add_argument(
-        "--key-column",
-        metavar="COLUMN",
-        help="item column of the table of items [that of --item-column]",
-    )
+    columns.add_argument("--key-column", metavar="COLUMN", help=KEY_COLUMN)
     columns.add_argument("--rating-column", metavar="COLUMN", help="[rating, if there is one]")
     columns.add_argument("--time-column", metavar="COLUMN", help="[timestamp, if there is one]")
-    columns.add_argument(
-        "--item-text",
-        action="append",
-        default=[],
-        metavar="FIELD=COLUMN",
-        help=f"column of an item's {', '.join(ITEM_FIELDS)} [columns of these names]",
-    )
+    add_item_text(columns)
     columns.add_argument(
         "--keep",
         action="append",
@@ -291,17 +284,6 @@ def _table_in(folder: Path, stem: str, required: bool = True) -> Path | None:
             f"--{stem}=FILE."
         )
     return found[0] if found else None
-
-
-def _item_text(options: list[str]) -> dict[str, str | None]:
-    given = dict(pairs(options))
-    unknown = sorted(set(given) - set(ITEM_FIELDS))
-    if unknown or not all(given.values()):
-        raise InputError(
-            f"--item-text {' '.join(options)}: expected FIELD=COLUMN with a FIELD of "
-            f"{', '.join(ITEM_FIELDS)}; keep other columns with --keep."
-        )
-    return dict.fromkeys(ITEM_FIELDS) | given
 
 
 def _kept(option: str) -> tuple[str, tuple[str, str | None]]:
