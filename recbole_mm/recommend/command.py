@@ -9,7 +9,8 @@ or with one history per row (user, items and timestamps: lists, or cells like: a
 They are complete: the list of a user is for the time after the last event (--stored-events puts
 those of the data set first). Users need not be known; those without a known item get the most
 popular items, by all events of the data set (source: popular). Without --histories, every user of
-the data set gets a list. An
+the data set gets a list. Items of the data set without interactions are recommended by their
+features, as new items. An
 interrupted command resumes when it is repeated. torchrun distributes the users among processes
 (torchrun --nproc_per_node=2 -m recbole_mm recommend ...), --tool=ray among workers on a ray cluster
 (RAY_ADDRESS, or one that runs on this machine) or, without a cluster, on this machine. All nodes of

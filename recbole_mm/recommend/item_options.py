@@ -104,7 +104,8 @@ def _by_modality(option: str, given: list[str], is_there, kind: str) -> dict[str
 
 
 def change_items(recommender, options, form, strict: bool = False) -> None:
-    """Change the items as the options ask, and report it.
+    """Add the items of the data set without interactions, change the items as the options ask, and
+    report it.
 
     Args:
         recommender: recommender whose items change.
@@ -115,6 +116,12 @@ def change_items(recommender, options, form, strict: bool = False) -> None:
     Raises:
         UserError: see :class:`~recbole_mm.recommend.recommender.Recommender`.
     """
+    n_of_data = recommender.add_items_of_data()
+    if n_of_data and not options.catalog:
+        print(
+            f"{counted(n_of_data, 'item', 'items')} of the data set without interactions: recommended "
+            f"as new items, by their features"
+        )
     of_items = form._replace(
         item=options.key_column or form.item, item_text=tuple(options.item_text.items())
     )

@@ -14,6 +14,7 @@ from huggingface_hub import ModelHubMixin, snapshot_download
 from huggingface_hub.errors import HFValidationError, HTTPError
 
 from recbole_mm.config.models import known_models
+from recbole_mm.data.feature_files import read_feature_tokens
 from recbole_mm.data.features import ItemFeatures
 from recbole_mm.recommend.bundles import bundle_of, open_bundle, whole_folder_or_not
 from recbole_mm.recommend.card import model_card
@@ -25,7 +26,7 @@ from recbole_mm.recommend.histories import (
     histories_of_dataset,
     read_histories,
 )
-from recbole_mm.recommend.item_details import item_details
+from recbole_mm.recommend.item_details import item_details, listed_items
 from recbole_mm.recommend.new_items import NewItems, read_new_items
 from recbole_mm.recommend.output import partial_output
 from recbole_mm.recommend.paths import require_model, require_new
@@ -239,6 +240,25 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
                 case, nothing is added.
         """
         return len(self._add_items(items, vectors, form, pictures, device, encoders)[0].tokens)
+
+    def add_items_of_data(self) -> int:
+        """Recommend the items of the data set that the training does not know, as they have no
+        interactions, like new items by their features.
+
+        Returns:
+            number of these items; 0 for a bundle, for a mixture of data sets, and for a model that
+            does not read features.
+        """
+        train = self._opened.splits[0] if self._opened.splits else None
+        is_ours = not isinstance(self.model, WholeScores) and bool(self.catalog.features)
+        if train is None or train.domains or not is_ours:
+            return 0
+        files = {modality: train.feature_file(modality) for modality in self.catalog.features}
+        having = {token for file in files.values() for token in read_feature_tokens(file)}
+        new = having - set(self.catalog.tokens.to_list())
+        listed = listed_items(self.config)
+        listed = listed.filter(pl.col("item").is_in(list(new)))
+        return self.add_items(listed, files) if len(listed) else 0
 
     def replace_catalog(
         self,

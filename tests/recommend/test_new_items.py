@@ -137,6 +137,35 @@ def test_the_command_counts_new_and_known_items(option, printed, trained, toy, t
     assert printed in capsys.readouterr().out
 
 
+def test_items_of_the_data_set_without_interactions_are_recommended(trained, toy, tmp_path, capsys):
+    folder = Path(toy["data_path"], "toy")
+    for modality, values in vectors_of(toy, *(f"i{n}" for n in range(12)), "i2", "i7").items():
+        tokens = [*(f"i{n}" for n in range(12)), "tomorrow", "unlisted"]
+        path = feature_path(folder, "toy", modality)
+        write_item_features(path, tokens, np.array(values, dtype=np.float32))
+    lines = ["item_id:token\ttitle:token_seq", *(f"i{n}\tTitle {n}" for n in range(12))]
+    lines += ["tomorrow\tTomorrow's", "without features\tNothing"]
+    (folder / "toy.item").write_text("\n".join(lines) + "\n")
+    model = trained("UniSRec", use_item_id=False).result.checkpoint
+    histories = "user,item\na,i1\n"
+    (tmp_path / "today.csv").write_text(histories)
+    given = ["--no-progress", f"--model={model}", f"--histories={tmp_path}/today.csv", "--k=20"]
+
+    assert main(["recommend", *given, "--titles", f"--output={tmp_path}/top.csv"]) == 0
+
+    assert "1 item of the data set without interactions: recommended" in capsys.readouterr().out
+    table = pl.read_csv(tmp_path / "top.csv")
+    assert sorted(table["item"]) == sorted([*(f"i{n}" for n in range(12)), "tomorrow"])
+    score = dict(table.select("item", "score").iter_rows())
+    assert score["tomorrow"] == pytest.approx(score["i2"], rel=1e-4)  # the same features
+    assert table.filter(item="tomorrow")["title"].item() == "Tomorrow's"
+    pl.DataFrame({"item": ["i5", "tomorrow"]}).write_csv(tmp_path / "catalog.csv")
+    output = tmp_path / "of_catalog.csv"
+    catalog = f"--catalog={tmp_path}/catalog.csv"
+    assert main(["recommend", *given, catalog, f"--output={output}"]) == 0
+    assert set(pl.read_csv(output)["item"]) == {"i5", "tomorrow"}
+
+
 def test_vectors_may_be_feature_files(recommender, toy, tmp_path):
     vectors = vectors_of(toy, "i2", "i7")
     files = {}
@@ -316,7 +345,7 @@ def test_the_command_adds_items_of_a_csv_with_pictures_beside_it(demo, trained, 
 
     captured = capsys.readouterr()
     assert status == 0
-    assert captured.out.startswith("2 new items\n")
+    assert "\n2 new items\n" in f"\n{captured.out}"
     assert set(pl.read_csv(output)["item"]) == {"new-1", "new-2"}
 
 
