@@ -115,6 +115,7 @@ def whole_folder_or_not(folder, overwrite: bool):
             other files.
     """
     folder = Path(folder)
+    require_writable(folder.parent, "Give another folder")
     if folder.exists():
         if not overwrite:
             raise UserError(f"{folder} exists; give another folder, or --overwrite to replace it")
@@ -126,7 +127,6 @@ def whole_folder_or_not(folder, overwrite: bool):
                 f"{folder} has files that are not of a bundle and would be lost, e.g. {others[0]!r}; move "
                 f"them, or give another folder"
             )
-    require_writable(folder.parent, "Give another folder")
     with scratch_folder(folder.parent, f".{folder.name}-") as scratch:
         yield scratch / "new"
         if folder.exists():

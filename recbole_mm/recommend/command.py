@@ -33,6 +33,7 @@ from recbole_mm.recommend.item_options import (
     text_of,
 )
 from recbole_mm.recommend.paths import require_model, require_new
+from recbole_mm.recommend.streams import as_file, is_stream, refuse_shared_stream
 from recbole_mm.tools.command_lines import path_argument, with_dashes
 from recbole_mm.tools.errors import UserError
 from recbole_mm.tools.extras import require_installed
@@ -64,10 +65,10 @@ def main(arguments: list[str]) -> int:
         options.text,
     )
     recommender = open_recommender(options, form, "cpu" if options.tool else options.device)
-    with _workers(options, form) as workers:
+    with as_file(options.histories) as histories, _workers(options, form) as workers:
         summary = recommender.write(
             options.output,
-            options.histories,
+            histories,
             k=options.k,
             overwrite=options.overwrite,
             show_progress=not options.no_progress,
@@ -121,9 +122,12 @@ def read_arguments(arguments: list[str]):
     _check_tool(options)
     options.text = text_of(options)
     require_model(options.model)
-    for path in (options.histories, options.candidates):
-        if path is not None:
-            refuse_unreadable(path, options.text)
+    if options.histories is not None and is_stream(options.histories):
+        refuse_shared_stream("--histories", options.histories)
+    elif options.histories is not None:
+        refuse_unreadable(options.histories, options.text)
+    if options.candidates is not None:
+        refuse_unreadable(options.candidates, options.text)
     for path in (options.users, options.items, options.exclude):
         if path is not None and not (path.suffix.lower() == ".txt" and path.is_file()):
             refuse_unreadable(path, options.text)
@@ -171,13 +175,18 @@ def _parser():
         metavar="PATH",
         help="a checkpoint or a bundle, or OWNER/NAME of a bundle on the Hugging Face hub",
     )
-    add("--output", required=True, metavar="FILE", help=".parquet, .csv, .tsv or .jsonl")
+    add(
+        "--output",
+        required=True,
+        metavar="FILE",
+        help=".parquet, .csv, .tsv or .jsonl; the last three also with .gz",
+    )
     add("--overwrite", action="store_true", help="replace an existing output")
     add(
         "--histories",
         type=path_argument,
         metavar="FILE",
-        help="a table [all users of the data set]",
+        help="a table, or - for the standard input [all users of the data set]",
     )
     add("--k", type=int, default=10, help="items per user [10]")
     add("--filter-seen", action="store_true", help="exclude the items of a user's history")

@@ -99,7 +99,8 @@ def _by_modality(option: str, given: list[str], is_there, kind: str) -> dict[str
     for modality, path in paths.items():
         if not path or not is_there(Path(path)):
             what = kind.partition(".")[0].lower()
-            raise UserError(f"--{option}={modality}={path}: no such {what}; write MODALITY={kind}")
+            found = f"it is not a {what}" if path and Path(path).exists() else f"no such {what}"
+            raise UserError(f"--{option}={modality}={path}: {found}; write MODALITY={kind}")
     return paths
 
 

@@ -481,7 +481,7 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
                 known[name] = details[name] if mine is None else mine.fill_null(details[name])
         missing = [name for name in names if known[name] is None]
         if missing:
-            raise CatalogError(f"the bundle has no {missing[-1]}s of its items: omit them")
+            raise CatalogError(_without_details(missing[-1], self.catalog))
         return pl.DataFrame({name: known[name] for name in names})
 
     def _plan(self, histories, request: Request) -> dict:
@@ -520,6 +520,16 @@ def _identity_of(value):
     if value is None or isinstance(value, (bool, int, float, str, dict, list, tuple)):
         return value
     return secrets.token_hex()
+
+
+def _without_details(name: str, catalog: Catalog) -> str:
+    """A message that a bundle has no titles, or no paths of pictures."""
+    option = "titles" if name == "title" else "pictures"
+    has_names = name == "image" and catalog.picture_names is not None
+    what = (
+        "only the names of the pictures of its items" if has_names else f"no {option} of its items"
+    )
+    return f"the bundle has {what}; omit --{option} (in Python {option}=True)"
 
 
 def _is_pandas(frame) -> bool:

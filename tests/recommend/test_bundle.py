@@ -190,6 +190,21 @@ def test_a_bundle_that_exists_is_kept_unless_told_otherwise(bundle, tmp_path, ca
     ).read_bytes()
 
 
+def test_a_bundle_without_pictures_names_the_option_to_omit(bundle):
+    recommender = Recommender.from_pretrained(bundle)
+
+    with pytest.raises(
+        UserError, match=r"has no pictures of its items; omit --pictures \(in Python"
+    ):
+        recommender.recommend(HISTORIES, k=2, pictures=True)
+
+    n_items = len(recommender.catalog.tokens)
+    change_json(bundle / "items.json", image=[None] * (n_items - 1) + ["a.png"])
+    sign(bundle)
+    with pytest.raises(UserError, match="has only the names of the pictures .*; omit --pictures"):
+        Recommender.from_pretrained(bundle).recommend(HISTORIES, k=2, pictures=True)
+
+
 def test_a_bundle_with_files_of_the_user_is_not_replaced(bundle, tmp_path, capsys):
     (bundle / "new.csv").write_text("item,title\nx1,Lamp\n")
     shutil.copytree(bundle, tmp_path / "first")

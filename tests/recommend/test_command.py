@@ -1,8 +1,10 @@
 """The command, its output, and what happens when it cannot go on."""
 
+import gzip
 import io
 import os
 import subprocess
+import threading
 import zipfile
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import pytest
 from recbole_mm.cli import main
 from recbole_mm.recommend.histories import Histories
 from recbole_mm.recommend.output import PartialOutput
+from recbole_mm.recommend.paths import require_new
 from recbole_mm.recommend.recommender import Recommender
 from recbole_mm.recommend.request import Answer, Request
 from recbole_mm.tools.errors import UserError
@@ -144,6 +147,52 @@ def test_an_input_is_never_overwritten(option, spelling, checkpoint, histories, 
         recommender.write(output, histories, overwrite=True)
 
 
+@pytest.mark.parametrize("suffix", [".csv.gz", ".tsv.gz", ".jsonl.gz"])
+def test_a_packed_output_holds_the_same_table(suffix, checkpoint, histories, tmp_path):
+    command = f"--model={checkpoint}", f"--histories={histories}", "--k=3"
+    plain, packed = tmp_path / f"plain{suffix[:-3]}", tmp_path / f"top{suffix}"
+
+    assert recommend(*command, f"--output={plain}") == 0
+    assert recommend(*command, f"--output={packed}") == 0
+
+    assert gzip.decompress(packed.read_bytes()) == plain.read_bytes()
+    assert not list(tmp_path.glob(".top*"))
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "packed"])
+def test_histories_may_come_from_the_standard_input(
+    pack, checkpoint, histories, tmp_path, monkeypatch
+):
+    expected = Recommender.from_pretrained(checkpoint).recommend(histories, k=3)
+    given = io.TextIOWrapper(io.BytesIO(pack(histories.read_bytes())))
+    monkeypatch.setattr("sys.stdin", given)
+    output = tmp_path / "top.csv"
+
+    assert recommend(f"--model={checkpoint}", "--histories=-", "--k=3", f"--output={output}") == 0
+
+    assert read(output)["item"].to_list() == expected["item"].to_list()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_histories_may_come_from_a_pipe(checkpoint, histories, tmp_path):
+    pipe, output = tmp_path / "pipe", tmp_path / "top.csv"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=lambda: pipe.write_text(histories.read_text()), daemon=True)
+    writer.start()
+
+    assert recommend(f"--model={checkpoint}", f"--histories={pipe}", f"--output={output}") == 0
+
+    assert read(output)["user"].unique().to_list() == ["anna"]
+
+
+def test_a_log_has_no_progress_bar(checkpoint, histories, tmp_path, capfd):
+    command = [f"--model={checkpoint}", f"--histories={histories}"]
+
+    assert main(["recommend", *command, f"--output={tmp_path}/top.csv"]) == 0
+
+    assert "user/s" not in capfd.readouterr().err
+
+
 def parts_computed(monkeypatch, stop_before=None):
     """Numbers of the parts that are computed from now on."""
     computed, original = [], Answer.part
@@ -252,6 +301,9 @@ def test_a_full_disk_is_one_line_and_keeps_what_is_finished(
         (["--model=no.pth"], "no.pth does not exist; give a checkpoint, the folder of a bundle, or OWNER/NAME"),
         (["--histories=no.csv"], "no.csv: no such file"),
         (["--histories=today.xls2"], "format '.xls2' is unknown; known formats are"),
+        (["--histories=dataset"], "dataset: it is a folder; give a file in it"),
+        (["--output=-"], "- is not a file; lists are written whole or not at all"),
+        (["--output=top.parquet.gz"], "the format '.parquet.gz' is unknown"),
         (["--output=top.xls"], "the format '.xls' is unknown; use .parquet"),
         (["--items=today.xls2"], "format '.xls2' is unknown"),
         (["--k=0"], "k is 0; it must be a whole number >= 1"),
@@ -275,6 +327,19 @@ def test_a_mistake_is_one_line(options, message, checkpoint, histories, tmp_path
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
     assert not (tmp_path / "top.csv").exists()
+
+
+def test_a_folder_that_may_not_be_read_is_named_like_one_that_may_not_be_written(
+    tmp_path, monkeypatch
+):
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied", "top.csv")
+
+    monkeypatch.setattr("recbole_mm.tools.files.tempfile.TemporaryFile", refuse)
+    monkeypatch.setattr(Path, "is_dir", refuse)  # as in a folder without the right to search it
+
+    with pytest.raises(UserError, match="cannot write to the folder .*Give another output"):
+        require_new(tmp_path / "top.csv", overwrite=False)
 
 
 def test_a_data_set_that_is_gone_is_named(checkpoint, tmp_path, capsys):

@@ -47,7 +47,7 @@ from recbole_mm.prepare.formats import (
     parse_separator,
     refuse_unreadable,
 )
-from recbole_mm.prepare.inputs import InputError
+from recbole_mm.prepare.inputs import InputError, require_file
 from recbole_mm.prepare.layouts import LAYOUTS, find_files
 from recbole_mm.prepare.pair_columns import time_unit
 from recbole_mm.tools.command_lines import path_argument
@@ -192,8 +192,8 @@ def _check_features(args) -> None:
     """Check that the file of vectors and the folder of pictures exist."""
     if args.vectors and args.vectors.is_dir():
         args.vectors = args.vectors / VECTORS_NAME
-    if args.vectors and not args.vectors.is_file():
-        raise InputError(f"{args.vectors}: no such file.")
+    if args.vectors:
+        require_file(args.vectors)
     if args.vectors and _chooses_features(args):
         raise InputError(
             "--vectors has the features: omit --encoder, --modalities and --no-features"
@@ -218,8 +218,7 @@ def _look_for_layout(args) -> None:
     given = {"interactions": args.interactions, "items": args.items, "images": args.images}
     found = find_files(args.layout, args.folder, args.name or "", given)
     for table in (found["interactions"], found["items"]):
-        if not table.is_file():
-            raise InputError(f"{table}: no such file.")
+        require_file(table)
         if ending_of(table) not in SEPARATORS:
             raise InputError(
                 f"{table}: files of --layout={args.layout} end in {' or '.join(SEPARATORS)}, also packed "
