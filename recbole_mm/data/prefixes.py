@@ -286,6 +286,12 @@ class PrefixDataset(PresplitDataset):
         """How often an item is a target or in a history of this split, ``(n_items,)`` int64."""
         return torch.bincount(self.events_seen()[1], minlength=self.item_num)
 
+    def item_counts_of_all_events(self) -> torch.Tensor:
+        """How often an item occurs in all events, ``(n_items,)`` int64; of the data set that
+        :meth:`build` has divided, since each file of histories belongs to one split."""
+        items = self.events_seen()[1] if self.has_histories else self.events[self.iid_field]
+        return torch.bincount(items, minlength=self.item_num)
+
     def events_seen(self) -> tuple[torch.Tensor, torch.Tensor]:
         """User and item ids of the events that are targets of this split or precede one; if a file
         contains histories, each event counts as often as it occurs there."""

@@ -13,7 +13,7 @@ from pathlib import Path
 import polars as pl
 from tqdm import tqdm
 
-from recbole_mm.prepare.inputs import InputError
+from recbole_mm.prepare.inputs import InputError, require_file
 from recbole_mm.prepare.times import YEAR_1995, Times
 from recbole_mm.tools.json_text import parse_json
 from recbole_mm.tools.path_patterns import pattern_of
@@ -68,8 +68,7 @@ def scan_reviews(path, layout: int, scratch) -> pl.LazyFrame:
         InputError: the file does not exist, is damaged, or has another layout.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file. Put it there, or add --download.")
+    require_file(path, "Put it there, or add --download.")
     if not any(line.strip() for line in itertools.islice(_lines(path), 1)):
         raise InputError(f"{path}: it begins with an empty line or is empty. Download it again.")
     endings = [ending.lower() for ending in path.suffixes]

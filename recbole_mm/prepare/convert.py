@@ -11,7 +11,7 @@ from recbole_mm.data.feature_files import (
     refuse_unusable_values,
     write_item_features,
 )
-from recbole_mm.prepare.inputs import InputError, today
+from recbole_mm.prepare.inputs import InputError, require_file, today
 from recbole_mm.prepare.prepared import PreparedDataset, write_dataset
 from recbole_mm.tools.hashing import sha256_of_file
 from recbole_mm.tools.json_text import parse_json
@@ -48,8 +48,7 @@ def read_json_lines(path: Path) -> list[Any]:
 
 
 def _text(path: Path) -> str:
-    if not path.is_file():
-        raise InputError(f"{path}: no such file.")
+    require_file(path)
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:

@@ -4,7 +4,7 @@ import codecs
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from recbole_mm.prepare.inputs import InputError
+from recbole_mm.prepare.inputs import InputError, require_file
 
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 JSON_LINES = (".jsonl", ".ndjson")
@@ -85,8 +85,7 @@ def refuse_unreadable(path, text: TextFormat = PLAIN) -> None:
         InputError: the file does not exist, or its format is unknown.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file.")
+    require_file(path)
     known = path.name.lower().endswith(TABLE_ENDINGS)
     if not known and (not is_separated(path, text) or ending_of(path) in TABLE_ENDINGS):
         others = ", and other text files whose separator is given (--separator)"

@@ -2,6 +2,7 @@
 
 import os
 from datetime import datetime, timezone
+from pathlib import Path
 
 from recbole_mm.tools.errors import UserError
 from recbole_mm.tools.text_files import read_text
@@ -9,6 +10,26 @@ from recbole_mm.tools.text_files import read_text
 
 class InputError(UserError):
     """Input that cannot be used; the message names the file, the value, the limit and the fix."""
+
+
+def require_file(path, fix: str = "") -> None:
+    """Check that a path is that of a file.
+
+    Args:
+        path: path to check.
+        fix: what to do if it does not exist.
+
+    Raises:
+        InputError: it is not.
+    """
+    path = Path(path)
+    if path.is_file():
+        return
+    if path.is_dir():
+        raise InputError(f"{path}: it is a folder; give a file in it.")
+    if path.exists():
+        raise InputError(f"{path}: not a regular file, but a pipe or a device; give a file.")
+    raise InputError(f"{path}: no such file.{fix and f' {fix}'}")
 
 
 def read_lines(path) -> list[str]:

@@ -13,7 +13,13 @@ from recbole_mm.prepare.cells import text_of
 from recbole_mm.prepare.formats import TextFormat
 from recbole_mm.prepare.inputs import InputError
 from recbole_mm.prepare.table_files import place_of_row
-from recbole_mm.prepare.times import NAME_THEM, Times, unix_seconds, why_too_early
+from recbole_mm.prepare.times import (
+    NAME_THEM,
+    Times,
+    impossible_times,
+    unix_seconds,
+    why_too_early,
+)
 from recbole_mm.tools.counts import by_reason
 
 OPTIONAL = ("rating", "timestamp")
@@ -149,11 +155,9 @@ def _faults(optional: list[str], names: Mapping[str, str]) -> dict[str, Fault]:
         wrong = pl.col("rating_given") & ~_finite("rating")
         faults[f"{names['rating']} is not a number"] = Fault(wrong, "number")
     if "timestamp" in optional:
-        time = pl.col("timestamp")
         wrong_times = {
             "is not a time": pl.col("timestamp_given") & ~_finite("timestamp"),
-            "before 1970": time < 0,
-            "after 2100": time > YEAR_2100,
+            **impossible_times("timestamp"),
         }
         for words, wrong in wrong_times.items():
             faults[f"{names['timestamp']} {words}"] = Fault(wrong, "time")

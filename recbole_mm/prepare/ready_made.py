@@ -13,7 +13,7 @@ from recbole_mm.data.feature_files import (
     write_item_features,
 )
 from recbole_mm.data.seen_split import TUNING
-from recbole_mm.prepare.inputs import InputError, read_lines, today
+from recbole_mm.prepare.inputs import InputError, read_lines, require_file, today
 from recbole_mm.prepare.modality import Vectors, write_modality
 from recbole_mm.prepare.prepared import PreparedDataset
 from recbole_mm.tools.hashing import sha256_of_file
@@ -164,8 +164,7 @@ def read_arrays(path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
             read).
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file.")
+    require_file(path)
     try:
         if not zipfile.is_zipfile(path):
             return {"array": np.load(path, allow_pickle=False, mmap_mode="r")}

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from recbole_mm.prepare.inputs import InputError
+from recbole_mm.prepare.inputs import InputError, require_file
 from recbole_mm.prepare.mirrors import DEFAULT_LAYOUT, Source, file_name
 from recbole_mm.tools.command_lines import shell_line
 
@@ -67,8 +67,7 @@ class Recipe:
         """
         named = [path for path in (self.reviews, self.meta) if path is not None]
         for path in named:
-            if not path.is_file():
-                raise InputError(f"{path}: no such file.")
+            require_file(path)
         if self.source is None or self.download:
             return
         missing = self.missing_files()

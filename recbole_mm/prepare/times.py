@@ -51,6 +51,11 @@ class Times(NamedTuple):
     fix: str = ""
 
 
+def impossible_times(column: str) -> dict[str, pl.Expr]:
+    """Why times in unix seconds cannot be right, and which these are."""
+    return {"before 1970": pl.col(column) < 0, "after 2100": pl.col(column) > YEAR_2100}
+
+
 def why_too_early(latest: float, times: Times) -> str:
     """What is wrong with times of which the latest is before ``times.since``."""
     unit = times.unit or "s"

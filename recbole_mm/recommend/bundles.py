@@ -21,8 +21,19 @@ from recbole_mm.run.identity import package_version
 from recbole_mm.tools.errors import UserError
 from recbole_mm.tools.files import require_writable, scratch_folder
 from recbole_mm.tools.hashing import sha256_of_file
-from recbole_mm.transfer.bundle import MANIFEST, Bundle, BundleError, is_bundle, read_bundle
+from recbole_mm.transfer.bundle import (
+    CARD,
+    HASHED,
+    MANIFEST,
+    ONNX_FOLDER,
+    Bundle,
+    BundleError,
+    is_bundle,
+    read_bundle,
+)
 
+PARTS = (*HASHED, MANIFEST, CARD, ONNX_FOLDER)
+"""Files and folders of a bundle."""
 KEPT_KEYS = (
     "modalities", "USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD", "LIST_SUFFIX",
     "ITEM_LIST_LENGTH_FIELD", "NEG_PREFIX", "MAX_ITEM_LIST_LENGTH", "eval_batch_size",
@@ -42,7 +53,11 @@ def bundle_of(opened: Opened) -> Bundle:
     keys = kept_keys(plain["model"])
     config = {key: value for key, value in plain.items() if key in keys}
     config |= {key: value for key, value in WITHOUT_TRAINING.items() if key in config}
-    items: dict[str, Tensor] = {"counts": catalog.counts, "offered": catalog.offered}
+    items: dict[str, Tensor] = {
+        "counts": catalog.counts,
+        "popularity": catalog.popularity,
+        "offered": catalog.offered,
+    }
     for modality, features in catalog.features.items():
         items[f"{modality}.feature"] = _small(features.values)
         items[f"{modality}.present"] = features.present
@@ -96,15 +111,22 @@ def whole_folder_or_not(folder, overwrite: bool):
     """A temporary folder next to ``folder``, moved to its place if the block succeeds.
 
     Raises:
-        UserError: the folder exists and ``overwrite`` is not set, or it is not a bundle.
+        UserError: the folder exists and ``overwrite`` is not set, it is not a bundle, or it has
+            other files.
     """
     folder = Path(folder)
+    require_writable(folder.parent, "Give another folder")
     if folder.exists():
         if not overwrite:
             raise UserError(f"{folder} exists; give another folder, or --overwrite to replace it")
         if not is_bundle(folder):
             raise UserError(f"{folder} is not a bundle and is not replaced; give another folder")
-    require_writable(folder.parent, "Give another folder")
+        others = sorted(path.name for path in folder.iterdir() if path.name not in PARTS)
+        if others:
+            raise UserError(
+                f"{folder} has files that are not of a bundle and would be lost, e.g. {others[0]!r}; move "
+                f"them, or give another folder"
+            )
     with scratch_folder(folder.parent, f".{folder.name}-") as scratch:
         yield scratch / "new"
         if folder.exists():
@@ -160,21 +182,30 @@ def _catalog_of(bundle: Bundle, folder: Path) -> Catalog:
     if not (_are_texts(tokens) and _are_texts(modalities) and len(set(tokens)) == len(tokens) > 1):
         raise BundleError(f"{folder}: damaged: items.json or config.json has no list of names")
     n = len(tokens)
-    counts, offered = bundle.items.get("counts"), bundle.items.get("offered")
-    if not (_has_shape(counts, torch.int64, n) and _has_shape(offered, torch.bool, n)):
-        raise BundleError(f"{folder}: damaged: items.json and items.safetensors do not fit")
+    counts = _numbers_of(bundle, "counts", torch.int64, folder)
+    popularity = _numbers_of(bundle, "popularity", torch.int64, folder)
+    offered = _numbers_of(bundle, "offered", torch.bool, folder)
     facts = bundle.config.get("features")
     facts = facts if isinstance(facts, dict) else {}
     return Catalog(
         tokens=pl.Series(tokens),
         features={modality: _features_of(bundle, modality, n, folder) for modality in modalities},
         counts=counts,
+        popularity=popularity,
         info={m: facts[m] if isinstance(facts.get(m), dict) else {} for m in modalities},
         spaces={modality: bundle.space_of(modality) for modality in modalities},
         offered=offered,
         titles=_texts_of(bundle, "title"),
         picture_names=_texts_of(bundle, "image"),
     )
+
+
+def _numbers_of(bundle: Bundle, name: str, dtype: torch.dtype, folder: Path) -> Tensor:
+    """One number per item."""
+    numbers = bundle.items.get(name)
+    if not _has_shape(numbers, dtype, len(bundle.tokens["item"])):
+        raise BundleError(f"{folder}: damaged: items.json and items.safetensors do not fit")
+    return numbers
 
 
 def _are_texts(values) -> TypeGuard[list[str]]:

@@ -1,5 +1,6 @@
 """The items that a model ranks, and the stand-in for a data set that its constructor reads."""
 
+import logging
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ from recbole_mm.tools.counts import counted
 from recbole_mm.tools.errors import UserError
 
 SHOWN = 3
+logger = logging.getLogger(__name__)
 
 
 class CatalogError(UserError):
@@ -43,6 +45,7 @@ class Catalog(NamedTuple):
         tokens: external ids, ``(n_items,)`` strings.
         features: features of every modality of the model, in its order.
         counts: training interactions of each item, ``(n_items,)`` int64.
+        popularity: interactions of each item in the whole data set, ``(n_items,)`` int64.
         info: how the features of a modality were made, see
             :func:`~recbole_mm.data.feature_files.describe_features`.
         spaces: arrays that put further items into the space of a modality of the embedded
@@ -58,6 +61,7 @@ class Catalog(NamedTuple):
     tokens: pl.Series
     features: dict[str, ItemFeatures]
     counts: Tensor
+    popularity: Tensor
     info: dict[str, dict]
     spaces: dict[str, dict[str, np.ndarray]]
     offered: Tensor
@@ -66,18 +70,20 @@ class Catalog(NamedTuple):
     picture_names: pl.Series | None = None
 
     @classmethod
-    def of_dataset(cls, train) -> "Catalog":
+    def of_dataset(cls, train, popularity: Tensor) -> "Catalog":
         """The items of a data set.
 
         Args:
             train: training split, a :class:`~recbole_mm.data.dataset.MultiModalDataset`.
+            popularity: interactions of each item in the whole data set, ``(n_items,)`` int64.
         """
         tokens = pl.Series([str(token) for token in train.field2id_token[train.iid_field]])
         files = {modality: train.feature_file(modality) for modality in train.features}
         info = {modality: describe_features(file) for modality, file in files.items()}
         spaces = {modality: read_feature_space(file) for modality, file in files.items()}
         offered = torch.ones(len(tokens), dtype=torch.bool)
-        return cls(tokens, dict(train.features), train.item_counts(), info, spaces, offered)
+        features, counts = dict(train.features), train.item_counts()
+        return cls(tokens, features, counts, popularity, info, spaces, offered)
 
     def with_items(
         self,
@@ -86,7 +92,7 @@ class Catalog(NamedTuple):
         titles: list[str | None],
         pictures: list[Picture | None],
     ) -> "Catalog":
-        """The catalog with further items, which have no training interaction.
+        """The catalog with further items, which have no interaction.
 
         Args:
             tokens: external ids, none of them in the catalog.
@@ -99,6 +105,7 @@ class Catalog(NamedTuple):
             tokens=pl.concat([self.tokens, pl.Series(tokens, dtype=pl.String)]),
             features=features,
             counts=F.pad(self.counts, (0, n)),
+            popularity=F.pad(self.popularity, (0, n)),
             offered=F.pad(self.offered, (0, n), value=True),
             titles=self._longer(self.titles, titles),
             pictures=self._longer(self.pictures, [each and each.path for each in pictures]),
@@ -119,6 +126,27 @@ class Catalog(NamedTuple):
         """
         return self.ids_in_order(sorted({str(token) for token in tokens}), what)
 
+    def known_ids(self, tokens, what: str, strict: bool = False) -> Tensor:
+        """The same of the items that are in the catalog; the others are skipped and reported.
+
+        Args:
+            tokens: external ids, any iterable.
+            what: name of these items in messages.
+            strict: whether an unknown item is an error.
+
+        Raises:
+            CatalogError: an item is not in the catalog, and ``strict`` is set.
+        """
+        found = self._found({str(token) for token in tokens})
+        refusal = self._refusal(found, what)
+        if refusal and strict:
+            raise CatalogError(
+                f"{refusal}; omit --strict (in Python strict=True) to skip such items"
+            )
+        if refusal:
+            logger.warning(f"{refusal}; they are skipped")
+        return torch.tensor(found["id"].drop_nulls().to_list(), dtype=torch.long)
+
     def ids_in_order(self, tokens, what: str) -> Tensor:
         """The id of each of some items.
 
@@ -129,18 +157,30 @@ class Catalog(NamedTuple):
         Raises:
             CatalogError: an item is not in the catalog.
         """
+        found = self._found(tokens)
+        refusal = self._refusal(found, what)
+        if refusal:
+            raise CatalogError(refusal)
+        return torch.tensor(found["id"].to_list(), dtype=torch.long)
+
+    def _found(self, tokens) -> pl.DataFrame:
+        """Each of some items, with its id or null."""
         wanted = pl.DataFrame({"item": pl.Series([str(t) for t in tokens], dtype=pl.String)})
         own = pl.DataFrame({"item": self.tokens}).with_row_index("id")[1:]
         known = own.filter(pl.col("item").is_in(wanted["item"].unique().to_list()))
-        found = wanted.join(known, on="item", how="left", maintain_order="left")
-        unknown = sorted(set(found.filter(pl.col("id").is_null())["item"].to_list()))
-        if unknown:
-            raise CatalogError(
-                f"{what}: not in the catalog of {counted(len(own), 'item', 'items')}: {len(unknown):,} of "
-                f"{wanted['item'].n_unique():,}, e.g. {unknown[:SHOWN]}; the catalog has items like "
-                f"{own['item'][:SHOWN].to_list()}"
-            )
-        return torch.tensor(found["id"].to_list(), dtype=torch.long)
+        return wanted.join(known, on="item", how="left", maintain_order="left")
+
+    def _refusal(self, found: pl.DataFrame, what: str) -> str:
+        """A message about items without id; empty if there are none."""
+        unknown = found.filter(pl.col("id").is_null())["item"].unique().sort()
+        if not len(unknown):
+            return ""
+        own = self.tokens[1:]
+        return (
+            f"{what}: not in the catalog of {counted(len(own), 'item', 'items')}: {len(unknown):,} of "
+            f"{found['item'].n_unique():,}, e.g. {unknown[:SHOWN].to_list()}; the catalog has items like "
+            f"{own[:SHOWN].to_list()}"
+        )
 
 
 class CatalogDataset:

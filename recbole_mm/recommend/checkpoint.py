@@ -90,10 +90,11 @@ def open_checkpoint(path, device=None, data_path=None) -> Opened:
     plain = {**plain, "modalities": list(dict.fromkeys(modalities))}
     if data_path is not None:
         plain["data_path"] = str(data_path)
-    splits = _load_splits(plain, str(path))
+    splits, popularity = _load_splits(plain, str(path))
     plain["domains"] = list(splits[0].domains) or None
     _refuse_other_features(checkpoint.get("features"), splits[0], str(path))
-    catalog = _as_trained(Catalog.of_dataset(splits[0]), checkpoint.get("other_parameter"))
+    catalog = Catalog.of_dataset(splits[0], popularity)
+    catalog = _as_trained(catalog, checkpoint.get("other_parameter"))
     model = build_model(plain, catalog, state, device, str(path))
     with user_errors(f"{path}: "):
         model.load_other_parameter(checkpoint.get("other_parameter"))
@@ -112,7 +113,7 @@ def _open_of_recbole(path, device, data_path) -> Opened:
     plain = config_to_plain(checkpoint["config"])
     if data_path is not None:
         plain["data_path"] = str(data_path)
-    splits = _load_splits(plain, str(path))
+    splits, popularity = _load_splits(plain, str(path))
     config = splits[0].config
     config["device"] = _usable_device(device)
     with torch.random.fork_rng(devices=[]), user_errors(f"{path}: "):
@@ -122,7 +123,7 @@ def _open_of_recbole(path, device, data_path) -> Opened:
     model.load_state_dict(state)
     model.load_other_parameter(checkpoint.get("other_parameter"))
     whole = WholeScores(model.to(config["device"]), config).eval()
-    catalog = Catalog.of_dataset(splits[0])
+    catalog = Catalog.of_dataset(splits[0], popularity)
     facts = _facts(checkpoint, plain, splits[0])
     return Opened(whole, catalog, plain, facts, sha256_of_file(path), splits)
 
@@ -226,12 +227,14 @@ def _stored_config(plain: dict, origin: str):
     return config_from_plain({**plain, "use_gpu": False})
 
 
-def _load_splits(plain: dict, origin: str) -> list[MultiModalDataset]:
+def _load_splits(plain: dict, origin: str) -> tuple[list[MultiModalDataset], Tensor]:
+    """Training, validation and test data, and the interactions of each item in all of them."""
     config = _stored_config(plain, origin)
     _refuse_files_elsewhere(config, origin)
     find_or_make(config)
     with user_errors():
-        return MultiModalDataset(config).build()
+        whole = MultiModalDataset(config)
+        return whole.build(), whole.item_counts_of_all_events()
 
 
 def _refuse_files_elsewhere(config, origin: str) -> None:
@@ -269,8 +272,8 @@ def _refuse_other_features(known, train: MultiModalDataset, origin: str) -> None
 
 
 def _as_trained(catalog: Catalog, recorded) -> Catalog:
-    """The catalog with the numbers of interactions at training time, if they are recorded, even if the
-    data set has grown since."""
+    """The catalog with the training interactions at training time, if they are recorded, even if the
+    data set has grown since; what is popular follows the data set."""
     recorded = recorded if isinstance(recorded, Mapping) else {}
     tokens, counts = recorded.get("item_tokens"), recorded.get("item_counts")
     if not isinstance(counts, Tensor) or counts.dtype != torch.int64:

@@ -8,7 +8,9 @@ Histories are a table with one event per row (columns user, item and, optionally
 or with one history per row (user, items and timestamps: lists, or cells like: a b c, or ["a", "b"]).
 They are complete: the list of a user is for the time after the last event (--stored-events puts
 those of the data set first). Users need not be known; those without a known item get the most
-popular items (source: popular). Without --histories, every user of the data set gets a list. An
+popular items, by all events of the data set (source: popular). Without --histories, every user of
+the data set gets a list. Items of the data set without interactions are recommended by their
+features, as new items. An
 interrupted command resumes when it is repeated. torchrun distributes the users among processes
 (torchrun --nproc_per_node=2 -m recbole_mm recommend ...), --tool=ray among workers on a ray cluster
 (RAY_ADDRESS, or one that runs on this machine) or, without a cluster, on this machine. All nodes of
@@ -23,6 +25,7 @@ from recbole_mm.prepare.commands.options import pairs, parser_of
 from recbole_mm.prepare.fields import SECONDS_PER_UNIT
 from recbole_mm.prepare.formats import refuse_unreadable
 from recbole_mm.recommend.item_options import (
+    ITEM_FILES,
     add_item_options,
     add_text_options,
     change_items,
@@ -30,9 +33,11 @@ from recbole_mm.recommend.item_options import (
     text_of,
 )
 from recbole_mm.recommend.paths import require_model, require_new
+from recbole_mm.recommend.streams import as_file, is_stream, refuse_shared_stream
 from recbole_mm.tools.command_lines import path_argument, with_dashes
 from recbole_mm.tools.errors import UserError
 from recbole_mm.tools.extras import require_installed
+from recbole_mm.tools.files import refuse_input_as_output
 from recbole_mm.tools.variables import is_one_of_several
 
 ID_FILE = "text with one id per line (.txt), or a table"
@@ -60,10 +65,10 @@ def main(arguments: list[str]) -> int:
         options.text,
     )
     recommender = open_recommender(options, form, "cpu" if options.tool else options.device)
-    with _workers(options, form) as workers:
+    with as_file(options.histories) as histories, _workers(options, form) as workers:
         summary = recommender.write(
             options.output,
-            options.histories,
+            histories,
             k=options.k,
             overwrite=options.overwrite,
             show_progress=not options.no_progress,
@@ -94,7 +99,7 @@ def open_recommender(options, form, device=None):
     recommender = Recommender.from_pretrained(
         options.model, device=device, data_path=options.data_path
     )
-    change_items(recommender, options, form)
+    change_items(recommender, options, form, options.strict)
     return recommender
 
 
@@ -117,17 +122,29 @@ def read_arguments(arguments: list[str]):
     _check_tool(options)
     options.text = text_of(options)
     require_model(options.model)
-    for path in (options.histories, options.candidates):
-        if path is not None:
-            refuse_unreadable(path, options.text)
+    if options.histories is not None and is_stream(options.histories):
+        refuse_shared_stream("--histories", options.histories)
+    elif options.histories is not None:
+        refuse_unreadable(options.histories, options.text)
+    if options.candidates is not None:
+        refuse_unreadable(options.candidates, options.text)
     for path in (options.users, options.items, options.exclude):
         if path is not None and not (path.suffix.lower() == ".txt" and path.is_file()):
             refuse_unreadable(path, options.text)
     read_item_options(options, options.text)
+    refuse_input_as_output(options.output, _inputs(options))
     options.output = require_new(options.output, options.overwrite)
     options.result_columns = _result_columns(options.result_columns)
     options.request_time = _unix_seconds(options.request_time)
     return options
+
+
+def _inputs(options) -> dict[str, object]:
+    """The files that a command reads, by their options."""
+    names = ("model", "histories", "users", "items", "exclude", "candidates", *ITEM_FILES)
+    files = {f"--{name.replace('_', '-')}": getattr(options, name) for name in names}
+    vectors = options.new_vectors.items()
+    return files | {f"--new-vectors={modality}": path for modality, path in vectors}
 
 
 def _check_tool(options) -> None:
@@ -158,13 +175,18 @@ def _parser():
         metavar="PATH",
         help="a checkpoint or a bundle, or OWNER/NAME of a bundle on the Hugging Face hub",
     )
-    add("--output", required=True, metavar="FILE", help=".parquet, .csv, .tsv or .jsonl")
+    add(
+        "--output",
+        required=True,
+        metavar="FILE",
+        help=".parquet, .csv, .tsv or .jsonl; the last three also with .gz",
+    )
     add("--overwrite", action="store_true", help="replace an existing output")
     add(
         "--histories",
         type=path_argument,
         metavar="FILE",
-        help="a table [all users of the data set]",
+        help="a table, or - for the standard input [all users of the data set]",
     )
     add("--k", type=int, default=10, help="items per user [10]")
     add("--filter-seen", action="store_true", help="exclude the items of a user's history")

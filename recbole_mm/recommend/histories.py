@@ -5,6 +5,7 @@ list of items, list of times). In a csv or tsv, a list is a cell of JSON (``["a"
 items separated by blanks.
 """
 
+import logging
 import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ import polars as pl
 
 from recbole_mm.prepare.interactions import as_tokens
 from recbole_mm.prepare.table_files import reading
-from recbole_mm.prepare.times import unix_seconds
+from recbole_mm.prepare.times import NAME_THEM, impossible_times, unix_seconds
 from recbole_mm.recommend.disk import disk_errors
 from recbole_mm.recommend.tables import (
     NAMES_OF_LISTS,
@@ -32,6 +33,7 @@ from recbole_mm.tools.counts import counted
 from recbole_mm.tools.path_patterns import pattern_of
 
 KEPT = ("user", "row", "item_id", "time", "unknown")
+logger = logging.getLogger(__name__)
 
 
 class Part(NamedTuple):
@@ -85,16 +87,27 @@ class Histories:
             A user without events has a row whose ``item_id`` is null.
         n_users: number of users.
         origin: name of the table in messages.
+        not_read: other columns of a table that has one event per row and no times; ``None``: the
+            events have an order of their own.
     """
 
     events: pl.LazyFrame
     n_users: int
     origin: str
+    not_read: tuple[str, ...] | None = None
 
     @property
     def has_time(self) -> bool:
         """Whether the events have times."""
         return "time" in self.events.collect_schema()
+
+    def is_in_order_of_rows(self) -> bool:
+        """Whether only the order of the table's rows is known of some user's events."""
+        if self.not_read is None:
+            return False
+        of_user = self.events.group_by("place").agg(pl.col("item_id").count())
+        most = of_user.select(pl.col("item_id").max()).collect(engine="streaming").item()
+        return (most or 0) > 1
 
     def last_time(self) -> float:
         """Time of the latest event of these users; 0 without times or events."""
@@ -158,7 +171,8 @@ def read_histories(
         tokens: external ids of the catalog's items, ``(n_items,)``, the padding item first.
         form: columns and format of the table.
         users: external ids of the requested users, in their order, including those without a row in
-            the table; ``None``: all users of the table, in the order of their first row.
+            the table; of duplicates, the first one counts. ``None``: all users of the table, in the
+            order of their first row.
         scratch: file for the events, which the first process writes and all read; ``None`` keeps
             them in memory.
         stored: data set, as for :func:`histories_of_dataset`, whose events of the same users come
@@ -166,22 +180,24 @@ def read_histories(
 
     Raises:
         TableError: a column is missing, only one of table and ``stored`` has times, a row has no
-            user or a malformed time, a user has two rows of lists, or ``users`` has duplicates.
+            user or a malformed time, a user has two rows of lists, or the catalog has none of the
+            items.
         InputError: the file cannot be read.
     """
     origin = str(source) if isinstance(source, (str, Path)) else "the frame of histories"
     if scratch is None:
-        events, n_users = _read(source, tokens, form, users, origin, _in_memory, stored)
-        return Histories(events, n_users, origin)
+        events, *facts = _read(source, tokens, form, users, origin, _in_memory, stored)
+        return Histories(events, facts[0], origin, facts[1])
 
     def on_disk(events: pl.LazyFrame) -> None:
         with disk_errors(scratch):
             events.sink_parquet(scratch)
 
-    n_users = None
+    facts = []
     if processes.is_first():
-        _, n_users = _read(source, tokens, form, users, origin, on_disk, stored)
-    return Histories(pl.scan_parquet(pattern_of(scratch)), processes.of_first(n_users), origin)
+        _, *facts = _read(source, tokens, form, users, origin, on_disk, stored)
+    n_users, not_read = processes.of_first(facts)
+    return Histories(pl.scan_parquet(pattern_of(scratch)), n_users, origin, not_read)
 
 
 def _in_memory(events: pl.LazyFrame) -> pl.LazyFrame:
@@ -189,25 +205,45 @@ def _in_memory(events: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def _read(source, tokens: pl.Series, form: TableForm, users, origin: str, keep: Callable, stored):
-    """The result of ``keep`` for the events, and the number of users."""
+    """The result of ``keep`` for the events, the number of users, and :attr:`Histories.not_read`."""
     ids = pl.LazyFrame({"item": tokens[1:], "item_id": np.arange(1, len(tokens), dtype=np.int32)})
     with (
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
         reading(origin, form.text),
     ):
-        events = _explode(open_table(source, form, folder), form, origin)
+        table = open_table(source, form, folder)
+        columns = _columns_of(table.collect_schema(), form, origin)
+        events = _explode(table, columns, form, origin)
         _check_rows(events, origin)
         events = events.join(ids, on="item", how="left")
         known = pl.when(pl.col("item").is_not_null()).then(pl.col("item_id").fill_null(0))
         unknown = pl.when(known == 0).then(pl.col("item"))
         events = events.with_columns(item_id=known, unknown=unknown).drop("item")
+        _refuse_other_catalog(events, tokens, origin)
         if stored is not None:
             if users is None:  # in the order of the table
                 asked = events.select("user").unique(maintain_order=True)
                 users = asked.collect(engine="streaming")["user"].to_list()
             events = _after_stored(events, _events_of_dataset(stored, tokens), origin)
         placed, n_users = _placed(events, users)
-        return keep(placed), n_users
+        return keep(placed), n_users, columns.not_read
+
+
+def _refuse_other_catalog(events: pl.LazyFrame, tokens: pl.Series, origin: str) -> None:
+    """Refuse items of which the catalog has none: they are written differently, or are no items."""
+    item = pl.col("item_id")
+    counts = events.select((item > 0).sum().alias("known"), item.count())
+    n_known, n_events = counts.collect(engine="streaming").row(0)
+    if n_known or not n_events:
+        return
+    items = events.select(pl.col("unknown").drop_nulls().unique().sort())
+    unknown = items.collect(engine="streaming").to_series()
+    raise TableError(
+        f"{origin}: the catalog has none of its {counted(len(unknown), 'item', 'items')}; they look like "
+        f"{unknown[:SHOWN].to_list()}, those of the catalog like {tokens[1 : SHOWN + 1].to_list()}. "
+        f"Write them like those of the catalog, or name another column with --item-column (in Python "
+        f"TableForm(item=...)); new items are added with --new-items (in Python add_items)"
+    )
 
 
 def _after_stored(events: pl.LazyFrame, stored: pl.LazyFrame, origin: str) -> pl.LazyFrame:
@@ -222,8 +258,23 @@ def _after_stored(events: pl.LazyFrame, stored: pl.LazyFrame, origin: str) -> pl
     users = events.select("user").unique()
     n_stored = stored.select(pl.len()).collect().item()
     same = stored.join(users, on="user", how="semi")
+    if all(has_time):
+        events = _without_stored(events, same, origin)
     later = events.with_columns(row=pl.col("row") + n_stored)
     return pl.concat([same, later], how="diagonal_relaxed")
+
+
+def _without_stored(events: pl.LazyFrame, stored: pl.LazyFrame, origin: str) -> pl.LazyFrame:
+    """The events that are not among the stored ones, in user, item and time."""
+    event = ["user", "item_id", "time"]
+    again = events.join(stored, on=event, how="semi").select(pl.len())
+    n_again = again.collect(engine="streaming").item()
+    if n_again:
+        logger.warning(
+            f"{origin}: {counted(n_again, 'event is', 'events are')} in the data set of the training, "
+            f"too (the same user, item and time), and counted once"
+        )
+    return events.join(stored, on=event, how="anti")
 
 
 def histories_of_dataset(train, tokens: pl.Series, users=None) -> Histories:
@@ -267,9 +318,25 @@ def _refuse_histories(train) -> None:
         )
 
 
-def _explode(table: pl.LazyFrame, form: TableForm, origin: str) -> pl.LazyFrame:
-    """One row per event: ``user``, ``item``, ``row`` and, if there are any, ``time``."""
-    schema = table.collect_schema()
+class _Columns(NamedTuple):
+    """The columns of a table of histories, and what a row is.
+
+    Attributes:
+        user: name of the column of users.
+        item: name of the column of items.
+        time: name of the column of times; ``None``: there is none.
+        lists: whether a row is a whole history.
+        not_read: see :class:`Histories`.
+    """
+
+    user: str
+    item: str
+    time: str | None
+    lists: bool
+    not_read: tuple[str, ...] | None
+
+
+def _columns_of(schema: pl.Schema, form: TableForm, origin: str) -> _Columns:
     names = schema.names()
     user = column_of(names, "user", form, origin)
     item = column_of(names, "item", form, origin)
@@ -279,6 +346,14 @@ def _explode(table: pl.LazyFrame, form: TableForm, origin: str) -> pl.LazyFrame:
     lists = has_lists or item in NAMES_OF_LISTS if form.lists is None else form.lists
     if has_lists and not lists:
         raise TableError(f"{origin}: column {item!r} has lists: a row is a whole history")
+    others = tuple(name for name in names if name not in (user, item))
+    return _Columns(user, item, time, lists, None if time or lists else others)
+
+
+def _explode(table: pl.LazyFrame, columns: _Columns, form: TableForm, origin: str) -> pl.LazyFrame:
+    """One row per event: ``user``, ``item``, ``row`` and, if there are any, ``time``."""
+    user, item, time, lists, _ = columns
+    schema = table.collect_schema()
     picked = [as_tokens(user, schema[user]).alias("user"), pl.col(item).alias("item")]
     picked += [pl.col(time).alias("timestamp")] if time else []
     table = table.select(picked).with_row_index("line")
@@ -326,39 +401,37 @@ def _refuse_duplicate_users(table: pl.LazyFrame, origin: str) -> None:
     if hashes.n_unique() == len(hashes):
         return
     again = table.group_by("user").len().filter(pl.col("len") > 1).sort("user")
-    _refuse_duplicates(again.collect(engine="streaming")["user"].to_list(), origin)
-
-
-def _refuse_duplicates(users: list, origin: str) -> None:
-    if users:
-        raise TableError(
-            f"{origin}: {counted(len(users), 'duplicate user', 'duplicate users')}, e.g. "
-            f"{users[:SHOWN]}; keep one row per user"
-        )
+    users = again.collect(engine="streaming")["user"].to_list()
+    raise TableError(
+        f"{origin}: {counted(len(users), 'duplicate user', 'duplicate users')}, e.g. {users[:SHOWN]}; "
+        f"keep one row per user"
+    )
 
 
 def _check_rows(events: pl.LazyFrame, origin: str) -> None:
     bad = {"no user": pl.col("user").fill_null("") == ""}
     if "time" in events.collect_schema():
-        bad["no time that can be read"] = pl.col("item").is_not_null() & ~(
-            pl.col("time").is_finite().fill_null(False)
-        )
+        is_time = pl.col("time").is_finite().fill_null(False)
+        bad["no time that can be read"] = pl.col("item").is_not_null() & ~is_time
+        impossible = impossible_times("time").items()
+        bad |= {f"a time {reason}": is_time & is_bad for reason, is_bad in impossible}
     first = [pl.col("line").filter(is_bad).min().alias(reason) for reason, is_bad in bad.items()]
     found = events.select(pl.len(), *first).collect(engine="streaming").row(0, named=True)
     if found.pop("len") == 0:
-        raise TableError(f"{origin}: no rows; expected a row per event or per user")
+        logger.warning(f"{origin}: no rows, so nobody has an event")
     for reason, line in found.items():
         if line is not None:
-            raise TableError(f"{origin}: row {line + 1} has {reason}; correct it, or remove it")
+            fix = f", or {NAME_THEM}" if "time" in reason else ""
+            raise TableError(
+                f"{origin}: row {line + 1} has {reason}; correct it, or remove it{fix}"
+            )
 
 
 def _placed(events: pl.LazyFrame, users: Iterable[str] | None) -> tuple[pl.LazyFrame, int]:
     """Events with the place of their user, and the number of users."""
     kept = ["place", *(name for name in KEPT if name in events.collect_schema())]
     if users is not None:
-        names = pl.DataFrame({"user": list(users)}, schema={"user": pl.String})
-        again = names.filter(pl.col("user").is_duplicated())["user"].unique(maintain_order=True)
-        _refuse_duplicates(again.to_list(), "users")
+        names = _distinct(users)
         places = names.lazy().with_row_index("place")
         # every user has a row, with or without events
         parts = [events.join(places, on="user", how="inner").select(kept), places]
@@ -370,6 +443,19 @@ def _placed(events: pl.LazyFrame, users: Iterable[str] | None) -> tuple[pl.LazyF
     first = first.sort("row").with_row_index("place")
     joined = events.join(first.lazy().select("place", *keys), on=keys, how="inner")
     return joined.select(kept), len(first)
+
+
+def _distinct(users: Iterable[str]) -> pl.DataFrame:
+    """The requested users in their order; of duplicates, the first one counts."""
+    names = pl.DataFrame({"user": list(users)}, schema={"user": pl.String})
+    distinct = names.unique(maintain_order=True)
+    if len(distinct) < len(names):
+        again = names.filter(names.is_duplicated())["user"][0]
+        logger.warning(
+            f"users: {counted(len(names) - len(distinct), 'duplicate', 'duplicates')}, e.g. of "
+            f"{again!r}; each user gets one list"
+        )
+    return distinct
 
 
 def _flat(lists: pl.Series) -> np.ndarray:

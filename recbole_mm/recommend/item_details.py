@@ -37,6 +37,20 @@ def item_details(config: dict, tokens: pl.Series, names: list[str]) -> pl.DataFr
     return _of_tokens(known, tokens, names)
 
 
+def listed_items(config: dict) -> pl.DataFrame:
+    """The items of the ``.item`` file: ``item`` and, if it has titles, ``title``.
+
+    Args:
+        config: see :func:`item_details`.
+    """
+    prepared = _prepared(config)
+    if not prepared.path("item").is_file():
+        return pl.DataFrame(schema={"item": pl.String})
+    columns = [name for name in ("item_id", "title") if name in prepared.items.columns]
+    listed = prepared.items.select(columns).unique("item_id", keep="first", maintain_order=True)
+    return listed.rename({"item_id": "item"})
+
+
 def picture_names(catalog: Catalog, config: dict | None) -> pl.Series | None:
     """Paths of the items' pictures relative to the folder of all pictures, null where unknown.
 

@@ -3,7 +3,12 @@
 import argparse
 from pathlib import Path
 
-from recbole_mm.prepare.commands.options import pairs
+from recbole_mm.prepare.commands.options import (
+    KEY_COLUMN,
+    add_item_text,
+    pairs,
+    parse_item_text,
+)
 from recbole_mm.prepare.formats import (
     TextFormat,
     parse_encoding,
@@ -14,11 +19,15 @@ from recbole_mm.tools.command_lines import path_argument
 from recbole_mm.tools.counts import counted
 from recbole_mm.tools.errors import UserError
 
+ITEM_FILES = ("new_items", "catalog", "remove_items")
+"""Options of :func:`add_item_options` that name a table."""
+
 
 def add_item_options(parser: argparse.ArgumentParser) -> None:
-    """Add ``--new-items``, ``--catalog``, ``--new-vectors``, ``--images``, ``--encoder`` and
-    ``--remove-items``."""
-    add = parser.add_argument_group("items").add_argument
+    """Add ``--new-items``, ``--catalog``, ``--item-text``, ``--key-column``, ``--new-vectors``,
+    ``--images``, ``--encoder`` and ``--remove-items``."""
+    group = parser.add_argument_group("items")
+    add = group.add_argument
     add("--new-items", type=path_argument, metavar="FILE", help="table of items to add: vectors (lists in "
         "columns named like the modalities), or texts and pictures")  # fmt: skip
     add(
@@ -27,6 +36,8 @@ def add_item_options(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="like --new-items, and no other items are recommended",
     )
+    add_item_text(group)
+    add("--key-column", metavar="COLUMN", help=KEY_COLUMN)
     add("--new-vectors", action="append", default=[], metavar="MODALITY=FILE.npz",
         help="feature file of a modality of the new items; may be repeated")  # fmt: skip
     add(
@@ -65,9 +76,12 @@ def read_item_options(options, text: TextFormat) -> None:
     """
     if options.new_items and options.catalog:
         raise UserError("--new-items and --catalog: give one of them")
-    if (options.encoder or options.images) and not (options.new_items or options.catalog):
+    options.item_text = parse_item_text(options.item_text)
+    names = ("encoder", "images", "item_text", "key_column")
+    given = [f"--{name.replace('_', '-')}" for name in names if getattr(options, name)]
+    if given and not (options.new_items or options.catalog):
         raise UserError(
-            "--encoder and --images are for texts and pictures of new items: give --new-items or --catalog"
+            f"{', '.join(given)}: only for a table of new items: give --new-items or --catalog"
         )
     for path in (options.new_items, options.catalog):
         if path is not None:
@@ -85,17 +99,34 @@ def _by_modality(option: str, given: list[str], is_there, kind: str) -> dict[str
     for modality, path in paths.items():
         if not path or not is_there(Path(path)):
             what = kind.partition(".")[0].lower()
-            raise UserError(f"--{option}={modality}={path}: no such {what}; write MODALITY={kind}")
+            found = f"it is not a {what}" if path and Path(path).exists() else f"no such {what}"
+            raise UserError(f"--{option}={modality}={path}: {found}; write MODALITY={kind}")
     return paths
 
 
-def change_items(recommender, options, form) -> None:
-    """Change the items as the options ask, and report it.
+def change_items(recommender, options, form, strict: bool = False) -> None:
+    """Add the items of the data set without interactions, change the items as the options ask, and
+    report it.
+
+    Args:
+        recommender: recommender whose items change.
+        options: values of the options of :func:`add_item_options`, and ``device``.
+        form: item column and format of the tables.
+        strict: whether an unknown item of ``--remove-items`` is an error.
 
     Raises:
         UserError: see :class:`~recbole_mm.recommend.recommender.Recommender`.
     """
-    given = {"vectors": options.new_vectors, "form": form, "pictures": options.images}
+    n_of_data = recommender.add_items_of_data()
+    if n_of_data and not options.catalog:
+        print(
+            f"{counted(n_of_data, 'item', 'items')} of the data set without interactions: recommended "
+            f"as new items, by their features"
+        )
+    of_items = form._replace(
+        item=options.key_column or form.item, item_text=tuple(options.item_text.items())
+    )
+    given = {"vectors": options.new_vectors, "form": of_items, "pictures": options.images}
     given |= {"device": options.device, "encoders": options.encoder}
     if options.catalog:
         n_new = recommender.replace_catalog(options.catalog, **given)
@@ -105,13 +136,13 @@ def change_items(recommender, options, form) -> None:
         )
     elif options.new_items or options.new_vectors:
         n_new = recommender.add_items(options.new_items, **given)
-        n_known = len(_given(options, form)) - n_new
+        n_known = len(_given(options, of_items)) - n_new
         already = f"; already in the catalog: {n_known:,}" if n_known else ""
         print(f"{counted(n_new, 'new item', 'new items')}{already}")
     if options.remove_items:
         from recbole_mm.recommend.tables import read_ids
 
-        recommender.remove_items(read_ids(options.remove_items, "item", form))
+        recommender.remove_items(read_ids(options.remove_items, "item", form), strict)
 
 
 def _given(options, form) -> set[str]:

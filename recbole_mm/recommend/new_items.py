@@ -2,11 +2,13 @@
 
 A column that is named like a modality and holds lists of numbers (in a csv, cells like
 ``[0.1, 0.2]``) gives vectors. Otherwise texts and pictures are encoded like those of the training:
-the text comes from the same columns (``title``, ``brand``, ...), or from a column ``text``;
+the text comes from the same columns (``title``, ``brand``, ..., which may have other names), or
+from a column ``text``;
 ``image`` is the path of the picture: absolute, or relative to the folder of the pictures or of the
 table.
 """
 
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,13 +20,23 @@ import torch
 from recbole_mm.data.feature_files import content_of, read_feature_tokens
 from recbole_mm.data.features import ItemFeatures
 from recbole_mm.prepare.item_pictures import relative_path
+from recbole_mm.prepare.item_table import as_text
 from recbole_mm.recommend.catalog import SHOWN, Catalog, CatalogError, Picture
 from recbole_mm.recommend.encoding import AS_RECORDED, Encoded, EncoderChoice, encode
-from recbole_mm.recommend.ready_vectors import vectors_of_file, vectors_of_table
+from recbole_mm.recommend.ready_vectors import (
+    is_vector_column,
+    vectors_of_file,
+    vectors_of_table,
+)
 from recbole_mm.recommend.tables import USUAL, TableForm, read_items_table
 from recbole_mm.tools.counts import counted
 from recbole_mm.tools.file_names import UnsafeName
 from recbole_mm.tools.pictures import PictureError
+
+RENAME = (
+    "name columns of other names with --item-text FIELD=COLUMN; in Python TableForm(item_text=...)"
+)
+logger = logging.getLogger(__name__)
 
 
 class NewItems(NamedTuple):
@@ -101,7 +113,7 @@ def read_new_items(
         table: table of items, in any format that recbole-mm prepare reads, or a polars or pandas
             frame.
         vectors: feature files by modality; without a table, their items are the new ones.
-        form: item column and format of the table.
+        form: item column, columns of texts and format of the table.
         pictures: folder to which picture paths are relative; ``None``: that of the table.
         encoder: location of the encoder of texts and pictures.
 
@@ -147,12 +159,38 @@ def _read(catalog: Catalog, table, vectors: dict, form: TableForm, folder, encod
         raise CatalogError(
             f"the new items have neither vectors nor content of {list(catalog.features)}, which is "
             f"read from the columns {', '.join(_wanted(catalog))}: the table has the columns "
-            f"{rows.columns}" + (f"; {problems[0]}" if problems else "")
+            f"{rows.columns}{'' if table is None else f' ({RENAME})'}"
+            + (f"; {problems[0]}" if problems else "")
         )
+    if table is not None and len(new):
+        _report_lacking(new, catalog, vectors)
     titles = new["title"].to_list() if "title" in new.columns else [None] * len(new)
     titles = [None if title is None else str(title) for title in titles]
     pictures = [None if path is None else folders.described(path) for path in found]
     return NewItems(new["item"].to_list(), features, titles, pictures, problems), tokens
+
+
+def _report_lacking(new: pl.DataFrame, catalog: Catalog, vectors: Mapping) -> None:
+    """Report columns of the training's texts and pictures that a table of new items lacks."""
+    lacking: dict[str, list[str]] = {}
+    for modality in catalog.features:
+        info = catalog.info.get(modality, {})
+        content = content_of(modality, info)
+        if content is None or modality in vectors or is_vector_column(modality, new):
+            continue
+        names = ["image"] if content == "image" else _text_fields(info)
+        missing = [name for name in names if name not in new.columns]
+        is_whole_text = len(missing) == len(names) and "text" in new.columns
+        if missing and not (content == "text" and is_whole_text):
+            lacking[modality] = missing
+    if lacking:
+        columns = "; ".join(
+            f"{modality}: {', '.join(names)}" for modality, names in lacking.items()
+        )
+        logger.warning(
+            f"new items: the table lacks columns that the features of the training were made of "
+            f"({columns}), so their vectors are worse ({RENAME}). The table has {new.columns}"
+        )
 
 
 def _wanted(catalog: Catalog) -> list[str]:
@@ -261,7 +299,7 @@ def _texts(new: pl.DataFrame, info: Mapping) -> list[str]:
     ]
     if not columns:
         return [""] * len(new)
-    parts = [pl.col(name).cast(pl.String).str.replace_all(r"\s+", " ") for name in columns]
+    parts = [as_text(name, new.schema[name]).str.replace_all(r"\s+", " ") for name in columns]
     joined = pl.concat_str(parts, separator=" ", ignore_nulls=True).str.strip_chars()
     return new.select(joined.fill_null("").alias("text")).to_series().to_list()
 

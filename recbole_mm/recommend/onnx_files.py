@@ -43,8 +43,8 @@ from recbole_mm.recommend.catalog import Catalog
 from recbole_mm.tools.errors import UserError, first_line
 from recbole_mm.tools.files import write_json
 from recbole_mm.tools.hashing import sha256_of_file
+from recbole_mm.transfer.bundle import ONNX_FOLDER
 
-FOLDER = "onnx"
 ENCODER, SCORER, ITEMS, DESCRIPTION = "encoder.onnx", "scorer.onnx", "items.npz", "serving.json"
 RECOMMENDABLE = "recommendable"
 EXAMPLES = 2
@@ -201,7 +201,7 @@ def open_session(path) -> onnxruntime.InferenceSession:
 
 def _write_graph(path: Path, graph: Graph, what: str) -> dict[str, np.ndarray]:
     """Write a graph of ``what``, and return the tables that it reads, by name of the input."""
-    print(f"{FOLDER}/{path.name}: writing the graph of {what}, up to a minute", flush=True)
+    print(f"{ONNX_FOLDER}/{path.name}: writing the graph of {what}, up to a minute", flush=True)
     users, items = Dim("users"), Dim("items")
     tables = [table for table, _ in graph.items.values()]
     axes = [{axis: items} if axis is not None else {} for _, axis in graph.items.values()]

@@ -4,6 +4,7 @@ Under torchrun every process computes its share of the parts, and the first one 
 workers send theirs to the process that started them.
 """
 
+import gzip
 import json
 import logging
 import shutil
@@ -14,6 +15,7 @@ from pathlib import Path
 import polars as pl
 from tqdm import tqdm
 
+from recbole_mm.prepare.formats import ending_of, is_packed
 from recbole_mm.recommend.disk import disk_errors
 from recbole_mm.recommend.request import Answer, Summary, Workers
 from recbole_mm.tools import processes
@@ -103,9 +105,10 @@ class PartialOutput:
         """
         summary = Summary()
         total = answer.histories.n_users
-        hidden = not (show_progress and processes.is_first())
+        shown = show_progress and processes.is_first()
+        no_bar = None if shown else True  # None: where standard error is not a terminal
         missing = []
-        with tqdm(total=total, desc="recommend", unit="user", disable=hidden) as bar:
+        with tqdm(total=total, desc="recommend", unit="user", disable=no_bar) as bar:
             for number in range(processes.rank(), answer.n_parts, processes.size()):
                 own = _finished(*self._files(number))
                 if own is None:
@@ -144,12 +147,30 @@ class PartialOutput:
         if processes.is_first():
             table = pl.scan_parquet([pattern_of(self._files(n)[0]) for n in range(n_parts)])
             with disk_errors(self.path, self.hint), whole_or_not(self.path) as temporary:
-                sink(table, self.path.suffix.lower(), temporary)
+                write_result(table, self.path, temporary)
                 shutil.rmtree(self.folder, ignore_errors=True)
         processes.barrier()
 
 
-def sink(table: pl.LazyFrame, suffix: str, path: Path) -> None:
+def write_result(table: pl.LazyFrame, named: Path, path: Path) -> None:
+    """Write a table to a path, in the format of the file that it will be named like, packed or not."""
+    if not is_packed(named):
+        _sink(table, ending_of(named), path)
+        return
+    plain = path.with_name(f"{path.name}.plain")
+    try:
+        _sink(table, ending_of(named), plain)
+        with (
+            plain.open("rb") as unpacked,
+            path.open("wb") as file,
+            gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed,
+        ):
+            shutil.copyfileobj(unpacked, packed)
+    finally:
+        plain.unlink(missing_ok=True)
+
+
+def _sink(table: pl.LazyFrame, suffix: str, path: Path) -> None:
     """Write a table in the format of a suffix: ``.parquet``, ``.jsonl``, ``.tsv`` or ``.csv``."""
     if suffix == ".parquet":
         table.sink_parquet(path)

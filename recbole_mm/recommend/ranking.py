@@ -50,7 +50,7 @@ class Ranker:
     Args:
         model: trained model, on its device; it is switched to evaluation mode.
         catalog: items of the model.
-        k: length of a list.
+        k: length of a list; with fewer candidates, lists are shorter.
         items: ids of the candidates; ``None``: all.
         exclude: ids that are not candidates; ``None``: none.
         filter_seen: whether to exclude the items of a user's history.
@@ -58,7 +58,7 @@ class Ranker:
         request_time: time of the request in unix seconds, for models that read it.
 
     Raises:
-        CatalogError: there are fewer than ``k`` candidates.
+        CatalogError: there are no candidates.
         RunFailed: the model gives NaN or infinite values for a user.
     """
 
@@ -82,12 +82,9 @@ class Ranker:
         if exclude is not None:
             allowed[exclude] = False
         by_popularity = allowed.nonzero().squeeze(1)
-        if len(by_popularity) < k:
-            raise CatalogError(
-                f"k is {k}, but there are {len(by_popularity)} candidates; give a smaller k or more "
-                f"items"
-            )
-        self.popularity = catalog.counts.float()
+        if not len(by_popularity):
+            raise CatalogError("no item is left to recommend; allow more items, or exclude fewer")
+        self.popularity = catalog.popularity.float()
         order = self.popularity[by_popularity].argsort(descending=True, stable=True)
         self.by_popularity = by_popularity[order]
         self.place = _places(self.by_popularity, len(allowed))
@@ -254,12 +251,12 @@ class Ranker:
     def _most_popular(
         self, rows: np.ndarray, own_candidates: Part | None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Ids of the candidates with the most training interactions, and the numbers of these."""
+        """Ids of the candidates with the most interactions, and the numbers of these."""
         ids = np.zeros((len(rows), self.k), dtype=np.int64)
         counts = np.full((len(rows), self.k), -np.inf, dtype=np.float32)
         if own_candidates is None:
             best = self.by_popularity[: self.k]
-            ids[:], counts[:] = best, self.popularity[best]
+            ids[:, : len(best)], counts[:, : len(best)] = best, self.popularity[best]
             return ids, counts
         row, place = torch.stack(_cells(own_candidates, rows, self.place)).unique(dim=1).numpy()
         rank = np.arange(len(row)) - np.searchsorted(row, row)

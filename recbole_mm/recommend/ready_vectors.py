@@ -35,6 +35,11 @@ def vectors_of_table(modality: str, new: pl.DataFrame, catalog: Catalog) -> Item
     return None if column is None else _of_lists(modality, column, catalog)
 
 
+def is_vector_column(modality: str, new: pl.DataFrame) -> bool:
+    """Whether a table of items has vectors of a modality."""
+    return _lists(modality, new) is not None
+
+
 def _lists(modality: str, new: pl.DataFrame) -> pl.Series | None:
     """The vectors of a column of lists, or of cells that are written like lists of numbers; ``None``
     if it has none."""

@@ -14,6 +14,7 @@ from huggingface_hub import ModelHubMixin, snapshot_download
 from huggingface_hub.errors import HFValidationError, HTTPError
 
 from recbole_mm.config.models import known_models
+from recbole_mm.data.feature_files import read_feature_tokens
 from recbole_mm.data.features import ItemFeatures
 from recbole_mm.recommend.bundles import bundle_of, open_bundle, whole_folder_or_not
 from recbole_mm.recommend.card import model_card
@@ -25,7 +26,7 @@ from recbole_mm.recommend.histories import (
     histories_of_dataset,
     read_histories,
 )
-from recbole_mm.recommend.item_details import item_details
+from recbole_mm.recommend.item_details import item_details, listed_items
 from recbole_mm.recommend.new_items import NewItems, read_new_items
 from recbole_mm.recommend.output import partial_output
 from recbole_mm.recommend.paths import require_model, require_new
@@ -45,6 +46,7 @@ from recbole_mm.run.identity import data_hashes, package_version
 from recbole_mm.tools import processes
 from recbole_mm.tools.counts import counted
 from recbole_mm.tools.errors import UserError, first_line
+from recbole_mm.tools.files import refuse_input_as_output
 from recbole_mm.tools.hashing import sha256_of_file, sha256_of_parts
 from recbole_mm.tools.memory import keep_freed_memory
 from recbole_mm.transfer.bundle import CARD, HASHED, MANIFEST, write_bundle
@@ -240,6 +242,25 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
         """
         return len(self._add_items(items, vectors, form, pictures, device, encoders)[0].tokens)
 
+    def add_items_of_data(self) -> int:
+        """Recommend the items of the data set that the training does not know, as they have no
+        interactions, like new items by their features.
+
+        Returns:
+            number of these items; 0 for a bundle, for a mixture of data sets, and for a model that
+            does not read features.
+        """
+        train = self._opened.splits[0] if self._opened.splits else None
+        is_ours = not isinstance(self.model, WholeScores) and bool(self.catalog.features)
+        if train is None or train.domains or not is_ours:
+            return 0
+        files = {modality: train.feature_file(modality) for modality in self.catalog.features}
+        having = {token for file in files.values() for token in read_feature_tokens(file)}
+        new = having - set(self.catalog.tokens.to_list())
+        listed = listed_items(self.config)
+        listed = listed.filter(pl.col("item").is_in(list(new)))
+        return self.add_items(listed, files) if len(listed) else 0
+
     def replace_catalog(
         self,
         items=None,
@@ -260,17 +281,19 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
         self._offer(offered)
         return len(new.tokens)
 
-    def remove_items(self, items) -> None:
+    def remove_items(self, items, strict: bool = False) -> None:
         """Stop recommending some items; they still count in histories.
 
         Args:
-            items: external ids of the items.
+            items: external ids of the items; those that are not in the catalog are skipped and
+                reported.
+            strict: whether such an item is an error.
 
         Raises:
-            CatalogError: an item is not in the catalog.
+            CatalogError: an item is not in the catalog, and ``strict`` is set.
         """
         offered = self.catalog.offered.clone()
-        offered[self.catalog.ids(items, "items")] = False
+        offered[self.catalog.known_ids(items, "removed items", strict)] = False
         self._offer(offered)
 
     def _add_items(
@@ -348,8 +371,8 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
     def recommend(self, histories=None, k: int = 10, **options) -> pl.DataFrame:
         """The ``k`` best items of every user, after all events of the user.
 
-        A user without a known item gets the items with the most training interactions (``source``:
-        ``popular``; their score is that number).
+        A user without a known item gets the items with the most interactions in the whole data set
+        (``source``: ``popular``; their score is that number).
 
         Args:
             histories: table (csv, tsv, jsonl, parquet, ...), or a polars or pandas frame, see
@@ -401,6 +424,9 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
             UserError: histories, options or the output cannot be used.
             RunFailed: the output cannot be written.
         """
+        files = {"histories": histories, "candidates": options.get("candidates")}
+        named = {name: file for name, file in files.items() if isinstance(file, (str, Path))}
+        refuse_input_as_output(output, named, "output=")
         path = require_new(output, overwrite)
         request = request_of(k=k, **options)
         workers = workers or ThisProcess()
@@ -457,7 +483,7 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
                 known[name] = details[name] if mine is None else mine.fill_null(details[name])
         missing = [name for name in names if known[name] is None]
         if missing:
-            raise CatalogError(f"the bundle has no {missing[-1]}s of its items: omit them")
+            raise CatalogError(_without_details(missing[-1], self.catalog))
         return pl.DataFrame({name: known[name] for name in names})
 
     def _plan(self, histories, request: Request) -> dict:
@@ -496,6 +522,16 @@ def _identity_of(value):
     if value is None or isinstance(value, (bool, int, float, str, dict, list, tuple)):
         return value
     return secrets.token_hex()
+
+
+def _without_details(name: str, catalog: Catalog) -> str:
+    """A message that a bundle has no titles, or no paths of pictures."""
+    option = "titles" if name == "title" else "pictures"
+    has_names = name == "image" and catalog.picture_names is not None
+    what = (
+        "only the names of the pictures of its items" if has_names else f"no {option} of its items"
+    )
+    return f"the bundle has {what}; omit --{option} (in Python {option}=True)"
 
 
 def _is_pandas(frame) -> bool:

@@ -8,8 +8,10 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 import polars as pl
+from torch import Tensor
 
-from recbole_mm.recommend.catalog import Catalog
+from recbole_mm.data.event_times import YEAR_2100
+from recbole_mm.recommend.catalog import Catalog, CatalogError
 from recbole_mm.recommend.histories import Histories, Part, read_histories
 from recbole_mm.recommend.ranking import BATCH_SIZE, Ranked, Ranker
 from recbole_mm.recommend.tables import SHOWN, USUAL, TableError, TableForm
@@ -47,7 +49,8 @@ class Request:
         form: columns and format of histories and candidates.
         request_time: time of the request in unix seconds, for models that read it (``query_time:
             request``); ``None``: the time of the latest event of the requested users.
-        strict: whether unknown items of histories and candidates are an error.
+        strict: whether unknown items of histories, candidates, ``items`` and ``exclude`` are an
+            error; otherwise they are skipped and reported.
         batch_size: histories per batch of the model; ``None``: as in evaluation.
         result_columns: other names for some of :data:`RESULT_COLUMNS`, ``title`` and ``image``.
         titles: whether to add the titles of the items.
@@ -85,6 +88,7 @@ class Request:
                 object.__setattr__(self, name, tuple(map(str, value)))
         if self.users == ():
             raise UserError("users: the list is empty; name at least one user")
+        _refuse_impossible_time(self.request_time)
         known = (*RESULT_COLUMNS, "title", "image")
         unknown = sorted(self.result_columns.keys() - set(known))
         if unknown:
@@ -92,6 +96,13 @@ class Request:
         names = [self.result_columns.get(name, name) for name in known]
         if len(set(names)) < len(names):
             raise UserError(f"result_columns: two columns would have the same name in {names}")
+
+
+def _refuse_impossible_time(time: float | None) -> None:
+    if time is not None and not 0 <= time <= YEAR_2100:
+        raise UserError(
+            f"request_time is {time:.0f}, before 1970 or after 2100; give unix seconds, or a date"
+        )
 
 
 def request_of(**options) -> Request:
@@ -150,7 +161,7 @@ class Answer:
         n_parts: number of tables.
 
     Raises:
-        UserError: ``k`` exceeds the number of candidates, lists of items have unknown items, or
+        UserError: no item is left to recommend, items are unknown although ``strict`` is set, or
             users have no candidates.
     """
 
@@ -173,13 +184,14 @@ class Answer:
             self.candidates = self._read_candidates(catalog, scratch)
         time = request.request_time
         self.request_time = histories.last_time() if time is None else time
+        self.items, self.exclude = _ids_of(request, catalog)
         self.rank_with(model, catalog)
-        _report_unranked_items(model, len(self.ranker.candidates), request.k)
+        _report_short_lists(self.ranker)
         least, most = USERS_PER_PART
         usual = min(max(least, -(-histories.n_users // USUAL_PARTS)), most)
         share = -(-histories.n_users // n_workers)
         self.users_per_part = max(1, min(usual, ROWS_PER_PART // request.k, share))
-        self.n_parts = -(-histories.n_users // self.users_per_part)
+        self.n_parts = max(1, -(-histories.n_users // self.users_per_part))
 
     def __getstate__(self) -> dict:
         """Everything except the model: another process opens it and calls :meth:`rank_with`."""
@@ -195,8 +207,8 @@ class Answer:
             model,
             catalog,
             request.k,
-            None if request.items is None else catalog.ids(request.items, "items"),
-            None if request.exclude is None else catalog.ids(request.exclude, "exclude"),
+            self.items,
+            self.exclude,
             request.filter_seen,
             batch_size,
             self.request_time,
@@ -294,15 +306,45 @@ def _report_unknown_items(histories: Histories, strict: bool, what: str) -> None
     logger.warning(f"{message}: they are skipped")
 
 
-def _report_unranked_items(model, n_ranked: int, k: int) -> None:
-    if n_ranked < k:
+def _ids_of(request: Request, catalog: Catalog) -> tuple[Tensor | None, Tensor | None]:
+    """Ids of the items to recommend, and of those not to recommend, as far as they are requested."""
+    if request.exclude is None:
+        exclude = None
+    else:
+        exclude = catalog.known_ids(request.exclude, "exclude", request.strict)
+    if request.items is None:
+        return None, exclude
+    items = catalog.known_ids(request.items, "items", request.strict)
+    if not len(items):
+        raise CatalogError("items: none of them is in the catalog; name at least one item of it")
+    return items, exclude
+
+
+def _report_short_lists(ranker: Ranker) -> None:
+    n_allowed, n_ranked, k = len(ranker.by_popularity), len(ranker.candidates), ranker.k
+    if n_allowed < k:
         logger.warning(
-            f"k is {k}, but {type(model).__name__} can rank only {n_ranked:,} of the candidates: the "
-            f"others have no features and no trained ID"
+            f"k is {k:,}, but there are only {counted(n_allowed, 'item', 'items')} to recommend: all "
+            f"lists are shorter"
+        )
+    if n_ranked < min(k, n_allowed):
+        logger.warning(
+            f"k is {k:,}, but {type(ranker.model).__name__} can rank only {n_ranked:,} of the candidates: "
+            f"the others have no features and no trained ID"
         )
 
 
 def _report_missing_times(model, histories: Histories) -> None:
+    if histories.is_in_order_of_rows():
+        others = ", ".join(map(repr, histories.not_read or ()))
+        fix = (
+            f" If one of its other columns, {others}, has the times, name it with --time-column (in "
+            f"Python TableForm(time=...))"
+        )
+        logger.warning(
+            f"{histories.origin}: no times; the order of its rows is taken as the order of events."
+            f"{fix if others else ''}"
+        )
     if model.use_time and not histories.has_time:
         logger.warning(
             f"{histories.origin} has no times, which {type(model).__name__} reads (use_time: True): "

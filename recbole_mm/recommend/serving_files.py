@@ -11,6 +11,7 @@ from recbole_mm.recommend.histories import Part, histories_of_dataset
 from recbole_mm.recommend.ranking import Ranker
 from recbole_mm.tools.counts import counted
 from recbole_mm.tools.extras import extra_needed
+from recbole_mm.transfer.bundle import ONNX_FOLDER
 
 COMPARED = 256
 """Number of histories on which torch and onnxruntime are compared."""
@@ -65,14 +66,13 @@ def write_serving_files(bundle, recommender, train=None, index: str | None = Non
     """
     with extra_needed("--onnx", "onnx"):
         from recbole_mm.recommend.onnx_files import (
-            FOLDER,
             RECOMMENDABLE,
             ServedModel,
             describe,
             write_onnx,
         )
 
-    folder = Path(bundle, FOLDER)
+    folder = Path(bundle, ONNX_FOLDER)
     model, catalog = recommender.model, recommender.catalog
     write_onnx(folder, model, catalog)
     served = ServedModel(folder)
@@ -105,7 +105,7 @@ def write_serving_files(bundle, recommender, train=None, index: str | None = Non
         found = write_measured_index(folder, model, served, users, index, k, histories)
     describe(folder, {"model": type(model).__name__, "length": model.max_seq_length})
     return ServingReport(
-        Path(FOLDER),
+        Path(ONNX_FOLDER),
         len(best),
         "histories" if has_users else "random histories",
         float(np.abs(score[:, shown] - expected).max()),

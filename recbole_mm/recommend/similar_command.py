@@ -32,7 +32,7 @@ def main(arguments: list[str]) -> int:
     options = _read_arguments(arguments)
 
     from recbole_mm.recommend.disk import disk_errors
-    from recbole_mm.recommend.output import sink
+    from recbole_mm.recommend.output import write_result
     from recbole_mm.recommend.recommender import Recommender
     from recbole_mm.recommend.tables import TableForm, read_ids
     from recbole_mm.tools.files import whole_or_not
@@ -47,7 +47,7 @@ def main(arguments: list[str]) -> int:
     items = read_ids(options.items, "item", form) if options.items else tokens
     table = recommender.similar_items(items, options.k, options.by)
     with disk_errors(options.output), whole_or_not(options.output) as temporary:
-        sink(table.lazy(), options.output.suffix.lower(), temporary)
+        write_result(table.lazy(), options.output, temporary)
     print(f"{options.output}: {_summary(len(set(items)), table['item'].n_unique())}")
     return 0
 
@@ -67,7 +67,12 @@ def _read_arguments(arguments: list[str]):
         metavar="PATH",
         help="a checkpoint or a bundle, or OWNER/NAME of a bundle on the Hugging Face hub",
     )
-    add("--output", required=True, metavar="FILE", help=".parquet, .csv, .tsv or .jsonl")
+    add(
+        "--output",
+        required=True,
+        metavar="FILE",
+        help=".parquet, .csv, .tsv or .jsonl; all but the first also as .gz",
+    )
     add("--overwrite", action="store_true", help="replace an existing output")
     add("--k", type=int, default=10, help="similar items per item [10]")
     add("--by", default="fused", help="a modality, or fused: all that the model ranks by [fused]")

@@ -44,6 +44,8 @@ class TableForm(NamedTuple):
             :func:`~recbole_mm.prepare.times.unix_seconds`.
         text: format of csv and tsv files.
         trained: names of the columns in the data of the training, by role; recognized as well.
+        item_text: field (``title``, ``image``, ...) and column of each text or picture of a table
+            of items that has another name for it.
     """
 
     user: str | None = None
@@ -54,6 +56,7 @@ class TableForm(NamedTuple):
     time_format: str | None = None
     text: TextFormat = PLAIN
     trained: tuple[tuple[str, str], ...] = ()
+    item_text: tuple[tuple[str, str], ...] = ()
 
     def recognized(self, role: str) -> tuple[str, ...]:
         """Names that the column of a role may have, the best first."""
@@ -107,7 +110,7 @@ def read_items_table(source, form: TableForm = USUAL) -> pl.DataFrame:
         form: columns and format of the table.
 
     Raises:
-        TableError: the table has no column of items.
+        TableError: the table has no column of items, or none of a name in ``form.item_text``.
         InputError: the file cannot be read.
     """
     origin = str(source) if isinstance(source, (str, Path)) else "the frame of items"
@@ -118,8 +121,23 @@ def read_items_table(source, form: TableForm = USUAL) -> pl.DataFrame:
         table = open_table(source, form, folder)
         name = column_of(table.collect_schema().names(), "item", form, origin)
         table = table.filter(~pl.all_horizontal(pl.all().is_null()))  # blank lines
-        ids = as_tokens(name, table.collect_schema()[name])
-        return table.with_columns(ids.alias("item")).collect()
+        columns = [as_tokens(name, table.collect_schema()[name]).alias("item")]
+        columns += _item_texts(table, form, origin)
+        return table.with_columns(columns).collect()
+
+
+def _item_texts(table: pl.LazyFrame, form: TableForm, origin: str) -> list[pl.Expr]:
+    """The columns of texts and pictures, by their fields."""
+    names = table.collect_schema().names()
+    for field, column in form.item_text:
+        if column not in names:
+            near = nearest(column, names)
+            meant = f" (did you mean {near[0]!r}?)" if near else ""
+            raise TableError(
+                f"{origin}: no column {column!r}: name that of {field} with --item-text {field}=COLUMN{meant} "
+                f"(in Python TableForm(item_text=...)). The table has {names}"
+            )
+    return [pl.col(column).alias(field) for field, column in form.item_text]
 
 
 def open_table(source, form: TableForm, folder) -> pl.LazyFrame:

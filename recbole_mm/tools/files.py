@@ -11,6 +11,7 @@ import stat
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from logging import getLogger
 from math import inf
 from pathlib import Path
@@ -176,6 +177,26 @@ def require_writable(folder, fix: str) -> None:
         raise UserError(
             f"cannot write to the folder {str(Path(folder).absolute())!r}: {error.strerror}. {fix}"
         ) from None
+
+
+def refuse_input_as_output(output, inputs: Mapping, option: str = "--output=") -> None:
+    """Refuse an output file that is one of the inputs, by whatever spelling or link.
+
+    Args:
+        output: path of the output.
+        inputs: option that names an input -> its path, or ``None``.
+        option: words before the output in the message.
+
+    Raises:
+        UserError: the output is an input.
+    """
+    for name, path in inputs.items():
+        both_exist = path is not None and os.path.exists(path) and os.path.exists(output)
+        if both_exist and os.path.samefile(path, output):
+            raise UserError(
+                f"{option}{output} is the same file as {name}={path}, which would be overwritten; "
+                f"give another output"
+            )
 
 
 @contextlib.contextmanager

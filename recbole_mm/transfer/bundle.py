@@ -6,7 +6,8 @@ model.safetensors  parameters and buffers
 items.safetensors  of every modality ``<modality>.feature`` ``(n, F)`` float16 (float32 where
                    the values do not fit), ``<modality>.present`` ``(n,)`` bool and, for the
                    embedded extractor, its space; ``counts`` ``(n,)`` int64, training
-                   interactions; ``offered`` ``(n,)`` bool; row 0 is the padding item
+                   interactions; ``popularity`` ``(n,)`` int64, interactions in the whole data
+                   set; ``offered`` ``(n,)`` bool; row 0 is the padding item
 items.json         outside ids and, if they are known, titles (``title``) and names of pictures (``image``)
 README.md          the model card
 manifest.json      format version, sizes and SHA-256 of the files above except README.md
@@ -38,6 +39,8 @@ VERSION = 1
 MANIFEST, CONFIG, MODEL = "manifest.json", "config.json", "model.safetensors"
 ITEMS, TOKENS, CARD = "items.safetensors", "items.json", "README.md"
 HASHED = (CONFIG, MODEL, ITEMS, TOKENS)
+ONNX_FOLDER = "onnx"
+"""Folder of a bundle for the files of :mod:`recbole_mm.recommend.onnx_files`."""
 LARGEST_TEXT = 1 << 20
 """Maximum size of the manifest and of config.json, in bytes."""
 

@@ -97,7 +97,9 @@ def test_a_modality_that_is_named_is_used_where_it_exists(root, caplog):
     assert (values[1:].abs().sum(1) > 0).equal(present[1:])
     assert mixed.feature_info["image"]["encoder"] == "clip"
     assert "modality image: Bare has no such feature file" in caplog.text
-    assert torch.equal(Catalog.of_dataset(mixed.build()[0]).features["image"].present, present)
+    train = mixed.build()[0]
+    catalog = Catalog.of_dataset(train, train.item_counts())
+    assert torch.equal(catalog.features["image"].present, present)
     assert describe_dataset(config).items["has_image"].sum() == 4
     with pytest.raises(FeatureFileError, match=r"Bare.audio.npz: no such feature file"):
         load(root, domains=["Bare", "Food"], modalities=["text", "audio"])

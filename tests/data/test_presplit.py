@@ -109,6 +109,22 @@ def test_three_files_give_the_targets_and_histories_of_a_single_one(
     assert dataset.item_num - 1 == 9
 
 
+def test_popularity_counts_the_events_of_all_files(tmp_path):
+    names = ["train", "valid", "test"]
+    write_plain(tmp_path / "events")
+    write_histories(tmp_path / "histories")
+    _, of_events = load(tmp_path / "events", benchmark_filename=names)
+    _, of_histories = load(tmp_path / "histories", benchmark_filename=names)
+
+    counts = of_events.item_counts_of_all_events()
+
+    tokens = of_events.field2id_token["item_id"]
+    items = [item for _, item, _ in events()]
+    assert counts[1:].tolist() == [items.count(token) for token in tokens[1:]]
+    in_histories = sum(1 + step for step in range(1, 6)) * len(USERS)
+    assert of_histories.item_counts_of_all_events().sum() == in_histories
+
+
 def test_rows_of_plain_files_may_be_in_any_order(tmp_path, leave_one_out):
     write_plain(tmp_path, shuffled=True)
     names = ["train", "valid", "test"]

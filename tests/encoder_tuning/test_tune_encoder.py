@@ -134,7 +134,8 @@ def test_both_texts_are_modalities_of_one_model_with_the_split_of_the_tuning(
         assert "its encoder was tuned on 200 events of 40 users of 'toy'" in capsys.readouterr().err
     assert cli.main([*leaking, "--modalities=[text]", "--epochs=0"]) == cli.OK
 
-    catalog = Catalog.of_dataset(run.splits.train.dataset)
+    train = run.splits.train.dataset
+    catalog = Catalog.of_dataset(train, train.item_counts())
     table = pl.DataFrame({"item": ["like-i3"], "title": ["3"]})
     new, _ = read_new_items(catalog, table, encoder=EncoderChoice("cpu"))
     _, present = read_feature_rows(

@@ -20,6 +20,7 @@ from recbole_mm.prepare import prepared
 from recbole_mm.prepare.commands import prepare
 from recbole_mm.prepare.inputs import InputError
 from recbole_mm.prepare.prepared import PreparedDataset
+from recbole_mm.tools.errors import UserError
 
 
 def read(path):
@@ -417,6 +418,18 @@ def test_what_is_missing_names_its_option(shop, tmp_path, monkeypatch, arguments
 
     with pytest.raises(InputError, match=words):
         prepare.main([*arguments, "--no-features"])
+
+
+def test_the_tables_of_the_data_set_are_not_its_inputs(tmp_path):
+    path = tmp_path / "out" / "Shop" / "Shop.inter"
+    path.parent.mkdir(parents=True)
+    path.write_text("user_id:token\titem_id:token\na\ti\n")
+    given = [f"--interactions={path}", f"--output={tmp_path / 'out'}", "--separator=tab"]
+
+    with pytest.raises(UserError, match=r"Shop\.inter is the same file as --interactions="):
+        prepare.main([*given, "--user-column=user_id:token", "--item-column=item_id:token"])
+
+    assert path.read_text() == "user_id:token\titem_id:token\na\ti\n"
 
 
 @pytest.mark.parametrize("option", ["--separator=::", "--encoding=banana", "--time-unit=h"])

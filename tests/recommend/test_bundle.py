@@ -221,6 +221,33 @@ def test_a_bundle_that_exists_is_kept_unless_told_otherwise(bundle, tmp_path, ca
     ).read_bytes()
 
 
+def test_a_bundle_without_pictures_names_the_option_to_omit(bundle):
+    recommender = Recommender.from_pretrained(bundle)
+
+    with pytest.raises(
+        UserError, match=r"has no pictures of its items; omit --pictures \(in Python"
+    ):
+        recommender.recommend(HISTORIES, k=2, pictures=True)
+
+    n_items = len(recommender.catalog.tokens)
+    change_json(bundle / "items.json", image=[None] * (n_items - 1) + ["a.png"])
+    sign(bundle)
+    with pytest.raises(UserError, match="has only the names of the pictures .*; omit --pictures"):
+        Recommender.from_pretrained(bundle).recommend(HISTORIES, k=2, pictures=True)
+
+
+def test_a_bundle_with_files_of_the_user_is_not_replaced(bundle, tmp_path, capsys):
+    (bundle / "new.csv").write_text("item,title\nx1,Lamp\n")
+    shutil.copytree(bundle, tmp_path / "first")
+
+    assert main(["export", str(tmp_path / "first"), str(bundle), "--overwrite"]) == 2
+
+    assert "files that are not of a bundle and would be lost, e.g. 'new.csv'" in (
+        capsys.readouterr().err
+    )
+    assert (bundle / "new.csv").exists()
+
+
 FILES = ["config.json", "model.safetensors", "items.safetensors", "items.json", "manifest.json"]
 
 
@@ -343,7 +370,7 @@ def test_items_that_do_not_fit_are_refused(tokens, bundle):
         Recommender.from_pretrained(bundle)
 
 
-@pytest.mark.parametrize("changed", ["missing", "integer", "short", "no counts"])
+@pytest.mark.parametrize("changed", ["missing", "integer", "short", "no counts", "no popularity"])
 def test_features_that_do_not_fit_are_refused(changed, bundle):
     items = load_file(bundle / "items.safetensors")
     if changed == "missing":
@@ -353,7 +380,7 @@ def test_features_that_do_not_fit_are_refused(changed, bundle):
     elif changed == "short":
         items["text.present"] = items["text.present"][:-1].clone()
     else:
-        del items["counts"]
+        del items[changed.removeprefix("no ")]
     save_file(items, bundle / "items.safetensors")
     sign(bundle)
 

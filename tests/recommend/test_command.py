@@ -1,8 +1,10 @@
 """The command, its output, and what happens when it cannot go on."""
 
+import gzip
 import io
 import os
 import subprocess
+import threading
 import zipfile
 from pathlib import Path
 
@@ -13,8 +15,10 @@ import pytest
 from recbole_mm.cli import main
 from recbole_mm.recommend.histories import Histories
 from recbole_mm.recommend.output import PartialOutput
+from recbole_mm.recommend.paths import require_new
 from recbole_mm.recommend.recommender import Recommender
 from recbole_mm.recommend.request import Answer, Request
+from recbole_mm.tools.errors import UserError
 from recbole_mm.tools.locks import locked
 
 ONE_USER = "user,item\nanna,i1\nanna,i2\n"
@@ -118,6 +122,75 @@ def test_an_output_that_exists_is_kept_unless_told_otherwise(
     assert output.read_text() == "mine"
     assert recommend(*command, "--overwrite") == 0
     assert len(read(output)) == 10
+
+
+@pytest.mark.parametrize("option", ["--histories", "--candidates", "--items", "--new-items"])
+@pytest.mark.parametrize("spelling", ["the same", "another", "link"])
+def test_an_input_is_never_overwritten(option, spelling, checkpoint, histories, tmp_path, capsys):
+    content = histories.read_text()
+    output = {
+        "the same": histories,
+        "another": tmp_path / "saved" / ".." / "today.csv",
+        "link": tmp_path / "linked.csv",
+    }[spelling]
+    if spelling == "link":
+        output.symlink_to(histories)
+    command = f"--model={checkpoint}", f"{option}={histories}", f"--output={output}"
+
+    assert recommend(*command, "--overwrite") == 2
+
+    error = capsys.readouterr().err
+    assert f"--output={output} is the same file as {option}={histories}" in error
+    assert histories.read_text() == content
+    recommender = Recommender.from_pretrained(checkpoint)
+    with pytest.raises(UserError, match="is the same file as histories="):
+        recommender.write(output, histories, overwrite=True)
+
+
+@pytest.mark.parametrize("suffix", [".csv.gz", ".tsv.gz", ".jsonl.gz"])
+def test_a_packed_output_holds_the_same_table(suffix, checkpoint, histories, tmp_path):
+    command = f"--model={checkpoint}", f"--histories={histories}", "--k=3"
+    plain, packed = tmp_path / f"plain{suffix[:-3]}", tmp_path / f"top{suffix}"
+
+    assert recommend(*command, f"--output={plain}") == 0
+    assert recommend(*command, f"--output={packed}") == 0
+
+    assert gzip.decompress(packed.read_bytes()) == plain.read_bytes()
+    assert not list(tmp_path.glob(".top*"))
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "packed"])
+def test_histories_may_come_from_the_standard_input(
+    pack, checkpoint, histories, tmp_path, monkeypatch
+):
+    expected = Recommender.from_pretrained(checkpoint).recommend(histories, k=3)
+    given = io.TextIOWrapper(io.BytesIO(pack(histories.read_bytes())))
+    monkeypatch.setattr("sys.stdin", given)
+    output = tmp_path / "top.csv"
+
+    assert recommend(f"--model={checkpoint}", "--histories=-", "--k=3", f"--output={output}") == 0
+
+    assert read(output)["item"].to_list() == expected["item"].to_list()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_histories_may_come_from_a_pipe(checkpoint, histories, tmp_path):
+    pipe, output = tmp_path / "pipe", tmp_path / "top.csv"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=lambda: pipe.write_text(histories.read_text()), daemon=True)
+    writer.start()
+
+    assert recommend(f"--model={checkpoint}", f"--histories={pipe}", f"--output={output}") == 0
+
+    assert read(output)["user"].unique().to_list() == ["anna"]
+
+
+def test_a_log_has_no_progress_bar(checkpoint, histories, tmp_path, capfd):
+    command = [f"--model={checkpoint}", f"--histories={histories}"]
+
+    assert main(["recommend", *command, f"--output={tmp_path}/top.csv"]) == 0
+
+    assert "user/s" not in capfd.readouterr().err
 
 
 def parts_computed(monkeypatch, stop_before=None):
@@ -228,17 +301,20 @@ def test_a_full_disk_is_one_line_and_keeps_what_is_finished(
         (["--model=no.pth"], "no.pth does not exist; give a checkpoint, the folder of a bundle, or OWNER/NAME"),
         (["--histories=no.csv"], "no.csv: no such file"),
         (["--histories=today.xls2"], "format '.xls2' is unknown; known formats are"),
+        (["--histories=dataset"], "dataset: it is a folder; give a file in it"),
+        (["--output=-"], "- is not a file; lists are written whole or not at all"),
+        (["--output=top.parquet.gz"], "the format '.parquet.gz' is unknown"),
         (["--output=top.xls"], "the format '.xls' is unknown; use .parquet"),
         (["--items=today.xls2"], "format '.xls2' is unknown"),
         (["--k=0"], "k is 0; it must be a whole number >= 1"),
-        (["--k=13"], "k is 13, but there are 12 candidates"),
+        (["--request_time=1700000000000"], "request_time is 1700000000000, before 1970 or after 2100"),
         (["--request_time=noon"], "--request-time=noon: give unix seconds, or a date like"),
         (["--result_columns=user"], "--result-columns=user: write NAME=NEW"),
         (["--titles"], "omit --titles (in Python titles=True)"),
         (["--strict"], "today.csv: the catalog does not have the items of 1 of 3 events, e.g. 'ghost'; add them with --new-items"),
         (["--user_column=use"], "no column 'use': name it with --user-column (in Python TableForm(user=...); did you mean 'user'?)"),
         (["--device=tpu"], "device 'tpu' cannot be used"),
-        (["--images=."], "--encoder and --images are for texts and pictures of new items"),
+        (["--images=."], "--images: only for a table of new items: give --new-items or --catalog"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_line(options, message, checkpoint, histories, tmp_path, capsys):
@@ -251,6 +327,19 @@ def test_a_mistake_is_one_line(options, message, checkpoint, histories, tmp_path
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
     assert not (tmp_path / "top.csv").exists()
+
+
+def test_a_folder_that_may_not_be_read_is_named_like_one_that_may_not_be_written(
+    tmp_path, monkeypatch
+):
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied", "top.csv")
+
+    monkeypatch.setattr("recbole_mm.tools.files.tempfile.TemporaryFile", refuse)
+    monkeypatch.setattr(Path, "is_dir", refuse)  # as in a folder without the right to search it
+
+    with pytest.raises(UserError, match="cannot write to the folder .*Give another output"):
+        require_new(tmp_path / "top.csv", overwrite=False)
 
 
 def test_a_data_set_that_is_gone_is_named(checkpoint, tmp_path, capsys):
@@ -312,10 +401,10 @@ def test_an_interruption_before_the_first_list_keeps_what_an_earlier_run_has_fin
 def test_a_refused_command_leaves_nothing_behind(checkpoint, tmp_path, capsys):
     (tmp_path / "today.csv").write_text("user,item\nanna,i1\n")
 
-    command = [f"--model={checkpoint}", f"--output={tmp_path}/top.csv", "--k=50"]
+    command = [f"--model={checkpoint}", f"--output={tmp_path}/top.csv", "--titles"]
     assert recommend(*command, f"--histories={tmp_path}/today.csv") == 2
 
-    assert "k is 50, but there are 12 candidates" in capsys.readouterr().err
+    assert "omit --titles" in capsys.readouterr().err
     assert not [path for path in tmp_path.glob(".top.csv*") if path.suffix != ".lock"]
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+import torch
 from PIL import Image
 from small_models import SMALL
 
@@ -79,7 +80,7 @@ def test_with_ids_new_items_are_recommended_and_survive_a_bundle(recommender, to
     assert set(table.filter(item="n2")["title"]) == {"Two"}
 
 
-def test_removed_items_are_not_recommended_but_read(recommender):
+def test_removed_items_are_not_recommended_but_read(recommender, caplog):
     histories = pl.DataFrame({"user": ["a"], "items": [["i1", "i2"]]})
     before = recommender.recommend(histories, k=12)
 
@@ -90,10 +91,12 @@ def test_removed_items_are_not_recommended_but_read(recommender):
         after["item"].to_list()
         == before.filter(~pl.col("item").is_in(["i2", "i5"]))["item"].to_list()
     )
-    with pytest.raises(UserError, match="k is 12, but there are 10 candidates"):
-        recommender.recommend(histories, k=12)
+    assert recommender.recommend(histories, k=12).equals(after)
+    recommender.remove_items(["ix", "i4"])
+    assert "removed items: not in the catalog of 12 items: 1 of 2, e.g. ['ix']" in caplog.text
+    assert "i4" not in recommender.recommend(histories)["item"].to_list()
     with pytest.raises(UserError, match=r"not in the catalog of 12 items: 1 of 1, e.g. \['ix'\]"):
-        recommender.remove_items(["ix"])
+        recommender.remove_items(["ix"], strict=True)
 
 
 def test_the_catalog_of_a_day_replaces_that_of_the_training(recommender, toy):
@@ -132,6 +135,35 @@ def test_the_command_counts_new_and_known_items(option, printed, trained, toy, t
     assert main([*command, "--separator=;", f"{option}={tmp_path / 'new.csv'}"]) == 0
 
     assert printed in capsys.readouterr().out
+
+
+def test_items_of_the_data_set_without_interactions_are_recommended(trained, toy, tmp_path, capsys):
+    folder = Path(toy["data_path"], "toy")
+    for modality, values in vectors_of(toy, *(f"i{n}" for n in range(12)), "i2", "i7").items():
+        tokens = [*(f"i{n}" for n in range(12)), "tomorrow", "unlisted"]
+        path = feature_path(folder, "toy", modality)
+        write_item_features(path, tokens, np.array(values, dtype=np.float32))
+    lines = ["item_id:token\ttitle:token_seq", *(f"i{n}\tTitle {n}" for n in range(12))]
+    lines += ["tomorrow\tTomorrow's", "without features\tNothing"]
+    (folder / "toy.item").write_text("\n".join(lines) + "\n")
+    model = trained("UniSRec", use_item_id=False).result.checkpoint
+    histories = "user,item\na,i1\n"
+    (tmp_path / "today.csv").write_text(histories)
+    given = ["--no-progress", f"--model={model}", f"--histories={tmp_path}/today.csv", "--k=20"]
+
+    assert main(["recommend", *given, "--titles", f"--output={tmp_path}/top.csv"]) == 0
+
+    assert "1 item of the data set without interactions: recommended" in capsys.readouterr().out
+    table = pl.read_csv(tmp_path / "top.csv")
+    assert sorted(table["item"]) == sorted([*(f"i{n}" for n in range(12)), "tomorrow"])
+    score = dict(table.select("item", "score").iter_rows())
+    assert score["tomorrow"] == pytest.approx(score["i2"], rel=1e-4)  # the same features
+    assert table.filter(item="tomorrow")["title"].item() == "Tomorrow's"
+    pl.DataFrame({"item": ["i5", "tomorrow"]}).write_csv(tmp_path / "catalog.csv")
+    output = tmp_path / "of_catalog.csv"
+    catalog = f"--catalog={tmp_path}/catalog.csv"
+    assert main(["recommend", *given, catalog, f"--output={output}"]) == 0
+    assert set(pl.read_csv(output)["item"]) == {"i5", "tomorrow"}
 
 
 def test_vectors_may_be_feature_files(recommender, toy, tmp_path):
@@ -313,7 +345,7 @@ def test_the_command_adds_items_of_a_csv_with_pictures_beside_it(demo, trained, 
 
     captured = capsys.readouterr()
     assert status == 0
-    assert captured.out.startswith("2 new items\n")
+    assert "\n2 new items\n" in f"\n{captured.out}"
     assert set(pl.read_csv(output)["item"]) == {"new-1", "new-2"}
 
 
@@ -380,6 +412,50 @@ def test_the_columns_that_texts_are_made_of_are_named(demo_recommender):
         match=r"read from the columns title, text, image: the table has the columns \['item', 'name'\]",
     ):
         demo_recommender.add_items(table)
+
+
+def test_columns_of_texts_and_pictures_may_have_any_names(demo, trained, tmp_path, capsys):
+    model = trained("UniSRec", **demo).result.checkpoint
+    Image.new("RGB", (40, 40), "red").save(tmp_path / "a.png")
+    values = [["n1", "Brass lamp", "a.png"]]
+    pl.DataFrame(values, ["item", "title", "image"], orient="row").write_csv("usual.csv")
+    pl.DataFrame(values, ["sku", "name", "photo"], orient="row").write_csv("other.csv")
+    named = ["--key-column=sku", "--item-text=title=name", "--item-text=image=photo"]
+    command = ["export", model, "--no-test", f"--images={tmp_path}"]
+
+    assert main([*command, "usual", "--catalog=usual.csv"]) == 0
+    assert main([*command, "other", "--catalog=other.csv", *named]) == 0
+
+    catalogs = [Recommender.from_pretrained(name).catalog for name in ("usual", "other")]
+    for modality in ("text", "image"):
+        usual, other = (catalog.features[modality] for catalog in catalogs)
+        assert usual.present[-1] and torch.equal(usual.values, other.values)
+    assert [catalog.tokens[-1] for catalog in catalogs] == ["n1", "n1"]
+    assert main([*command, "x", "--catalog=usual.csv", "--item-text=title=nam"]) == 2
+    assert "usual.csv: no column 'nam': name that of title with --item-text title=COLUMN" in (
+        capsys.readouterr().err
+    )
+
+
+def test_columns_that_a_table_lacks_are_reported(demo_recommender, caplog):
+    demo_recommender.add_items(pl.DataFrame({"item": ["n1"], "title": ["Lamp"], "picture": ["a"]}))
+
+    assert "(image: image), so their vectors are worse" in caplog.text
+    assert "--item-text FIELD=COLUMN" in caplog.text
+    caplog.clear()
+    known = demo_recommender.catalog.tokens[1]
+    demo_recommender.add_items(pl.DataFrame({"item": [known]}))
+    assert "lacks columns" not in caplog.text
+
+
+def test_lists_in_a_column_of_texts_are_joined_as_in_prepare(demo_recommender):
+    texts = {"item": ["n1"], "title": [["Lamps", "Brass lamps"]]}
+    demo_recommender.add_items(pl.DataFrame(texts))
+    demo_recommender.add_items(pl.DataFrame({"item": ["n2"], "title": ["Lamps, Brass lamps"]}))
+
+    feature = demo_recommender.model.feature("text")
+
+    assert torch.equal(feature[-2], feature[-1])
 
 
 def test_a_picture_that_is_not_there_names_the_folder_and_the_option(demo_recommender, caplog):

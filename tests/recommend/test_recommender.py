@@ -232,18 +232,20 @@ def test_users_come_in_the_order_asked_for_and_need_not_be_known(recommender, to
         assert table["source"].to_list() == ["model"] * 2 + ["popular"] * 2 + ["model"] * 2
 
 
-def test_users_without_a_known_event_get_the_most_popular_items(trained):
+def test_users_without_a_known_event_get_what_is_popular_in_all_events(trained, toy):
+    path = Path(toy["data_path"], "toy", "toy.inter")
+    latest = "".join(f"new{n}\ti1\t1500000000\nnew{n}\ti9\t1600000000\n" for n in range(9))
+    path.write_text(path.read_text() + latest)  # i9 is what the test part has
     run = trained("UniSRec")
-    counts = run.splits.train._dataset.item_counts()
+    counts = [(toy_events(toy)["item"] == token).sum() for token in ("i9", "i1")]
     recommender = Recommender.from_pretrained(run.result.checkpoint)
-    histories = pl.DataFrame({"user": ["new", "other"], "items": [[], ["unheard of"]]})
+    histories = {"user": ["new", "other", "known"], "items": [[], ["unheard of"], ["i1"]]}
 
-    table = recommender.recommend(histories, k=3)
+    table = recommender.recommend(histories, k=2, users=["new", "other"])
 
-    order = counts[1:].argsort(descending=True, stable=True)[:3] + 1
-    assert table["item"].to_list() == recommender.catalog.tokens[order.tolist()].to_list() * 2
-    assert table["score"].to_list() == counts[order].tolist() * 2
-    assert table["source"].to_list() == ["popular"] * 6
+    assert sorted(table["item"].to_list()) == ["i1", "i1", "i9", "i9"]
+    assert table["score"].to_list() == sorted(counts, reverse=True) * 2
+    assert table["source"].to_list() == ["popular"] * 4
 
 
 def test_unknown_items_are_skipped_and_counted_or_an_error(recommender, caplog):
@@ -349,6 +351,32 @@ def test_a_model_with_time_says_what_it_does_without(trained, toy, caplog):
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
+@pytest.mark.parametrize(
+    ("columns", "users", "is_reported"),
+    [
+        (
+            ["item", "ordered_at", "shop"],
+            ["a", "a"],
+            "its other columns, 'ordered_at', 'shop', has",
+        ),
+        (["item", "ordered_at"], ["a", "b"], ""),  # one event each
+        (["item", "timestamp"], ["a", "a"], ""),
+        (["items", "ordered_at"], ["a", "b"], ""),  # a row is a whole history
+    ],
+)
+def test_rows_that_are_read_as_the_order_of_events_are_reported(
+    columns, users, is_reported, recommender, caplog
+):
+    values = {"item": ["i1", "i2"], "items": [["i1", "i2"], ["i3"]]}
+    given = {name: values.get(name, ["2024-05-02", "2024-05-01"]) for name in columns}
+
+    recommender.recommend(pl.DataFrame({"user": users, **given}))
+
+    assert is_reported in caplog.text
+    assert ("no times; the order of its rows is taken" in caplog.text) == bool(is_reported)
+    assert ("name it with --time-column" in caplog.text) == bool(is_reported)
+
+
 ONE = pl.DataFrame({"user": ["a"], "item": ["i1"]})
 
 
@@ -358,7 +386,6 @@ ONE = pl.DataFrame({"user": ["a"], "item": ["i1"]})
         (ONE.drop("item"), {}, r"no column of items: name it with --item-column \(in Python TableForm\(item=...\)\). The table has \['user'\]"),
         (ONE.drop("user"), {}, r"no column of users"),
         (ONE, {"form": TableForm(item="sku")}, r"no column 'sku': name it with --item-column \(in Python TableForm\(item=...\)\). The table has \['user', 'item'\]"),
-        (ONE.head(0), {}, "no rows"),
         (pl.DataFrame({"user": ["a", None], "item": ["i1", "i2"]}), {}, "row 2 has no user"),
         (
             pl.DataFrame({"user": ["a"] * 2, "item": ["i1"] * 2, "timestamp": ["3", "noon"]}),
@@ -375,16 +402,26 @@ ONE = pl.DataFrame({"user": ["a"], "item": ["i1"]})
             {},
             "row 1 has 1 item and 2 times",
         ),
-        (ONE, {"users": ["a", "b", "a"]}, r"users: 1 duplicate user, e.g. \['a'\]"),
-        (ONE, {"k": 13}, "k is 13, but there are 12 candidates"),
-        (ONE, {"k": 3, "items": ["i1", "i2"]}, "k is 3, but there are 2 candidates"),
+        (
+            pl.DataFrame({"user": ["a"], "item": ["i1"], "timestamp": [1_700_000_000_000]}),
+            {},
+            r"row 1 has a time after 2100; .* name the unit .* \(--time-unit",
+        ),
+        (ONE, {"request_time": 1.7e12}, "request_time is 1700000000000, before 1970 or after 2100"),
+        (ONE, {"items": ["i1"], "exclude": ["i1"]}, "no item is left to recommend"),
+        (ONE, {"items": ["ix"]}, "items: none of them is in the catalog"),
         (ONE, {"k": 0}, "k is 0; it must be a whole number >= 1"),
         (ONE, {"batch_size": 2.5}, "batch_size is 2.5"),
-        (ONE, {"items": ["i1", "ix"]}, r"items: not in the catalog of 12 items: 1 of 2, e\.g\. \['ix'\]"),
-        (ONE, {"exclude": ["ix"]}, "exclude: not in the catalog of 12 items: 1 of 1, "),
+        (ONE, {"items": ["i1", "ix"], "strict": True}, r"items: not in the catalog of 12 items: 1 of 2, e\.g\. \['ix'\]"),
+        (ONE, {"exclude": ["ix"], "strict": True}, "exclude: not in the catalog of 12 items: 1 of 1, "),
         (ONE, {"items": "i1.txt"}, "items is a text"),
         (ONE, {"result_columns": {"users": "x"}}, r"\['users'\] are not among user, item"),
         (ONE, {"result_columns": {"user": "item"}}, "two columns would have the same name"),
+        (
+            pl.DataFrame({"user": ["a"] * 2, "item": ["1.0", "2.0"]}),
+            {"stored_events": True},
+            r"none of its 2 items; they look like \['1.0', '2.0'\], those of the catalog like \['i0', ",
+        ),
         ("no.csv", {}, "no.csv"),
         ({}, {}, r"no column of users: name it with --user-column .* The table has \[\]"),
         ([("a", ["i1"])], {}, "'list' is not a table: give the path of a file"),
@@ -397,6 +434,60 @@ ONE = pl.DataFrame({"user": ["a"], "item": ["i1"]})
 def test_what_cannot_be_used_is_a_clear_error(histories, options, message, recommender):
     with pytest.raises(UserError, match=message):
         recommender.recommend(histories, **options)
+
+
+def test_unknown_items_of_lists_are_skipped_and_counted(recommender, caplog):
+    known = recommender.recommend(ONE, k=2, items=["i1", "i2", "i3"], exclude=["i1"])
+
+    table = recommender.recommend(ONE, k=2, items=["i1", "ix", "i2", "i3"], exclude=["i1", "iy"])
+
+    assert table.drop("score").equals(known.drop("score"))
+    assert "items: not in the catalog of 12 items: 1 of 4, e.g. ['ix']" in caplog.text
+    assert "exclude: not in the catalog of 12 items: 1 of 2, e.g. ['iy']" in caplog.text
+    assert "they are skipped" in caplog.text
+
+
+def test_lists_are_short_where_few_items_are_left(recommender, caplog):
+    histories = {"user": ["a", "new"], "items": [["i1"], []]}
+
+    table = recommender.recommend(histories, k=5, items=["i1", "i2", "i3"], exclude=["i1"])
+
+    assert table["user"].to_list() == ["a", "a", "new", "new"]
+    assert set(table["item"]) == {"i2", "i3"}
+    assert "k is 5, but there are only 2 items to recommend: all lists are shorter" in caplog.text
+
+
+@pytest.mark.parametrize("columns", [["user", "item"], ["user", "item", "timestamp"]])
+def test_histories_without_rows_give_a_table_without_rows(columns, recommender, tmp_path, caplog):
+    path = tmp_path / "today.csv"
+    path.write_text(",".join(columns) + "\n")
+
+    table = recommender.recommend(path)
+
+    assert table.columns == ["user", "item", "score", "rank", "source"] and len(table) == 0
+    assert "today.csv: no rows, so nobody has an event" in caplog.text
+    assert recommender.recommend(path, k=2, users=["a"])["source"].to_list() == ["popular"] * 2
+
+
+def test_a_user_who_is_named_again_gets_one_list(recommender, caplog):
+    table = recommender.recommend(ONE, k=2, users=["b", "a", "b"])
+
+    assert table["user"].to_list() == ["b", "b", "a", "a"]
+    assert "users: 1 duplicate, e.g. of 'b'; each user gets one list" in caplog.text
+
+
+def test_events_that_are_stored_already_are_counted_once(trained, toy, caplog):
+    recommender = Recommender.from_pretrained(trained("MMM4Rec-time").result.checkpoint)
+    later = toy_events(toy)["timestamp"].max() + 86_400
+    today = pl.DataFrame({"user": ["u1"], "item": ["i9"], "timestamp": [later]})
+    overlapping = pl.concat([toy_events(toy).filter(user="u1").cast(dict(today.schema)), today])
+    asked = {"k": 5, "stored_events": True, "request_time": later}
+    expected = recommender.recommend(today, **asked)
+
+    table = recommender.recommend(overlapping, **asked)
+
+    assert table.equals(expected)
+    assert "7 events are in the data set of the training, too" in caplog.text
 
 
 def test_stored_events_come_before_those_of_the_histories(trained, toy):

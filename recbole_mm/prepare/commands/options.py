@@ -4,8 +4,12 @@ import argparse
 from pathlib import Path
 
 from recbole_mm.config.columns import FIELDS
+from recbole_mm.prepare.fields import ITEM_FIELDS
+from recbole_mm.prepare.inputs import InputError
 from recbole_mm.tools.command_lines import CommandParser, path_argument, shell_line
 
+KEY_COLUMN = "item column of the table of items [that of --item-column]"
+"""Help of ``--key-column``."""
 MODALITIES = ("text", "image")
 """Modalities that encoders make features of."""
 
@@ -56,6 +60,38 @@ def add_like(parser) -> None:
         "a data set (its name or folder; also the one that is made again) or of a bundle from "
         "recbole-mm export, so that a model trained on these reads the new ones",
     )
+
+
+def add_item_text(add_to) -> None:
+    """Add ``--item-text``, the columns of texts and pictures, to a parser or to a group of its
+    options."""
+    add_to.add_argument(
+        "--item-text",
+        action="append",
+        default=[],
+        metavar="FIELD=COLUMN",
+        help=f"column of an item's {', '.join(ITEM_FIELDS)} [columns of these names]; may be repeated",
+    )
+
+
+def parse_item_text(options: list[str], hint: str = "") -> dict[str, str | None]:
+    """The column of each field that ``--item-text`` names.
+
+    Args:
+        options: values of the option.
+        hint: end of the message, what else a user may want.
+
+    Raises:
+        InputError: a field is unknown, or has no column.
+    """
+    given: dict[str, str | None] = dict(pairs(options))
+    unknown = sorted(set(given) - set(ITEM_FIELDS))
+    if unknown or not all(given.values()):
+        raise InputError(
+            f"--item-text {' '.join(options)}: expected FIELD=COLUMN with a FIELD of "
+            f"{', '.join(ITEM_FIELDS)}{hint}."
+        )
+    return given
 
 
 def add_fields(parser: argparse.ArgumentParser) -> None:

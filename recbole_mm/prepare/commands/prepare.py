@@ -27,12 +27,14 @@ import re
 from pathlib import Path
 
 from recbole_mm.prepare.commands.options import (
+    KEY_COLUMN,
     MODALITIES,
     add_encoder,
+    add_item_text,
     add_like,
     add_output,
     command_line,
-    pairs,
+    parse_item_text,
     parser_of,
 )
 from recbole_mm.prepare.fields import FIELD_TYPES, ITEM_FIELDS, SECONDS_PER_UNIT
@@ -47,10 +49,11 @@ from recbole_mm.prepare.formats import (
     parse_separator,
     refuse_unreadable,
 )
-from recbole_mm.prepare.inputs import InputError
+from recbole_mm.prepare.inputs import InputError, require_file
 from recbole_mm.prepare.layouts import LAYOUTS, find_files
 from recbole_mm.prepare.pair_columns import time_unit
 from recbole_mm.tools.command_lines import path_argument
+from recbole_mm.tools.files import refuse_input_as_output
 
 VECTORS_NAME = "clip_vit_b32.npz"
 OF_OWN_TABLES = (
@@ -79,7 +82,8 @@ def read_arguments(arguments: list[str]):
     """
     args = _parser().parse_args(arguments)
     args.command = command_line("prepare", arguments)
-    args.item_text = _item_text(args.item_text)
+    hint = "; keep other columns with --keep"
+    args.item_text = dict.fromkeys(ITEM_FIELDS) | parse_item_text(args.item_text, hint)
     if args.folder and not args.folder.is_dir():
         raise InputError(f"{args.folder}: no such folder.")
     if args.layout:
@@ -94,6 +98,7 @@ def read_arguments(arguments: list[str]):
     _check_features(args)
     args.name = args.name or args.interactions.resolve().parent.name
     refuse_unusable_name(args.name)
+    _refuse_own_tables(args)
     args.keep = dict(_kept(option) for option in args.keep)
     if args.keep and not args.items:
         raise InputError("--keep needs the table of items: name it with --items=FILE.")
@@ -129,20 +134,10 @@ def _parser():
     columns = parser.add_argument_group("columns")
     columns.add_argument("--user-column", metavar="COLUMN", help="[user]")
     columns.add_argument("--item-column", metavar="COLUMN", help="[item]")
-    columns.add_argument(
-        "--key-column",
-        metavar="COLUMN",
-        help="item column of the table of items [that of --item-column]",
-    )
+    columns.add_argument("--key-column", metavar="COLUMN", help=KEY_COLUMN)
     columns.add_argument("--rating-column", metavar="COLUMN", help="[rating, if there is one]")
     columns.add_argument("--time-column", metavar="COLUMN", help="[timestamp, if there is one]")
-    columns.add_argument(
-        "--item-text",
-        action="append",
-        default=[],
-        metavar="FIELD=COLUMN",
-        help=f"column of an item's {', '.join(ITEM_FIELDS)} [columns of these names]",
-    )
+    add_item_text(columns)
     columns.add_argument(
         "--keep",
         action="append",
@@ -189,12 +184,20 @@ def _parser():
     return parser
 
 
+def _refuse_own_tables(args) -> None:
+    """Refuse tables of the data set itself as inputs."""
+    for ending in ("inter", "item"):
+        path = args.output / args.name / f"{args.name}.{ending}"
+        inputs = {"--interactions": args.interactions, "--items": args.items}
+        refuse_input_as_output(path, inputs, "the file of the data set, ")
+
+
 def _check_features(args) -> None:
     """Check that the file of vectors and the folder of pictures exist."""
     if args.vectors and args.vectors.is_dir():
         args.vectors = args.vectors / VECTORS_NAME
-    if args.vectors and not args.vectors.is_file():
-        raise InputError(f"{args.vectors}: no such file.")
+    if args.vectors:
+        require_file(args.vectors)
     if args.vectors and _chooses_features(args):
         raise InputError(
             "--vectors has the features: omit --encoder, --like, --modalities and --no-features"
@@ -223,8 +226,7 @@ def _look_for_layout(args) -> None:
     given = {"interactions": args.interactions, "items": args.items, "images": args.images}
     found = find_files(args.layout, args.folder, args.name or "", given)
     for table in (found["interactions"], found["items"]):
-        if not table.is_file():
-            raise InputError(f"{table}: no such file.")
+        require_file(table)
         if ending_of(table) not in SEPARATORS:
             raise InputError(
                 f"{table}: files of --layout={args.layout} end in {' or '.join(SEPARATORS)}, also packed "
@@ -291,17 +293,6 @@ def _table_in(folder: Path, stem: str, required: bool = True) -> Path | None:
             f"--{stem}=FILE."
         )
     return found[0] if found else None
-
-
-def _item_text(options: list[str]) -> dict[str, str | None]:
-    given = dict(pairs(options))
-    unknown = sorted(set(given) - set(ITEM_FIELDS))
-    if unknown or not all(given.values()):
-        raise InputError(
-            f"--item-text {' '.join(options)}: expected FIELD=COLUMN with a FIELD of "
-            f"{', '.join(ITEM_FIELDS)}; keep other columns with --keep."
-        )
-    return dict.fromkeys(ITEM_FIELDS) | given
 
 
 def _kept(option: str) -> tuple[str, tuple[str, str | None]]:
