@@ -221,8 +221,8 @@ def _read(source, tokens: pl.Series, form: TableForm, users, origin: str, keep: 
         events = events.with_columns(item_id=known, unknown=unknown).drop("item")
         _refuse_other_catalog(events, tokens, origin)
         if stored is not None:
-            if users is None:  # in the order of the table
-                asked = events.select("user").unique(maintain_order=True)
+            if users is None:  # in the order of the table, which a join does not keep
+                asked = events.group_by("user").agg(pl.col("row").min()).sort("row")
                 users = asked.collect(engine="streaming")["user"].to_list()
             events = _after_stored(events, _events_of_dataset(stored, tokens), origin)
         placed, n_users = _placed(events, users)

@@ -14,6 +14,7 @@ from recbole_mm.model.layers.screening import Approximation
 from recbole_mm.model.layers.top_k import BestSoFar, lowest
 from recbole_mm.recommend.catalog import Catalog, CatalogError
 from recbole_mm.recommend.histories import Part
+from recbole_mm.tools.counts import counted
 from recbole_mm.tools.errors import RunFailed
 from recbole_mm.tools.threads import in_threads
 
@@ -149,9 +150,10 @@ class Ranker:
     def _refuse_nan(self, users: Tensor) -> None:
         unusable = int((~users.isfinite()).any(dim=1).sum())
         if unusable:
+            users_of = f"{counted(unusable, 'user', 'users')} of {type(self.model).__name__}"
             raise RunFailed(
-                f"the vectors of {unusable} users of {type(self.model).__name__} are not numbers: "
-                f"check the features for huge values, or train again with a lower learning_rate"
+                f"the vectors of {users_of} are not numbers: check the features for huge "
+                f"values, or train again with a lower learning_rate"
             )
 
     def batch(self, part: Part, rows: np.ndarray) -> Interaction:

@@ -13,6 +13,7 @@ from small_models import SMALL
 from recbole_mm.config.models import MODELS
 from recbole_mm.data.feature_files import feature_path, write_item_features
 from recbole_mm.data.features import read_item_features
+from recbole_mm.recommend.histories import read_histories
 from recbole_mm.recommend.recommender import Recommender
 from recbole_mm.recommend.tables import TableForm
 from recbole_mm.reporting.ranks import evaluate_ranks
@@ -512,6 +513,18 @@ def test_stored_events_come_before_those_of_the_histories(trained, toy):
         recommender.recommend(today.drop("timestamp"), stored_events=True)
 
 
+def test_users_keep_their_order_beside_stored_events(trained):
+    """So that the parts of an interrupted command are those of the one that resumes it."""
+    train = trained("UniSRec").splits.train.dataset
+    names = np.random.default_rng(0).permutation(5000)
+    today = pl.DataFrame({"user": [f"x{name}" for name in names], "item": "i3", "timestamp": 2e9})
+    tokens = pl.Series(["[PAD]", *(f"i{item}" for item in range(N_ITEMS))])
+
+    for _ in range(3):
+        histories = read_histories(today, tokens, stored=train)
+        assert histories.part(0, len(names)).users.equals(today["user"])
+
+
 def test_scores_that_are_not_numbers_are_no_recommendation(recommender, toy, monkeypatch):
     encode = type(recommender.model).encode
 
@@ -524,7 +537,7 @@ def test_scores_that_are_not_numbers_are_no_recommendation(recommender, toy, mon
 
     with pytest.raises(
         RunFailed,
-        match="the vectors of 1 users of UniSRec are not numbers: check the features for huge",
+        match="the vectors of 1 user of UniSRec are not numbers: check the features for huge",
     ):
         recommender.recommend(before_the_target(toy), k=3)
 
