@@ -686,7 +686,7 @@ def _make_result(shelf, folder):
     best = stage.path(".pth")
     best.parent.mkdir(parents=True, exist_ok=True)
     best.touch()
-    write_json(stage.path(".json"), {"result": _result(str(best)), "config": {}})
+    write_record(stage.path(".json"), {"result": _result(str(best)), "config": {}})
     (folder / "root").write_text(str(shelf.dataset))
     return {stage.path(".json"): "json"}
 
@@ -720,7 +720,7 @@ def _read_stage_record(folder):
 
 
 def _make_stored_result(_, folder):
-    write_json(folder / "result.json", _result(None))
+    write_record(folder / "result.json", _result(None))
     return {folder / "result.json": "json"}
 
 

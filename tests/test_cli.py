@@ -283,8 +283,8 @@ def test_a_folder_that_cannot_be_written_is_refused_with_a_fix_that_works(
 
 def test_a_loss_that_is_not_a_number_ends_with_status_1(capsys, toy, tmp_path):
     path = tmp_path / "dataset/toy/toy.text.npz"
-    write_item_features(path, ["i0", "i1"], np.full((2, 4), 1e30, np.float32))
-    options = {"model": "MMM4Rec", **toy, **TINY_MMM4REC, "learning_rate": 1e6}
+    write_item_features(path, ["i0", "i1"], np.full((2, 4), 1e14, np.float32))
+    options = {"model": "MMM4Rec", **toy, **TINY_MMM4REC, "learning_rate": 1e30}
 
     message = fails(capsys, 1, *(f"--{key}={value}" for key, value in options.items()))
 

@@ -8,7 +8,6 @@ import pandas as pd
 from recbole.data.dataset import SequentialDataset
 from recbole.utils import FeatureSource, FeatureType
 
-from recbole_mm.config.columns import FIELDS
 from recbole_mm.data.atomic_files import AtomicFile, Column
 from recbole_mm.data.coded import CodedTable, CodedTexts, coded_table
 from recbole_mm.data.errors import DatasetError
@@ -32,6 +31,8 @@ FILTERS = (
 """RecBole's keys that filter rows."""
 
 NO_FILTER = (None, False, "[0,inf)")
+USUAL_TIME_FIELD = "timestamp"
+"""RecBole's name of the times, which a data set need not have."""
 """Values of these keys that filter nothing."""
 
 
@@ -119,7 +120,7 @@ class AtomicFileDataset(SequentialDataset):
             key: (self.config[key] or {}).get(source, "*")
             for key in ("load_col", "unload_col", "unused_col")
         }
-        if source == FeatureSource.INTERACTION.value and self.time_field != FIELDS["TIME_FIELD"]:
+        if source == FeatureSource.INTERACTION.value and self.time_field != USUAL_TIME_FIELD:
             columns["TIME_FIELD"] = [self.time_field]
         for key, named in columns.items():
             if named in ("*", default):

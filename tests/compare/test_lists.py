@@ -150,4 +150,4 @@ def test_lists_of_a_model_have_its_numbers(toy, tmp_path, capsys):
 
     lists.filter(pl.col("user") != "u1").write_csv(tmp_path / "top.csv")
     assert main(["compare", *options]) == 2
-    assert "no list for 1 of the 40 users" in capsys.readouterr().err
+    assert "no list for 1 of the 40 test users" in capsys.readouterr().err

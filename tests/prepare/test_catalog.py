@@ -83,7 +83,7 @@ def test_a_path_of_a_data_set_is_told_from_its_name(toy, monkeypatch, name):
     "name, meant",
     [
         ("{elsewhere}/toy", "by its name; did you mean toy --data_path={elsewhere}?"),
-        ("no/set", "by its name, the folder of all data sets by --data_path=FOLDER."),
+        ("no/set", "by its name, and the folder of all data sets by --data_path=FOLDER."),
     ],
 )
 def test_a_path_into_another_folder_names_the_folder(toy, tmp_path, name, meant):

@@ -48,7 +48,7 @@ def test_what_is_wrong_in_a_file_is_named_by_that_file(tmp_path):
     features = np.fromfile(folder / "Sci.feat3CLS", np.float32)
     features[3] = np.nan
     features.tofile(folder / "Sci.feat3CLS")
-    with pytest.raises(FeatureFileError, match=r"Sci.feat3CLS: NaN .* in 1 item, e.g. \['B1'\]"):
+    with pytest.raises(FeatureFileError, match=r"Sci.feat3CLS: NaN, .* in 1 item, e.g. \['B1'\]"):
         convert_missrec(folder, "Sci", tmp_path / "out")
     (folder / "Sci.user2index").write_text("U0\t0\n \t1\nU2\t2\n")
     with pytest.raises(InputError, match="Sci.user2index: its first column lacks a token"):

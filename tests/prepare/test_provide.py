@@ -223,7 +223,7 @@ def test_nobody_is_asked_where_nobody_can_answer(server, capsys, monkeypatch):
 COMMANDS_WITH_DATA = {
     "compare": ["--models=SASRec,GRU4Rec", "--dataset=Pantry", "--seeds=x"],
     "tune": ["--model=SASRec", "--dataset=Pantry", "--space=none.hyper"],
-    "transfer-report": ["--config_files=stages.yaml", "--seeds=x"],
+    "transfer-report": ["--config_files=stages.yaml"],
 }
 
 
@@ -235,7 +235,9 @@ def test_other_commands_that_train_create_their_data_too(server, command):
     )
 
     mirrors = f"--mirrors={server.mirrors}"
-    assert main([command, "--download", mirrors, *COMMANDS_WITH_DATA[command]]) == 2  # seeds, space
+    assert (
+        main([command, "--download", mirrors, *COMMANDS_WITH_DATA[command]]) == 2
+    )  # seeds, space, no target
 
     assert Path("dataset/Pantry/Pantry.image.npz").is_file()
 

@@ -5,7 +5,7 @@ import pytest
 from recbole_mm.run.result import START, Result, still_rises
 from recbole_mm.run.result_tables import result_table
 from recbole_mm.tools.errors import UserError
-from recbole_mm.tools.files import write_json
+from recbole_mm.tools.records import write_record
 
 RESULT = Result(
     model="MMM4Rec",
@@ -73,7 +73,7 @@ def test_a_damaged_result_is_an_error_that_names_the_file(tmp_path, text):
     ],
 )
 def test_a_value_of_another_type_is_damage(tmp_path, name, value, words):
-    write_json(tmp_path / "result.json", {**RESULT.to_dict(), name: value})
+    write_record(tmp_path / "result.json", {**RESULT.to_dict(), name: value})
 
     with pytest.raises(UserError, match=f"result.json: .*{words}"):
         Result.load(tmp_path / "result.json")
