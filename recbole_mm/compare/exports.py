@@ -90,8 +90,7 @@ def write_trec(ranks: pl.DataFrame, folder: Path) -> list[Path]:
         folder: folder for the files.
 
     Returns:
-        the paths. Spaces and tabs in names of users and items would end a column: they are escaped
-        as ``%20`` and ``%09``, and ``%`` as ``%25``.
+        the paths
     """
     ranks = ranks.with_columns(
         _without_blanks(pl.col("user")),

@@ -287,8 +287,8 @@ class PrefixDataset(PresplitDataset):
         return torch.bincount(self.events_seen()[1], minlength=self.item_num)
 
     def item_counts_of_all_events(self) -> torch.Tensor:
-        """How often an item occurs in all events, ``(n_items,)`` int64; of the data set that
-        :meth:`build` has divided, since each file of histories belongs to one split."""
+        """How often an item occurs in all events, ``(n_items,)`` int64. Files of histories belong to
+        one split each, so call it on the data set before its split."""
         items = self.events_seen()[1] if self.has_histories else self.events[self.iid_field]
         return torch.bincount(items, minlength=self.item_num)
 

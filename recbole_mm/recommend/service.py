@@ -46,7 +46,7 @@ class Service:
         self.model_name = type(recommender.model).__name__
         self.modalities = list(recommender.model.modalities)
         self.n_offered = int(catalog.offered[1:].sum())
-        popular = catalog.counts[1:].argsort(descending=True, stable=True)[:CHOICES]
+        popular = catalog.popularity[1:].argsort(descending=True, stable=True)[:CHOICES]
         self.choices = [(self.label(tokens[int(i) + 1]), tokens[int(i) + 1]) for i in popular]
         self._of_some: tuple[tuple[str, ...], Recommender] = (
             tuple(self.modalities),

@@ -37,8 +37,7 @@ def read_checkpoint(path) -> dict:
         path: path of the file.
 
     Returns:
-        the dictionary that the trainer wrote: ``config`` with the name of one of our models,
-        ``state_dict``, ...
+        what the trainer wrote (``config`` with the name of one of our models, ``state_dict``, ...)
 
     Raises:
         CheckpointError: the file does not exist, is damaged, or holds something else.
