@@ -22,7 +22,7 @@ GUARDED = {
 """Modules of one system, the C library among them, and who may import them."""
 FUNCTIONS_OF_ONE_SYSTEM = re.compile(
     r"os\.(fork\w*|kill|killpg|rename|renames|getuid|geteuid|setsid|mkfifo|uname|sysconf|sched_\w+|getloadavg|"
-    r"link|symlink|chown|O_DIRECTORY|O_NOFOLLOW|wait\w*)"
+    r"symlink|chown|O_DIRECTORY|O_NOFOLLOW|wait\w*)"
     r"|signal\.(SIGKILL|SIGALRM|SIGHUP|SIGUSR[12]|alarm|setitimer)"
 )
 KEYWORDS_OF_ONE_SYSTEM = re.compile("pass_fds|preexec_fn|start_new_session|process_group")

@@ -31,9 +31,10 @@ FILTERS = (
 """RecBole's keys that filter rows."""
 
 NO_FILTER = (None, False, "[0,inf)")
+"""Values of these keys that filter nothing."""
+
 USUAL_TIME_FIELD = "timestamp"
 """RecBole's name of the times, which a data set need not have."""
-"""Values of these keys that filter nothing."""
 
 
 class AtomicFileDataset(SequentialDataset):

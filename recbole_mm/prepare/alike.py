@@ -128,10 +128,8 @@ def _recorded(like: str, root: Path) -> dict[str, Recorded]:
 
     The data set may be the one that is being made: then its earlier files count.
     """
-    kept, path = EarlierFiles(root, like).kept, Path(like)
-    if kept.is_dir():
-        return _of_folder(kept, like)
-    is_name = path.name == like and (root / like / f"{like}.inter").is_file()
+    path = Path(like)
+    is_name = path.name == like and (root / like).is_dir()
     if not is_name and is_bundle(path):
         return _of_bundle(path)
     if not is_name and path.is_file():
@@ -141,6 +139,9 @@ def _recorded(like: str, root: Path) -> dict[str, Recorded]:
         )
     if not is_name and path.is_dir():
         root, like = path.resolve().parent, path.resolve().name
+    kept = EarlierFiles(root, like).kept
+    if (kept / f"{like}.inter").is_file():
+        return _of_folder(kept, like)
     return _of_folder(require_finished(root, like), like)
 
 

@@ -10,6 +10,9 @@ from pathlib import Path
 
 from recbole_mm.data.feature_files import feature_path, find_modalities
 
+ENDINGS = ("inter", "item", "card.json", "*.npz", "*.jsonl")
+"""Endings of the files that commands write into a data set."""
+
 
 class EarlierFiles:
     """Hidden copies of the files of a data set, next to its folder.
@@ -86,7 +89,9 @@ class EarlierFiles:
         return aside
 
     def _files(self) -> list[Path]:
-        paths = self.folder.glob(f"{glob.escape(self.name)}.*")
+        """What commands write; other files, such as a yaml of settings, are the user's."""
+        patterns = (f"{glob.escape(self.name)}.{ending}" for ending in ENDINGS)
+        paths = [path for pattern in patterns for path in self.folder.glob(pattern)]
         return [path for path in paths if path.is_file()]
 
     def _return(self) -> None:

@@ -232,3 +232,26 @@ class CatalogDataset:
     def item_counts(self) -> Tensor:
         """Training interactions of each item, ``(n_items,)`` int64."""
         return self.catalog.counts
+
+
+def requested_ids(
+    catalog: Catalog, items, exclude, strict: bool
+) -> tuple[Tensor | None, Tensor | None]:
+    """Ids of the items to recommend, and of those not to recommend, as far as they are requested.
+
+    Args:
+        catalog: catalog of the model.
+        items: external ids of the items that may be recommended; ``None``: all.
+        exclude: external ids of items that are not recommended; ``None``: none.
+        strict: whether an unknown item is an error; otherwise it is skipped.
+
+    Raises:
+        CatalogError: an item is unknown and ``strict`` is set, or none of ``items`` is known.
+    """
+    excluded = None if exclude is None else catalog.known_ids(exclude, "exclude", strict)
+    if items is None:
+        return None, excluded
+    allowed = catalog.known_ids(items, "items", strict)
+    if not len(allowed):
+        raise CatalogError("items: none of them is in the catalog; name at least one item of it")
+    return allowed, excluded

@@ -25,10 +25,10 @@ from recbole_mm.prepare.commands.options import pairs, parser_of
 from recbole_mm.prepare.fields import SECONDS_PER_UNIT
 from recbole_mm.prepare.formats import refuse_unreadable
 from recbole_mm.recommend.item_options import (
-    ITEM_FILES,
     add_item_options,
     add_text_options,
     change_items,
+    inputs_of,
     read_item_options,
     text_of,
 )
@@ -132,19 +132,12 @@ def read_arguments(arguments: list[str]):
         if path is not None and not (path.suffix.lower() == ".txt" and path.is_file()):
             refuse_unreadable(path, options.text)
     read_item_options(options, options.text)
-    refuse_input_as_output(options.output, _inputs(options))
+    names = ("model", "histories", "users", "items", "exclude", "candidates")
+    refuse_input_as_output(options.output, inputs_of(options, *names))
     options.output = require_new(options.output, options.overwrite)
     options.result_columns = _result_columns(options.result_columns)
     options.request_time = _unix_seconds(options.request_time)
     return options
-
-
-def _inputs(options) -> dict[str, object]:
-    """The files that a command reads, by their options."""
-    names = ("model", "histories", "users", "items", "exclude", "candidates", *ITEM_FILES)
-    files = {f"--{name.replace('_', '-')}": getattr(options, name) for name in names}
-    vectors = options.new_vectors.items()
-    return files | {f"--new-vectors={modality}": path for modality, path in vectors}
 
 
 def _check_tool(options) -> None:

@@ -9,7 +9,7 @@ import polars as pl
 import torch
 import torch.nn.functional as F
 
-from recbole_mm.recommend.catalog import CatalogError
+from recbole_mm.recommend.catalog import CatalogError, requested_ids
 from recbole_mm.recommend.histories import Part
 from recbole_mm.recommend.ranking import Ranker
 from recbole_mm.recommend.recommender import Recommender
@@ -39,7 +39,8 @@ class Reason(NamedTuple):
     Attributes:
         item: external id.
         title: title of the item, or ``None``.
-        score: score of the model, or the number of training interactions of a popular item.
+        score: score of the model, or the number of interactions of a popular item in the whole data
+            set.
         source: ``model``, or ``popular`` if the history is empty.
         parts: contributions to the score from each modality, the ID (``id``), the neighbors of the
             history by a modality (``text neighbors``), the learned propensity to repeat items
@@ -90,6 +91,7 @@ def explain(
     times: Sequence[float] | None = None,
     items: Iterable[str] | None = None,
     exclude: Iterable[str] | None = None,
+    strict: bool = True,
 ) -> list[Reason]:
     """The ``k`` best items after a history, best first, with reasons; the most popular items after an
     empty one.
@@ -103,6 +105,7 @@ def explain(
             :meth:`~recbole_mm.recommend.recommender.Recommender.recommend`.
         items: external ids of the items that may be recommended; ``None``: all of the catalog.
         exclude: external ids of items that are not recommended.
+        strict: whether an unknown item of these is an error; otherwise it is skipped.
 
     Raises:
         CatalogError: an item is not in the catalog, ``k`` is too large, or the numbers of times and
@@ -114,8 +117,7 @@ def explain(
         model,
         catalog,
         k,
-        None if items is None else catalog.ids(items, "items"),
-        None if exclude is None else catalog.ids(exclude, "exclude"),
+        *requested_ids(catalog, items, exclude, strict),
         filter_seen,
         request_time=0.0 if part.times is None else float(part.times.max(initial=0.0)),
     )

@@ -104,6 +104,20 @@ def _by_modality(option: str, given: list[str], is_there, kind: str) -> dict[str
     return paths
 
 
+def inputs_of(options, *names: str) -> dict[str, object]:
+    """The files that a command reads, by their options.
+
+    Args:
+        options: values of the options of :func:`add_item_options` and of the named ones.
+        names: other options whose values are files.
+    """
+    files = {
+        f"--{name.replace('_', '-')}": getattr(options, name) for name in (*names, *ITEM_FILES)
+    }
+    vectors = options.new_vectors.items()
+    return files | {f"--new-vectors={modality}": path for modality, path in vectors}
+
+
 def change_items(recommender, options, form, strict: bool = False) -> None:
     """Add the items of the data set without interactions, change the items as the options ask, and
     report it.
@@ -117,8 +131,10 @@ def change_items(recommender, options, form, strict: bool = False) -> None:
     Raises:
         UserError: see :class:`~recbole_mm.recommend.recommender.Recommender`.
     """
+    from recbole_mm.tools import processes
+
     n_of_data = recommender.add_items_of_data()
-    if n_of_data and not options.catalog:
+    if n_of_data and not options.catalog and processes.is_first():
         print(
             f"{counted(n_of_data, 'item', 'items')} of the data set without interactions: recommended "
             f"as new items, by their features"

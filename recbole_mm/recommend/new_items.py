@@ -188,8 +188,8 @@ def _report_lacking(new: pl.DataFrame, catalog: Catalog, vectors: Mapping) -> No
             f"{modality}: {', '.join(names)}" for modality, names in lacking.items()
         )
         logger.warning(
-            f"new items: the table lacks columns that the features of the training were made of "
-            f"({columns}), so their vectors are worse ({RENAME}). The table has {new.columns}"
+            f"new items: the table lacks columns that the features of the training are made of, where "
+            f"they exist ({columns}); without them vectors are worse ({RENAME}). The table has {new.columns}"
         )
 
 

@@ -1,9 +1,10 @@
 """A request for recommendations to one user, from plain data that nobody has checked."""
 
-import math
+import json
 from dataclasses import dataclass, fields
 from typing import Any
 
+from recbole_mm.data.event_times import YEAR_2100
 from recbole_mm.tools.counts import counted
 from recbole_mm.tools.errors import UserError
 from recbole_mm.tools.json_files import fits
@@ -17,7 +18,10 @@ FORMS: dict[str, tuple[Any, str]] = {
     "k": (int, f"a whole number from 1 to {MOST_ITEMS}"),
     "modalities": (list[str] | None, "a list of names"),
     "filter_seen": (bool, "true or false"),
-    "times": (list[float] | None, "a list of unix seconds, one for each item of the history"),
+    "times": (
+        list[float] | None,
+        "a list of unix seconds from 1970 to 2100, one for each item of the history",
+    ),
     "items": (IDS, "a list of ids"),
     "exclude": (IDS, "a list of ids"),
     "strict": (bool, "true or false"),
@@ -68,7 +72,7 @@ class Query:
         if name == "history":
             return len(self.history or ()) <= LONGEST_HISTORY
         if name == "times":
-            return all(map(math.isfinite, self.times or ()))
+            return all(0 <= time <= YEAR_2100 for time in self.times or ())
         return name != "k" or 1 <= self.k <= MOST_ITEMS
 
 
@@ -78,6 +82,10 @@ def query_of(given: Any) -> Query:
     Raises:
         UserError: it is not an object, has an unknown key, or a value that cannot be used.
     """
+    try:
+        json.dumps(given, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"the request has characters that do not exist ({error.reason})") from None
     known = [attribute.name for attribute in fields(Query)]
     if not isinstance(given, dict):
         raise UserError(f"give a JSON object with some of the keys {', '.join(known)}")

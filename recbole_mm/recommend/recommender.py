@@ -247,12 +247,13 @@ class Recommender(ModelHubMixin, library_name="recbole_mm"):
         interactions, like new items by their features.
 
         Returns:
-            number of these items; 0 for a bundle, for a mixture of data sets, and for a model that
-            does not read features.
+            number of these items; 0 for a bundle, for a mixture of data sets, for a data set whose
+            rows are filtered, which may have removed their interactions, and for a model that does
+            not read features.
         """
         train = self._opened.splits[0] if self._opened.splits else None
         is_ours = not isinstance(self.model, WholeScores) and bool(self.catalog.features)
-        if train is None or train.domains or not is_ours:
+        if train is None or train.domains or train.filters() or not is_ours:
             return 0
         files = {modality: train.feature_file(modality) for modality in self.catalog.features}
         having = {token for file in files.values() for token in read_feature_tokens(file)}

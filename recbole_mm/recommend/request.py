@@ -8,10 +8,9 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 import polars as pl
-from torch import Tensor
 
 from recbole_mm.data.event_times import YEAR_2100
-from recbole_mm.recommend.catalog import Catalog, CatalogError
+from recbole_mm.recommend.catalog import Catalog, requested_ids
 from recbole_mm.recommend.histories import Histories, Part, read_histories
 from recbole_mm.recommend.ranking import BATCH_SIZE, Ranked, Ranker
 from recbole_mm.recommend.tables import SHOWN, USUAL, TableError, TableForm
@@ -184,7 +183,9 @@ class Answer:
             self.candidates = self._read_candidates(catalog, scratch)
         time = request.request_time
         self.request_time = histories.last_time() if time is None else time
-        self.items, self.exclude = _ids_of(request, catalog)
+        self.items, self.exclude = requested_ids(
+            catalog, request.items, request.exclude, request.strict
+        )
         self.rank_with(model, catalog)
         _report_short_lists(self.ranker)
         least, most = USERS_PER_PART
@@ -304,20 +305,6 @@ def _report_unknown_items(histories: Histories, strict: bool, what: str) -> None
             f"Python strict=True) to skip them"
         )
     logger.warning(f"{message}: they are skipped")
-
-
-def _ids_of(request: Request, catalog: Catalog) -> tuple[Tensor | None, Tensor | None]:
-    """Ids of the items to recommend, and of those not to recommend, as far as they are requested."""
-    if request.exclude is None:
-        exclude = None
-    else:
-        exclude = catalog.known_ids(request.exclude, "exclude", request.strict)
-    if request.items is None:
-        return None, exclude
-    items = catalog.known_ids(request.items, "items", request.strict)
-    if not len(items):
-        raise CatalogError("items: none of them is in the catalog; name at least one item of it")
-    return items, exclude
 
 
 def _report_short_lists(ranker: Ranker) -> None:

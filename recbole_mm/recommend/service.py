@@ -90,6 +90,7 @@ class Service:
                 times,
                 query.items,
                 query.exclude,
+                query.strict,
             )
         return Recommended(reasons, unknown)
 

@@ -13,6 +13,7 @@ from recbole_mm.recommend.item_options import (
     add_item_options,
     add_text_options,
     change_items,
+    inputs_of,
     read_item_options,
     text_of,
 )
@@ -20,6 +21,7 @@ from recbole_mm.recommend.paths import require_model, require_new
 from recbole_mm.tools.command_lines import path_argument, with_dashes
 from recbole_mm.tools.counts import counted
 from recbole_mm.tools.errors import UserError
+from recbole_mm.tools.files import refuse_input_as_output
 
 
 def main(arguments: list[str]) -> int:
@@ -93,5 +95,6 @@ def _read_arguments(arguments: list[str]):
     if items is not None and not (items.suffix.lower() == ".txt" and items.is_file()):
         refuse_unreadable(items, options.text)
     read_item_options(options, options.text)
+    refuse_input_as_output(options.output, inputs_of(options, "model", "items"))
     options.output = require_new(options.output, options.overwrite)
     return options

@@ -43,7 +43,7 @@ def app_of(service: Service) -> FastAPI:
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
     @app.get("/health")
-    def health() -> dict[str, Any]:
+    async def health() -> dict[str, Any]:
         return {"status": "ok", "model": service.model_name, "items": service.n_offered}
 
     @app.post("/recommend")
@@ -74,13 +74,13 @@ async def _json_of(request: Request) -> Any:
     Raises:
         UserError: it is too large, or not JSON.
     """
-    content = b""
+    content = bytearray()
     async for piece in request.stream():
         content += piece
         if len(content) > MOST_BYTES:
             raise TooLarge(f"the request is larger than {MOST_BYTES:,} bytes")
     try:
-        return parse_json(content)
+        return parse_json(bytes(content))
     except ValueError as error:
         raise UserError(f"the request is not JSON ({error})") from None
 

@@ -14,7 +14,7 @@ from recbole_mm.recommend.query import Query
 from recbole_mm.recommend.request import SOURCES
 from recbole_mm.recommend.service import Recommended, Service
 from recbole_mm.tools.counts import counted
-from recbole_mm.tools.errors import UserError
+from recbole_mm.tools.errors import RunFailed, UserError
 
 MOST_CARDS = 50
 PATH = "/"
@@ -67,7 +67,7 @@ def page_of(service: Service) -> gr.Blocks:
         try:
             query = Query(history, int(k), modalities, filter_seen, strict=True)
             answer = service.answer(query)
-        except UserError as error:  # in place of an earlier result
+        except (UserError, RunFailed) as error:  # in place of an earlier result
             return f'<p role="alert">{html.escape(str(error))}</p>'
         found = [item for text in history or () if (item := service.find(text))]
         return _history(service, found) + _cards(service, answer)

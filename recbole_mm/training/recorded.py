@@ -158,7 +158,8 @@ class RecordedTraining(AbstractTrainer):
 
     def evaluate(self, eval_data, *args, **kwargs):
         """See RecBole's; outside training, the first evaluation is the test, which ends the run."""
-        self.eval_collector.collect_sizes(eval_data.dataset)
+        if isinstance(self.eval_collector, RankCollector):
+            self.eval_collector.collect_sizes(eval_data.dataset)
         if self.config["same_domain_candidates"]:
             self._item_domain = domains_of_items(eval_data.dataset).to(self.device)
         with matmul_precision("highest"):

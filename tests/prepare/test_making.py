@@ -190,3 +190,22 @@ def test_features_that_are_made_again_are_not_set_aside(yesterday, capsys):
     assert "shop.image.npz: created for other items" in output
     assert sorted(Path("dataset/shop").glob("*.old")) == [Path("dataset/shop/shop.image.npz.old")]
     assert PreparedDataset("dataset", "shop").modalities() == ["text"]
+
+
+def test_a_failure_leaves_files_that_are_not_of_the_command(tmp_path):
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    (folder / "shop.inter").write_text("yesterday")
+    (folder / "shop.yaml").write_text("epochs: 3")
+
+    def fail():
+        with made_whole(tmp_path, "shop", "command"):
+            files.write_text(folder / "shop.inter", "today")
+            (folder / "shop.yaml").write_text("epochs: 4")
+            raise ValueError
+
+    with pytest.raises(ValueError):
+        fail()
+
+    assert (folder / "shop.inter").read_text() == "yesterday"
+    assert (folder / "shop.yaml").read_text() == "epochs: 4"

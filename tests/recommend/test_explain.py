@@ -91,12 +91,8 @@ def test_a_modality_that_is_switched_off_adds_nothing_and_stays_in_the_original(
 def test_what_cannot_be_explained_is_an_error(opened):
     recommender = opened("UniSRec", use_item_id=False)
 
-    for history, k, message in (
-        (["i99"], 3, "not in the catalog"),
-        (["i1"], 99, "k is 99"),
-    ):
-        with pytest.raises(CatalogError, match=message):
-            explain(recommender, history, k)
+    with pytest.raises(CatalogError, match="not in the catalog"):
+        explain(recommender, ["i99"], 3)
     with pytest.raises(CatalogError, match="no modality 'sound'"):
         with_modalities(recommender, ["sound"])
     with pytest.raises(CatalogError, match="at least one modality"):
@@ -134,9 +130,9 @@ def test_times_and_the_items_of_the_history_count_as_in_recommend(opened):
 @pytest.mark.parametrize("times", [None, []])
 def test_after_no_event_the_most_popular_items_are_recommended(times, opened):
     recommender = opened("UniSRec")
-    frame = pl.DataFrame({"user": ["u"], "items": [["ghost"]]})
+    frame = pl.DataFrame({"user": ["u", "v"], "items": [["ghost"], ["i1"]]})
     some = {"items": ["i1", "i3", "i5", "i7"], "exclude": ["i3"]}
-    expected = recommender.recommend(frame, k=3, **some)
+    expected = recommender.recommend(frame, k=3, **some).filter(user="u")
 
     reasons = explain(recommender, [], 3, times=times, **some)
 

@@ -146,6 +146,17 @@ def test_an_option_of_the_command_that_cannot_be_used_is_named(option, message, 
     assert not Path("similar.csv").exists()
 
 
+def test_the_table_of_items_is_not_overwritten(trained, capsys):
+    checkpoint = trained("UniSRec").result.checkpoint
+    Path("items.csv").write_text("item\ni1\n")
+    command = ["similar", f"--model={checkpoint}", "--items=items.csv", "--output=items.csv"]
+
+    assert main([*command, "--overwrite"]) == 2
+
+    assert "--items" in capsys.readouterr().err
+    assert Path("items.csv").read_text() == "item\ni1\n"
+
+
 def test_a_model_of_recbole_has_no_similar_items(toy, capsys):
     checkpoint = run("Pop", config_dict={**toy, "show_progress": False}).checkpoint
 
