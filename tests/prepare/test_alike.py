@@ -108,10 +108,11 @@ def test_a_bundle_gives_its_space_after_the_data_set_has_another(today, capsys):
     assert f"recbole-mm export {checkpoint} FOLDER" in capsys.readouterr().err
 
 
-def test_an_interrupted_command_resumes_in_the_space_that_it_began_with(today, monkeypatch):
+@pytest.mark.parametrize("like", ["Shop", "dataset/Shop"])
+def test_an_interrupted_command_resumes_in_the_space_that_it_began_with(today, like, monkeypatch):
     spaces = {modality: space(modality) for modality in ("text", "image")}
     write_shop(today, 20, 190)
-    command = ["prepare", str(today), "--like=Shop"]
+    command = ["prepare", str(today), f"--like={like}"]
 
     def interrupt(*_):
         raise KeyboardInterrupt
