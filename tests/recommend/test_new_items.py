@@ -440,7 +440,7 @@ def test_columns_of_texts_and_pictures_may_have_any_names(demo, trained, tmp_pat
 def test_columns_that_a_table_lacks_are_reported(demo_recommender, caplog):
     demo_recommender.add_items(pl.DataFrame({"item": ["n1"], "title": ["Lamp"], "picture": ["a"]}))
 
-    assert "(image: image), so their vectors are worse" in caplog.text
+    assert "(image: image); without them vectors are worse" in caplog.text
     assert "--item-text FIELD=COLUMN" in caplog.text
     caplog.clear()
     known = demo_recommender.catalog.tokens[1]
