@@ -26,10 +26,12 @@ from recbole_mm.prepare.fields import SECONDS_PER_UNIT
 from recbole_mm.prepare.formats import refuse_unreadable
 from recbole_mm.recommend.item_options import (
     add_item_options,
+    add_model_and_output,
     add_text_options,
     change_items,
     inputs_of,
     read_item_options,
+    refuse_unreadable_ids,
     text_of,
 )
 from recbole_mm.recommend.paths import require_model, require_new
@@ -129,8 +131,7 @@ def read_arguments(arguments: list[str]):
     if options.candidates is not None:
         refuse_unreadable(options.candidates, options.text)
     for path in (options.users, options.items, options.exclude):
-        if path is not None and not (path.suffix.lower() == ".txt" and path.is_file()):
-            refuse_unreadable(path, options.text)
+        refuse_unreadable_ids(path, options.text)
     read_item_options(options, options.text)
     names = ("model", "histories", "users", "items", "exclude", "candidates")
     refuse_input_as_output(options.output, inputs_of(options, *names))
@@ -162,19 +163,7 @@ def _check_tool(options) -> None:
 def _parser():
     parser = parser_of("recommend", __doc__)
     add = parser.add_argument
-    add(
-        "--model",
-        required=True,
-        metavar="PATH",
-        help="a checkpoint or a bundle, or OWNER/NAME of a bundle on the Hugging Face hub",
-    )
-    add(
-        "--output",
-        required=True,
-        metavar="FILE",
-        help=".parquet, .csv, .tsv or .jsonl; the last three also with .gz",
-    )
-    add("--overwrite", action="store_true", help="replace an existing output")
+    add_model_and_output(add)
     add(
         "--histories",
         type=path_argument,

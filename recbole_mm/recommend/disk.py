@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from polars.exceptions import PolarsError
 
 from recbole_mm.tools.errors import RunFailed, first_line
+from recbole_mm.tools.files import system_error_in
 
 
 @contextmanager
@@ -22,6 +23,6 @@ def disk_errors(path, hint: str = ""):
         yield
     except (OSError, PolarsError) as error:
         reason = first_line(error)
-        if isinstance(error, PolarsError) and "os error" not in reason:
+        if isinstance(error, PolarsError) and system_error_in(reason) is None:
             raise  # about the table that is read
         raise RunFailed(f"{path}: cannot be written: {reason}. {hint}".rstrip(" .")) from error

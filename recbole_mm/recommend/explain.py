@@ -11,10 +11,10 @@ import torch.nn.functional as F
 
 from recbole_mm.recommend.catalog import CatalogError, requested_ids
 from recbole_mm.recommend.histories import Part
+from recbole_mm.recommend.query import unpaired
 from recbole_mm.recommend.ranking import Ranker
 from recbole_mm.recommend.recommender import Recommender
 from recbole_mm.recommend.request import SOURCES
-from recbole_mm.tools.counts import counted
 
 REPEATS = "repeats"
 BIAS = "bias"
@@ -108,8 +108,8 @@ def explain(
         strict: whether an unknown item of these is an error; otherwise it is skipped.
 
     Raises:
-        CatalogError: an item is not in the catalog, ``k`` is too large, or the numbers of times and
-            items of the history differ.
+        CatalogError: an item is not in the catalog, or the numbers of times and items of the history
+            differ.
     """
     model, catalog = recommender.model, recommender.catalog
     part = _part(catalog, history, times)
@@ -154,11 +154,8 @@ def _part(catalog, history: Sequence[str], times: Sequence[float] | None) -> Par
     ids = catalog.ids_in_order(history, "history").numpy()
     seconds = None
     if times is not None:
-        if len(times) != len(ids):
-            given = (
-                f"{counted(len(ids), 'item', 'items')}, but {counted(len(times), 'time', 'times')}"
-            )
-            raise CatalogError(f"{given}: each event needs both")
+        if fault := unpaired(ids, times):
+            raise CatalogError(fault)
         seconds = np.array(times, dtype=np.float64)
         order = np.argsort(seconds, kind="stable")  # as in Histories.part
         ids, seconds = ids[order], seconds[order]

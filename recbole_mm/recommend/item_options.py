@@ -51,6 +51,23 @@ def add_item_options(parser: argparse.ArgumentParser) -> None:
     add("--remove-items", type=path_argument, metavar="FILE", help="items to stop recommending")
 
 
+def add_model_and_output(add) -> None:
+    """Add ``--model``, ``--output`` and ``--overwrite``; ``add`` adds an argument."""
+    add(
+        "--model",
+        required=True,
+        metavar="PATH",
+        help="a checkpoint or a bundle, or OWNER/NAME of a bundle on the Hugging Face hub",
+    )
+    add(
+        "--output",
+        required=True,
+        metavar="FILE",
+        help=".parquet, .csv, .tsv or .jsonl; the last three also with .gz",
+    )
+    add("--overwrite", action="store_true", help="replace an existing output")
+
+
 def add_text_options(add) -> None:
     """Add ``--separator``, ``--encoding`` and ``--no-quotes``; ``add`` adds an argument."""
     add("--separator", type=parse_separator, help="separator of csv columns [,]; tab for a tab")
@@ -88,9 +105,18 @@ def read_item_options(options, text: TextFormat) -> None:
             refuse_unreadable(path, text)
     options.new_vectors = _by_modality("new-vectors", options.new_vectors, Path.is_file, "FILE.npz")
     options.encoder = _by_modality("encoder", options.encoder, Path.is_dir, "FOLDER")
-    removed = options.remove_items
-    if removed is not None and not (removed.suffix.lower() == ".txt" and removed.is_file()):
-        refuse_unreadable(removed, text)
+    refuse_unreadable_ids(options.remove_items, text)
+
+
+def refuse_unreadable_ids(path: Path | None, text: TextFormat) -> None:
+    """Check a file of ids: a text with one id per line (``.txt``), or a table.
+
+    Raises:
+        UserError: it does not exist, or its name cannot be used.
+    """
+    is_lines = path is not None and path.suffix.lower() == ".txt" and path.is_file()
+    if path is not None and not is_lines:
+        refuse_unreadable(path, text)
 
 
 def _by_modality(option: str, given: list[str], is_there, kind: str) -> dict[str, str]:

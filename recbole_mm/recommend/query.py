@@ -1,6 +1,7 @@
 """A request for recommendations to one user, from plain data that nobody has checked."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -63,10 +64,8 @@ class Query:
                 raise UserError(f"{name}: give {form}")
             if kind == IDS and getattr(self, name) is not None:
                 object.__setattr__(self, name, list(map(str, getattr(self, name))))
-        n_items, n_times = len(self.history or ()), len(self.times or ())
-        if self.times is not None and n_times != n_items:
-            given = f"{counted(n_items, 'item', 'items')}, but {counted(n_times, 'time', 'times')}"
-            raise UserError(f"{given}: each event needs both")
+        if self.times is not None and (fault := unpaired(self.history or (), self.times)):
+            raise UserError(fault)
 
     def _is_in_range(self, name: str) -> bool:
         if name == "history":
@@ -74,6 +73,14 @@ class Query:
         if name == "times":
             return all(0 <= time <= YEAR_2100 for time in self.times or ())
         return name != "k" or 1 <= self.k <= MOST_ITEMS
+
+
+def unpaired(history: Sequence, times: Sequence) -> str:
+    """What is wrong with a history of which each event needs an item and a time; empty if nothing."""
+    if len(history) == len(times):
+        return ""
+    items = counted(len(history), "item", "items")
+    return f"{items}, but {counted(len(times), 'time', 'times')}: each event needs both"
 
 
 def query_of(given: Any) -> Query:

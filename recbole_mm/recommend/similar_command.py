@@ -8,13 +8,14 @@ the model sees them (--by=fused), or by the features of one modality (--by=text)
 """
 
 from recbole_mm.prepare.commands.options import parser_of
-from recbole_mm.prepare.formats import refuse_unreadable
 from recbole_mm.recommend.item_options import (
     add_item_options,
+    add_model_and_output,
     add_text_options,
     change_items,
     inputs_of,
     read_item_options,
+    refuse_unreadable_ids,
     text_of,
 )
 from recbole_mm.recommend.paths import require_model, require_new
@@ -63,19 +64,7 @@ def _summary(n_items: int, n_with_neighbors: int) -> str:
 def _read_arguments(arguments: list[str]):
     parser = parser_of("similar", __doc__)
     add = parser.add_argument
-    add(
-        "--model",
-        required=True,
-        metavar="PATH",
-        help="a checkpoint or a bundle, or OWNER/NAME of a bundle on the Hugging Face hub",
-    )
-    add(
-        "--output",
-        required=True,
-        metavar="FILE",
-        help=".parquet, .csv, .tsv or .jsonl; all but the first also as .gz",
-    )
-    add("--overwrite", action="store_true", help="replace an existing output")
+    add_model_and_output(add)
     add("--k", type=int, default=10, help="similar items per item [10]")
     add("--by", default="fused", help="a modality, or fused: all that the model ranks by [fused]")
     add("--items", type=path_argument, metavar="FILE", help="items whose similar items are "
@@ -91,9 +80,7 @@ def _read_arguments(arguments: list[str]):
     if options.k < 1:
         raise UserError(f"--k={options.k}: give a number >= 1")
     require_model(options.model)
-    items = options.items
-    if items is not None and not (items.suffix.lower() == ".txt" and items.is_file()):
-        refuse_unreadable(items, options.text)
+    refuse_unreadable_ids(options.items, options.text)
     read_item_options(options, options.text)
     refuse_input_as_output(options.output, inputs_of(options, "model", "items"))
     options.output = require_new(options.output, options.overwrite)

@@ -68,6 +68,11 @@ class Tested:
             run.load(self.stage.path(".pth"))
         return run
 
+    @cached_property
+    def _checkpoint(self) -> str | None:
+        """SHA-256 of the checkpoint, if there is one."""
+        return sha256_of_file(self.stage.path(".pth")) if self.trained else None
+
     def ranks(self, added: Sequence[RunConfig] = ()) -> tuple[pl.DataFrame, dict[str, str]]:
         """The ranks of the test targets, computed once and stored, and their environment.
 
@@ -76,8 +81,7 @@ class Tested:
         """
         suffix = WITH_OTHERS if added else ""
         path, record_path = self.stage.path(suffix + RANKS), self.stage.path(suffix + RECORD)
-        checkpoint = sha256_of_file(self.stage.path(".pth")) if self.trained else None
-        kept = _kept_ranks(path, record_path, checkpoint)
+        kept = _kept_ranks(path, record_path, self._checkpoint)
         if kept is not None:
             return kept
         if added:
@@ -90,8 +94,8 @@ class Tested:
         )
         made_with = environment(self.stage.config["device"])
         write_table(ranks, path)
-        record = {"checkpoint": checkpoint, "environment": made_with, "ranks": sha256_of_file(path)}
-        write_record(record_path, record)
+        hashes = {"checkpoint": self._checkpoint, "ranks": sha256_of_file(path)}
+        write_record(record_path, {"environment": made_with, **hashes})
         return ranks, made_with
 
 

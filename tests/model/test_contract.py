@@ -185,12 +185,17 @@ def test_scores_of_a_row_do_not_depend_on_the_other_rows(name, toy):
     assert_close(alone, together, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", SMALL)
-def test_histories_that_are_all_computed_at_the_full_length_have_the_same_scores(name, toy):
+def in_evaluation(name, toy):
+    """A model that is ready to score, and a batch of users."""
     _, model, (_, valid, _) = prepare(name, toy)
     model.eval()
     model.on_epoch_start(0)
-    batch = next(iter(valid))[0]
+    return model, next(iter(valid))[0]
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_histories_that_are_all_computed_at_the_full_length_have_the_same_scores(name, toy):
+    model, batch = in_evaluation(name, toy)
     with torch.no_grad():
         expected = model.full_sort_predict(batch)
         with model.at_fixed_length():
@@ -200,10 +205,7 @@ def test_histories_that_are_all_computed_at_the_full_length_have_the_same_scores
 
 @pytest.mark.parametrize("name", SMALL)
 def test_a_copy_shares_tensors_and_keeps_no_scores_of_the_model(name, toy):
-    _, model, (_, valid, _) = prepare(name, toy)
-    model.eval()
-    model.on_epoch_start(0)
-    batch = next(iter(valid))[0]
+    model, batch = in_evaluation(name, toy)
     with torch.no_grad():
         expected = model.full_sort_predict(batch)
         copied = model.sharing_copy()

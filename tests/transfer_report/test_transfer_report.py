@@ -406,7 +406,8 @@ def test_a_stage_that_was_trained_again_is_ranked_again(toy):
     checkpoint = Path(unfrozen.result.checkpoint)
     content = torch.load(checkpoint, weights_only=True)
     for value in content["state_dict"].values():
-        value.copy_(torch.randn_like(value)) if value.is_floating_point() else None
+        if value.is_floating_point():
+            value.copy_(torch.randn_like(value))
     save_torch(content, checkpoint)
 
     again = run_study(settings(files), lambda _: None)
