@@ -6,7 +6,6 @@ The tables themselves are read by polars (:mod:`recbole_mm.prepare.table_files`)
 import contextlib
 import csv
 import gzip
-import shutil
 import sys
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -28,6 +27,8 @@ from recbole_mm.tools.json_text import parse_json
 
 MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8"}
 LONGEST_FIELD = min(sys.maxsize, 2**31 - 1)
+LONGEST_START = 1 << 16
+"""Number of characters that show how lines end."""
 
 
 @contextlib.contextmanager
@@ -69,9 +70,9 @@ def in_utf8(path, text: TextFormat, scratch) -> Path:
     """The file itself, or a copy in the folder ``scratch``, in UTF-8 that polars reads."""
     path = Path(path)
     is_json = ending_of(path) in JSON_LINES
-    if encoding_of(path, text) == "utf-8" and not (
-        is_json and MARKS.get(first_bytes(path, 3)) == "utf-8"
-    ):
+    has_mark = is_json and MARKS.get(first_bytes(path, 3)) == "utf-8"
+    by_cr = _ends_lines_by_cr(path, text)
+    if encoding_of(path, text) == "utf-8" and not (has_mark or by_cr):
         return path
     copy = Path(scratch) / f"utf8-{path.stem if is_packed(path) else path.name}"
     with (
@@ -79,8 +80,16 @@ def in_utf8(path, text: TextFormat, scratch) -> Path:
         naming(copy),
         open(copy, "w", encoding="utf-8", newline="") as target,
     ):
-        shutil.copyfileobj(source, target, 1 << 20)
+        while part := source.read(1 << 20):
+            target.write(part.replace("\r", "\n") if by_cr else part)
     return copy
+
+
+def _ends_lines_by_cr(path: Path, text: TextFormat) -> bool:
+    """Whether lines end with CR alone, as old programs for Macintosh write them."""
+    with open_text(path, text) as file:
+        start = file.read(LONGEST_START)
+    return "\r" in start and "\n" not in start
 
 
 def read_header(path, text: TextFormat) -> list[str]:

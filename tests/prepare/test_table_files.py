@@ -29,6 +29,8 @@ def packed(content: bytes) -> bytes:
     [
         ("a.csv", b"user,item\n1,x\n01,y z\n"),
         ("a.CSV", b"user,item\r\n1,x\r\n01,y z\r\n"),
+        ("a.csv", b"user,item\r1,x\r01,y z\r"),
+        ("a.tsv.gz", packed(b"user\titem\r1\tx\r01\ty z")),
         ("a b.csv", b'\xef\xbb\xbf"user", item \n1,"x"\n01,y z'),
         ("a.tsv", b"user\titem\n1\tx\n01\ty z\n"),
         ("a.csv.gz", packed(b"user,item\n1,x\n01,y z\n")),
